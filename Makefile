@@ -1,0 +1,61 @@
+# Everything a newcomer or the CI needs. `make` alone says what there is.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# A stamp, so that the environment follows pyproject.toml and is otherwise left alone.
+READY  := $(VENV)/.made-from-pyproject
+
+# The supported scikit-learn releases; "newest" is whatever the index has.
+SKLEARNS := 1.5 1.6 1.7 1.8 newest
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench test-sklearn clean
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "skygrid needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+run: $(READY) ## Run the digits search of the guide on all cores
+	$(BIN)/skygrid run guides/digits/search.py
+
+test: $(READY) ## Run every test, two at a time
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY) ## Lint, format, types, room boundaries, README against --help
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/check_readme.py
+
+format: $(READY) ## Format the code and mend what ruff can mend by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## Race scikit-learn's own loop and print the table
+	$(BIN)/python -m tests.benchmarks
+
+test-sklearn: $(SKLEARNS:%=.test-sklearn-%) ## Repeat the comparison with scikit-learn on every supported release
+
+# One environment for each release, made once; `make clean` removes them.
+.venv-sklearn-%/.made-from-pyproject: pyproject.toml
+	$(PYTHON) -m venv .venv-sklearn-$*
+	.venv-sklearn-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --editable . \
+		'scikit-learn$(if $(filter newest,$*),,==$*.*)' pandas polars hypothesis psutil pytest pytest-timeout pytest-xdist
+	touch $@
+
+.PHONY: $(SKLEARNS:%=.test-sklearn-%)
+.PRECIOUS: .venv-sklearn-%/.made-from-pyproject
+$(SKLEARNS:%=.test-sklearn-%): .test-sklearn-%: .venv-sklearn-%/.made-from-pyproject
+	@echo "scikit-learn $*: $$(.venv-sklearn-$*/bin/python -c 'import sklearn; print(sklearn.__version__)')"
+	.venv-sklearn-$*/bin/python -m pytest -n 2 -m sklearn_versions tests/acceptance
+
+clean: ## Remove the environments, caches and build products (runs are kept)
+	rm -rf $(VENV) .venv-sklearn-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find skygrid tests tools guides -name __pycache__ -type d -prune -exec rm -rf {} +

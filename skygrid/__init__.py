@@ -1,0 +1,23 @@
+"""skygrid: scikit-learn hyperparameter searches on as many machines as you have.
+
+`fit` and `cluster` are loaded when they are first used, so that the command line starts quickly and
+a node, which holds nothing of skygrid but `skygrid.worker`, can import this package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skygrid.api import cluster, fit
+
+__all__ = ["cluster", "fit"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from skygrid import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'skygrid' has no attribute {name!r}")

@@ -1,0 +1,183 @@
+"""A node as the driver holds it: one channel, the threads that serve it, what is known of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, BinaryIO
+
+import msgspec
+
+from skygrid.errors import ProtocolError, SkygridError
+from skygrid.transports.interface import Transport
+from skygrid.worker.blobs import Blob
+from skygrid.worker.frames import FrameError, FrameReader, encode
+from skygrid.worker.messages import BlobChunk, FromAgent, Greeting
+
+LOG_LIMIT_BYTES = 64 * 1024 * 1024
+"""A node's log is cut off here: fits that print must not fill the driver's disk."""
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """The channel of a node has ended, or could not be opened."""
+
+    reason: str
+    error: SkygridError | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that came from a node."""
+
+    link: Link
+    message: Any
+    """One of `worker.messages.FromAgent`, or `Gone`."""
+
+
+class NodeLog:
+    """Takes a node's log output; keeps it in memory until the run's folder is known."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._file: BinaryIO | None = None
+        self._early = bytearray()
+        self._written = 0
+
+    def open(self, path: Path) -> None:
+        """Write to this file from now on, beginning with what has come so far."""
+        with self._lock:
+            if self._file is None:
+                self._file = path.open("ab", buffering=0)
+                self._file.write(self._early)
+                self._early.clear()
+
+    def write(self, data: bytes) -> None:
+        """Take in output of the node."""
+        with self._lock:
+            if self._written + len(data) > LOG_LIMIT_BYTES:
+                return
+            self._written += len(data)
+            if self._file is None:
+                self._early += data
+            else:
+                self._file.write(data)
+
+    def tail(self, lines: int = 5) -> str:
+        """The last lines of what has come, as long as it is in memory."""
+        with self._lock:
+            return "\n".join(self._early.decode(errors="replace").splitlines()[-lines:])
+
+    def close(self) -> None:
+        """No more will come."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+
+class Link:
+    """One node: threads move bytes, the engine's own thread reads and changes everything else.
+
+    Parameters
+    ----------
+    name : str
+        The node's name in this run.
+    transport : Transport
+    inbox : SimpleQueue of Event
+        Where messages of all nodes meet.
+    log : NodeLog
+    """
+
+    def __init__(
+        self, name: str, transport: Transport, inbox: SimpleQueue[Event], log: NodeLog
+    ) -> None:
+        self.name = name
+        self.transport = transport
+        self.log = log
+        self.greeting: Greeting | None = None
+        self.opened_round = -1
+        self.ready_round = -1
+        self.wanted = 0
+        """Leases that the node asked for and has not got."""
+
+        self.stopped = False
+        self._inbox = inbox
+        self._outbox: SimpleQueue[Any] = SimpleQueue()
+        self._sent_blobs: set[str] = set()
+
+    def start(self) -> None:
+        """Start the agent and the threads; what comes of it arrives in the inbox."""
+        self._thread(self._serve, "reader")
+
+    def _thread(self, target: Any, role: str) -> None:
+        threading.Thread(target=target, name=f"{self.name}-{role}", daemon=True).start()
+
+    # -- to the node
+
+    def send(self, message: Any) -> None:
+        """Queue a message; it leaves in order."""
+        self._outbox.put(message)
+
+    def send_blob(self, blob: Blob) -> None:
+        """Queue a blob, unless it was sent before."""
+        if blob.digest not in self._sent_blobs:
+            self._sent_blobs.add(blob.digest)
+            self._outbox.put(blob)
+
+    def close(self) -> None:
+        """End the channel and the agent."""
+        self._outbox.put(None)
+        self.transport.close()
+
+    # -- the threads
+
+    def _serve(self) -> None:
+        try:
+            self.transport.start()
+        except SkygridError as error:
+            self._inbox.put(Event(self, Gone(str(error), error)))
+            return
+        self._thread(self._write, "writer")
+        self._thread(self._drain_log, "log")
+        self._inbox.put(Event(self, self._read_all()))
+
+    def _read_all(self) -> Gone:
+        reader = FrameReader(FromAgent)
+        try:
+            while data := self.transport.read():
+                for message in reader.feed(data):
+                    self._inbox.put(Event(self, message))
+        except FrameError as error:
+            text = f"node {self.name} broke the protocol: {error}"
+            return Gone(text, ProtocolError(text))
+        except OSError as error:
+            return Gone(f"its channel broke: {error}")
+        return Gone(self.transport.ended())
+
+    def _write(self) -> None:
+        while (item := self._outbox.get()) is not None:
+            try:
+                for frame in _frames(item):
+                    self.transport.write(frame)
+            except (OSError, ValueError):
+                # The agent is gone; the reader sees the same and says so.
+                return
+
+    def _drain_log(self) -> None:
+        try:
+            while data := self.transport.read_log():
+                self.log.write(data)
+        except (OSError, ValueError):
+            return  # the channel was closed under the read
+
+
+def _frames(item: Any) -> Iterator[bytes]:
+    if not isinstance(item, Blob):
+        yield encode(item)
+        return
+    for offset, data in item.chunks():
+        chunk = BlobChunk(digest=item.digest, size=item.size, offset=offset, data=data)  # type: ignore[arg-type]
+        yield encode(chunk)

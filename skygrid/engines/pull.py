@@ -1,0 +1,429 @@
+"""The engine for our own nodes: agents pull leases from one queue, owned by one thread.
+
+Every message of every node meets in one inbox. The thread that calls `run_round` empties it, and is
+the only one that touches the queue, the journal's callback and the listener.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from skygrid.engines.handshake import check_greeting
+from skygrid.engines.link import Event, Gone, Link, NodeLog
+from skygrid.errors import BudgetReachedError, HandshakeError, InterruptedRunError, NodeError
+from skygrid.listener import Listener
+from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.providers.interface import Provider
+from skygrid.queue.answers import Quarantine, Verdict
+from skygrid.queue.work_queue import WorkQueue
+from skygrid.worker import machine
+from skygrid.worker.blobs import Blob
+from skygrid.worker.messages import (
+    PROTOCOL,
+    Abandon,
+    AgentLog,
+    Bye,
+    FitResult,
+    Grant,
+    Greeting,
+    Heartbeat,
+    OpenRound,
+    Pull,
+    Recall,
+    Refusal,
+    Report,
+    Returned,
+    RoundReady,
+    Setup,
+    SlotDied,
+    Stop,
+)
+
+RECORD_AFTER_SECONDS = 0.05
+"""Outcomes are recorded together, the oldest at most about so late."""
+
+HOUSEKEEPING_SECONDS = 0.25
+STOP_GRACE_SECONDS = 1.0
+"""How long fits that run may go on once a run was told to stop."""
+
+MAX_REPLACEMENTS = 5
+"""How often one node may be lost and had again without having reported anything in between."""
+
+EVENTS_AT_ONCE = 1000
+
+
+class FitRaised(Exception):
+    """A fit raised what scikit-learn would have raised out of ``search.fit``."""
+
+    def __init__(self, candidate: int, split: int, result: FitResult) -> None:
+        super().__init__(candidate, split)
+        self.candidate, self.split, self.result = candidate, split, result
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """What the engine passes on to agents, and when it stops."""
+
+    fit_timeout_seconds: float | None = None
+    start_method: str = "auto"
+    memory_limit_bytes: int | None = None
+    deadline: float | None = None
+    """Monotonic time at which no more fits are started (``--max-hours``)."""
+
+
+@dataclass(kw_only=True)
+class _OpenRound:
+    serial: int
+    """Number of the round on the wire: an engine may run several searches one after another."""
+
+    plan: RoundPlan
+    blob: Blob
+    queue: WorkQueue
+    record: Callable[[Sequence[Outcome]], None]
+    unrecorded: list[Outcome]
+    record_at: float = 0.0
+
+
+class PullEngine:
+    """Runs rounds on the nodes of a provider.
+
+    Parameters
+    ----------
+    provider : Provider
+    settings : EngineSettings
+    listener : Listener
+    """
+
+    def __init__(self, provider: Provider, settings: EngineSettings, listener: Listener) -> None:
+        self._provider = provider
+        self._settings = settings
+        self._listener = listener
+        self._inbox: SimpleQueue[Event | None] = SimpleQueue()
+        self._links: dict[str, Link] = {}
+        self._logs: dict[str, NodeLog] = {}
+        self._replaced: dict[str, int] = {}
+        self._search: tuple[Blob, Blob] | None = None
+        self._open: _OpenRound | None = None
+        self._serial = -1
+        self._interrupted = False
+        self._versions = machine.versions()
+        self._last_reason = ""
+        self.greetings: dict[str, Greeting] = {}
+
+    # -- life
+
+    def start(self) -> None:
+        """Start every node; returns at once, nodes come up while the search is still loading."""
+        for name in self._provider.names():
+            self._launch(name)
+
+    def keep_logs(self, folder: Path) -> None:
+        """Write the nodes' logs into this folder, as ``NODE.log``."""
+        for name, log in self._logs.items():
+            log.open(folder / f"{name}.log")
+
+    def use(self, data: Blob, search: Blob) -> None:
+        """The data and the search that all following rounds are about."""
+        self._search = (data, search)
+
+    def interrupt(self) -> None:
+        """Stop the round that runs. May be called from a signal handler or another thread."""
+        self._interrupted = True
+        self._inbox.put(None)
+
+    def close(self) -> None:
+        """End every node."""
+        for link in self._links.values():
+            link.close()
+            self._listener.node_changed(link.name, "gone")
+        self._links = {}
+        for log in self._logs.values():
+            log.close()
+
+    def _launch(self, name: str) -> None:
+        log = self._logs.setdefault(name, NodeLog())
+        link = Link(name, self._provider.transport(name), self._inbox, log)  # type: ignore[arg-type]
+        self._links[name] = link
+        self._listener.node_changed(name, "starting")
+        link.start()
+
+    # -- a round
+
+    def run_round(
+        self,
+        plan: RoundPlan,
+        queue: WorkQueue,
+        record: Callable[[Sequence[Outcome]], None],
+    ) -> None:
+        """Run every task of the queue.
+
+        Parameters
+        ----------
+        plan : RoundPlan
+        queue : WorkQueue
+            Of this round, without what the journal already holds.
+        record : callable
+            Takes outcomes and returns when they are on disk.
+
+        Raises
+        ------
+        FitRaised
+            If a fit raised and the search is to raise it.
+        NodeError
+            If no node is left.
+        InterruptedRunError, BudgetReachedError
+            If the run was told to stop; what had ended is recorded.
+        """
+        blob = Blob({"candidates": list(plan.candidates), "splits": list(plan.splits)})
+        self._serial += 1
+        self._open = _OpenRound(
+            serial=self._serial, plan=plan, blob=blob, queue=queue, record=record, unrecorded=[]
+        )
+        try:
+            for link in self._links.values():
+                self._open_on(link)
+            self._loop(self._open)
+        except (InterruptedRunError, BudgetReachedError):
+            self._wind_down(self._open)
+            raise
+        finally:
+            self._record(self._open)
+            self._open = None
+
+    def _loop(self, work: _OpenRound) -> None:
+        housekeeping = 0.0
+        while not work.queue.finished:
+            self._check_stop()
+            wait = RECORD_AFTER_SECONDS if work.unrecorded else HOUSEKEEPING_SECONDS
+            for event in self._events(wait):
+                self._handle(event, work)
+            now = time.monotonic()
+            if now >= housekeeping:
+                housekeeping = now + HOUSEKEEPING_SECONDS
+                self._keep_house(work, now)
+            self._serve_hungry(work, now)
+            if work.unrecorded and now >= work.record_at:
+                self._record(work)
+
+    def _check_stop(self) -> None:
+        if self._interrupted:
+            raise InterruptedRunError("interrupted")
+        if self._settings.deadline is not None and time.monotonic() >= self._settings.deadline:
+            raise BudgetReachedError("the time that --max-hours allows is over")
+
+    def _events(self, wait: float) -> Iterator[Event]:
+        try:
+            event = self._inbox.get(timeout=wait)
+            for _ in range(EVENTS_AT_ONCE):
+                if event is None:
+                    return
+                yield event
+                event = self._inbox.get_nowait()
+        except Empty:
+            return
+
+    def _keep_house(self, work: _OpenRound, now: float) -> None:
+        for name in work.queue.expire(now):
+            if name in self._links:
+                self._lose(self._links[name], Gone("it fell silent"), work)
+        for name, count in work.queue.recall(now):
+            self._links[name].send(Recall(count=count))
+        for quarantine in work.queue.take_quarantined():
+            self._give_up(quarantine, quarantine.reason, work, slot=-1, seconds=0.0)
+
+    def _serve_hungry(self, work: _OpenRound, now: float) -> None:
+        for link in self._links.values():
+            if link.wanted and link.ready_round == work.serial:
+                leases = work.queue.pull(link.name, link.wanted, now)
+                if leases:
+                    link.wanted = 0
+                    link.send(Grant(round=work.serial, leases=leases))
+
+    # -- messages
+
+    def _handle(self, event: Event, work: _OpenRound) -> None:
+        link, message = event.link, event.message
+        if self._links.get(link.name) is not link:
+            return  # a node that was given up: what it still says is of no concern
+        now = time.monotonic()
+        work.queue.renew(link.name, now)
+        match message:
+            case Report() if message.round == work.serial:
+                self._take_report(link, message, work, now)
+            case Pull() if message.round == work.serial:
+                link.wanted = message.count
+            case Heartbeat():
+                work.queue.started(link.name, message.running, now)
+                self._listener.node_beat(link.name, message)
+            case Returned() if message.round == work.serial:
+                work.queue.returned(link.name, message.leases, now)
+            case SlotDied() if message.round == work.serial:
+                self._take_death(link, message, work, now)
+            case AgentLog():
+                link.log.write(f"{message.text}\n".encode())
+            case Greeting():
+                self._greet(link, message)
+            case RoundReady():
+                link.ready_round = message.round
+                self._listener.node_changed(link.name, "working")
+            case Refusal():
+                raise NodeError(f"node {link.name}: {message.reason}")
+            case Gone():
+                self._lose(link, message, work)
+
+    def _greet(self, link: Link, greeting: Greeting) -> None:
+        check_greeting(link.name, greeting, self._versions)
+        link.greeting = greeting
+        self.greetings[link.name] = greeting
+        self._listener.node_greeted(link.name, greeting)
+        link.send(
+            Setup(
+                protocol=PROTOCOL,
+                fit_timeout_seconds=self._settings.fit_timeout_seconds,
+                start_method=self._settings.start_method,  # type: ignore[arg-type]
+                memory_limit_bytes=self._settings.memory_limit_bytes,
+            )
+        )
+        self._open_on(link)
+
+    def _open_on(self, link: Link) -> None:
+        if link.greeting is None or self._open is None or self._search is None:
+            return
+        if link.opened_round == self._open.serial:
+            return
+        link.opened_round = self._open.serial
+        link.wanted = 0
+        self._listener.node_changed(link.name, "receiving")
+        data, search = self._search
+        for blob in (data, search, self._open.blob):
+            link.send_blob(blob)
+        link.send(
+            OpenRound(
+                round=self._open.serial,
+                data=data.digest,
+                search=search.digest,
+                plan=self._open.blob.digest,
+            )
+        )
+
+    def _take_report(self, link: Link, report: Report, work: _OpenRound, now: float) -> None:
+        self._replaced[link.name] = 0
+        finished_at = time.time()
+        for result in report.results:
+            seconds = result.fit_seconds + result.score_seconds
+            done = work.queue.complete(link.name, result.lease, seconds, now)
+            for name, lease in done.abandon:
+                self._links[name].send(Abandon(leases=[lease]))
+            if done.verdict is not Verdict.FIRST:
+                link.log.write(f"{done.verdict.value} result dropped\n".encode())
+                continue
+            if result.status == "raised":
+                raise FitRaised(done.candidate, done.split, result)
+            self._note(
+                work,
+                now,
+                Outcome(
+                    round=work.plan.round,
+                    candidate=done.candidate,
+                    split=done.split,
+                    status=result.status,
+                    node=link.name,
+                    slot=result.slot,
+                    attempt=done.attempt,
+                    test_scores=result.test_scores,
+                    train_scores=result.train_scores,
+                    n_test_samples=result.n_test_samples,
+                    fit_seconds=result.fit_seconds,
+                    score_seconds=result.score_seconds,
+                    fit_error=result.fit_error,
+                    warnings=result.warnings,
+                    finished_at=finished_at,
+                ),
+            )
+
+    def _note(self, work: _OpenRound, now: float, outcome: Outcome) -> None:
+        if not work.unrecorded:
+            work.record_at = now + RECORD_AFTER_SECONDS
+        work.unrecorded.append(outcome)
+
+    def _record(self, work: _OpenRound) -> None:
+        if work.unrecorded:
+            outcomes, work.unrecorded = work.unrecorded, []
+            work.record(outcomes)
+            self._listener.outcomes_recorded(outcomes)
+
+    def _take_death(self, link: Link, death: SlotDied, work: _OpenRound, now: float) -> None:
+        answer = work.queue.slot_died(link.name, death.lease, death.cause, now)
+        if answer is None:
+            return
+        detail = f"{death.cause}: {death.detail}, {death.peak_bytes / 2**20:.0f} MiB at its peak"
+        link.log.write(
+            f"slot {death.slot} ended under candidate {answer.candidate}, split {answer.split}, "
+            f"attempt {answer.attempt}: {detail}\n".encode()
+        )
+        self._listener.attempt_failed(link.name, answer.candidate, answer.split, detail)
+        if isinstance(answer, Quarantine):
+            reason = f"{answer.reason}; the last time: {detail}"
+            self._give_up(answer, reason, work, slot=death.slot, seconds=death.seconds)
+
+    def _give_up(
+        self, quarantine: Quarantine, reason: str, work: _OpenRound, *, slot: int, seconds: float
+    ) -> None:
+        outcome = Outcome(
+            round=work.plan.round,
+            candidate=quarantine.candidate,
+            split=quarantine.split,
+            status="killed",
+            node=quarantine.node,
+            slot=slot,
+            attempt=quarantine.attempt,
+            fit_seconds=seconds,
+            fit_error=f"skygrid gave this fit up: {reason}\n",
+            finished_at=time.time(),
+        )
+        self._note(work, time.monotonic(), outcome)
+
+    # -- nodes that are lost
+
+    def _lose(self, link: Link, gone: Gone, work: _OpenRound) -> None:
+        if isinstance(gone.error, HandshakeError):
+            raise gone.error
+        self._last_reason = gone.reason
+        work.queue.node_lost(link.name, time.monotonic())
+        link.close()
+        del self._links[link.name]
+        link.log.write(f"node {link.name} was lost: {gone.reason}\n".encode())
+        self._listener.node_changed(link.name, "lost")
+        losses = self._replaced[link.name] = self._replaced.get(link.name, 0) + 1
+        if self._provider.replaceable(link.name) and losses <= MAX_REPLACEMENTS:
+            self._launch(link.name)
+        if not self._links:
+            raise NodeError(f"no node is left; the last one, {link.name}, was lost: {gone.reason}")
+
+    # -- stopping
+
+    def _wind_down(self, work: _OpenRound) -> None:
+        """Give running fits a moment, take what has ended, end the nodes."""
+        for link in self._links.values():
+            link.send(Stop(grace_seconds=STOP_GRACE_SECONDS))
+        leaving = set(self._links.values())
+        until = time.monotonic() + STOP_GRACE_SECONDS + 2.0
+        while leaving and time.monotonic() < until:
+            for event in self._events(0.1):
+                if isinstance(event.message, Bye | Gone):
+                    leaving.discard(event.link)
+                elif isinstance(event.message, Report):
+                    self._take_last_report(event, work)
+
+    def _take_last_report(self, event: Event, work: _OpenRound) -> None:
+        try:
+            self._handle(event, work)
+        except FitRaised:
+            return  # the run ends anyway, and a fit that raised is not recorded
+
+

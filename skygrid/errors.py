@@ -1,0 +1,69 @@
+"""Every error that skygrid raises on purpose.
+
+Each class carries the exit code of the command line (`exit_code`), and each message names the thing
+that is wrong and says what to do next. Anything else that reaches the user is a bug.
+"""
+
+from __future__ import annotations
+
+
+class SkygridError(Exception):
+    """Base of all errors that skygrid raises on purpose."""
+
+    exit_code = 1
+
+
+class SearchFailedError(SkygridError):
+    """The search itself failed: all fits failed, or one did under ``error_score="raise"``."""
+
+
+class FitKilledError(SearchFailedError):
+    """A fit took its slot down more often than ``--retries`` allows, under ``error_score="raise"``."""
+
+
+class JournalError(SkygridError):
+    """The journal cannot be read or written: locked, truncated, read-only, disk full."""
+
+
+class UsageError(SkygridError):
+    """Wrong usage of a command, an option or the Python interface."""
+
+    exit_code = 2
+
+
+class SearchFileError(UsageError):
+    """The search file lacks a name, misspells one, gives the wrong type, or raises."""
+
+
+class ConfigError(UsageError):
+    """A key or a value of the config file, the environment or an option is not understood."""
+
+
+class FingerprintError(UsageError):
+    """A journal belongs to another search than the one that was asked for."""
+
+
+class NodeError(SkygridError):
+    """Nodes could not be had, reached or prepared."""
+
+    exit_code = 3
+
+
+class HandshakeError(NodeError):
+    """A node runs other versions than the driver, or speaks another protocol."""
+
+
+class ProtocolError(NodeError):
+    """A node sent something that is not a message of the protocol."""
+
+
+class BudgetReachedError(SkygridError):
+    """``--max-cost`` or ``--max-hours`` was reached; the run can be resumed."""
+
+    exit_code = 4
+
+
+class InterruptedRunError(SkygridError):
+    """The run was interrupted by a signal; it can be resumed."""
+
+    exit_code = 130

@@ -1,0 +1,76 @@
+"""A journal that lives and dies with its process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from skygrid.errors import JournalError
+from skygrid.journal.fingerprints import check_fingerprint, check_round
+from skygrid.plan.records import Outcome
+
+_NAME = "this journal"
+
+
+class MemoryJournal:
+    """Implements `skygrid.journal.interface.Journal` without a disk."""
+
+    def __init__(self) -> None:
+        self._fingerprint: dict[str, str] = {}
+        self._rounds: dict[int, tuple[bytes, str]] = {}
+        self._nodes: dict[str, bytes] = {}
+        self._outcomes: dict[tuple[int, int, int], Outcome] = {}
+        self._closed = False
+
+    def claim(self, fingerprint: Mapping[str, str]) -> None:
+        """See `Journal.claim`."""
+        self._check_open()
+        if self._fingerprint:
+            check_fingerprint(_NAME, self._fingerprint, fingerprint)
+        else:
+            self._fingerprint = dict(fingerprint)
+
+    def record_round(self, round: int, plan: bytes, digest: str) -> None:
+        """See `Journal.record_round`."""
+        self._check_open()
+        _, stored = self._rounds.setdefault(round, (plan, digest))
+        check_round(_NAME, round, stored, digest)
+
+    def round_plan(self, round: int) -> tuple[bytes, str] | None:
+        """See `Journal.round_plan`."""
+        self._check_open()
+        return self._rounds.get(round)
+
+    def record_node(self, node: str, facts: bytes) -> None:
+        """See `Journal.record_node`."""
+        self._check_open()
+        self._nodes[node] = facts
+
+    def nodes(self) -> dict[str, bytes]:
+        """See `Journal.nodes`."""
+        self._check_open()
+        return dict(self._nodes)
+
+    def append(self, outcomes: Sequence[Outcome]) -> None:
+        """See `Journal.append`."""
+        self._check_open()
+        for outcome in outcomes:
+            key = (outcome.round, outcome.candidate, outcome.split)
+            self._outcomes.setdefault(key, outcome)
+
+    def outcomes(self, round: int) -> list[Outcome]:
+        """See `Journal.outcomes`."""
+        self._check_open()
+        return [self._outcomes[key] for key in sorted(self._outcomes) if key[0] == round]
+
+    def count(self) -> int:
+        """See `Journal.count`."""
+        self._check_open()
+        return len(self._outcomes)
+
+    def close(self) -> None:
+        """See `Journal.close`."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise JournalError(f"{_NAME} is closed; open the run again")

@@ -1,0 +1,94 @@
+"""One writing process per journal, by a lock that goes away with the process, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from skygrid.errors import JournalError
+
+_held_here: set[tuple[int, int]] = set()
+"""(device, inode) of the lock files that this process holds: the kernel's lock does not keep a
+process out of its own."""
+
+
+class WriterLock:
+    """Holds the lock from construction to `release`.
+
+    The lock is a POSIX record lock: unlike ``flock`` it is not inherited by forked children, so
+    a fit that outlives a killed driver does not keep the run locked.
+
+    Parameters
+    ----------
+    path
+        Side file, made when absent. It holds the number of the process that has the lock.
+    journal
+        What to call the journal in messages.
+
+    Raises
+    ------
+    JournalError
+        Another process, or this one, has the lock.
+    OSError
+        The side file cannot be made.
+    """
+
+    def __init__(self, path: Path, journal: str) -> None:
+        self._path = path
+        self._journal = journal
+        descriptor = self._open()
+        while not self._still_there(descriptor):  # its last holder took it away
+            os.close(descriptor)
+            descriptor = self._open()
+        self._descriptor: int | None = descriptor
+        self._identity = _identity(os.fstat(descriptor))
+        _held_here.add(self._identity)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Give the lock up and remove the side file. No effect the second time."""
+        if self._descriptor is None:
+            return
+        # Removed while still held: whoever waits for it sees that and makes a new one.
+        self._path.unlink(missing_ok=True)
+        _held_here.discard(self._identity)
+        os.close(self._descriptor)
+        self._descriptor = None
+
+    def _open(self) -> int:
+        # Closing any descriptor of the file would drop the lock this process holds: look first.
+        if self._path.exists() and _identity(self._path.stat()) in _held_here:
+            raise self._taken(str(os.getpid()))
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise self._taken(holder or "unknown") from None
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _still_there(self, descriptor: int) -> bool:
+        try:
+            return _identity(self._path.stat()) == _identity(os.fstat(descriptor))
+        except FileNotFoundError:
+            return False
+
+    def _taken(self, process: str) -> JournalError:
+        return JournalError(
+            f"{self._journal} is being written by process {process}. Wait until that run ends, "
+            "or stop it, and try again."
+        )
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

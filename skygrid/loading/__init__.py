@@ -1,0 +1,61 @@
+"""A user's search file, read into a `SearchSpec`.
+
+`source` reads and parses the file, `imports` runs it in a namespace of its own, `names` finds the
+contract's names in it, `estimators`, `parameters`, `settings` and `data` judge their values,
+`build` makes the scikit-learn search of them. Nothing here fits, samples or copies anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from skygrid.loading.build import build_search, does_refit
+from skygrid.loading.data import check_folds, read_data
+from skygrid.loading.imports import own_imports, register_user_modules, run_file
+from skygrid.loading.names import Names
+from skygrid.loading.output import stdout_to_stderr
+from skygrid.loading.source import read_search_file
+from skygrid.spec import SearchSpec
+
+__all__ = ["load_search"]
+
+
+def load_search(path: Path) -> SearchSpec:
+    """Run a search file once and return the search that it describes.
+
+    The file's folder stays first on `sys.path` and its module in `sys.modules`; what the file
+    prints meanwhile goes to stderr. All that comes from the file's folder is registered with
+    cloudpickle to be pickled by value.
+
+    Parameters
+    ----------
+    path : Path
+        The search file, a Python file as described in the contract.
+
+    Returns
+    -------
+    SearchSpec
+        The unfitted search, its data, and the names of the modules that travel with it.
+
+    Raises
+    ------
+    SearchFileError
+        With one short message: which name, which line, what to write instead.
+    """
+    file = read_search_file(path)
+    with stdout_to_stderr(), own_imports(file):
+        names = Names(file, run_file(file))
+        # The search comes first: a misspelt parameter is reported before the data are made.
+        search = build_search(names)
+        data = read_data(names, search, refits=does_refit(search))
+        check_folds(names, search, data)
+        user_modules = register_user_modules(file)
+    return SearchSpec(
+        search=search,
+        X=data.X,
+        y=data.y,
+        fit_params=data.fit_params,
+        holdout=data.holdout,
+        source=file.path,
+        user_modules=user_modules,
+    )

@@ -1,0 +1,40 @@
+"""Keeping stdout for results: what a search file prints goes to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Send stdout to stderr: Python's own, and that of C libraries and child processes."""
+    with _descriptor_1_to_2(), redirect_stdout(sys.stderr):
+        yield
+
+
+@contextmanager
+def _descriptor_1_to_2() -> Iterator[None]:
+    _flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # a process without stdout has nothing to protect
+        yield
+        return
+    try:
+        with suppress(OSError):
+            os.dup2(2, 1)
+        yield
+    finally:
+        _flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _flush() -> None:
+    """Empty Python's buffer into the descriptor as it stands now."""
+    if sys.__stdout__ is not None:
+        with suppress(OSError, ValueError):  # closed already
+            sys.__stdout__.flush()

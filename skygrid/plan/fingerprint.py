@@ -1,0 +1,239 @@
+"""What a search is, as digests: two searches that would answer the same have the same ones.
+
+A pickle's bytes will not do: they change with the order of sets, with what happens to be the same
+object, and for code by value from process to process. So objects are walked by what they are made
+of: numbers by their bits, arrays by dtype, shape and bytes, objects by class and state, functions
+by name where they can be imported and by their code otherwise.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from skygrid.spec import SearchSpec
+
+IGNORED_PARAMETERS = frozenset({"n_jobs", "verbose", "pre_dispatch", "refit", "estimator"})
+"""Parameters of a search that change no outcome, and the one that has a digest of its own."""
+
+
+def fingerprint(
+    spec: SearchSpec, versions: Mapping[str, str], settings: Mapping[str, Any]
+) -> dict[str, str]:
+    """Everything that decides what the fits of a search answer.
+
+    Parameters
+    ----------
+    spec : SearchSpec
+    versions : mapping of str to str
+        Of Python and the packages that compute.
+    settings : mapping
+        scikit-learn's configuration.
+
+    Returns
+    -------
+    parts : dict of str to str
+        Version text, or SHA-256 in hexadecimal, by the name of the part.
+    """
+    user = frozenset(spec.user_modules)
+    parts = {name: versions[name] for name in ("python", "scikit-learn", "numpy", "scipy")}
+    params = spec.search.get_params(deep=False)
+    parts["search class"] = digest(type(spec.search), user)
+    parts["estimator"] = digest(params["estimator"], user)
+    for name in sorted(params.keys() - IGNORED_PARAMETERS):
+        parts[name] = digest(params[name], user)
+    parts["X"] = digest(spec.X, user)
+    parts["y"] = digest(spec.y, user)
+    for name in sorted(spec.fit_params):
+        parts[f"fit parameter {name}"] = digest(spec.fit_params[name], user)
+    parts["scikit-learn settings"] = digest(dict(settings), user)
+    if uses_user_code(params, user):
+        parts["code of the search file and the modules beside it"] = _code_digest(sorted(user))
+    return parts
+
+
+def digest(value: Any, user_modules: Iterable[str] = ()) -> str:
+    """SHA-256 over what a value is made of.
+
+    Parameters
+    ----------
+    value : object
+    user_modules : iterable of str
+        Modules whose functions count by their code, not by their name.
+
+    Returns
+    -------
+    digest : str
+        Hexadecimal. NaN equals NaN; 1, 1.0 and True all differ; order counts, but not in sets.
+    """
+    walker = _Walker(frozenset(user_modules))
+    walker.walk(value)
+    return walker.hash.hexdigest()
+
+
+def uses_user_code(value: Any, user_modules: frozenset[str]) -> bool:
+    """Whether a class or function of the user's modules appears anywhere in a value."""
+    walker = _Walker(user_modules)
+    walker.walk(value)
+    return walker.met_user_code
+
+
+class _Walker:
+    def __init__(self, user_modules: frozenset[str]) -> None:
+        self.hash = hashlib.sha256()
+        self.met_user_code = False
+        self._user = user_modules
+        self._path: set[int] = set()
+
+    def _add(self, kind: str, data: bytes | str | memoryview = b"") -> None:
+        raw = data.encode() if isinstance(data, str) else data
+        self.hash.update(f"{kind}:{len(raw)};".encode())
+        self.hash.update(raw)
+
+    def walk(self, value: Any) -> None:
+        """Take a value in."""
+        write = _ATOMS.get(type(value))
+        if write is not None:
+            self._add(type(value).__name__, write(value))
+            return
+        if id(value) in self._path:
+            self._add("cycle")
+            return
+        self._path.add(id(value))
+        try:
+            self._compound(value)
+        finally:
+            self._path.discard(id(value))
+
+    def _compound(self, value: Any) -> None:
+        match value:
+            case np.ndarray() if type(value) in (np.ndarray, np.memmap):
+                self._array(value)
+            case np.generic():
+                self._add(f"scalar {value.dtype.str}", value.tobytes())
+            case np.dtype():
+                self._add("dtype", value.descr.__repr__() if value.names else value.str)
+            case list() | tuple() if type(value) in (list, tuple):
+                self._add(type(value).__name__, str(len(value)))
+                for item in value:
+                    self.walk(item)
+            case dict() if type(value) is dict:
+                self._add("dict", str(len(value)))
+                for key, item in value.items():
+                    self.walk(key)
+                    self.walk(item)
+            case set() | frozenset():
+                self._set(value)
+            case type():
+                self._named("class", value)
+            case ModuleType():
+                self._add("module", value.__name__)
+            case FunctionType():
+                self._function(value)
+            case BuiltinFunctionType():
+                self._named("builtin", value)
+            case MethodType():
+                self._add("method", value.__name__)
+                self.walk(value.__self__)
+            case CodeType():
+                self._code(value)
+            case _:
+                self._object(value)
+
+    def _array(self, array: np.ndarray) -> None:
+        self._add("array", f"{array.dtype.str} {array.shape} {np.isfortran(array)}")
+        if array.dtype.hasobject:
+            for item in array.ravel().tolist():
+                self.walk(item)
+            return
+        flat = np.asarray(array).T if np.isfortran(array) else np.ascontiguousarray(array)
+        self._add("bytes", flat.reshape(-1).view(np.uint8).data if flat.size else b"")
+
+    def _set(self, items: Iterable[Any]) -> None:
+        self._add("set")
+        for item in sorted(digest(item, self._user) for item in items):
+            self._add("item", item)
+
+    def _named(self, kind: str, value: Any) -> None:
+        module = getattr(value, "__module__", None)
+        self.met_user_code |= module in self._user
+        self._add(kind, f"{module}:{value.__qualname__}")
+
+    def _function(self, function: FunctionType) -> None:
+        self._named("function", function)
+        if _importable(function) and function.__module__ not in self._user:
+            return
+        self._code(function.__code__)
+        self.walk(function.__defaults__)
+        self.walk(function.__kwdefaults__)
+        self.walk([_cell_contents(cell) for cell in function.__closure__ or ()])
+
+    def _code(self, code: CodeType) -> None:
+        self._add("code", code.co_code)
+        self.walk(code.co_names)
+        self.walk(code.co_consts)
+
+    def _object(self, value: Any) -> None:
+        self._named("object", type(value))
+        # Interpreters differ in nothing but what the object itself says it is made of.
+        reduced = value.__reduce_ex__(4)
+        if isinstance(reduced, str):
+            self._add("global", reduced)
+            return
+        for part in reduced:
+            if hasattr(part, "__next__"):
+                part = list(part)
+            self.walk(part)
+
+
+_ATOMS: dict[type, Callable[[Any], bytes | str]] = {
+    type(None): lambda value: b"",
+    type(...): lambda value: b"",
+    bool: str,
+    int: str,
+    float: lambda value: "nan" if value != value else value.hex(),
+    complex: repr,
+    str: lambda value: value,
+    bytes: lambda value: value,
+    bytearray: bytes,
+    range: repr,
+}
+
+
+def _cell_contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet: a function that refers to a later name
+        return None
+
+
+def _importable(function: FunctionType) -> bool:
+    found: Any = sys.modules.get(function.__module__)
+    for part in function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is function and function.__module__ != "__main__"
+
+
+def _code_digest(modules: Iterable[str]) -> str:
+    """Over the syntax trees of the modules: comments and layout do not count."""
+    whole = hashlib.sha256()
+    for name in modules:
+        source = _source(sys.modules.get(name))
+        whole.update(f"{name.rpartition('.')[2]}\n{ast.dump(ast.parse(source))}\n".encode())
+    return whole.hexdigest()
+
+
+def _source(module: ModuleType | None) -> str:
+    try:
+        path = inspect.getsourcefile(module) if module else None
+        return Path(path).read_text() if path else ""
+    except (OSError, TypeError):
+        return ""

@@ -1,0 +1,70 @@
+"""The records that a plan is made of: rounds, tasks and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from skygrid.worker.messages import Scores, WarningNote
+
+Status = Literal["scored", "failed", "killed"]
+"""scored: fitted and scored. failed: `fit` raised, `fit_error` holds scikit-learn's own traceback
+text. killed: the fit took its slot down until its retries were spent, `fit_error` says how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundPlan:
+    """One call of ``evaluate_candidates``: every candidate on every split.
+
+    Grid and randomized searches have one round; halving searches have one for each iteration.
+    """
+
+    round: int
+    """Position of the round in the run, from 0."""
+
+    candidates: Sequence[Mapping[str, Any]]
+    """Parameter settings, in scikit-learn's order."""
+
+    splits: Sequence[tuple[Any, Any]]
+    """(train, test) index arrays, in scikit-learn's order."""
+
+    @property
+    def n_tasks(self) -> int:
+        """Fits in this round: candidates x splits."""
+        return len(self.candidates) * len(self.splits)
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one task. At most one is recorded for each task."""
+
+    round: int
+    candidate: int
+    """Index into the round's candidates."""
+
+    split: int
+    """Index into the round's splits."""
+
+    status: Status
+    node: str
+    """Name of the node that computed it, as the driver knows it."""
+
+    slot: int
+    """Index of the slot on that node."""
+
+    attempt: int = 1
+    """1 for the first attempt, counting up with every retry."""
+
+    test_scores: Scores | None = None
+    """None when there is no score (failed, killed): the error score stands in at assembly."""
+
+    train_scores: Scores | None = None
+    n_test_samples: int = 0
+    fit_seconds: float = 0.0
+    score_seconds: float = 0.0
+    fit_error: str | None = None
+    warnings: tuple[WarningNote, ...] = ()
+    finished_at: float = 0.0
+    """Driver's wall clock when the outcome arrived, seconds since the epoch."""

@@ -1,0 +1,21 @@
+"""What a provider is: where nodes come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from skygrid.transports.interface import Transport
+
+
+class Provider(Protocol):
+    """Names the nodes of a run and makes the channel to each."""
+
+    def names(self) -> Sequence[str]:
+        """The nodes' names, one for each node of the run."""
+
+    def transport(self, name: str) -> Transport:
+        """A channel to a fresh agent on this node, not started yet."""
+
+    def replaceable(self, name: str) -> bool:
+        """Whether a node that was lost can be had again under its name."""

@@ -1,0 +1,38 @@
+"""Nodes on this machine: each is an agent process with its share of the processors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from skygrid.transports.interface import Transport
+from skygrid.transports.local_process import LocalProcess, agent_command
+from skygrid.worker import machine
+
+
+class LocalProvider:
+    """Rehearses a cluster on this machine; with one node, simply uses it.
+
+    Parameters
+    ----------
+    nodes : int
+        Agents to run.
+    slots : int or None
+        Fits at a time on each; None: the node's share of the vCPUs.
+    """
+
+    def __init__(self, nodes: int = 1, slots: int | None = None) -> None:
+        self._nodes = nodes
+        self._vcpus = max(1, machine.vcpus() // nodes)
+        self.slots = slots or self._vcpus
+
+    def names(self) -> Sequence[str]:
+        """local-1, local-2 and so on."""
+        return [f"local-{number}" for number in range(1, self._nodes + 1)]
+
+    def transport(self, name: str) -> Transport:
+        """A fresh agent process."""
+        return LocalProcess(agent_command(self.slots, self._vcpus))
+
+    def replaceable(self, name: str) -> bool:
+        """A process can always be started again."""
+        return True

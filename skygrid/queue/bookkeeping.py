@@ -1,0 +1,71 @@
+"""What the queue remembers: live nodes, tasks with a history, what fits took."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+
+from skygrid.queue.policies import Cause
+
+
+@dataclass(slots=True)
+class Node:
+    """A live node."""
+
+    number: int
+    deadline: float
+    held: set[int] = field(default_factory=set)
+    running: dict[int, float] = field(default_factory=dict)
+    """Lease -> when it was first seen to run."""
+
+    wanted: int = 0
+    """Leases asked for in vain at the last pull."""
+
+    recalled: int = 0
+    """Leases asked back and not answered yet."""
+
+    recalled_at: float = float("-inf")
+
+    @property
+    def unstarted(self) -> int:
+        """Leases in hand that no slot was seen to run."""
+        return len(self.held) - len(self.running)
+
+    def drop(self, lease_id: int) -> None:
+        """The node does not hold this lease any more."""
+        self.held.discard(lease_id)
+        self.running.pop(lease_id, None)
+
+
+@dataclass(slots=True)
+class Trouble:
+    """History of a task that was leased more than once. Most tasks have none."""
+
+    attempts: int = 1
+    causes: list[Cause] = field(default_factory=list)
+    died_on: set[int] = field(default_factory=set)
+    losses: int = 0
+    alone: bool = False
+    suspect: bool = False
+    """Nodes were lost while they held it."""
+
+
+class Times:
+    """What fits took, and the median of it."""
+
+    def __init__(self) -> None:
+        self._seconds = array("d")
+        self._median: float | None = None
+        self._known = 0
+
+    def add(self, seconds: float) -> None:
+        """A fit took so many seconds."""
+        self._seconds.append(seconds)
+
+    def median(self) -> float | None:
+        """Median in seconds, None when nothing is known; a hundredth more changes it little."""
+        count = len(self._seconds)
+        if count > 1.01 * self._known:
+            self._median = sorted(self._seconds)[count // 2]
+            self._known = count
+        return self._median

@@ -1,0 +1,157 @@
+"""One round after another: what the journal holds is taken from it, the rest is fitted."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import cloudpickle
+import msgspec
+import sklearn
+
+from skygrid.engines.pull import FitRaised, PullEngine
+from skygrid.journal.interface import Journal
+from skygrid.listener import Listener
+from skygrid.plan.fingerprint import digest
+from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.queue.policies import QueuePolicies
+from skygrid.queue.work_queue import WorkQueue
+from skygrid.results.fit_warnings import WarningCounter
+from skygrid.results.raised import exception_of
+from skygrid.results.sklearn_search import SearchWork
+from skygrid.worker.blobs import Blob
+
+STORED_PLAN_BYTES = 64 * 1024 * 1024
+"""A larger plan is not kept in the journal; a resumed run must then draw the same one again."""
+
+
+class JournaledRounds:
+    """The `RoundEvaluator` of a run.
+
+    Parameters
+    ----------
+    engine : PullEngine
+    journal : Journal
+    policies : QueuePolicies
+    listener : Listener
+    """
+
+    def __init__(
+        self,
+        engine: PullEngine,
+        journal: Journal,
+        policies: QueuePolicies,
+        listener: Listener,
+    ) -> None:
+        self.warnings = WarningCounter()
+        self._engine = engine
+        self._journal = journal
+        self._policies = policies
+        self._listener = listener
+        self._next_lease = 1
+
+    def begin(self, work: SearchWork) -> None:
+        """Make the blobs of data and search ready to travel."""
+        self._engine.use(*work_blobs(work))
+
+    def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
+        """Every task of the round, from the journal or from a node."""
+        plan = self._settled(plan)
+        recorded = self._journal.outcomes(plan.round)
+        self._listener.round_opened(plan, recorded)
+        outcomes: list[Any] = [None] * plan.n_tasks
+        n_splits = len(plan.splits)
+
+        def keep(batch: Sequence[Outcome]) -> None:
+            self.warnings.add(batch)
+            for outcome in batch:
+                outcomes[outcome.candidate * n_splits + outcome.split] = outcome
+
+        def record(batch: Sequence[Outcome]) -> None:
+            self._journal.append(batch)
+            keep(batch)
+
+        keep(recorded)
+        queue = self._queue(plan, recorded)
+        try:
+            if not queue.finished:
+                self._engine.run_round(plan, queue, record)
+        except FitRaised as raised:
+            place = f"candidate {raised.candidate}, split {raised.split}"
+            raise exception_of(raised.result, place) from None
+        finally:
+            self._next_lease = queue.next_lease_id
+            self._keep_nodes()
+        self._listener.round_closed(plan.round)
+        return plan, outcomes
+
+    def _queue(self, plan: RoundPlan, recorded: Sequence[Outcome]) -> WorkQueue:
+        return WorkQueue(
+            round=plan.round,
+            n_candidates=len(plan.candidates),
+            n_splits=len(plan.splits),
+            recorded=[(o.candidate, o.split, o.fit_seconds + o.score_seconds) for o in recorded],
+            policies=self._policies,
+            first_lease_id=self._next_lease,
+        )
+
+    def _keep_nodes(self) -> None:
+        for name, greeting in self._engine.greetings.items():
+            self._journal.record_node(name, msgspec.json.encode(greeting))
+
+    def _settled(self, plan: RoundPlan) -> RoundPlan:
+        """The round as the journal has it, if it does.
+
+        A search without a seed draws other candidates or splits each time. What was drawn first
+        is what the recorded outcomes are about, so a resumed run goes on with that.
+        """
+        stored = self._journal.round_plan(plan.round)
+        if stored is None or not stored[0]:
+            self._store(plan)
+            return plan
+        candidates, splits = cloudpickle.loads(stored[0])
+        return RoundPlan(round=plan.round, candidates=candidates, splits=splits)
+
+    def _store(self, plan: RoundPlan) -> None:
+        pickled = cloudpickle.dumps((list(plan.candidates), list(plan.splits)))
+        if len(pickled) <= STORED_PLAN_BYTES:
+            self._journal.record_round(plan.round, pickled, "stored")
+        else:
+            whole = digest((list(plan.candidates), list(plan.splits)))
+            self._journal.record_round(plan.round, b"", whole)
+
+
+def work_blobs(work: SearchWork) -> tuple[Blob, Blob]:
+    """The two blobs that every fit of a search needs: data, search.
+
+    Parameters
+    ----------
+    work : SearchWork
+
+    Returns
+    -------
+    data, search : Blob
+    """
+    data = Blob(
+        {
+            "X": work.X,
+            "y": work.y,
+            "fit_params": work.fit_params,
+            "score_params": work.score_params,
+        }
+    )
+    search = Blob(
+        {
+            "estimator": work.estimator,
+            "scorer": work.scorer,
+            "return_train_score": work.return_train_score,
+            "error_score": work.error_score,
+            "verbose": work.verbose,
+            "sklearn_config": sklearn.get_config(),
+            "warning_filters": list(warnings.filters),
+            "sys_path": [folder for folder in sys.path if folder],
+        }
+    )
+    return data, search

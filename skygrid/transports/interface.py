@@ -1,0 +1,39 @@
+"""What a transport is: bytes to and from the agent of one node."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Transport(Protocol):
+    """One agent's channel. Reading, log reading and writing each happen on a thread of their own."""
+
+    def start(self) -> None:
+        """Start the agent, or connect to it.
+
+        Raises
+        ------
+        NodeError
+            If that cannot be done; the message says why and what to do.
+        """
+
+    def read(self) -> bytes:
+        """Wait for bytes from the agent; empty when there will be none any more."""
+
+    def read_log(self) -> bytes:
+        """Wait for bytes that the agent wrote to its log; empty when there will be none any more."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes to the agent.
+
+        Raises
+        ------
+        OSError
+            If the agent is gone.
+        """
+
+    def ended(self) -> str:
+        """How the agent ended, for a person: ``killed by SIGKILL``, ``exit code 1``."""
+
+    def close(self) -> None:
+        """End the channel, and the agent with everything it started; may be called at any time."""

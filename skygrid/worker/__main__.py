@@ -1,0 +1,33 @@
+"""``python -m skygrid.worker``: the agent on its standard input and output."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from . import machine
+
+
+def main() -> None:
+    """Set the threads before anything numeric is imported, then be the agent."""
+    parser = argparse.ArgumentParser(prog="skygrid.worker")
+    parser.add_argument("--slots", type=int, default=0, help="fits at a time; 0: one per vCPU")
+    parser.add_argument("--vcpus", type=int, default=0, help="vCPUs to share out; 0: all")
+    args = parser.parse_args()
+    vcpus = args.vcpus or machine.vcpus()
+    slots = args.slots or vcpus
+    threads = max(1, vcpus // slots)
+    machine.limit_threads(threads)
+    # Whatever user code prints must not reach the channel to the driver.
+    channel = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+
+    from .agent import Agent
+
+    Agent(0, channel, slots=slots, threads=threads, vcpus=vcpus).run()
+
+
+if __name__ == "__main__":
+    main()

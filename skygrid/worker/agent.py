@@ -1,0 +1,352 @@
+"""The agent: one process on a node that asks for work, hands it to slots and reports.
+
+One thread, one selector. The agent itself never fits anything, so it always answers; and as it has
+no other thread and starts no parallel region, forking slots from it is safe.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import selectors
+import signal
+import sys
+import time
+import traceback
+from typing import Any
+
+import sklearn.model_selection  # noqa: F401  # imported once here, forked into every slot
+
+from . import machine
+from .backlog import Backlog
+from .frames import FrameReader, encode
+from .messages import (
+    PROTOCOL,
+    Abandon,
+    AgentLog,
+    BlobChunk,
+    Bye,
+    FitResult,
+    Grant,
+    Greeting,
+    Heartbeat,
+    OpenRound,
+    Pull,
+    Recall,
+    Refusal,
+    Report,
+    Returned,
+    RoundReady,
+    Setup,
+    SlotDied,
+    Stop,
+    ToAgent,
+)
+from .slot import load_evaluator
+from .slots import Slot, SlotDeath, SlotPool, forking, slot_died_at_start, spawning
+from .store import BlobError, BlobStore
+
+TICK_SECONDS = 0.1
+PORTION_SECONDS = 0.01
+"""How long results of brisk fits collect before the agent reads them."""
+
+MEMORY_SHARE = 0.9
+"""Of the node's memory, for all slots together, when the driver sets no limit."""
+
+EMPTY_DEATHS = 5
+"""Slots that may die one after another without having run anything before the agent gives up."""
+
+
+class AgentEnd(Exception):
+    """The agent's loop is over."""
+
+
+class Agent:
+    """The agent's loop.
+
+    Parameters
+    ----------
+    source, sink : int
+        File descriptors: from the driver, to the driver.
+    slots : int
+        Fits at a time.
+    threads : int
+        BLAS and OpenMP threads for each slot.
+    vcpus : int
+        Processors that the slots share.
+    """
+
+    def __init__(self, source: int, sink: int, *, slots: int, threads: int, vcpus: int) -> None:
+        self._source, self._sink = source, sink
+        self._count, self._threads, self._vcpus = slots, threads, vcpus
+        self._reader = FrameReader(ToAgent)
+        self._selector = selectors.DefaultSelector()
+        self._store = BlobStore()
+        self._setup = Setup(protocol=PROTOCOL)
+        self._pool: SlotPool | None = None
+        self._round = -1
+        self._backlog = Backlog(slots)
+        self._next_beat = 0.0
+        self._next_watch = 0.0
+        self._empty_deaths = 0
+        self._stop_at: float | None = None
+
+    def run(self) -> None:
+        """Serve the driver until it says stop or is gone."""
+        for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(ignored, signal.SIG_IGN)
+        os.set_blocking(self._source, False)
+        self._selector.register(self._source, selectors.EVENT_READ, None)
+        try:
+            self._send(self._greeting())
+            while True:
+                self._turn()
+        except (AgentEnd, BrokenPipeError):
+            pass  # the driver is gone, or has said stop: both end here, with no slot left
+        finally:
+            if self._pool:
+                self._pool.close()
+
+    # -- the loop
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(TICK_SECONDS):
+            if key.data is None:
+                self._read_driver()
+            elif key.data in self._slots():
+                self._read_slot(key.data)
+        now = time.monotonic()
+        if self._pool:
+            if now >= self._next_watch:
+                self._next_watch = now + TICK_SECONDS
+                self._watch(self._pool, now)
+            self._feed(self._pool, now)
+            if self._backlog.brisk:
+                # Results wait in the pipes meanwhile, and slots have work in hand.
+                time.sleep(PORTION_SECONDS)
+        if now >= self._next_beat:
+            self._next_beat = now + self._setup.heartbeat_seconds
+            self._send(self._heartbeat())
+
+    def _slots(self) -> list[Slot]:
+        return self._pool.slots if self._pool else []
+
+    def _read_driver(self) -> None:
+        try:
+            data = os.read(self._source, 1 << 20)
+        except BlockingIOError:
+            return
+        if not data:
+            raise AgentEnd
+        for message in self._reader.feed(data):
+            self._obey(message)
+
+    def _obey(self, message: Any) -> None:
+        match message:
+            case Grant() if message.round == self._round:
+                self._backlog.granted(message.leases, time.monotonic())
+            case BlobChunk():
+                self._receive(message)
+            case OpenRound():
+                self._open(message)
+            case Recall():
+                self._give_back(message.count)
+            case Abandon():
+                self._abandon(set(message.leases))
+            case Stop():
+                self._give_back(sys.maxsize)
+                self._stop_at = time.monotonic() + message.grace_seconds
+            case Setup():
+                self._setup = message
+
+    def _send(self, message: Any) -> None:
+        data = memoryview(encode(message))
+        while data:
+            data = data[os.write(self._sink, data) :]
+
+    def _greeting(self) -> Greeting:
+        return Greeting(
+            protocol=PROTOCOL,
+            versions=machine.versions(),
+            host=platform.node(),
+            cpu=machine.cpu_model(),
+            machine=platform.machine(),
+            vcpus=self._vcpus,
+            memory_bytes=machine.memory_bytes(),
+            slots=self._count,
+            threads_per_slot=self._threads,
+            pid=os.getpid(),
+        )
+
+    def _heartbeat(self) -> Heartbeat:
+        running = self._pool.running() if self._pool else []
+        return Heartbeat(
+            busy=len(running),
+            running=[record.lease for _, record in running],
+            slots_bytes=sum(self._pool.private_bytes().values()) if self._pool else 0,
+            load=machine.load_average(),
+        )
+
+    # -- a round
+
+    def _receive(self, chunk: BlobChunk) -> None:
+        try:
+            self._store.receive(chunk)
+        except BlobError as error:
+            self._refuse(str(error))
+
+    def _open(self, order: OpenRound) -> None:
+        self._close_pool()
+        self._store.keep_only({order.data, order.search, order.plan})
+        self._round = order.round
+        self._backlog = Backlog(self._count)
+        try:
+            self._pool = SlotPool(self._count, self._starter(order))
+        except Exception:
+            self._refuse(f"the search cannot be loaded on this node:\n{traceback.format_exc()}")
+        for slot in self._slots():
+            self._selector.register(slot.news, selectors.EVENT_READ, slot)
+
+    def _starter(self, order: OpenRound) -> Any:
+        files = {
+            name: self._store.file(digest)
+            for name, digest in (
+                ("data", order.data),
+                ("search", order.search),
+                ("plan", order.plan),
+            )
+        }
+        method = self._setup.start_method
+        if method == "auto":
+            method = "fork" if sys.platform == "linux" else "spawn"
+        if method == "spawn":
+            return spawning(self._count, self._threads, files)
+        evaluator = load_evaluator(files["data"], files["search"], files["plan"])
+        return forking(evaluator, self._threads, self._close_in_child)
+
+    def _close_in_child(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), self._source)
+        os.close(self._sink)
+        self._selector.close()
+
+    def _close_pool(self) -> None:
+        if self._pool:
+            for slot in self._pool.slots:
+                self._selector.unregister(slot.news)
+            self._pool.close()
+            self._pool = None
+
+    def _refuse(self, reason: str) -> None:
+        self._send(Refusal(reason=reason))
+        raise AgentEnd
+
+    # -- work in, results out
+
+    def _feed(self, pool: SlotPool, now: float) -> None:
+        if self._stop_at is not None:
+            self._stop_when_done(pool, now)
+            return
+        self._backlog.feed(pool, now)
+        wanted = self._backlog.wanted(now)
+        if wanted:
+            self._send(Pull(round=self._round, count=wanted))
+
+    def _read_slot(self, slot: Slot) -> None:
+        assert self._pool
+        news, alive = self._pool.read_news(slot)
+        for piece in news:
+            if piece.refusal:
+                self._refuse(f"the search cannot be loaded in a slot:\n{piece.refusal}")
+            if piece.ready:
+                self._slot_ready(slot)
+        self._report(self._backlog.accept([p.result for p in news if p.result]))
+        if not alive:
+            self._replace(self._pool, slot)
+
+    def _slot_ready(self, slot: Slot) -> None:
+        slot.ready = True
+        # The round is announced once; slots that replace dead ones come up unannounced.
+        if all(other.ready for other in self._slots()) and not self._backlog.open:
+            self._backlog.open = True
+            self._send(RoundReady(round=self._round))
+
+    def _report(self, results: list[FitResult]) -> None:
+        if results:
+            self._empty_deaths = 0
+            self._send(Report(round=self._round, results=results))
+
+    def _give_back(self, count: int) -> None:
+        leases = self._backlog.give_back(self._pool, count) if self._pool else []
+        self._send(Returned(round=self._round, leases=leases))
+
+    def _abandon(self, leases: set[int]) -> None:
+        if not self._pool:
+            return
+        self._backlog.forget(self._pool, leases)
+        for slot, record in self._pool.running():
+            if record.lease in leases:
+                self._pool.kill(slot, "abandoned", "no longer wanted", record.lease)
+
+    def _stop_when_done(self, pool: SlotPool, now: float) -> None:
+        assert self._stop_at is not None
+        if pool.quiet or now >= self._stop_at:
+            for slot in pool.slots:
+                news, _ = pool.read_news(slot)
+                self._report(self._backlog.accept([p.result for p in news if p.result]))
+            self._send(Bye())
+            raise AgentEnd
+
+    # -- slots that die
+
+    def _watch(self, pool: SlotPool, now: float) -> None:
+        timeout = self._setup.fit_timeout_seconds
+        if timeout is not None:
+            for slot, record in pool.running():
+                if now - record.started > timeout and slot.killed is None:
+                    detail = f"took longer than {timeout:g} s"
+                    pool.kill(slot, "timeout", detail, record.lease)
+        self._guard_memory(pool, now)
+
+    def _guard_memory(self, pool: SlotPool, now: float) -> None:
+        limit = self._setup.memory_limit_bytes or int(machine.memory_bytes() * MEMORY_SHARE)
+        used = pool.private_bytes()
+        largest = max(used, key=lambda index: used[index])
+        record = pool.status.read(largest)
+        slot = pool.slots[largest]
+        if sum(used.values()) > limit and record.lease and slot.killed is None:
+            detail = (
+                f"held {used[largest] / 2**30:.2f} GiB when the slots of this node together "
+                f"passed {limit / 2**30:.2f} GiB"
+            )
+            pool.kill(slot, "memory", detail, record.lease)
+
+    def _replace(self, pool: SlotPool, slot: Slot) -> None:
+        self._selector.unregister(slot.news)
+        death = pool.bury(slot)
+        if slot_died_at_start(death):
+            self._refuse("a slot could not load the search")
+        self._tell_death(death)
+        fresh = pool.replace(slot)
+        self._selector.register(fresh.news, selectors.EVENT_READ, fresh)
+
+    def _tell_death(self, death: SlotDeath) -> None:
+        assert self._pool
+        lease = death.status.lease
+        in_hand = self._backlog.slot_died(self._pool, lease, time.monotonic())
+        if not lease:
+            self._empty_deaths += 1
+            self._send(AgentLog(text=f"slot {death.index} ended between fits: {death.detail}"))
+            if self._empty_deaths > EMPTY_DEATHS:
+                self._refuse(f"slots end before they run anything: {death.detail}")
+        elif in_hand and death.cause != "abandoned":
+            self._send(
+                SlotDied(
+                    round=self._round,
+                    lease=lease,
+                    slot=death.index,
+                    cause=death.cause,
+                    detail=death.detail,
+                    peak_bytes=death.peak_bytes,
+                    seconds=max(0.0, time.monotonic() - death.status.started),
+                )
+            )

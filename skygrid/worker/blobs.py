@@ -1,0 +1,116 @@
+"""Blobs: Python objects as bytes that are written once, found by their hash and mapped.
+
+A blob is a pickle of protocol 5 (PEP 574) with the large buffers of its arrays beside it, each at
+an offset that is a multiple of 64, so that a mapped file can serve as the memory of the arrays:
+
+    u64 number of buffers | u64 length of the pickle | u64 length of each buffer | pickle | buffers
+
+An array that is contiguous in neither order is written in C order, and the rows that NumPy picks out
+of it are C-ordered either way; C- and Fortran-ordered arrays keep their order, which decides the
+order of sums and with it the last bits of a score.
+
+All integers are little-endian. Blobs travel from the driver to nodes only; opening one runs code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import mmap
+import pickle
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import cloudpickle
+
+ALIGNMENT = 64
+CHUNK_BYTES = 1024 * 1024
+_U64 = struct.Struct("<Q")
+
+
+class Blob:
+    """An object ready to travel: its digest, its size, its bytes in portions.
+
+    The buffers of the object's arrays are not copied: keep the object unchanged while in use.
+
+    Parameters
+    ----------
+    value : object
+        Anything that cloudpickle can pickle.
+    """
+
+    def __init__(self, value: Any) -> None:
+        buffers: list[pickle.PickleBuffer] = []
+        stream = io.BytesIO()
+        cloudpickle.Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
+        raw = [buffer.raw() for buffer in buffers]
+        self._parts = list(_layout(stream.getbuffer(), raw))
+        self.size = sum(len(part) for part in self._parts)
+        digest = hashlib.sha256()
+        for part in self._parts:
+            digest.update(part)
+        self.digest = digest.hexdigest()
+
+    def chunks(self, size: int = CHUNK_BYTES) -> Iterator[tuple[int, memoryview]]:
+        """The blob's bytes in order.
+
+        Parameters
+        ----------
+        size : int, default=1 MiB
+            Most bytes in one portion.
+
+        Yields
+        ------
+        offset : int
+        data : memoryview
+        """
+        offset = 0
+        for part in self._parts:
+            for start in range(0, len(part), size):
+                data = part[start : start + size]
+                yield offset, data
+                offset += len(data)
+
+
+def _layout(pickled: memoryview, buffers: list[memoryview]) -> Iterator[memoryview]:
+    lengths = [len(buffers), len(pickled), *(buffer.nbytes for buffer in buffers)]
+    position = 0
+    for part in (memoryview(b"".join(map(_U64.pack, lengths))), pickled, *buffers):
+        yield part
+        position += part.nbytes
+        if padding := -position % ALIGNMENT:
+            yield memoryview(bytes(padding))
+            position += padding
+
+
+def open_blob(file: io.IOBase | Any, size: int) -> Any:
+    """The object in a blob, its arrays backed by a private mapping of the file.
+
+    Private means copy-on-write: an estimator that writes into X finds it writable, and neither the
+    file nor another process sees what it wrote.
+
+    Parameters
+    ----------
+    file : file object
+        An open file with a file descriptor, holding the blob from offset 0.
+    size : int
+        Bytes in the blob.
+
+    Returns
+    -------
+    value : object
+    """
+    mapped = memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY))
+    (count,) = _U64.unpack_from(mapped, 0)
+    lengths = [_U64.unpack_from(mapped, 8 * (1 + i))[0] for i in range(count + 1)]
+    position = _aligned(8 * (2 + count))
+    views = []
+    for length in lengths:
+        views.append(mapped[position : position + length])
+        position = _aligned(position + length)
+    return pickle.loads(views[0], buffers=views[1:])
+
+
+def _aligned(position: int) -> int:
+    return position + -position % ALIGNMENT

@@ -1,0 +1,203 @@
+"""Fitting and scoring one candidate on one split, exactly as scikit-learn does it.
+
+This is the one module of `worker` that uses a private name of scikit-learn, `_fit_and_score`: the
+text of a failed fit's traceback and every corner of scoring are then scikit-learn's own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+import sys
+import traceback
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import joblib
+import numpy as np
+import sklearn
+from sklearn.base import clone
+from sklearn.model_selection._validation import _fit_and_score
+from threadpoolctl import threadpool_limits
+
+from .messages import FitResult, WarningNote
+from .scores import to_wire
+
+ONCE_ACTIONS = frozenset({"default", "module", "once"})
+"""Filter actions that show a warning once; here every one is counted, the driver shows it once."""
+
+
+class Evaluator:
+    """Runs the tasks of one round.
+
+    Parameters
+    ----------
+    data : mapping
+        ``X``, ``y``, ``fit_params`` and ``score_params``.
+    search : mapping
+        ``estimator``, ``scorer``, ``return_train_score``, ``error_score``, ``verbose``,
+        ``sklearn_config``, ``warning_filters`` and ``sys_path``.
+    plan : mapping
+        ``candidates``, a list of parameter settings, and ``splits``, a list of (train, test).
+    """
+
+    def __init__(
+        self, data: Mapping[str, Any], search: Mapping[str, Any], plan: Mapping[str, Any]
+    ) -> None:
+        self._data = data
+        self._search = search
+        self._candidates: Sequence[Mapping[str, Any]] = plan["candidates"]
+        self._splits: Sequence[tuple[Any, Any]] = plan["splits"]
+        self._seen: list[warnings.WarningMessage] = []
+        self._kwargs = {
+            "scorer": search["scorer"],
+            "fit_params": data["fit_params"],
+            "score_params": data["score_params"],
+            "return_train_score": search["return_train_score"],
+            "return_n_test_samples": True,
+            "return_times": True,
+            "return_parameters": False,
+            "error_score": search["error_score"],
+            "verbose": search["verbose"],
+        }
+        if "callback_ctx" in inspect.signature(_fit_and_score).parameters:
+            # With a context, even one that does nothing, scikit-learn takes the branch that its
+            # own searches take; a traceback then names the same lines.
+            self._kwargs |= {"caller": None, "callback_ctx": _NoCallbacks()}
+
+    def prepare_process(self, threads: int) -> None:
+        """Make this process a slot: threads, warnings, random state, scikit-learn's settings.
+
+        Parameters
+        ----------
+        threads : int
+            BLAS and OpenMP threads that a fit may use.
+        """
+        sklearn.set_config(**self._search["sklearn_config"])
+        # Both stay in force for the life of the process; nothing restores them.
+        threadpool_limits(limits=threads)
+        joblib.parallel_config(backend="sequential")
+        # A forked slot has its siblings' random state; unseeded estimators must not repeat them.
+        random.seed()
+        np.random.seed()
+        warnings.showwarning = self._note_warning
+        warnings.resetwarnings()
+        warnings.filters.extend(  # type: ignore[attr-defined]  # a list, typed as a sequence
+            (("always" if rule[0] in ONCE_ACTIONS else rule[0]), *rule[1:])
+            for rule in self._search["warning_filters"]
+        )
+
+    def evaluate(self, lease: int, slot: int, candidate: int, split: int) -> FitResult:
+        """Fit and score one candidate on one split.
+
+        Parameters
+        ----------
+        lease, slot : int
+            Copied into the result.
+        candidate, split : int
+            Indices into the round's candidates and splits.
+
+        Returns
+        -------
+        result : FitResult
+            Whatever the estimator does short of ending the process; nothing is raised.
+        """
+        self._seen = []
+        train, test = self._splits[split]
+        try:
+            out = _fit_and_score(
+                clone(self._search["estimator"]),
+                self._data["X"],
+                self._data["y"],
+                train=train,
+                test=test,
+                parameters=self._candidates[candidate],
+                split_progress=(split, len(self._splits)),
+                candidate_progress=(candidate, len(self._candidates)),
+                **self._kwargs,
+            )
+            return self._result(lease, slot, out)
+        except BaseException as error:
+            return self._raised(lease, slot, error)
+
+    def _result(self, lease: int, slot: int, out: Mapping[str, Any]) -> FitResult:
+        failed = out["fit_error"] is not None
+        return FitResult(
+            lease=lease,
+            slot=slot,
+            status="failed" if failed else "scored",
+            test_scores=None if failed else to_wire(out["test_scores"]),
+            train_scores=(
+                to_wire(out["train_scores"]) if "train_scores" in out and not failed else None
+            ),
+            n_test_samples=int(out["n_test_samples"]),
+            fit_seconds=out["fit_time"],
+            score_seconds=out["score_time"],
+            fit_error=out["fit_error"],
+            warnings=self._notes() if self._seen else (),
+        )
+
+    def _raised(self, lease: int, slot: int, error: BaseException) -> FitResult:
+        kind = type(error)
+        return FitResult(
+            lease=lease,
+            slot=slot,
+            status="raised",
+            test_scores=None,
+            train_scores=None,
+            n_test_samples=0,
+            fit_seconds=0.0,
+            score_seconds=0.0,
+            fit_error="".join(traceback.format_exception(error)),
+            exception=(f"{kind.__module__}:{kind.__qualname__}", _text(error)),
+            warnings=self._notes(),
+        )
+
+    def _note_warning(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: Any = None,
+        line: str | None = None,
+    ) -> None:
+        self._seen.append(warnings.WarningMessage(message, category, filename, lineno))
+
+    def _notes(self) -> tuple[WarningNote, ...]:
+        return tuple(
+            WarningNote(
+                f"{note.category.__module__}:{note.category.__qualname__}",
+                str(note.message),
+                note.filename,
+                note.lineno,
+            )
+            for note in self._seen
+        )
+
+
+class _NoCallbacks:
+    """Stands where scikit-learn 1.9 and later pass the context of their fit callbacks."""
+
+    def propagate_callback_context(self, estimator: Any) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def call_on_fit_task_begin(self, **_: Any) -> _NoCallbacks:
+        return self
+
+    def call_on_fit_task_end(self, **_: Any) -> None: ...
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return f"<{type(error).__name__} whose text cannot be read>"
+
+
+def extend_path(folders: Sequence[str]) -> None:
+    """Add the driver's import folders, as far as this machine has them, behind this process's own."""
+    known = set(sys.path)
+    sys.path.extend(folder for folder in folders if folder and folder not in known)

@@ -1,0 +1,108 @@
+"""What this node is: processors, memory, versions. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+
+COMPARED_PACKAGES = ("scikit-learn", "numpy", "scipy", "cloudpickle")
+"""Distributions whose versions must be the driver's own for scores to be equal bit for bit."""
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
+
+
+def vcpus() -> int:
+    """Processors that this process may use: affinity and the container's quota, at least 1."""
+    try:
+        available = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        available = os.cpu_count() or 1
+    quota = _cpu_quota()
+    return max(1, min(available, int(quota) if quota else available))
+
+
+def memory_bytes() -> int:
+    """Bytes of memory of this machine, or of its container where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        text = _read(CGROUP / name)
+        if text.isdigit():
+            total = min(total, int(text))
+    return total
+
+
+def cpu_model() -> str:
+    """The processor's name, for a person."""
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the distributions that decide what a fit answers."""
+    found = {"python": platform.python_version()}
+    for name in (*COMPARED_PACKAGES, "msgspec", "joblib"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def limit_threads(threads: int) -> None:
+    """Bound the threads of every numeric library that is imported after this call."""
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(threads)
+
+
+def resident_private_bytes(pid: int) -> int:
+    """Memory that a process holds and does not share through a file: 0 where not to be known.
+
+    Source: proc(5), ``/proc/PID/statm``: second and third field, in pages.
+    """
+    fields = _read(Path(f"/proc/{pid}/statm")).split()
+    if len(fields) < 3:
+        return 0
+    return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")
+
+
+def load_average() -> float:
+    """Load average over one minute, 0 where not to be known."""
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return 0.0
+
+
+def _cpu_quota() -> float | None:
+    """Processors that the control group grants (``cpu.max``, or version 1's two files)."""
+    fields = _read(CGROUP / "cpu.max").split()
+    if len(fields) != 2:
+        fields = [
+            _read(CGROUP / "cpu/cpu.cfs_quota_us"),
+            _read(CGROUP / "cpu/cpu.cfs_period_us"),
+        ]
+    quota, period = fields
+    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
+        return None
+    return int(quota) / int(period)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,251 @@
+"""The messages between driver and agent, typed and versioned.
+
+Every message is one msgspec-encoded (MessagePack) value inside one frame (see `frames`). Code and
+data travel from the driver to the agent only. What an agent sends is decoded against
+`FromAgent` and nothing else: numbers, text and lists of them, never a pickle.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+PROTOCOL = 1
+"""Version of the messages and of the frames around them; compared in the handshake."""
+
+
+class TypedNumber(msgspec.Struct, frozen=True, array_like=True):
+    """A number that is not a Python float, written so that its type and every bit survive."""
+
+    kind: str
+    """int, bool, complex, decimal, fraction, or a NumPy dtype such as ``<f4``."""
+
+    text: str
+    """The value: decimal text, or the raw bytes in hexadecimal for a NumPy scalar."""
+
+
+Scores = float | TypedNumber | dict[str, float | TypedNumber]
+"""One score, or one for each name of a multimetric scorer."""
+
+
+class WarningNote(msgspec.Struct, frozen=True, array_like=True):
+    """One warning that a fit issued."""
+
+    category: str
+    """``module:qualified name`` of the warning's class."""
+
+    message: str
+    filename: str
+    lineno: int
+
+
+class Lease(msgspec.Struct, frozen=True, array_like=True):
+    """The right to run one task, for one node, until it expires or is returned."""
+
+    id: int
+    """Unique within the run; the number of the attempt's lease, not of the task."""
+
+    candidate: int
+    split: int
+    alone: bool = False
+    """Run it while no other slot of the node runs anything."""
+
+
+# ---- from the driver ---------------------------------------------------------------------------
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
+    """Sent once, after the handshake."""
+
+    protocol: int
+    heartbeat_seconds: float = 1.0
+    fit_timeout_seconds: float | None = None
+    start_method: Literal["fork", "spawn", "auto"] = "auto"
+    memory_limit_bytes: int | None = None
+    """Kill the largest slot when all slots together pass this; None: nine tenths of the node."""
+
+
+class BlobChunk(msgspec.Struct, frozen=True, kw_only=True, tag="chunk"):
+    """A piece of a blob; pieces arrive in order, the first one at offset 0."""
+
+    digest: str
+    """SHA-256 of the whole blob, in hexadecimal."""
+
+    size: int
+    """Bytes in the whole blob."""
+
+    offset: int
+    data: bytes
+
+
+class OpenRound(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
+    """Make ready to run tasks of this round. The blobs it names were sent before."""
+
+    round: int
+    data: str
+    """Digest of the blob with X, y, fit parameters and score parameters."""
+
+    search: str
+    """Digest of the blob with estimator, scorer and settings."""
+
+    plan: str
+    """Digest of the blob with the round's candidates and splits."""
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True, tag="grant"):
+    """Leases for the open round, the most urgent first. May be empty: there is no work now."""
+
+    round: int
+    leases: list[Lease]
+
+
+class Recall(msgspec.Struct, frozen=True, kw_only=True, tag="recall"):
+    """Give back up to this many leases that no slot has started."""
+
+    count: int
+
+
+class Abandon(msgspec.Struct, frozen=True, kw_only=True, tag="abandon"):
+    """Stop these leases, started or not; nothing more is wanted of them."""
+
+    leases: list[int]
+
+
+class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
+    """Start nothing more, wait so long for fits that run, report, say `Bye` and end."""
+
+    grace_seconds: float = 0.0
+
+
+ToAgent = Setup | BlobChunk | OpenRound | Grant | Recall | Abandon | Stop
+
+# ---- from the agent ----------------------------------------------------------------------------
+
+
+class Greeting(msgspec.Struct, frozen=True, kw_only=True, tag="greeting"):
+    """The first message of an agent: what the node is."""
+
+    protocol: int
+    versions: dict[str, str]
+    """python, scikit-learn, numpy, scipy, cloudpickle, msgspec, joblib, and blas."""
+
+    host: str
+    cpu: str
+    machine: str
+    """Architecture as `platform.machine` gives it."""
+
+    vcpus: int
+    memory_bytes: int
+    slots: int
+    threads_per_slot: int
+    pid: int
+
+
+class RoundReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
+    """Data and search are in place, slots run."""
+
+    round: int
+
+
+class Pull(msgspec.Struct, frozen=True, kw_only=True, tag="pull"):
+    """The agent could take so many more leases."""
+
+    round: int
+    count: int
+
+
+class FitResult(msgspec.Struct, frozen=True, array_like=True):
+    """What one fit gave, as the slot that ran it says."""
+
+    lease: int
+    slot: int
+    status: Literal["scored", "failed", "raised"]
+    """raised: not `fit` but something around it raised, or any of it under error_score="raise"."""
+
+    test_scores: Scores | None
+    train_scores: Scores | None
+    n_test_samples: int
+    fit_seconds: float
+    score_seconds: float
+    fit_error: str | None = None
+    """Traceback text (failed, raised)."""
+
+    exception: tuple[str, str] | None = None
+    """raised: ``module:qualified name`` of the exception's class, and its text."""
+
+    warnings: tuple[WarningNote, ...] = ()
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
+    """Fits that ended."""
+
+    round: int
+    results: list[FitResult]
+
+
+class SlotDied(msgspec.Struct, frozen=True, kw_only=True, tag="died"):
+    """A slot ended while it ran a lease; the agent has replaced it."""
+
+    round: int
+    lease: int
+    slot: int
+    cause: Literal["signal", "exit", "timeout", "memory"]
+    detail: str
+    """For a person: ``SIGSEGV``, ``exit code 3``, ``passed 10 s``, and so on."""
+
+    peak_bytes: int
+    seconds: float
+
+
+class Returned(msgspec.Struct, frozen=True, kw_only=True, tag="returned"):
+    """Leases given back unstarted."""
+
+    round: int
+    leases: list[int]
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="beat"):
+    """The agent lives; every lease it holds is renewed."""
+
+    busy: int
+    """Slots that run a fit."""
+
+    running: list[int]
+    """Leases that run now; others that the agent holds have not started."""
+
+    slots_bytes: int
+    """Resident memory of all slots together."""
+
+    load: float
+    """The node's load average over one minute."""
+
+
+class AgentLog(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
+    """A line for the node's log."""
+
+    text: str
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
+    """The agent cannot do what was asked and ends: the search does not load here, for example."""
+
+    reason: str
+
+
+class Bye(msgspec.Struct, frozen=True, kw_only=True, tag="bye"):
+    """The last message of an agent that was told to stop."""
+
+
+FromAgent = (
+    Greeting
+    | RoundReady
+    | Pull
+    | Report
+    | SlotDied
+    | Returned
+    | Heartbeat
+    | AgentLog
+    | Refusal
+    | Bye
+)

@@ -1,0 +1,166 @@
+"""A slot: one process that takes tasks from its node's pipe, fits them and sends what came of it.
+
+All slots of a node read the same pipe of tasks, a record of fixed size for each, so that a slot
+that is free takes the next one and a long fit holds nothing up. POSIX does not promise that reads
+of such records by several processes never split one; Linux and macOS keep them whole, as every
+write is a whole number of records below PIPE_BUF and a pipe's reads exclude one another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import struct
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .blobs import open_blob
+from .evaluation import Evaluator, extend_path
+from .messages import FitResult
+from .status import StatusPage
+
+TASK = struct.Struct("<QII")
+"""A task in the pipe: lease, candidate, split."""
+
+LENGTH = struct.Struct("<I")
+REFUSAL_EXIT = 97
+"""Exit code of a slot that could not load the search; its last words say why."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class SlotNews(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a slot sends to its agent, behind a little-endian 32-bit length."""
+
+    ready: bool = False
+    refusal: str = ""
+    result: FitResult | None = None
+
+
+class SlotLoop:
+    """The life of a slot.
+
+    Parameters
+    ----------
+    index : int
+        The slot's number on its node, from 0.
+    evaluator : Evaluator
+    tasks : int
+        File descriptor of the pipe that all slots read.
+    news : int
+        File descriptor of the slot's own pipe to the agent.
+    status : StatusPage
+    """
+
+    def __init__(
+        self, index: int, evaluator: Evaluator, tasks: int, news: int, status: StatusPage
+    ) -> None:
+        self._index = index
+        self._evaluator = evaluator
+        self._tasks = tasks
+        self._news = news
+        self._status = status
+        self._poll = select.poll()
+        self._poll.register(tasks, select.POLLIN)
+
+    def run(self) -> None:
+        """Take tasks until the agent closes the pipe."""
+        send_news(self._news, SlotNews(ready=True))
+        while record := self._next_task():
+            lease, candidate, split = TASK.unpack(record)
+            self._status.begin(self._index, lease, time.monotonic())
+            result = self._evaluator.evaluate(lease, self._index, candidate, split)
+            # Sent before the page says that it ended: a result in the pipe outlives its slot.
+            send_news(self._news, SlotNews(result=result))
+            self._status.end(self._index)
+
+    def _next_task(self) -> bytes:
+        while True:
+            try:
+                return os.read(self._tasks, TASK.size)
+            except BlockingIOError:
+                self._poll.poll()
+
+
+def send_news(descriptor: int, news: SlotNews) -> None:
+    """Write one piece of news to the agent; ends the process when the agent is gone."""
+    payload = msgspec.msgpack.encode(news)
+    data = memoryview(LENGTH.pack(len(payload)) + payload)
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except BrokenPipeError:
+        os._exit(0)
+
+
+def become_slot(agent: int) -> None:
+    """Give this process a slot's signals, and an end when its agent ends.
+
+    Parameters
+    ----------
+    agent : int
+        Process id of the agent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if sys.platform == "linux":
+        # prctl(2): the kernel kills this process when the thread that forked it ends.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # When memory runs out the kernel should take a fit, not the agent or the driver.
+        with contextlib.suppress(OSError):  # some containers hide the file; it is only a hint
+            Path("/proc/self/oom_score_adj").write_text("1000")
+    else:
+        threading.Thread(target=_end_with, args=(agent,), daemon=True).start()
+    if os.getppid() != agent:
+        os._exit(0)
+
+
+def _end_with(agent: int) -> None:
+    while os.getppid() == agent:
+        time.sleep(0.5)
+    os._exit(0)
+
+
+def load_evaluator(data: Any, search: Any, plan: Any) -> Evaluator:
+    """Open the three blobs of a round, each given as (file, size).
+
+    The search comes first: it extends the import path that the others may need.
+    """
+    opened_search = open_blob(*search)
+    extend_path(opened_search["sys_path"])
+    return Evaluator(open_blob(*data), opened_search, open_blob(*plan))
+
+
+def main() -> None:
+    """Entry of a spawned slot: everything it needs comes as file descriptors."""
+    parser = argparse.ArgumentParser()
+    for name in ("index", "slots", "agent", "threads", "tasks", "news", "status"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    for name in ("data", "search", "plan"):
+        parser.add_argument(f"--{name}", type=int, nargs=2, required=True)
+    args = parser.parse_args()
+    become_slot(args.agent)
+    try:
+        blobs = [(os.fdopen(fd, "rb"), size) for fd, size in (args.data, args.search, args.plan)]
+        evaluator = load_evaluator(*blobs)
+        evaluator.prepare_process(args.threads)
+    except BaseException:
+        send_news(args.news, SlotNews(refusal=traceback.format_exc()))
+        os._exit(REFUSAL_EXIT)
+    status = StatusPage(args.slots, os.fdopen(args.status, "r+b"))
+    SlotLoop(args.index, evaluator, args.tasks, args.news, status).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""The slots of a node as their agent sees them: starting, watching, ending, replacing."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from . import machine
+from .evaluation import Evaluator
+from .slot import LENGTH, REFUSAL_EXIT, TASK, SlotLoop, SlotNews, become_slot
+from .status import SlotStatus, StatusPage
+
+READ_BYTES = 1 << 16
+MAX_NEWS = 64 * 1024 * 1024
+"""Bytes in the largest piece of news an agent takes from its own slot."""
+
+KillCause = Literal["timeout", "memory", "abandoned"]
+
+
+class SlotDeath(NamedTuple):
+    """How a slot ended."""
+
+    index: int
+    status: SlotStatus
+    """Where it stood when it ended."""
+
+    cause: Literal["signal", "exit", "timeout", "memory", "abandoned"]
+    detail: str
+    peak_bytes: int
+
+
+class Starter(Protocol):
+    """Starts one slot process; returns its process id."""
+
+    def __call__(self, index: int, tasks: int, news: int, status: StatusPage) -> int: ...
+
+
+@dataclass
+class Slot:
+    """One running slot process."""
+
+    index: int
+    pid: int
+    news: int
+    """File descriptor from which the agent reads."""
+
+    ready: bool = False
+    buffer: bytearray = field(default_factory=bytearray)
+    killed: tuple[KillCause, str, int] | None = None
+    """Why the agent killed it, for a person and as a cause; and the lease that it was killed for."""
+
+
+class SlotPool:
+    """All slots of one round, and the pipe of tasks that they share.
+
+    Parameters
+    ----------
+    count : int
+    start : Starter
+        `forking` or `spawning`.
+    """
+
+    def __init__(self, count: int, start: Starter) -> None:
+        self._start = start
+        self._decoder = msgspec.msgpack.Decoder(SlotNews)
+        self._tasks_read, self._tasks_write = os.pipe()
+        # Both ends: a slot polls before it reads, and so the agent can take tasks back.
+        os.set_blocking(self._tasks_read, False)
+        os.set_blocking(self._tasks_write, False)
+        self.status = StatusPage(count)
+        self.slots: list[Slot] = [self._new_slot(index) for index in range(count)]
+
+    # -- tasks
+
+    def put(self, lease: int, candidate: int, split: int) -> bool:
+        """Hand a task to whichever slot is free first; False when the pipe is full."""
+        try:
+            return os.write(self._tasks_write, TASK.pack(lease, candidate, split)) == TASK.size
+        except BlockingIOError:
+            return False
+
+    def take_back(self, count: int) -> list[tuple[int, int, int]]:
+        """Up to `count` tasks that no slot has taken, as (lease, candidate, split)."""
+        taken: list[tuple[int, int, int]] = []
+        # A slot may be quicker at any moment; the pipe then reads as empty.
+        with contextlib.suppress(BlockingIOError):
+            while len(taken) < count:
+                taken.append(TASK.unpack(os.read(self._tasks_read, TASK.size)))  # type: ignore[arg-type]
+        return taken
+
+    @property
+    def untaken(self) -> bool:
+        """Whether tasks lie in the pipe."""
+        poll = select.poll()
+        poll.register(self._tasks_read, select.POLLIN)
+        return bool(poll.poll(0))
+
+    # -- state
+
+    def running(self) -> list[tuple[Slot, SlotStatus]]:
+        """Slots that run a lease, with their records."""
+        records = [(slot, self.status.read(slot.index)) for slot in self.slots]
+        return [(slot, record) for slot, record in records if record.lease]
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing runs and nothing waits in the pipe."""
+        return not self.untaken and not self.running()
+
+    def private_bytes(self) -> dict[int, int]:
+        """Memory by slot index."""
+        return {slot.index: machine.resident_private_bytes(slot.pid) for slot in self.slots}
+
+    # -- news and deaths
+
+    def read_news(self, slot: Slot) -> tuple[list[SlotNews], bool]:
+        """What a slot sent, and whether it is still there."""
+        alive = True
+        try:
+            while data := os.read(slot.news, READ_BYTES):
+                slot.buffer += data
+            alive = False
+        except BlockingIOError:
+            pass  # all is read that there is for now
+        return list(self._cut(slot.buffer)), alive
+
+    def _cut(self, buffer: bytearray) -> Iterator[SlotNews]:
+        start = 0
+        while len(buffer) - start >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(buffer, start)
+            if length > MAX_NEWS:
+                raise ValueError(f"a slot sent {length} bytes at once")
+            end = start + LENGTH.size + length
+            if len(buffer) < end:
+                break
+            yield self._decoder.decode(bytes(buffer[start + LENGTH.size : end]))
+            start = end
+        del buffer[:start]
+
+    def kill(self, slot: Slot, cause: KillCause, detail: str, lease: int) -> None:
+        """End a slot and all that it started; its death is read like any other."""
+        slot.killed = (cause, detail, lease)
+        kill_group(slot.pid)
+
+    def bury(self, slot: Slot) -> SlotDeath:
+        """Reap a slot that has ended or is ending; say how it died."""
+        kill_group(slot.pid)
+        _, code, usage = os.wait4(slot.pid, 0)
+        os.close(slot.news)
+        status = self.status.read(slot.index)
+        self.status.end(slot.index)
+        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        if slot.killed and slot.killed[2] == status.lease:
+            return SlotDeath(slot.index, status, slot.killed[0], slot.killed[1], peak)
+        if slot.killed:
+            # The fit had ended when the signal came: nobody is to blame for this death.
+            status = SlotStatus(0, 0.0)
+        if os.WIFSIGNALED(code):
+            name = signal.Signals(os.WTERMSIG(code)).name
+            return SlotDeath(slot.index, status, "signal", name, peak)
+        detail = f"exit code {os.waitstatus_to_exitcode(code)}"
+        return SlotDeath(slot.index, status, "exit", detail, peak)
+
+    def replace(self, slot: Slot) -> Slot:
+        """Start a slot in the place of one that was buried."""
+        fresh = self._new_slot(slot.index)
+        self.slots[slot.index] = fresh
+        return fresh
+
+    def close(self) -> None:
+        """End every slot at once."""
+        for slot in self.slots:
+            kill_group(slot.pid)
+        for slot in self.slots:
+            os.waitpid(slot.pid, 0)
+            os.close(slot.news)
+        os.close(self._tasks_read)
+        os.close(self._tasks_write)
+
+    def _new_slot(self, index: int) -> Slot:
+        news_read, news_write = os.pipe()
+        os.set_blocking(news_read, False)
+        try:
+            pid = self._start(index, self._tasks_read, news_write, self.status)
+        finally:
+            os.close(news_write)
+        return Slot(index, pid, news_read)
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL to a slot and to the processes that its fits started."""
+    # Gone already, or killed before it could make its own group: then the process alone.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def forking(
+    evaluator: Evaluator, threads: int, close_in_child: Callable[[], None]
+) -> Starter:
+    """Slots that are forked from the agent: they start in milliseconds and share its memory.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    threads : int
+        BLAS and OpenMP threads for each slot.
+    close_in_child : callable
+        Closes what belongs to the agent alone.
+    """
+    # What the collector has seen is not looked at again, so its pages stay shared after the fork.
+    gc.collect()
+    gc.freeze()
+
+    def start(index: int, tasks: int, news: int, status: StatusPage) -> int:
+        agent = os.getpid()
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            os.setpgid(0, 0)
+            close_in_child()
+            become_slot(agent)
+            evaluator.prepare_process(threads)
+            SlotLoop(index, evaluator, tasks, news, status).run()
+        finally:
+            # Not sys.exit: nothing of the agent's may run in its copy.
+            os._exit(0 if sys.exc_info()[0] is None else _report_crash())
+
+    return start
+
+
+def _report_crash() -> int:
+    sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]  # called while an exception travels
+    sys.stderr.flush()
+    return 1
+
+
+def spawning(
+    count: int, threads: int, blobs: dict[str, tuple[IO[bytes], int]]
+) -> Starter:
+    """Slots that are started as new interpreters and map the blobs from their files.
+
+    Parameters
+    ----------
+    count : int
+        Slots of the node.
+    threads : int
+        BLAS and OpenMP threads for each slot.
+    blobs : dict
+        ``data``, ``search`` and ``plan``, each as (file, size in bytes).
+    """
+
+    def start(index: int, tasks: int, news: int, status: StatusPage) -> int:
+        numbers = {
+            "index": index,
+            "slots": count,
+            "agent": os.getpid(),
+            "threads": threads,
+            "tasks": tasks,
+            "news": news,
+            "status": status.file.fileno(),
+        }
+        command = [sys.executable, "-P", "-m", f"{__package__}.slot"]
+        for name, number in numbers.items():
+            command += [f"--{name}", str(number)]
+        for name, (file, size) in blobs.items():
+            command += [f"--{name}", str(file.fileno()), str(size)]
+        inherited = [tasks, news, status.file.fileno(), *(f.fileno() for f, _ in blobs.values())]
+        process: Any = subprocess.Popen(
+            command, pass_fds=inherited, stdin=subprocess.DEVNULL, process_group=0
+        )
+        # The pool reaps by process id; the Popen object must not try to.
+        process.returncode = 0
+        return int(process.pid)
+
+    return start
+
+
+def slot_died_at_start(death: SlotDeath) -> bool:
+    """Whether the slot ended because the search did not load in it."""
+    return death.detail == f"exit code {REFUSAL_EXIT}"

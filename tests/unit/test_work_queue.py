@@ -1,0 +1,435 @@
+"""The work queue, one promise at a time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from skygrid.queue.answers import Completion, Quarantine, Retry, Verdict
+from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy, SpeculationPolicy
+from skygrid.queue.work_queue import WorkQueue
+from skygrid.worker.messages import Lease
+
+
+def make_queue(
+    n_candidates: int = 3,
+    n_splits: int = 2,
+    *,
+    recorded: tuple[tuple[int, int, float], ...] = (),
+    retry: RetryPolicy | None = None,
+    speculation: SpeculationPolicy | None = None,
+    first_lease_id: int = 0,
+) -> WorkQueue:
+    policies = QueuePolicies(
+        retry=retry or RetryPolicy(retries=2),
+        speculation=speculation,
+        lease=LeasePolicy(timeout_seconds=15.0, recall_seconds=1.0),
+    )
+    return WorkQueue(
+        round=0,
+        n_candidates=n_candidates,
+        n_splits=n_splits,
+        recorded=recorded,
+        policies=policies,
+        first_lease_id=first_lease_id,
+    )
+
+
+def tasks(leases: list[Lease]) -> list[tuple[int, int]]:
+    return [(lease.candidate, lease.split) for lease in leases]
+
+
+def verdict(queue: WorkQueue, node: str, lease: Lease, seconds: float = 1.0) -> Verdict:
+    return queue.complete(node, lease.id, seconds, 0.0).verdict
+
+
+def counts(queue: WorkQueue) -> tuple[int, int, int]:
+    return queue.pending, queue.leased, queue.ended
+
+
+class TestOrder:
+    def test_first_splits_first(self) -> None:
+        """Split 0 of every candidate goes out first, in candidate order."""
+        assert tasks(make_queue().pull("a", 3, 0.0)) == [(0, 0), (1, 0), (2, 0)]
+
+    def test_longest_first(self) -> None:
+        """Once the first splits are timed, the others go longest first."""
+        queue = make_queue(3, 3)
+        for lease, seconds in zip(queue.pull("a", 3, 0.0), (1.0, 5.0, 3.0), strict=True):
+            queue.complete("a", lease.id, seconds, 0.0)
+        order = [(1, 1), (1, 2), (2, 1), (2, 2), (0, 1), (0, 2)]
+        assert tasks(queue.pull("a", 9, 0.0)) == order
+
+    def test_ties_go_to_the_lower_candidate(self) -> None:
+        """Equal estimates go out in candidate order, then split order."""
+        queue = make_queue(2, 3)
+        for lease in reversed(queue.pull("a", 2, 0.0)):
+            queue.complete("a", lease.id, 1.0, 0.0)
+        assert tasks(queue.pull("a", 9, 0.0)) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+
+    def test_no_idling_while_estimates_are_awaited(self) -> None:
+        """With every first split in flight, unestimated splits go out in candidate order."""
+        queue = make_queue(2, 2)
+        assert tasks(queue.pull("a", 9, 0.0)) == [(0, 0), (1, 0), (0, 1), (1, 1)]
+
+    def test_estimated_before_unestimated(self) -> None:
+        """A task whose length is known goes before one whose length is not."""
+        queue = make_queue(2, 2)
+        queue.complete("a", queue.pull("a", 2, 0.0)[1].id, 0.001, 0.0)
+        assert tasks(queue.pull("a", 2, 0.0)) == [(1, 1), (0, 1)]
+
+    def test_resumed_times_are_estimates(self) -> None:
+        """A first split in the journal serves as estimate at once and is not run again."""
+        queue = make_queue(3, 2, recorded=((0, 0, 1.0), (1, 0, 9.0), (2, 0, 5.0), (1, 1, 9.0)))
+        assert tasks(queue.pull("a", 9, 0.0)) == [(2, 1), (0, 1)]
+
+    def test_returned_first_splits_stay_first(self) -> None:
+        """A first split that was given back goes before everything estimated."""
+        queue = make_queue(2, 2)
+        first, second = queue.pull("a", 2, 0.0)
+        queue.complete("a", second.id, 1.0, 0.0)
+        queue.returned("a", [first.id], 0.0)
+        assert tasks(queue.pull("b", 9, 0.0)) == [(0, 0), (1, 1), (0, 1)]
+
+    def test_estimates_of_nonsense(self) -> None:
+        """Times that are NaN, negative or endless do not upset the queue."""
+        queue = make_queue(3, 2)
+        nonsense = (math.nan, -1.0, math.inf)
+        for lease, seconds in zip(queue.pull("a", 3, 0.0), nonsense, strict=True):
+            queue.complete("a", lease.id, seconds, 0.0)
+        assert tasks(queue.pull("a", 9, 0.0)) == [(2, 1), (0, 1), (1, 1)]
+
+
+class TestConstruction:
+    @pytest.mark.parametrize("size", [(0, 3), (3, 0), (0, 0)])
+    def test_empty_round(self, size: tuple[int, int]) -> None:
+        """A round without tasks is finished from the start."""
+        queue = make_queue(*size)
+        assert queue.finished
+        assert queue.pull("a", 1, 0.0) == []
+
+    def test_fully_recorded_round(self) -> None:
+        """A round that the journal holds whole is finished from the start."""
+        recorded = tuple((c, s, 1.0) for c in range(3) for s in range(2))
+        assert make_queue(recorded=recorded).finished
+
+    def test_recorded_twice_counts_once(self) -> None:
+        """The same recorded outcome given twice ends one task."""
+        assert make_queue(recorded=((0, 0, 1.0), (0, 0, 1.0))).ended == 1
+
+    @pytest.mark.parametrize("task", [(3, 0), (0, 2), (-1, 0), (0, -1)])
+    def test_recorded_outside_the_round(self, task: tuple[int, int]) -> None:
+        """A recorded outcome that the round does not have is refused."""
+        with pytest.raises(ValueError, match="in round 0"):
+            make_queue(recorded=((*task, 1.0),))
+
+    def test_lease_ids_go_on(self) -> None:
+        """Lease ids count up from the first one given, and the next one is known."""
+        queue = make_queue(first_lease_id=40)
+        assert [lease.id for lease in queue.pull("a", 2, 0.0)] == [40, 41]
+        assert queue.next_lease_id == 42
+
+
+class TestReports:
+    def test_first_then_late(self) -> None:
+        """The first report of a task counts; the second of the same lease is late."""
+        queue = make_queue()
+        (lease,) = queue.pull("a", 1, 0.0)
+        first = queue.complete("a", lease.id, 1.0, 0.0)
+        assert first == Completion(verdict=Verdict.FIRST, candidate=0, split=0, attempt=1)
+        assert verdict(queue, "a", lease) is Verdict.LATE
+        assert counts(queue) == (5, 0, 1)
+
+    def test_lies_are_unknown(self) -> None:
+        """A lease that does not exist, or another node's, is unknown and changes nothing."""
+        queue = make_queue()
+        (lease,) = queue.pull("a", 1, 0.0)
+        queue.pull("b", 1, 0.0)
+        for node, lease_id in (("b", lease.id), ("stranger", lease.id), ("a", 99), ("a", -1)):
+            assert queue.complete(node, lease_id, 1.0, 0.0).verdict is Verdict.UNKNOWN
+            assert queue.task_of(node, lease_id) is None
+            assert queue.slot_died(node, lease_id, "signal", 0.0) is None
+            queue.returned(node, [lease_id], 0.0)
+        assert counts(queue) == (4, 2, 0)
+
+    def test_a_returned_lease_cannot_be_reported(self) -> None:
+        """Who gave a lease back has no outcome to report under it."""
+        queue = make_queue()
+        (lease,) = queue.pull("a", 1, 0.0)
+        queue.returned("a", [lease.id], 0.0)
+        assert verdict(queue, "a", lease) is Verdict.UNKNOWN
+
+    def test_returned_unstarted_is_no_attempt(self) -> None:
+        """A task that was given back unstarted is still at its first attempt."""
+        queue = make_queue(1, 1)
+        queue.returned("a", [queue.pull("a", 1, 0.0)[0].id], 0.0)
+        (lease,) = queue.pull("b", 1, 0.0)
+        assert queue.task_of("b", lease.id) == (0, 0, 1)
+
+    def test_an_expired_lease_may_win(self) -> None:
+        """The outcome of a node thought lost counts, and the new holder is called off."""
+        queue = make_queue(1, 1)
+        (old,) = queue.pull("a", 1, 0.0)
+        queue.node_lost("a", 1.0)
+        (new,) = queue.pull("b", 1, 1.0)
+        answer = queue.complete("a", old.id, 1.0, 2.0)
+        assert answer.verdict is Verdict.FIRST
+        assert answer.abandon == (("b", new.id),)
+        assert verdict(queue, "b", new) is Verdict.LATE
+        assert queue.finished
+
+    def test_an_expired_lease_may_win_while_its_task_waits(self) -> None:
+        """A task that ends while it waits in the queue is not handed out any more."""
+        queue = make_queue(1, 1)
+        (old,) = queue.pull("a", 1, 0.0)
+        queue.node_lost("a", 1.0)
+        assert verdict(queue, "a", old) is Verdict.FIRST
+        assert queue.pull("b", 1, 1.0) == []
+
+    def test_task_of_an_ended_task(self) -> None:
+        """A lease whose task has ended is no longer known."""
+        queue = make_queue()
+        (lease,) = queue.pull("a", 1, 0.0)
+        assert queue.task_of("a", lease.id) == (0, 0, 1)
+        verdict(queue, "a", lease)
+        assert queue.task_of("a", lease.id) is None
+
+
+class TestDeaths:
+    def test_retries_go_first_and_elsewhere(self) -> None:
+        """A task that killed its slot goes next, but not to the node it died on."""
+        queue = make_queue()
+        (lease,) = queue.pull("a", 1, 0.0)
+        queue.pull("b", 1, 0.0)
+        death = queue.slot_died("a", lease.id, "signal", 0.0)
+        assert death == Retry(candidate=0, split=0, attempt=1, alone=False)
+        assert (0, 0) not in tasks(queue.pull("a", 2, 0.0))
+        (again,) = queue.pull("b", 1, 0.0)
+        assert tasks([again]) == [(0, 0)]
+        assert queue.task_of("b", again.id) == (0, 0, 2)
+
+    def test_the_only_node_gets_its_retry(self) -> None:
+        """Where no other node lives, the retry goes to the node it died on."""
+        queue = make_queue(1, 1)
+        queue.pull("b", 0, 0.0)
+        (lease,) = queue.pull("a", 1, 0.0)
+        queue.slot_died("a", lease.id, "signal", 0.0)
+        assert queue.pull("a", 1, 0.0) == []
+        queue.node_lost("b", 0.0)
+        assert tasks(queue.pull("a", 1, 0.0)) == [(0, 0)]
+
+    def test_a_retry_that_died_everywhere_goes_anywhere(self) -> None:
+        """A task that died on every live node is not left waiting."""
+        queue = make_queue(1, 1, retry=RetryPolicy(retries=5))
+        queue.pull("b", 0, 0.0)
+        for node in ("a", "b"):
+            queue.slot_died(node, queue.pull(node, 1, 0.0)[0].id, "exit", 0.0)
+        assert len(queue.pull("a", 1, 0.0)) == 1
+
+    def test_last_attempt_alone_then_quarantine(self) -> None:
+        """The last allowed attempt runs alone, and its death ends the task."""
+        queue = make_queue(1, 1)
+        alone, deaths = [], []
+        for cause in ("signal", "exit", "memory"):
+            (lease,) = queue.pull("a", 1, 0.0)
+            alone.append(lease.alone)
+            deaths.append(queue.slot_died("a", lease.id, cause, 0.0))  # type: ignore[arg-type]
+        assert alone == [False, False, True]
+        end = deaths[-1]
+        assert isinstance(end, Quarantine)
+        assert (end.candidate, end.split, end.attempt, end.node) == (0, 0, 3, "a")
+        assert "signal, exit, memory" in end.reason
+        assert queue.finished
+
+    def test_the_second_timeout_ends_the_task(self) -> None:
+        """A fit that times out is tried again once."""
+        queue = make_queue(1, 1, retry=RetryPolicy(retries=7))
+        for expected in (Retry, Quarantine):
+            (lease,) = queue.pull("a", 1, 0.0)
+            assert isinstance(queue.slot_died("a", lease.id, "timeout", 0.0), expected)
+
+    def test_a_quarantined_first_split_keeps_no_one_waiting(self) -> None:
+        """The other splits of a candidate whose first split never ended well still run."""
+        queue = make_queue(1, 3, retry=RetryPolicy(retries=0))
+        queue.slot_died("a", queue.pull("a", 1, 0.0)[0].id, "signal", 0.0)
+        assert tasks(queue.pull("a", 9, 0.0)) == [(0, 1), (0, 2)]
+
+
+class TestLosses:
+    def test_lost_tasks_go_back_uncharged(self) -> None:
+        """A lost node's tasks go to others, and a later death counts as their first."""
+        queue = make_queue(2, 1, retry=RetryPolicy(retries=1))
+        queue.pull("a", 2, 0.0)
+        assert queue.node_lost("a", 0.0) == 2
+        assert counts(queue) == (2, 0, 0)
+        first, _ = queue.pull("b", 2, 0.0)
+        assert queue.task_of("b", first.id) == (0, 0, 2)
+        assert isinstance(queue.slot_died("b", first.id, "signal", 0.0), Retry)
+
+    def test_an_unknown_node_cannot_be_lost(self) -> None:
+        """Losing a node twice, or one that never pulled, does nothing."""
+        queue = make_queue()
+        queue.pull("a", 1, 0.0)
+        assert queue.node_lost("b", 0.0) == 0
+        assert queue.node_lost("a", 0.0) == 1
+        assert queue.node_lost("a", 0.0) == 0
+
+    def test_silence_expires_a_node(self) -> None:
+        """A node's leases live for the timeout from its last renewal, then go back."""
+        queue = make_queue()
+        queue.pull("a", 2, 0.0)
+        queue.pull("b", 1, 0.0)
+        queue.renew("a", 10.0)
+        assert queue.expire(14.9) == []
+        assert queue.expire(15.0) == ["b"]
+        assert queue.expire(24.9) == []
+        assert queue.expire(25.0) == ["a"]
+        assert counts(queue) == (6, 0, 0)
+
+    def test_a_lost_node_may_come_back(self) -> None:
+        """A node that was given up and pulls again works like any other."""
+        queue = make_queue(1, 1)
+        (old,) = queue.pull("a", 1, 0.0)
+        queue.expire(100.0)
+        queue.renew("a", 100.0)
+        (new,) = queue.pull("a", 1, 100.0)
+        assert new.id != old.id
+        assert verdict(queue, "a", new) is Verdict.FIRST
+        assert verdict(queue, "a", old) is Verdict.LATE
+
+    def test_a_task_that_takes_nodes_down_is_quarantined_and_its_company_is_not(self) -> None:
+        """Of all tasks in hand at losses, only the one that causes them is given up."""
+        queue = make_queue(40, 1, retry=RetryPolicy(max_node_losses=5))
+        poison, given_up = 7, []
+        for generation in range(200):
+            if queue.finished:
+                break
+            node = f"node-{generation}"
+            while leases := queue.pull(node, 10, 0.0):
+                # An agent runs a lease that is alone before it starts anything else.
+                leases.sort(key=lambda lease: not lease.alone)
+                for lease in leases:
+                    if lease.candidate == poison:
+                        queue.node_lost(node, 0.0)
+                        break
+                    queue.complete(node, lease.id, 1.0, 0.0)
+                else:
+                    continue
+                break
+            given_up += queue.take_quarantined()
+        assert queue.finished
+        assert [task.candidate for task in given_up] == [poison]
+        assert "6 nodes" in given_up[0].reason
+
+    def test_finished_waits_for_what_was_quarantined(self) -> None:
+        """A round is not finished before its quarantined tasks were taken for the record."""
+        queue = make_queue(1, 1, retry=RetryPolicy(max_node_losses=0))
+        queue.pull("a", 1, 0.0)
+        queue.node_lost("a", 0.0)
+        assert (queue.ended, queue.finished) == (1, False)
+        assert [task.node for task in queue.take_quarantined()] == ["a"]
+        assert queue.finished
+        assert queue.take_quarantined() == []
+
+
+class TestSpeculation:
+    POLICY = SpeculationPolicy(minimum_seconds=10.0, factor=2.0)
+
+    def overdue_queue(self) -> tuple[WorkQueue, list[Lease]]:
+        """Two tasks of candidates timed at 1 s and 20 s run on node a since 0."""
+        queue = make_queue(2, 2, recorded=((0, 0, 1.0), (1, 0, 20.0)), speculation=self.POLICY)
+        leases = queue.pull("a", 2, 0.0)
+        queue.started("a", [lease.id for lease in leases], 0.0)
+        return queue, leases
+
+    def test_overdue_fits_are_copied_elsewhere_once(self) -> None:
+        """The longest overdue goes first, to another node only, and never a third time."""
+        queue, _ = self.overdue_queue()
+        assert queue.pull("b", 9, 10.0) == []
+        assert tasks(queue.pull("b", 1, 11.0)) == [(0, 1)]
+        assert queue.pull("a", 9, 100.0) == []
+        assert tasks(queue.pull("b", 9, 100.0)) == [(1, 1)]
+        assert queue.pull("c", 9, 200.0) == []
+        assert counts(queue) == (0, 2, 2)
+
+    def test_the_winner_calls_the_other_copy_off(self) -> None:
+        """Whichever copy ends first counts, and the other is to be abandoned."""
+        queue, leases = self.overdue_queue()
+        short, long = queue.pull("b", 2, 100.0)
+        answer = queue.complete("b", short.id, 1.0, 101.0)
+        assert (answer.verdict, answer.attempt) == (Verdict.FIRST, 2)
+        assert answer.abandon == (("a", leases[1].id),)
+        answer = queue.complete("a", leases[0].id, 1.0, 102.0)
+        assert answer.abandon == (("b", long.id),)
+        assert queue.finished
+
+    def test_the_median_stands_in(self) -> None:
+        """A fit without an estimate is measured by the median of all fits."""
+        queue = make_queue(
+            4, 1, recorded=((0, 0, 1.0), (1, 0, 30.0), (2, 0, 99.0)), speculation=self.POLICY
+        )
+        (lease,) = queue.pull("a", 1, 0.0)
+        queue.started("a", [lease.id], 0.0)
+        assert queue.pull("b", 1, 60.0) == []
+        assert len(queue.pull("b", 1, 60.1)) == 1
+
+    def test_not_while_anything_waits(self) -> None:
+        """Fresh work goes before second copies."""
+        queue = make_queue(1, 3, recorded=((0, 0, 1.0),), speculation=self.POLICY)
+        (lease,) = queue.pull("a", 1, 0.0)
+        queue.started("a", [lease.id], 0.0)
+        assert tasks(queue.pull("b", 1, 99.0)) == [(0, 2)]
+
+    def test_the_death_of_one_copy_leaves_the_other(self) -> None:
+        """While a copy lives, a death does not end the task, whatever retries allow."""
+        queue = make_queue(
+            1, 2, recorded=((0, 0, 1.0),), speculation=self.POLICY, retry=RetryPolicy(retries=0)
+        )
+        (lease,) = queue.pull("a", 1, 0.0)
+        queue.started("a", [lease.id], 0.0)
+        (copy,) = queue.pull("b", 1, 99.0)
+        assert isinstance(queue.slot_died("a", lease.id, "signal", 99.0), Retry)
+        assert queue.pull("c", 1, 999.0) == []
+        assert isinstance(queue.slot_died("b", copy.id, "signal", 99.0), Quarantine)
+
+
+class TestRecall:
+    def test_full_node_is_asked_for_a_dry_one(self) -> None:
+        """When nothing waits and a node asked in vain, a full node is asked to share."""
+        queue = make_queue(12, 1)
+        leases = queue.pull("a", 12, 0.0)
+        queue.started("a", [lease.id for lease in leases[:2]], 0.0)
+        assert queue.recall(0.0) == []
+        queue.pull("b", 4, 0.0)
+        assert queue.hungry() == [("b", 4)]
+        assert queue.recall(0.0) == [("a", 4)]
+
+    def test_not_asked_again_before_the_answer(self) -> None:
+        """A node that was asked is not asked again until it answered, even with nothing."""
+        queue = make_queue(12, 1)
+        queue.pull("a", 12, 0.0)
+        queue.pull("b", 4, 0.0)
+        assert queue.recall(0.0) == [("a", 4)]
+        queue.pull("b", 8, 50.0)
+        assert queue.recall(50.0) == []
+        queue.returned("a", [], 50.0)
+        assert queue.recall(50.0) == [("a", 6)]
+
+    def test_recalled_work_reaches_the_dry_node(self) -> None:
+        """What was given back goes to who asks next."""
+        queue = make_queue(4, 1)
+        leases = queue.pull("a", 4, 0.0)
+        queue.pull("b", 2, 0.0)
+        queue.recall(0.0)
+        queue.returned("a", [lease.id for lease in leases[2:]], 0.0)
+        assert queue.recall(9.0) == []
+        assert tasks(queue.pull("b", 2, 0.0)) == [(2, 0), (3, 0)]
+        assert queue.hungry() == []
+
+    def test_started_leases_are_not_asked_for(self) -> None:
+        """Leases that are known to run are not recalled."""
+        queue = make_queue(4, 1)
+        queue.started("a", [lease.id for lease in queue.pull("a", 4, 0.0)], 0.0)
+        queue.pull("b", 4, 0.0)
+        assert queue.recall(0.0) == []

@@ -1,0 +1,316 @@
+"""The work queue against a model, under whatever nodes may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from skygrid.queue.answers import Completion, Quarantine, Retry, Verdict
+from skygrid.queue.policies import (
+    Cause,
+    LeasePolicy,
+    QueuePolicies,
+    RetryPolicy,
+    SpeculationPolicy,
+)
+from skygrid.queue.work_queue import WorkQueue
+
+NODES = ("a", "b", "c")
+TIMEOUT = 15.0
+ISOLATE_AFTER = 2
+Task = tuple[int, int]
+
+nodes = st.sampled_from(NODES)
+picks = st.integers(min_value=0, max_value=1_000)
+seconds_taken = st.sampled_from([0.1, 1.0, 1.0, 7.0, 0.0, -1.0, float("nan"), float("inf")])
+causes: st.SearchStrategy[Cause] = st.sampled_from(["signal", "exit", "timeout", "memory"])
+
+
+@dataclass
+class ModelLease:
+    """What the driver told a node, and what became of it."""
+
+    id: int
+    node: str
+    task: Task
+    attempt: int
+    state: str = "held"  # held, expired, closed
+    running: bool = False
+
+
+class WorkQueueMachine(RuleBasedStateMachine):
+    """Nodes join, work, lie and vanish; the model keeps the plain truth about it."""
+
+    @initialize(
+        n_candidates=st.integers(0, 6),
+        n_splits=st.integers(1, 3),
+        recorded=st.sets(st.tuples(st.integers(0, 5), st.integers(0, 2)), max_size=5),
+        retries=st.integers(0, 3),
+        speculative=st.booleans(),
+        first_lease_id=st.integers(0, 5),
+    )
+    def start(
+        self,
+        n_candidates: int,
+        n_splits: int,
+        recorded: set[Task],
+        retries: int,
+        speculative: bool,
+        first_lease_id: int,
+    ) -> None:
+        self.all_tasks = {(c, s) for c in range(n_candidates) for s in range(n_splits)}
+        self.ended = recorded & self.all_tasks
+        self.retries = retries
+        self.now = 1_000.0
+        self.leases: dict[int, ModelLease] = {}
+        self.last_id = first_lease_id - 1
+        self.deadlines: dict[str, float] = {}
+        self.asked: set[str] = set()
+        self.deaths = dict.fromkeys(self.all_tasks, 0)
+        self.losses = dict.fromkeys(self.all_tasks, 0)
+        self.queue = WorkQueue(
+            round=0,
+            n_candidates=n_candidates,
+            n_splits=n_splits,
+            recorded=[(*task, 1.0) for task in sorted(self.ended)],
+            policies=QueuePolicies(
+                retry=RetryPolicy(retries=retries, isolate_after=ISOLATE_AFTER, max_node_losses=3),
+                speculation=SpeculationPolicy(minimum_seconds=2.0) if speculative else None,
+                lease=LeasePolicy(timeout_seconds=TIMEOUT),
+            ),
+            first_lease_id=first_lease_id,
+        )
+
+    # ---- the model -----------------------------------------------------------------------------
+
+    def held(self, *, node: str | None = None, task: Task | None = None) -> list[ModelLease]:
+        return [
+            lease
+            for lease in self.leases.values()
+            if lease.state == "held" and node in (None, lease.node) and task in (None, lease.task)
+        ]
+
+    def end(self, task: Task) -> None:
+        assert task not in self.ended, "a task ended twice"
+        self.ended.add(task)
+        for lease in self.held(task=task):
+            lease.state = "closed"
+
+    def choose(self, pick: int, leases: list[ModelLease]) -> ModelLease | None:
+        return leases[pick % len(leases)] if leases else None
+
+    def lose(self, node: str) -> None:
+        """The model's share of losing a node."""
+        del self.deadlines[node]
+        self.asked.discard(node)
+        for lease in self.held(node=node):
+            lease.state = "expired"
+            self.losses[lease.task] += 1
+        for given_up in self.queue.take_quarantined():
+            task = (given_up.candidate, given_up.split)
+            assert self.losses[task] > 3, "quarantined for losses that it did not have"
+            assert not self.held(task=task), "quarantined while a node works on it"
+            self.end(task)
+
+    def check_completion(self, answer: Completion, lease: ModelLease) -> None:
+        task = (answer.candidate, answer.split)
+        assert task == lease.task
+        assert answer.attempt == lease.attempt
+        if lease.task in self.ended:
+            assert answer.verdict is Verdict.LATE
+        elif lease.state == "closed":
+            assert answer.verdict is Verdict.UNKNOWN
+        else:
+            assert answer.verdict is Verdict.FIRST
+            others = {(o.node, o.id) for o in self.held(task=task) if o is not lease}
+            assert set(answer.abandon) == others
+            self.end(task)
+            lease.state = "closed"
+            return
+        assert answer.abandon == ()
+
+    # ---- what nodes do -------------------------------------------------------------------------
+
+    @rule(node=nodes, count=st.integers(-1, 5))
+    def pull(self, node: str, count: int) -> None:
+        granted = self.queue.pull(node, count, self.now)
+        self.deadlines[node] = self.now + TIMEOUT
+        assert len(granted) <= max(0, count)
+        for lease in granted:
+            task = (lease.candidate, lease.split)
+            assert task not in self.ended, "leased after its end"
+            assert lease.id > self.last_id, "lease ids must count up"
+            self.last_id = lease.id
+            others = self.held(task=task)
+            assert len(others) <= 1, "a third copy"
+            assert all(other.node != node and other.running for other in others)
+            found = self.queue.task_of(node, lease.id)
+            assert found is not None
+            assert found[:2] == task
+            assert found[2] >= 1
+            self.leases[lease.id] = ModelLease(lease.id, node, task, found[2])
+        if len(granted) < count:
+            self.check_nothing_withheld()
+
+    def check_nothing_withheld(self) -> None:
+        """Only tasks that took something down may wait while a node goes without work."""
+        for task in self.all_tasks - self.ended:
+            if not self.held(task=task):
+                assert self.deaths[task] or self.losses[task] >= ISOLATE_AFTER
+
+    @rule(node=nodes)
+    def renew(self, node: str) -> None:
+        self.queue.renew(node, self.now)
+        if node in self.deadlines:
+            self.deadlines[node] = self.now + TIMEOUT
+
+    @rule(node=nodes, pick=picks, junk=st.lists(st.integers(-2, 60), max_size=2))
+    def beat(self, node: str, pick: int, junk: list[int]) -> None:
+        """Some of the node's leases run, and it may name others that are not its own."""
+        mine = self.held(node=node)
+        running = mine[: pick % (len(mine) + 1)]
+        self.queue.started(node, [lease.id for lease in running] + junk, self.now)
+        for lease in mine:
+            if lease in running or lease.id in junk:
+                lease.running = True
+
+    @rule(pick=picks, seconds=seconds_taken)
+    def complete(self, pick: int, seconds: float) -> None:
+        """A report under any lease there ever was: first, late, twice, expired, returned."""
+        lease = self.choose(pick, list(self.leases.values()))
+        if lease is not None:
+            answer = self.queue.complete(lease.node, lease.id, seconds, self.now)
+            self.check_completion(answer, lease)
+
+    @rule(pick=picks, seconds=seconds_taken)
+    def complete_held(self, pick: int, seconds: float) -> None:
+        lease = self.choose(pick, self.held())
+        if lease is not None:
+            answer = self.queue.complete(lease.node, lease.id, seconds, self.now)
+            self.check_completion(answer, lease)
+
+    @rule(node=st.sampled_from([*NODES, "stranger"]), lease_id=st.integers(-2, 60), cause=causes)
+    def lie(self, node: str, lease_id: int, cause: Cause) -> None:
+        """A node speaks of a lease that it was never given."""
+        lease = self.leases.get(lease_id)
+        if lease is not None and lease.node == node:
+            return
+        answer = self.queue.complete(node, lease_id, 1.0, self.now)
+        assert answer == Completion(verdict=Verdict.UNKNOWN)
+        assert self.queue.task_of(node, lease_id) is None
+        assert self.queue.slot_died(node, lease_id, cause, self.now) is None
+        self.queue.returned(node, [lease_id], self.now)
+        self.asked.discard(node)
+
+    @rule(node=nodes, pick=picks, junk=st.lists(st.integers(-2, 60), max_size=2))
+    def give_back(self, node: str, pick: int, junk: list[int]) -> None:
+        mine = [lease for lease in self.held(node=node) if not lease.running]
+        some = mine[pick % (len(mine) + 1) :]
+        others = [i for i in junk if i not in self.leases or self.leases[i].node != node]
+        self.queue.returned(node, [lease.id for lease in some] + others, self.now)
+        self.asked.discard(node)
+        for lease in some:
+            lease.state = "closed"
+
+    @rule(pick=picks, cause=causes)
+    def slot_dies(self, pick: int, cause: Cause) -> None:
+        lease = self.choose(pick, list(self.leases.values()))
+        if lease is None:
+            return
+        death = self.queue.slot_died(lease.node, lease.id, cause, self.now)
+        if lease.state != "held":
+            assert death is None
+            return
+        assert death is not None
+        assert (death.candidate, death.split, death.attempt) == (*lease.task, lease.attempt)
+        lease.state = "closed"
+        self.deaths[lease.task] += 1
+        # A second copy may die after the last allowed attempt; nothing else goes beyond it.
+        assert self.deaths[lease.task] <= self.retries + 2
+        if isinstance(death, Quarantine):
+            assert not self.held(task=lease.task)
+            self.end(lease.task)
+        else:
+            assert isinstance(death, Retry)
+            within = self.deaths[lease.task] <= self.retries
+            assert within or self.held(task=lease.task)
+
+    @rule(node=nodes)
+    def lose_node(self, node: str) -> None:
+        expected = len(self.held(node=node))
+        assert self.queue.node_lost(node, self.now) == expected
+        if node in self.deadlines:
+            self.lose(node)
+
+    @rule(seconds=st.sampled_from([0.5, 3.0, 14.0, 15.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        silent = self.queue.expire(self.now)
+        assert set(silent) == {n for n, deadline in self.deadlines.items() if self.now >= deadline}
+        given_up = self.queue.take_quarantined()
+        for node in silent:
+            del self.deadlines[node]
+            self.asked.discard(node)
+            for lease in self.held(node=node):
+                lease.state = "expired"
+                self.losses[lease.task] += 1
+        for quarantine in given_up:
+            self.end((quarantine.candidate, quarantine.split))
+
+    @precondition(lambda self: self.deadlines)
+    @rule()
+    def recall(self) -> None:
+        hungry = {node for node, wanted in self.queue.hungry()}
+        asked = self.queue.recall(self.now)
+        for node, count in asked:
+            unstarted = [lease for lease in self.held(node=node) if not lease.running]
+            assert 0 < count <= len(unstarted)
+            assert node not in self.asked, "asked twice before it answered"
+            assert hungry - {node}, "asked for its own sake"
+        self.asked.update(node for node, _ in asked)
+
+    # ---- what always holds ---------------------------------------------------------------------
+
+    @invariant()
+    def counts_add_up(self) -> None:
+        queue = self.queue
+        assert queue.ended == len(self.ended)
+        assert queue.leased == len({lease.task for lease in self.held()})
+        assert queue.pending + queue.leased + queue.ended == len(self.all_tasks) == queue.n_tasks
+        assert queue.finished == (self.ended == self.all_tasks)
+        assert queue.next_lease_id == self.last_id + 1
+
+    @invariant()
+    def open_tasks_are_known(self) -> None:
+        for lease in self.leases.values():
+            known = None if lease.task in self.ended else (*lease.task, lease.attempt)
+            assert self.queue.task_of(lease.node, lease.id) == known
+
+    def teardown(self) -> None:
+        """Whatever happened, one healthy node finishes the round."""
+        if not hasattr(self, "queue"):
+            return
+        for node in list(self.deadlines):
+            self.queue.node_lost(node, self.now)
+            self.lose(node)
+        for _ in range(len(self.all_tasks) + 1):
+            for lease in self.queue.pull("fresh", 2, self.now):
+                answer = self.queue.complete("fresh", lease.id, 1.0, self.now)
+                assert answer.verdict is Verdict.FIRST
+                self.end((lease.candidate, lease.split))
+        assert self.queue.finished
+        assert self.ended == self.all_tasks
+
+
+TestWorkQueueMachine = WorkQueueMachine.TestCase
+TestWorkQueueMachine.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestWorkQueueMachine.__doc__ = "Every task ends exactly once, none is lost, and the counts add up."
