@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from skygrid.engines.pull import EngineSettings, PullEngine
 from skygrid.journal.memory import MemoryJournal
@@ -51,7 +51,7 @@ class Cluster:
         self._policies = QueuePolicies(retry=RetryPolicy(retries=retries))
         self._engine = PullEngine(provider, settings, SilentListener())
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         self._engine.start()
         return self
 
@@ -88,12 +88,11 @@ class Cluster:
         Exception
             Whatever ``search.fit`` would raise.
         """
-        rounds = JournaledRounds(
-            self._engine, MemoryJournal(), self._policies, SilentListener()
-        )
-        fit_search(search, X, y, fit_params, rounds)
-        rounds.warnings.issue()
-        return search
+        rounds = JournaledRounds(self._engine, MemoryJournal(), self._policies, SilentListener())
+        try:
+            return fit_search(search, X, y, fit_params, rounds)
+        finally:
+            rounds.warnings.issue()
 
 
 def cluster(nodes: int = 1, concurrency: int | None = None, **options: Any) -> Cluster:

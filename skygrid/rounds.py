@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cloudpickle
@@ -61,11 +61,10 @@ class JournaledRounds:
         plan = self._settled(plan)
         recorded = self._journal.outcomes(plan.round)
         self._listener.round_opened(plan, recorded)
-        outcomes: list[Any] = [None] * plan.n_tasks
         n_splits = len(plan.splits)
+        outcomes: list[Any] = [None] * plan.n_tasks
 
         def keep(batch: Sequence[Outcome]) -> None:
-            self.warnings.add(batch)
             for outcome in batch:
                 outcomes[outcome.candidate * n_splits + outcome.split] = outcome
 
@@ -74,25 +73,59 @@ class JournaledRounds:
             keep(batch)
 
         keep(recorded)
-        queue = self._queue(plan, recorded)
+        first = plan.n_tasks
         try:
-            if not queue.finished:
-                self._engine.run_round(plan, queue, record)
-        except FitRaised as raised:
-            place = f"candidate {raised.candidate}, split {raised.split}"
-            raise exception_of(raised.result, place) from None
+            raised = self._run(plan, outcomes, record)
+            if raised is not None:
+                first = raised.candidate * n_splits + raised.split
+                self.warnings.add([raised.result])
+                place = f"candidate {raised.candidate}, split {raised.split}"
+                raise exception_of(raised.result, place) from None
         finally:
-            self._next_lease = queue.next_lease_id
+            # What scikit-learn would not have come to brings no warnings either.
+            self.warnings.add(outcome for outcome in outcomes[:first] if outcome is not None)
             self._keep_nodes()
         self._listener.round_closed(plan.round)
         return plan, outcomes
 
-    def _queue(self, plan: RoundPlan, recorded: Sequence[Outcome]) -> WorkQueue:
+    def _run(
+        self,
+        plan: RoundPlan,
+        outcomes: Sequence[Outcome | None],
+        record: Callable[[Sequence[Outcome]], None],
+    ) -> FitRaised | None:
+        """Run what has no outcome; return the fit that scikit-learn would have seen raise first.
+
+        Fits run in another order here: when one raises, those that come before it in
+        scikit-learn's order are still run, for one of them may raise something else.
+        """
+        raised = None
+        wanted = plan.n_tasks
+        while True:
+            queue = self._queue(plan, outcomes, wanted)
+            try:
+                if not queue.finished:
+                    self._engine.run_round(plan, queue, record)
+                return raised
+            except FitRaised as error:
+                raised = error
+                wanted = error.candidate * len(plan.splits) + error.split
+            finally:
+                self._next_lease = queue.next_lease_id
+
+    def _queue(self, plan: RoundPlan, outcomes: Sequence[Outcome | None], wanted: int) -> WorkQueue:
+        """The tasks before number `wanted` that have no outcome."""
+        n_splits = len(plan.splits)
+        done = [
+            (*divmod(task, n_splits), outcome.fit_seconds + outcome.score_seconds if outcome else 0)
+            for task, outcome in enumerate(outcomes)
+            if outcome is not None or task >= wanted
+        ]
         return WorkQueue(
             round=plan.round,
             n_candidates=len(plan.candidates),
-            n_splits=len(plan.splits),
-            recorded=[(o.candidate, o.split, o.fit_seconds + o.score_seconds) for o in recorded],
+            n_splits=n_splits,
+            recorded=done,
             policies=self._policies,
             first_lease_id=self._next_lease,
         )
@@ -149,6 +182,7 @@ def work_blobs(work: SearchWork) -> tuple[Blob, Blob]:
             "return_train_score": work.return_train_score,
             "error_score": work.error_score,
             "verbose": work.verbose,
+            "callback_context": work.callback_context,
             "sklearn_config": sklearn.get_config(),
             "warning_filters": list(warnings.filters),
             "sys_path": [folder for folder in sys.path if folder],

@@ -131,10 +131,24 @@ class PullEngine:
         """The data and the search that all following rounds are about."""
         self._search = (data, search)
 
-    def interrupt(self) -> None:
-        """Stop the round that runs. May be called from a signal handler or another thread."""
+    def interrupt(self) -> bool:
+        """Stop the round that runs. May be called from a signal handler or another thread.
+
+        Returns
+        -------
+        running : bool
+            Whether a round runs; otherwise there is nothing to stop.
+        """
+        if self._open is None:
+            return False
         self._interrupted = True
         self._inbox.put(None)
+        return True
+
+    def kill(self) -> None:
+        """End every agent at once, without a word. May be called from a signal handler."""
+        for link in self._links.values():
+            link.transport.kill()
 
     def close(self) -> None:
         """End every node."""

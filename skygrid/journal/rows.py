@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import zlib
+from typing import Any
+
 import msgspec
 
 from skygrid.plan.records import Outcome, Status
 
 Row = tuple[
     int, int, int, Status, str, int | None, int | None, float | None, float | None,
-    int | None, float | None, float | None, float | None, bytes | None,
+    int | None, float | None, float | None, float | None, bytes | None, int,
 ]  # fmt: skip
 """round, candidate, split, status, node, slot, attempt, test score, train score, test samples,
-fit seconds, score seconds, finished at, whole outcome."""
+fit seconds, score seconds, finished at, whole outcome, checksum of all before."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Outcome).decode
+_checksum = zlib.crc32
 _LARGEST = 2**63
 
 
@@ -23,7 +27,7 @@ def to_row(outcome: Outcome) -> Row:
 
     Most outcomes are a few plain numbers and fit the columns. SQLite turns NaN into NULL and
     -0.0 into 0.0, so whatever holds a number like that, or anything richer, is kept whole as
-    MessagePack in the last column instead.
+    MessagePack in a column of its own instead. SQLite keeps no checksums of its pages, hence ours.
     """
     o = outcome
     test, train = o.test_scores, o.train_scores
@@ -40,35 +44,34 @@ def to_row(outcome: Outcome) -> Row:
         and -1 < o.n_test_samples < _LARGEST
         and -1 < o.slot < _LARGEST
     ):
-        return (
+        values = (
             o.round, o.candidate, o.split, o.status, o.node, o.slot, o.attempt, test, train,
             o.n_test_samples, o.fit_seconds, o.score_seconds, o.finished_at, None,
         )  # fmt: skip
-    return (
+        return (*values, _checksum(_encode(values)))
+    whole = (
         o.round, o.candidate, o.split, o.status, o.node, None, None, None, None,
         None, None, None, None, _encode(o),
     )  # fmt: skip
+    return (*whole, _checksum(_encode(whole)))
 
 
-def from_row(row: Row) -> Outcome:
+def from_row(row: tuple[Any, ...]) -> Outcome:
     """Give the outcome of a row.
 
     Raises
     ------
     msgspec.DecodeError
-        The whole outcome is not one: the row is damaged.
+        The row is damaged.
     """
     (
         round, candidate, split, status, node, slot, attempt, test, train,
-        samples, fit_seconds, score_seconds, finished_at, whole,
+        samples, fit_seconds, score_seconds, finished_at, whole, checksum,
     ) = row  # fmt: skip
+    if _checksum(_encode(row[:-1])) != checksum:
+        raise msgspec.DecodeError(f"wrong checksum: candidate {candidate}, split {split}")
     if whole is not None:
         return _decode(whole)
-    if (
-        slot is None or attempt is None or samples is None
-        or fit_seconds is None or score_seconds is None or finished_at is None
-    ):  # fmt: skip
-        raise msgspec.DecodeError(f"candidate {candidate}, split {split} has no numbers")
     return Outcome(
         round=round,
         candidate=candidate,

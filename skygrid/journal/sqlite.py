@@ -51,6 +51,7 @@ CREATE_TABLES = (
         score_seconds REAL,
         finished_at REAL,
         whole BLOB, -- MessagePack of an outcome that does not fit the columns before
+        checksum INTEGER NOT NULL, -- CRC-32 of the other columns as a MessagePack array
         PRIMARY KEY (round, candidate, split)
     ) WITHOUT ROWID""",
     f"PRAGMA application_id = {APPLICATION_ID}",
@@ -59,6 +60,7 @@ CREATE_TABLES = (
 READ_APPLICATION_ID = "PRAGMA application_id"
 READ_VERSION = "PRAGMA user_version"
 READ_TABLES = "SELECT count(*) FROM sqlite_master"
+READ_PAGE_SIZE = "PRAGMA page_size"
 CHECK_PAGES = "PRAGMA quick_check(1)"
 USE_WAL = "PRAGMA journal_mode = WAL"
 SYNC_EVERY_COMMIT = "PRAGMA synchronous = FULL"
@@ -72,7 +74,7 @@ ADD_ROUND = "INSERT INTO rounds (round, plan, digest) VALUES (?, ?, ?)"
 READ_NODES = "SELECT node, facts FROM nodes"
 PUT_NODE = """INSERT INTO nodes (node, facts) VALUES (?, ?)
     ON CONFLICT (node) DO UPDATE SET facts = excluded.facts"""
-ADD_OUTCOME = """INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ADD_OUTCOME = """INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (round, candidate, split) DO NOTHING"""
 READ_OUTCOMES = "SELECT * FROM outcomes WHERE round = ? ORDER BY candidate, split"
 COUNT_OUTCOMES = "SELECT count(*) FROM outcomes"
@@ -287,17 +289,26 @@ class SqliteJournal:
             if not self._read_only:
                 connection.execute(USE_WAL)
                 connection.execute(SYNC_EVERY_COMMIT)
-            finding = connection.execute(CHECK_PAGES).fetchone()[0]
-        if finding != "ok":
+            whole = self._ends_with_a_page(connection.execute(READ_PAGE_SIZE).fetchone()[0])
+            sound = whole and connection.execute(CHECK_PAGES).fetchone()[0] == "ok"
+        if not sound:
             raise self._failure("open", _NEXT_STEPS[sqlite3.SQLITE_CORRUPT])
 
-    def _is_still(self, cause: BaseException | None) -> bool:
+    def _ends_with_a_page(self, page_size: int) -> bool:
+        # SQLite reads what is missing from the last page as zeros. While there is a log, the
+        # page may be whole in there.
+        return self._path.stat().st_size % page_size == 0 or self._has_log()
+
+    def _has_log(self) -> bool:
         log = self._path.with_name(self._path.name + "-wal")
+        return log.exists() and log.stat().st_size > 0
+
+    def _is_still(self, cause: BaseException | None) -> bool:
         return (
             isinstance(cause, sqlite3.Error)
             and _code(cause) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
             and not os.access(self._path.parent, os.W_OK)
-            and not (log.exists() and log.stat().st_size)
+            and not self._has_log()
         )
 
     # ---- using ---------------------------------------------------------------------------------

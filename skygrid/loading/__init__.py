@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from skygrid.loading.build import build_search, does_refit
-from skygrid.loading.data import check_folds, read_data
+from skygrid.loading.data import check_agreement, read_data
 from skygrid.loading.imports import own_imports, register_user_modules, run_file
 from skygrid.loading.names import Names
 from skygrid.loading.output import stdout_to_stderr
@@ -48,7 +48,7 @@ def load_search(path: Path) -> SearchSpec:
         # The search comes first: a misspelt parameter is reported before the data are made.
         search = build_search(names)
         data = read_data(names, search, refits=does_refit(search))
-        check_folds(names, search, data)
+        check_agreement(names, search, data)
         user_modules = register_user_modules(file)
     return SearchSpec(
         search=search,

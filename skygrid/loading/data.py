@@ -24,6 +24,7 @@ from sklearn.model_selection import (
 from skygrid.errors import SearchFileError
 from skygrid.loading.arrays import check_samples, check_targets, n_features, n_samples
 from skygrid.loading.names import Names
+from skygrid.loading.scoring import check_takes_targets
 from skygrid.loading.source import Place, describe, did_you_mean
 
 _FORM = "write (X, y), (X,), a Bunch, or a dict with 'X' and 'y'"
@@ -75,33 +76,40 @@ def read_data(names: Names, search: Any, *, refits: bool) -> Data:
     return Data(X=X, y=y, fit_params=fit_params, holdout=holdout)
 
 
-def check_folds(names: Names, search: Any, data: Data) -> None:
-    """Refuse more folds than samples, and a splitter by groups without groups.
+def check_agreement(names: Names, search: Any, data: Data) -> None:
+    """Refuse splits and scorers that these data do not allow.
 
     Raises
     ------
     SearchFileError
-        The splits cannot be made from these data.
+        There are more folds than samples, no groups for a splitter by groups, or targets for
+        which a scorer has no room.
     """
+    if data.y is not None:
+        check_takes_targets(getattr(search, "scoring", None), _place_of(names, "scoring"))
     cv = getattr(search, "cv", None)
-    whole = names.given("search")
-    given = whole or names.given("cv")
-    place = names.place("search").part(".cv") if whole else names.place("cv")
     if isinstance(cv, _GROUPED) and data.fit_params.get("groups") is None:
         raise names.place("dataset").mistake(
             f"has no groups, which {type(cv).__name__} needs",
             'write dataset = {"X": X, "y": y, "groups": groups}',
         )
-    folds = _folds(cv)
-    samples = n_samples(data.X)
+    folds, samples = _folds(cv), n_samples(data.X)
     if folds is None or samples is None or folds <= samples:
         return
-    if given and cv is not None:
-        raise place.mistake(
-            f"makes {folds} folds of {samples} samples", f"write at most {max(samples, 2)}"
+    if cv is None:
+        raise names.place("dataset").mistake(
+            f"has {samples} samples, too few for {folds} folds",
+            "add samples, or set cv to fewer folds",
         )
-    raise names.place("dataset").mistake(
-        f"has {samples} samples, too few for 5 folds", "add samples, or set cv to fewer folds"
+    raise _place_of(names, "cv").mistake(
+        f"makes {folds} folds of {samples} samples", f"write at most {max(samples, 2)}"
+    )
+
+
+def _place_of(names: Names, option: str) -> Place:
+    """Where an option is given: under its own name, or within a whole search."""
+    return (
+        names.place("search").part(f".{option}") if names.given("search") else names.place(option)
     )
 
 
@@ -130,8 +138,9 @@ def _parts(dataset: Any, place: Place) -> tuple[Any, Any, dict[str, Any]]:
     if isinstance(dataset, Mapping):
         return _of_mapping(dataset, place)
     if not isinstance(dataset, tuple):
-        shape = ", which could be X alone" if hasattr(dataset, "shape") else ""
-        raise place.mistake(f"is {describe(dataset)}{shape}", _FORM)
+        alone = isinstance(getattr(dataset, "shape", None), tuple)
+        hint = ", which could be X alone" if alone else ""
+        raise place.mistake(f"is {describe(dataset)}{hint}", _FORM)
     if len(dataset) == 4:
         raise place.mistake(
             "has 4 parts", "write dataset = (X_train, y_train) and holdout = (X_test, y_test)"
@@ -152,8 +161,9 @@ def _of_mapping(dataset: Mapping[Any, Any], place: Place) -> tuple[Any, Any, dic
         raise place.mistake("is a dict without 'X'", 'write {"X": X, "y": y}')
     fit_params = {name: value for name, value in dataset.items() if name not in {"X", "y"}}
     for name in fit_params:
-        close = did_you_mean(name, ("groups", "sample_weight"), cutoff=0.8)
-        if close is not None and close != name and close not in fit_params:
+        close = did_you_mean(name, ("groups", "sample_weight"), cutoff=0.85)
+        nested = "__" in name  # clf__sample_weight is for a step of a Pipeline
+        if close not in {None, name, *fit_params} and not nested:
             raise place.mistake(f"has the key {name!r}", f"did you mean {close!r}?")
     return dataset["X"], dataset.get("y"), fit_params
 

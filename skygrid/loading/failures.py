@@ -79,14 +79,15 @@ def _frames(traceback: TracebackType | None) -> list[tuple[Path, int]]:
     while traceback is not None:
         name = traceback.tb_frame.f_code.co_filename
         if not name.startswith("<"):
-            frames.append((Path(name).resolve(), traceback.tb_lineno))
+            frames.append((Path(name), traceback.tb_lineno))
         traceback = traceback.tb_next
     return frames
 
 
 def _shown(file: SearchFile, path: Path) -> str:
     """A neighbour's path, written as the search file's was."""
-    path = path.resolve()
+    if not path.is_relative_to(file.folder):
+        path = path.resolve()
     if path == file.path:
         return file.shown
     return str(Path(file.shown).parent / path.relative_to(file.folder))
@@ -96,9 +97,10 @@ def _import_problem(file: SearchFile, error: ImportError) -> str:
     name = error.name or ""
     top = name.partition(".")[0]
     if "relative import" in str(error):
-        return f"{error_text(error)}; a search file is no package: write `import` without the dot"
+        remedy = "a search file is no package, so write `import` without the dot"
+        return f"raised {error_text(error)}; {remedy}"
     if not isinstance(error, ModuleNotFoundError) or not top:
-        return error_text(error) + _shadowed(file, top)
+        return f"raised {error_text(error)}" + _shadowed(file, top)
     if top in sys.modules or _exists(top):
         return f"there is no module {name!r} in {top!r}; look at its name and at {top}'s version"
     close = did_you_mean(top, _neighbours(file), cutoff=0.75)

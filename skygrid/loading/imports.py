@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -44,16 +44,19 @@ def own_imports(file: SearchFile) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        sys.path.remove(str(file.folder))
+        with suppress(ValueError):  # the user's code may have changed the path
+            sys.path.remove(str(file.folder))
         _drop([name for name in user_modules(file.folder) if name not in known])
-        _bring_back(put_away, _folders)
+        sys.path[:0] = _folders
+        _bring_back(put_away)
         raise
     else:
         new = {name: sys.modules[name] for name in user_modules(file.folder) if name not in known}
         _brought.clear()
         _brought.update(new)
         older = [folder for folder in _folders if folder != str(file.folder)]
-        _brought.update(_bring_back(put_away, older))
+        sys.path[1:1] = older
+        _brought.update(_bring_back(put_away))
         _folders[:] = [str(file.folder), *older]
     finally:
         # The host program's own modules always win: it was here first.
@@ -106,10 +109,15 @@ def _module_name(file: SearchFile) -> str:
     """The file's stem, or a variation of it when the stem means something else."""
     stem = file.path.stem.replace(".", "_")  # a dot would make it a submodule
     name, count = stem, 1
-    while name in sys.modules or name in _brought or _means_another(name, file):
+    while name in sys.modules or _is_anothers(name, file) or _means_another(name, file):
         count += 1
         name = f"{stem}_{count}"
     return name
+
+
+def _is_anothers(name: str, file: SearchFile) -> bool:
+    """Whether an earlier search file bears the name; the same file gets its old name again."""
+    return name in _brought and getattr(_brought[name], "__file__", None) != str(file.path)
 
 
 def _means_another(name: str, file: SearchFile) -> bool:
@@ -159,10 +167,8 @@ def _drop(names: list[str]) -> None:
         sys.modules.pop(name, None)
 
 
-def _bring_back(put_away: dict[str, ModuleType], folders: list[str]) -> dict[str, ModuleType]:
-    """Put earlier modules back behind the newest ones; return those whose names were free."""
-    place = 1 if sys.path else 0
-    sys.path[place:place] = folders
+def _bring_back(put_away: dict[str, ModuleType]) -> dict[str, ModuleType]:
+    """Put earlier modules back where their names are free, and return those."""
     # A package and its submodules come back together or not at all.
     free = {
         name: module for name, module in put_away.items() if name.split(".")[0] not in sys.modules

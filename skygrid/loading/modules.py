@@ -13,7 +13,9 @@ _LIBRARY_FOLDERS = {"site-packages", "dist-packages"}
 
 def in_user_tree(path: Path, folder: Path) -> bool:
     """Whether `path` lies under `folder` and belongs to no Python environment there."""
-    path = path.resolve()
+    # A link that lies in the folder was put there; only another spelling of the path is resolved.
+    if not path.is_relative_to(folder):
+        path = path.resolve()
     if not path.is_relative_to(folder):
         return False
     inner = path.relative_to(folder)

@@ -46,16 +46,21 @@ def check_parameter_names(
         Whether the user wrote a list of dicts, whose index a message then gives.
     """
     components = {k for k, v in parameters_of(estimator, place).items() if is_estimator(v)}
-    seen: set[object] = set()
+    swapping: dict[tuple[str, ...], list[str]] = {}
+    kinds: set[object] = set()
     for index, grid in enumerate(grids):
+        names = tuple(grid)
+        if names not in swapping:
+            swapping[names] = _swapping(grid)
+        elif not swapping[names] and components.isdisjoint(names):
+            continue  # the names were tried with an earlier dict, and no value decides on them
         here = place.part(f"[{index}]") if listed else place
-        swapping = _swapping(grid)
-        for name in grid.keys() & (components | set(swapping)):
+        for name in components.intersection(names).union(swapping[names]):
             _refuse_classes(name, grid[name], here)
-        swaps = {name: _distinct(grid[name]) for name in swapping}
-        kind = (frozenset(grid), tuple((name, tuple(swaps[name])) for name in sorted(swaps)))
-        if kind not in seen:
-            seen.add(kind)
+        swaps = {name: _distinct(grid[name]) for name in swapping[names]}
+        kind = (names, tuple(tuple(values) for values in swaps.values()))
+        if kind not in kinds:
+            kinds.add(kind)
             _try(estimator, grid, {name: list(swaps[name].values()) for name in swaps}, here)
 
 

@@ -56,12 +56,27 @@ def check_refit_names(scoring: Any, refit: Any, place: Place) -> None:
     shown = ", ".join(repr(name) for name in names[:8])
     if not isinstance(refit, str):
         raise place.mistake(
-            "leaves open which of several scores decides", f"write refit = one of {shown}, or False"
+            "leaves open which of several scores decides", f"set refit to {shown}, or False"
         )
     if refit not in names:
         close = did_you_mean(refit, names)
         remedy = f"did you mean {close!r}?" if close else f"write one of {shown}, or False"
         raise place.mistake(f"is {refit!r}, which is not among the scorers", remedy)
+
+
+def check_takes_targets(scoring: Any, place: Place) -> None:
+    """Refuse a function that has no room for y, which scikit-learn passes when there are targets.
+
+    Raises
+    ------
+    SearchFileError
+        It is a metric of (y_true, y_pred) rather than a scorer.
+    """
+    if isinstance(scoring, Mapping):
+        for name, scorer in scoring.items():
+            check_takes_targets(scorer, place.part(f"[{name!r}]"))
+    elif callable(scoring) and not accepts(scoring, 3):
+        raise place.mistake("cannot be called with (estimator, X, y)", _make_scorer(scoring))
 
 
 def _check_names(scoring: list[Any] | tuple[Any, ...], place: Place) -> None:
@@ -92,7 +107,7 @@ def _check_one(scorer: Any, place: Place) -> None:
     if isinstance(scorer, str):
         known = get_scorer_names()
         if scorer not in known:
-            close = did_you_mean(scorer, known) or did_you_mean(scorer.split("_")[0], known)
+            close = _closest_scorer(scorer, known)
             remedy = f"did you mean {close!r}?" if close else _EXAMPLE
             raise place.mistake(f"is {scorer!r}, which names no scorer", remedy)
         return
@@ -104,10 +119,20 @@ def _check_one(scorer: Any, place: Place) -> None:
         raise place.mistake("is a metric, not a scorer", _make_scorer(scorer))
 
 
+def _closest_scorer(word: str, known: list[str]) -> str | None:
+    for attempt in (word, word.removesuffix("_score")):
+        started = [name for name in known if attempt and name.startswith(attempt)]
+        close = min(started, key=len) if started else did_you_mean(attempt, known)
+        if close is not None:
+            return close
+    return None
+
+
 def _is_metric(function: Any) -> bool:
     return str(getattr(function, "__module__", "")).startswith("sklearn.metrics")
 
 
 def _make_scorer(function: Any) -> str:
     name = getattr(function, "__name__", "metric")
+    name = name if name.isidentifier() else "metric"
     return f"write make_scorer({name}) if it compares y_true with y_pred"

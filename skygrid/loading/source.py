@@ -116,7 +116,7 @@ def describe(value: Any) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"
     kind = type(value).__name__
-    return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
+    return f"{_article(kind)} {kind}"
 
 
 def shorten(text: str, length: int = SHORT) -> str:
@@ -132,6 +132,12 @@ def did_you_mean(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str
     return known[close[0]] if close else None
 
 
+def _article(kind: str) -> str:
+    """The article as the name is spoken: an SVC, a SimpleImputer, an ndarray."""
+    spelt = kind[:2].isupper() or kind == "ndarray"
+    return "an" if kind[0].lower() in ("aefhilmnorsx" if spelt else "aeiou") else "a"
+
+
 def _read_text(path: Path, shown: str) -> str:
     if path.is_dir():
         raise SearchFileError(f"{shown} is a folder; give the search file inside it")
@@ -140,14 +146,23 @@ def _read_text(path: Path, shown: str) -> str:
     if path.suffix != ".py":
         raise SearchFileError(f"{shown} is no Python file; give a search file that ends in .py")
     try:
-        return importlib.util.decode_source(path.read_bytes())
+        data = path.read_bytes()
     except OSError as error:
         raise SearchFileError(f"{shown} cannot be read: {error.strerror}") from None
+    try:
+        return importlib.util.decode_source(data)  # heeds a coding line, as Python does
+    except (UnicodeDecodeError, SyntaxError):
+        raise SearchFileError(
+            f"{shown}{_undecodable_line(data)}: not UTF-8; save the file as UTF-8"
+        ) from None
+
+
+def _undecodable_line(data: bytes) -> str:
+    try:
+        data.decode()
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise SearchFileError(f"{shown}, line {line}: not UTF-8; save the file as UTF-8") from None
-    except SyntaxError as error:  # a coding line that names no codec
-        raise SearchFileError(f"{shown}: {error}; save the file as UTF-8") from None
+        return f", line {data.count(bytes([10]), 0, error.start) + 1}"
+    return ""  # a coding line that names another codec, or none that exists
 
 
 def _instead(path: Path) -> str:

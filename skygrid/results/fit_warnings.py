@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from skygrid.plan.records import Outcome
-from skygrid.worker.messages import WarningNote
+from skygrid.worker.messages import FitResult, WarningNote
 
 
 class WarningCounter:
@@ -17,7 +17,7 @@ class WarningCounter:
     def __init__(self) -> None:
         self._counts: Counter[WarningNote] = Counter()
 
-    def add(self, outcomes: Iterable[Outcome]) -> None:
+    def add(self, outcomes: Iterable[Outcome | FitResult]) -> None:
         """Count what these outcomes brought."""
         for outcome in outcomes:
             if outcome.warnings:
@@ -31,11 +31,28 @@ class WarningCounter:
         ]
 
     def issue(self) -> None:
-        """Issue each warning once, from where it came."""
-        for note in self._counts:
-            warnings.warn_explicit(
-                note.message, category_of(note.category), note.filename, note.lineno
-            )
+        """Issue each warning once, from where it came.
+
+        The filters had their say in the fit, where the warning's module is known and filters of
+        the estimator's own are in force; asked again here, they could only contradict it.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            for note in self._counts:
+                warning = _warning_of(note)
+                warnings.warn_explicit(warning, type(warning), note.filename, note.lineno)
+
+
+def _warning_of(note: WarningNote) -> Warning:
+    """The warning again, or a `UserWarning` that names its class where a text does not make one."""
+    category = category_of(note.category)
+    try:
+        warning = category(note.message)
+        if str(warning) == note.message:
+            return warning
+    except Exception:  # noqa: BLE001 (whatever a class says to a text it did not expect)
+        pass
+    return UserWarning(f"{note.category.partition(':')[2]}: {note.message}")
 
 
 def category_of(name: str) -> type[Warning]:

@@ -1,11 +1,13 @@
 """An exception that a fit raised on a node, raised again here.
 
 Nothing of it is unpickled: a node sends the class's name and the text. The class is looked up
-among those that are loaded here already, and used when it is a standard or scientific one.
+among those that are loaded here already. Standard and scientific ones are made from their text; of
+any other no code runs, so its instance has its text and type but no attributes of its own.
 """
 
 from __future__ import annotations
 
+import ast
 import builtins
 import sys
 from typing import Any
@@ -14,7 +16,7 @@ from skygrid.errors import SearchFailedError
 from skygrid.worker.messages import FitResult
 
 TRUSTED_ROOTS = frozenset({"builtins", "sklearn", "numpy", "scipy", "pandas", "polars", "joblib"})
-"""Packages whose exceptions are made again from their text."""
+"""Packages whose exceptions are made by their own constructors."""
 
 
 def exception_of(result: FitResult, place: str) -> BaseException:
@@ -30,24 +32,39 @@ def exception_of(result: FitResult, place: str) -> BaseException:
     Returns
     -------
     error : BaseException
-        Of the class that the fit raised where that can be had, otherwise `SearchFailedError`; the
-        traceback of the fit is attached as a note.
+        Of the class that the fit raised and with its text, where that can be had, otherwise
+        `SearchFailedError`; the traceback of the fit is attached as a note.
     """
     name, text = result.exception or ("builtins:RuntimeError", "")
-    kind = _loaded_class(name)
-    error: Exception
-    try:
-        error = kind(text) if kind else SearchFailedError(f"{name.partition(':')[2]}: {text}")
-    except Exception:  # a class whose constructor wants more than a text
-        error = SearchFailedError(f"{name.partition(':')[2]}: {text}")
+    error = _made_again(name, text) or SearchFailedError(f"{name.partition(':')[2]}: {text}")
     error.add_note(f"Raised by {place}; its traceback there:\n{result.fit_error}")
     return error
 
 
+def _made_again(name: str, text: str) -> Exception | None:
+    kind = _loaded_class(name)
+    if kind is None:
+        return None
+    try:
+        if name.partition(":")[0].partition(".")[0] in TRUSTED_ROOTS:
+            error = kind(_key(text) if issubclass(kind, KeyError) else text)
+        else:
+            error = BaseException.__new__(kind, text)
+        return error if str(error) == text else None
+    except Exception:  # noqa: BLE001 (a class that wants, or shows, more than a text)
+        return None
+
+
+def _key(text: str) -> Any:
+    """What a `KeyError` was made of: its text is its key's repr."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
 def _loaded_class(name: str) -> type[Exception] | None:
     module_name, _, qualified = name.partition(":")
-    if module_name.partition(".")[0] not in TRUSTED_ROOTS:
-        return None
     found: Any = builtins if module_name == "builtins" else sys.modules.get(module_name)
     for part in qualified.split("."):
         found = getattr(found, part, None)

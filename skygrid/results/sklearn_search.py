@@ -11,11 +11,12 @@ This is the one module of `results` that uses private names of scikit-learn (1.5
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,13 +61,15 @@ class SearchWork:
     return_train_score: bool
     error_score: Any
     verbose: int
+    callback_context: bool = True
+    """Whether the search passes the context of fit callbacks on; scikit-learn's own ones do."""
 
 
 class RoundEvaluator(Protocol):
     """Gets the outcomes of rounds."""
 
     def begin(self, work: SearchWork) -> None:
-        """Called once, before the first round."""
+        """Called before the first round, and again before a round for which the work changed."""
 
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
         """Every task of the round.
@@ -169,6 +172,13 @@ def _driven_class(own_class: type, evaluator: RoundEvaluator) -> type:
     return type(own_class)(own_class.__name__, (own_class, base), names)
 
 
+@contextlib.contextmanager
+def _progress_on_stderr(verbose: int) -> Iterator[None]:
+    """Send what scikit-learn prints about a verbose search to stderr: stdout is for results."""
+    with contextlib.redirect_stdout(sys.stderr) if verbose else contextlib.nullcontext():
+        yield
+
+
 class _DrivenFit(BaseSearchCV):  # type: ignore[misc]  # scikit-learn has no types
     """`BaseSearchCV` with another ``fit``."""
 
@@ -183,10 +193,12 @@ class _DrivenFit(BaseSearchCV):  # type: ignore[misc]  # scikit-learn has no typ
         routed = self._get_routed_params_for_fit(params)
         context = {"callback_ctx": self._begin_callbacks(X, y)} if HAS_CALLBACKS else {}
         rounds = _Rounds(self, X, y, scorers, routed, self._checked_splitter(X, y, routed))
-        self.n_splits_ = rounds.n_splits  # halving's _run_search reads it from 1.9 on
+        if CHECKS_CV_ITSELF:
+            self.n_splits_ = rounds.n_splits  # halving's _run_search reads it
         if "callback_ctx" not in inspect.signature(self._run_search).parameters:
             context = {}
-        self._run_search(rounds.evaluate_candidates, **context)
+        with _progress_on_stderr(self.verbose):
+            self._run_search(rounds.evaluate_candidates, **context)
         self.multimetric_ = rounds.multimetric
         if callable(self.scoring) and self.multimetric_:
             self._check_refit_for_multimetric(rounds.first_test_scores)
@@ -197,6 +209,7 @@ class _DrivenFit(BaseSearchCV):  # type: ignore[misc]  # scikit-learn has no typ
         single = not isinstance(scorers, _MultimetricScorer)
         self.scorer_ = scorers if single else scorers._scorers
         self.cv_results_ = rounds.results
+        self.n_splits_ = rounds.n_splits
         return self
 
     def _begin_callbacks(self, X: Any, y: Any) -> Any:
@@ -248,19 +261,27 @@ class _Rounds:
         self._candidates: list[Mapping[str, Any]] = []
         self._out: list[dict[str, Any]] = []
         self._more: dict[str, list[Any]] = defaultdict(list)
-        search._skygrid_evaluator.begin(
-            SearchWork(
-                X=X,
-                y=y,
-                estimator=clone(search.estimator),
-                scorer=scorers,
-                fit_params=routed.estimator.fit,
-                score_params=routed.scorer.score,
-                return_train_score=search.return_train_score,
-                error_score=search.error_score,
-                verbose=search.verbose,
-            )
+        self._estimator = clone(search.estimator)
+        self._work: SearchWork | None = None
+
+    def _begin(self, *, callback_context: bool) -> None:
+        """Tell the evaluator what the next round is about, unless it knows."""
+        if self._work is not None and self._work.callback_context == callback_context:
+            return
+        search = self._search
+        self._work = SearchWork(
+            X=self._X,
+            y=self._y,
+            estimator=self._estimator,
+            scorer=self._scorers,
+            fit_params=self._routed.estimator.fit,
+            score_params=self._routed.scorer.score,
+            return_train_score=search.return_train_score,
+            error_score=search.error_score,
+            verbose=search.verbose,
+            callback_context=callback_context,
         )
+        search._skygrid_evaluator.begin(self._work)
 
     @property
     def first_test_scores(self) -> Any:
@@ -281,20 +302,20 @@ class _Rounds:
     ) -> dict[str, Any]:
         """What `_run_search` is given: evaluate candidates, return the results so far."""
         search = self._search
+        candidates = list(candidate_params)
         asked = RoundPlan(
             round=self._round,
-            candidates=list(candidate_params),
-            splits=self._splits(cv or self._splitter),
+            candidates=candidates,
+            splits=self._splits(cv or self._splitter, len(candidates)),
         )
         self._round += 1
         self._say(asked)
+        self._begin(callback_context=callback_ctx is not None)
         plan, outcomes = search._skygrid_evaluator.evaluate(asked)
         out = [self._as_sklearn(outcome) for outcome in outcomes]
         if not out:
             raise ValueError(
-                "No fits were performed. "
-                "Was the CV iterator empty? "
-                "Were there no candidates?"
+                "No fits were performed. Was the CV iterator empty? Were there no candidates?"
             )
         _warn_or_raise_about_fit_failures(out, search.error_score)
         if callable(search.scoring):
@@ -308,9 +329,10 @@ class _Rounds:
         )
         return self.results
 
-    def _splits(self, splitter: Any) -> list[tuple[Any, Any]]:
+    def _splits(self, splitter: Any, n_candidates: int) -> list[tuple[Any, Any]]:
         splits = list(splitter.split(self._X, self._y, **self._routed.splitter.split))
-        if len(splits) != self.n_splits:
+        # Before 1.9 scikit-learn notices first that there is nothing to fit.
+        if len(splits) != self.n_splits and (CHECKS_CV_ITSELF or (splits and n_candidates)):
             raise ValueError(
                 f"cv.split and cv.get_n_splits {'return' if CHECKS_CV_ITSELF else 'returned'} "
                 f"inconsistent results. Expected {self.n_splits} splits, got {len(splits)}"
@@ -319,11 +341,9 @@ class _Rounds:
 
     def _say(self, plan: RoundPlan) -> None:
         if self._search.verbose > 0:
-            # scikit-learn prints this on stdout, which is kept for results here.
-            print(
+            print(  # noqa: T201 (scikit-learn's own words, where it says its others)
                 f"Fitting {len(plan.splits)} folds for each of {len(plan.candidates)} candidates,"
-                f" totalling {plan.n_tasks} fits",
-                file=sys.stderr,
+                f" totalling {plan.n_tasks} fits"
             )
 
     def _as_sklearn(self, outcome: Outcome) -> dict[str, Any]:

@@ -35,5 +35,8 @@ class Transport(Protocol):
     def ended(self) -> str:
         """How the agent ended, for a person: ``killed by SIGKILL``, ``exit code 1``."""
 
+    def kill(self) -> None:
+        """End the agent at once; never waits."""
+
     def close(self) -> None:
         """End the channel, and the agent with everything it started; may be called at any time."""

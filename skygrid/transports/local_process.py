@@ -106,6 +106,11 @@ class LocalProcess:
             return "closed its channel"
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
+    def kill(self) -> None:
+        """SIGKILL to the agent; its slots go with it."""
+        if self._process is not None:
+            self._process.kill()
+
     def close(self) -> None:
         """Close the agent's input, which ends it; kill it when it does not."""
         with self._closing:

@@ -38,7 +38,8 @@ class Evaluator:
         ``X``, ``y``, ``fit_params`` and ``score_params``.
     search : mapping
         ``estimator``, ``scorer``, ``return_train_score``, ``error_score``, ``verbose``,
-        ``sklearn_config``, ``warning_filters`` and ``sys_path``.
+        ``sklearn_config``, ``warning_filters``, ``sys_path`` and, where scikit-learn knows fit
+        callbacks, ``callback_context``: whether the search passes their context on.
     plan : mapping
         ``candidates``, a list of parameter settings, and ``splits``, a list of (train, test).
     """
@@ -65,7 +66,8 @@ class Evaluator:
         if "callback_ctx" in inspect.signature(_fit_and_score).parameters:
             # With a context, even one that does nothing, scikit-learn takes the branch that its
             # own searches take; a traceback then names the same lines.
-            self._kwargs |= {"caller": None, "callback_ctx": _NoCallbacks()}
+            context = _NoCallbacks() if search.get("callback_context", True) else None
+            self._kwargs |= {"caller": None, "callback_ctx": context}
 
     def prepare_process(self, threads: int) -> None:
         """Make this process a slot: threads, warnings, random state, scikit-learn's settings.
@@ -119,7 +121,7 @@ class Evaluator:
                 **self._kwargs,
             )
             return self._result(lease, slot, out)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 (it travels to the driver as text)
             return self._raised(lease, slot, error)
 
     def _result(self, lease: int, slot: int, out: Mapping[str, Any]) -> FitResult:
@@ -193,11 +195,11 @@ class _NoCallbacks:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:
+    except Exception:  # noqa: BLE001 (a __str__ of the user's own may do anything)
         return f"<{type(error).__name__} whose text cannot be read>"
 
 
 def extend_path(folders: Sequence[str]) -> None:
-    """Add the driver's import folders, as far as this machine has them, behind this process's own."""
+    """Add the driver's import folders behind this process's own."""
     known = set(sys.path)
     sys.path.extend(folder for folder in folders if folder and folder not in known)

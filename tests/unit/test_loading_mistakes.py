@@ -72,7 +72,7 @@ WRONG_VALUES = [
     ("param_grid = {'C': []}", "param_grid['C'] is empty"),
     ("param_grid = {'C': np.array([])}", "param_grid['C'] is empty"),
     ("param_grid = {'C': np.ones((2, 2))}", "an array of 2 dimensions"),
-    ("param_grid = {'C': (c for c in [1])}", "is an iterator, which can be read only once; write l"),
+    ("param_grid = {'C': (c for c in [1])}", "is an iterator, which can be read only once; write"),
     ("param_grid = {'C': map(int, '12')}", "param_grid['C'] is an iterator"),
     ("param_grid = {'C': {1, 2}}", "param_grid['C'] is a set, which has no order; write a list"),
     ("param_grid = {'C': {1: 2}.keys()}", "is a dict_keys, not a list; write list(...)"),
@@ -82,13 +82,12 @@ WRONG_VALUES = [
     ("param_grid = [{'C': [1]}, {'C': 2}]", "param_grid[1]['C'] is 2, not a list"),
     ("param_grid = iter([{'C': [1]}])", "param_grid is an iterator"),
     ("param_grid = {'c': [1]}", "names 'c', which an SVC does not have; did you mean 'C'?"),
-    ("param_grid = {'gama': [1]}", "line 11: param_grid names 'gama', which an SVC does not have; "
-     "did you mean 'gamma'?"),
+    ("param_grid = {'gama': [1]}", "names 'gama', which an SVC does not have; did you mean"),
     ("param_grid = {'clf__C': [1]}", "did you mean 'C'?"),
     ("param_grid = {'zzz': [1]}", "which an SVC does not have; it has C, break_ties, cache_size"),
     ("param_grid = [{}, {'gama': [1]}]", "param_grid[1] names 'gama'"),
     # dataset
-    ("dataset = A", "line 11: dataset is a ndarray, which could be X alone; write (X, y), (X,)"),
+    ("dataset = A", "line 11: dataset is an ndarray, which could be X alone; write (X, y), (X,)"),
     ("dataset = None", "dataset is None; write (X, y)"),
     ("dataset = [A, B]", "dataset is a list; write (X, y)"),
     ("dataset = (A, A, B, B)", "write dataset = (X_train, y_train) and holdout = (X_test, y_test)"),
@@ -99,19 +98,20 @@ WRONG_VALUES = [
     ("dataset = (None, B)", "dataset has None as X; write X as an array, a DataFrame"),
     ("dataset = ('A', B)", "dataset has 'A' as X"),
     ("dataset = (3, B)", "dataset has 3 as X"),
-    ("dataset = (np.array(3), B)", "dataset has a ndarray as X"),
+    ("dataset = (np.array(3), B)", "dataset has an ndarray as X"),
     ("dataset = (iter(A), B)", "write list(X)"),
     ("dataset = (A, 1)", "dataset has 1 as y; write y as an array"),
     ("dataset = {'y': B}", "dataset is a dict without 'X'"),
     ("dataset = {'x': A, 'y': B}", "dataset has the key 'x'; write 'X'"),
     ("dataset = {'X': A, 'Y': B}", "dataset has the key 'Y'; write 'y'"),
+    ("dataset = (A[:3], B[:3])", "dataset has 3 samples, too few for 5 folds; add samples, or"),
     ("dataset = {'X': A, 'y': B, 3: B}", "dataset has 3 as a key"),
-    ("dataset = {'X': A, 'y': B, 'group': B}", "dataset has the key 'group'; did you mean 'groups'"),
+    ("dataset = {'X': A, 'y': B, 'group': B}", "dataset has the key 'group'; did you mean"),
     ("dataset = {'X': A, 'y': B, 'sample_weight': [1]}", "20 samples in X and 1 values in sample"),
     ("dataset = __import__('sklearn').utils.Bunch(a=1)", "dataset is a Bunch without 'data'"),
     ("dataset = np", "dataset is a module"),
     # holdout
-    ("holdout = A", "line 11: holdout is a ndarray; write (X_test, y_test)"),
+    ("holdout = A", "line 11: holdout is an ndarray; write (X_test, y_test)"),
     ("holdout = (A,)", "holdout has 1 parts; write (X_test, y_test)"),
     ("holdout = (A, B[:3])", "holdout has 20 samples in X_test and 3 values in y_test"),
     ("holdout = (A[:, :1], B)", "holdout has 1 features and the dataset 2; prepare both"),
@@ -132,12 +132,14 @@ WRONG_VALUES = [
     ("cv = KFold(30)", "cv makes 30 folds of 20 samples"),
     ("cv = GroupKFold(3)", "dataset has no groups, which GroupKFold needs"),
     # scoring, refit
-    ("scoring = 'acuracy'", "line 11: scoring is 'acuracy', which names no scorer; did you mean 'acc"),
+    ("scoring = 'acuracy'", "line 11: scoring is 'acuracy', which names no scorer; did you mean"),
     ("scoring = 'accuracy_score'", "did you mean 'accuracy'?"),
     ("scoring = 'qqqqqqqqqq'", "scoring is 'qqqqqqqqqq', which names no scorer; write a scorer's"),
-    ("scoring = accuracy_score", "scoring is a metric, not a scorer; write make_scorer(accuracy_sc"),
+    ("scoring = accuracy_score", "scoring is a metric, not a scorer; write"),
     ("scoring = make_scorer", "scoring cannot be called with (estimator, X, y)"),
     ("scoring = lambda y: 0", "scoring cannot be called with (estimator, X, y)"),
+    ("scoring = lambda t, p: 0", "scoring cannot be called with (estimator, X, y)"),
+    ("scoring = {'a': lambda t, p: 0}; refit = 'a'", "scoring['a'] cannot be called with"),
     ("scoring = 3", "scoring is 3; write a scorer's name"),
     ("scoring = []", "scoring is empty"),
     ("scoring = {}", "scoring is empty"),
@@ -146,7 +148,7 @@ WRONG_VALUES = [
     ("scoring = ['accuracy', make_scorer]", "scoring lists a function; list names only"),
     ("scoring = {'a': 'acuracy'}", "scoring['a'] is 'acuracy'"),
     ("scoring = {1: 'accuracy'}", "scoring has 1 as a key"),
-    ("scoring = ['accuracy', 'f1']", "scoring leaves open which of several scores decides; write r"),
+    ("scoring = ['accuracy', 'f1']", "scoring leaves open which of several scores decides; set"),
     ("refit = 1", "line 11: refit is 1; write True, False, a scorer's name or a function"),
     ("refit = None", "refit is None"),
     ("refit = 'f2'; scoring = ['accuracy', 'f1']", "refit is 'f2', which is not among the scorers"),
@@ -157,16 +159,16 @@ WRONG_VALUES = [
     ("n_iter = 3", "line 11: n_iter goes with 'param_distributions'; delete it"),
     # functions
     ("dataset = lambda: None", "dataset is a function that returned None; end it with `return"),
-    ("dataset = lambda n: (A, B)", "dataset is a function that needs 'n'; write one without arg"),
+    ("dataset = lambda n: (A, B)", "dataset is a function that needs 'n'; write one without"),
     ("dataset = lambda: 1 / 0", "line 11: dataset() raised ZeroDivisionError: division by zero"),
     ("dataset = lambda: exit(3)", "dataset() raised SystemExit: 3"),
     # misspelt names
-    ("scorng = 'accuracy'", "line 11: scorng is not a name that skygrid reads; did you mean 'scoring"),
-    ("hold_out = (A, B)", "line 11: hold_out is not a name that skygrid reads; did you mean 'hold"),
+    ("scorng = 'accuracy'", "line 11: scorng is not a name that skygrid reads; did you mean"),
+    ("hold_out = (A, B)", "line 11: hold_out is not a name that skygrid reads; did you mean"),
     ("retrun_train_score = True", "did you mean 'return_train_score'?"),
     ("error_scores = 0", "did you mean 'error_score'?"),
     # search with its parts
-    ("search = GridSearchCV(SVC(), {})", "line 11: search and 'estimator' (line 12) are both given"),
+    ("search = GridSearchCV(SVC(), {})", "line 11: search and 'estimator' (line 12) are both"),
 ]  # fmt: skip
 
 
@@ -208,15 +210,15 @@ def test_wrong_distributions(tmp_path: Path, line: str, words: str | None) -> No
 
 
 WRONG_SEARCHES = [
-    ("search = GridSearchCV", "line 11: search is the class GridSearchCV, not an instance; write G"),
+    ("search = GridSearchCV", "line 11: search is the class GridSearchCV, not an instance; write"),
     ("search = SVC()", "search is an SVC, which is no search; call it 'estimator'"),
     ("search = 5", "search is 5; write e.g. GridSearchCV(estimator, param_grid)"),
     ("search = GridSearchCV(SVC, {})", "search.estimator is the class SVC, not an instance"),
-    ("search = GridSearchCV(SVC(), {'c': [1]})", "search.param_grid names 'c', which an SVC does no"),
+    ("search = GridSearchCV(SVC(), {'c': [1]})", "search.param_grid names 'c', which an SVC does"),
     ("search = GridSearchCV(SVC(), {'C': 1})", "search.param_grid['C'] is 1"),
     ("search = GridSearchCV(SVC(), {}, cv=1)", "search.cv is 1"),
     ("search = GridSearchCV(SVC(), {}, cv=KFold(50))", "search.cv makes 50 folds of 20 samples"),
-    ("search = GridSearchCV(SVC(), {}, scoring='acc')", "search.scoring is 'acc', which names no s"),
+    ("search = GridSearchCV(SVC(), {}, scoring='acc')", "search.scoring is 'acc', which names no"),
     ("search = GridSearchCV(SVC(), {}, scoring=['accuracy'])", "search.refit leaves open which"),
     ("search = RandomizedSearchCV(SVC(), {'C': [1]}, n_iter=0)", "search.n_iter is 0"),
     ("search = RandomizedSearchCV(SVC(), {'C': [1]}); random_state = 3",
@@ -229,21 +231,37 @@ WRONG_SEARCHES = [
 
 @pytest.mark.parametrize(("line", "words"), WRONG_SEARCHES)
 def test_wrong_search(tmp_path: Path, line: str, words: str) -> None:
-    """A whole search is judged like its parts, and its messages say that it is the search's part."""
+    """A whole search is judged like its parts; a message says which part it is."""
     text = compose(line, without=("estimator", "param_grid"))
     assert words in message_of(tmp_path, text)
 
 
 MISSING = [
-    ("estimator", "model = SVC()", "line 11: model is not a name that skygrid reads; did you mean "),
+    (
+        "estimator",
+        "model = SVC()",
+        "line 11: model is not a name that skygrid reads; did you mean ",
+    ),
     ("estimator", "estimators = SVC()", "line 11: estimators is not a name that skygrid reads"),
-    ("estimator", "gs = GridSearchCV(SVC(), {})", "gs is a search, but is not called so; write sea"),
+    (
+        "estimator",
+        "gs = GridSearchCV(SVC(), {})",
+        "gs is a search, but is not called so; write",
+    ),
     ("estimator", "", "search.py has no 'estimator'; write e.g. estimator = SVC(), or search ="),
-    ("param_grid", "params_grid = {'C': [1]}", "line 11: params_grid is not a name that skygrid re"),
+    (
+        "param_grid",
+        "params_grid = {'C': [1]}",
+        "line 11: params_grid is not a name that skygrid",
+    ),
     ("param_grid", "grid = {'C': [1]}", "did you mean 'param_grid'?"),
     ("param_grid", "param_distribution = {'C': [1]}", "did you mean 'param_distributions'?"),
     ("param_grid", "", "search.py has no 'param_grid' or 'param_distributions'; write e.g."),
-    ("dataset", "datset = (A, B)", "line 11: datset is not a name that skygrid reads; did you mean"),
+    (
+        "dataset",
+        "datset = (A, B)",
+        "line 11: datset is not a name that skygrid reads; did you mean",
+    ),
     ("dataset", "from sklearn import datasets", "search.py has no 'dataset'; write e.g. dataset"),
     ("dataset", "X, y = A, B", "search.py has no 'dataset'; write dataset = (X, y)"),
     ("dataset", "X_train, y_train = A, B", "write dataset = (X_train, y_train)"),
@@ -265,7 +283,7 @@ SWAPS = [
     ("{'clf_C': [5]}", "did you mean 'clf__C'?"),
     ("{'svc__C': [5]}", "did you mean 'clf__C'?"),
     ("{'clf': [SVC(), RandomForestClassifier()], 'clf__C': [1]}",
-     "names 'clf__C', which a RandomForestClassifier as 'clf' does not have; give each 'clf' a dict"),
+     "names 'clf__C', which a RandomForestClassifier as 'clf' does not have; give each 'clf' a"),
     ("{'clf': [RandomForestClassifier()], 'clf__C': [1]}",
      "names 'clf__C', which a RandomForestClassifier as 'clf' does not have"),
     ("{'clf': [RandomForestClassifier()], 'clf__n_estimator': [1]}",
@@ -307,11 +325,14 @@ def test_line_of_a_def_and_of_an_import(tmp_path: Path) -> None:
         ("x = (", ", line 1: syntax error:"),
         ("if 1:\nx = 2", ", line 2: syntax error:"),
         ("import numpy as np\nnp.zeros(3).reshape(2)", ", line 2: raised ValueError: cannot"),
-        ("import no_such_thing_xyz", "line 1: the module 'no_such_thing_xyz' is not installed; run "),
+        (
+            "import no_such_thing_xyz",
+            "line 1: the module 'no_such_thing_xyz' is not installed; run ",
+        ),
         ("import no_such_thing_xyz.sub", "`uv pip install no_such_thing_xyz`"),
         ("import sklearn.svms", ", line 1: there is no module 'sklearn.svms' in 'sklearn'"),
         ("from sklearn.svm import SVCC", ", line 1: raised ImportError: cannot import name 'SVCC'"),
-        ("from .helpers import x", "a search file is no package: write `import` without the dot"),
+        ("from .helpers import x", "a search file is no package, so write `import`"),
         ("import helper", "there is no module 'helper'; did you mean 'helpers'"),
         ("class E(Exception):\n    def __str__(self): return 1/0\nraise E", ", line 3: raised E"),
     ],
@@ -320,15 +341,16 @@ def test_file_that_raises(tmp_path: Path, body: str, words: str) -> None:
     """An exception is answered with its type, its text and the user's own line."""
     (tmp_path / "helpers.py").write_text("")
     message = message_of(tmp_path, body)
-    assert words.replace("line 1: raised ImportError", "line 1:")[:40] in message or (
-        words in message
-    )
+    assert words in message
 
 
 @pytest.mark.parametrize(
     ("helper", "words"),
     [
-        ("\n\nraise RuntimeError('no')", "helpers.py, line 3 (from {}, line 1): raised RuntimeError"),
+        (
+            "\n\nraise RuntimeError('no')",
+            "helpers.py, line 3 (from {}, line 1): raised RuntimeError",
+        ),
         ("x = (", "helpers.py, line 1: syntax error"),
         ("import no_such_thing_xyz", "helpers.py, line 1 (from {}, line 1): the module"),
     ],

@@ -167,6 +167,15 @@ class TestReports:
         (lease,) = queue.pull("b", 1, 0.0)
         assert queue.task_of("b", lease.id) == (0, 0, 1)
 
+    def test_returned_unstarted_between_attempts(self) -> None:
+        """Giving a lease back does not count among later attempts either."""
+        queue = make_queue(1, 1)
+        queue.pull("a", 1, 0.0)
+        queue.node_lost("a", 0.0)
+        queue.returned("b", [queue.pull("b", 1, 0.0)[0].id], 0.0)
+        (lease,) = queue.pull("b", 1, 0.0)
+        assert queue.task_of("b", lease.id) == (0, 0, 2)
+
     def test_an_expired_lease_may_win(self) -> None:
         """The outcome of a node thought lost counts, and the new holder is called off."""
         queue = make_queue(1, 1)
@@ -380,6 +389,22 @@ class TestSpeculation:
         (lease,) = queue.pull("a", 1, 0.0)
         queue.started("a", [lease.id], 0.0)
         assert tasks(queue.pull("b", 1, 99.0)) == [(0, 2)]
+
+    def test_a_loss_too_many_leaves_the_other_copy(self) -> None:
+        """While a copy lives, the loss of a node does not end the task."""
+        queue = make_queue(
+            1,
+            2,
+            recorded=((0, 0, 1.0),),
+            speculation=self.POLICY,
+            retry=RetryPolicy(max_node_losses=0),
+        )
+        (lease,) = queue.pull("a", 1, 0.0)
+        queue.started("a", [lease.id], 0.0)
+        (copy,) = queue.pull("b", 1, 99.0)
+        queue.node_lost("a", 99.0)
+        assert queue.take_quarantined() == []
+        assert verdict(queue, "b", copy) is Verdict.FIRST
 
     def test_the_death_of_one_copy_leaves_the_other(self) -> None:
         """While a copy lives, a death does not end the task, whatever retries allow."""

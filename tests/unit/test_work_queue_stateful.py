@@ -84,7 +84,9 @@ class WorkQueueMachine(RuleBasedStateMachine):
             recorded=[(*task, 1.0) for task in sorted(self.ended)],
             policies=QueuePolicies(
                 retry=RetryPolicy(retries=retries, isolate_after=ISOLATE_AFTER, max_node_losses=3),
-                speculation=SpeculationPolicy(minimum_seconds=2.0) if speculative else None,
+                speculation=SpeculationPolicy(minimum_seconds=0.4, factor=0.1)
+                if speculative
+                else None,
                 lease=LeasePolicy(timeout_seconds=TIMEOUT),
             ),
             first_lease_id=first_lease_id,
@@ -182,6 +184,17 @@ class WorkQueueMachine(RuleBasedStateMachine):
         for lease in mine:
             if lease in running or lease.id in junk:
                 lease.running = True
+
+    @rule(slow=nodes, quick=nodes)
+    def drag_on(self, slow: str, quick: str) -> None:
+        """A node sits on everything that is left while another one asks for work."""
+        self.pull(slow, 30)
+        mine = self.held(node=slow)
+        self.queue.started(slow, [lease.id for lease in mine], self.now)
+        for lease in mine:
+            lease.running = True
+        self.time_passes(3.0)
+        self.pull(quick, 2)
 
     @rule(pick=picks, seconds=seconds_taken)
     def complete(self, pick: int, seconds: float) -> None:

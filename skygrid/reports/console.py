@@ -1,0 +1,178 @@
+"""Results as tables on stdout, made for 80 columns."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from .plain import Plain, one_line, parameter_text, parameters_text, shorten
+from .plan_view import CheckResult
+from .summary import CandidateRow, NodeSummary, Summary, WarningCount, node_differences
+
+WARNINGS_SHOWN = 5
+TOP_SHOWN = 5
+
+
+def stdout_console(stream: TextIO | None = None) -> Console:
+    """Return a console on stdout (or `stream`); rich itself honours NO_COLOR and COLUMNS."""
+    return Console(file=stream or sys.stdout, highlight=False, markup=False, emoji=False)
+
+
+def duration_text(seconds: float) -> str:
+    """Return seconds in units that suit them: ``12 ms``, ``3.4 s``, ``5 min 20 s``, ``2 h``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.2g} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def score_text(score: float | None) -> str:
+    """Return a score to five places, or ``nan``."""
+    return "nan" if score is None else f"{score:.5f}"
+
+
+def summary_view(summary: Summary) -> RenderableType:
+    """Return a finished search for the terminal: the best, the next best, what it took."""
+    parts: list[RenderableType] = [_best(summary), "", _top(summary.top[:TOP_SHOWN]), ""]
+    parts.append(_effort(summary))
+    if summary.warnings:
+        parts.append(_warnings(summary.warnings))
+    parts.extend(_differences(summary.nodes))
+    parts.append(Text(f"saved in {summary.folder}", overflow="fold"))
+    return Group(*parts)
+
+
+def check_view(check: CheckResult) -> RenderableType:
+    """Return the plan of a search for the terminal."""
+    grid = _facts()
+    for number, size in enumerate(check.rounds):
+        label = "plan" if len(check.rounds) == 1 else f"round {number + 1}"
+        grid.add_row(
+            label, f"{size.candidates} candidates x {size.splits} splits = {size.fits} fits"
+        )
+    if len(check.rounds) > 1 or check.open_ended:
+        more = ", and rounds that depend on the scores" if check.open_ended else ""
+        grid.add_row("together", f"{check.fits} fits{more}")
+    grid.add_row("nodes", f"{_count(check.nodes, 'node')}, {_count(check.slots, 'slot')} in all")
+    if check.seconds_per_fit is not None:
+        grid.add_row("one fit", f"{duration_text(check.seconds_per_fit)}{_sample(check)}")
+    if check.estimated_seconds is not None:
+        grid.add_row(
+            "estimate", f"{duration_text(check.estimated_seconds)}, if all fits are like that one"
+        )
+    grid.add_row("price", "nothing: this machine")
+    parts: list[RenderableType] = [Text(check.search, style="bold"), grid]
+    if check.sample_error:
+        parts.append(Text("the fit that was tried failed:", style="yellow"))
+        parts.append(Padding(Text(check.sample_error.strip(), overflow="fold"), (0, 0, 0, 2)))
+    parts.extend(Text(note, style="yellow") for note in check.notes)
+    return Group(*parts)
+
+
+def _best(summary: Summary) -> RenderableType:
+    grid = _facts()
+    splits = f"mean of {summary.splits} splits" if summary.splits else "mean"
+    if summary.best_index is None:
+        grid.add_row(
+            "best", "not chosen: several scorers and refit=False; ranked here by " + summary.metric
+        )
+    else:
+        name = "score" if summary.metric == "score" else f"score ({summary.metric})"
+        std = "" if summary.best_std is None else f", std {score_text(summary.best_std)}"
+        best = Text(score_text(summary.best_score), style="bold green")
+        grid.add_row(name, best.append(f"  {splits}{std}", style="not bold default"))
+    if isinstance(summary.holdout_score, dict):
+        for metric, score in summary.holdout_score.items():
+            grid.add_row(f"holdout ({metric})", score_text(score))
+    elif summary.holdout_score is not None:
+        grid.add_row("holdout", score_text(summary.holdout_score))
+    for parameter, value in (summary.best_params or {}).items():
+        grid.add_row(Text(parameter, overflow="fold"), Text(_value(value), overflow="fold"))
+    title = f"{summary.search}: best of {_count(summary.candidates, 'candidate')}"
+    return Group(Text(title, style="bold"), grid)
+
+
+def _top(rows: Sequence[CandidateRow]) -> RenderableType:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("rank", "mean", "std", "fit"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("parameters", overflow="fold")
+    for row in rows:
+        table.add_row(
+            str(row.rank),
+            score_text(row.mean),
+            score_text(row.std),
+            "-" if row.mean_fit_seconds is None else duration_text(row.mean_fit_seconds),
+            Text(shorten(parameters_text(row.params, 32), 120), overflow="fold"),
+        )
+    return table
+
+
+def _effort(summary: Summary) -> RenderableType:
+    text = Text(f"{summary.fits} fits")
+    if summary.failed:
+        text.append(f", {summary.failed} failed", style="red")
+    if summary.killed:
+        text.append(f", {summary.killed} killed", style="red")
+    if summary.reused:
+        text.append(f" ({summary.reused} recorded before)")
+    if summary.retries:
+        text.append(f", {_count(summary.retries, 'retry', 'retries')}", style="yellow")
+    text.append(
+        f" in {duration_text(summary.wall_seconds)} on {_count(len(summary.nodes), 'node')}, "
+        f"{duration_text(summary.fit_seconds)} of fitting"
+    )
+    return text
+
+
+def _warnings(warnings: Sequence[WarningCount]) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for warning in warnings[:WARNINGS_SHOWN]:
+        text = shorten(f"{warning.category}: {one_line(warning.message)}", 220)
+        grid.add_row(f"{warning.count} x", Text(text))
+    rest = warnings[WARNINGS_SHOWN:]
+    if rest:
+        grid.add_row(f"{sum(one.count for one in rest)} x", f"{len(rest)} other warnings")
+    return Group(Text("warnings in fits", style="yellow"), Padding(grid, (0, 0, 0, 2)))
+
+
+def _differences(nodes: Sequence[NodeSummary]) -> Iterable[RenderableType]:
+    for fact, values in node_differences(nodes).items():
+        said = "; ".join(f"{value} on {', '.join(names)}" for value, names in values.items())
+        yield Text(f"nodes differ in {fact}: {said}", style="yellow", overflow="fold")
+
+
+def _facts() -> Table:
+    grid = Table.grid(padding=(0, 3))
+    grid.add_column(style="cyan", max_width=36)
+    grid.add_column()
+    return grid
+
+
+def _sample(check: CheckResult) -> str:
+    score = check.sample_score
+    if isinstance(score, dict):
+        said = ", ".join(f"{name} {score_text(value)}" for name, value in score.items())
+        return f", scored {said}"
+    return "" if score is None else f", scored {score_text(score)}"
+
+
+def _value(value: Plain) -> str:
+    return parameter_text(value, 400)
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

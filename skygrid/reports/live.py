@@ -1,0 +1,252 @@
+"""Progress on stderr: a live display in a terminal, a line every few seconds elsewhere.
+
+Drawing happens on a thread of its own, a few times a second, from an immutable view. It costs the
+run nothing but that; the queue's thread never waits for a terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from .plain import parameters_text, shorten
+from .progress import Event, NodeView, Progress, ProgressView
+
+REDRAWS_PER_SECOND = 4
+SECONDS_BETWEEN_LINES = 5.0
+NODES_SHOWN = 8
+"""More nodes than this are summed up in one line."""
+
+NODE_NAME_WIDTH = 32
+
+STATE_STYLES = {"working": "green", "lost": "red", "gone": "dim"}
+
+
+def seconds_text(seconds: float | None) -> str:
+    """Return seconds as ``0:00:07``, and as ``-:--:--`` when they are not known."""
+    if seconds is None:
+        return "-:--:--"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}"
+
+
+def rate_text(rate: float | None) -> str:
+    """Return a rate in fits/s, or in fits/min when it is slow."""
+    if rate is None:
+        return "- fits/s"
+    if rate < 1:
+        return f"{rate * 60:.1f} fits/min"
+    return f"{rate:.1f} fits/s" if rate < 100 else f"{rate:,.0f} fits/s"
+
+
+def progress_line(view: ProgressView, width: int = 200) -> str:
+    """Return the whole view as one line, for logs and pipes."""
+    busy, slots = sum(node.busy for node in view.nodes), sum(node.slots for node in view.nodes)
+    parts = [
+        view.phase,
+        f"{view.done}/{view.total} fits",
+        f"{view.failed} failed",
+        f"{busy}/{slots} slots",
+        rate_text(view.rate),
+        f"{seconds_text(view.seconds_left)} left",
+    ]
+    if view.best_score is not None:
+        parts.append(f"best {view.best_score:.5g} {parameters_text(view.best_params or {}, 32)}")
+    return shorten("  ".join(parts), width)
+
+
+def progress_screen(view: ProgressView, width: int) -> RenderableType:
+    """Return the view as a few lines that look well in a terminal of `width` columns."""
+    rows: list[RenderableType] = [_headline(view, width), _counters(view)]
+    if view.best_score is not None:
+        rows.append(_best(view, width))
+    if view.nodes:
+        rows.append(_nodes(view.nodes))
+    return Group(*rows)
+
+
+@contextmanager
+def show_progress(
+    progress: Progress,
+    *,
+    quiet: bool = False,
+    verbose: int = 0,
+    stream: TextIO | None = None,
+    wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+) -> Iterator[Progress]:
+    """Show `progress` on stderr while the block runs.
+
+    Parameters
+    ----------
+    progress : Progress
+        The model; it is also what is returned, to be given to the run as its listener.
+    quiet : bool
+        Show nothing at all.
+    verbose : int
+        From 1 on, every change of a node, a round and a phase gets a line.
+    stream : text file, optional
+        Instead of stderr.
+    wait : callable
+        How the thread waits between two lines; tests pass their own.
+    """
+    if quiet:
+        yield progress
+        return
+    stream = sys.stderr if stream is None else stream
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    show = _live if console.is_terminal and not console.is_dumb_terminal else _lines
+    with show(console, progress, verbose, wait):
+        yield progress
+
+
+@contextmanager
+def _live(
+    console: Console,
+    progress: Progress,
+    verbose: int,
+    wait: Callable[[threading.Event, float], bool],
+) -> Iterator[None]:
+    def draw() -> RenderableType:
+        return progress_screen(progress.view(), console.width)
+
+    # Rich would send a redirected stdout to stderr, and stdout is for results.
+    shared = sys.stdout is not None and sys.stdout.isatty()
+    with (
+        Live(
+            get_renderable=draw,
+            console=console,
+            auto_refresh=False,
+            redirect_stdout=shared,
+            vertical_overflow="crop",
+        ) as live,
+        _repeated(lambda: _redraw(console, live, progress, verbose), 1 / REDRAWS_PER_SECOND, wait),
+    ):
+        yield
+
+
+@contextmanager
+def _lines(
+    console: Console,
+    progress: Progress,
+    verbose: int,
+    wait: Callable[[threading.Event, float], bool],
+) -> Iterator[None]:
+    def write() -> None:
+        _print_events(console, progress.take_events(), verbose)
+        _print(console, progress_line(progress.view()))
+
+    with _repeated(write, SECONDS_BETWEEN_LINES, wait):
+        yield
+
+
+@contextmanager
+def _repeated(
+    action: Callable[[], None], seconds: float, wait: Callable[[threading.Event, float], bool]
+) -> Iterator[None]:
+    """Do `action` every so many seconds on a thread of its own, and once more at the end."""
+    stop = threading.Event()
+
+    def loop() -> None:
+        try:
+            while not wait(stop, seconds):
+                action()
+        except (OSError, ValueError):
+            return  # stderr was closed: the run goes on unseen
+
+    thread = threading.Thread(target=loop, name="skygrid-display", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        with suppress(OSError, ValueError):  # as above
+            action()
+
+
+def _redraw(console: Console, live: Live, progress: Progress, verbose: int) -> None:
+    _print_events(console, progress.take_events(), verbose)
+    live.refresh()
+
+
+def _print_events(console: Console, events: list[Event], verbose: int) -> None:
+    for event in events:
+        if event.level == "problem" or verbose:
+            stamp = time.strftime("%H:%M:%S ") if verbose else ""
+            _print(
+                console, stamp + event.text, style="yellow" if event.level == "problem" else "dim"
+            )
+
+
+def _print(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _headline(view: ProgressView, width: int) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    # The round is told apart only where there are several: in halving searches.
+    phase = f"{view.phase}, round {view.round + 1}" if view.round > 0 else view.phase
+    share = f"{100 * view.done // view.total} %" if view.total else ""
+    count = f"{view.done}/{view.total} fits"
+    bar = ProgressBar(
+        total=max(1, view.total),
+        completed=view.done,
+        width=max(10, width - len(phase) - len(count) - len(share) - 18),
+        pulse=not view.total,
+        complete_style="cyan",
+        finished_style="green",
+    )
+    grid.add_row(Text(phase, style="bold"), bar, count, share, seconds_text(view.elapsed))
+    return grid
+
+
+def _counters(view: ProgressView) -> RenderableType:
+    text = Text(f"{rate_text(view.rate)}   {seconds_text(view.seconds_left)} left   ")
+    text.append(f"{view.failed} failed", style="red" if view.failed else "")
+    if view.retries:
+        text.append(f"   {view.retries} slots died", style="yellow")
+    if view.reused:
+        text.append(f"   {view.reused} from before", style="dim")
+    return text
+
+
+def _best(view: ProgressView, width: int) -> RenderableType:
+    head = f"best {view.best_score:.5f}   "
+    # Two lines at most: a long pipeline's parameters must not push the nodes off the screen.
+    text = shorten(parameters_text(view.best_params or {}, 32), 2 * (width - len(head)) - 8)
+    grid = Table.grid()
+    grid.add_row(Text(head, style="green"), Text(text, overflow="fold"))
+    return grid
+
+
+def _nodes(nodes: tuple[NodeView, ...]) -> RenderableType:
+    grid = Table.grid(padding=(0, 3))
+    for _ in range(4):
+        grid.add_column(overflow="ellipsis", no_wrap=True)
+    for node in nodes[:NODES_SHOWN]:
+        grid.add_row(
+            shorten(node.name, NODE_NAME_WIDTH),
+            Text(node.state, style=STATE_STYLES.get(node.state, "yellow")),
+            f"{node.busy}/{node.slots} slots",
+            f"{node.fits} fits",
+        )
+    rest = nodes[NODES_SHOWN:]
+    if rest:
+        grid.add_row(
+            Text(f"{len(rest)} more", style="dim"),
+            f"{sum(node.state == 'working' for node in rest)} working",
+            f"{sum(node.busy for node in rest)}/{sum(node.slots for node in rest)} slots",
+            f"{sum(node.fits for node in rest)} fits",
+        )
+    return grid

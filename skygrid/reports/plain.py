@@ -1,0 +1,84 @@
+"""Any value as plain data: what JSON can hold, and how it reads in one line of a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+Plain = str | int | float | bool | list[Any] | dict[str, Any] | None
+"""What JSON can hold."""
+
+
+def plain_score(value: Any) -> float | None:
+    """Return a score as a float; None for what JSON has no number for: NaN and infinities."""
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def plain_parameter(value: Any) -> Plain:
+    """Return a parameter's value as plain data.
+
+    Numbers, text, None and collections of them stay what they are, to the last bit. Everything
+    else, NaN and infinities included (None means something else to an estimator), becomes its repr.
+    """
+    if value is None or isinstance(value, str | bool):
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else repr(float(value))
+    if type(value) in (list, tuple):
+        return [plain_parameter(item) for item in value]
+    if type(value) is dict and all(isinstance(key, str) for key in value):
+        return {str(key): plain_parameter(item) for key, item in value.items()}
+    return _plain_object(value)
+
+
+def plain_parameters(params: Mapping[str, Any]) -> dict[str, Plain]:
+    """Return a candidate's parameters as plain data."""
+    return {str(name): plain_parameter(value) for name, value in params.items()}
+
+
+def one_line(text: str) -> str:
+    """Return `text` with every run of white space, line ends included, as one blank."""
+    return " ".join(text.split())
+
+
+def shorten(text: str, width: int) -> str:
+    """Return `text` in at most `width` characters, its end replaced by an ellipsis if need be."""
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
+def parameter_text(value: Any, width: int = 48) -> str:
+    """Return how a parameter's value reads in a table: short and in one line.
+
+    An estimator reads as its class, as its own repr may take milliseconds and many lines.
+    """
+    if hasattr(value, "get_params") and not isinstance(value, type):
+        return shorten(f"{type(value).__name__}(…)", width)
+    plain = plain_parameter(value)
+    return shorten(one_line(plain if isinstance(plain, str) else _readable(plain)), width)
+
+
+def parameters_text(params: Mapping[str, Any], width: int = 48) -> str:
+    """Return parameters as ``name=value, name=value``, each value in at most `width` characters."""
+    return ", ".join(f"{name}={parameter_text(value, width)}" for name, value in params.items())
+
+
+def _plain_object(value: Any) -> Plain:
+    # NumPy scalars say their own value; the check on ndim keeps arrays out.
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "dtype") and hasattr(value, "item"):
+        item = value.item()
+        if isinstance(item, str | bool | int | float):
+            return plain_parameter(item)
+    try:
+        return one_line(repr(value))
+    except Exception as error:  # noqa: BLE001  # a user's own repr; the report must not fail with it
+        return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
+
+
+def _readable(plain: Plain) -> str:
+    if isinstance(plain, list):
+        return "[" + ", ".join(_readable(item) for item in plain) + "]"
+    return repr(plain) if isinstance(plain, float) else str(plain)

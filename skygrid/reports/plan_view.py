@@ -1,0 +1,91 @@
+"""What `skygrid check` found: the plan of a search and what it will take."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .plain import Plain
+
+FORMAT = 1
+"""Version of the JSON document."""
+
+
+class RoundSize(msgspec.Struct, frozen=True, kw_only=True):
+    """One round of the search."""
+
+    candidates: int
+    splits: int
+
+    @property
+    def fits(self) -> int:
+        """Candidates x splits."""
+        return self.candidates * self.splits
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The plan, and one fit that was tried."""
+
+    search: str
+    """Class of the search, ``GridSearchCV``."""
+
+    rounds: tuple[RoundSize, ...]
+    """The rounds that are known beforehand; all of them except where `open_ended`."""
+
+    nodes: int
+    slots: int
+    """Fits at a time, over all nodes."""
+
+    open_ended: bool = False
+    """True when later rounds depend on scores in a way that cannot be counted beforehand."""
+
+    seconds_per_fit: float | None = None
+    """Fit and score time of the fit that was tried; None when none was."""
+
+    sample_params: dict[str, Plain] | None = None
+    """The candidate that was tried."""
+
+    sample_score: float | dict[str, float | None] | None = None
+    """Its score on one split; None when it failed or was not finite."""
+
+    sample_error: str | None = None
+    """The traceback of the fit that was tried, when it failed."""
+
+    notes: tuple[str, ...] = ()
+    """Anything else the user should know before it runs."""
+
+    @property
+    def candidates(self) -> int:
+        """Candidates of the first round, which has all of them."""
+        return self.rounds[0].candidates if self.rounds else 0
+
+    @property
+    def splits(self) -> int:
+        """Splits of the first round."""
+        return self.rounds[0].splits if self.rounds else 0
+
+    @property
+    def fits(self) -> int:
+        """Fits in all rounds that are known."""
+        return sum(size.fits for size in self.rounds)
+
+    @property
+    def estimated_seconds(self) -> float | None:
+        """Wall time if every fit takes as long as the one tried; None when none was."""
+        if self.seconds_per_fit is None:
+            return None
+        # A round ends with its last fit, so each takes whole turns of all slots.
+        turns = sum(-(-size.fits // max(1, self.slots)) for size in self.rounds)
+        return turns * self.seconds_per_fit
+
+
+def check_json(check: CheckResult) -> str:
+    """Return the check as one JSON document: its fields, the sums of the rounds, and ``format``."""
+    document = {
+        "format": FORMAT,
+        "candidates": check.candidates,
+        "splits": check.splits,
+        "fits": check.fits,
+        "estimated_seconds": check.estimated_seconds,
+        **msgspec.to_builtins(check),
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"

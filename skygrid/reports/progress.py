@@ -1,0 +1,356 @@
+"""What a run has done so far: a model that listens, and immutable views of it to draw.
+
+The queue's thread tells `Progress` what happens; a display, on a thread of its own, asks for a
+`ProgressView` now and then. The lock between them is held for microseconds.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.worker.messages import Greeting, Heartbeat, Scores, TypedNumber
+
+Level = Literal["problem", "detail"]
+"""problem: shown always; detail: shown under -v."""
+
+WINDOW_SECONDS = 15.0
+"""The rate is that of the last so many seconds."""
+
+MARKS = 60
+"""Points kept of the curve of fits over time inside the window."""
+
+EVENTS_KEPT = 200
+"""Lines that wait to be shown; later ones push out the oldest, which are counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeView:
+    """One node, as it is now."""
+
+    name: str
+    state: str
+    """starting, preparing, receiving, working, lost, gone."""
+
+    busy: int
+    slots: int
+    """0 until the node said how many it has."""
+
+    fits: int
+    """Outcomes that it has computed in this session of the run."""
+
+    load: float = 0.0
+    slots_bytes: int = 0
+    host: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something to be said once."""
+
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressView:
+    """The whole run, as it is now."""
+
+    phase: str
+    elapsed: float
+    """Seconds since the model was made."""
+
+    round: int
+    """The open round, from 0; -1 before the first."""
+
+    done: int
+    """Fits recorded, those of earlier sessions included."""
+
+    total: int
+    """Fits in all rounds opened so far."""
+
+    reused: int
+    """Of `done`, those that the journal held when their round was opened."""
+
+    failed: int
+    """Of `done`, fits that raised or were killed."""
+
+    retries: int
+    """Attempts that took their slot down."""
+
+    rate: float | None
+    """Fits per second of late; None before two measurements."""
+
+    seconds_left: float | None
+    """To the end of the open round at this rate; None while that cannot be said."""
+
+    best_score: float | None
+    """Highest mean over all splits of a candidate of the open (or last) round."""
+
+    best_params: Mapping[str, Any] | None
+    nodes: tuple[NodeView, ...]
+
+
+@dataclass
+class _Node:
+    state: str = "starting"
+    busy: int = 0
+    slots: int = 0
+    fits: int = 0
+    load: float = 0.0
+    slots_bytes: int = 0
+    host: str = ""
+
+
+@dataclass
+class _Round:
+    """Sums over the splits of each candidate of the open round."""
+
+    plan: RoundPlan | None = None
+    sums: list[float] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+    best: float = -math.inf
+    best_candidate: int = -1
+
+
+class Progress:
+    """The model. Implements `skygrid.listener.Listener`.
+
+    Parameters
+    ----------
+    clock : callable
+        Returns seconds that only grow, such as `time.monotonic`.
+    metric : str, optional
+        Which of several scores ranks the candidates; the first one when it is not given.
+    window : float
+        Seconds over which the rate is measured.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        metric: str | None = None,
+        window: float = WINDOW_SECONDS,
+    ) -> None:
+        self._clock = clock
+        self._metric = metric
+        self._window = window
+        self._lock = threading.Lock()
+        self._began = clock()
+        self._phase = "starting"
+        self._total = self._done = self._reused = self._failed = self._retries = 0
+        self._marks: deque[tuple[float, int]] = deque()
+        self._round = _Round()
+        self._best: tuple[float, Mapping[str, Any]] | None = None
+        self._nodes: dict[str, _Node] = {}
+        self._events: deque[Event] = deque()
+        self._dropped = 0
+
+    # ---- the listener ------------------------------------------------------------------------
+
+    def node_changed(self, node: str, state: str) -> None:
+        """Remember the state; a node that is lost is a problem to be shown."""
+        with self._lock:
+            self._node(node).state = state
+            if state in ("lost", "gone"):
+                self._node(node).busy = 0
+            self._say("problem" if state == "lost" else "detail", f"{node}: {state}")
+
+    def node_greeted(self, node: str, greeting: Greeting) -> None:
+        """Remember how many slots the node has."""
+        with self._lock:
+            known = self._node(node)
+            known.slots, known.host = greeting.slots, greeting.host
+            versions = " ".join(f"{name} {text}" for name, text in greeting.versions.items())
+            self._say("detail", f"{node}: {greeting.host}, {greeting.cpu}, {versions}")
+
+    def node_beat(self, node: str, beat: Heartbeat) -> None:
+        """Remember how busy the node is."""
+        with self._lock:
+            known = self._node(node)
+            known.busy, known.load = beat.busy, beat.load
+            known.slots_bytes = beat.slots_bytes
+
+    def round_opened(self, plan: RoundPlan, recorded: Sequence[Outcome]) -> None:
+        """Start counting a round; `recorded` counts as done but says nothing about the rate."""
+        candidates, splits = len(plan.candidates), len(plan.splits)
+        with self._lock:
+            self._round = _Round(plan=plan, sums=[0.0] * candidates, left=[splits] * candidates)
+            self._total += candidates * splits
+            self._done += len(recorded)
+            self._reused += len(recorded)
+            for outcome in recorded:
+                self._add(outcome)
+            self._refresh_best()
+            self._marks.clear()
+            self._marks.append((self._clock(), self._done))
+            held = f", {len(recorded)} of them recorded before" if recorded else ""
+            self._say(
+                "detail",
+                f"round {plan.round}: {candidates} candidates x {splits} splits = "
+                f"{candidates * splits} fits{held}",
+            )
+
+    def outcomes_recorded(self, outcomes: Sequence[Outcome]) -> None:
+        """Count them. About a microsecond for each; called for every fit of a run."""
+        now = self._clock()
+        with self._lock:
+            self._done += len(outcomes)
+            add, nodes = self._add, self._nodes
+            for outcome in outcomes:
+                add(outcome)
+                node = nodes.get(outcome.node)
+                if node is None:
+                    node = self._node(outcome.node)
+                node.fits += 1
+            self._refresh_best()
+            self._mark(now)
+
+    def attempt_failed(self, node: str, candidate: int, split: int, detail: str) -> None:
+        """Count a slot that died under a fit, and say so."""
+        with self._lock:
+            self._retries += 1
+            self._say(
+                "problem",
+                f"{node}: candidate {candidate}, split {split} took its slot down: {detail}",
+            )
+
+    def round_closed(self, round: int) -> None:
+        """Forget the slots' business: nothing runs between rounds."""
+        with self._lock:
+            for node in self._nodes.values():
+                node.busy = 0
+
+    def phase(self, name: str) -> None:
+        """Remember the phase."""
+        with self._lock:
+            self._phase = name
+            self._say("detail", name)
+
+    # ---- the views ---------------------------------------------------------------------------
+
+    def view(self) -> ProgressView:
+        """Return everything as it is now."""
+        now = self._clock()
+        with self._lock:
+            rate = self._rate(now)
+            left = self._total - self._done
+            return ProgressView(
+                phase=self._phase,
+                elapsed=now - self._began,
+                round=self._round.plan.round if self._round.plan is not None else -1,
+                done=self._done,
+                total=self._total,
+                reused=self._reused,
+                failed=self._failed,
+                retries=self._retries,
+                rate=rate,
+                seconds_left=left / rate if rate and left else (0.0 if not left else None),
+                best_score=self._best[0] if self._best else None,
+                best_params=self._best[1] if self._best else None,
+                nodes=tuple(
+                    NodeView(
+                        name=name,
+                        state=node.state,
+                        busy=node.busy,
+                        slots=node.slots,
+                        fits=node.fits,
+                        load=node.load,
+                        slots_bytes=node.slots_bytes,
+                        host=node.host,
+                    )
+                    for name, node in self._nodes.items()
+                ),
+            )
+
+    def take_events(self) -> list[Event]:
+        """Return what has not been said yet, and forget it."""
+        with self._lock:
+            events = list(self._events)
+            self._events.clear()
+            if self._dropped:
+                events.insert(0, Event(level="problem", text=f"({self._dropped} earlier lines)"))
+                self._dropped = 0
+            return events
+
+    # ---- inside; the lock is held ------------------------------------------------------------
+
+    def _node(self, name: str) -> _Node:
+        return self._nodes.setdefault(name, _Node())
+
+    def _say(self, level: Level, text: str) -> None:
+        if len(self._events) >= EVENTS_KEPT:
+            self._events.popleft()
+            self._dropped += 1
+        self._events.append(Event(level=level, text=text))
+
+    def _add(self, outcome: Outcome) -> None:
+        current = self._round
+        if outcome.status == "scored":
+            score = outcome.test_scores
+            value = score if type(score) is float else _number(score, self._metric)
+        else:
+            self._failed += 1
+            value = math.nan
+        if current.plan is None or outcome.round != current.plan.round:
+            return
+        candidate = outcome.candidate
+        left = current.left[candidate] - 1
+        current.left[candidate] = left
+        total = current.sums[candidate] + value
+        current.sums[candidate] = total
+        # The first of equals is the one that scikit-learn calls best.
+        if not left and (
+            total > current.best or (total == current.best and candidate < current.best_candidate)
+        ):
+            current.best, current.best_candidate = total, candidate
+
+    def _refresh_best(self) -> None:
+        current = self._round
+        if current.plan is not None and current.best_candidate >= 0:
+            mean = current.best / len(current.plan.splits)
+            self._best = mean, current.plan.candidates[current.best_candidate]
+
+    def _mark(self, now: float) -> None:
+        marks = self._marks
+        # Outcomes may come one by one, thousands a second; the curve needs a few points only.
+        if len(marks) > 1 and now - marks[-2][0] < self._window / MARKS:
+            marks[-1] = (now, self._done)
+        else:
+            marks.append((now, self._done))
+        while len(marks) > 2 and now - marks[1][0] > self._window:
+            marks.popleft()
+
+    def _rate(self, now: float) -> float | None:
+        if len(self._marks) < 2:
+            return None
+        (first, before), (last, after) = self._marks[0], self._marks[-1]
+        # Long fits: while nothing has come for longer than usual, the rate sinks with the wait.
+        usual = (last - first) / max(1, after - before)
+        seconds = (now if now - last > 2 * usual else last) - first
+        return (after - before) / seconds if seconds > 0 else None
+
+
+def _number(score: Scores | None, metric: str | None) -> float:
+    """Return one number of a score that is not a plain float; NaN when there is none to rank by."""
+    if isinstance(score, dict):
+        name = metric if metric in score else next(iter(score), None)
+        score = score[name] if name is not None else None
+    if isinstance(score, float):
+        return score
+    if not isinstance(score, TypedNumber):
+        return math.nan
+    if score.kind == "<f8":  # what most of scikit-learn's scorers return
+        return float(struct.unpack("<d", bytes.fromhex(score.text))[0])
+    from skygrid.worker.scores import from_wire  # needs NumPy
+
+    try:
+        return float(from_wire(score))
+    except (TypeError, ValueError):
+        return math.nan

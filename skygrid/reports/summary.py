@@ -1,0 +1,295 @@
+"""The view model of a finished search: plain, frozen data that every report is made from.
+
+Made once, from the fitted search and the facts of the run. It holds no estimator and no array, so
+it is written to ``result.json`` as it is, and read back without unpickling anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from skygrid.plan.records import Outcome
+from skygrid.worker.messages import Greeting
+
+from .plain import Plain, plain_parameters, plain_score
+
+TOP_CANDIDATES = 10
+"""Rows in the table of the best candidates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What `summarise` cannot read from the fitted search."""
+
+    name: str
+    folder: str
+    wall_seconds: float
+    """From the start of this session to the end of the search, refit included."""
+
+    outcomes: Sequence[Outcome]
+    """All outcomes of the run, those of earlier sessions included."""
+
+    nodes: Mapping[str, Greeting] = field(default_factory=dict)
+    """What each node said of itself, by the name that the outcomes carry."""
+
+    holdout_score: Any = None
+    """Number, or dict of str to number for several scorers, or None."""
+
+    reused: int = 0
+    """Outcomes that earlier sessions had recorded."""
+
+    retries: int = 0
+    """Attempts that took their slot down."""
+
+
+class CandidateRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One candidate in the table of the best."""
+
+    index: int
+    """Its row in ``cv_results_``."""
+
+    rank: int
+    mean: float | None
+    """None where scikit-learn says NaN."""
+
+    std: float | None
+    mean_fit_seconds: float | None
+    params: dict[str, Plain]
+
+
+class WarningCount(msgspec.Struct, frozen=True, kw_only=True):
+    """One warning that fits issued, and how often."""
+
+    category: str
+    """The class alone, ``ConvergenceWarning``."""
+
+    message: str
+    count: int
+
+
+class NodeSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One node and what it did."""
+
+    name: str
+    fits: int
+    fit_seconds: float
+    """Fit and score times of its fits, summed."""
+
+    host: str = ""
+    cpu: str = ""
+    machine: str = ""
+    vcpus: int = 0
+    memory_bytes: int = 0
+    slots: int = 0
+    threads_per_slot: int = 0
+    versions: dict[str, str] = {}
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished search in plain data."""
+
+    name: str
+    folder: str
+    search: str
+    """Class of the search, ``GridSearchCV``."""
+
+    metric: str
+    """Which scores rank the candidates: ``score``, or a scorer's name where there are several."""
+
+    metrics: tuple[str, ...]
+    """All of them."""
+
+    candidates: int
+    splits: int
+    best_index: int | None
+    """None where scikit-learn has none: several scorers and ``refit=False``."""
+
+    best_params: dict[str, Plain] | None
+    best_score: float | None
+    """Mean over the splits of the best candidate under `metric`."""
+
+    best_std: float | None
+    refitted: bool
+    refit_seconds: float | None
+    holdout_score: float | dict[str, float | None] | None
+    top: tuple[CandidateRow, ...]
+    fits: int
+    """Outcomes recorded."""
+
+    failed: int
+    """Fits that raised."""
+
+    killed: int
+    """Fits that took their slot down until their retries were spent."""
+
+    retries: int
+    reused: int
+    wall_seconds: float
+    fit_seconds: float
+    """Fit and score times of all outcomes, summed over all slots."""
+
+    nodes: tuple[NodeSummary, ...]
+    warnings: tuple[WarningCount, ...]
+    """The most frequent first."""
+
+
+def summarise(search: Any, facts: RunFacts) -> Summary:
+    """Make the summary of a fitted search.
+
+    Parameters
+    ----------
+    search : BaseSearchCV
+        Fitted; with one scorer or several, refitted or not.
+    facts : RunFacts
+        What the run knows and the search does not.
+
+    Returns
+    -------
+    summary : Summary
+    """
+    results: Mapping[str, Any] = search.cv_results_
+    metrics = _metrics(results)
+    metric = _ranking_metric(search, metrics)
+    best = getattr(search, "best_index_", None)
+    best = None if best is None else int(best)
+    means, stds = results[f"mean_test_{metric}"], results[f"std_test_{metric}"]
+    status = Counter(outcome.status for outcome in facts.outcomes)
+    refit_seconds = getattr(search, "refit_time_", None)
+    return Summary(
+        name=facts.name,
+        folder=facts.folder,
+        search=type(search).__name__,
+        metric=metric,
+        metrics=metrics,
+        candidates=len(results["params"]),
+        splits=int(getattr(search, "n_splits_", 0)),
+        best_index=best,
+        best_params=None if best is None else plain_parameters(results["params"][best]),
+        best_score=None if best is None else plain_score(means[best]),
+        best_std=None if best is None else plain_score(stds[best]),
+        refitted=hasattr(search, "best_estimator_"),
+        refit_seconds=None if refit_seconds is None else float(refit_seconds),
+        holdout_score=_holdout(facts.holdout_score),
+        top=_top(results, metric, best),
+        fits=len(facts.outcomes),
+        failed=status["failed"],
+        killed=status["killed"],
+        retries=facts.retries,
+        reused=facts.reused,
+        wall_seconds=facts.wall_seconds,
+        fit_seconds=math.fsum(_seconds(outcome) for outcome in facts.outcomes),
+        nodes=_nodes(facts),
+        warnings=count_warnings(facts.outcomes),
+    )
+
+
+def count_warnings(outcomes: Sequence[Outcome]) -> tuple[WarningCount, ...]:
+    """Count the warnings of all fits, equal ones together, the most frequent first."""
+    counts = Counter(
+        (note.category.rpartition(":")[2], note.message)
+        for outcome in outcomes
+        for note in outcome.warnings
+    )
+    return tuple(
+        WarningCount(category=category, message=message, count=count)
+        for (category, message), count in counts.most_common()
+    )
+
+
+def node_differences(nodes: Sequence[NodeSummary]) -> dict[str, dict[str, list[str]]]:
+    """Return what could make floating point differ between the nodes that computed fits.
+
+    Returns
+    -------
+    differences : dict of str to dict of str to list of str
+        For each fact that is not the same everywhere: its values, and the nodes that have each.
+    """
+    facts: dict[str, dict[str, list[str]]] = {}
+    for node in nodes:
+        # A node that is known by its name alone says nothing about what it is.
+        if not node.fits or not node.host:
+            continue
+        own = {"cpu": node.cpu, "machine": node.machine, **node.versions}
+        own["threads per fit"] = str(node.threads_per_slot)
+        for fact, value in own.items():
+            facts.setdefault(fact, {}).setdefault(value, []).append(node.name)
+    return {fact: values for fact, values in facts.items() if len(values) > 1}
+
+
+def _metrics(results: Mapping[str, Any]) -> tuple[str, ...]:
+    prefix = "mean_test_"
+    return tuple(key.removeprefix(prefix) for key in results if key.startswith(prefix))
+
+
+def _ranking_metric(search: Any, metrics: tuple[str, ...]) -> str:
+    """Return the scorer that `refit` names, else the first one there is."""
+    refit = getattr(search, "refit", None)
+    return refit if isinstance(refit, str) and refit in metrics else metrics[0]
+
+
+def _top(results: Mapping[str, Any], metric: str, best: int | None) -> tuple[CandidateRow, ...]:
+    ranks, means = results[f"rank_test_{metric}"], results[f"mean_test_{metric}"]
+    stds, times = results[f"std_test_{metric}"], results["mean_fit_time"]
+    # In a halving search only the last iteration's candidates saw all of the data.
+    iterations = results.get("iter", [0] * len(ranks))
+    order = sorted(
+        range(len(ranks)), key=lambda row: (row != best, -int(iterations[row]), int(ranks[row]))
+    )
+    return tuple(
+        CandidateRow(
+            index=row,
+            rank=int(ranks[row]),
+            mean=plain_score(means[row]),
+            std=plain_score(stds[row]),
+            mean_fit_seconds=plain_score(times[row]),
+            params=plain_parameters(results["params"][row]),
+        )
+        for row in order[:TOP_CANDIDATES]
+    )
+
+
+def _holdout(score: Any) -> float | dict[str, float | None] | None:
+    if score is None:
+        return None
+    if isinstance(score, Mapping):
+        return {str(name): plain_score(value) for name, value in score.items()}
+    return plain_score(score)
+
+
+def _seconds(outcome: Outcome) -> float:
+    return outcome.fit_seconds + outcome.score_seconds
+
+
+def _nodes(facts: RunFacts) -> tuple[NodeSummary, ...]:
+    fits = Counter(outcome.node for outcome in facts.outcomes)
+    seconds: dict[str, float] = dict.fromkeys(fits, 0.0)
+    for outcome in facts.outcomes:
+        seconds[outcome.node] += _seconds(outcome)
+    return tuple(
+        _node(name, fits[name], seconds.get(name, 0.0), facts.nodes.get(name))
+        for name in sorted({*fits, *facts.nodes})
+    )
+
+
+def _node(name: str, fits: int, seconds: float, greeting: Greeting | None) -> NodeSummary:
+    if greeting is None:
+        return NodeSummary(name=name, fits=fits, fit_seconds=seconds)
+    return NodeSummary(
+        name=name,
+        fits=fits,
+        fit_seconds=seconds,
+        host=greeting.host,
+        cpu=greeting.cpu,
+        machine=greeting.machine,
+        vcpus=greeting.vcpus,
+        memory_bytes=greeting.memory_bytes,
+        slots=greeting.slots,
+        threads_per_slot=greeting.threads_per_slot,
+        versions=greeting.versions,
+    )

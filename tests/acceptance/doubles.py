@@ -1,0 +1,328 @@
+"""Estimators, scorers, splitters and searches that misbehave, or only need watching.
+
+They are pickled by value on their way to the slots: no node has this module.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection._search import BaseSearchCV
+
+
+class Refusal(Exception):
+    """An exception of the user's own whose constructor wants more than a text."""
+
+    def __init__(self, level: int, reason: str) -> None:
+        super().__init__(f"level {level} is refused: {reason}")
+
+
+class Whisper(UserWarning):
+    """A warning of the user's own."""
+
+
+class Murmur(UserWarning):
+    """A warning that its text alone does not make again."""
+
+    def __init__(self, level: int, *, volume: int) -> None:
+        super().__init__(f"level {level}, volume {volume}")
+
+
+class ThresholdClassifier(ClassifierMixin, BaseEstimator):
+    """Cuts the first feature at `level`; the base of the doubles."""
+
+    def __init__(self, level: Any = 1) -> None:
+        self.level = level
+
+    def fit(self, X: Any, y: Any) -> ThresholdClassifier:
+        self.classes_ = np.unique(y)
+        self.cut_ = float(np.quantile(np.asarray(X)[:, 0], 1 / (1 + abs(self.level))))
+        return self
+
+    def predict(self, X: Any) -> Any:
+        above = np.asarray(X)[:, 0] > self.cut_
+        return self.classes_[np.where(above, len(self.classes_) - 1, 0)]
+
+
+class FailingClassifier(ThresholdClassifier):
+    """Raises `error` at the levels in `fails_at`."""
+
+    def __init__(self, level: int = 1, fails_at: tuple[int, ...] = (2,), error: str = "value"):
+        super().__init__(level)
+        self.fails_at = fails_at
+        self.error = error
+
+    def fit(self, X: Any, y: Any) -> Any:
+        if self.level in self.fails_at:
+            self._fail()
+        return super().fit(X, y)
+
+    def _fail(self) -> None:
+        if self.error == "value":
+            raise ValueError(f"level {self.level} cannot be fitted")
+        if self.error == "key":
+            raise KeyError(f"level {self.level}")
+        if self.error == "own":
+            raise Refusal(self.level, "it is too high")
+        raise AssertionError
+
+
+class SplitFailingClassifier(ThresholdClassifier):
+    """Raises where a sample is in the training set, with a text that tells the splits apart."""
+
+    def fit(self, X: Any, y: Any) -> Any:
+        if self.level == 2 and 5.1 in X[:, 0]:
+            raise ValueError(f"level 2 meets a first feature of mean {X[:, 0].mean()!r}")
+        if self.level == 3:
+            raise OSError("level 3 fails everywhere")
+        return super().fit(X, y)
+
+
+class UnscorableClassifier(ThresholdClassifier):
+    """Fits at every level, but does not predict at level 2."""
+
+    def predict(self, X: Any) -> Any:
+        if self.level == 2:
+            raise RuntimeError("level 2 does not predict")
+        return super().predict(X)
+
+
+class ReprClassifier(ThresholdClassifier):
+    """Predicts by how its parameter is written, so that 1, 1.0 and True score differently."""
+
+    def fit(self, X: Any, y: Any) -> Any:
+        self.classes_ = np.unique(y)
+        written = getattr(self.level, "__name__", None) or repr(self.level)
+        self.cut_ = float(np.quantile(np.asarray(X)[:, 0], (len(written) % 23) / 23))
+        return self
+
+
+class LayoutClassifier(ThresholdClassifier):
+    """Looks at everything about X and y that a copy could lose."""
+
+    def fit(self, X: Any, y: Any) -> Any:
+        super().fit(X, y)
+        # Sums depend on the order of memory in their last bits.
+        self.cut_ += float(X.sum()) * 1e-3 + float((X @ X.T).sum()) * 1e-9
+        self.traits_ = (type(X), X.dtype.str, X.flags.c_contiguous, X.flags.f_contiguous)
+        if not X.flags.writeable:
+            raise ValueError("X is read-only")
+        return self
+
+
+class InPlaceTransformer(TransformerMixin, BaseEstimator):
+    """Writes into the X that it is given."""
+
+    def __init__(self, factor: float = 2.0) -> None:
+        self.factor = factor
+
+    def fit(self, X: Any, y: Any = None) -> InPlaceTransformer:
+        X *= self.factor
+        self.mean_ = X.mean(axis=0)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        X -= self.mean_
+        return X
+
+
+class ChattyClassifier(ThresholdClassifier):
+    """Warns in every way, and prints."""
+
+    def fit(self, X: Any, y: Any) -> Any:
+        print("fitting", self.level)
+        warnings.warn(f"level {self.level}", Whisper, stacklevel=1)
+        warnings.warn("the same every time", UserWarning, stacklevel=2)
+        for _ in range(20):
+            warnings.warn("slowly", ConvergenceWarning, stacklevel=1)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+        return super().fit(X, y)
+
+    def predict(self, X: Any) -> Any:
+        warnings.warn(f"predicting at {self.level}", RuntimeWarning, stacklevel=1)
+        return super().predict(X)
+
+
+class MurmuringClassifier(ThresholdClassifier):
+    """Issues a warning object whose class wants more than a text."""
+
+    def fit(self, X: Any, y: Any) -> Any:
+        warnings.warn(Murmur(self.level, volume=3), stacklevel=1)
+        return super().fit(X, y)
+
+
+class StubbornClassifier(ThresholdClassifier):
+    """Sets filters of its own around its warning."""
+
+    def fit(self, X: Any, y: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("said whatever the filters", Whisper, stacklevel=1)
+        return super().fit(X, y)
+
+
+class WeightedClassifier(ThresholdClassifier):
+    """Takes a fit parameter of one value for each sample, and one that is no such thing."""
+
+    def fit(self, X: Any, y: Any, offsets: Any = None, label: str = "") -> Any:
+        super().fit(X, y)
+        self.cut_ += float(np.mean(offsets)) + len(label) * 0.01
+        return self
+
+
+def own_score(estimator: Any, X: Any, y: Any) -> float:
+    return accuracy_score(y, estimator.predict(X)) / math.sqrt(3)
+
+
+def score_of_fitted(estimator: Any, X: Any, y: Any = None) -> float:
+    return float(np.abs(estimator.coef_).sum())
+
+
+def two_scores(estimator: Any, X: Any, y: Any) -> dict[str, Any]:
+    share = accuracy_score(y, estimator.predict(X))
+    return {"share": share, "odds": np.float32(share / (1.0000001 - share))}
+
+
+def narrow_score(estimator: Any, X: Any, y: Any) -> Any:
+    return np.float32(own_score(estimator, X, y))
+
+
+def integer_score(estimator: Any, X: Any, y: Any) -> Any:
+    return np.int64((estimator.predict(X) == y).sum())
+
+
+def true_or_false(estimator: Any, X: Any, y: Any) -> Any:
+    return bool((estimator.predict(X) == y).mean() > 0.5)
+
+
+def exact_score(estimator: Any, X: Any, y: Any) -> Any:
+    return Fraction(int((estimator.predict(X) == y).sum()), len(y))
+
+
+def decimal_score(estimator: Any, X: Any, y: Any) -> Any:
+    return Decimal(int((estimator.predict(X) == y).sum())) / len(y)
+
+
+def endless_score(estimator: Any, X: Any, y: Any) -> float:
+    return {1: math.inf, 2: -math.inf, 3: math.nan}.get(estimator.level, 0.5)
+
+
+def text_score(estimator: Any, X: Any, y: Any) -> Any:
+    return "good"
+
+
+def score_that_breaks(estimator: Any, X: Any, y: Any) -> float:
+    if estimator.level == 2:
+        raise LookupError("no score at level 2")
+    return own_score(estimator, X, y)
+
+
+def scores_that_break(estimator: Any, X: Any, y: Any) -> dict[str, float]:
+    share = score_that_breaks(estimator, X, y)
+    return {"share": share, "half": share / 2}
+
+
+def second_candidate(results: Any) -> int:
+    """A refit that chooses for itself."""
+    return 1
+
+
+def no_candidate(results: Any) -> int:
+    """A refit that chooses what is not there."""
+    return 10_000
+
+
+class MiscountingSplitter:
+    """Promises three splits and gives two."""
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        return 3
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Any:
+        half = len(X) // 2
+        yield np.arange(half), np.arange(half, len(X))
+        yield np.arange(half, len(X)), np.arange(half)
+
+
+class TwoRounds(BaseSearchCV):
+    """Evaluates its values, then those beside the best one."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        values: Any,
+        *,
+        cv: Any = None,
+        scoring: Any = None,
+        refit: Any = True,
+        error_score: Any = np.nan,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            estimator,
+            cv=cv,
+            scoring=scoring,
+            refit=refit,
+            error_score=error_score,
+            verbose=verbose,
+            return_train_score=True,
+        )
+        self.values = values
+
+    def _run_search(self, evaluate_candidates: Any) -> None:
+        self._go(evaluate_candidates)
+
+    def _go(self, evaluate_candidates: Any, **context: Any) -> None:
+        candidates = [{"level": value} for value in self.values]
+        stages = {"stage": [1.5] * len(candidates)}
+        results = evaluate_candidates(candidates, more_results=stages, **context)
+        best = self.values[int(np.argmin(results["rank_test_score"]))]
+        beside = [{"level": best + 4}, {"level": best + 5}]
+        evaluate_candidates(iter(beside), more_results={"stage": [2.5] * 2}, **context)
+
+
+class TwoRoundsInContext(TwoRounds):
+    """Passes the context of fit callbacks on, as scikit-learn from 1.9 on asks it to."""
+
+    def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
+        context = {} if callback_ctx is None else {"callback_ctx": callback_ctx}
+        self._go(evaluate_candidates, **context)
+
+
+class TwoRoundsOutOfContext(TwoRounds):
+    """Takes the context and keeps it to itself."""
+
+    def _run_search(self, evaluate_candidates: Any, callback_ctx: Any = None) -> None:
+        self._go(evaluate_candidates)
+
+
+class NothingToDo(TwoRounds):
+    """Asks for no candidate."""
+
+    def _run_search(self, evaluate_candidates: Any) -> None:
+        evaluate_candidates([])
+
+
+class DoublingSearch(GridSearchCV):
+    """Overrides fit, and comes back to it through super()."""
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
+        super().fit(np.asarray(X) * 2, y, **params)
+        self.doubled_ = True
+        return self
+
+
+class SelfMadeSearch(GridSearchCV):
+    """Overrides fit and never comes back to it."""
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
+        return self

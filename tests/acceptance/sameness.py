@@ -1,0 +1,141 @@
+"""Comparing what scikit-learn made with what skygrid made, down to the last bit."""
+
+from __future__ import annotations
+
+import functools
+import struct
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+from scipy import sparse
+
+TIMES = {"refit_time_", "mean_fit_time", "std_fit_time", "mean_score_time", "std_score_time"}
+"""What may differ, by name; its type and shape may not."""
+
+
+def differences(ours: Any, theirs: Any, name: str = "") -> list[str]:
+    """Where two objects differ, as paths: types, attributes, dtypes, bits, order of keys."""
+    walk = _Walk()
+    walk.compare(name, ours, theirs)
+    return walk.found
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self._met: set[tuple[int, int]] = set()
+        self._alive: list[Any] = []
+
+    def compare(self, path: str, a: Any, b: Any) -> None:
+        if a is b or (id(a), id(b)) in self._met:
+            return
+        self._met.add((id(a), id(b)))
+        self._alive += [a, b]  # an id names nothing once its object is gone
+        if type(a) is not type(b):
+            self._note(path, type(a), type(b))
+        else:
+            self._same_type(path, a, b)
+
+    def _note(self, path: str, a: Any, b: Any) -> None:
+        self.found.append(f"{path}: {a!r:.300} is not {b!r:.300}")
+
+    def _same_type(self, path: str, a: Any, b: Any) -> None:
+        match a:
+            case float():
+                if struct.pack("d", a) != struct.pack("d", b) and not (a != a and b != b):
+                    self._note(path, a, b)
+            case bool() | int() | str() | bytes() | complex() | type() | np.dtype() | range():
+                if a != b:
+                    self._note(path, a, b)
+            case np.ma.MaskedArray():
+                self._masked(path, a, b)
+            case np.ndarray() | np.generic():
+                self._array(path, np.asarray(a), np.asarray(b))
+            case pd.DataFrame() | pd.Series():
+                if not (a.equals(b) and np.array_equal(a.dtypes, b.dtypes)):
+                    self._note(path, a, b)
+            case pd.Index() | pl.DataFrame() | pl.Series():
+                if not a.equals(b):
+                    self._note(path, a, b)
+            case Mapping():
+                self._mapping(path, a, b)
+            case list() | tuple() | set() | frozenset():
+                self._items(path, a, b)
+            case types.FunctionType():
+                self.compare(f"{path}.__code__", a.__code__, b.__code__)
+            case types.CodeType() | types.BuiltinFunctionType():
+                if a != b:
+                    self._note(path, a, b)
+            case types.MethodType():
+                self.compare(f"{path}.__func__", a.__func__, b.__func__)
+                self.compare(f"{path}.__self__", a.__self__, b.__self__)
+            case functools.partial():
+                self.compare(path, (a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
+            case types.GeneratorType() | sparse.linalg.LinearOperator():
+                pass
+            case _:
+                self._object(path, a, b)
+
+    def _masked(self, path: str, a: Any, b: Any) -> None:
+        self.compare(f"{path}.fill_value", a.fill_value, b.fill_value)
+        self.compare(f"{path}.dtype", a.dtype, b.dtype)
+        self.compare(f"{path}.mask", a.mask, b.mask)
+        if np.array_equal(np.ma.getmaskarray(a), np.ma.getmaskarray(b)):
+            # What lies under a mask was never written.
+            self._array(f"{path}.data", a.compressed(), b.compressed())
+
+    def _array(self, path: str, a: np.ndarray, b: np.ndarray) -> None:
+        if a.dtype != b.dtype or a.shape != b.shape:
+            self._note(path, (a.dtype, a.shape), (b.dtype, b.shape))
+        elif path.rpartition("'")[0].rpartition("'")[2] in TIMES:
+            pass
+        elif a.dtype.names:
+            for field in a.dtype.names:  # between fields there may lie bytes that nobody wrote
+                self._array(f"{path}.{field}", a[field], b[field])
+        elif a.dtype.hasobject:
+            self.compare(path, a.ravel().tolist(), b.ravel().tolist())
+        elif not _same_bits(a, b):
+            self._note(path, a, b)
+
+    def _mapping(self, path: str, a: Any, b: Any) -> None:
+        if list(a) != list(b) and not any(key != key for key in a):
+            self._note(f"{path} keys", list(a), list(b))
+            return
+        for key, (one, other) in zip(a, zip(a.values(), b.values(), strict=True), strict=True):
+            self.compare(f"{path}[{key!r}]", one, other)
+
+    def _items(self, path: str, a: Any, b: Any) -> None:
+        if isinstance(a, set | frozenset):
+            a, b = sorted(a, key=repr), sorted(b, key=repr)
+        if len(a) != len(b):
+            self._note(path, a, b)
+            return
+        for index, (one, other) in enumerate(zip(a, b, strict=True)):
+            self.compare(f"{path}[{index}]", one, other)
+
+    def _object(self, path: str, a: Any, b: Any) -> None:
+        if hasattr(a, "__dict__"):
+            if set(vars(a)) != set(vars(b)):
+                self._note(f"{path} attributes", set(vars(a)), set(vars(b)))
+                return
+            for name in sorted(vars(a).keys() - TIMES):
+                self.compare(f"{path}.{name}", vars(a)[name], vars(b)[name])
+            return
+        try:
+            parts, others = a.__reduce_ex__(4), b.__reduce_ex__(4)
+        except TypeError:  # locks, iterators: the type is all that can be said
+            return
+        self.compare(f"{path}()", parts, others)
+
+
+def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    if a.tobytes() == b.tobytes():
+        return True
+    if a.dtype.kind not in "fc":
+        return False
+    both_nan = np.isnan(a) & np.isnan(b)
+    return np.where(both_nan, 0, a).tobytes() == np.where(both_nan, 0, b).tobytes()

@@ -1,0 +1,146 @@
+"""A search to be fitted twice, by scikit-learn and by skygrid, and the judge of the two answers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import sklearn
+from sklearn.datasets import load_diabetes, load_iris
+from threadpoolctl import threadpool_limits
+
+from tests.acceptance.sameness import differences
+
+METHODS = ("predict", "predict_proba", "decision_function", "transform", "score_samples")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A search with its data, made afresh for each of the two."""
+
+    search: Any
+    X: Any
+    y: Any = None
+    fit_params: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """For `sklearn.config_context`."""
+
+    filters: Sequence[tuple[Any, ...]] = ()
+    """Arguments of `warnings.simplefilter`, beyond "always"."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table of searches."""
+
+    name: str
+    promise: str
+    make: Callable[[], Job]
+
+
+def rows(**table: tuple[str, Callable[[], Job]]) -> pytest.MarkDecorator:
+    """Parametrize a test with ``name=(promise, function that makes the job)``."""
+    made = [Row(name, promise, make) for name, (promise, make) in table.items()]
+    return pytest.mark.parametrize("row", made, ids=[row.name for row in made])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All that a fit leaves behind for its user."""
+
+    search: Any
+    error: tuple[type, str] | None
+    said: set[tuple[type, str]]
+    """Categories and texts of the warnings, each once."""
+
+    predicted: Mapping[str, Any]
+
+
+def answer_of(make: Callable[[], Job], fit: Callable[[Job], Any]) -> Answer:
+    """Fit a fresh job, keep whatever comes of it."""
+    job = make()
+    error = None
+    with _surroundings(job) as said:
+        try:
+            fit(job)
+        except Exception as raised:
+            error = type(raised), str(raised)
+    return Answer(
+        search=job.search,
+        error=error,
+        said={(note.category, str(note.message)) for note in said},
+        predicted={} if error else predictions(make, job.search),
+    )
+
+
+@contextmanager
+def _surroundings(job: Job) -> Iterator[list[warnings.WarningMessage]]:
+    """One BLAS thread, as in a slot, and the job's own settings."""
+    with (
+        threadpool_limits(1),
+        sklearn.config_context(**job.config),
+        warnings.catch_warnings(record=True) as said,
+    ):
+        warnings.simplefilter("always")
+        for rule in job.filters:
+            warnings.simplefilter(*rule)
+        yield said
+
+
+def predictions(make: Callable[[], Job], search: Any) -> dict[str, Any]:
+    """What a fitted search says to X, by the name of the method that it has."""
+    said: dict[str, Any] = {}
+    job = make()
+    with _surroundings(job):
+        for name in METHODS:
+            if hasattr(search, name):
+                said[name] = getattr(search, name)(make().X)
+        for name in ("classes_", "n_features_in_"):
+            if hasattr(search, name):
+                said[name] = getattr(search, name)
+    return said
+
+
+def by_sklearn(job: Job) -> None:
+    """Fit as scikit-learn does."""
+    job.search.fit(job.X, job.y, **job.fit_params)
+
+
+def by_skygrid(cluster: Any) -> Callable[[Job], None]:
+    """Fit on nodes."""
+
+    def fit(job: Job) -> None:
+        assert cluster.fit(job.search, job.X, job.y, **job.fit_params) is job.search
+
+    return fit
+
+
+def assert_same_answer(cluster: Any, row: Row, capfd: Any) -> Answer:
+    """Fit a row's search by both; they may differ in nothing but the times."""
+    theirs = answer_of(row.make, by_sklearn)
+    capfd.readouterr()
+    ours = answer_of(row.make, by_skygrid(cluster))
+    printed = capfd.readouterr().out
+    assert ours.error == theirs.error, row.promise
+    assert ours.said == theirs.said, row.promise
+    found = differences(ours.search, theirs.search, "search")
+    found += differences(ours.predicted, theirs.predicted, "predicted")
+    assert not found, "\n".join([row.promise, *found[:20]])
+    assert printed == "", "stdout is for results"
+    return theirs
+
+
+def flowers() -> tuple[Any, Any]:
+    """50 samples of 4 features in 3 classes."""
+    X, y = load_iris(return_X_y=True)
+    return X[::3].copy(), y[::3].copy()
+
+
+def patients() -> tuple[Any, Any]:
+    """60 samples of 10 features with a number to predict."""
+    X, y = load_diabetes(return_X_y=True)
+    return X[:60].copy(), y[:60].copy()

@@ -1,0 +1,135 @@
+"""``make bench``: skygrid and scikit-learn with loky, in turn, medians and ratios as tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.workloads import GUIDE, WORKLOADS
+
+RUNS = int(os.environ.get("RUNS", "3"))
+CORES = len(os.sched_getaffinity(0))
+WATCHED = frozenset({"large"})
+"""Workloads whose memory is sampled, which costs a little time."""
+
+console = Console(width=100)
+
+
+def main() -> None:
+    """Race, then measure the driver and the start."""
+    console.print(f"{RUNS} runs of each in turn, medians, {CORES} cores, scikit-learn with loky")
+    race()
+    driver_cost()
+    start_up()
+
+
+def race() -> None:
+    """Both contenders on every workload."""
+    table = Table("workload", "skygrid s", "loky s", "ratio", "over floor", "loky over floor")
+    for column in ("skygrid MB", "loky MB", "memory ratio"):
+        table.add_column(column)
+    chosen = os.environ.get("WORKLOADS", ",".join(WORKLOADS)).split(",")
+    for name in chosen:
+        ours, theirs = _in_turn(name)
+        assert ours[0]["best_score"] == theirs[0]["best_score"], "the answers differ"
+        table.add_row(name, *_row(ours, theirs))
+    console.print(table)
+
+
+def _in_turn(name: str) -> tuple[list[Any], list[Any]]:
+    results: dict[str, list[Any]] = {"skygrid": [], "loky": []}
+    for _ in range(RUNS):
+        for who, seen in results.items():
+            command = ["tests.benchmarks.contender", who, name]
+            seen.append(_measure([*command, "--memory"] if name in WATCHED else command))
+    return results["skygrid"], results["loky"]
+
+
+def _row(ours: list[Any], theirs: list[Any]) -> list[str]:
+    ratios = [a["seconds"] / b["seconds"] for a, b in zip(ours, theirs, strict=True)]
+    cells = [
+        f"{_median(ours, 'seconds'):.2f}",
+        f"{_median(theirs, 'seconds'):.2f}",
+        f"{statistics.median(ratios):.2f}",
+        f"{_over_floor(ours):.3f}",
+        f"{_over_floor(theirs):.3f}",
+    ]
+    if not ours[0]["peak_bytes"]:
+        return cells
+    memory = [a["peak_bytes"] / b["peak_bytes"] for a, b in zip(ours, theirs, strict=True)]
+    return [
+        *cells,
+        f"{_median(ours, 'peak_bytes') / 2**20:.0f}",
+        f"{_median(theirs, 'peak_bytes') / 2**20:.0f}",
+        f"{statistics.median(memory):.2f}",
+    ]
+
+
+def _over_floor(runs: list[Any]) -> float:
+    """Time over the floor: the sum of fit and score times, shared out over the cores."""
+    return statistics.median(run["seconds"] * CORES / run["fit_seconds"] for run in runs)
+
+
+def driver_cost() -> None:
+    """The driver's processor time for each fit, fits costing nothing."""
+    table = Table("fits", "driver's CPU us per fit", "wall us per fit", title="driver")
+    for candidates in (200, 2_000, 20_000):
+        runs = [_measure(["tests.benchmarks.driver_cost", str(candidates)]) for _ in range(RUNS)]
+        cells = (f"{_median(runs, key):.1f}" for key in ("cpu_us", "wall_us"))
+        table.add_row(f"{candidates * 5}", *cells)
+    console.print(table)
+
+
+def start_up() -> None:
+    """From the command to the first recorded fit, against importing the same estimators."""
+    table = Table("first fit s", "imports alone s", "difference s", title="start")
+    ours, imports = [], []
+    for _ in range(RUNS):
+        ours.append(_first_fit_seconds())
+        begin = time.time()
+        subprocess.run([sys.executable, "-c", "import sklearn.ensemble, sklearn.svm"], check=True)
+        imports.append(time.time() - begin)
+    difference = statistics.median(a - b for a, b in zip(ours, imports, strict=True))
+    cells = (statistics.median(ours), statistics.median(imports), difference)
+    table.add_row(*(f"{cell:.2f}" for cell in cells))
+    console.print(table)
+
+
+def _first_fit_seconds() -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.time()
+        command = [sys.executable, "-m", "skygrid", "run", str(GUIDE), "--quiet"]
+        subprocess.run(
+            [*command, "--runs-dir", folder, "--name", "first"], check=True, capture_output=True
+        )
+        from skygrid.journal.sqlite import SqliteJournal
+
+        journal = SqliteJournal(Path(folder) / "first" / "journal.sqlite", read_only=True)
+        first = min(outcome.finished_at for outcome in journal.outcomes(0))
+        journal.close()
+        return first - begin
+
+
+def _measure(command: list[str]) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", *command], check=True, capture_output=True, text=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _median(runs: list[Any], key: str) -> float:
+    return statistics.median(run[key] for run in runs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""One contender, one workload, one process: ``python -m tests.benchmarks.contender WHO WHAT``.
+
+Prints one JSON line: seconds of the search without its start-up and its refit, the seconds that its
+fits say they took, and the peak memory of the process and everything below it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from typing import Any
+
+import psutil
+
+from tests.benchmarks.workloads import WORKLOADS, warm_up
+
+SAMPLE_SECONDS = 0.02
+
+
+class PeakMemory:
+    """Samples the proportional set size of a process tree: shared pages count once."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        root = psutil.Process()
+        while not self._over.wait(SAMPLE_SECONDS):
+            total = 0
+            for process in (root, *root.children(recursive=True)):
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:
+                    continue  # it ended between the listing and the look
+            self.peak = max(self.peak, total)
+
+
+def fit_with_loky(workload: Any) -> float:
+    """scikit-learn's own way, its workers brought up before the clock starts."""
+    search, X, y = workload
+    warm, warm_X, warm_y = warm_up()
+    warm.set_params(n_jobs=-1).fit(warm_X, warm_y)
+    begin = time.perf_counter()
+    search.set_params(n_jobs=-1).fit(X, y)
+    return time.perf_counter() - begin
+
+
+def fit_with_skygrid(workload: Any) -> float:
+    """skygrid on this machine, its agent brought up before the clock starts."""
+    import skygrid
+
+    search, X, y = workload
+    with skygrid.cluster() as cluster:
+        cluster.fit(*warm_up())
+        begin = time.perf_counter()
+        cluster.fit(search, X, y)
+        return time.perf_counter() - begin
+
+
+CONTENDERS = {"loky": fit_with_loky, "skygrid": fit_with_skygrid}
+
+
+def main(who: str, what: str, watch_memory: bool) -> None:
+    """Run and print."""
+    workload = WORKLOADS[what]()
+    peak = PeakMemory()
+    if watch_memory:
+        with peak:
+            seconds = CONTENDERS[who](workload)
+    else:
+        seconds = CONTENDERS[who](workload)
+    search = workload[0]
+    results = search.cv_results_
+    fit_seconds = (results["mean_fit_time"] + results["mean_score_time"]).sum() * search.n_splits_
+    print(
+        json.dumps(
+            {
+                "seconds": seconds - search.refit_time_,
+                "fit_seconds": float(fit_seconds),
+                "peak_bytes": peak.peak,
+                "best_score": float(search.best_score_),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], "--memory" in sys.argv)

@@ -1,0 +1,220 @@
+"""What every journal promises, whatever it writes to."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from skygrid.errors import FingerprintError, JournalError
+from skygrid.journal.interface import Journal
+from skygrid.journal.memory import MemoryJournal
+from skygrid.journal.sqlite import SqliteJournal
+from skygrid.plan.records import Outcome
+from skygrid.worker.messages import Scores, TypedNumber, WarningNote
+
+FINGERPRINT = {"estimator": "ab" * 32, "X": "cd" * 32, "scikit-learn": "1.8.0"}
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
+    opened: Journal
+    if request.param == "memory":
+        opened = MemoryJournal()
+    else:
+        opened = SqliteJournal(tmp_path / "journal.sqlite")
+    yield opened
+    opened.close()
+
+
+def scored(candidate: int = 0, split: int = 0, round: int = 0, score: Scores = 0.5) -> Outcome:
+    return Outcome(
+        round=round,
+        candidate=candidate,
+        split=split,
+        status="scored",
+        node="node-1",
+        slot=3,
+        test_scores=score,
+        n_test_samples=50,
+        fit_seconds=0.25,
+        score_seconds=0.125,
+        finished_at=1.7e9,
+    )
+
+
+def bits(number: object) -> bytes:
+    assert type(number) is float
+    return struct.pack("<d", number)
+
+
+class TestOutcomes:
+    def test_empty(self, journal: Journal) -> None:
+        """A new journal holds nothing."""
+        assert journal.count() == 0
+        assert journal.outcomes(0) == []
+
+    def test_order(self, journal: Journal) -> None:
+        """Outcomes come back by candidate, then split, in whatever order they arrived."""
+        tasks = [(2, 0), (0, 1), (10, 0), (0, 0), (2, 1)]
+        journal.append([scored(*task) for task in tasks[:2]])
+        journal.append([scored(*task) for task in tasks[2:]])
+        assert [(o.candidate, o.split) for o in journal.outcomes(0)] == sorted(tasks)
+
+    def test_rounds_are_apart(self, journal: Journal) -> None:
+        """Each round has its own outcomes, and the count is over all rounds."""
+        journal.append([scored(round=0), scored(round=1), scored(1, round=1)])
+        assert [o.candidate for o in journal.outcomes(1)] == [0, 1]
+        assert journal.count() == 3
+
+    def test_first_wins(self, journal: Journal) -> None:
+        """A second outcome of a task is ignored, in the same batch and in a later one."""
+        journal.append([scored(score=0.1), scored(score=0.2)])
+        journal.append([scored(score=0.3), scored(1, score=0.4)])
+        assert [o.test_scores for o in journal.outcomes(0)] == [0.1, 0.4]
+
+    def test_nothing_to_append(self, journal: Journal) -> None:
+        """Appending no outcomes is allowed."""
+        journal.append([])
+        assert journal.count() == 0
+
+    @pytest.mark.parametrize(
+        "score",
+        [
+            pytest.param(-0.0, id="minus zero"),
+            pytest.param(0.0, id="zero"),
+            pytest.param(1.0, id="one"),
+            pytest.param(-3.0, id="whole number"),
+            pytest.param(math.inf, id="inf"),
+            pytest.param(-math.inf, id="minus inf"),
+            pytest.param(5e-324, id="smallest"),
+            pytest.param(1.7976931348623157e308, id="largest"),
+            pytest.param(2.0**53 + 2.0, id="large whole number"),
+            pytest.param(math.nan, id="NaN"),
+            pytest.param(struct.unpack("<d", b"\x01\x02\0\0\0\0\xf8\xff")[0], id="NaN payload"),
+        ],
+    )
+    def test_every_bit_of_a_score(self, journal: Journal, score: float) -> None:
+        """A float comes back with the same bits, alone, as a train score and in a mapping."""
+        one = Outcome(
+            round=0, candidate=0, split=0, status="scored", node="n", slot=0,
+            test_scores=0.5, train_scores=score, fit_seconds=1.0, score_seconds=1.0,
+            finished_at=1.0,
+        )  # fmt: skip
+        journal.append([one, scored(1, score=score), scored(2, score={"auc": score})])
+        train, test, multi = journal.outcomes(0)
+        assert isinstance(multi.test_scores, dict)
+        for found in (train.train_scores, test.test_scores, multi.test_scores["auc"]):
+            assert bits(found) == bits(score)
+
+    @pytest.mark.parametrize(
+        "score",
+        [
+            TypedNumber("int", "3"),
+            TypedNumber("<f4", "0000c07f"),
+            {"b": 0.5, "a": TypedNumber("bool", "True"), "": -1.0},
+            {},
+        ],
+        ids=repr,
+    )
+    def test_every_type_of_score(self, journal: Journal, score: Scores) -> None:
+        """Numbers that are no floats and several scores come back as they were, in order."""
+        journal.append([scored(score=score)])
+        (found,) = journal.outcomes(0)
+        assert found.test_scores == score
+        assert not isinstance(score, dict) or list(found.test_scores) == list(score)  # type: ignore[arg-type]
+
+    def test_whole_records(self, journal: Journal) -> None:
+        """Failed, killed and decorated outcomes come back equal in every field."""
+        outcomes = [
+            scored(),
+            Outcome(round=0, candidate=1, split=0, status="failed", node="Łódź 🌩", slot=0,
+                    fit_error="Traceback…\n\0ValueError: ✗", fit_seconds=0.5, attempt=3),
+            Outcome(round=0, candidate=2, split=0, status="killed", node="", slot=7,
+                    fit_error="", attempt=2),
+            Outcome(round=0, candidate=3, split=0, status="scored", node="n", slot=0,
+                    test_scores=0.5, train_scores={"a": 1.0}, n_test_samples=2**63,
+                    warnings=(WarningNote("builtins:UserWarning", "careful", "f.py", 3),)),
+        ]  # fmt: skip
+        journal.append(outcomes)
+        assert journal.outcomes(0) == outcomes
+
+
+class TestFingerprint:
+    def test_equal(self, journal: Journal) -> None:
+        """The same search may claim the journal again, whatever the order of its parts."""
+        journal.claim(FINGERPRINT)
+        journal.claim(dict(reversed(FINGERPRINT.items())))
+
+    def test_every_difference_is_named(self, journal: Journal) -> None:
+        """The message names each part that differs, versions with both values, and a way out."""
+        journal.claim(FINGERPRINT)
+        with pytest.raises(FingerprintError) as caught:
+            journal.claim({**FINGERPRINT, "X": "ef" * 32, "scikit-learn": "1.9.1"})
+        message = str(caught.value)
+        assert "X; scikit-learn (1.8.0 then, 1.9.1 now)" in message
+        assert "estimator" not in message
+        assert "efef" not in message
+        assert "start a new run" in message
+
+    def test_missing_and_new_parts_differ(self, journal: Journal) -> None:
+        """A part that one side lacks is a difference."""
+        journal.claim({"X": "cd" * 32})
+        with pytest.raises(FingerprintError, match=r"X \(missing now\); y \(not recorded then\)"):
+            journal.claim({"y": "cd" * 32})
+
+    def test_a_refused_claim_changes_nothing(self, journal: Journal) -> None:
+        """After a refusal the journal still belongs to the first search."""
+        journal.claim(FINGERPRINT)
+        with pytest.raises(FingerprintError):
+            journal.claim({"X": "other"})
+        journal.claim(FINGERPRINT)
+
+
+class TestRoundsAndNodes:
+    def test_round_plan(self, journal: Journal) -> None:
+        """A round's plan is stored once and given back byte by byte."""
+        assert journal.round_plan(0) is None
+        journal.record_round(0, b"\x00plan\xff", "d0")
+        journal.record_round(0, b"ignored", "d0")
+        journal.record_round(1, b"", "d1")
+        assert journal.round_plan(0) == (b"\x00plan\xff", "d0")
+        assert journal.round_plan(1) == (b"", "d1")
+
+    def test_another_plan_is_refused(self, journal: Journal) -> None:
+        """A round that is planned otherwise now is refused, and the stored plan stays."""
+        journal.record_round(2, b"plan", "d")
+        with pytest.raises(FingerprintError, match="round 2"):
+            journal.record_round(2, b"other", "e")
+        assert journal.round_plan(2) == (b"plan", "d")
+
+    def test_nodes(self, journal: Journal) -> None:
+        """Each node's newest facts are kept."""
+        journal.record_node("a", b'{"vcpus": 2}')
+        journal.record_node("b", b"{}")
+        journal.record_node("a", b'{"vcpus": 4}')
+        assert journal.nodes() == {"a": b'{"vcpus": 4}', "b": b"{}"}
+
+
+CALLS: dict[str, Callable[[Journal], object]] = {
+    "claim": lambda j: j.claim(FINGERPRINT),
+    "record_round": lambda j: j.record_round(0, b"", ""),
+    "round_plan": lambda j: j.round_plan(0),
+    "record_node": lambda j: j.record_node("n", b""),
+    "nodes": lambda j: j.nodes(),
+    "append": lambda j: j.append([scored()]),
+    "outcomes": lambda j: j.outcomes(0),
+    "count": lambda j: j.count(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_closed(journal: Journal, call: Callable[[Journal], object]) -> None:
+    """A closed journal says so, and closing it twice is fine."""
+    journal.close()
+    journal.close()
+    with pytest.raises(JournalError, match="is closed"):
+        call(journal)
