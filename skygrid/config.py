@@ -7,6 +7,7 @@ default. Every default stands here and nowhere else.
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import re
 import tomllib
@@ -26,6 +27,9 @@ PREFIX = "SKYGRID_"
 
 OTHER_PLACES = ("aws", "ssh", "ray", "dask")
 """Values of ``on`` that skygrid knows of and this version cannot do."""
+
+NOT_YET = ("max_cost", "no_sharing", "yes")
+"""Settings that are planned; to ignore one silently could cost money."""
 
 YES = frozenset({"1", "true", "yes", "on"})
 NO = frozenset({"0", "false", "no", "off"})
@@ -218,6 +222,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, _Given]:
             if text.strip():
                 given[variables[variable]] = _Given(text.strip(), variable, textual=True)
         elif variable.startswith(PREFIX) and variable != PREFIX + "CONFIG":
+            _refuse_not_yet(variable.removeprefix(PREFIX).lower(), "the environment")
             # Some other program may use the prefix too; only what looks like a slip is one.
             near = difflib.get_close_matches(variable, variables, n=1, cutoff=0.9)
             if near:
@@ -230,11 +235,17 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, _Given]:
 def _known(name: str, where: str) -> str:
     if name in _hints():
         return name
+    _refuse_not_yet(name.replace("-", "_"), where)
     if name.replace("-", "_") in _hints():
         raise ConfigError(f"unknown key {name} in {where}; did you mean {name.replace('-', '_')}?")
     near = difflib.get_close_matches(name, _hints(), n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(_hints())}"
     raise ConfigError(f"unknown key {name} in {where}; {hint}")
+
+
+def _refuse_not_yet(name: str, where: str) -> None:
+    if name in NOT_YET:
+        raise ConfigError(f"{name} in {where}: this version of skygrid has no such setting yet")
 
 
 # ---- what values may be ------------------------------------------------------------------------
@@ -294,6 +305,7 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
+@functools.cache
 def _hints() -> dict[str, tuple[Any, bool]]:
     """Return for each field its type without None, and whether it may be None."""
     return dict(_unwrapped())

@@ -22,6 +22,7 @@ from skygrid.results.fit_warnings import WarningCounter
 from skygrid.results.raised import exception_of
 from skygrid.results.sklearn_search import SearchWork
 from skygrid.worker.blobs import Blob
+from skygrid.worker.messages import Greeting
 
 STORED_PLAN_BYTES = 64 * 1024 * 1024
 """A larger plan is not kept in the journal; a resumed run must then draw the same one again."""
@@ -36,6 +37,8 @@ class JournaledRounds:
     journal : Journal
     policies : QueuePolicies
     listener : Listener
+    on_round : callable
+        Called with each round's plan before it runs.
     """
 
     def __init__(
@@ -44,8 +47,16 @@ class JournaledRounds:
         journal: Journal,
         policies: QueuePolicies,
         listener: Listener,
+        on_round: Callable[[RoundPlan], None] = lambda plan: None,
     ) -> None:
         self.warnings = WarningCounter()
+        self.outcomes: list[Outcome] = []
+        """All outcomes so far, those that were recorded before included."""
+
+        self.reused = 0
+        """Outcomes that the journal held when their round opened."""
+
+        self._on_round = on_round
         self._engine = engine
         self._journal = journal
         self._policies = policies
@@ -56,15 +67,29 @@ class JournaledRounds:
         """Make the blobs of data and search ready to travel."""
         self._engine.use(*work_blobs(work))
 
+    def refitting(self) -> None:
+        """The rounds are over."""
+        self._listener.phase("refitting")
+
+    def known_nodes(self) -> dict[str, Greeting]:
+        """What each node of the run said it is, those of earlier sessions included."""
+        return {
+            name: msgspec.json.decode(facts, type=Greeting)
+            for name, facts in self._journal.nodes().items()
+        }
+
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
         """Every task of the round, from the journal or from a node."""
         plan = self._settled(plan)
         recorded = self._journal.outcomes(plan.round)
+        self.reused += len(recorded)
+        self._on_round(plan)
         self._listener.round_opened(plan, recorded)
         n_splits = len(plan.splits)
         outcomes: list[Any] = [None] * plan.n_tasks
 
         def keep(batch: Sequence[Outcome]) -> None:
+            self.outcomes.extend(batch)
             for outcome in batch:
                 outcomes[outcome.candidate * n_splits + outcome.split] = outcome
 

@@ -15,10 +15,13 @@ from skygrid.errors import ProtocolError, SkygridError
 from skygrid.transports.interface import Transport
 from skygrid.worker.blobs import Blob
 from skygrid.worker.frames import FrameError, FrameReader, encode
-from skygrid.worker.messages import BlobChunk, FromAgent, Greeting
+from skygrid.worker.messages import BlobAt, BlobChunk, FromAgent, Greeting
 
 LOG_LIMIT_BYTES = 64 * 1024 * 1024
 """A node's log is cut off here: fits that print must not fill the driver's disk."""
+
+
+TAIL_BYTES = 2000
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -44,6 +47,7 @@ class NodeLog:
         self._lock = threading.Lock()
         self._file: BinaryIO | None = None
         self._early = bytearray()
+        self._last = b""
         self._written = 0
 
     def open(self, path: Path) -> None:
@@ -60,15 +64,16 @@ class NodeLog:
             if self._written + len(data) > LOG_LIMIT_BYTES:
                 return
             self._written += len(data)
+            self._last = (self._last + data)[-TAIL_BYTES:]
             if self._file is None:
                 self._early += data
             else:
                 self._file.write(data)
 
     def tail(self, lines: int = 5) -> str:
-        """The last lines of what has come, as long as it is in memory."""
+        """The last lines of what has come."""
         with self._lock:
-            return "\n".join(self._early.decode(errors="replace").splitlines()[-lines:])
+            return "\n".join(self._last.decode(errors="replace").splitlines()[-lines:])
 
     def close(self) -> None:
         """No more will come."""
@@ -121,11 +126,15 @@ class Link:
         """Queue a message; it leaves in order."""
         self._outbox.put(message)
 
-    def send_blob(self, blob: Blob) -> None:
-        """Queue a blob, unless it was sent before."""
-        if blob.digest not in self._sent_blobs:
-            self._sent_blobs.add(blob.digest)
-            self._outbox.put(blob)
+    def send_blob(self, blob: Blob) -> str:
+        """Queue a blob, unless it was sent before; returns its name for `OpenRound`."""
+        shared = self.transport.shares_files
+        name = blob.token if shared else blob.digest
+        if name not in self._sent_blobs:
+            self._sent_blobs.add(name)
+            place = BlobAt(name=name, size=blob.size, path=blob.path) if shared else None
+            self._outbox.put(place or blob)
+        return name
 
     def close(self) -> None:
         """End the channel and the agent."""

@@ -114,6 +114,8 @@ class PullEngine:
         self._versions = machine.versions()
         self._last_reason = ""
         self.greetings: dict[str, Greeting] = {}
+        self.slot_deaths = 0
+        """How often a fit took its slot down."""
 
     # -- life
 
@@ -314,14 +316,12 @@ class PullEngine:
         link.wanted = 0
         self._listener.node_changed(link.name, "receiving")
         data, search = self._search
-        for blob in (data, search, self._open.blob):
-            link.send_blob(blob)
         link.send(
             OpenRound(
                 round=self._open.serial,
-                data=data.digest,
-                search=search.digest,
-                plan=self._open.blob.digest,
+                data=link.send_blob(data),
+                search=link.send_blob(search),
+                plan=link.send_blob(self._open.blob),
             )
         )
 
@@ -375,6 +375,7 @@ class PullEngine:
         answer = work.queue.slot_died(link.name, death.lease, death.cause, now)
         if answer is None:
             return
+        self.slot_deaths += 1
         detail = f"{death.cause}: {death.detail}, {death.peak_bytes / 2**20:.0f} MiB at its peak"
         link.log.write(
             f"slot {death.slot} ended under candidate {answer.candidate}, split {answer.split}, "
@@ -417,7 +418,10 @@ class PullEngine:
         if self._provider.replaceable(link.name) and losses <= MAX_REPLACEMENTS:
             self._launch(link.name)
         if not self._links:
-            raise NodeError(f"no node is left; the last one, {link.name}, was lost: {gone.reason}")
+            raise NodeError(
+                f"no node is left; the last one, {link.name}, was lost: {gone.reason}\n"
+                f"{link.log.tail()}".strip()
+            )
 
     # -- stopping
 

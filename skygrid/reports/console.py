@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
@@ -13,10 +14,13 @@ from rich.text import Text
 
 from .plain import Plain, one_line, parameter_text, parameters_text, shorten
 from .plan_view import CheckResult
+from .run_view import RunView
 from .summary import CandidateRow, NodeSummary, Summary, WarningCount, node_differences
 
 WARNINGS_SHOWN = 5
 TOP_SHOWN = 5
+
+STATE_STYLES = {"complete": "green", "running": "cyan", "failed": "red"}
 
 
 def stdout_console(stream: TextIO | None = None) -> Console:
@@ -176,3 +180,65 @@ def _value(value: Plain) -> str:
 
 def _count(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def runs_view(views: Sequence[RunView], now: float) -> RenderableType:
+    """Return the runs as a table, in the order given.
+
+    Parameters
+    ----------
+    views : sequence of RunView
+    now : float
+        Seconds since the epoch: what a running run's time is counted to.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("run", "state", "fits", "started", "took"):
+        right = heading in ("fits", "took")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for view in views:
+        table.add_row(
+            view.record.name,
+            Text(view.state, style=STATE_STYLES.get(view.state, "yellow")),
+            _fits(view),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(view.record.started_at)),
+            _took(view, now),
+        )
+    return Group(table, *(_resume_line(view) for view in views if view.state == "interrupted"))
+
+
+def run_panel(view: RunView, now: float) -> RenderableType:
+    """Return a run that has no results (yet): how far it came, and what ended it."""
+    record = view.record
+    grid = _facts()
+    grid.add_row("state", Text(view.state, style=STATE_STYLES.get(view.state, "yellow")))
+    grid.add_row("fits", _fits(view))
+    started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.started_at))
+    grid.add_row("started", started)
+    grid.add_row("took" if record.ended_at is not None else "so far", _took(view, now))
+    if record.search_file is not None:
+        grid.add_row("file", Text(record.search_file, overflow="fold"))
+    for node in record.nodes:
+        grid.add_row("node", f"{node.name}, {_count(node.slots, 'slot')}, {node.host} {node.cpu}")
+    if record.error:
+        grid.add_row("error", Text(record.error, style="red", overflow="fold"))
+    parts: list[RenderableType] = [Text(record.name, style="bold"), grid]
+    if view.resumable:
+        parts.append(_resume_line(view))
+    return Group(*parts)
+
+
+def _fits(view: RunView) -> str:
+    total = view.record.fits_total
+    return f"{view.fits_recorded}/{'?' if total is None else total}"
+
+
+def _took(view: RunView, now: float) -> str:
+    ended = view.record.ended_at
+    # A driver that is gone did not say when it ended.
+    if ended is None and view.state != "running":
+        return "?"
+    return duration_text(max(0.0, (now if ended is None else ended) - view.record.started_at))
+
+
+def _resume_line(view: RunView) -> Text:
+    return Text(f"resume with: skygrid resume {view.record.name}", style="yellow")

@@ -46,6 +46,9 @@ class _Listing:
     def begin(self, work: SearchWork) -> None:
         self.work = work
 
+    def refitting(self) -> None:
+        raise AssertionError("an outline never refits")
+
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
         self.plans.append(plan)
         if not self._to_the_end:

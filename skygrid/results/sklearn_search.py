@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from sklearn.base import _fit_context, clone, is_classifier
 from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import check_cv
@@ -70,6 +71,9 @@ class RoundEvaluator(Protocol):
 
     def begin(self, work: SearchWork) -> None:
         """Called before the first round, and again before a round for which the work changed."""
+
+    def refitting(self) -> None:
+        """Called once, after the last round and before the refit, if there is one."""
 
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
         """Every task of the round.
@@ -157,6 +161,9 @@ def _estimators_within(value: Any) -> Iterable[Any]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _estimators_within(item)
+    elif isinstance(value, np.ndarray) and value.dtype.hasobject:
+        for item in value.flat:
+            yield from _estimators_within(item)
     elif hasattr(value, "get_params") and not isinstance(value, type):
         yield value
         yield from _estimators_within(value.get_params(deep=False))
@@ -233,6 +240,7 @@ class _DrivenFit(BaseSearchCV):  # type: ignore[misc]  # scikit-learn has no typ
         self.best_params_ = results["params"][self.best_index_]
 
     def _refit_best(self, X: Any, y: Any, routed: Any) -> None:
+        self._skygrid_evaluator.refitting()
         # The parameters are cloned too: they may be estimators (scikit-learn pull request 26786).
         self.best_estimator_ = clone(clone(self.estimator)).set_params(
             **clone(self.best_params_, safe=False)

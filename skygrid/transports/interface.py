@@ -8,6 +8,9 @@ from typing import Protocol
 class Transport(Protocol):
     """One agent's channel. Reading, log reading and writing each happen on a thread of their own."""
 
+    shares_files: bool
+    """Whether the agent can open this process's files: it runs on this machine, as this user."""
+
     def start(self) -> None:
         """Start the agent, or connect to it.
 

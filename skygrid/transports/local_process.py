@@ -55,6 +55,9 @@ class LocalProcess:
         As `agent_command` builds it.
     """
 
+    # Through /proc/PID/fd, which only Linux has.
+    shares_files = sys.platform == "linux"
+
     def __init__(self, command: Sequence[str]) -> None:
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None

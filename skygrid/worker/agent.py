@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import select
 import selectors
 import signal
 import sys
@@ -19,11 +20,12 @@ import sklearn.model_selection  # noqa: F401  # imported once here, forked into 
 
 from . import machine
 from .backlog import Backlog
-from .frames import FrameReader, encode
+from .frames import FrameError, FrameReader, encode
 from .messages import (
     PROTOCOL,
     Abandon,
     AgentLog,
+    BlobAt,
     BlobChunk,
     Bye,
     FitResult,
@@ -52,6 +54,9 @@ PORTION_SECONDS = 0.01
 
 MEMORY_SHARE = 0.9
 """Of the node's memory, for all slots together, when the driver sets no limit."""
+
+GUARD_SHARE = 0.05
+"""Of its time, at the most, an agent spends on finding out how much memory slots really hold."""
 
 EMPTY_DEATHS = 5
 """Slots that may die one after another without having run anything before the agent gives up."""
@@ -88,6 +93,8 @@ class Agent:
         self._backlog = Backlog(slots)
         self._next_beat = 0.0
         self._next_watch = 0.0
+        self._next_guard = 0.0
+        self._unwanted: set[int] = set()
         self._empty_deaths = 0
         self._stop_at: float | None = None
 
@@ -95,14 +102,15 @@ class Agent:
         """Serve the driver until it says stop or is gone."""
         for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(ignored, signal.SIG_IGN)
-        os.set_blocking(self._source, False)
         self._selector.register(self._source, selectors.EVENT_READ, None)
         try:
             self._send(self._greeting())
             while True:
                 self._turn()
-        except (AgentEnd, BrokenPipeError):
+        except (AgentEnd, BrokenPipeError, ConnectionResetError):
             pass  # the driver is gone, or has said stop: both end here, with no slot left
+        except FrameError as error:
+            sys.exit(f"skygrid.worker: the driver broke the protocol: {error}")
         finally:
             if self._pool:
                 self._pool.close()
@@ -116,6 +124,8 @@ class Agent:
             elif key.data in self._slots():
                 self._read_slot(key.data)
         now = time.monotonic()
+        if self._stop_at is not None:
+            self._stop_when_done(self._stop_at, now)
         if self._pool:
             if now >= self._next_watch:
                 self._next_watch = now + TICK_SECONDS
@@ -135,7 +145,7 @@ class Agent:
         try:
             data = os.read(self._source, 1 << 20)
         except BlockingIOError:
-            return
+            return  # whoever made the channel made it non-blocking
         if not data:
             raise AgentEnd
         for message in self._reader.feed(data):
@@ -145,7 +155,7 @@ class Agent:
         match message:
             case Grant() if message.round == self._round:
                 self._backlog.granted(message.leases, time.monotonic())
-            case BlobChunk():
+            case BlobChunk() | BlobAt():
                 self._receive(message)
             case OpenRound():
                 self._open(message)
@@ -160,9 +170,15 @@ class Agent:
                 self._setup = message
 
     def _send(self, message: Any) -> None:
-        data = memoryview(encode(message))
+        self._write(encode(message))
+
+    def _write(self, frame: bytes) -> None:
+        data = memoryview(frame)
         while data:
-            data = data[os.write(self._sink, data) :]
+            try:
+                data = data[os.write(self._sink, data) :]
+            except BlockingIOError:
+                select.select([], [self._sink], [])
 
     def _greeting(self) -> Greeting:
         return Greeting(
@@ -189,9 +205,12 @@ class Agent:
 
     # -- a round
 
-    def _receive(self, chunk: BlobChunk) -> None:
+    def _receive(self, blob: BlobChunk | BlobAt) -> None:
         try:
-            self._store.receive(chunk)
+            if isinstance(blob, BlobAt):
+                self._store.adopt(blob)
+            else:
+                self._store.receive(blob)
         except BlobError as error:
             self._refuse(str(error))
 
@@ -200,9 +219,11 @@ class Agent:
         self._store.keep_only({order.data, order.search, order.plan})
         self._round = order.round
         self._backlog = Backlog(self._count)
+        self._unwanted = set()
         try:
             self._pool = SlotPool(self._count, self._starter(order))
-        except Exception:
+            self._pool.open()
+        except BaseException:  # a module of the user's that calls sys.exit, for one
             self._refuse(f"the search cannot be loaded on this node:\n{traceback.format_exc()}")
         for slot in self._slots():
             self._selector.register(slot.news, selectors.EVENT_READ, slot)
@@ -217,17 +238,24 @@ class Agent:
             )
         }
         method = self._setup.start_method
-        if method == "auto":
-            method = "fork" if sys.platform == "linux" else "spawn"
-        if method == "spawn":
+        if method == "spawn" or (method == "auto" and sys.platform != "linux"):
             return spawning(self._count, self._threads, files)
+        before = machine.threads()
         evaluator = load_evaluator(files["data"], files["search"], files["plan"])
+        if method == "auto" and machine.threads() > before:
+            # Their locks, copied while held, could stop a forked slot for good.
+            self._send(AgentLog(text="loading the search started threads: slots are spawned"))
+            return spawning(self._count, self._threads, files)
         return forking(evaluator, self._threads, self._close_in_child)
 
     def _close_in_child(self) -> None:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), self._source)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, self._source)
+        os.close(nothing)
         os.close(self._sink)
         self._selector.close()
+        if self._pool:
+            self._pool.close_in_child()
 
     def _close_pool(self) -> None:
         if self._pool:
@@ -243,11 +271,8 @@ class Agent:
     # -- work in, results out
 
     def _feed(self, pool: SlotPool, now: float) -> None:
-        if self._stop_at is not None:
-            self._stop_when_done(pool, now)
-            return
         self._backlog.feed(pool, now)
-        wanted = self._backlog.wanted(now)
+        wanted = self._backlog.wanted(now) if self._stop_at is None else 0
         if wanted:
             self._send(Pull(round=self._round, count=wanted))
 
@@ -271,9 +296,18 @@ class Agent:
             self._send(RoundReady(round=self._round))
 
     def _report(self, results: list[FitResult]) -> None:
-        if results:
-            self._empty_deaths = 0
-            self._send(Report(round=self._round, results=results))
+        if not results:
+            return
+        self._empty_deaths = 0
+        try:
+            frame = encode(Report(round=self._round, results=results))
+        except FrameError:
+            # Many long tracebacks together; each by itself is far below the limit.
+            half = len(results) // 2
+            self._report(results[:half])
+            self._report(results[half:])
+        else:
+            self._write(frame)
 
     def _give_back(self, count: int) -> None:
         leases = self._backlog.give_back(self._pool, count) if self._pool else []
@@ -283,22 +317,32 @@ class Agent:
         if not self._pool:
             return
         self._backlog.forget(self._pool, leases)
-        for slot, record in self._pool.running():
-            if record.lease in leases:
-                self._pool.kill(slot, "abandoned", "no longer wanted", record.lease)
+        # A slot may have taken one of them and not said so yet: looked for again at every watch.
+        self._unwanted |= leases
+        self._end_unwanted(self._pool)
 
-    def _stop_when_done(self, pool: SlotPool, now: float) -> None:
-        assert self._stop_at is not None
-        if pool.quiet or now >= self._stop_at:
-            for slot in pool.slots:
-                news, _ = pool.read_news(slot)
-                self._report(self._backlog.accept([p.result for p in news if p.result]))
-            self._send(Bye())
-            raise AgentEnd
+    def _end_unwanted(self, pool: SlotPool) -> None:
+        for slot, record in pool.running():
+            if record.lease in self._unwanted and slot.killed is None:
+                pool.kill(slot, "abandoned", "no longer wanted", record.lease)
+
+    def _stop_when_done(self, stop_at: float, now: float) -> None:
+        if not self._backlog.empty and now < stop_at:
+            return
+        for slot in self._slots():
+            assert self._pool
+            news, _ = self._pool.read_news(slot)
+            self._report(self._backlog.accept([p.result for p in news if p.result]))
+        self._send(Bye())
+        raise AgentEnd
 
     # -- slots that die
 
     def _watch(self, pool: SlotPool, now: float) -> None:
+        for slot in list(pool.slots):
+            if pool.ended(slot):
+                self._read_slot(slot)
+        self._end_unwanted(pool)
         timeout = self._setup.fit_timeout_seconds
         if timeout is not None:
             for slot, record in pool.running():
@@ -308,17 +352,27 @@ class Agent:
         self._guard_memory(pool, now)
 
     def _guard_memory(self, pool: SlotPool, now: float) -> None:
-        limit = self._setup.memory_limit_bytes or int(machine.memory_bytes() * MEMORY_SHARE)
-        used = pool.private_bytes()
-        largest = max(used, key=lambda index: used[index])
-        record = pool.status.read(largest)
-        slot = pool.slots[largest]
-        if sum(used.values()) > limit and record.lease and slot.killed is None:
+        limit = self._memory_limit
+        # The quick measure counts pages that forked slots share once for each of them.
+        if now < self._next_guard or sum(pool.private_bytes().values()) <= limit:
+            return
+        begin = time.monotonic()
+        used = pool.unshared_bytes()
+        self._next_guard = now + (time.monotonic() - begin) / GUARD_SHARE
+        running = [(used[slot.index], slot, record) for slot, record in pool.running()]
+        if sum(used.values()) <= limit or not running:
+            return
+        largest, slot, record = max(running, key=lambda entry: entry[0])
+        if slot.killed is None:
             detail = (
-                f"held {used[largest] / 2**30:.2f} GiB when the slots of this node together "
+                f"held {largest / 2**30:.2f} GiB when the slots of this node together "
                 f"passed {limit / 2**30:.2f} GiB"
             )
             pool.kill(slot, "memory", detail, record.lease)
+
+    @property
+    def _memory_limit(self) -> int:
+        return self._setup.memory_limit_bytes or int(machine.memory_bytes() * MEMORY_SHARE)
 
     def _replace(self, pool: SlotPool, slot: Slot) -> None:
         self._selector.unregister(slot.news)

@@ -45,8 +45,10 @@ class Backlog:
 
         self._slots = slots
         self._in_hand: dict[int, Lease] = {}
+        # Every lease in hand is either held here or was put into the pipe of tasks.
         self._held: deque[Lease] = deque()
         self._alone: deque[Lease] = deque()
+        self._started: set[int] = set()
         self._alone_running = 0
         self._fit_seconds = 0.0
         self._round_trip = 0.0
@@ -90,6 +92,11 @@ class Backlog:
         ahead = (self._round_trip + HORIZON_SECONDS) / self._fit_seconds
         return math.ceil(self._slots * (1 + min(ahead, MOST_PER_SLOT)))
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is in hand."""
+        return not self._in_hand
+
     # -- starting
 
     def feed(self, pool: SlotPool, now: float) -> None:
@@ -99,28 +106,47 @@ class Backlog:
         if self._alone_running:
             return
         if self._alone:
-            if pool.quiet:
-                lease = self._alone.popleft()
-                self._alone_running = lease.id
-                pool.put(lease.id, lease.candidate, lease.split)
+            # A slot may have taken a task and not said so yet, so a quiet pool is not enough.
+            if not self._started and pool.quiet:
+                self._start_alone(pool)
         else:
-            while self._held and pool.put(
-                self._held[0].id, self._held[0].candidate, self._held[0].split
-            ):
+            while self._held and self._start(pool, self._held[0]):
                 self._held.popleft()
+
+    def _start_alone(self, pool: SlotPool) -> None:
+        lease = self._alone.popleft()
+        if self._start(pool, lease):
+            self._alone_running = lease.id
+        else:
+            self._alone.appendleft(lease)
+
+    def _start(self, pool: SlotPool, lease: Lease) -> bool:
+        """Hand one lease over; False when it must wait. One that has ended meanwhile is dropped."""
+        if lease.id not in self._in_hand:
+            return True
+        if not pool.put(lease.id, lease.candidate, lease.split):
+            return False
+        self._started.add(lease.id)
+        return True
 
     # -- ending
 
     def accept(self, results: Sequence[FitResult]) -> list[FitResult]:
         """Results of leases in hand; what a slot sends twice is dropped."""
+        for result in results:
+            self._ended(result.lease)
         accepted = [result for result in results if self._in_hand.pop(result.lease, None)]
         for result in accepted:
             seconds = result.fit_seconds + result.score_seconds
             last = self._fit_seconds or seconds
             self._fit_seconds = max(1e-5, last + SMOOTHING * (seconds - last))
-            if result.lease == self._alone_running:
-                self._alone_running = 0
         return accepted
+
+    def _ended(self, lease: int) -> None:
+        """No slot runs this lease any more, nor will one take it."""
+        self._started.discard(lease)
+        if lease == self._alone_running:
+            self._alone_running = 0
 
     def give_back(self, pool: SlotPool, count: int) -> list[int]:
         """Up to `count` leases that nothing has started, the last first."""
@@ -128,11 +154,11 @@ class Backlog:
         for queue in (self._held, self._alone):
             while queue and len(returned) < count:
                 returned.append(queue.pop().id)
-        returned += [task[0] for task in pool.take_back(count - len(returned))]
-        for lease in returned:
-            self._in_hand.pop(lease, None)
+        for lease, _, _ in pool.take_back(count - len(returned)):
+            self._ended(lease)
+            returned.append(lease)
         self._pulled = 0
-        return returned
+        return [lease for lease in returned if self._in_hand.pop(lease, None)]
 
     def forget(self, pool: SlotPool, leases: set[int]) -> None:
         """Drop leases that are no longer wanted, wherever they wait."""
@@ -145,30 +171,32 @@ class Backlog:
     def slot_died(self, pool: SlotPool, lease: int, now: float) -> bool:
         """A slot died under this lease (0: none); whether the lease was in hand still."""
         if lease:
-            if lease == self._alone_running:
-                self._alone_running = 0
+            self._ended(lease)
             return self._in_hand.pop(lease, None) is not None
         # It may have died after taking a task and before saying so. What then lies in the pipe
         # was not taken by it; what is neither there nor held is suspected to be lost.
         self._hold_waiting(pool)
-        held = {lease.id for lease in (*self._held, *self._alone)}
-        self._suspects = set(self._in_hand) - held
+        self._suspects = set(self._started)
         self._suspects_since = now
         return False
 
     def _hold_waiting(self, pool: SlotPool) -> None:
-        waiting = [task[0] for task in pool.take_back(sys.maxsize)]
-        self._held.extendleft(self._in_hand[lease] for lease in reversed(waiting))
+        """Take back what no slot has taken, to be started again in the same order."""
+        for lease_id, _, _ in reversed(pool.take_back(sys.maxsize)):
+            self._ended(lease_id)
+            self._hold_again(lease_id)
+
+    def _hold_again(self, lease_id: int) -> None:
+        lease = self._in_hand.get(lease_id)
+        if lease is not None:
+            (self._alone if lease.alone else self._held).appendleft(lease)
 
     def _clear_suspects(self, pool: SlotPool, now: float) -> None:
         """Start again what vanished with a dead slot: no slot has run or reported it since."""
-        self._suspects &= self._in_hand.keys()
+        self._suspects &= self._started
         self._suspects -= {record.lease for _, record in pool.running()}
         if now - self._suspects_since > SETTLE_SECONDS:
             for lease in self._suspects:
-                (self._alone if self._in_hand[lease].alone else self._held).append(
-                    self._in_hand[lease]
-                )
-            if self._alone_running in self._suspects:
-                self._alone_running = 0
+                self._ended(lease)
+                self._hold_again(lease)
             self._suspects = set()

@@ -17,15 +17,25 @@ from __future__ import annotations
 import hashlib
 import io
 import mmap
+import os
 import pickle
 import struct
+import tempfile
+import uuid
+import weakref
 from collections.abc import Iterator
-from typing import Any
+from functools import cached_property
+from typing import IO, Any
 
 import cloudpickle
 
 ALIGNMENT = 64
 CHUNK_BYTES = 1024 * 1024
+WRITE_BYTES = 64 * 1024 * 1024
+SHARED_MEMORY = "/dev/shm"  # unnamed files only
+ROOM_FACTOR = 1.25
+"""Free bytes in shared memory, as a multiple of the blob, below which the disk is used."""
+
 _U64 = struct.Struct("<Q")
 
 
@@ -47,10 +57,31 @@ class Blob:
         raw = [buffer.raw() for buffer in buffers]
         self._parts = list(_layout(stream.getbuffer(), raw))
         self.size = sum(len(part) for part in self._parts)
+        self.token = uuid.uuid4().hex
+        """Names the blob within this process and those that read its file."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the bytes, in hexadecimal: names the blob wherever it travels."""
         digest = hashlib.sha256()
         for part in self._parts:
             digest.update(part)
-        self.digest = digest.hexdigest()
+        return digest.hexdigest()
+
+    @cached_property
+    def file(self) -> IO[bytes]:
+        """An unnamed file that holds the blob, written when it is first asked for."""
+        file = unnamed_file(self.size)
+        for _, data in self.chunks(WRITE_BYTES):
+            file.write(data)
+        # Closed with the blob: a file that is merely forgotten warns about it.
+        weakref.finalize(self, file.close)
+        return file
+
+    @property
+    def path(self) -> str:
+        """Where other processes of this user on this machine find the file; see proc(5)."""
+        return f"/proc/{os.getpid()}/fd/{self.file.fileno()}"
 
     def chunks(self, size: int = CHUNK_BYTES) -> Iterator[tuple[int, memoryview]]:
         """The blob's bytes in order.
@@ -71,6 +102,25 @@ class Blob:
                 data = part[start : start + size]
                 yield offset, data
                 offset += len(data)
+
+
+def unnamed_file(size: int) -> IO[bytes]:
+    """A new file without a name, so that it vanishes with the last process that holds it.
+
+    Parameters
+    ----------
+    size : int
+        Bytes that it is for: shared memory is preferred to the disk when it has room for them.
+    """
+    folder = SHARED_MEMORY if _room(SHARED_MEMORY) > size * ROOM_FACTOR else None
+    return tempfile.TemporaryFile(dir=folder, buffering=0)
+
+
+def _room(folder: str) -> int:
+    if not os.access(folder, os.W_OK):
+        return 0
+    usage = os.statvfs(folder)
+    return usage.f_bavail * usage.f_frsize
 
 
 def _layout(pickled: memoryview, buffers: list[memoryview]) -> Iterator[memoryview]:

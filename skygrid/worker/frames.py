@@ -105,5 +105,6 @@ class FrameReader:
             raise FrameError("a frame's checksum does not fit its content")
         try:
             return self._decoder.decode(payload)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError, MemoryError) as error:
+            # ValueError: text that is not UTF-8, of which msgspec makes no error of its own.
             raise FrameError(f"not a message of the protocol: {error}") from error

@@ -79,18 +79,29 @@ class BlobChunk(msgspec.Struct, frozen=True, kw_only=True, tag="chunk"):
     data: bytes
 
 
+class BlobAt(msgspec.Struct, frozen=True, kw_only=True, tag="blob_at"):
+    """A blob that lies in a file which the agent can open: driver and node are one machine."""
+
+    name: str
+    """What `OpenRound` will call it."""
+
+    size: int
+    path: str
+
+
 class OpenRound(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     """Make ready to run tasks of this round. The blobs it names were sent before."""
 
     round: int
     data: str
-    """Digest of the blob with X, y, fit parameters and score parameters."""
+    """Name of the blob with X, y, fit parameters and score parameters: its digest, where it was
+    sent in chunks."""
 
     search: str
-    """Digest of the blob with estimator, scorer and settings."""
+    """Name of the blob with estimator, scorer and settings."""
 
     plan: str
-    """Digest of the blob with the round's candidates and splits."""
+    """Name of the blob with the round's candidates and splits."""
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True, tag="grant"):
@@ -118,7 +129,7 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     grace_seconds: float = 0.0
 
 
-ToAgent = Setup | BlobChunk | OpenRound | Grant | Recall | Abandon | Stop
+ToAgent = Setup | BlobChunk | BlobAt | OpenRound | Grant | Recall | Abandon | Stop
 
 # ---- from the agent ----------------------------------------------------------------------------
 

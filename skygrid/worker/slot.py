@@ -26,13 +26,22 @@ import msgspec
 
 from .blobs import open_blob
 from .evaluation import Evaluator, extend_path
-from .messages import FitResult
+from .messages import FitResult, WarningNote
 from .status import StatusPage
 
 TASK = struct.Struct("<QII")
 """A task in the pipe: lease, candidate, split."""
 
 LENGTH = struct.Struct("<I")
+MAX_RESULT = 4 * 1024 * 1024
+"""Bytes in the largest result that a slot sends as it is; half of what a frame takes."""
+
+TEXT_LIMIT = 50_000
+"""Characters that are kept of each text of a result that is too large."""
+
+WARNINGS_LIMIT = 20
+"""Different warnings that are kept of such a result."""
+
 REFUSAL_EXIT = 97
 """Exit code of a slot that could not load the search; its last words say why."""
 
@@ -81,7 +90,7 @@ class SlotLoop:
             self._status.begin(self._index, lease, time.monotonic())
             result = self._evaluator.evaluate(lease, self._index, candidate, split)
             # Sent before the page says that it ended: a result in the pipe outlives its slot.
-            send_news(self._news, SlotNews(result=result))
+            _send(self._news, _encode_result(result))
             self._status.end(self._index)
 
     def _next_task(self) -> bytes:
@@ -94,7 +103,63 @@ class SlotLoop:
 
 def send_news(descriptor: int, news: SlotNews) -> None:
     """Write one piece of news to the agent; ends the process when the agent is gone."""
-    payload = msgspec.msgpack.encode(news)
+    _send(descriptor, msgspec.msgpack.encode(news))
+
+
+def _encode_result(result: FitResult) -> bytes:
+    """A result as news: whole where it can travel, else with its texts cut, else the reason."""
+    try:
+        payload = msgspec.msgpack.encode(SlotNews(result=result))
+        if len(payload) <= MAX_RESULT:
+            return payload
+        reason = f"it takes {len(payload)} bytes"
+    except (ValueError, TypeError, OverflowError) as error:
+        # Text with lone surrogates, for one: MessagePack knows UTF-8 only.
+        reason = str(error)
+    payload = msgspec.msgpack.encode(SlotNews(result=_cut_result(result)))
+    if len(payload) <= MAX_RESULT:
+        return payload
+    return msgspec.msgpack.encode(SlotNews(result=_unsendable(result, reason)))
+
+
+def _cut_result(result: FitResult) -> FitResult:
+    notes = dict.fromkeys(
+        WarningNote(_cut(note.category), _cut(note.message), _cut(note.filename), note.lineno)
+        for note in result.warnings[: WARNINGS_LIMIT**2]
+    )
+    return msgspec.structs.replace(
+        result,
+        fit_error=result.fit_error and _cut(result.fit_error),
+        exception=result.exception and (_cut(result.exception[0]), _cut(result.exception[1])),
+        warnings=tuple(notes)[:WARNINGS_LIMIT],
+    )
+
+
+def _cut(text: str) -> str:
+    """Text that is UTF-8 and not long: a traceback says what went wrong at its end."""
+    if len(text) > TEXT_LIMIT:
+        half = TEXT_LIMIT // 2
+        text = f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _unsendable(result: FitResult, reason: str) -> FitResult:
+    text = _cut(f"the result of this fit cannot be sent: {reason}")
+    return FitResult(
+        lease=result.lease,
+        slot=result.slot,
+        status="raised",
+        test_scores=None,
+        train_scores=None,
+        n_test_samples=0,
+        fit_seconds=result.fit_seconds,
+        score_seconds=result.score_seconds,
+        fit_error=text,
+        exception=("builtins:ValueError", text),
+    )
+
+
+def _send(descriptor: int, payload: bytes) -> None:
     data = memoryview(LENGTH.pack(len(payload)) + payload)
     try:
         while data:
@@ -151,6 +216,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, nargs=2, required=True)
     args = parser.parse_args()
     become_slot(args.agent)
+    # A slot ends by SIGKILL, and what a fit printed should be in the log by then.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
         blobs = [(os.fdopen(fd, "rb"), size) for fd, size in (args.data, args.search, args.plan)]
         evaluator = load_evaluator(*blobs)

@@ -17,11 +17,11 @@ import msgspec
 
 from . import machine
 from .evaluation import Evaluator
-from .slot import LENGTH, REFUSAL_EXIT, TASK, SlotLoop, SlotNews, become_slot
+from .slot import LENGTH, MAX_RESULT, REFUSAL_EXIT, TASK, SlotLoop, SlotNews, become_slot
 from .status import SlotStatus, StatusPage
 
 READ_BYTES = 1 << 16
-MAX_NEWS = 64 * 1024 * 1024
+MAX_NEWS = MAX_RESULT + 1024
 """Bytes in the largest piece of news an agent takes from its own slot."""
 
 KillCause = Literal["timeout", "memory", "abandoned"]
@@ -45,7 +45,7 @@ class Starter(Protocol):
     def __call__(self, index: int, tasks: int, news: int, status: StatusPage) -> int: ...
 
 
-@dataclass
+@dataclass(eq=False)
 class Slot:
     """One running slot process."""
 
@@ -78,7 +78,20 @@ class SlotPool:
         os.set_blocking(self._tasks_read, False)
         os.set_blocking(self._tasks_write, False)
         self.status = StatusPage(count)
-        self.slots: list[Slot] = [self._new_slot(index) for index in range(count)]
+        self.slots: list[Slot] = []
+        self._count = count
+
+    def open(self) -> None:
+        """Start every slot."""
+        for index in range(self._count):
+            self.slots.append(self._new_slot(index))
+
+    def close_in_child(self) -> None:
+        """In a slot that was just forked: close what only the agent may read and write."""
+        os.close(self._tasks_write)
+        for slot in self.slots:
+            with contextlib.suppress(OSError):  # the one that this slot replaces is closed
+                os.close(slot.news)
 
     # -- tasks
 
@@ -121,18 +134,35 @@ class SlotPool:
         """Memory by slot index."""
         return {slot.index: machine.resident_private_bytes(slot.pid) for slot in self.slots}
 
+    def unshared_bytes(self) -> dict[int, int]:
+        """Memory by slot index, without what slots share since they were forked; slow."""
+        return {slot.index: machine.unshared_bytes(slot.pid) for slot in self.slots}
+
     # -- news and deaths
+
+    def ended(self, slot: Slot) -> bool:
+        """Whether the process has ended, even if one that it started holds its pipe open."""
+        if sys.platform != "linux":
+            return False  # the end of its pipe must tell
+        return os.waitid(os.P_PID, slot.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def read_news(self, slot: Slot) -> tuple[list[SlotNews], bool]:
         """What a slot sent, and whether it is still there."""
-        alive = True
+        # Asked first: what a slot sent before it ended is then in the pipe when it is read.
+        alive = not self.ended(slot)
         try:
             while data := os.read(slot.news, READ_BYTES):
                 slot.buffer += data
             alive = False
         except BlockingIOError:
             pass  # all is read that there is for now
-        return list(self._cut(slot.buffer)), alive
+        news: list[SlotNews] = []
+        try:
+            news.extend(self._cut(slot.buffer))
+        except ValueError:
+            # A fit wrote into descriptors that are not its own: nothing more can be made of them.
+            return news, False
+        return news, alive
 
     def _cut(self, buffer: bytearray) -> Iterator[SlotNews]:
         start = 0
@@ -143,9 +173,15 @@ class SlotPool:
             end = start + LENGTH.size + length
             if len(buffer) < end:
                 break
-            yield self._decoder.decode(bytes(buffer[start + LENGTH.size : end]))
+            yield self._decode(bytes(buffer[start + LENGTH.size : end]))
             start = end
         del buffer[:start]
+
+    def _decode(self, payload: bytes) -> SlotNews:
+        try:
+            return self._decoder.decode(payload)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"a slot sent something that is no news: {error}") from error
 
     def kill(self, slot: Slot, cause: KillCause, detail: str, lease: int) -> None:
         """End a slot and all that it started; its death is read like any other."""
@@ -220,6 +256,7 @@ def forking(
         Closes what belongs to the agent alone.
     """
     # What the collector has seen is not looked at again, so its pages stay shared after the fork.
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
 

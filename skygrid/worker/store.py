@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from typing import IO, Any
 
-from .blobs import open_blob
-from .messages import BlobChunk
+from .blobs import open_blob, unnamed_file
+from .messages import BlobAt, BlobChunk
 
-SHARED_MEMORY = "/dev/shm"  # noqa: S108  # unnamed files only
-ROOM_FACTOR = 1.25
-"""Free bytes in shared memory, as a multiple of the blob, below which the disk is used."""
 
 
 class BlobError(Exception):
@@ -39,7 +35,7 @@ class BlobStore:
             If the chunk is not the next one, the digest does not fit, or the disk is full.
         """
         if chunk.offset == 0:
-            self._partial[chunk.digest] = (_unnamed_file(chunk.size), hashlib.sha256())
+            self._partial[chunk.digest] = (unnamed_file(chunk.size), hashlib.sha256())
         if chunk.digest not in self._partial:
             raise BlobError(f"blob {chunk.digest[:12]} does not begin at offset 0")
         file, digest = self._partial[chunk.digest]
@@ -52,6 +48,22 @@ class BlobStore:
         digest.update(chunk.data)
         if file.tell() >= chunk.size:
             self._finish(chunk, file, digest.hexdigest())
+
+    def adopt(self, place: BlobAt) -> None:
+        """Use a blob that is a file on this machine already.
+
+        Raises
+        ------
+        BlobError
+            If the file cannot be opened, or is not as long as was said.
+        """
+        try:
+            file = open(place.path, "rb")  # noqa: SIM115  # kept open as long as the blob is used
+        except OSError as error:
+            raise BlobError(f"cannot open the blob at {place.path}: {error}") from error
+        if os.fstat(file.fileno()).st_size != place.size:
+            raise BlobError(f"the blob at {place.path} is not {place.size} bytes long")
+        self._files[place.name] = (file, place.size)
 
     def _finish(self, chunk: BlobChunk, file: IO[bytes], digest: str) -> None:
         del self._partial[chunk.digest]
@@ -81,15 +93,3 @@ class BlobStore:
         """Drop every complete blob that is not among `digests`."""
         for digest in set(self._files) - digests:
             self._files.pop(digest)[0].close()
-
-
-def _unnamed_file(size: int) -> IO[bytes]:
-    folder = SHARED_MEMORY if _room(SHARED_MEMORY) > size * ROOM_FACTOR else None
-    return tempfile.TemporaryFile(dir=folder, buffering=0)
-
-
-def _room(folder: str) -> int:
-    if not os.access(folder, os.W_OK):
-        return 0
-    usage = os.statvfs(folder)
-    return usage.f_bavail * usage.f_frsize

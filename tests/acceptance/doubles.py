@@ -294,7 +294,10 @@ class TwoRoundsInContext(TwoRounds):
     """Passes the context of fit callbacks on, as scikit-learn from 1.9 on asks it to."""
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
-        context = {} if callback_ctx is None else {"callback_ctx": callback_ctx}
+        context = {}
+        if callback_ctx is not None:  # before 1.9 there is none
+            task = callback_ctx.subcontext(task_name="search", sequential_subtasks=False)
+            context["callback_ctx"] = task.call_on_fit_task_begin(estimator=self)
         self._go(evaluate_candidates, **context)
 
 

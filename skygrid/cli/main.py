@@ -1,0 +1,109 @@
+"""The command line: parse, call, map errors to exit codes.
+
+Nothing heavy is imported before a command needs it: ``skygrid --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skygrid.errors import SkygridError
+
+from . import looking, running
+from .output import say
+
+EXIT_BUG = 1
+"""As for a search that failed: nothing more precise can be said."""
+
+app = typer.Typer(
+    name="skygrid",
+    help="Run scikit-learn hyperparameter searches, and get scikit-learn's own object back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"skygrid {version('skygrid')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("init")(running.init)
+app.command("check")(running.check)
+app.command("run")(running.run)
+app.command("resume")(running.resume)
+app.command("runs")(looking.runs)
+app.command("show")(looking.show)
+app.command("logs")(looking.logs)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with the exit code that the contract names.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Instead of ``sys.argv[1:]``.
+    """
+    sys.exit(exit_code(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def exit_code(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code; every error is said on stderr."""
+    try:
+        app(args=list(arguments), prog_name="skygrid")
+    except SystemExit as end:  # how typer ends, also when all is well
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        say("error: interrupted")
+        return 130
+    except SkygridError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001  # the last place where anybody can answer for it
+        _complain_of_bug(error, arguments)
+        return EXIT_BUG
+    return 0
+
+
+def _complain_of_bug(error: Exception, arguments: Sequence[str]) -> None:
+    """Say what happened in a line, and keep the traceback for a report of the bug."""
+    trace = "".join(traceback.format_exception(error))
+    if _is_verbose(arguments):
+        say(trace.rstrip())
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="skygrid-", suffix=".traceback", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(f"skygrid {' '.join(arguments)}\n\n{trace}")
+        where = f"The traceback is in {Path(file.name)}; please report it."
+    except OSError:
+        where = "Please report it with the traceback that -v shows."
+    say(f"error: a bug in skygrid: {said}\n{where}")
+
+
+def _is_verbose(arguments: Sequence[str]) -> bool:
+    return any(one == "--verbose" or one.strip("v") == "-" != one for one in arguments)

@@ -1,0 +1,78 @@
+"""Options that several commands share. Their defaults stand in `skygrid.config`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skygrid.config import RunConfig
+
+SearchFile = Annotated[Path, typer.Argument(metavar="FILE", help="A search file.")]
+Run = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="Name of a run, the beginning of one, or its folder."),
+]
+
+Nodes = Annotated[
+    int | None,
+    typer.Option("--nodes", metavar="N", help="Node agents on this machine. Default: one."),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrency", metavar="C", help="Fits at a time on each node. Default: its vCPUs."
+    ),
+]
+On = Annotated[
+    str | None,
+    typer.Option("--on", metavar="WHERE", help="Where nodes are; only local in this version."),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A TOML file. Default: skygrid.toml beside the search file or here, if there.",
+    ),
+]
+Name = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="The run's name. Default: made up.")
+]
+RunsDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--runs-dir", metavar="DIR", help=f"Where runs are kept. Default: {RunConfig.runs_dir}."
+    ),
+]
+MaxHours = Annotated[
+    float | None,
+    typer.Option(
+        "--max-hours",
+        metavar="H",
+        help=f"Start no fits after so many hours. Default: {RunConfig.max_hours:g}.",
+    ),
+]
+FitTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--fit-timeout", metavar="S", help="Seconds that one fit may take. Default: no limit."
+    ),
+]
+Retries = Annotated[
+    int | None,
+    typer.Option(
+        "--retries",
+        metavar="N",
+        help=f"Retries of a fit that took its slot down. Default: {RunConfig.retries}.",
+    ),
+]
+DryRun = Annotated[
+    bool | None, typer.Option("--dry-run", help="Show the plan and end; nothing is fitted.")
+]
+Json = Annotated[bool | None, typer.Option("--json", help="One JSON document on stdout.")]
+Quiet = Annotated[bool | None, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Verbose = Annotated[
+    int, typer.Option("--verbose", "-v", count=True, help="Say more on stderr.", show_default=False)
+]

@@ -1,0 +1,53 @@
+"""From what a user calls a run to its folder."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from skygrid.errors import UsageError
+
+RUN_FILE = "run.json"
+"""A folder that has it is a run's."""
+
+
+def run_folders(runs_dir: Path) -> list[Path]:
+    """Return the folders of all runs that are kept in `runs_dir`, by name; none if it is not."""
+    try:
+        return sorted(folder for folder in runs_dir.iterdir() if (folder / RUN_FILE).is_file())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UsageError(f"cannot look into {runs_dir}: {error.strerror}") from error
+
+
+def find_run(run: str, runs_dir: Path) -> Path:
+    """Return the folder of a run.
+
+    Parameters
+    ----------
+    run : str
+        Its name, the beginning of its name if no other run begins so, or the path of its folder.
+    runs_dir : Path
+        Where runs are kept.
+
+    Raises
+    ------
+    UsageError
+        No run or more than one is called that; the message says which there are.
+    """
+    folders = {folder.name: folder for folder in run_folders(runs_dir)}
+    if run in folders:
+        return folders[run]
+    if (Path(run) / RUN_FILE).is_file():
+        return Path(run)
+    matches = [name for name in folders if run and name.startswith(run)]
+    if len(matches) == 1:
+        return folders[matches[0]]
+    if matches:
+        raise UsageError(f"{run} may be any of {', '.join(matches)}; write more of the name")
+    near = difflib.get_close_matches(run, folders, n=1, cutoff=0.5)
+    if near:
+        raise UsageError(f"there is no run {run} in {runs_dir}; did you mean {near[0]}?")
+    where = "`skygrid runs` lists them" if folders else "there are none at all"
+    raise UsageError(f"there is no run {run} in {runs_dir}; {where}")

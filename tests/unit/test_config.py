@@ -1,0 +1,216 @@
+"""How option, environment, file and default become one configuration."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from skygrid.config import RunConfig, config_to_json, load_config, resume_config
+from skygrid.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_nothing_said_gives_the_defaults(tmp_path):
+    """Without options, environment and file the configuration is `RunConfig()`."""
+    assert load_config({"nodes": None}, {}, cwd=tmp_path) == RunConfig()
+
+
+def test_precedence(tmp_path):
+    """An option beats the environment, that beats the file, and that beats the default."""
+    _write(tmp_path / "skygrid.toml", "retries = 3\nmax_hours = 3\nfit_timeout = 3\n")
+    environment = {"SKYGRID_RETRIES": "4", "SKYGRID_MAX_HOURS": "4.5"}
+
+    config = load_config({"retries": 5}, environment, cwd=tmp_path)
+
+    assert (config.retries, config.max_hours, config.fit_timeout) == (5, 4.5, 3.0)
+    assert config.start_method == "auto"
+
+
+def test_file_beside_the_search_file_comes_before_the_working_directory(tmp_path):
+    """Only one skygrid.toml is read, and the one beside the search file is nearer."""
+    _write(tmp_path / "skygrid.toml", "retries = 1\nfit_timeout = 9")
+    _write(tmp_path / "deep" / "skygrid.toml", "retries = 7")
+
+    config = load_config({}, {}, search_file=Path("deep/search.py"), cwd=tmp_path)
+
+    assert (config.retries, config.fit_timeout) == (7, None)
+
+
+def test_file_in_the_working_directory(tmp_path):
+    """Where the search file has no skygrid.toml beside it, the working directory's is read."""
+    _write(tmp_path / "skygrid.toml", "retries = 1")
+
+    assert load_config({}, {}, search_file=Path("deep/search.py"), cwd=tmp_path).retries == 1
+
+
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_named_file_is_read_instead(tmp_path, by):
+    """--config and SKYGRID_CONFIG name the only file that is read."""
+    _write(tmp_path / "skygrid.toml", "retries = 1\nfit_timeout = 9")
+    _write(tmp_path / "mine.toml", "version = 1\nretries = 8")
+    option = Path("mine.toml") if by == "option" else None
+    environment = {"SKYGRID_CONFIG": "mine.toml"} if by == "environment" else {}
+
+    config = load_config({}, environment, config_file=option, cwd=tmp_path)
+
+    assert (config.retries, config.fit_timeout) == (8, None)
+
+
+def test_named_file_must_be_there(tmp_path):
+    """A file that was named and is missing is an error that names it."""
+    with pytest.raises(ConfigError, match=r"cannot read .*gone\.toml"):
+        load_config({}, {}, config_file=Path("gone.toml"), cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("node = 3", r"unknown key node in .*skygrid\.toml; did you mean nodes\?"),
+        ("max-hours = 3", r"unknown key max-hours in .*; did you mean max_hours\?"),
+        ("zebra = 3", r"unknown key zebra in .*; there are: on, nodes, concurrency, "),
+        ("[run]\nnodes = 3", r"unknown key run in .*skygrid\.toml"),
+        ("max_cost = 3", r"max_cost in .*: this version of skygrid has no such setting yet"),
+        ("version = 2", r"version in .*skygrid\.toml is 2; this skygrid reads version 1"),
+        ("version = true", r"version in .* is True"),
+        ("retries = ", r"skygrid\.toml is not TOML: "),
+        ("retries = '3'", r"retries in .*skygrid\.toml is '3'; it must be a whole number"),
+        ("retries = true", r"retries in .* is True; it must be a whole number"),
+        ("retries = 2.0", r"retries in .* is 2.0; it must be a whole number"),
+        ("retries = -1", r"retries in .* is -1; it must be 0 or more"),
+        ("on = 'local'\nnodes = 0", r"nodes in .* is 0; it must be at least 1"),
+        ("concurrency = 0", r"concurrency in .* is 0; it must be at least 1"),
+        ("max_hours = 0", r"max_hours in .* is 0; it must be hours, more than 0"),
+        ("max_hours = nan", r"max_hours in .* is nan; it must be a number"),
+        ("fit_timeout = inf", r"fit_timeout in .* must be seconds, more than 0 and finite"),
+        ("fit_timeout = 'inf'", r"fit_timeout in .* must be seconds"),
+        ("quiet = 1", r"quiet in .* is 1; it must be true or false"),
+        ("name = 'a/b'", r"name in .* is 'a/b'; it must be letters, digits"),
+        ("name = 3", r"name in .* is 3; it must be text"),
+        ("runs_dir = 3", r"runs_dir in .* is 3; it must be a path"),
+        ("start_method = 'forks'", r"start_method in .* must be one of auto, fork, spawn"),
+        ("on = 'moon'", r"on in .* is 'moon'; it must be local"),
+        ("on = ['local']", r"on in .* it must be local"),
+    ],
+)
+def test_mistakes_in_the_file(tmp_path, text, message):
+    """Every mistake in a file is one message that names file, key and what may stand there."""
+    _write(tmp_path / "skygrid.toml", text)
+
+    with pytest.raises(ConfigError, match=message):
+        load_config({}, {}, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("SKYGRID_RETRIES", "many", "SKYGRID_RETRIES is 'many'; it must be a whole number"),
+        ("SKYGRID_MAX_HOURS", "x", "SKYGRID_MAX_HOURS is 'x'; it must be a number"),
+        ("SKYGRID_QUIET", "maybe", "SKYGRID_QUIET is 'maybe'; it must be true or false"),
+        ("SKYGRID_NODE", "3", r"SKYGRID_NODE in the environment .* SKYGRID_NODES\?"),
+        ("SKYGRID_MAX_COST", "3", "max_cost in the environment: .* no such setting yet"),
+    ],
+)
+def test_mistakes_in_the_environment(tmp_path, variable, text, message):
+    """Every mistake in the environment names its variable."""
+    with pytest.raises(ConfigError, match=message):
+        load_config({}, {variable: text}, cwd=tmp_path)
+
+
+def test_environment_reads_text(tmp_path):
+    """Text of the environment is read as the kind of value that the setting has."""
+    config = load_config(
+        {},
+        {
+            "SKYGRID_ON": "local",
+            "SKYGRID_NODES": "3",
+            "SKYGRID_JSON": "1",
+            "SKYGRID_QUIET": "No",
+            "SKYGRID_MAX_HOURS": "inf",
+            "SKYGRID_FIT_TIMEOUT": "none",
+            "SKYGRID_RUNS_DIR": "elsewhere",
+            "SKYGRID_RETRIES": "",
+            "SKYGRID_THING_OF_ANOTHER_PROGRAM": "x",
+        },
+        cwd=tmp_path,
+    )
+
+    assert (config.nodes, config.json, config.quiet) == (3, True, False)
+    assert (config.max_hours, config.fit_timeout, config.retries) == (math.inf, None, 2)
+    assert config.runs_dir == Path("elsewhere")
+
+
+@pytest.mark.parametrize("place", ["aws", "ssh", "ray", "dask"])
+def test_other_places_are_refused(tmp_path, place):
+    """A place that is not built yet is refused by name, never replaced by this machine."""
+    with pytest.raises(ConfigError, match=f"--on asks for {place}.*this machine only") as caught:
+        load_config({"on": place}, {}, cwd=tmp_path)
+    assert caught.value.exit_code == 2
+
+
+def test_nodes_without_a_place_are_refused(tmp_path):
+    """Nodes without a place mean AWS in the contract, so they must not start here."""
+    with pytest.raises(ConfigError, match=r"--nodes without a place.*add --on local"):
+        load_config({"nodes": 3}, {}, cwd=tmp_path)
+    assert load_config({"nodes": 3, "on": "local"}, {}, cwd=tmp_path).nodes == 3
+
+
+def test_paths_in_a_file_are_relative_to_it(tmp_path):
+    """A file means the same folder wherever skygrid is started."""
+    _write(tmp_path / "deep" / "skygrid.toml", "runs_dir = 'mine'")
+
+    config = load_config({}, {}, search_file=Path("deep/search.py"), cwd=tmp_path)
+
+    assert config.runs_dir == tmp_path / "deep" / "mine"
+
+
+def test_recorded_configuration_comes_back():
+    """What a run's record keeps is the configuration again, infinity and paths included."""
+    config = RunConfig(nodes=3, max_hours=math.inf, runs_dir=Path("x"), fit_timeout=1.5)
+
+    assert resume_config(config_to_json(config), {}) == config
+
+
+def test_options_change_a_resumed_run():
+    """An option of `resume` is stronger than what the run was started with."""
+    recorded = config_to_json(RunConfig(nodes=3, retries=1))
+
+    config = resume_config(recorded, {"nodes": 2, "retries": None})
+
+    assert (config.nodes, config.retries) == (2, 1)
+
+
+def test_record_of_another_version_is_refused():
+    """A setting that this version does not know is not dropped in silence."""
+    with pytest.raises(ConfigError, match="unknown key colour in the run's own record"):
+        resume_config({"colour": "red"}, {})
+
+
+def test_local_toml_is_a_valid_config():
+    """The example file loads, and every key it shows as on is set to its default."""
+    path = ROOT / "configs" / "local.toml"
+
+    assert load_config({}, {}, config_file=path, cwd=ROOT) == RunConfig()
+
+
+def test_local_toml_shows_every_key(tmp_path):
+    """Every setting but the run's name stands in the example, and uncommented it still loads."""
+    text = (ROOT / "configs" / "local.toml").read_text()
+    text = re.sub(r"^# (?=[a-z_]+ = )", "", text, flags=re.MULTILINE)
+    path = _write(tmp_path / "all.toml", text)
+
+    assert set(tomllib.loads(text)) == {one.name for one in fields(RunConfig)} - {"name"} | {
+        "version"
+    }
+    assert load_config({}, {}, config_file=path, cwd=tmp_path).nodes == 3

@@ -1,0 +1,386 @@
+"""What the progress model makes of the things that it is told."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.reports.live import (
+    progress_line,
+    progress_screen,
+    rate_text,
+    seconds_text,
+    show_progress,
+)
+from skygrid.reports.progress import EVENTS_KEPT, Progress
+from skygrid.worker.messages import Greeting, Heartbeat
+from skygrid.worker.scores import to_wire
+
+
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    """Text that a terminal would show."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def plan(candidates: int = 4, splits: int = 2, number: int = 0) -> RoundPlan:
+    return RoundPlan(
+        round=number,
+        candidates=[{"C": index} for index in range(candidates)],
+        splits=[(None, None)] * splits,
+    )
+
+
+def outcome(candidate: int, split: int, score: Any = 0.5, **more: Any) -> Outcome:
+    settings: dict[str, Any] = {"round": 0, "status": "scored", "node": "one", "slot": 0}
+    return Outcome(candidate=candidate, split=split, test_scores=score, **(settings | more))
+
+
+def greeting(slots: int = 2) -> Greeting:
+    return Greeting(
+        protocol=1,
+        versions={"python": "3.11"},
+        host="box",
+        cpu="A CPU",
+        machine="x86_64",
+        vcpus=slots,
+        memory_bytes=1,
+        slots=slots,
+        threads_per_slot=1,
+        pid=1,
+    )
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def progress(clock):
+    return Progress(clock)
+
+
+def test_nothing_is_known_at_first(progress):
+    """Before anything happened there is a view, and it claims nothing."""
+    view = progress.view()
+
+    assert (view.done, view.total, view.round, view.nodes) == (0, 0, -1, ())
+    assert (view.rate, view.best_score, view.best_params) == (None, None, None)
+
+
+def test_fits_are_counted(progress):
+    """Every outcome counts once, for the run and for its node, and failures count as such."""
+    progress.round_opened(plan(), [])
+    progress.outcomes_recorded([outcome(0, 0), outcome(1, 0, node="two")])
+    progress.outcomes_recorded([outcome(2, 0, None, status="failed")])
+    progress.outcomes_recorded([outcome(3, 0, None, status="killed", node="two")])
+
+    view = progress.view()
+
+    assert (view.done, view.total, view.failed) == (4, 8, 2)
+    assert {node.name: node.fits for node in view.nodes} == {"one": 2, "two": 2}
+
+
+def test_recorded_fits_are_done_but_not_fast(progress, clock):
+    """Fits of an earlier session count as done and leave the rate alone."""
+    progress.round_opened(plan(), [outcome(0, 0, 0.7), outcome(0, 1, 0.9)])
+    clock.now += 1
+    progress.outcomes_recorded([outcome(1, 0)])
+
+    view = progress.view()
+
+    assert (view.done, view.reused) == (3, 2)
+    assert view.rate == pytest.approx(1.0)
+    assert view.best_score == pytest.approx(0.8)
+
+
+def test_rate_is_that_of_the_window(clock):
+    """What happened before the window does not count."""
+    progress = Progress(clock, window=10)
+    progress.round_opened(plan(1000, 1), [])
+    for candidate in range(100):
+        clock.now += 0.1 if candidate < 50 else 1
+        progress.outcomes_recorded([outcome(candidate, 0)])
+
+    assert progress.view().rate == pytest.approx(1.0)
+    assert progress.view().seconds_left == pytest.approx(900.0)
+
+
+def test_rate_sinks_while_nothing_comes(progress, clock):
+    """A run that hangs does not keep promising the end in a second."""
+    progress.round_opened(plan(100, 1), [])
+    for candidate in range(10):
+        clock.now += 1
+        progress.outcomes_recorded([outcome(candidate, 0)])
+    before = progress.view().rate
+    clock.now += 90
+
+    assert before == pytest.approx(1.0)
+    assert progress.view().rate == pytest.approx(0.1)
+
+
+def test_time_left_is_zero_at_the_end_and_unknown_at_first(progress, clock):
+    """Time left is said only where it can be."""
+    progress.round_opened(plan(1, 1), [])
+    assert progress.view().seconds_left is None
+    clock.now += 1
+    progress.outcomes_recorded([outcome(0, 0)])
+    assert progress.view().seconds_left == 0.0
+
+
+def test_best_waits_for_all_splits(progress):
+    """A candidate is judged by its mean over all splits, once it has all of them."""
+    progress.round_opened(plan(), [])
+    progress.outcomes_recorded([outcome(0, 0, 0.5), outcome(0, 1, 0.7), outcome(1, 0, 0.99)])
+
+    assert progress.view().best_score == pytest.approx(0.6)
+    assert progress.view().best_params == {"C": 0}
+
+
+def test_first_of_equals_is_best(progress):
+    """Among equal candidates the first one is shown, whichever ended first."""
+    progress.round_opened(plan(splits=1), [])
+    progress.outcomes_recorded([outcome(2, 0, 0.5), outcome(1, 0, 0.5), outcome(3, 0, 0.5)])
+
+    assert progress.view().best_params == {"C": 1}
+
+
+def test_failed_candidates_are_never_best(progress):
+    """A candidate with a failed split or a NaN score is not the best."""
+    progress.round_opened(plan(), [])
+    progress.outcomes_recorded([outcome(0, 0, 9.0), outcome(0, 1, None, status="failed")])
+    progress.outcomes_recorded([outcome(1, 0, 9.0), outcome(1, 1, float("nan"))])
+    progress.outcomes_recorded([outcome(2, 0, -3.0), outcome(2, 1, -3.0)])
+
+    assert progress.view().best_params == {"C": 2}
+
+
+@pytest.mark.parametrize(
+    ("metric", "score", "best"),
+    [
+        (None, {"accuracy": 0.25, "f1": 0.75}, 0.25),
+        ("f1", {"accuracy": 0.25, "f1": 0.75}, 0.75),
+        ("gone", {"accuracy": 0.25, "f1": 0.75}, 0.25),
+        (None, np.float64(0.1), 0.1),
+        (None, np.float32(0.5), 0.5),
+        (None, 3, 3.0),
+        (None, {"r2": np.float64(0.3)}, 0.3),
+    ],
+)
+def test_scores_of_every_kind(clock, metric, score, best):
+    """NumPy scores, whole numbers and several scores at once are ranked as the numbers they are."""
+    progress = Progress(clock, metric)
+    progress.round_opened(plan(1, 1), [])
+    progress.outcomes_recorded([outcome(0, 0, to_wire(score))])
+
+    assert progress.view().best_score == best
+
+
+def test_a_later_round_has_its_own_best(progress):
+    """In a halving search the best of the last round counts, as it saw the most data."""
+    progress.round_opened(plan(4, 1), [])
+    progress.outcomes_recorded([outcome(0, 0, 0.9)])
+    progress.round_closed(0)
+    progress.round_opened(plan(2, 1, number=1), [])
+    assert progress.view().best_score == 0.9
+
+    progress.outcomes_recorded([outcome(1, 0, 0.4, round=1)])
+
+    assert (progress.view().best_score, progress.view().best_params) == (0.4, {"C": 1})
+    assert (progress.view().done, progress.view().total) == (2, 6)
+
+
+def test_nodes_are_followed(progress):
+    """A node's state, slots and load are those that it told last."""
+    progress.node_changed("one", "preparing")
+    progress.node_greeted("one", greeting(slots=4))
+    progress.node_beat("one", Heartbeat(busy=3, running=[1], slots_bytes=7, load=2.5))
+    (node,) = progress.view().nodes
+    assert (node.state, node.busy, node.slots, node.load) == ("preparing", 3, 4, 2.5)
+    assert (node.slots_bytes, node.host) == (7, "box")
+
+    progress.node_changed("one", "lost")
+
+    (node,) = progress.view().nodes
+    assert (node.state, node.busy) == ("lost", 0)
+
+
+def test_events_are_said_once_and_do_not_pile_up(progress):
+    """Events are taken once; a flood of them keeps the latest and says how many are gone."""
+    for split in range(EVENTS_KEPT + 5):
+        progress.attempt_failed("one", 0, split, "SIGSEGV")
+
+    events = progress.take_events()
+
+    assert len(events) == EVENTS_KEPT + 1
+    assert events[0].text == "(5 earlier lines)"
+    assert events[-1].text.endswith("took its slot down: SIGSEGV")
+    assert progress.take_events() == []
+    assert progress.view().retries == EVENTS_KEPT + 5
+
+
+def test_screen_fits_eighty_columns(progress, clock):
+    """However long names and parameters are, the display stays small and within the width."""
+    long = {f"preprocessing__step_{index}__value": SVC(C=index) for index in range(20)}
+    long["clf"] = make_pipeline(StandardScaler(), SVC())
+    progress.round_opened(RoundPlan(round=0, candidates=[long] * 3, splits=[(0, 0)]), [])
+    progress.outcomes_recorded([outcome(0, 0, 0.123456)])
+    for number in range(30):
+        progress.node_greeted(
+            f"a-node-with-a-very-long-name-in-some-far-region-{number}", greeting()
+        )
+    clock.now += 7000
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+
+    console.print(progress_screen(progress.view(), 80))
+
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 16
+    assert "1/3 fits" in lines[0]
+    assert any(line.startswith("best 0.12346") for line in lines)
+    assert any(line.startswith("23 more") for line in lines)
+
+
+def test_line_says_it_all(progress, clock):
+    """Without a terminal one line holds fits, failures, slots, rate, time left and the best."""
+    progress.phase("searching")
+    progress.node_greeted("one", greeting())
+    progress.round_opened(plan(4, 1), [])
+    clock.now += 2
+    progress.outcomes_recorded([outcome(3, 0, 0.5)])
+
+    line = progress_line(progress.view())
+
+    assert line == (
+        "searching  1/4 fits  0 failed  0/2 slots  30.0 fits/min  0:00:06 left  best 0.5 C=3"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(None, "- fits/s"), (0.05, "3.0 fits/min"), (8.44, "8.4 fits/s"), (4321.0, "4,321 fits/s")],
+)
+def test_rates(rate, text):
+    """A rate has a unit in which it is neither tiny nor cluttered."""
+    assert rate_text(rate) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "-:--:--"), (59.6, "0:01:00"), (3725, "1:02:05")]
+)
+def test_seconds(seconds, text):
+    """Seconds are told in hours, minutes and seconds."""
+    assert seconds_text(seconds) == text
+
+
+def _ticks(count: int):
+    """Return a `wait` that lets the display act so many times, and the event that it is done."""
+    acted, left = threading.Event(), [count]
+
+    def wait(stop: threading.Event, seconds: float) -> bool:
+        left[0] -= 1
+        if left[0] < 0:
+            acted.set()
+            return stop.wait(30)
+        return False
+
+    return wait, acted
+
+
+def test_plain_lines_without_a_terminal(progress):
+    """Without a terminal there are lines alone, with problems and without a single escape code."""
+    stream = io.StringIO()
+    wait, acted = _ticks(2)
+    progress.attempt_failed("one", 1, 0, "SIGKILL")
+    progress.phase("searching")
+
+    with show_progress(progress, stream=stream, wait=wait):
+        assert acted.wait(30)
+
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "one: candidate 1, split 0 took its slot down: SIGKILL"
+    assert all(line.startswith("searching  0/0 fits") for line in lines[1:])
+    assert len(lines) == 4
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_verbose_says_more(progress):
+    """Under -v every change gets a line with its time."""
+    stream = io.StringIO()
+    progress.node_changed("one", "working")
+
+    with show_progress(progress, stream=stream, verbose=1):
+        pass
+
+    assert re.match(r"\d\d:\d\d:\d\d one: working\n", stream.getvalue())
+
+
+def test_quiet_says_nothing(progress):
+    """Under --quiet the display is silent, problems included."""
+    stream = Terminal()
+    progress.node_changed("one", "lost")
+
+    with show_progress(progress, stream=stream, quiet=True):
+        pass
+
+    assert stream.getvalue() == ""
+
+
+def test_live_display_in_a_terminal(progress, monkeypatch):
+    """In a terminal the display is redrawn in place and its last state stays."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    wait, acted = _ticks(1)
+
+    with show_progress(progress, stream=stream, wait=wait):
+        assert acted.wait(30)
+        progress.round_opened(plan(1, 1), [])
+        progress.outcomes_recorded([outcome(0, 0)])
+
+    shown = stream.getvalue()
+    assert "\x1b[" in shown
+    assert "1/1 fits" in shown
+
+
+def test_no_color_is_honoured(progress, monkeypatch):
+    """NO_COLOR leaves the live display without colours."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+
+    with show_progress(progress, stream=stream):
+        progress.round_opened(plan(1, 1), [])
+
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", stream.getvalue())
+
+
+def test_closed_stderr_does_not_end_the_run(progress):
+    """A run goes on when nobody can see it any more."""
+    stream = io.StringIO()
+    with show_progress(progress, stream=stream):
+        stream.close()
+        progress.phase("searching")
