@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +68,12 @@ class NodeLog:
             self._last = (self._last + data)[-TAIL_BYTES:]
             if self._file is None:
                 self._early += data
-            else:
+                return
+            try:
                 self._file.write(data)
+            except OSError:
+                # A log that cannot be written must not stop the fits; the journal speaks up.
+                self._written = LOG_LIMIT_BYTES
 
     def tail(self, lines: int = 5) -> str:
         """The last lines of what has come."""
@@ -108,7 +113,9 @@ class Link:
         self.wanted = 0
         """Leases that the node asked for and has not got."""
 
-        self.stopped = False
+        self.heard = time.monotonic()
+        """When the node last said anything; before that, when it was started."""
+
         self._inbox = inbox
         self._outbox: SimpleQueue[Any] = SimpleQueue()
         self._sent_blobs: set[str] = set()
@@ -136,6 +143,10 @@ class Link:
             self._outbox.put(place or blob)
         return name
 
+    def keep_blobs(self, names: set[str]) -> None:
+        """The node drops every blob but these: the others must be sent again when wanted."""
+        self._sent_blobs &= names
+
     def close(self) -> None:
         """End the channel and the agent."""
         self._outbox.put(None)
@@ -162,7 +173,7 @@ class Link:
         except FrameError as error:
             text = f"node {self.name} broke the protocol: {error}"
             return Gone(text, ProtocolError(text))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             return Gone(f"its channel broke: {error}")
         return Gone(self.transport.ended())
 

@@ -15,7 +15,13 @@ from typing import Any
 
 from skygrid.engines.handshake import check_greeting
 from skygrid.engines.link import Event, Gone, Link, NodeLog
-from skygrid.errors import BudgetReachedError, HandshakeError, InterruptedRunError, NodeError
+from skygrid.errors import (
+    BudgetReachedError,
+    HandshakeError,
+    InterruptedRunError,
+    NodeError,
+    UsageError,
+)
 from skygrid.listener import Listener
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.providers.interface import Provider
@@ -43,6 +49,7 @@ from skygrid.worker.messages import (
     SlotDied,
     Stop,
 )
+from skygrid.worker.scores import from_wire
 
 RECORD_AFTER_SECONDS = 0.05
 """Outcomes are recorded together, the oldest at most about so late."""
@@ -55,6 +62,12 @@ MAX_REPLACEMENTS = 5
 """How often one node may be lost and had again without having reported anything in between."""
 
 EVENTS_AT_ONCE = 1000
+
+MOST_IN_HAND = 100_000
+"""Leases that a node may ask for at a time, whatever it says."""
+
+BEFORE_GREETING = (Greeting, AgentLog, Refusal, Gone)
+"""What a node may say before its versions are known to be the driver's own."""
 
 
 class FitRaised(Exception):
@@ -72,6 +85,10 @@ class EngineSettings:
     fit_timeout_seconds: float | None = None
     start_method: str = "auto"
     memory_limit_bytes: int | None = None
+    silence_seconds: float = 300.0
+    """How long a node may say nothing while it starts or makes ready, before it is lost. It may
+    be busy unpickling; once it works, its leases expire much sooner."""
+
     deadline: float | None = None
     """Monotonic time at which no more fits are started (``--max-hours``)."""
 
@@ -111,6 +128,7 @@ class PullEngine:
         self._open: _OpenRound | None = None
         self._serial = -1
         self._interrupted = False
+        self._running = False
         self._versions = machine.versions()
         self._last_reason = ""
         self.greetings: dict[str, Greeting] = {}
@@ -121,6 +139,7 @@ class PullEngine:
 
     def start(self) -> None:
         """Start every node; returns at once, nodes come up while the search is still loading."""
+        self._running = True
         for name in self._provider.names():
             self._launch(name)
 
@@ -154,6 +173,7 @@ class PullEngine:
 
     def close(self) -> None:
         """End every node."""
+        self._running = False
         for link in self._links.values():
             link.close()
             self._listener.node_changed(link.name, "gone")
@@ -201,6 +221,10 @@ class PullEngine:
             serial=self._serial, plan=plan, blob=blob, queue=queue, record=record, unrecorded=[]
         )
         try:
+            if not self._running:
+                raise UsageError("no nodes run: use the cluster inside its `with` statement")
+            if not self._links:
+                self.start()  # an earlier search lost them all
             for link in self._links.values():
                 self._open_on(link)
             self._loop(self._open)
@@ -247,6 +271,10 @@ class PullEngine:
         for name in work.queue.expire(now):
             if name in self._links:
                 self._lose(self._links[name], Gone("it fell silent"), work)
+        for link in list(self._links.values()):
+            silence = now - link.heard
+            if link.ready_round != work.serial and silence > self._settings.silence_seconds:
+                self._lose(link, Gone(f"it said nothing for {silence:.0f} s"), work)
         for name, count in work.queue.recall(now):
             self._links[name].send(Recall(count=count))
         for quarantine in work.queue.take_quarantined():
@@ -266,13 +294,16 @@ class PullEngine:
         link, message = event.link, event.message
         if self._links.get(link.name) is not link:
             return  # a node that was given up: what it still says is of no concern
-        now = time.monotonic()
+        now = link.heard = time.monotonic()
+        if link.greeting is None and not isinstance(message, BEFORE_GREETING):
+            self._lose(link, Gone("it spoke before it had said what it is"), work)
+            return
         work.queue.renew(link.name, now)
         match message:
             case Report() if message.round == work.serial:
                 self._take_report(link, message, work, now)
             case Pull() if message.round == work.serial:
-                link.wanted = message.count
+                link.wanted = min(message.count, MOST_IN_HAND)
             case Heartbeat():
                 work.queue.started(link.name, message.running, now)
                 self._listener.node_beat(link.name, message)
@@ -288,12 +319,17 @@ class PullEngine:
                 link.ready_round = message.round
                 self._listener.node_changed(link.name, "working")
             case Refusal():
+                self._drop(link)
                 raise NodeError(f"node {link.name}: {message.reason}")
             case Gone():
                 self._lose(link, message, work)
 
     def _greet(self, link: Link, greeting: Greeting) -> None:
-        check_greeting(link.name, greeting, self._versions)
+        try:
+            check_greeting(link.name, greeting, self._versions)
+        except HandshakeError:
+            self._drop(link)
+            raise
         link.greeting = greeting
         self.greetings[link.name] = greeting
         self._listener.node_greeted(link.name, greeting)
@@ -315,20 +351,17 @@ class PullEngine:
         link.opened_round = self._open.serial
         link.wanted = 0
         self._listener.node_changed(link.name, "receiving")
-        data, search = self._search
-        link.send(
-            OpenRound(
-                round=self._open.serial,
-                data=link.send_blob(data),
-                search=link.send_blob(search),
-                plan=link.send_blob(self._open.blob),
-            )
-        )
+        data, search, plan = map(link.send_blob, (*self._search, self._open.blob))
+        link.send(OpenRound(round=self._open.serial, data=data, search=search, plan=plan))
+        link.keep_blobs({data, search, plan})
 
     def _take_report(self, link: Link, report: Report, work: _OpenRound, now: float) -> None:
         self._replaced[link.name] = 0
         finished_at = time.time()
         for result in report.results:
+            if not _is_honest(result):
+                self._lose(link, Gone("it sent scores that are none"), work)
+                return
             seconds = result.fit_seconds + result.score_seconds
             done = work.queue.complete(link.name, result.lease, seconds, now)
             for name, lease in done.abandon:
@@ -406,12 +439,11 @@ class PullEngine:
     # -- nodes that are lost
 
     def _lose(self, link: Link, gone: Gone, work: _OpenRound) -> None:
-        if isinstance(gone.error, HandshakeError):
-            raise gone.error
         self._last_reason = gone.reason
         work.queue.node_lost(link.name, time.monotonic())
-        link.close()
-        del self._links[link.name]
+        self._drop(link)
+        if isinstance(gone.error, HandshakeError):
+            raise gone.error
         link.log.write(f"node {link.name} was lost: {gone.reason}\n".encode())
         self._listener.node_changed(link.name, "lost")
         losses = self._replaced[link.name] = self._replaced.get(link.name, 0) + 1
@@ -422,6 +454,12 @@ class PullEngine:
                 f"no node is left; the last one, {link.name}, was lost: {gone.reason}\n"
                 f"{link.log.tail()}".strip()
             )
+
+    def _drop(self, link: Link) -> None:
+        # Killed first: an agent that is stopped or stuck would not notice its channel's end.
+        link.transport.kill()
+        link.close()
+        del self._links[link.name]
 
     # -- stopping
 
@@ -445,3 +483,16 @@ class PullEngine:
             return  # the run ends anyway, and a fit that raised is not recorded
 
 
+def _is_honest(result: FitResult) -> bool:
+    """Whether the scores of a result can be read, and are there where they must be."""
+    if result.status != "scored":
+        return True
+    if result.test_scores is None:
+        return False
+    try:
+        for scores in (result.test_scores, result.train_scores):
+            if scores is not None and type(scores) is not float:
+                from_wire(scores)
+    except ValueError:
+        return False
+    return True

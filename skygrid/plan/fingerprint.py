@@ -119,6 +119,9 @@ class _Walker:
                 self._array(value)
             case np.generic():
                 self._add(f"scalar {value.dtype.str}", value.tobytes())
+            case np.random.RandomState() if value is np.random.mtrand._rand:  # type: ignore[attr-defined]
+                # What scipy's distributions hold until they are given a seed: not theirs.
+                self._add("the global random state")
             case np.dtype():
                 self._add("dtype", value.descr.__repr__() if value.names else value.str)
             case list() | tuple() if type(value) in (list, tuple):

@@ -118,7 +118,7 @@ def _top(rows: Sequence[CandidateRow]) -> RenderableType:
             score_text(row.mean),
             score_text(row.std),
             "-" if row.mean_fit_seconds is None else duration_text(row.mean_fit_seconds),
-            Text(shorten(parameters_text(row.params, 32), 120), overflow="fold"),
+            Text(shorten(parameters_text(row.params, 40), 120), overflow="fold"),
         )
     return table
 

@@ -20,7 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .plain import parameters_text, shorten
-from .progress import Event, NodeView, Progress, ProgressView
+from .progress import Progress
+from .progress_view import Event, NodeView, ProgressView
 
 REDRAWS_PER_SECOND = 4
 SECONDS_BETWEEN_LINES = 5.0

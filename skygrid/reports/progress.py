@@ -12,13 +12,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.worker.messages import Greeting, Heartbeat, Scores, TypedNumber
 
-Level = Literal["problem", "detail"]
-"""problem: shown always; detail: shown under -v."""
+from .progress_view import Event, Level, NodeView, ProgressView
 
 WINDOW_SECONDS = 15.0
 """The rate is that of the last so many seconds."""
@@ -28,73 +27,6 @@ MARKS = 60
 
 EVENTS_KEPT = 200
 """Lines that wait to be shown; later ones push out the oldest, which are counted."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeView:
-    """One node, as it is now."""
-
-    name: str
-    state: str
-    """starting, preparing, receiving, working, lost, gone."""
-
-    busy: int
-    slots: int
-    """0 until the node said how many it has."""
-
-    fits: int
-    """Outcomes that it has computed in this session of the run."""
-
-    load: float = 0.0
-    slots_bytes: int = 0
-    host: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something to be said once."""
-
-    level: Level
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProgressView:
-    """The whole run, as it is now."""
-
-    phase: str
-    elapsed: float
-    """Seconds since the model was made."""
-
-    round: int
-    """The open round, from 0; -1 before the first."""
-
-    done: int
-    """Fits recorded, those of earlier sessions included."""
-
-    total: int
-    """Fits in all rounds opened so far."""
-
-    reused: int
-    """Of `done`, those that the journal held when their round was opened."""
-
-    failed: int
-    """Of `done`, fits that raised or were killed."""
-
-    retries: int
-    """Attempts that took their slot down."""
-
-    rate: float | None
-    """Fits per second of late; None before two measurements."""
-
-    seconds_left: float | None
-    """To the end of the open round at this rate; None while that cannot be said."""
-
-    best_score: float | None
-    """Highest mean over all splits of a candidate of the open (or last) round."""
-
-    best_params: Mapping[str, Any] | None
-    nodes: tuple[NodeView, ...]
 
 
 @dataclass
@@ -110,11 +42,26 @@ class _Node:
 
 @dataclass
 class _Round:
-    """Sums over the splits of each candidate of the open round."""
+    """What is known of each candidate of the open round."""
 
     plan: RoundPlan | None = None
     sums: list[float] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    """Fit and score time of each candidate's first outcome; -1 before it."""
+
+    timed: int = 0
+    """Candidates that have a time."""
+
+    timed_seconds: float = 0.0
+    """Their times, summed."""
+
+    timed_left: int = 0
+    """Fits without an outcome, of candidates that have a time."""
+
+    timed_work: float = 0.0
+    """What those will take, in seconds of one slot."""
+
     best: float = -math.inf
     best_candidate: int = -1
 
@@ -145,7 +92,9 @@ class Progress:
         self._began = clock()
         self._phase = "starting"
         self._total = self._done = self._reused = self._failed = self._retries = 0
-        self._marks: deque[tuple[float, int]] = deque()
+        self._spent = 0.0
+        # (time, fits done, seconds that slots spent on them)
+        self._marks: deque[tuple[float, int, float]] = deque()
         self._round = _Round()
         self._best: tuple[float, Mapping[str, Any]] | None = None
         self._nodes: dict[str, _Node] = {}
@@ -181,7 +130,12 @@ class Progress:
         """Start counting a round; `recorded` counts as done but says nothing about the rate."""
         candidates, splits = len(plan.candidates), len(plan.splits)
         with self._lock:
-            self._round = _Round(plan=plan, sums=[0.0] * candidates, left=[splits] * candidates)
+            self._round = _Round(
+                plan=plan,
+                sums=[0.0] * candidates,
+                left=[splits] * candidates,
+                seconds=[-1.0] * candidates,
+            )
             self._total += candidates * splits
             self._done += len(recorded)
             self._reused += len(recorded)
@@ -189,7 +143,7 @@ class Progress:
                 self._add(outcome)
             self._refresh_best()
             self._marks.clear()
-            self._marks.append((self._clock(), self._done))
+            self._marks.append((self._clock(), self._done, self._spent))
             held = f", {len(recorded)} of them recorded before" if recorded else ""
             self._say(
                 "detail",
@@ -240,7 +194,6 @@ class Progress:
         now = self._clock()
         with self._lock:
             rate = self._rate(now)
-            left = self._total - self._done
             return ProgressView(
                 phase=self._phase,
                 elapsed=now - self._began,
@@ -251,7 +204,7 @@ class Progress:
                 failed=self._failed,
                 retries=self._retries,
                 rate=rate,
-                seconds_left=left / rate if rate and left else (0.0 if not left else None),
+                seconds_left=self._seconds_left(rate),
                 best_score=self._best[0] if self._best else None,
                 best_params=self._best[1] if self._best else None,
                 nodes=tuple(
@@ -303,6 +256,18 @@ class Progress:
         candidate = outcome.candidate
         left = current.left[candidate] - 1
         current.left[candidate] = left
+        seconds = outcome.fit_seconds + outcome.score_seconds
+        self._spent += seconds
+        known = current.seconds[candidate]
+        if known < 0:
+            current.seconds[candidate] = seconds
+            current.timed += 1
+            current.timed_seconds += seconds
+            current.timed_left += left
+            current.timed_work += seconds * left
+        else:
+            current.timed_left -= 1
+            current.timed_work -= known
         total = current.sums[candidate] + value
         current.sums[candidate] = total
         # The first of equals is the one that scikit-learn calls best.
@@ -321,20 +286,36 @@ class Progress:
         marks = self._marks
         # Outcomes may come one by one, thousands a second; the curve needs a few points only.
         if len(marks) > 1 and now - marks[-2][0] < self._window / MARKS:
-            marks[-1] = (now, self._done)
+            marks[-1] = (now, self._done, self._spent)
         else:
-            marks.append((now, self._done))
+            marks.append((now, self._done, self._spent))
         while len(marks) > 2 and now - marks[1][0] > self._window:
             marks.popleft()
 
     def _rate(self, now: float) -> float | None:
         if len(self._marks) < 2:
             return None
-        (first, before), (last, after) = self._marks[0], self._marks[-1]
+        (first, before, _), (last, after, _) = self._marks[0], self._marks[-1]
         # Long fits: while nothing has come for longer than usual, the rate sinks with the wait.
         usual = (last - first) / max(1, after - before)
         seconds = (now if now - last > 2 * usual else last) - first
         return (after - before) / seconds if seconds > 0 else None
+
+    def _seconds_left(self, rate: float | None) -> float | None:
+        left = self._total - self._done
+        if not left:
+            return 0.0
+        if not rate:
+            return None
+        current = self._round
+        (_, before, early), (_, after, late) = self._marks[0], self._marks[-1]
+        if late <= early or not current.timed:
+            return left / rate
+        untimed = left - current.timed_left
+        work = current.timed_work + untimed * current.timed_seconds / current.timed
+        # The rate knows of a wait that has lasted for long, so it stands for the clock here.
+        seconds = (after - before) / rate
+        return max(0.0, work) * seconds / (late - early)
 
 
 def _number(score: Scores | None, metric: str | None) -> float:

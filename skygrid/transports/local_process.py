@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from skygrid.errors import NodeError
+from skygrid.transports.session import end_session
 
 READ_BYTES = 1 << 18
 END_SECONDS = 5.0
 """How long an agent has to end by itself after its channel was closed."""
+
+STREAM_SECONDS = 2.0
+"""How long to wait for a thread that reads or writes before its descriptor is left open."""
+
+STREAMS = ("stdin", "stdout", "stderr")
 
 
 def agent_command(slots: int, vcpus: int, python: str = sys.executable) -> list[str]:
@@ -62,6 +68,10 @@ class LocalProcess:
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
         self._closing = threading.Lock()
+        self._closed = False
+        # A descriptor is closed only while no thread uses it: its number may be given out again
+        # at once, and the thread would go on with somebody else's pipe.
+        self._in_use = {stream: threading.Lock() for stream in STREAMS}
 
     @property
     def pid(self) -> int:
@@ -75,31 +85,43 @@ class LocalProcess:
 
     def start(self) -> None:
         """Start the agent in a session of its own, out of reach of the terminal's Ctrl-C."""
-        try:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise NodeError(f"cannot start {self._command[0]}: {error.strerror}") from error
+        with self._closing:
+            if self._closed:
+                raise NodeError(f"{self._command[0]} was not started: its channel was closed")
+            try:
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    bufsize=0,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise NodeError(f"cannot start {self._command[0]}: {error.strerror}") from error
 
     def read(self) -> bytes:
         """Bytes from the agent's standard output."""
-        return os.read(self._running.stdout.fileno(), READ_BYTES)  # type: ignore[union-attr]
+        return self._read("stdout")
 
     def read_log(self) -> bytes:
         """Bytes from the agent's standard error."""
-        return os.read(self._running.stderr.fileno(), READ_BYTES)  # type: ignore[union-attr]
+        return self._read("stderr")
+
+    def _read(self, stream: str) -> bytes:
+        with self._in_use[stream]:
+            pipe = getattr(self._running, stream)
+            return b"" if pipe.closed else os.read(pipe.fileno(), READ_BYTES)
 
     def write(self, data: bytes) -> None:
         """Bytes to the agent's standard input."""
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._running.stdin.fileno(), view) :]  # type: ignore[union-attr]
+        with self._in_use["stdin"]:
+            pipe: Any = self._running.stdin
+            if pipe.closed:
+                raise BrokenPipeError("the channel was closed")
+            while view:
+                view = view[os.write(pipe.fileno(), view) :]
 
     def ended(self) -> str:
         """How the agent's process ended; waits for it for a moment."""
@@ -107,7 +129,10 @@ class LocalProcess:
             code = self._running.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             return "closed its channel"
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if code >= 0:
+            return f"exit code {code}"
+        known = -code in {number.value for number in signal.Signals}
+        return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
 
     def kill(self) -> None:
         """SIGKILL to the agent; its slots go with it."""
@@ -117,15 +142,32 @@ class LocalProcess:
     def close(self) -> None:
         """Close the agent's input, which ends it; kill it when it does not."""
         with self._closing:
+            self._closed = True
             if self._process is None:
                 return
-            with contextlib.suppress(OSError):  # a broken pipe is what is wanted here
-                self._running.stdin.close()  # type: ignore[union-attr]
-            try:
-                self._process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
+            if not self._close_stream("stdin") or not self._ends_within(END_SECONDS):
                 self._process.kill()
                 self._process.wait()
-            for stream in (self._process.stdout, self._process.stderr):
-                with contextlib.suppress(OSError):  # a reader may hold it at its very end
-                    stream.close()  # type: ignore[union-attr]
+            # Slots end with their agent; what their fits had started may not.
+            end_session(self._process.pid)
+            for stream in STREAMS:
+                self._close_stream(stream)
+
+    def _close_stream(self, stream: str) -> bool:
+        """Close one stream; False when a thread would not let go of it, and it stays open."""
+        if not self._in_use[stream].acquire(timeout=STREAM_SECONDS):
+            return False
+        try:
+            getattr(self._running, stream).close()
+        except OSError:
+            pass  # nobody read what was written last; it is of no use any more
+        finally:
+            self._in_use[stream].release()
+        return True
+
+    def _ends_within(self, seconds: float) -> bool:
+        try:
+            self._running.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True

@@ -155,6 +155,8 @@ class Agent:
         match message:
             case Grant() if message.round == self._round:
                 self._backlog.granted(message.leases, time.monotonic())
+                if self._stop_at is not None:
+                    self._give_back(sys.maxsize)
             case BlobChunk() | BlobAt():
                 self._receive(message)
             case OpenRound():

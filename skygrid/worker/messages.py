@@ -22,7 +22,8 @@ class TypedNumber(msgspec.Struct, frozen=True, array_like=True):
     """int, bool, complex, decimal, fraction, or a NumPy dtype such as ``<f4``."""
 
     text: str
-    """The value: decimal text, or the raw bytes in hexadecimal for a NumPy scalar."""
+    """The value: hexadecimal digits for int and fraction, the raw bytes in hexadecimal for complex
+    and NumPy scalars, Python's own text for the others."""
 
 
 Scores = float | TypedNumber | dict[str, float | TypedNumber]

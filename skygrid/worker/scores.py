@@ -9,12 +9,18 @@ from __future__ import annotations
 import decimal
 import fractions
 import numbers
-from collections.abc import Mapping
+import re
+import struct
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from .messages import Scores, TypedNumber
+
+NUMERIC_DTYPES = "biufc"
+_DTYPE = re.compile(rf"[<>|=][{NUMERIC_DTYPES}][0-9]{{1,2}}")
+_HEX = re.compile(r"-?[0-9a-f]+")
 
 
 def to_wire(scores: Any) -> Scores:
@@ -65,7 +71,7 @@ def _number_to_wire(value: Any) -> float | TypedNumber:
     if kind is float:
         return value  # type: ignore[no-any-return]  # narrowed by the exact type
     if isinstance(value, np.generic):
-        return TypedNumber(value.dtype.str, value.tobytes().hex())
+        return _scalar_to_wire(value)
     if kind in _WRITERS:
         name, write = _WRITERS[kind]
         return TypedNumber(name, write(value))
@@ -75,36 +81,86 @@ def _number_to_wire(value: Any) -> float | TypedNumber:
     raise TypeError(f"a score must be a number, not {kind.__module__}.{kind.__qualname__}")
 
 
+def _scalar_to_wire(value: np.generic[Any]) -> TypedNumber:
+    if value.dtype.kind not in NUMERIC_DTYPES:
+        raise TypeError(f"a score must be a number, not numpy.{value.dtype.name}")
+    return TypedNumber(value.dtype.str, value.tobytes().hex())
+
+
 def _number_from_wire(wire: float | TypedNumber) -> Any:
     if isinstance(wire, float):
         return wire
     if wire.kind in _READERS:
         return _READERS[wire.kind](wire.text)
-    if wire.kind[:1] not in "<>|=":
+    if not _DTYPE.fullmatch(wire.kind):
         raise ValueError(f"unknown kind of number: {wire.kind!r}")
     try:
         dtype = np.dtype(wire.kind)
     except TypeError as error:
         raise ValueError(f"unknown kind of number: {wire.kind!r}") from error
-    if dtype.kind not in "biufc":
-        raise ValueError(f"not a number's dtype: {wire.kind!r}")
     raw = bytes.fromhex(wire.text)
     if len(raw) != dtype.itemsize:
         raise ValueError(f"{len(raw)} bytes for a {wire.kind}")
     return np.frombuffer(raw, dtype=dtype)[0]
 
 
-_WRITERS: dict[type, tuple[str, Any]] = {
+def _write_complex(value: complex) -> str:
+    return struct.pack("<dd", value.real, value.imag).hex()
+
+
+def _read_complex(text: str) -> complex:
+    raw = bytes.fromhex(text)
+    if len(raw) != 16:
+        raise ValueError(f"{len(raw)} bytes for a complex number")
+    return complex(*struct.unpack("<dd", raw))
+
+
+def _write_fraction(value: fractions.Fraction) -> str:
+    return f"{value.numerator:x}/{value.denominator:x}"
+
+
+def _read_fraction(text: str) -> fractions.Fraction:
+    numerator, _, denominator = text.partition("/")
+    try:
+        return fractions.Fraction(_read_int(numerator), _read_int(denominator))
+    except ZeroDivisionError as error:
+        raise ValueError("a fraction over zero") from error
+
+
+def _read_int(text: str) -> int:
+    # Hexadecimal: Python refuses to read and write long decimal integers, and is slow at it.
+    if not _HEX.fullmatch(text):
+        raise ValueError(f"not an integer: {text[:40]!r}")
+    return int(text, 16)
+
+
+def _read_bool(text: str) -> bool:
+    if text not in {"True", "False"}:
+        raise ValueError(f"not a truth value: {text[:40]!r}")
+    return text == "True"
+
+
+def _read_decimal(text: str) -> decimal.Decimal:
+    try:
+        value = decimal.Decimal(text)
+    except decimal.DecimalException as error:
+        raise ValueError(f"not a decimal number: {text[:40]!r}") from error
+    if str(value) != text:
+        raise ValueError(f"not a decimal number as it is written: {text[:40]!r}")
+    return value
+
+
+_WRITERS: dict[type, tuple[str, Callable[[Any], str]]] = {
     bool: ("bool", str),
-    int: ("int", str),
-    complex: ("complex", repr),
+    int: ("int", "{:x}".format),
+    complex: ("complex", _write_complex),
     decimal.Decimal: ("decimal", str),
-    fractions.Fraction: ("fraction", str),
+    fractions.Fraction: ("fraction", _write_fraction),
 }
-_READERS: dict[str, Any] = {
-    "bool": lambda text: text == "True",
-    "int": int,
-    "complex": complex,
-    "decimal": decimal.Decimal,
-    "fraction": fractions.Fraction,
+_READERS: dict[str, Callable[[str], Any]] = {
+    "bool": _read_bool,
+    "int": _read_int,
+    "complex": _read_complex,
+    "decimal": _read_decimal,
+    "fraction": _read_fraction,
 }

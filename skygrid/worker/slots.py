@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any, Literal, NamedTuple, Protocol
+from typing import IO, Any, Literal, Protocol
 
 import msgspec
 
@@ -27,7 +27,8 @@ MAX_NEWS = MAX_RESULT + 1024
 KillCause = Literal["timeout", "memory", "abandoned"]
 
 
-class SlotDeath(NamedTuple):
+@dataclass(frozen=True)
+class SlotDeath:
     """How a slot ended."""
 
     index: int
@@ -108,7 +109,7 @@ class SlotPool:
         # A slot may be quicker at any moment; the pipe then reads as empty.
         with contextlib.suppress(BlockingIOError):
             while len(taken) < count:
-                taken.append(TASK.unpack(os.read(self._tasks_read, TASK.size)))  # type: ignore[arg-type]
+                taken.append(TASK.unpack(os.read(self._tasks_read, TASK.size)))
         return taken
 
     @property
@@ -279,7 +280,7 @@ def forking(
 
 
 def _report_crash() -> int:
-    sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]  # called while an exception travels
+    sys.excepthook(*sys.exc_info())
     sys.stderr.flush()
     return 1
 

@@ -42,9 +42,12 @@ class BlobStore:
         if file.tell() != chunk.offset:
             raise BlobError(f"blob {chunk.digest[:12]}: expected offset {file.tell()}")
         try:
-            file.write(chunk.data)
+            written = file.write(chunk.data)
         except OSError as error:
             raise BlobError(f"no room for a blob of {chunk.size} bytes: {error}") from error
+        if written != len(chunk.data):
+            # What fitted was written; the next write would say so.
+            raise BlobError(f"no room for a blob of {chunk.size} bytes")
         digest.update(chunk.data)
         if file.tell() >= chunk.size:
             self._finish(chunk, file, digest.hexdigest())

@@ -1,0 +1,256 @@
+"""``skygrid run`` and its neighbours as a user meets them: files, streams, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command import SLOW_SEARCH, recorded, result, skygrid
+
+GUIDE = Path(__file__).parents[2] / "guides" / "digits" / "search.py"
+
+SMALL_SEARCH = '''
+from sklearn.datasets import load_iris
+from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
+from shapes import Widened
+
+estimator = make_pipeline(Widened(), StandardScaler(), SVC())
+param_grid = {"svc__C": [0.1, 1, 10], "svc__kernel": ["rbf", "linear"]}
+dataset = load_iris()
+X, y = load_iris(return_X_y=True)
+holdout = (X[::7], y[::7])
+print("a print in the search file")
+'''
+
+NEIGHBOUR = '''
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+def doubled(X):
+    return np.hstack([X, X ** 2])
+
+class Widened(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        self.n_features_in_ = X.shape[1]
+        return self
+    def transform(self, X):
+        return doubled(X)
+'''
+
+OPEN_WITHOUT_SKYGRID = """
+import pickle, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("skygrid", "search", "shapes"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Refuse())
+from sklearn.datasets import load_iris
+search = pickle.load(open(sys.argv[1], "rb"))
+X, y = load_iris(return_X_y=True)
+print(type(search).__module__, type(search).__qualname__)
+print(search.score(X[::7], y[::7]))
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A folder with a search file and a module beside it."""
+    (tmp_path / "search.py").write_text(SMALL_SEARCH)
+    (tmp_path / "shapes.py").write_text(NEIGHBOUR)
+    return tmp_path
+
+
+def _reference(folder: Path) -> Any:
+    """The search of a folder's file, fitted by scikit-learn in a process of its own."""
+    code = (
+        "import sys, json, warnings; warnings.simplefilter('ignore')\n"
+        "from threadpoolctl import threadpool_limits\n"
+        "from pathlib import Path\n"
+        "from skygrid.loading import load_search\n"
+        "s = load_search(Path('search.py'))\n"
+        "with threadpool_limits(1): s.search.fit(s.X, s.y, **s.fit_params)\n"
+        "print(json.dumps({k: v.tolist() for k, v in s.search.cv_results_.items()\n"
+        "                  if 'test' in k}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _scores(document: Any) -> dict[str, Any]:
+    return {name: column for name, column in document["cv_results"].items() if "test" in name}
+
+
+def test_a_run_fills_its_folder_and_prints_a_table(small: Path) -> None:
+    """A run ends with every file that the contract names, and scikit-learn's own scores."""
+    out, err = skygrid(small, "run", "search.py", "--name", "first")
+    folder = small / "skygrid-runs" / "first"
+    expected = {"run.json", "journal.sqlite", "search.pkl", "cv_results.csv", "result.json", "logs"}
+    assert expected <= {path.name for path in folder.iterdir()}
+    assert "svc__C" in out
+    assert "a print in the search file" not in out
+    assert "a print in the search file" in err
+    assert _scores(result(small, "first")) == _reference(small)
+    rows = list(csv.DictReader((folder / "cv_results.csv").open()))
+    assert len(rows) == 6
+    assert json.loads((folder / "run.json").read_text())["state"] == "complete"
+    assert (folder / "logs" / "local-1.log").exists()
+
+
+def test_the_saved_search_opens_without_skygrid_and_without_the_file(small: Path) -> None:
+    """``search.pkl`` is scikit-learn's own class, code of the search file included."""
+    skygrid(small, "run", "search.py", "--name", "saved")
+    pickled = small / "skygrid-runs" / "saved" / "search.pkl"
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN_WITHOUT_SKYGRID, str(pickled)],
+        cwd=small.parent,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    kind, score = done.stdout.splitlines()
+    assert kind == "sklearn.model_selection._search GridSearchCV"
+    assert float(score) == result(small, "saved")["holdout_score"]
+
+
+def test_json_is_one_document_on_stdout(small: Path) -> None:
+    """With --json stdout holds exactly what result.json holds, even when the file prints."""
+    out, _ = skygrid(small, "run", "search.py", "--json", "--name", "j")
+    assert json.loads(out) == result(small, "j")
+    assert {node["name"] for node in json.loads(out)["nodes"]} == {"local-1"}
+    assert json.loads(out)["nodes"][0]["cpu"]
+
+
+def test_quiet_says_nothing_but_the_result(small: Path) -> None:
+    """With --quiet stderr has no progress."""
+    _, err = skygrid(small, "run", "search.py", "--quiet")
+    assert "fits" not in err
+
+
+def test_a_rehearsed_cluster_gives_the_same_scores(small: Path) -> None:
+    """Three agents of four slots on this machine answer what one does."""
+    skygrid(small, "run", "search.py", "--name", "one")
+    skygrid(
+        small, "run", "search.py", "--on", "local", "--nodes", "3", "--concurrency", "4",
+        "--name", "three",
+    )  # fmt: skip
+    assert _scores(result(small, "one")) == _scores(result(small, "three"))
+
+
+def test_check_counts_and_tries_one_fit(small: Path) -> None:
+    """check prints candidates, splits and fits, and leaves no run behind."""
+    out, _ = skygrid(small, "check", "search.py", "--json")
+    found = json.loads(out)
+    assert (found["candidates"], found["splits"], found["fits"]) == (6, 5, 30)
+    assert found["seconds_per_fit"] > 0
+    assert not (small / "skygrid-runs").exists()
+
+
+def test_a_dry_run_fits_nothing(tmp_path: Path) -> None:
+    """--dry-run shows the plan and runs no fit."""
+    (tmp_path / "search.py").write_text(SLOW_SEARCH)
+    out, _ = skygrid(tmp_path, "run", "search.py", "--dry-run", "--json")
+    assert json.loads(out)["fits"] == 40
+    assert not (tmp_path / "ledger.txt").exists()
+
+
+def test_the_written_template_runs_as_it_is(tmp_path: Path) -> None:
+    """What init writes, run runs."""
+    skygrid(tmp_path, "init")
+    skygrid(tmp_path, "run", "search.py", "--name", "template")
+    assert result(tmp_path, "template")["failed"] == 0
+
+
+def test_runs_show_and_logs_tell_of_a_run(small: Path) -> None:
+    """runs lists it, show repeats its result without unpickling, logs prints its nodes' output."""
+    skygrid(small, "run", "search.py", "--name", "told")
+    (small / "skygrid-runs" / "told" / "search.pkl").unlink()
+    assert "told" in skygrid(small, "runs")[0]
+    assert "svc__C" in skygrid(small, "show", "told")[0]
+    skygrid(small, "logs", "told", "--node", "local-1")
+
+
+def test_a_name_that_is_taken_is_refused(small: Path) -> None:
+    """A second run of the same name exits 2 and says how to go on with the first."""
+    skygrid(small, "run", "search.py", "--name", "twice")
+    _, err = skygrid(small, "run", "search.py", "--name", "twice", expect=2)
+    assert "skygrid resume twice" in err
+
+
+@pytest.mark.parametrize("place", ["ssh", "aws", "ray", "dask"])
+def test_places_that_do_not_exist_yet_are_refused_by_name(small: Path, place: str) -> None:
+    """skygrid never runs elsewhere than asked: what it cannot do it refuses, exit 2."""
+    _, err = skygrid(small, "run", "search.py", "--on", place, expect=2)
+    assert place in err
+
+
+def test_all_fits_failing_exits_1_with_their_error(tmp_path: Path) -> None:
+    """A search whose every fit fails ends with scikit-learn's own explanation and exit 1."""
+    (tmp_path / "search.py").write_text(
+        SLOW_SEARCH.replace("time.sleep(self.seconds)", "raise ValueError('no luck today')")
+    )
+    _, err = skygrid(tmp_path, "run", "search.py", "--name", "bad", expect=1)
+    assert "All the 40 fits failed" in err
+    assert "no luck today" in err
+    assert "skygrid/" not in err.replace("skygrid/worker", "")
+
+
+def test_error_score_raise_exits_1_with_the_fits_error(tmp_path: Path) -> None:
+    """Under error_score="raise" the first failing fit ends the search, exit 1."""
+    text = SLOW_SEARCH.replace("time.sleep(self.seconds)", "if self.shift > 0: 1 / 0")
+    (tmp_path / "search.py").write_text(text + '\nerror_score = "raise"\n')
+    _, err = skygrid(tmp_path, "run", "search.py", expect=1)
+    assert "ZeroDivisionError: division by zero" in err
+
+
+def test_some_fits_failing_is_a_result(tmp_path: Path) -> None:
+    """Fits that fail count as failed, and the search completes as scikit-learn's does."""
+    text = SLOW_SEARCH.replace("time.sleep(self.seconds)", "if self.shift > 0: 1 / 0")
+    (tmp_path / "search.py").write_text(text)
+    _, err = skygrid(tmp_path, "run", "search.py", "--name", "some")
+    assert result(tmp_path, "some")["failed"] == 16
+    assert "16 fits failed out of a total of 40" in err
+
+
+def test_the_hour_limit_stops_and_resume_goes_on(tmp_path: Path) -> None:
+    """--max-hours exits 4 with everything recorded kept, and resume fits only the rest."""
+    (tmp_path / "search.py").write_text(SLOW_SEARCH.replace("seconds=0.1", "seconds=0.3"))
+    _, err = skygrid(
+        tmp_path, "run", "search.py", "--name", "late", "--max-hours", "0.0012", expect=4
+    )
+    assert "skygrid resume late" in err
+    before = recorded(tmp_path, "late")
+    assert before < 40
+    skygrid(tmp_path, "resume", "late", "--max-hours", "1")
+    assert result(tmp_path, "late")["reused"] == before
+    assert _scores(result(tmp_path, "late")) == _reference(tmp_path)
+
+
+@pytest.mark.timeout(400)
+def test_the_digits_guide_gives_the_numbers_it_promises() -> None:
+    """21 candidates, 105 fits, SVC with C=10 and rbf, 0.99165 in validation, 0.98611 held out."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        from tests.command import Command
+
+        command = Command(Path(folder), "run", str(GUIDE), "--json", "--quiet")
+        out, err = command.process.communicate(timeout=380)
+        assert command.process.returncode == 0, err
+    found = json.loads(out)
+    assert (found["candidates"], found["fits"]) == (21, 105)
+    assert found["best_params"]["clf__C"] == 10
+    assert found["best_params"]["clf__kernel"] == "rbf"
+    assert round(found["best_score"], 5) == 0.99165
+    assert round(found["holdout_score"], 5) == 0.98611

@@ -1,0 +1,309 @@
+"""The other end of an agent's pipes, for tests: says what it is told to, remembers all it hears."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import sklearn
+
+from skygrid.worker.blobs import Blob
+from skygrid.worker.frames import FrameReader, encode
+from skygrid.worker.messages import (
+    PROTOCOL,
+    BlobChunk,
+    FitResult,
+    FromAgent,
+    Grant,
+    Greeting,
+    Lease,
+    OpenRound,
+    Recall,
+    Report,
+    Returned,
+    RoundReady,
+    Setup,
+    SlotDied,
+)
+from tests.processes import WAIT_SECONDS, children
+
+LOG_BYTES = 1_000_000
+
+
+def samples(n: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    """X of shape (n, 2) and y with two classes."""
+    return np.arange(2.0 * n).reshape(n, 2), np.arange(n) % 2
+
+
+def search_of(estimator: Any, scorer: Any, **changes: Any) -> dict[str, Any]:
+    """The search blob's content."""
+    return {
+        "estimator": estimator,
+        "scorer": scorer,
+        "return_train_score": False,
+        "error_score": np.nan,
+        "verbose": 0,
+        "sklearn_config": sklearn.get_config(),
+        "warning_filters": [("default", None, Warning, None, 0)],
+        "sys_path": [],
+    } | changes
+
+
+class AgentEnded(AssertionError):
+    """The agent ended while a test waited for something else."""
+
+
+class AgentDriver:
+    """One agent process, started on the spot.
+
+    Parameters
+    ----------
+    start_method : {"fork", "spawn", "auto"}
+    slots, vcpus : int
+    command : sequence of str, optional
+        Instead of this interpreter's ``-m skygrid.worker``.
+    env : mapping, optional
+        Instead of this process's environment.
+    """
+
+    def __init__(
+        self,
+        start_method: str = "fork",
+        *,
+        slots: int = 1,
+        vcpus: int | None = None,
+        command: Sequence[str] = (sys.executable, "-P", "-m", "skygrid.worker"),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.start_method = start_method
+        self.slots = slots
+        self.round = -1
+        self.heard: list[Any] = []
+        self.log = bytearray()
+        self._next_lease = 1
+        self._start = 0
+        self._ended = False
+        self._news = threading.Condition()
+        self._process = subprocess.Popen(
+            [*command, "--slots", str(slots), "--vcpus", str(vcpus or slots)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+            env=env,
+        )
+        self.pid = self._process.pid
+        self._threads = [
+            threading.Thread(target=target, daemon=True) for target in (self._listen, self._drain)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    # -- the pipes
+
+    def _listen(self) -> None:
+        reader = FrameReader(FromAgent)
+        try:
+            while data := os.read(self._process.stdout.fileno(), 1 << 16):
+                for message in reader.feed(data):
+                    with self._news:
+                        self.heard.append(message)
+                        self._news.notify_all()
+        finally:
+            with self._news:
+                self._ended = True
+                self._news.notify_all()
+
+    def _drain(self) -> None:
+        while data := os.read(self._process.stderr.fileno(), 1 << 16):
+            self.log += data
+            del self.log[:-LOG_BYTES]
+
+    def send(self, message: Any) -> None:
+        """One message to the agent."""
+        self.send_bytes(encode(message))
+
+    def send_bytes(self, data: bytes) -> None:
+        """Any bytes to the agent."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._process.stdin.fileno(), view) :]
+
+    def hang_up(self) -> None:
+        """Close the agent's standard input."""
+        self._process.stdin.close()
+
+    def wait_end(self, seconds: float = WAIT_SECONDS) -> int:
+        """Exit code of the agent, as soon as it has one and all it said was heard."""
+        code = self._process.wait(seconds)
+        for thread in self._threads:
+            thread.join(seconds)
+        return code
+
+    def close(self) -> None:
+        """End the agent, whatever it does."""
+        self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for thread in self._threads:
+            thread.join(5)
+        self._process.stdout.close()
+        self._process.stderr.close()
+
+    def __enter__(self) -> AgentDriver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- hearing
+
+    @property
+    def alive(self) -> bool:
+        """Whether the agent still talks."""
+        return not self._ended
+
+    def since_open(self, kind: type) -> list[Any]:
+        """Messages of a kind since the round was opened."""
+        return [message for message in self.heard[self._start :] if isinstance(message, kind)]
+
+    def wait(
+        self,
+        kind: type,
+        where: Callable[[Any], bool] = lambda message: True,
+        seconds: float = WAIT_SECONDS,
+    ) -> Any:
+        """The first message of this kind since the round was opened that fits."""
+        found: list[Any] = []
+
+        def arrived() -> bool:
+            found[:] = [message for message in self.since_open(kind) if where(message)]
+            return bool(found)
+
+        self.wait_for(arrived, kind.__name__, seconds)
+        return found[0]
+
+    def wait_for(
+        self, fact: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS
+    ) -> None:
+        """Wait until something is true of what was heard."""
+        with self._news:
+            self._news.wait_for(lambda: fact() or self._ended, seconds)
+            if fact():
+                return
+        if self._ended:
+            raise AgentEnded(f"ended before {what}: {self.heard[-1:]} {self.log[-2000:].decode()}")
+        raise AssertionError(f"waited {seconds:g} s in vain for {what}; {self.heard[-3:]}")
+
+    # -- saying
+
+    def setup(self, **options: Any) -> None:
+        """How the agent is to work; heartbeats come often."""
+        options = {"heartbeat_seconds": 0.05, "start_method": self.start_method} | options
+        self.send(Setup(protocol=PROTOCOL, **options))
+
+    def greeted(self) -> Greeting:
+        """The agent's first message."""
+        return self.wait(Greeting)
+
+    def send_blob(self, value: Any) -> str:
+        """A blob in chunks; returns its digest."""
+        blob = Blob(value)
+        for offset, data in blob.chunks():
+            chunk = BlobChunk(digest=blob.digest, size=blob.size, offset=offset, data=bytes(data))
+            self.send(chunk)
+        return blob.digest
+
+    def send_round(
+        self,
+        search: Mapping[str, Any],
+        candidates: Sequence[Mapping[str, Any]] = ({},),
+        *,
+        data: tuple[Any, Any] | None = None,
+        n_splits: int = 1,
+    ) -> None:
+        """Send and open a round; does not wait for the slots."""
+        X, y = data or samples()
+        everything = np.arange(len(y))
+        names = {
+            "data": self.send_blob({"X": X, "y": y, "fit_params": {}, "score_params": {}}),
+            "search": self.send_blob(search),
+            "plan": self.send_blob(
+                {"candidates": list(candidates), "splits": [(everything, everything)] * n_splits}
+            ),
+        }
+        self.round += 1
+        self._start = len(self.heard)
+        self.send(OpenRound(round=self.round, **names))
+
+    def open(self, *args: Any, **options: Any) -> None:
+        """`send_round`, and wait until all slots have come up."""
+        self.send_round(*args, **options)
+        self.wait(RoundReady, lambda message: message.round == self.round)
+
+    def grant(self, *tasks: tuple[int, int] | int, alone: bool = False) -> list[int]:
+        """Leases for tasks, each a candidate or (candidate, split); returns their numbers."""
+        pairs = [task if isinstance(task, tuple) else (task, 0) for task in tasks]
+        leases = []
+        for candidate, split in pairs:
+            leases.append(Lease(self._next_lease, candidate, split, alone))
+            self._next_lease += 1
+        self.send(Grant(round=self.round, leases=leases))
+        return [lease.id for lease in leases]
+
+    # -- what became of leases
+
+    def accounts(self) -> dict[int, list[Any]]:
+        """For each lease what was said of its end: results, deaths, the word "returned"."""
+        ends: dict[int, list[Any]] = {}
+        for message in self.heard[self._start :]:
+            match message:
+                case Report():
+                    for result in message.results:
+                        ends.setdefault(result.lease, []).append(result)
+                case SlotDied():
+                    ends.setdefault(message.lease, []).append(message)
+                case Returned():
+                    for lease in message.leases:
+                        ends.setdefault(lease, []).append("returned")
+        return ends
+
+    def ends(self, leases: Iterable[int], seconds: float = WAIT_SECONDS) -> list[Any]:
+        """Wait until each of these leases has ended; it must have ended once."""
+        wanted = list(leases)
+        self.wait_for(lambda: set(wanted) <= self.accounts().keys(), f"leases {wanted}", seconds)
+        accounts = self.accounts()
+        counts = Counter({lease: len(accounts[lease]) for lease in wanted})
+        assert set(counts.values()) <= {1}, f"reported more than once: {counts}"
+        return [accounts[lease][0] for lease in wanted]
+
+    def run(self, *tasks: tuple[int, int] | int, **options: Any) -> list[Any]:
+        """`grant` and `ends`."""
+        return self.ends(self.grant(*tasks, **options))
+
+    def scores(self, *tasks: tuple[int, int] | int) -> list[Any]:
+        """`run` for fits that are scored: their test scores."""
+        results = self.run(*tasks)
+        assert all(isinstance(result, FitResult) for result in results), results
+        assert {result.status for result in results} == {"scored"}, results
+        return [result.test_scores for result in results]
+
+    def fence(self) -> None:
+        """Return when the agent has seen to everything that was sent before."""
+        before = len(self.since_open(Returned))
+        self.send(Recall(count=0))
+        self.wait_for(lambda: len(self.since_open(Returned)) > before, "an answer to a recall")
+
+    def slot_pids(self) -> set[int]:
+        """Process ids of the agent's descendants."""
+        return children(self.pid)

@@ -1,0 +1,145 @@
+"""The command line as a child process, and the facts that tests of it wait for."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from skygrid.errors import JournalError
+from skygrid.journal.sqlite import SqliteJournal
+
+PATIENCE_SECONDS = 60.0
+
+SLOW_SEARCH = '''
+"""Fits that take a while and leave a line each, so that a test can count them."""
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+LEDGER = Path(__file__).with_name("ledger.txt")
+
+
+class Slow(ClassifierMixin, BaseEstimator):
+    def __init__(self, shift=0.0, seconds=0.1):
+        self.shift = shift
+        self.seconds = seconds
+
+    def fit(self, X, y):
+        time.sleep(self.seconds)
+        with LEDGER.open("a") as ledger:
+            ledger.write(f"{self.shift} {len(X)} {X[0, 0]}\\n")
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        return (X[:, 0] > self.shift).astype(int)
+
+
+rng = np.random.RandomState(0)
+X = rng.randn(60, 2)
+y = (X[:, 0] + 0.3 * rng.randn(60) > 0).astype(int)
+estimator = Slow()
+param_grid = {"shift": [round(0.1 * i, 1) for i in range(-5, 5)]}
+dataset = (X, y)
+cv = 4
+'''
+"""10 candidates x 4 splits of a tenth of a second."""
+
+
+def wait_for(fact: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
+    """Wait until `fact` returns something true, and return that."""
+    until = time.monotonic() + seconds
+    pause = _Pause()
+    while not (found := fact()):
+        assert time.monotonic() < until, f"waited {seconds:g} s in vain: {what}"
+        pause()
+    return found
+
+
+class _Pause:
+    """A short wait on something that never comes: the interval between two looks at a fact."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def __call__(self) -> None:
+        import select
+
+        select.select([self._read], [], [], 0.01)
+
+    def __del__(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+
+class Command:
+    """``skygrid`` started in a folder of the test's own."""
+
+    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "skygrid", *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait for its end: exit code, stdout, stderr."""
+        out, err = self.process.communicate(timeout=PATIENCE_SECONDS)
+        return self.process.returncode, out, err
+
+    def family(self) -> list[psutil.Process]:
+        """Its agents and slots, as they are now."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+def skygrid(folder: Path, *arguments: str, expect: int | None = 0) -> tuple[str, str]:
+    """Run a command to its end; (stdout, stderr)."""
+    code, out, err = Command(folder, *arguments).end()
+    assert expect is None or code == expect, f"exit {code}\n{out}\n{err}"
+    return out, err
+
+
+def recorded(folder: Path, run: str) -> int:
+    """Outcomes in the journal of a run, also while it runs; 0 before there is one."""
+    path = folder / "skygrid-runs" / run / "journal.sqlite"
+    if not path.exists():
+        return 0
+    try:
+        journal = SqliteJournal(path, read_only=True)
+    except JournalError:
+        return 0  # being made at this very moment
+    try:
+        return journal.count()
+    finally:
+        journal.close()
+
+
+def result(folder: Path, run: str) -> Any:
+    """``result.json`` of a run."""
+    return json.loads((folder / "skygrid-runs" / run / "result.json").read_text())
+
+
+def gone(processes: Sequence[psutil.Process]) -> bool:
+    """Whether none of these is left, zombies included."""
+    return not [process for process in processes if process.is_running()]

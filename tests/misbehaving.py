@@ -1,0 +1,268 @@
+"""Classifiers that are named for how they misbehave, and scorers that tell where they run.
+
+They reach nodes by value, as what a user defines in a search file does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import joblib
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+class Harmless(ClassifierMixin, BaseEstimator):
+    """Predicts the first class; its score is `a`. Subclasses misbehave when `culprit` is true."""
+
+    def __init__(self, a: Any = 0, culprit: bool = True, path: str = "") -> None:
+        self.a = a
+        self.culprit = culprit
+        self.path = path
+
+    def fit(self, X: Any, y: Any = None) -> Harmless:
+        self.classes_ = np.unique(y)
+        if self.culprit:
+            self.misbehave(X)
+        return self
+
+    def misbehave(self, X: Any) -> None: ...
+
+    def predict(self, X: Any) -> Any:
+        return np.repeat(self.classes_[:1], len(X))
+
+    def score(self, X: Any, y: Any = None) -> Any:
+        return self.a
+
+
+class Segfaulting(Harmless):
+    def misbehave(self, X: Any) -> None:
+        ctypes.string_at(0)
+
+
+class Leaving(Harmless):
+    def misbehave(self, X: Any) -> None:
+        os._exit(3)
+
+
+class Hoarding(Harmless):
+    """Allocates 16 MiB at a time, at most 2 GiB."""
+
+    def misbehave(self, X: Any) -> None:
+        hoard = []
+        for _ in range(128):
+            hoard.append(np.ones(2 * 2**20))
+            time.perf_counter()
+        raise AssertionError("nobody stopped it")
+
+
+class Looping(Harmless):
+    """Never returns, in Python."""
+
+    def misbehave(self, X: Any) -> None:
+        while True:
+            pass
+
+
+class HoldingTheGil(Harmless):
+    """Never returns from C code that holds the interpreter's lock."""
+
+    def misbehave(self, X: Any) -> None:
+        re.match(r"(a|a)*b", "a" * 64)
+
+
+class Waiting(Harmless):
+    """Appends its process id to the file at `path` and never returns, at no cost."""
+
+    def misbehave(self, X: Any) -> None:
+        with Path(self.path).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        signal.pause()
+
+
+class WaitingOnce(Harmless):
+    """Waits as `Waiting` does, if it is the first to come; the next one returns at once."""
+
+    def misbehave(self, X: Any) -> None:
+        try:
+            file = Path(self.path).open("x")
+        except FileExistsError:
+            return
+        with file:
+            file.write(f"{os.getpid()}\n")
+        signal.pause()
+
+
+class WaitingWithChild(Harmless):
+    """Waits as `Waiting` does, beside a process that it started and that holds all descriptors."""
+
+    def misbehave(self, X: Any) -> None:
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        with Path(self.path).open("a") as file:
+            file.write(f"{os.getpid()}\n{child}\n")
+        signal.pause()
+
+
+class Timing(Harmless):
+    """Appends when it began and ended, by the machine's monotonic clock, to the file at `path`."""
+
+    def misbehave(self, X: Any) -> None:
+        begin = time.monotonic()
+        until = begin + 0.05
+        while time.monotonic() < until:
+            pass
+        line = f"{self.a} {begin} {time.monotonic()}\n".encode()
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(descriptor, line)
+        os.close(descriptor)
+
+
+class Flooding(Harmless):
+    """Prints two megabytes on each of its streams, through Python and past it."""
+
+    def misbehave(self, X: Any) -> None:
+        for _ in range(1000):
+            print("x" * 1000)
+            print("y" * 1000, file=sys.stderr)
+            os.write(1, b"\x00\xff" * 500)
+            os.write(2, b"\xff\x00" * 500)
+
+
+class ReadingInput(Harmless):
+    def misbehave(self, X: Any) -> None:
+        assert sys.stdin.read() == ""
+        assert os.read(0, 10) == b""
+
+
+class ClosingDescriptors(Harmless):
+    def misbehave(self, X: Any) -> None:
+        os.closerange(0, 256)
+
+
+class ScribblingOnDescriptors(Harmless):
+    """Writes into every pipe that it finds open, its slot's own ones among them."""
+
+    def misbehave(self, X: Any) -> None:
+        for descriptor in range(3, 64):
+            try:
+                os.set_blocking(descriptor, False)
+                os.write(descriptor, b"\xff" * 48)
+            except OSError:
+                continue
+
+
+class StartingProcesses(Harmless):
+    """Leaves a process behind; its id goes to the file at `path`."""
+
+    def misbehave(self, X: Any) -> None:
+        child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+        with Path(self.path).open("a") as file:
+            file.write(f"{child.pid}\n")
+
+
+class UsingJoblib(Harmless):
+    """Asks joblib for all processors; `pids_` are the processes that did the work."""
+
+    def misbehave(self, X: Any) -> None:
+        calls = [joblib.delayed(os.getpid)() for _ in range(8)]
+        self.pids_ = set(joblib.Parallel(n_jobs=-1)(calls))
+        for backend in ("loky", "multiprocessing"):
+            self.pids_ |= set(joblib.Parallel(n_jobs=-1, backend=backend)(calls))
+
+
+class Warning_(Harmless):
+    """Warns three times in one place, and once under a filter of its own."""
+
+    def misbehave(self, X: Any) -> None:
+        for _ in range(3):
+            warnings.warn("three times", RuntimeWarning, stacklevel=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.warn("unheard", UserWarning, stacklevel=1)
+
+
+class RaisingAtLength(Harmless):
+    """Raises with twenty million characters."""
+
+    def misbehave(self, X: Any) -> None:
+        raise ValueError("begin" + "z" * 20_000_000 + "the end")
+
+
+class RaisingOddText(Harmless):
+    """Raises text that is not UTF-8, as names of files may be."""
+
+    def misbehave(self, X: Any) -> None:
+        raise ValueError("file \udcff")
+
+
+class RaisingAtSomeLength(Harmless):
+    """Raises with so many characters that a few hundred of its kind fill a frame."""
+
+    def misbehave(self, X: Any) -> None:
+        raise ValueError("w" * 60_000)
+
+
+class Exiting(Harmless):
+    def misbehave(self, X: Any) -> None:
+        sys.exit("had enough")
+
+
+class Random(Harmless):
+    """Scores with what the process's unseeded random states give."""
+
+    def score(self, X: Any, y: Any = None) -> float:
+        return float(np.random.randint(2**31)) + np.random.random_sample()
+
+
+class Unloadable(Harmless):
+    """Cannot be unpickled."""
+
+    def __reduce__(self) -> Any:
+        return _refuse_to_load, ()
+
+
+class ExitingAtLoad(Harmless):
+    """Ends the program that unpickles it, as a script without a main guard does."""
+
+    def __reduce__(self) -> Any:
+        return sys.exit, ("not for import",)
+
+
+def _refuse_to_load() -> None:
+    raise RuntimeError("this estimator does not load")
+
+
+class NoNumber:
+    """Is no score, and cannot be pickled either."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("not for pickling")
+
+
+def own_score(estimator: Any, X: Any, y: Any) -> Any:
+    """Whatever the estimator's own ``score`` answers, a number or not."""
+    return estimator.score(X, y)
+
+
+def slot_pid(estimator: Any, X: Any, y: Any) -> float:
+    """Process id of the slot."""
+    return float(os.getpid())
+
+
+def no_number(estimator: Any, X: Any, y: Any) -> Any:
+    """A score that is none."""
+    return NoNumber()

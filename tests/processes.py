@@ -1,0 +1,110 @@
+"""Waiting for facts about processes, and finding those that a test left behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import psutil
+
+MARK = "SKYGRID_TEST_MARK"
+"""Environment variable that every process started under `leaving_nothing` inherits."""
+
+WAIT_SECONDS = 60.0
+"""How long to wait for a fact before the test fails; it comes much sooner."""
+
+
+def wait_until(fact: Callable[[], object], what: str, seconds: float = WAIT_SECONDS) -> None:
+    """Return as soon as `fact` is true; fail, naming `what`, when it does not come true."""
+    pause = threading.Event()
+    tries = int(seconds / 0.01)
+    for _ in range(tries):
+        if fact():
+            return
+        pause.wait(0.01)
+    raise AssertionError(f"waited {seconds:g} s in vain for: {what}")
+
+
+def wait_gone(pids: Iterable[int], seconds: float = WAIT_SECONDS) -> None:
+    """Wait until these processes are gone; a zombie is not gone."""
+    wanted = set(pids)
+    wait_until(
+        lambda: not any(psutil.pid_exists(pid) for pid in wanted), f"{wanted} to end", seconds
+    )
+
+
+def running(pids: Iterable[int]) -> set[int]:
+    """Those that exist and are no zombies."""
+    found = set()
+    for pid in pids:
+        try:
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.add(pid)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def children(pid: int | None = None) -> set[int]:
+    """Process ids of all descendants of a process, zombies included."""
+    try:
+        return {child.pid for child in psutil.Process(pid).children(recursive=True)}
+    except psutil.NoSuchProcess:
+        return set()
+
+
+@contextmanager
+def leaving_nothing() -> Iterator[str]:
+    """Fail when a process that was started inside is still there a moment after; end it."""
+    mark, before = uuid.uuid4().hex, children()
+    os.environ[MARK] = mark
+    try:
+        yield mark
+    finally:
+        del os.environ[MARK]
+    try:
+        wait_until(lambda: not _left(mark, before), "no process to be left", 20)
+    except AssertionError:
+        left = _left(mark, before)
+        raise AssertionError(f"left behind: {_described(left)}") from None
+    finally:
+        for pid in _left(mark, before):
+            _kill(pid)
+
+
+def _left(mark: str, before: set[int]) -> set[int]:
+    """Descendants of this process, and marked ones that were orphaned."""
+    return (children() - before) | marked(mark)
+
+
+def marked(mark: str) -> set[int]:
+    """Every process of this machine, this one apart, that inherited the mark."""
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+                found.add(process.pid)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def _described(pids: set[int]) -> list[str]:
+    lines = []
+    for pid in pids:
+        try:
+            process = psutil.Process(pid)
+            lines.append(f"{pid} {process.status()} {' '.join(process.cmdline())}")
+        except psutil.Error:
+            continue
+    return lines
+
+
+def _kill(pid: int) -> None:
+    try:
+        psutil.Process(pid).kill()
+    except psutil.NoSuchProcess:
+        return

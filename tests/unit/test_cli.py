@@ -1,0 +1,518 @@
+"""What the command line does around the runs themselves: names, options, errors, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import skygrid
+from skygrid import errors
+from skygrid.cli.log_lines import LogReader
+from skygrid.cli.main import exit_code
+from skygrid.cli.run_names import find_run
+from skygrid.config import RunConfig, config_to_json
+from skygrid.errors import UsageError
+from skygrid.plan.records import Outcome
+from skygrid.reports.jsonout import result_json, write_result
+from skygrid.reports.plan_view import CheckResult, RoundSize
+from skygrid.reports.run_record import DriverMark, RunRecord, driver_mark
+from skygrid.reports.summary import CandidateRow, Summary
+
+HEAVY = ("sklearn", "numpy", "scipy", "pandas", "boto3", "paramiko", "plotly", "sqlite3", "rich")
+
+
+@dataclass
+class Answer:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Result:
+    folder: Path
+    summary: Summary
+
+
+class FakeRuns:
+    """Stands in for `skygrid.run`: answers at once and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Path, RunConfig]] = []
+        self.error: BaseException | None = None
+        self.folder = Path()
+
+    def run_search(self, path: Path, config: RunConfig, listener: Any) -> Result:
+        return self._answer("run", path, config, listener)
+
+    def resume_run(self, folder: Path, config: RunConfig, listener: Any) -> Result:
+        return self._answer("resume", folder, config, listener)
+
+    def check_search(self, path: Path, config: RunConfig, listener: Any) -> CheckResult:
+        self._answer("check", path, config, listener)
+        rounds = (RoundSize(candidates=21, splits=5),)
+        return CheckResult(search="GridSearchCV", rounds=rounds, nodes=1, slots=2)
+
+    def _answer(self, what: str, path: Path, config: RunConfig, listener: Any) -> Result:
+        self.asked.append((what, path, config))
+        listener.phase("searching")
+        if self.error is not None:
+            raise self.error
+        write_result(self.folder, result_json(summary(), {"mean_test_score": [0.5]}))
+        return Result(folder=self.folder, summary=summary())
+
+
+def summary() -> Summary:
+    row = CandidateRow(index=0, rank=1, mean=0.5, std=0.1, mean_fit_seconds=0.1, params={"C": 1})
+    return Summary(
+        name="a-run",
+        folder="runs/a-run",
+        search="GridSearchCV",
+        metric="score",
+        metrics=("score",),
+        candidates=1,
+        splits=5,
+        best_index=0,
+        best_params={"C": 1},
+        best_score=0.5,
+        best_std=0.1,
+        refitted=True,
+        refit_seconds=0.1,
+        holdout_score=None,
+        top=(row,),
+        fits=5,
+        failed=0,
+        killed=0,
+        retries=0,
+        reused=0,
+        wall_seconds=1.0,
+        fit_seconds=1.0,
+        nodes=(),
+        warnings=(),
+    )
+
+
+def make_run(runs_dir: Path, name: str, **more: Any) -> Path:
+    folder = runs_dir / name
+    folder.mkdir(parents=True)
+    settings: dict[str, Any] = {
+        "name": name,
+        "state": "interrupted",
+        "search_file": "/x/search.py",
+        "argv": (),
+        "config": config_to_json(RunConfig(retries=7)),
+        "started_at": 1000.0,
+        "driver": driver_mark(),
+    }
+    RunRecord(**(settings | more)).write(folder)
+    return folder
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch, capsys):
+    """Run a command in an empty folder and return its exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    for variable in [name for name in os.environ if name.startswith("SKYGRID_")]:
+        monkeypatch.delenv(variable)
+
+    def call(*arguments: str) -> Answer:
+        code = exit_code(arguments)
+        return Answer(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def fake_runs(tmp_path, monkeypatch):
+    """Put `FakeRuns` where the commands look for `skygrid.run`."""
+    runs = FakeRuns()
+    runs.folder = tmp_path / "folder"
+    runs.folder.mkdir()
+    module = types.ModuleType("skygrid.run")
+    for name in ("run_search", "resume_run", "check_search"):
+        setattr(module, name, getattr(runs, name))
+    monkeypatch.setitem(sys.modules, "skygrid.run", module)
+    return runs
+
+
+def process(*arguments: str, cwd: Path, **more: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "skygrid", *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
+    )
+
+
+# ---- start-up ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments):
+    """Help answers without importing scikit-learn, NumPy, or any other large library."""
+    script = (
+        "import sys; from skygrid.cli.main import exit_code;"
+        f"code = exit_code({arguments!r});"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], code, file=sys.stderr)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
+
+    assert done.stderr.strip() == "[] 0"
+
+
+def test_help_lists_the_commands(cli):
+    """Every command of the contract that exists is listed in the help."""
+    answer = cli("--help")
+
+    assert answer.code == 0
+    for command in ("init", "check", "run", "resume", "runs", "show", "logs"):
+        assert f"\n  {command} " in answer.out
+
+
+def test_version(cli):
+    """--version prints the package's version to stdout."""
+    assert cli("--version").out == f"skygrid {skygrid.__version__}\n"
+
+
+# ---- errors ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.SearchFailedError, 1),
+        (errors.JournalError, 1),
+        (errors.UsageError, 2),
+        (errors.SearchFileError, 2),
+        (errors.FingerprintError, 2),
+        (errors.NodeError, 3),
+        (errors.HandshakeError, 3),
+        (errors.BudgetReachedError, 4),
+        (errors.InterruptedRunError, 130),
+    ],
+)
+def test_errors_have_the_exit_codes_of_the_contract(cli, fake_runs, error, code):
+    """An error of skygrid's own is one message on stderr, no traceback, and its exit code."""
+    fake_runs.error = error("this is wrong; do that")
+
+    answer = cli("run", "search.py", "--quiet")
+
+    assert answer == Answer(code, "", "error: this is wrong; do that\n")
+
+
+def test_a_bug_is_told_in_short(cli, fake_runs, tmp_path, monkeypatch):
+    """Any other exception is one line, the place of its traceback, and exit code 1."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    fake_runs.error = ZeroDivisionError("by zero")
+
+    answer = cli("run", "search.py", "--quiet")
+
+    (kept,) = tmp_path.glob("skygrid-*.traceback")
+    assert answer.code == 1
+    assert answer.err.startswith("error: a bug in skygrid: ZeroDivisionError: by zero\n")
+    assert str(kept) in answer.err
+    assert "Traceback" not in answer.err
+    assert "in _answer" in kept.read_text()
+
+
+def test_a_bug_is_told_in_full_under_verbose(cli, fake_runs, tmp_path, monkeypatch):
+    """Under -v the traceback is on stderr too."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    fake_runs.error = ZeroDivisionError("by zero")
+
+    assert "in _answer" in cli("run", "search.py", "-v").err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fly"],
+        ["run"],
+        ["run", "--nodes", "many", "search.py"],
+        ["run", "search.py", "--max-cost", "3"],
+    ],
+)
+def test_wrong_usage(cli, arguments):
+    """Wrong usage is exit code 2, with nothing on stdout."""
+    answer = cli(*arguments)
+
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err
+
+
+def test_wrong_values_of_options(cli, fake_runs):
+    """An option's value is checked before anything starts, and the message names the option."""
+    answer = cli("run", "search.py", "--retries", "-1")
+
+    assert (answer.code, answer.err) == (2, "error: --retries is -1; it must be 0 or more\n")
+    assert fake_runs.asked == []
+
+
+def test_places_that_are_not_here_yet(cli, fake_runs):
+    """--on aws is refused; it never becomes a run on this machine."""
+    answer = cli("run", "search.py", "--on", "aws")
+
+    assert answer.code == 2
+    assert "this machine only" in answer.err
+    assert fake_runs.asked == []
+
+
+# ---- init, check, run, resume ------------------------------------------------------------------
+
+
+def test_init_writes_a_search_file(cli, tmp_path):
+    """init writes search.py and says how to go on; it overwrites nothing."""
+    assert cli("init").code == 0
+    assert "estimator" in (tmp_path / "search.py").read_text()
+    assert cli("init").code == 2
+
+
+def test_run_passes_every_option_on(cli, fake_runs):
+    """Every option of run arrives in the configuration."""
+    answer = cli(
+        *("run", "deep/search.py", "--on", "local", "--nodes", "3", "--concurrency", "4"),
+        *("--name", "mine", "--runs-dir", "there", "--max-hours", "2", "--fit-timeout", "1.5"),
+        *("--retries", "5", "--quiet"),
+    )
+
+    assert answer.code == 0
+    expected = RunConfig(
+        nodes=3,
+        concurrency=4,
+        name="mine",
+        runs_dir=Path("there"),
+        max_hours=2.0,
+        fit_timeout=1.5,
+        retries=5,
+        quiet=True,
+    )
+    assert fake_runs.asked == [("run", Path("deep/search.py"), expected)]
+
+
+def test_run_reads_config_and_environment(cli, fake_runs, tmp_path, monkeypatch):
+    """--config, skygrid.toml and SKYGRID_ variables reach the run."""
+    (tmp_path / "mine.toml").write_text("retries = 9\nquiet = true\n")
+    monkeypatch.setenv("SKYGRID_FIT_TIMEOUT", "8")
+
+    answer = cli("run", "search.py", "--config", "mine.toml")
+
+    ((_, _, config),) = fake_runs.asked
+    assert (config.retries, config.fit_timeout, config.quiet) == (9, 8.0, True)
+    assert answer.err == ""
+
+
+def test_results_to_stdout_and_progress_to_stderr(cli, fake_runs):
+    """The table goes to stdout and nothing else does; progress goes to stderr."""
+    answer = cli("run", "search.py")
+
+    assert answer.out.startswith("GridSearchCV: best of 1 candidate\n")
+    assert "\x1b" not in answer.out
+    assert answer.err.startswith("searching  0/0 fits")
+
+
+def test_json_is_one_document(cli, fake_runs):
+    """With --json stdout is exactly the run's result.json."""
+    answer = cli("run", "search.py", "--json")
+
+    assert json.loads(answer.out)["best_score"] == 0.5
+    assert answer.out == (fake_runs.folder / "result.json").read_text()
+
+
+def test_dry_run_is_the_plan_alone(cli, fake_runs):
+    """--dry-run shows the plan and starts no search."""
+    answer = cli("run", "search.py", "--dry-run", "--quiet")
+
+    assert [what for what, _, _ in fake_runs.asked] == ["check"]
+    assert "21 candidates x 5 splits = 105 fits" in answer.out
+
+
+def test_check(cli, fake_runs):
+    """check prints the plan; with --json as a document."""
+    assert "105 fits" in cli("check", "search.py").out
+    assert json.loads(cli("check", "search.py", "--json").out)["fits"] == 105
+
+
+def test_resume_takes_the_recorded_configuration(cli, fake_runs, tmp_path):
+    """resume goes on as the run was started, except for options that are given now."""
+    folder = make_run(tmp_path / "skygrid-runs", "a-run")
+
+    answer = cli("resume", "a-r", "--fit-timeout", "3", "--quiet")
+
+    assert answer.code == 0
+    ((what, asked, config),) = fake_runs.asked
+    assert (what, asked.resolve(), config.retries, config.fit_timeout) == ("resume", folder, 7, 3.0)
+
+
+# ---- runs, show, logs --------------------------------------------------------------------------
+
+
+def test_runs_newest_first(cli, tmp_path):
+    """runs lists every run, the newest first, as a table or as JSON."""
+    make_run(tmp_path / "skygrid-runs", "old", started_at=1.0, state="complete", ended_at=5.0)
+    make_run(tmp_path / "skygrid-runs", "new", started_at=2.0)
+
+    assert [line.split()[0] for line in cli("runs").out.splitlines()[1:3]] == ["new", "old"]
+    assert [run["name"] for run in json.loads(cli("runs", "--json").out)] == ["new", "old"]
+
+
+def test_no_runs(cli):
+    """Where there are no runs that is said on stderr, and the JSON is an empty list."""
+    answer = cli("runs")
+
+    assert (answer.code, answer.out, answer.err) == (0, "", "no runs in skygrid-runs\n")
+    assert json.loads(cli("runs", "--json").out) == []
+
+
+def test_one_damaged_run_does_not_hide_the_others(cli, tmp_path):
+    """A run that cannot be read is a warning; the others are listed."""
+    make_run(tmp_path / "skygrid-runs", "good")
+    bad = make_run(tmp_path / "skygrid-runs", "bad")
+    (bad / "run.json").write_text("{")
+
+    answer = cli("runs")
+
+    assert "good" in answer.out
+    assert answer.err.startswith("warning: cannot read skygrid-runs/bad/run.json")
+
+
+def test_show_reads_the_result_alone(cli, tmp_path):
+    """show needs result.json only: search.pkl is not opened, whatever it holds."""
+    folder = make_run(tmp_path / "skygrid-runs", "a-run", state="complete")
+    write_result(folder, result_json(summary(), {}))
+    (folder / "search.pkl").write_bytes(b"no pickle")
+
+    assert "GridSearchCV: best of 1 candidate" in cli("show", "a-run").out
+    assert json.loads(cli("show", "a-run", "--json").out)["best_params"] == {"C": 1}
+
+
+def test_show_of_a_run_without_its_driver(cli, tmp_path):
+    """A run whose driver is gone is interrupted, its fits are counted in the journal."""
+    from skygrid.journal.sqlite import SqliteJournal
+
+    gone = DriverMark(pid=driver_mark().pid, host=driver_mark().host, started="never")
+    folder = make_run(
+        tmp_path / "skygrid-runs", "a-run", state="running", driver=gone, fits_total=9
+    )
+    journal = SqliteJournal(folder / "journal.sqlite")
+    journal.claim({"X": "ab"})
+    journal.append([Outcome(round=0, candidate=0, split=0, status="scored", node="one", slot=0)])
+    journal.close()
+
+    answer = cli("show", "a-run")
+
+    assert "interrupted" in answer.out
+    assert "1/9" in answer.out
+    assert "resume with: skygrid resume a-run" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("digits-tow", "there is no run digits-tow in .*; did you mean digits-two?"),
+        ("digits-", "digits- may be any of digits-one, digits-two; write more of the name"),
+        ("zzz", "there is no run zzz in .*; `skygrid runs` lists them"),
+        ("", "there is no run  in "),
+    ],
+)
+def test_unknown_runs(tmp_path, asked, message):
+    """A name that fits no run or several is an error that helps."""
+    make_run(tmp_path, "digits-one")
+    make_run(tmp_path, "digits-two")
+
+    with pytest.raises(UsageError, match=message):
+        find_run(asked, tmp_path)
+
+
+def test_runs_are_found(tmp_path):
+    """A run is found by its name, a beginning that no other has, or its folder."""
+    one, two = make_run(tmp_path, "digits"), make_run(tmp_path, "digits-two")
+
+    assert find_run("digits", tmp_path) == one
+    assert find_run("digits-t", tmp_path) == two
+    assert find_run(str(two), tmp_path / "elsewhere") == two
+
+
+def test_logs_have_their_nodes_names(cli, tmp_path):
+    """logs prints every line with its node's name, or those of one node."""
+    logs = make_run(tmp_path / "skygrid-runs", "a-run") / "logs"
+    logs.mkdir()
+    (logs / "one.log").write_text("a\nb")
+    (logs / "three.log").write_text("c\n")
+
+    assert cli("logs", "a-run").out == "one   | a\none   | b\nthree | c\n"
+    assert cli("logs", "a-run", "--node", "three").out == "three | c\n"
+    answer = cli("logs", "a-run", "--node", "two")
+    assert (answer.code, answer.err) == (
+        2,
+        "error: there is no log of a node two; there are: one, three\n",
+    )
+
+
+def test_followed_logs_are_read_once_and_in_whole_lines(tmp_path):
+    """Following shows each line once, and none before it is complete, unless the run is over."""
+    reader = LogReader(tmp_path)
+    assert list(reader.new_lines(to_the_end=False)) == []
+    log = tmp_path / "one.log"
+    log.write_bytes(b"a\nhalf")
+    assert list(reader.new_lines(to_the_end=False)) == ["one | a\n"]
+    with log.open("ab") as file:
+        file.write(b" and half\nrest \xff")
+    assert list(reader.new_lines(to_the_end=False)) == ["one | half and half\n"]
+    assert list(reader.new_lines(to_the_end=True)) == ["one | rest \ufffd\n"]
+
+
+def test_following_ends_with_the_run(cli, tmp_path):
+    """logs --follow of a run that is over prints what there is and ends."""
+    logs = make_run(tmp_path / "skygrid-runs", "a-run") / "logs"
+    logs.mkdir()
+    (logs / "one.log").write_text("a\n")
+
+    assert cli("logs", "a-run", "--follow").out == "one | a\n"
+
+
+# ---- pipes and signals, in a process of its own --------------------------------------------------
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    """`skygrid logs RUN | head -1` ends quietly."""
+    logs = make_run(tmp_path / "skygrid-runs", "a-run") / "logs"
+    logs.mkdir()
+    (logs / "one.log").write_text("x" * 79 + "\n" * 100_000)
+
+    with process("logs", "a-run", cwd=tmp_path) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.read(10)
+        running.stdout.close()
+        assert running.stderr.read() == ""
+        assert running.wait(30) == 0
+
+
+def test_ctrl_c_while_following(tmp_path):
+    """Ctrl-C ends `logs --follow` with 130 and without a traceback."""
+    logs = make_run(tmp_path / "skygrid-runs", "a-run", state="running") / "logs"
+    logs.mkdir()
+    (logs / "one.log").write_text("a\n")
+
+    with process("logs", "a-run", "--follow", cwd=tmp_path) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline() == "one | a\n"
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 130
+        assert "Traceback" not in running.stderr.read()

@@ -1,0 +1,224 @@
+"""A run's record, the plan that `check` shows, and how both are told."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skygrid.errors import SkygridError, UsageError
+from skygrid.reports.console import check_view, run_panel, runs_view, stdout_console
+from skygrid.reports.plan_view import CheckResult, RoundSize, check_json
+from skygrid.reports.run_record import (
+    DriverMark,
+    NodeRecord,
+    RunRecord,
+    driver_alive,
+    driver_mark,
+)
+from skygrid.reports.run_view import RunView, run_json
+
+
+def record(**more: Any) -> RunRecord:
+    settings: dict[str, Any] = {
+        "name": "a-run",
+        "state": "running",
+        "search_file": "/x/search.py",
+        "argv": ("skygrid", "run", "search.py"),
+        "config": {"retries": 2},
+        "started_at": 1000.0,
+        "driver": driver_mark(),
+    }
+    return RunRecord(**(settings | more))
+
+
+def view(**more: Any) -> RunView:
+    one = record(**more)
+    return RunView(
+        folder="runs/a-run", record=one, state=one.seen_state(), fits_recorded=one.fits_recorded
+    )
+
+
+def ended_process() -> DriverMark:
+    """Return the mark of a process that is gone."""
+    script = (
+        "from skygrid.reports.run_record import driver_mark; import msgspec;"
+        "print(msgspec.json.encode(driver_mark()).decode())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    return DriverMark(**json.loads(done.stdout))
+
+
+def text_of(renderable: Any) -> str:
+    console = stdout_console(io.StringIO())
+    console.width = 80
+    console.print(renderable)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_record_comes_back_as_it_was(tmp_path):
+    """What is written to run.json reads back equal."""
+    one = record(nodes=(NodeRecord(name="one", slots=2),), fingerprint={"X": "ab"}, fits_total=105)
+
+    one.write(tmp_path)
+
+    assert RunRecord.read(tmp_path) == one
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_unknown_keys_of_a_later_release_are_read_over(tmp_path):
+    """A key that a later release added does not keep this one from reading the run."""
+    record().write(tmp_path)
+    document = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(document | {"colour": "red"}))
+
+    assert RunRecord.read(tmp_path) == record()
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        (None, UsageError, "holds no run"),
+        ('{"format": 2}', UsageError, "has format 2 and this skygrid reads up to 1"),
+        ('{"format": 1}', SkygridError, "cannot read .*run.json"),
+        ("{", SkygridError, "cannot read .*run.json"),
+    ],
+)
+def test_records_that_cannot_be_read(tmp_path, text, error, message):
+    """A missing, later or damaged record is an error that names the file."""
+    if text is not None:
+        (tmp_path / "run.json").write_text(text)
+    with pytest.raises(error, match=message):
+        RunRecord.read(tmp_path)
+
+
+def test_a_driver_that_is_here_is_alive():
+    """A run whose driver runs is running."""
+    assert driver_alive(driver_mark())
+    assert record().seen_state() == "running"
+
+
+def test_a_driver_that_is_gone_was_interrupted():
+    """A run that says running without a driver is shown as interrupted."""
+    assert record(driver=ended_process()).seen_state() == "interrupted"
+    assert record(driver=ended_process(), state="complete").seen_state() == "complete"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_another_process_of_the_same_number_is_not_the_driver():
+    """A pid that was given to another process later does not keep a run alive."""
+    mark = driver_mark()
+    later = DriverMark(pid=os.getpid(), host=mark.host, started=mark.started + "0")
+
+    assert not driver_alive(later)
+
+
+def test_a_driver_elsewhere_is_taken_to_be_alive():
+    """Of a driver on another machine nothing is known, so nothing is claimed."""
+    assert driver_alive(DriverMark(pid=1, host="some-other-machine"))
+
+
+def test_runs_table():
+    """The table shows name, state, fits and times, and how to go on where that is possible."""
+    views = [
+        view(name="new", fits_total=105, fits_recorded=63, driver=ended_process()),
+        view(name="old", state="complete", fits_total=10, fits_recorded=10, ended_at=1090.0),
+        view(name="now", fits_recorded=3),
+    ]
+
+    text = text_of(runs_view(views, now=1010.0))
+
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.splitlines()[1].split()[:3] == ["new", "interrupted", "63/105"]
+    assert text.splitlines()[2].rstrip().endswith("1 min 30 s")
+    assert text.splitlines()[3].split()[:3] == ["now", "running", "3/?"]
+    assert text.splitlines()[3].rstrip().endswith("10.0 s")
+    assert "resume with: skygrid resume new" in text
+
+
+def test_panel_of_an_unfinished_run():
+    """A run without results shows how far it came, what ended it and how to go on."""
+    text = text_of(
+        run_panel(
+            view(
+                state="stopped",
+                error="24 hours are over",
+                ended_at=2000.0,
+                fits_total=9,
+                fits_recorded=4,
+                nodes=(NodeRecord(name="one", slots=2, host="box", cpu="A CPU"),),
+            ),
+            now=3000.0,
+        )
+    )
+
+    assert "stopped" in text
+    assert "4/9" in text
+    assert "24 hours are over" in text
+    assert "resume with: skygrid resume a-run" in text
+
+
+def test_run_as_json():
+    """The JSON of a run says its state as it really is."""
+    document = json.loads(run_json(view(driver=ended_process())))
+
+    assert document["state"] == "interrupted"
+    assert (document["name"], document["folder"]) == ("a-run", "runs/a-run")
+
+
+def test_check_adds_up():
+    """Fits and time are those of all rounds, each in whole turns of all slots."""
+    check = CheckResult(
+        search="HalvingGridSearchCV",
+        rounds=(RoundSize(candidates=7, splits=5), RoundSize(candidates=3, splits=5)),
+        nodes=1,
+        slots=4,
+        seconds_per_fit=0.5,
+        sample_score=0.9,
+    )
+
+    assert (check.candidates, check.splits, check.fits) == (7, 5, 50)
+    assert check.estimated_seconds == (9 + 4) * 0.5
+    document = json.loads(check_json(check))
+    assert (document["format"], document["fits"], document["estimated_seconds"]) == (1, 50, 6.5)
+    text = text_of(check_view(check))
+    assert "7 candidates x 5 splits = 35 fits" in text
+    assert "together   50 fits" in text
+    assert "scored 0.90000" in text
+
+
+def test_check_without_a_fit_promises_no_time():
+    """A plan for which nothing was fitted has no estimate."""
+    check = CheckResult(
+        search="GridSearchCV", rounds=(RoundSize(candidates=2, splits=5),), nodes=1, slots=2
+    )
+
+    assert check.estimated_seconds is None
+    assert "estimate" not in text_of(check_view(check))
+
+
+def test_check_shows_a_fit_that_failed():
+    """The traceback of the fit that was tried is shown with the plan."""
+    check = CheckResult(
+        search="GridSearchCV",
+        rounds=(RoundSize(candidates=2, splits=5),),
+        nodes=3,
+        slots=12,
+        open_ended=True,
+        seconds_per_fit=0.1,
+        sample_error="Traceback ...\nValueError: C must be positive\n",
+    )
+
+    text = text_of(check_view(check))
+
+    assert "  ValueError: C must be positive" in text
+    assert "rounds that depend on the scores" in text
+    assert "3 nodes, 12 slots in all" in text

@@ -1,0 +1,422 @@
+"""What the summary and the files made from it say about a fitted search."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401  # makes the import below work
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from skygrid.errors import SkygridError, UsageError
+from skygrid.plan.records import Outcome
+from skygrid.reports.console import duration_text, stdout_console, summary_view
+from skygrid.reports.csv import csv_text, write_csv
+from skygrid.reports.files import write_atomic
+from skygrid.reports.jsonout import read_summary, result_json, write_result
+from skygrid.reports.plain import parameter_text, plain_parameter
+from skygrid.reports.summary import (
+    RunFacts,
+    Summary,
+    count_warnings,
+    node_differences,
+    summarise,
+)
+from skygrid.worker.messages import Greeting, WarningNote
+
+X, Y = load_iris(return_X_y=True)
+
+
+def outcome(candidate: int, split: int, **more: Any) -> Outcome:
+    settings: dict[str, Any] = {"round": 0, "status": "scored", "node": "one", "slot": 0}
+    return Outcome(candidate=candidate, split=split, **(settings | more))
+
+
+def greeting(**more: Any) -> Greeting:
+    settings: dict[str, Any] = {
+        "protocol": 1,
+        "versions": {"scikit-learn": "1.9.1", "blas": "openblas"},
+        "host": "box",
+        "cpu": "A CPU",
+        "machine": "x86_64",
+        "vcpus": 2,
+        "memory_bytes": 1024,
+        "slots": 2,
+        "threads_per_slot": 1,
+        "pid": 1,
+    }
+    return Greeting(**(settings | more))
+
+
+def facts(**more: Any) -> RunFacts:
+    settings: dict[str, Any] = {"name": "a-run", "folder": "runs/a-run", "wall_seconds": 1.5}
+    return RunFacts(**(settings | {"outcomes": ()} | more))
+
+
+def fitted(**settings: Any) -> GridSearchCV:
+    grid = {"var_smoothing": [1e-9, 1e-3, 1.0]}
+    return GridSearchCV(GaussianNB(), grid, cv=3, **settings).fit(X, Y)
+
+
+def first_or_nan(estimator: Any, features: Any, targets: Any) -> float:
+    """Score that is NaN for one candidate."""
+    if estimator.var_smoothing == 1e-3:
+        return math.nan
+    return float(estimator.score(features, targets))
+
+
+def text_of(summary: Summary) -> str:
+    console = stdout_console(io.StringIO())
+    console.width = 80
+    console.print(summary_view(summary))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def search():
+    return fitted()
+
+
+def test_best_is_scikit_learns_own(search):
+    """Best parameters, score, ranks and times are those of the search, to the last bit."""
+    summary = summarise(search, facts())
+
+    assert summary.best_params == search.best_params_
+    assert summary.best_score == search.best_score_
+    assert summary.best_index == search.best_index_
+    assert summary.best_std == search.cv_results_["std_test_score"][search.best_index_]
+    assert (summary.candidates, summary.splits, summary.refitted) == (3, 3, True)
+    assert summary.top[0].index == search.best_index_
+    assert sorted(row.rank for row in summary.top) == sorted(search.cv_results_["rank_test_score"])
+
+
+def test_work_is_added_up(search):
+    """Fits, failures, kills, seconds and warnings are sums over all outcomes."""
+    note = WarningNote("sklearn.exceptions:ConvergenceWarning", "did not converge", "f.py", 1)
+    outcomes = [
+        outcome(0, 0, fit_seconds=1.0, score_seconds=0.5, warnings=(note, note)),
+        outcome(1, 0, status="failed", fit_seconds=0.25, node="two", warnings=(note,)),
+        outcome(2, 0, status="killed", node="two"),
+    ]
+
+    summary = summarise(search, facts(outcomes=outcomes, nodes={"one": greeting()}, retries=2))
+
+    assert (summary.fits, summary.failed, summary.killed, summary.retries) == (3, 1, 1, 2)
+    assert summary.fit_seconds == 1.75
+    (warning,) = summary.warnings
+    assert (warning.category, warning.count) == ("ConvergenceWarning", 3)
+    one, two = summary.nodes
+    assert (one.fits, one.fit_seconds, one.cpu, one.slots) == (1, 1.5, "A CPU", 2)
+    assert (two.fits, two.fit_seconds, two.cpu) == (2, 0.25, "")
+
+
+def test_several_scorers_ranked_by_the_one_that_refits():
+    """With several scorers the one that `refit` names ranks the candidates."""
+    search = fitted(scoring=["accuracy", "f1_macro"], refit="f1_macro")
+
+    summary = summarise(search, facts(holdout_score={"accuracy": 0.5, "f1_macro": np.nan}))
+
+    assert (summary.metric, summary.metrics) == ("f1_macro", ("accuracy", "f1_macro"))
+    assert summary.best_score == search.best_score_
+    assert summary.holdout_score == {"accuracy": 0.5, "f1_macro": None}
+    assert "score (f1_macro)" in text_of(summary)
+
+
+def test_several_scorers_without_refit_have_no_best():
+    """Where scikit-learn chooses none, no best is made up, and the table still shows."""
+    summary = summarise(fitted(scoring=["accuracy", "f1_macro"], refit=False), facts())
+
+    assert (summary.best_index, summary.best_params, summary.best_score) == (None, None, None)
+    assert not summary.refitted
+    assert summary.top[0].rank == 1
+    assert "not chosen" in text_of(summary)
+
+
+def test_without_refit():
+    """One scorer and refit=False: there is a best, and nothing was refitted."""
+    search = fitted(refit=False)
+    summary = summarise(search, facts())
+
+    assert summary.best_params == search.best_params_
+    assert (summary.refitted, summary.refit_seconds) == (False, None)
+
+
+@pytest.mark.parametrize("scoring", [None, ["accuracy", "f1_macro"]])
+def test_callable_refit(scoring):
+    """A callable refit chooses the best, which comes first whatever its rank."""
+    search = fitted(scoring=scoring, refit=lambda results: 2)
+    summary = summarise(search, facts())
+
+    assert not hasattr(search, "best_score_")
+    assert summary.best_index == summary.top[0].index == 2
+    metric = "accuracy" if scoring else "score"
+    assert summary.best_score == search.cv_results_[f"mean_test_{metric}"][2]
+
+
+def test_halving_shows_the_last_round_first():
+    """In a halving search candidates that saw the most data come first, the best at the top."""
+    search = HalvingGridSearchCV(
+        DecisionTreeClassifier(random_state=0), {"max_depth": [1, 2, 3, 4, 5, 6]}, random_state=0
+    ).fit(X, Y)
+
+    summary = summarise(search, facts())
+
+    iterations = [int(search.cv_results_["iter"][row.index]) for row in summary.top]
+    assert summary.top[0].index == search.best_index_
+    assert iterations == sorted(iterations, reverse=True)
+
+
+def test_result_file_is_the_summary_again(tmp_path, search):
+    """What is written to result.json reads back as the equal summary, without unpickling."""
+    note = WarningNote("builtins:UserWarning", "hm", "f.py", 1)
+    known = facts(outcomes=[outcome(0, 0, warnings=(note,))], nodes={"one": greeting()})
+    summary = summarise(search, known)
+
+    write_result(tmp_path, result_json(summary, search.cv_results_, known.outcomes))
+
+    assert read_summary(tmp_path) == summary
+
+
+def test_numbers_in_json_are_exact(search):
+    """Every float of cv_results_ comes back from the JSON with the same bits."""
+    document = json.loads(result_json(summarise(search, facts()), search.cv_results_))
+
+    assert document["format"] == 1
+    assert set(document["cv_results"]) == set(search.cv_results_)
+    for name, column in search.cv_results_.items():
+        if name != "params" and not name.startswith("param_"):
+            assert document["cv_results"][name] == column.tolist()
+    assert document["cv_results"]["params"] == search.cv_results_["params"]
+
+
+def test_json_of_what_json_cannot_hold():
+    """NaN scores and absent parameters are null; estimators and NaN parameters are their repr."""
+    grid = [
+        {"clf": [GaussianNB()], "clf__var_smoothing": [1e-9, 1e-3]},
+        {"clf": [SVC()], "clf__class_weight": [None, {1: 2}], "clf__C": [np.float64(0.1)]},
+    ]
+    pipe = Pipeline([("clf", GaussianNB())])
+
+    def scorer(estimator: Any, features: Any, targets: Any) -> float:
+        is_svc = isinstance(estimator.steps[0][1], SVC)
+        return math.nan if is_svc else float(estimator.score(features, targets))
+
+    with pytest.warns(UserWarning, match="non-finite"):
+        search = GridSearchCV(pipe, grid, cv=3, scoring=scorer).fit(X, Y)
+
+    text = result_json(summarise(search, facts()), search.cv_results_)
+
+    results = json.loads(text, parse_constant=pytest.fail)["cv_results"]
+    assert results["mean_test_score"][2:] == [None, None]
+    assert results["param_clf"] == ["GaussianNB()", "GaussianNB()", "SVC()", "SVC()"]
+    assert results["param_clf__var_smoothing"] == [1e-9, 1e-3, None, None]
+    assert results["param_clf__C"] == [None, None, 0.1, 0.1]
+    assert results["params"][3]["clf__class_weight"] == "{1: 2}"
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (None, None),
+        (True, True),
+        (np.bool_(True), True),
+        (2**70, 2**70),
+        (np.int8(3), 3),
+        (0.1, 0.1),
+        (math.nan, "nan"),
+        (-math.inf, "-inf"),
+        (np.float32(0.1), float(np.float32(0.1))),
+        ((10, (5, None)), [10, [5, None]]),
+        ({"a": 1.5}, {"a": 1.5}),
+        ({1: 2}, "{1: 2}"),
+        (np.str_("rbf"), "rbf"),
+        (SVC(C=3), "SVC(C=3)"),
+        (len, "<built-in function len>"),
+        (np.array([1, 2]), "array([1, 2])"),
+    ],
+)
+def test_parameters_as_plain_data(value, plain):
+    """Numbers, text and collections stay; everything else is its repr in one line."""
+    result = plain_parameter(value)
+
+    assert result == plain
+    assert type(result) is type(plain)
+
+
+def test_a_repr_that_raises_does_not_lose_the_report():
+    """A parameter whose repr raises is told apart by its class."""
+
+    class Unspeakable:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    assert plain_parameter(Unspeakable()) == "<Unspeakable, whose repr raised RuntimeError>"
+
+
+def test_large_whole_numbers_in_json(search):
+    """A parameter beyond 64 bits does not break the document."""
+    results = {**search.cv_results_, "params": [{"seed": 2**70}] * 3}
+
+    document = json.loads(result_json(summarise(search, facts()), results))
+
+    assert document["cv_results"]["params"][0] == {"seed": 2**70}
+
+
+def test_long_values_are_shortened_for_the_terminal():
+    """A value takes a few characters of a line, an estimator those of its class."""
+    assert parameter_text("x" * 100, 10) == "x" * 9 + "…"
+    assert parameter_text(SVC(C=12345)) == "SVC(…)"
+    assert parameter_text((1.0, "a", None)) == "[1.0, a, None]"
+
+
+def test_placement_names_the_node_of_every_fit(search):
+    """The document says for every round, candidate and split which node computed it."""
+    outcomes = [
+        outcome(0, 0),
+        outcome(0, 1, node="two"),
+        outcome(1, 0, node="two"),
+        outcome(0, 0, round=1),
+    ]
+    summary = summarise(search, facts(outcomes=outcomes, nodes={"two": greeting()}))
+
+    document = json.loads(result_json(summary, search.cv_results_, outcomes))
+
+    assert [node["name"] for node in document["nodes"]] == ["one", "two"]
+    assert document["nodes"][1]["versions"]["scikit-learn"] == "1.9.1"
+    assert document["placement"] == [[[0, 1], [1, None]], [[0, None]]]
+
+
+def test_later_formats_are_refused(tmp_path):
+    """A document of a later format is refused by name, not misread."""
+    (tmp_path / "result.json").write_text('{"format": 2, "name": 3}')
+    with pytest.raises(UsageError, match="has format 2 and this skygrid reads up to 1"):
+        read_summary(tmp_path)
+
+
+def test_damaged_result_is_explained(tmp_path):
+    """A damaged document is an error that says how to get it back; a missing one is None."""
+    assert read_summary(tmp_path) is None
+    (tmp_path / "result.json").write_text('{"format": 1')
+    with pytest.raises(SkygridError, match="skygrid resume"):
+        read_summary(tmp_path)
+
+
+def test_csv_holds_all_of_cv_results(tmp_path):
+    """Every column but `params` is there, numbers are exact, absent parameters are empty."""
+    grid = [{"C": [0.1, 1]}, {"kernel": ["linear"], "class_weight": [None]}]
+    search = GridSearchCV(SVC(), grid, cv=3, error_score=np.nan).fit(X, Y)
+
+    write_csv(tmp_path, search.cv_results_)
+
+    rows = list(csv.DictReader((tmp_path / "cv_results.csv").open()))
+    assert list(rows[0]) == [name for name in search.cv_results_ if name != "params"]
+    means = [float(row["mean_test_score"]) for row in rows]
+    assert means == search.cv_results_["mean_test_score"].tolist()
+    assert [row["param_C"] for row in rows] == ["0.1", "1.0", ""]
+    assert [row["param_kernel"] for row in rows] == ["", "", "linear"]
+
+
+def test_csv_opens_in_pandas(search):
+    """The CSV is one that pandas reads with its numbers."""
+    pandas = pytest.importorskip("pandas")
+
+    frame = pandas.read_csv(io.StringIO(csv_text(search.cv_results_)))
+
+    for name in ("mean_test_score", "std_test_score", "mean_fit_time", "param_var_smoothing"):
+        assert frame[name].tolist() == pytest.approx(search.cv_results_[name].tolist())
+
+
+def test_nan_scores_in_csv():
+    """A NaN score is written as nan."""
+    with pytest.warns(UserWarning, match="non-finite"):
+        search = fitted(scoring=first_or_nan)
+
+    rows = list(csv.DictReader(io.StringIO(csv_text(search.cv_results_))))
+
+    assert rows[1]["mean_test_score"] == "nan"
+    assert summarise(search, facts()).top[-1].mean is None
+
+
+def test_warnings_are_counted_together():
+    """Equal warnings are one line with a count, the most frequent first."""
+    one = WarningNote("a.b:One", "x", "f.py", 1)
+    two = WarningNote("a.b:Outer.Two", "y", "f.py", 1)
+
+    counts = count_warnings([outcome(0, 0, warnings=(one, two)), outcome(0, 1, warnings=(two,))])
+
+    assert [(count.category, count.count) for count in counts] == [("Outer.Two", 2), ("One", 1)]
+
+
+def test_nodes_that_differ_are_named(search):
+    """What differs between nodes that computed fits is said; nodes without fits do not matter."""
+    nodes = {
+        "one": greeting(),
+        "two": greeting(cpu="Another CPU"),
+        "idle": greeting(cpu="A third CPU", threads_per_slot=9),
+    }
+    outcomes = [outcome(0, 0), outcome(0, 1, node="two")]
+
+    summary = summarise(search, facts(outcomes=outcomes, nodes=nodes))
+
+    assert node_differences(summary.nodes) == {"cpu": {"A CPU": ["one"], "Another CPU": ["two"]}}
+    assert "nodes differ in cpu: A CPU on one; Another CPU on two" in text_of(summary)
+
+
+def test_table_fits_eighty_columns():
+    """The result is readable in 80 columns, with long names and values too."""
+    grid = {"a_long_step_name__and_a_parameter": ["v" * 300], "clf": [SVC()]}
+    pipe = Pipeline([("clf", SVC())])
+    search = GridSearchCV(pipe, {"clf": [SVC(), GaussianNB()]}, cv=3).fit(X, Y)
+    search.cv_results_["params"] = [{name: value[0] for name, value in grid.items()}] * 2
+
+    text = text_of(summarise(search, facts(outcomes=[outcome(0, 0)], holdout_score=0.9)))
+
+    assert max(map(len, text.splitlines())) <= 80
+    assert "GridSearchCV: best of 2 candidates" in text
+    assert "holdout" in text
+    assert "saved in runs/a-run" in text
+
+
+def test_markup_in_names_is_text(search):
+    """Square brackets in parameters are shown as they are, not taken for colours."""
+    search.cv_results_["params"] = [{"p": "[bold]x[/bold] :smile:"}] * 3
+
+    assert "[bold]x[/bold] :smile:" in text_of(summarise(search, facts()))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.00042, "0.42 ms"),
+        (0.042, "42 ms"),
+        (3.44, "3.4 s"),
+        (320, "5 min 20 s"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_durations(seconds, text):
+    """A duration has units that suit its size."""
+    assert duration_text(seconds) == text
+
+
+def test_files_are_replaced_whole(tmp_path):
+    """A write that fails leaves what stood there, and no litter."""
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "x").write_text("old")
+
+    with pytest.raises(SkygridError, match="cannot write"):
+        write_atomic(path, b"new")
+
+    assert [one.name for one in tmp_path.iterdir()] == ["folder"]
+    assert (path / "x").read_text() == "old"
