@@ -6,9 +6,11 @@ They reach nodes by value, as what a user defines in a search file does.
 from __future__ import annotations
 
 import ctypes
+import numbers
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from typing import Any
 import cloudpickle
 import joblib
 import numpy as np
+import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -153,14 +156,14 @@ class ClosingDescriptors(Harmless):
         os.closerange(0, 256)
 
 
-class ScribblingOnDescriptors(Harmless):
-    """Writes into every pipe that it finds open, its slot's own ones among them."""
+class ScribblingOnPipes(Harmless):
+    """Writes into every pipe that it finds open, its slot's own one among them."""
 
     def misbehave(self, X: Any) -> None:
         for descriptor in range(3, 64):
             try:
-                os.set_blocking(descriptor, False)
-                os.write(descriptor, b"\xff" * 48)
+                if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                    os.write(descriptor, b"\xff" * 48)
             except OSError:
                 continue
 
@@ -266,3 +269,27 @@ def slot_pid(estimator: Any, X: Any, y: Any) -> float:
 def no_number(estimator: Any, X: Any, y: Any) -> Any:
     """A score that is none."""
     return NoNumber()
+
+
+@numbers.Number.register
+class OddNumber:
+    """Counts as a number, but as none that can be written down."""
+
+
+def odd_number(estimator: Any, X: Any, y: Any) -> Any:
+    """A score that scikit-learn takes and that cannot travel."""
+    return OddNumber()
+
+
+def openmp_threads(estimator: Any, X: Any, y: Any) -> dict[str, int]:
+    """Threads of every BLAS and OpenMP library in this process, the largest and the smallest."""
+    import sklearn.ensemble._hist_gradient_boosting._gradient_boosting  # noqa: F401  # has OpenMP
+    from threadpoolctl import threadpool_info
+
+    counts = [library["num_threads"] for library in threadpool_info()]
+    return {"least": min(counts), "most": max(counts), "libraries": len(counts)}
+
+
+def sklearn_setting(estimator: Any, X: Any, y: Any) -> float:
+    """scikit-learn's ``working_memory`` as the slot has it."""
+    return float(sklearn.get_config()["working_memory"])

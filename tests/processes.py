@@ -59,25 +59,32 @@ def children(pid: int | None = None) -> set[int]:
 @contextmanager
 def leaving_nothing() -> Iterator[str]:
     """Fail when a process that was started inside is still there a moment after; end it."""
-    mark, before = uuid.uuid4().hex, children()
+    mark, before, outer = uuid.uuid4().hex, _zombies(), os.environ.get(MARK)
     os.environ[MARK] = mark
     try:
         yield mark
     finally:
-        del os.environ[MARK]
+        if outer is None:
+            del os.environ[MARK]
+        else:
+            os.environ[MARK] = outer
     try:
         wait_until(lambda: not _left(mark, before), "no process to be left", 20)
     except AssertionError:
-        left = _left(mark, before)
-        raise AssertionError(f"left behind: {_described(left)}") from None
+        raise AssertionError(f"left behind: {_described(_left(mark, before))}") from None
     finally:
-        for pid in _left(mark, before):
+        for pid in marked(mark):
             _kill(pid)
 
 
 def _left(mark: str, before: set[int]) -> set[int]:
-    """Descendants of this process, and marked ones that were orphaned."""
-    return (children() - before) | marked(mark)
+    """Whatever inherited the mark, orphans too, and children of this process that it must reap."""
+    return marked(mark) | (_zombies() - before)
+
+
+def _zombies() -> set[int]:
+    mine = psutil.Process().children()
+    return {child.pid for child in mine if child.status() == psutil.STATUS_ZOMBIE}
 
 
 def marked(mark: str) -> set[int]:

@@ -9,6 +9,7 @@ by name where they can be imported and by their code otherwise.
 from __future__ import annotations
 
 import ast
+import copyreg
 import hashlib
 import inspect
 import sys
@@ -187,7 +188,8 @@ class _Walker:
     def _object(self, value: Any) -> None:
         self._named("object", type(value))
         # Interpreters differ in nothing but what the object itself says it is made of.
-        reduced = value.__reduce_ex__(4)
+        reduce = copyreg.dispatch_table.get(type(value))
+        reduced = reduce(value) if reduce else value.__reduce_ex__(4)
         if isinstance(reduced, str):
             self._add("global", reduced)
             return

@@ -29,6 +29,7 @@ def main() -> None:
     """Race, then measure the driver and the start."""
     console.print(f"{RUNS} runs of each in turn, medians, {CORES} cores, scikit-learn with loky")
     race()
+    plan_cost()
     driver_cost()
     start_up()
 
@@ -78,6 +79,16 @@ def _row(ours: list[Any], theirs: list[Any]) -> list[str]:
 def _over_floor(runs: list[Any]) -> float:
     """Time over the floor: the sum of fit and score times, shared out over the cores."""
     return statistics.median(run["seconds"] * CORES / run["fit_seconds"] for run in runs)
+
+
+def plan_cost() -> None:
+    """Planning, before any fit."""
+    table = Table("tasks", "seconds", "peak MB above the data", title="plan")
+    for candidates in (2_000, 20_000):
+        runs = [_measure(["tests.benchmarks.plan_cost", str(candidates)]) for _ in range(RUNS)]
+        peak = _median(runs, "peak_bytes") / 2**20
+        table.add_row(f"{candidates * 5}", f"{_median(runs, 'seconds'):.3f}", f"{peak:.1f}")
+    console.print(table)
 
 
 def driver_cost() -> None:

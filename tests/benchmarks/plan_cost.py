@@ -1,0 +1,75 @@
+"""What planning costs before the first fit: ``python -m tests.benchmarks.plan_cost CANDIDATES``.
+
+Expanding the candidates, drawing the splits, keeping the round in the journal, making it ready to
+travel, and laying out the queue. Prints one JSON line: seconds, and the memory that it took above
+the data (peak of what Python allocated).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import tracemalloc
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import GaussianNB
+
+from skygrid.journal.memory import MemoryJournal
+from skygrid.listener import SilentListener
+from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.queue.policies import QueuePolicies
+from skygrid.queue.work_queue import WorkQueue
+from skygrid.results.sklearn_search import fit_search
+from skygrid.rounds import JournaledRounds
+from skygrid.worker.blobs import Blob
+
+
+class _Planned(Exception):
+    """Raised in the place of the first fit."""
+
+
+class PlanningEngine:
+    """Does what an engine does before it waits for the first pull."""
+
+    greetings: dict[str, Any] = {}
+
+    def use(self, data: Blob, search: Blob) -> None:
+        """Nothing: X is not part of the plan."""
+
+    def run_round(self, plan: RoundPlan, queue: WorkQueue, record: Any) -> Sequence[Outcome]:
+        """Make the plan ready to travel, lease the first task, stop."""
+        Blob({"candidates": list(plan.candidates), "splits": list(plan.splits)}).digest  # noqa: B018
+        assert queue.pull("node", 1, 0.0)
+        raise _Planned
+
+
+def plan(candidates: int) -> None:
+    """Plan `candidates` x 5 tasks."""
+    X, y = np.zeros((1000, 2)), np.tile(np.arange(5), 200)
+    search = GridSearchCV(GaussianNB(), {"var_smoothing": np.linspace(0.1, 1.0, candidates)}, cv=5)
+    engine: Any = PlanningEngine()
+    rounds = JournaledRounds(engine, MemoryJournal(), QueuePolicies(), SilentListener())
+    try:
+        fit_search(search, X, y, {}, rounds)
+    except _Planned:
+        return
+
+
+def main(candidates: int) -> None:
+    """Time it, then look at its memory; tracing would slow the timed run."""
+    plan(10)
+    begin = time.perf_counter()
+    plan(candidates)
+    seconds = time.perf_counter() - begin
+    tracemalloc.start()
+    plan(candidates)
+    _, peak = tracemalloc.get_traced_memory()
+    print(json.dumps({"tasks": candidates * 5, "seconds": seconds, "peak_bytes": peak}))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
