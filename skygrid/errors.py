@@ -18,7 +18,7 @@ class SearchFailedError(SkygridError):
 
 
 class FitKilledError(SearchFailedError):
-    """A fit took its slot down more often than ``--retries`` allows, under ``error_score="raise"``."""
+    """A fit was given up after it took its slot down, under ``error_score="raise"``."""
 
 
 class JournalError(SkygridError):

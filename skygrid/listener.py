@@ -12,6 +12,9 @@ from skygrid.worker.messages import Greeting, Heartbeat
 class Listener(Protocol):
     """Called on the thread that owns the queue; must return quickly and must not raise."""
 
+    def ranked_by(self, metric: str) -> None:
+        """Of several scores for each fit, this one ranks the candidates."""
+
     def node_changed(self, node: str, state: str) -> None:
         """A node's state: starting, preparing, receiving, working, lost, gone."""
 
@@ -40,6 +43,7 @@ class Listener(Protocol):
 class SilentListener:
     """Listens to nothing."""
 
+    def ranked_by(self, metric: str) -> None: ...
     def node_changed(self, node: str, state: str) -> None: ...
     def node_greeted(self, node: str, greeting: Greeting) -> None: ...
     def node_beat(self, node: str, beat: Heartbeat) -> None: ...

@@ -245,6 +245,8 @@ class _Run:
             self._engine, journal, self._policies, self._listener, self._folder.round_opened
         )
         spec = self._spec
+        if isinstance(spec.search.refit, str):
+            self._listener.ranked_by(spec.search.refit)
         search = fit_search(spec.search, spec.X, spec.y, spec.fit_params, rounds)
         holdout = self._holdout(search)
         self._listener.phase("saving")

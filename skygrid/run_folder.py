@@ -85,9 +85,7 @@ class RunFolder:
         self._update(state="running", ended_at=None, error=None, driver=driver_mark())
         return self
 
-    def open_journal(
-        self, parts: Mapping[str, str], versions: Mapping[str, str]
-    ) -> SqliteJournal:
+    def open_journal(self, parts: Mapping[str, str], versions: Mapping[str, str]) -> SqliteJournal:
         """Open the run's journal for this search.
 
         Parameters

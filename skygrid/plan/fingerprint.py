@@ -13,7 +13,7 @@ import copyreg
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -115,42 +115,41 @@ class _Walker:
             self._path.discard(id(value))
 
     def _compound(self, value: Any) -> None:
-        match value:
-            case np.ndarray() if type(value) in (np.ndarray, np.memmap):
-                self._array(value)
-            case np.generic():
-                self._add(f"scalar {value.dtype.str}", value.tobytes())
-            case np.random.RandomState() if value is np.random.mtrand._rand:  # type: ignore[attr-defined]
-                # What scipy's distributions hold until they are given a seed: not theirs.
-                self._add("the global random state")
-            case np.dtype():
-                self._add("dtype", value.descr.__repr__() if value.names else value.str)
-            case list() | tuple() if type(value) in (list, tuple):
-                self._add(type(value).__name__, str(len(value)))
-                for item in value:
-                    self.walk(item)
-            case dict() if type(value) is dict:
-                self._add("dict", str(len(value)))
-                for key, item in value.items():
-                    self.walk(key)
-                    self.walk(item)
-            case set() | frozenset():
-                self._set(value)
-            case type():
-                self._named("class", value)
-            case ModuleType():
-                self._add("module", value.__name__)
-            case FunctionType():
-                self._function(value)
-            case BuiltinFunctionType():
-                self._named("builtin", value)
-            case MethodType():
-                self._add("method", value.__name__)
-                self.walk(value.__self__)
-            case CodeType():
-                self._code(value)
-            case _:
-                self._object(value)
+        take = _EXACT.get(type(value))
+        if take is not None:
+            take(self, value)
+        elif isinstance(value, type):
+            self._named("class", value)
+        elif isinstance(value, np.generic):
+            self._add(f"scalar {value.dtype.str}", value.tobytes())
+        elif isinstance(value, np.dtype):
+            self._add("dtype", repr(value.descr) if value.names else value.str)
+        elif value is np.random.mtrand._rand:
+            # What scipy's distributions hold until they are given a seed: not theirs.
+            self._add("the global random state")
+        else:
+            self._object(value)
+
+    def _sequence(self, value: Sequence[Any]) -> None:
+        self._add(type(value).__name__, str(len(value)))
+        for item in value:
+            self.walk(item)
+
+    def _mapping(self, value: Mapping[Any, Any]) -> None:
+        self._add("dict", str(len(value)))
+        for key, item in value.items():
+            self.walk(key)
+            self.walk(item)
+
+    def _module(self, value: ModuleType) -> None:
+        self._add("module", value.__name__)
+
+    def _builtin(self, value: BuiltinFunctionType) -> None:
+        self._named("builtin", value)
+
+    def _method(self, value: MethodType) -> None:
+        self._add("method", value.__name__)
+        self.walk(value.__self__)
 
     def _array(self, array: np.ndarray) -> None:
         self._add("array", f"{array.dtype.str} {array.shape} {np.isfortran(array)}")
@@ -194,9 +193,8 @@ class _Walker:
             self._add("global", reduced)
             return
         for part in reduced:
-            if hasattr(part, "__next__"):
-                part = list(part)
-            self.walk(part)
+            # The items of list and dict subclasses come as iterators.
+            self.walk(list(part) if isinstance(part, Iterator) else part)
 
 
 _ATOMS: dict[type, Callable[[Any], bytes | str]] = {
@@ -211,6 +209,23 @@ _ATOMS: dict[type, Callable[[Any], bytes | str]] = {
     bytearray: bytes,
     range: repr,
 }
+
+
+_EXACT: dict[type, Callable[[_Walker, Any], None]] = {
+    np.ndarray: _Walker._array,
+    np.memmap: _Walker._array,
+    list: _Walker._sequence,
+    tuple: _Walker._sequence,
+    dict: _Walker._mapping,
+    set: _Walker._set,
+    frozenset: _Walker._set,
+    ModuleType: _Walker._module,
+    FunctionType: _Walker._function,
+    BuiltinFunctionType: _Walker._builtin,
+    MethodType: _Walker._method,
+    CodeType: _Walker._code,
+}
+"""By exact type: a subclass may hold more than its base, and is taken as an object."""
 
 
 def _cell_contents(cell: Any) -> Any:

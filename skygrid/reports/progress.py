@@ -74,7 +74,7 @@ class Progress:
     clock : callable
         Returns seconds that only grow, such as `time.monotonic`.
     metric : str, optional
-        Which of several scores ranks the candidates; the first one when it is not given.
+        Which of several scores ranks the candidates; the first one until `ranked_by` says.
     window : float
         Seconds over which the rate is measured.
     """
@@ -102,6 +102,11 @@ class Progress:
         self._dropped = 0
 
     # ---- the listener ------------------------------------------------------------------------
+
+    def ranked_by(self, metric: str) -> None:
+        """Rank candidates by this one of several scores."""
+        with self._lock:
+            self._metric = metric
 
     def node_changed(self, node: str, state: str) -> None:
         """Remember the state; a node that is lost is a problem to be shown."""

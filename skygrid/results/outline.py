@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,11 +96,10 @@ def outline(search: Any, X: Any, y: Any, fit_params: Mapping[str, Any]) -> Outli
     listing = _Listing(to_the_end=halving)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            # Without a refit: nothing may be fitted here.
-            fit_search(clone(search).set_params(refit=False), X, y, fit_params, listing)
-        except _KnowsEnough:
-            pass  # it said all that it was asked
+        # Without a refit: nothing may be fitted here.
+        unfitted = clone(search).set_params(refit=False)
+        with contextlib.suppress(_KnowsEnough):
+            fit_search(unfitted, X, y, fit_params, listing)
     assert listing.work is not None
     return Outline(
         work=listing.work,

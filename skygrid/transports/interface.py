@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Transport(Protocol):
-    """One agent's channel. Reading, log reading and writing each happen on a thread of their own."""
+    """One agent's channel. Reading, reading the log and writing have a thread each."""
 
     shares_files: bool
     """Whether the agent can open this process's files: it runs on this machine, as this user."""
@@ -24,7 +24,7 @@ class Transport(Protocol):
         """Wait for bytes from the agent; empty when there will be none any more."""
 
     def read_log(self) -> bytes:
-        """Wait for bytes that the agent wrote to its log; empty when there will be none any more."""
+        """Wait for bytes of the agent's log; empty when there will be none any more."""
 
     def write(self, data: bytes) -> None:
         """Send bytes to the agent.

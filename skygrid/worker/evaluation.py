@@ -18,6 +18,7 @@ from typing import Any
 import joblib
 import numpy as np
 import sklearn
+from joblib.parallel import SequentialBackend
 from sklearn.base import clone
 from sklearn.model_selection._validation import _fit_and_score
 from threadpoolctl import threadpool_limits
@@ -81,6 +82,9 @@ class Evaluator:
         # Both stay in force for the life of the process; nothing restores them.
         threadpool_limits(limits=threads)
         joblib.parallel_config(backend="sequential")
+        for name in ("loky", "multiprocessing"):
+            # Code that names its backend would start processes all the same.
+            joblib.register_parallel_backend(name, SequentialBackend)
         # A forked slot has its siblings' random state; unseeded estimators must not repeat them.
         random.seed()
         np.random.seed()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -281,24 +282,29 @@ class TwoRounds(BaseSearchCV):
     def _run_search(self, evaluate_candidates: Any) -> None:
         self._go(evaluate_candidates)
 
-    def _go(self, evaluate_candidates: Any, **context: Any) -> None:
+    def _go(self, evaluate_candidates: Any, context: Callable[[], Any] = dict) -> None:
         candidates = [{"level": value} for value in self.values]
         stages = {"stage": [1.5] * len(candidates)}
-        results = evaluate_candidates(candidates, more_results=stages, **context)
+        results = evaluate_candidates(candidates, more_results=stages, **context())
         best = self.values[int(np.argmin(results["rank_test_score"]))]
         beside = [{"level": best + 4}, {"level": best + 5}]
-        evaluate_candidates(iter(beside), more_results={"stage": [2.5] * 2}, **context)
+        evaluate_candidates(iter(beside), more_results={"stage": [2.5] * 2}, **context())
 
 
 class TwoRoundsInContext(TwoRounds):
     """Passes the context of fit callbacks on, as scikit-learn from 1.9 on asks it to."""
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
-        context = {}
-        if callback_ctx is not None:  # before 1.9 there is none
-            task = callback_ctx.subcontext(task_name="search", sequential_subtasks=False)
-            context["callback_ctx"] = task.call_on_fit_task_begin(estimator=self)
-        self._go(evaluate_candidates, **context)
+        if callback_ctx is None:  # before 1.9 there is none
+            self._go(evaluate_candidates)
+            return
+        search = callback_ctx.subcontext(task_name="search", max_subtasks=None)
+
+        def context() -> dict[str, Any]:
+            options = {"max_subtasks": None, "sequential_subtasks": False}
+            return {"callback_ctx": search.subcontext(task_name="round", **options)}
+
+        self._go(evaluate_candidates, context)
 
 
 class TwoRoundsOutOfContext(TwoRounds):

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import tempfile
+import termios
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.command import SLOW_SEARCH, recorded, result, skygrid
+from tests.command import SLOW_SEARCH, Command, recorded, result, skygrid
 
 GUIDE = Path(__file__).parents[2] / "guides" / "digits" / "search.py"
 
-SMALL_SEARCH = '''
+SMALL_SEARCH = """
 from sklearn.datasets import load_iris
 from sklearn.preprocessing import StandardScaler
 from sklearn.pipeline import make_pipeline
@@ -28,9 +35,9 @@ dataset = load_iris()
 X, y = load_iris(return_X_y=True)
 holdout = (X[::7], y[::7])
 print("a print in the search file")
-'''
+"""
 
-NEIGHBOUR = '''
+NEIGHBOUR = """
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
@@ -43,7 +50,7 @@ class Widened(TransformerMixin, BaseEstimator):
         return self
     def transform(self, X):
         return doubled(X)
-'''
+"""
 
 OPEN_WITHOUT_SKYGRID = """
 import pickle, sys
@@ -237,14 +244,43 @@ def test_the_hour_limit_stops_and_resume_goes_on(tmp_path: Path) -> None:
     assert _scores(result(tmp_path, "late")) == _reference(tmp_path)
 
 
+def test_a_terminal_of_80_columns_shows_a_live_display(tmp_path: Path) -> None:
+    """On a terminal the display is redrawn in place, and no line of it is over 80 columns."""
+    (tmp_path / "search.py").write_text(SLOW_SEARCH)
+    terminal, screen = pty.openpty()
+    fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "skygrid", "run", "search.py"],
+        cwd=tmp_path,
+        stdin=screen,
+        stdout=subprocess.PIPE,
+        stderr=screen,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"},
+    )
+    os.close(screen)
+    shown = b"".join(iter(lambda: _read(terminal), b"")).decode()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"best of 10 candidates" in out
+    assert re.search("\x1b\\[[0-9]*A", shown), "lines are redrawn in place"
+    plain = re.sub("\x1b\\[[?0-9;]*[a-zA-Z]", "", shown)
+    assert max(len(line) for line in re.split("[\r\n]+", plain)) <= 80
+    assert "local-1" in plain
+    assert "/40 fits" in plain
+    assert "best 0." in plain
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # how Linux says that the other side is closed
+        return b""
+
+
 @pytest.mark.timeout(400)
 def test_the_digits_guide_gives_the_numbers_it_promises() -> None:
     """21 candidates, 105 fits, SVC with C=10 and rbf, 0.99165 in validation, 0.98611 held out."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
-        from tests.command import Command
-
         command = Command(Path(folder), "run", str(GUIDE), "--json", "--quiet")
         out, err = command.process.communicate(timeout=380)
         assert command.process.returncode == 0, err

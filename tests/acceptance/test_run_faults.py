@@ -93,9 +93,7 @@ def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
     """Two Ctrl-C in a row do not wait for fits that would take minutes."""
     (tmp_path / "search.py").write_text(SLOW_SEARCH.replace("seconds=0.1", "seconds=300"))
     command = Command(tmp_path, "run", "search.py", "--name", "r")
-    wait_for(
-        lambda: len(command.family()) >= 2 and _busy(command), "slots run", seconds=60
-    )
+    wait_for(lambda: len(command.family()) >= 2 and _busy(command), "slots run", seconds=60)
     family = command.family()
     command.signal(signal.SIGINT)
     command.signal(signal.SIGINT)

@@ -1,1 +1,1 @@
-"""Measurements: skygrid and a peer in turn, in one go, medians and ratios. Not part of the tests."""
+"""Measurements: skygrid and a peer in turn, medians and ratios. Not part of the tests."""

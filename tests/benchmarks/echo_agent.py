@@ -48,7 +48,8 @@ def main() -> None:
                     _send(RoundReady(round=message.round))
                     _send(Pull(round=message.round, count=IN_HAND))
                 case Grant():
-                    _send(Report(round=message.round, results=[_result(l.id) for l in message.leases]))
+                    results = [_result(lease.id) for lease in message.leases]
+                    _send(Report(round=message.round, results=results))
                     _send(Pull(round=message.round, count=IN_HAND))
                 case Stop():
                     return

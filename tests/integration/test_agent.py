@@ -119,7 +119,7 @@ def test_the_greeting_says_what_the_node_is(agent: AgentDriver) -> None:
 
 def test_a_whole_round_reports_every_lease_once(pair: AgentDriver) -> None:
     pair.open(search_of(bad.Harmless(), bad.own_score), [{"a": n} for n in range(50)], n_splits=3)
-    assert pair.wait(Pull).count >= 2
+    assert pair.wait(Pull, lambda pull: pull.round == pair.round).count == 2
     tasks = [(candidate, split) for split in range(3) for candidate in range(50)]
     results = pair.run(*tasks)
     pair.fence()
@@ -145,9 +145,7 @@ def test_grants_of_a_round_that_is_over_are_dropped(agent: AgentDriver) -> None:
 
 def test_an_agent_asks_for_more_only_when_it_has_work_for_it(agent: AgentDriver) -> None:
     agent.open(search_of(bad.Harmless(), bad.slot_pid))
-    agent.wait(Pull)
-    agent.fence()
-    assert [pull.count for pull in agent.since_open(Pull)][0] == 1
+    assert agent.wait(Pull, lambda pull: pull.round == agent.round).count == 1
 
 
 def test_a_blob_in_a_file_of_this_machine_is_read_from_there(

@@ -1,0 +1,195 @@
+"""Frames: whatever the portions, messages come out whole; whatever the damage, an error does."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skygrid.worker.frames import HEADER, MAX_FRAME, FrameError, FrameReader, encode
+from skygrid.worker.messages import (
+    AgentLog,
+    BlobChunk,
+    Bye,
+    FitResult,
+    FromAgent,
+    Heartbeat,
+    Pull,
+    Recall,
+    Report,
+    Returned,
+    ToAgent,
+    TypedNumber,
+    WarningNote,
+)
+
+text = st.text(max_size=40)
+count = st.integers(0, 2**40)
+seconds = st.floats(allow_nan=False)
+score = st.floats(allow_nan=False) | st.builds(TypedNumber, text, text)
+result = st.builds(
+    FitResult,
+    lease=count,
+    slot=count,
+    status=st.sampled_from(["scored", "failed", "raised"]),
+    test_scores=st.none() | score | st.dictionaries(text, score, max_size=3),
+    train_scores=st.none() | score,
+    n_test_samples=count,
+    fit_seconds=seconds,
+    score_seconds=seconds,
+    fit_error=st.none() | text,
+    exception=st.none() | st.tuples(text, text),
+    warnings=st.lists(st.builds(WarningNote, text, text, text, count), max_size=2).map(tuple),
+)
+message = st.one_of(
+    st.builds(Pull, round=count, count=count),
+    st.builds(Report, round=count, results=st.lists(result, max_size=3)),
+    st.builds(Returned, round=count, leases=st.lists(count, max_size=5)),
+    st.builds(Heartbeat, busy=count, running=st.lists(count), slots_bytes=count, load=seconds),
+    st.builds(AgentLog, text=text),
+    st.just(Bye()),
+)
+
+
+def frame(payload: bytes) -> bytes:
+    return HEADER.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def read(portions: Iterable[bytes], kind: Any = FromAgent) -> list[Any]:
+    reader = FrameReader(kind)
+    return [message for portion in portions for message in reader.feed(portion)]
+
+
+@given(messages=st.lists(message, max_size=6), cuts=st.lists(st.integers(0, 4000)))
+def test_messages_come_out_whole_however_the_stream_is_cut(
+    messages: list[Any], cuts: list[int]
+) -> None:
+    stream = b"".join(map(encode, messages))
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    portions = [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    assert read(portions) == messages
+
+
+@given(messages=st.lists(message, min_size=1, max_size=3))
+def test_messages_come_out_byte_by_byte(messages: list[Any]) -> None:
+    stream = b"".join(map(encode, messages))
+    assert read(bytes([byte]) for byte in stream) == messages
+
+
+@given(messages=st.lists(message, min_size=1, max_size=3), data=st.data())
+def test_a_flipped_bit_gives_an_error_or_an_unfinished_frame_and_no_wrong_message(
+    messages: list[Any], data: st.DataObject
+) -> None:
+    stream = bytearray(b"".join(map(encode, messages)))
+    bit = data.draw(st.integers(0, 8 * len(stream) - 1))
+    stream[bit // 8] ^= 1 << bit % 8
+    reader = FrameReader(FromAgent)
+    read_so_far = []
+    try:
+        for one in reader.feed(bytes(stream)):
+            read_so_far.append(one)
+    except FrameError:
+        pass
+    assert read_so_far == messages[: len(read_so_far)]
+    assert len(read_so_far) < len(messages)
+
+
+@given(st.binary(min_size=1, max_size=200))
+def test_noise_is_an_error_or_nothing(noise: bytes) -> None:
+    try:
+        assert read([noise]) == []
+    except FrameError:
+        pass
+
+
+@given(st.binary(max_size=200))
+def test_a_sound_frame_around_noise_is_an_error(noise: bytes) -> None:
+    try:
+        decoded = read([frame(noise)])
+    except FrameError:
+        return
+    assert [msgspec.msgpack.encode(one) for one in decoded] == [noise]
+
+
+@given(message, st.binary(min_size=1, max_size=20))
+def test_bytes_behind_a_message_within_its_frame_are_an_error(one: Any, more: bytes) -> None:
+    with pytest.raises(FrameError, match="not a message"):
+        read([frame(msgspec.msgpack.encode(one) + more)])
+
+
+@pytest.mark.parametrize("length", [MAX_FRAME + 1, 2**31, 2**32 - 1])
+def test_an_oversized_length_is_refused_from_its_header_alone(length: int) -> None:
+    with pytest.raises(FrameError, match="over the limit"):
+        read([struct.pack("<II", length, 0)])
+
+
+def test_the_largest_length_holds_no_memory_before_its_bytes_come() -> None:
+    reader = FrameReader(FromAgent)
+    tracemalloc.start()
+    try:
+        assert list(reader.feed(struct.pack("<II", MAX_FRAME, 0))) == []
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_lengths_inside_a_payload_hold_no_memory() -> None:
+    payload = msgspec.msgpack.encode(Returned(round=0, leases=[]))
+    assert payload.endswith(b"\x90")  # an array of none
+    lie = payload[:-1] + b"\xdd" + struct.pack(">I", 2**32 - 1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FrameError):
+            read([frame(lie)])
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_deep_nesting_is_an_error() -> None:
+    with pytest.raises(FrameError):
+        read([frame(b"\x91" * 1_000_000)])
+
+
+def test_text_that_is_not_utf8_is_an_error() -> None:
+    payload = msgspec.msgpack.encode(AgentLog(text="ab")).replace(b"ab", b"\xff\xfe")
+    with pytest.raises(FrameError, match="not a message"):
+        read([frame(payload)])
+
+
+def test_messages_of_the_other_side_are_an_error() -> None:
+    with pytest.raises(FrameError, match="not a message"):
+        read([encode(Recall(count=1))])
+    with pytest.raises(FrameError, match="not a message"):
+        read([encode(Bye())], ToAgent)
+
+
+def test_a_wrong_type_within_a_message_is_an_error() -> None:
+    with pytest.raises(FrameError, match="not a message"):
+        read([frame(msgspec.msgpack.encode({"type": "pull", "round": "one", "count": 1}))])
+
+
+def test_a_message_over_the_limit_is_not_sent() -> None:
+    with pytest.raises(FrameError, match="over the limit"):
+        encode(AgentLog(text="x" * MAX_FRAME))
+
+
+def test_what_was_read_before_the_damage_stands() -> None:
+    reader = FrameReader(FromAgent)
+    found = []
+    with pytest.raises(FrameError):
+        for one in reader.feed(encode(Bye()) + b"\xff" * 8):
+            found.append(one)
+    assert found == [Bye()]
+
+
+def test_a_chunk_of_a_blob_fits_into_a_frame() -> None:
+    chunk = BlobChunk(digest="ab" * 32, size=2**40, offset=2**39, data=bytes(2**20))
+    assert read([encode(chunk)], ToAgent) == [chunk]
