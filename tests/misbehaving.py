@@ -13,6 +13,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -23,6 +24,7 @@ import joblib
 import numpy as np
 import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.tree import DecisionTreeClassifier
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -293,3 +295,26 @@ def openmp_threads(estimator: Any, X: Any, y: Any) -> dict[str, int]:
 def sklearn_setting(estimator: Any, X: Any, y: Any) -> float:
     """scikit-learn's ``working_memory`` as the slot has it."""
     return float(sklearn.get_config()["working_memory"])
+
+
+class Unhurried(DecisionTreeClassifier):
+    """Takes a hundredth of a second more than it needs."""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Unhurried:
+        threading.Event().wait(0.01)
+        return super().fit(X, y, sample_weight)
+
+
+class Inquisitive(Harmless):
+    """Raises when modules of `path`, or of skygrid beside its worker, are loaded where it runs;
+    `a` is the folder that skygrid must come from."""
+
+    def misbehave(self, X: Any) -> None:
+        import skygrid
+
+        loaded = set(sys.modules)
+        strange = {name for name in loaded if name.startswith("skygrid.")}
+        strange -= {name for name in strange if name.startswith("skygrid.worker")}
+        strange |= loaded & set(self.path.split())
+        if strange or not str(skygrid.__file__).startswith(self.a):
+            raise AssertionError(f"{strange} loaded, skygrid from {skygrid.__file__}")

@@ -186,12 +186,12 @@ def _progress_on_stderr(verbose: int) -> Iterator[None]:
         yield
 
 
-class _DrivenFit(BaseSearchCV):  # type: ignore[misc]  # scikit-learn has no types
+class _DrivenFit(BaseSearchCV):
     """`BaseSearchCV` with another ``fit``."""
 
     _skygrid_evaluator: RoundEvaluator
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @_fit_context(prefer_skip_nested_validation=False)  # type: ignore[untyped-decorator]  # scikit-learn has no types
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         self._skygrid_driven = True
         scorers, refit_metric = self._get_scorers()

@@ -7,9 +7,9 @@ from typing import Any
 
 import cloudpickle
 import pytest
-import tests
 
 import skygrid
+import tests
 
 
 @pytest.fixture(scope="session")

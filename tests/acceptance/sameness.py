@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import struct
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
-from scipy import sparse
 
 TIMES = {"refit_time_", "mean_fit_time", "std_fit_time", "mean_score_time", "std_score_time"}
 """What may differ, by name; its type and shape may not."""
@@ -44,41 +43,33 @@ class _Walk:
         self.found.append(f"{path}: {a!r:.300} is not {b!r:.300}")
 
     def _same_type(self, path: str, a: Any, b: Any) -> None:
-        match a:
-            case float():
-                if struct.pack("d", a) != struct.pack("d", b) and not (a != a and b != b):
-                    self._note(path, a, b)
-            case bool() | int() | str() | bytes() | complex() | type() | np.dtype() | range():
-                if a != b:
-                    self._note(path, a, b)
-            case np.ma.MaskedArray():
-                self._masked(path, a, b)
-            case np.ndarray() | np.generic():
-                self._array(path, np.asarray(a), np.asarray(b))
-            case pd.DataFrame() | pd.Series():
-                if not (a.equals(b) and np.array_equal(a.dtypes, b.dtypes)):
-                    self._note(path, a, b)
-            case pd.Index() | pl.DataFrame() | pl.Series():
-                if not a.equals(b):
-                    self._note(path, a, b)
-            case Mapping():
-                self._mapping(path, a, b)
-            case list() | tuple() | set() | frozenset():
-                self._items(path, a, b)
-            case types.FunctionType():
-                self.compare(f"{path}.__code__", a.__code__, b.__code__)
-            case types.CodeType() | types.BuiltinFunctionType():
-                if a != b:
-                    self._note(path, a, b)
-            case types.MethodType():
-                self.compare(f"{path}.__func__", a.__func__, b.__func__)
-                self.compare(f"{path}.__self__", a.__self__, b.__self__)
-            case functools.partial():
-                self.compare(path, (a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
-            case types.GeneratorType() | sparse.linalg.LinearOperator():
-                pass
-            case _:
-                self._object(path, a, b)
+        for kinds, compare in _BY_TYPE:
+            if isinstance(a, kinds):
+                compare(self, path, a, b)
+                return
+        self._object(path, a, b)
+
+    def _float(self, path: str, a: float, b: float) -> None:
+        if struct.pack("d", a) != struct.pack("d", b) and not (a != a and b != b):
+            self._note(path, a, b)
+
+    def _equal(self, path: str, a: Any, b: Any) -> None:
+        if a != b:
+            self._note(path, a, b)
+
+    def _frame(self, path: str, a: Any, b: Any) -> None:
+        if not a.equals(b):
+            self._note(path, a, b)
+
+    def _function(self, path: str, a: Any, b: Any) -> None:
+        # A lambda is made anew with each job, of the same code.
+        self.compare(f"{path}.__code__", a.__code__, b.__code__)
+
+    def _method(self, path: str, a: Any, b: Any) -> None:
+        self.compare(path, (a.__func__, a.__self__), (b.__func__, b.__self__))
+
+    def _partial(self, path: str, a: Any, b: Any) -> None:
+        self.compare(path, (a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
 
     def _masked(self, path: str, a: Any, b: Any) -> None:
         self.compare(f"{path}.fill_value", a.fill_value, b.fill_value)
@@ -88,7 +79,8 @@ class _Walk:
             # What lies under a mask was never written.
             self._array(f"{path}.data", a.compressed(), b.compressed())
 
-    def _array(self, path: str, a: np.ndarray, b: np.ndarray) -> None:
+    def _array(self, path: str, a: Any, b: Any) -> None:
+        a, b = np.asarray(a), np.asarray(b)
         if a.dtype != b.dtype or a.shape != b.shape:
             self._note(path, (a.dtype, a.shape), (b.dtype, b.shape))
         elif path.rpartition("'")[0].rpartition("'")[2] in TIMES:
@@ -130,6 +122,21 @@ class _Walk:
         except TypeError:  # locks, iterators: the type is all that can be said
             return
         self.compare(f"{path}()", parts, others)
+
+
+_BY_TYPE: list[tuple[Any, Callable[[_Walk, str, Any, Any], None]]] = [
+    (float, _Walk._float),
+    ((int, str, bytes, complex, range, type, np.dtype), _Walk._equal),
+    ((types.CodeType, types.BuiltinFunctionType), _Walk._equal),
+    (np.ma.MaskedArray, _Walk._masked),
+    ((np.ndarray, np.generic), _Walk._array),
+    ((pd.DataFrame, pd.Series, pd.Index, pl.DataFrame, pl.Series), _Walk._frame),
+    (Mapping, _Walk._mapping),
+    ((list, tuple, set, frozenset), _Walk._items),
+    (types.FunctionType, _Walk._function),
+    (types.MethodType, _Walk._method),
+    (functools.partial, _Walk._partial),
+]
 
 
 def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:

@@ -83,9 +83,7 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
     randomized=(
         "A seeded randomized search draws the same candidates.",
         lambda: Job(
-            RandomizedSearchCV(
-                SVC(), {"C": loguniform(0.1, 10)}, n_iter=4, cv=3, random_state=5
-            ),
+            RandomizedSearchCV(SVC(), {"C": loguniform(0.1, 10)}, n_iter=4, cv=3, random_state=5),
             *flowers(),
         ),
     ),
@@ -152,9 +150,7 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
     ),
     halving_without_seed_for_unseeded_splits=(
         "Halving refuses splits that change from call to call.",
-        lambda: halving(
-            HalvingGridSearchCV, {"max_depth": [1, 2]}, cv=KFold(3, shuffle=True)
-        ),
+        lambda: halving(HalvingGridSearchCV, {"max_depth": [1, 2]}, cv=KFold(3, shuffle=True)),
     ),
     two_rounds=(
         "A search class of the user's own runs round after round, with results of its own.",
@@ -190,9 +186,7 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
     ),
     refit_chosen_by_a_function=(
         "A refit function chooses the candidate, and there is no best score.",
-        lambda: Job(
-            GridSearchCV(SVC(), {"C": [1, 2]}, cv=3, refit=second_candidate), *flowers()
-        ),
+        lambda: Job(GridSearchCV(SVC(), {"C": [1, 2]}, cv=3, refit=second_candidate), *flowers()),
     ),
     refit_chosen_by_a_lambda=(
         "A refit function that cannot be imported stays at home.",
@@ -239,9 +233,7 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
     ),
     refit_missing_for_several_scorers=(
         "Several scorers want a refit by name.",
-        lambda: Job(
-            GridSearchCV(SVC(), {"C": [1]}, scoring=["accuracy", "f1_macro"]), *flowers()
-        ),
+        lambda: Job(GridSearchCV(SVC(), {"C": [1]}, scoring=["accuracy", "f1_macro"]), *flowers()),
     ),
     refit_missing_for_a_dict_of_scores=(
         "A scorer that turns out to give several scores wants a refit by name.",
@@ -253,9 +245,7 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
     ),
     n_jobs=(
         "n_jobs and pre_dispatch of the search decide nothing.",
-        lambda: Job(
-            GridSearchCV(SVC(), {"C": [1, 2]}, cv=3, n_jobs=1, pre_dispatch=1), *flowers()
-        ),
+        lambda: Job(GridSearchCV(SVC(), {"C": [1, 2]}, cv=3, n_jobs=1, pre_dispatch=1), *flowers()),
     ),
     no_candidates=(
         "A search that asks for no fit says so.",

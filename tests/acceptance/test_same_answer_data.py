@@ -45,11 +45,12 @@ def wide() -> Any:
 
 
 def mapped(mode: str) -> Any:
-    file = tempfile.TemporaryFile()
-    X = np.memmap(file, mode="w+", dtype=np.float64, shape=(50, 4))
-    X[:] = flowers()[0]
-    X.flush()
-    return X if mode == "w+" else np.memmap(file, mode=mode, dtype=np.float64, shape=(50, 4))
+    """X in a file that has lost its name."""
+    with tempfile.TemporaryFile() as file:
+        X = np.memmap(file, mode="w+", dtype=np.float64, shape=(50, 4))
+        X[:] = flowers()[0]
+        X.flush()
+        return X if mode == "w+" else np.memmap(file, mode=mode, dtype=np.float64, shape=(50, 4))
 
 
 def locked(X: Any) -> Any:
@@ -132,7 +133,7 @@ def counts(kind: Any) -> Any:
                 {"bernoullinb__alpha": [0.5, 1]},
                 cv=3,
             ),
-            np.array([["a", 1], ["b", 2], ["a", None], ["c", 2.5], ["c", "1"]] * 10, dtype=object),
+            np.array([["a", 1], ["b", 2], ["a", None], ["c", 2.5], ["c", 1]] * 10, dtype=object),
             flowers()[1],
         ),
     ),
@@ -140,7 +141,7 @@ def counts(kind: Any) -> Any:
         "Missing values.",
         lambda: Job(
             GridSearchCV(
-                HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=2),
+                HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=2, random_state=0),
                 {"max_depth": [1, 2]},
                 cv=2,
             ),
@@ -185,9 +186,7 @@ def counts(kind: Any) -> Any:
     polars=(
         "A polars DataFrame keeps its columns.",
         lambda: column_search(
-            pl.from_pandas(frame().drop(columns="size"), include_index=False).with_columns(
-                size=pl.Series(["small", "large"] * 25)
-            ),
+            pl.DataFrame({name: column.tolist() for name, column in frame().items()}),
             pl.Series(flowers()[1]),
         ),
     ),
@@ -264,9 +263,7 @@ def counts(kind: Any) -> Any:
     precomputed_distances=(
         "Rows and columns of distances are cut together.",
         lambda: Job(
-            GridSearchCV(
-                KNeighborsClassifier(metric="precomputed"), {"n_neighbors": [1, 4]}, cv=3
-            ),
+            GridSearchCV(KNeighborsClassifier(metric="precomputed"), {"n_neighbors": [1, 4]}, cv=3),
             distances(),
             flowers()[1],
         ),
@@ -315,9 +312,7 @@ def counts(kind: Any) -> Any:
     no_copy_least_squares=(
         "Nor does least squares.",
         lambda: Job(
-            GridSearchCV(
-                LinearRegression(copy_X=False), {"fit_intercept": [True, False]}, cv=3
-            ),
+            GridSearchCV(LinearRegression(copy_X=False), {"fit_intercept": [True, False]}, cv=3),
             *patients(),
         ),
     ),

@@ -200,7 +200,10 @@ def masks() -> Any:
     no_splits=("No splits at all.", lambda: split(iter([]))),
     too_many=("More splits than samples of a class.", lambda: split(30)),
     one_split=("One split is too few.", lambda: split(1)),
-    miscounted=("A splitter that miscounts is an error.", lambda: split(MiscountingSplitter())),
+    miscounted=(
+        "A splitter that miscounts is an error.",
+        lambda: Job(GridSearchCV(GaussianNB(), {}, cv=MiscountingSplitter()), *flowers()),
+    ),
     not_a_splitter=("What is no splitter is an error.", lambda: split("five")),
 )
 def test_splits(row: Row, cluster: Any, capfd: Any) -> None:

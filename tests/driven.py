@@ -1,0 +1,195 @@
+"""Searches through the real engine, with nodes that a test can get hold of."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import make_classification
+from sklearn.model_selection import GridSearchCV
+
+from skygrid.engines.pull import EngineSettings, PullEngine
+from skygrid.journal.memory import MemoryJournal
+from skygrid.listener import SilentListener
+from skygrid.plan.records import Outcome
+from skygrid.queue.policies import QueuePolicies
+from skygrid.results.sklearn_search import fit_search
+from skygrid.rounds import JournaledRounds
+from skygrid.transports.interface import Transport
+from skygrid.transports.local_process import LocalProcess, agent_command
+from skygrid.worker.frames import FrameReader, encode
+from skygrid.worker.messages import FromAgent, Heartbeat
+from tests.misbehaving import Unhurried
+
+
+class Nodes:
+    """A provider of local agents.
+
+    Parameters
+    ----------
+    count : int
+        Nodes.
+    wrap : callable
+        Given the node's name, how often it was had before and its transport; returns the
+        transport to use.
+    slots : int
+        Fits at a time on each node.
+    """
+
+    def __init__(
+        self,
+        count: int = 1,
+        wrap: Callable[[str, int, LocalProcess], Transport] = lambda name, times, own: own,
+        slots: int = 1,
+    ) -> None:
+        self._count, self._wrap, self._slots = count, wrap, slots
+        self.made: dict[str, list[LocalProcess]] = {name: [] for name in self.names()}
+
+    def names(self) -> Sequence[str]:
+        return [f"node-{number}" for number in range(1, self._count + 1)]
+
+    def transport(self, name: str) -> Transport:
+        own = LocalProcess(agent_command(self._slots, self._slots))
+        self.made[name].append(own)
+        return self._wrap(name, len(self.made[name]) - 1, own)
+
+    def replaceable(self, name: str) -> bool:
+        return True
+
+    def pid(self, name: str) -> int:
+        """Process id of the node's agent, the newest one."""
+        return self.made[name][-1].pid
+
+
+class Passing:
+    """A transport that passes all on; subclasses meddle with it."""
+
+    shares_files = False
+
+    def __init__(self, own: LocalProcess) -> None:
+        self._own = own
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._own, name)
+
+
+class Meddling(Passing):
+    """Changes what the agent says: each message becomes those that `meddle` makes of it."""
+
+    def __init__(self, own: LocalProcess, meddle: Callable[[Any], Iterable[Any]]) -> None:
+        super().__init__(own)
+        self._meddle = meddle
+        self._reader = FrameReader(FromAgent)
+
+    def read(self) -> bytes:
+        changed = b""
+        while not changed:
+            data = self._own.read()
+            if not data:
+                return b""
+            for message in self._reader.feed(data):
+                changed += b"".join(map(encode, self._meddle(message)))
+        return changed
+
+
+class Watching(SilentListener):
+    """Calls back when something happens, each time on the engine's own thread."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.states: list[tuple[str, str]] = []
+        self.failures: list[str] = []
+        self.on_outcomes: Callable[[], None] = lambda: None
+        self.on_beat: Callable[[str, Heartbeat], None] = lambda node, beat: None
+
+    def node_changed(self, node: str, state: str) -> None:
+        self.states.append((node, state))
+
+    def node_beat(self, node: str, beat: Heartbeat) -> None:
+        self.on_beat(node, beat)
+
+    def outcomes_recorded(self, outcomes: Sequence[Outcome]) -> None:
+        self.outcomes += outcomes
+        self.on_outcomes()
+
+    def attempt_failed(self, node: str, candidate: int, split: int, detail: str) -> None:
+        self.failures.append(detail)
+
+    @property
+    def losses(self) -> int:
+        """How often a node was lost."""
+        return sum(state == "lost" for _, state in self.states)
+
+
+class Driven:
+    """An engine on these nodes, for a ``with`` statement.
+
+    Parameters
+    ----------
+    nodes : Nodes
+    policies : QueuePolicies
+    **settings
+        Of `EngineSettings`.
+    """
+
+    def __init__(
+        self, nodes: Nodes, policies: QueuePolicies | None = None, **settings: Any
+    ) -> None:
+        self.nodes = nodes
+        self.watch = Watching()
+        self.engine = PullEngine(nodes, EngineSettings(**settings), self.watch)
+        self._policies = policies or QueuePolicies()
+
+    def __enter__(self) -> Driven:
+        self.engine.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.engine.close()
+
+    def fit(self, search: Any, X: Any, y: Any) -> Any:
+        rounds = JournaledRounds(self.engine, MemoryJournal(), self._policies, self.watch)
+        return fit_search(search, X, y, {}, rounds)
+
+
+def data(seed: int = 0) -> tuple[Any, Any]:
+    """A small classification problem."""
+    return make_classification(n_samples=120, n_features=6, random_state=seed)
+
+
+def tree_search(**options: Any) -> GridSearchCV:
+    """Sixty fits of some hundredths of a second each."""
+    grid = {"max_depth": [1, 2, 3, 4, 5, 6], "min_samples_leaf": [1, 5]}
+    return GridSearchCV(Unhurried(random_state=0), grid, cv=5, **options)
+
+
+def assert_as_scikit_learn(search: GridSearchCV, seed: int = 0) -> None:
+    """The search of `data(seed)` holds what scikit-learn alone answers, bit for bit."""
+    best, columns = _alone(seed)
+    assert search.best_params_ == best
+    for key, column in columns.items():
+        assert np.array_equal(np.asarray(search.cv_results_[key]), column), key
+
+
+@functools.cache
+def _alone(seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    search = tree_search().fit(*data(seed))
+    results = {key: np.asarray(column) for key, column in search.cv_results_.items()}
+    return search.best_params_, {
+        key: column for key, column in results.items() if "time" not in key and key != "params"
+    }
+
+
+def once(action: Callable[[], None]) -> Callable[[], None]:
+    """The action, the first time only."""
+    done = threading.Event()
+
+    def call() -> None:
+        if not done.is_set():
+            done.set()
+            action()
+
+    return call

@@ -1,0 +1,229 @@
+"""What holds for every transport, tried on each of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from skygrid.errors import NodeError
+from skygrid.transports.interface import Transport
+from skygrid.transports.local_process import LocalProcess, agent_command
+from skygrid.worker.frames import FrameReader
+from skygrid.worker.messages import FromAgent, Greeting
+from tests.processes import WAIT_SECONDS, leaving_nothing, marked, running, wait_until
+
+ECHO = """
+import os
+while data := os.read(0, 1 << 16):
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view):]
+"""
+TALKING = "import os, signal; os.write(2, b'to the log'); os.write(1, b'to the driver'); {then}"
+DEAF = "import os, signal; os.write(1, b'up'); signal.pause()"
+PARENT = """
+import os, signal
+if os.fork() == 0:
+    os.setpgid(0, 0)
+os.write(1, b'up')
+signal.pause()
+"""
+
+Maker = Callable[[Sequence[str]], Transport]
+
+TRANSPORTS = {"local": LocalProcess}
+"""Each runs a command at the far end and carries its three streams."""
+
+
+@pytest.fixture(params=TRANSPORTS)
+def made(request: pytest.FixtureRequest) -> Iterator[Maker]:
+    """Makes transports, closes them, and finds that nothing is left of them."""
+    transports = []
+
+    def make(command: Sequence[str]) -> Transport:
+        transports.append(TRANSPORTS[request.param](command))
+        return transports[-1]
+
+    with leaving_nothing():
+        yield make
+        for transport in transports:
+            transport.close()
+
+
+@pytest.fixture
+def start(made: Maker) -> Callable[[str], Transport]:
+    """Starts Python on some code at the far end."""
+
+    def run(code: str) -> Transport:
+        transport = made([sys.executable, "-c", code])
+        transport.start()
+        return transport
+
+    return run
+
+
+def read_bytes(read: Callable[[], bytes], count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        portion = read()
+        assert portion, f"the stream ended after {data!r}"
+        data += portion
+    return data
+
+
+def in_thread(target: Callable[[], Any]) -> Callable[[], Any]:
+    """Start it on a thread; returns a function that waits for what it returns or raises."""
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append(target())
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def result() -> Any:
+        thread.join(WAIT_SECONDS)
+        assert outcome, "the thread is still at it"
+        return outcome[0]
+
+    return result
+
+
+def test_an_agent_greets(made: Maker) -> None:
+    transport = made(agent_command(1, 1))
+    transport.start()
+    reader, messages = FrameReader(FromAgent), []
+    while not messages:
+        messages += reader.feed(transport.read())
+    assert isinstance(messages[0], Greeting)
+    transport.close()
+
+
+def test_bytes_of_every_value_and_any_number_pass_both_ways(start: Any) -> None:
+    transport = start(ECHO)
+    data = os.urandom(3_000_000) + bytes(range(256))
+    sent = in_thread(lambda: transport.write(data))
+    assert read_bytes(transport.read, len(data)) == data
+    assert sent() is None
+
+
+def test_log_and_channel_are_apart_and_end(start: Any) -> None:
+    transport = start(TALKING.format(then="raise SystemExit(7)"))
+    assert read_bytes(transport.read, 13) == b"to the driver"
+    assert read_bytes(transport.read_log, 10) == b"to the log"
+    assert transport.read() == b""
+    assert transport.read_log() == b""
+    assert transport.ended() == "exit code 7"
+
+
+def test_a_signal_that_ended_the_agent_is_named(start: Any) -> None:
+    transport = start(TALKING.format(then="os.kill(os.getpid(), signal.SIGSEGV)"))
+    read_bytes(transport.read, 13)
+    assert transport.read() == b""
+    assert transport.ended() == "killed by SIGSEGV"
+
+
+def test_kill_ends_an_agent_that_does_not_listen_and_does_not_wait(start: Any) -> None:
+    transport = start(DEAF)
+    read_bytes(transport.read, 2)
+    transport.kill()
+    assert transport.read() == b""
+    assert transport.ended() == "killed by SIGKILL"
+    transport.kill()
+
+
+def test_writing_to_an_agent_that_is_gone_is_an_error(start: Any) -> None:
+    transport = start("pass")
+    assert transport.read() == b""
+    with pytest.raises(OSError):  # noqa: PT011  # each transport has its own wording
+        for _ in range(100):
+            transport.write(b"x" * 100_000)
+
+
+def test_close_ends_the_agent_and_may_be_called_again(start: Any) -> None:
+    transport = start(ECHO)
+    transport.write(b"x")
+    read_bytes(transport.read, 1)
+    transport.close()
+    transport.close()
+    transport.kill()
+
+
+def test_close_before_start_starts_nothing_any_more(made: Maker) -> None:
+    transport = made([sys.executable, "-c", DEAF])
+    transport.kill()
+    transport.close()
+    with pytest.raises(NodeError, match="closed"):
+        transport.start()
+
+
+def test_threads_that_read_and_write_get_free_when_it_is_closed(start: Any) -> None:
+    transport = start(DEAF)
+    read_bytes(transport.read, 2)
+    threads = [
+        in_thread(transport.read),
+        in_thread(transport.read_log),
+        in_thread(lambda: transport.write(b"x" * 10_000_000)),
+    ]
+    transport.kill()
+    transport.close()
+    read, log, written = [result() for result in threads]
+    assert (read, log) == (b"", b"")
+    assert isinstance(written, OSError)
+
+
+def test_use_after_close_ends_or_fails_and_touches_no_other_file(
+    start: Any, tmp_path: Path
+) -> None:
+    transport = start(ECHO)
+    transport.close()
+    with (tmp_path / "other").open("w+b") as file:
+        assert transport.read() == b""
+        assert transport.read_log() == b""
+        with pytest.raises(OSError):  # noqa: PT011
+            transport.write(b"not for this file")
+        file.seek(0)
+        assert file.read() == b""
+
+
+def test_a_command_that_is_not_there_is_named(made: Maker) -> None:
+    transport = made(["/no/such/python", "-c", ""])
+    with pytest.raises(NodeError, match="/no/such/python"):
+        transport.start()
+    transport.close()
+
+
+def test_nothing_that_the_agent_started_survives_it(made: Maker) -> None:
+    with leaving_nothing() as mark:
+        transport = made([sys.executable, "-c", PARENT])
+        transport.start()
+        read_bytes(transport.read, 4)
+        family = marked(mark)
+        assert len(family) == 2
+        transport.kill()
+        transport.close()
+        wait_until(lambda: not running(family), "both processes to end")
+
+
+def test_an_agent_that_was_stopped_is_ended_all_the_same(start: Any) -> None:
+    transport = start(ECHO)
+    transport.write(b"x")
+    read_bytes(transport.read, 1)
+    process = psutil.Process(transport.pid) if hasattr(transport, "pid") else None
+    if process is None:
+        pytest.skip("the far end cannot be reached past this transport")
+    os.kill(process.pid, signal.SIGSTOP)
+    transport.kill()
+    transport.close()
+    assert not running([process.pid])

@@ -1,0 +1,328 @@
+"""The backlog: leases in hand are started, returned, reported or lost, each exactly once."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from skygrid.worker.backlog import BRISK_SECONDS, MOST_PER_SLOT, SETTLE_SECONDS, Backlog
+from skygrid.worker.messages import FitResult, Lease
+from skygrid.worker.status import SlotStatus
+
+
+def fitted(lease: int, seconds: float = 0.0) -> FitResult:
+    return FitResult(lease, 0, "scored", 0.5, None, 10, seconds, 0.0)
+
+
+class PaperPool:
+    """A pool of slots on paper: a pipe of tasks, slots that took one, slots that run one."""
+
+    def __init__(self, room: int = 1000) -> None:
+        self.pipe: deque[int] = deque()
+        self.room = room
+        self.taken: list[int] = []
+        """Taken by a slot that has not said so."""
+
+        self.run: list[int] = []
+
+    def put(self, lease: int, candidate: int, split: int) -> bool:
+        if len(self.pipe) >= self.room:
+            return False
+        self.pipe.append(lease)
+        return True
+
+    def take_back(self, count: int) -> list[tuple[int, int, int]]:
+        found = []
+        while self.pipe and len(found) < count:
+            found.append((self.pipe.popleft(), 0, 0))
+        return found
+
+    def running(self) -> list[tuple[Any, SlotStatus]]:
+        return [(None, SlotStatus(lease, 0.0)) for lease in self.run]
+
+    @property
+    def quiet(self) -> bool:
+        return not self.pipe and not self.run
+
+
+@pytest.fixture
+def pool() -> PaperPool:
+    return PaperPool()
+
+
+@pytest.fixture
+def backlog() -> Backlog:
+    made = Backlog(2)
+    made.open = True
+    return made
+
+
+def leases(*numbers: int, alone: bool = False) -> list[Lease]:
+    return [Lease(number, 0, 0, alone) for number in numbers]
+
+
+# ---- how much to ask for ------------------------------------------------------------------------
+
+
+def test_nothing_is_asked_for_before_the_slots_are_up() -> None:
+    assert Backlog(2).wanted(0.0) == 0
+
+
+def test_the_first_request_is_one_lease_for_each_slot_and_stands(backlog: Backlog) -> None:
+    assert backlog.wanted(0.0) == 2
+    assert backlog.wanted(0.1) == 0
+
+
+def test_an_empty_grant_lets_it_ask_again(backlog: Backlog) -> None:
+    backlog.wanted(0.0)
+    backlog.granted([], 0.1)
+    assert backlog.wanted(0.2) == 2
+
+
+def test_quick_fits_are_asked_for_ahead_and_never_without_bound(backlog: Backlog) -> None:
+    backlog.wanted(0.0)
+    backlog.granted(leases(1, 2), 0.01)
+    backlog.accept([fitted(1, 0.01), fitted(2, 0.01)])
+    assert 10 < backlog.wanted(0.02) < 40
+    backlog.granted(leases(3), 0.03)
+    for number in range(3, 200):
+        backlog.granted(leases(number), 0.03)
+        backlog.accept([fitted(number, 0.0)])
+    assert backlog.wanted(0.04) <= 2 * (1 + MOST_PER_SLOT)
+
+
+def test_long_fits_are_hardly_asked_for_ahead(backlog: Backlog) -> None:
+    backlog.wanted(0.0)
+    backlog.granted(leases(1, 2), 0.01)
+    backlog.accept([fitted(1, 100.0)])
+    assert backlog.wanted(100.0) <= 2
+
+
+def test_brisk_means_that_fits_end_faster_than_it_pays_to_look(backlog: Backlog) -> None:
+    assert not backlog.brisk
+    backlog.granted(leases(1), 0.0)
+    backlog.accept([fitted(1, BRISK_SECONDS)])
+    assert backlog.brisk
+    slow = Backlog(2)
+    slow.granted(leases(1), 0.0)
+    slow.accept([fitted(1, 3 * BRISK_SECONDS)])
+    assert not slow.brisk
+
+
+# ---- starting and ending ------------------------------------------------------------------------
+
+
+def test_leases_start_in_the_order_of_their_grant(backlog: Backlog, pool: PaperPool) -> None:
+    backlog.granted(leases(3, 1, 2), 0.0)
+    backlog.feed(pool, 0.0)
+    assert list(pool.pipe) == [3, 1, 2]
+
+
+def test_a_full_pipe_keeps_the_rest_in_hand(backlog: Backlog, pool: PaperPool) -> None:
+    pool.room = 2
+    backlog.granted(leases(1, 2, 3, 4), 0.0)
+    backlog.feed(pool, 0.0)
+    pool.pipe.popleft()
+    backlog.feed(pool, 0.0)
+    assert list(pool.pipe) == [2, 3]
+
+
+def test_a_result_counts_once_and_only_for_a_lease_in_hand(backlog: Backlog) -> None:
+    backlog.granted(leases(1), 0.0)
+    assert backlog.accept([fitted(9), fitted(1), fitted(1)]) == [fitted(1)]
+    assert backlog.empty
+
+
+def test_a_lease_alone_waits_for_a_slot_that_has_not_said_what_it_took(
+    backlog: Backlog, pool: PaperPool
+) -> None:
+    backlog.granted(leases(1), 0.0)
+    backlog.feed(pool, 0.0)
+    pool.taken.append(pool.pipe.popleft())
+    backlog.granted(leases(2, alone=True), 0.0)
+    assert pool.quiet
+    backlog.feed(pool, 0.0)
+    assert not pool.pipe
+    backlog.accept([fitted(1)])
+    backlog.feed(pool, 0.0)
+    assert list(pool.pipe) == [2]
+
+
+def test_nothing_starts_beside_a_lease_alone(backlog: Backlog, pool: PaperPool) -> None:
+    backlog.granted(leases(1, alone=True), 0.0)
+    backlog.feed(pool, 0.0)
+    backlog.granted(leases(2), 0.0)
+    backlog.feed(pool, 0.0)
+    assert list(pool.pipe) == [1]
+    backlog.accept([fitted(1)])
+    pool.pipe.clear()
+    backlog.feed(pool, 0.0)
+    assert list(pool.pipe) == [2]
+
+
+@pytest.mark.parametrize("how", ["recall", "abandon itself", "abandon another", "a slot's death"])
+def test_a_lease_alone_that_is_taken_out_of_the_pipe_blocks_nothing(
+    backlog: Backlog, pool: PaperPool, how: str
+) -> None:
+    backlog.granted(leases(1, alone=True), 0.0)
+    backlog.feed(pool, 0.0)
+    if how == "recall":
+        assert backlog.give_back(pool, 1) == [1]
+    elif how == "abandon itself":
+        backlog.forget(pool, {1})
+    elif how == "abandon another":
+        backlog.forget(pool, {77})
+    else:
+        backlog.slot_died(pool, 0, 0.0)
+    backlog.granted(leases(2), 0.0)
+    backlog.feed(pool, 0.0)
+    if how in {"abandon another", "a slot's death"}:
+        assert list(pool.pipe) == [1]
+        pool.pipe.clear()
+        backlog.accept([fitted(1)])
+        backlog.feed(pool, 0.0)
+    assert list(pool.pipe) == [2]
+
+
+def test_an_abandoned_lease_alone_that_ended_all_the_same_blocks_nothing(
+    backlog: Backlog, pool: PaperPool
+) -> None:
+    backlog.granted(leases(1, alone=True), 0.0)
+    backlog.feed(pool, 0.0)
+    pool.pipe.clear()
+    backlog.forget(pool, {1})
+    assert backlog.accept([fitted(1)]) == []
+    backlog.granted(leases(2), 0.0)
+    backlog.feed(pool, 0.0)
+    assert list(pool.pipe) == [2]
+
+
+def test_a_lease_that_vanished_with_its_slot_is_started_again_when_that_is_certain(
+    backlog: Backlog, pool: PaperPool
+) -> None:
+    backlog.granted(leases(1, 2, 3), 0.0)
+    backlog.feed(pool, 0.0)
+    pool.pipe.popleft()  # taken by the slot that dies
+    pool.run.append(pool.pipe.popleft())  # runs in another
+    assert not backlog.slot_died(pool, 0, 10.0)
+    backlog.feed(pool, 10.0)
+    assert list(pool.pipe) == [3]
+    backlog.feed(pool, 10.0 + 2 * SETTLE_SECONDS)
+    backlog.feed(pool, 10.0 + 2 * SETTLE_SECONDS)
+    assert list(pool.pipe) == [3, 1]
+
+
+def test_a_death_is_told_once(backlog: Backlog, pool: PaperPool) -> None:
+    backlog.granted(leases(1), 0.0)
+    backlog.feed(pool, 0.0)
+    assert backlog.slot_died(pool, 1, 0.0)
+    assert not backlog.slot_died(pool, 1, 0.0)
+    assert backlog.accept([fitted(1)]) == []
+
+
+# ---- any order of events ------------------------------------------------------------------------
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Slots take, run, die and report; the driver grants, recalls and abandons."""
+
+    @initialize(room=st.integers(1, 5))
+    def begin(self, room: int) -> None:
+        self.backlog, self.pool = Backlog(2), PaperPool(room)
+        self.backlog.open = True
+        self.now, self.next, self.open = 0.0, 1, set[int]()
+        self.alone: set[int] = set()
+
+    @rule(count=st.integers(1, 4), alone=st.booleans())
+    def grant(self, count: int, alone: bool) -> None:
+        numbers = range(self.next, self.next + count)
+        self.next += count
+        self.open |= set(numbers)
+        if alone:
+            self.alone |= set(numbers)
+        self.backlog.granted(leases(*numbers, alone=alone), self.now)
+
+    @rule()
+    def feed(self) -> None:
+        self.now += 0.1
+        self.backlog.feed(self.pool, self.now)
+
+    @precondition(lambda self: self.pool.pipe and len(self.pool.taken + self.pool.run) < 2)
+    @rule()
+    def take(self) -> None:
+        self.pool.taken.append(self.pool.pipe.popleft())
+
+    @precondition(lambda self: self.pool.taken)
+    @rule()
+    def say_so(self) -> None:
+        self.pool.run.append(self.pool.taken.pop(0))
+
+    @precondition(lambda self: self.pool.run)
+    @rule()
+    def report(self) -> None:
+        lease = self.pool.run.pop(0)
+        accepted = [result.lease for result in self.backlog.accept([fitted(lease)])]
+        assert accepted == ([lease] if lease in self.open else [])
+        self.open.discard(lease)
+
+    @precondition(lambda self: self.pool.run)
+    @rule()
+    def die_running(self) -> None:
+        lease = self.pool.run.pop(0)
+        assert self.backlog.slot_died(self.pool, lease, self.now) == (lease in self.open)
+        self.open.discard(lease)
+
+    @precondition(lambda self: self.pool.taken)
+    @rule()
+    def die_after_taking(self) -> None:
+        self.pool.taken.pop(0)
+        assert not self.backlog.slot_died(self.pool, 0, self.now)
+
+    @rule()
+    def die_idle(self) -> None:
+        self.backlog.slot_died(self.pool, 0, self.now)
+
+    @rule(count=st.integers(0, 5))
+    def recall(self, count: int) -> None:
+        returned = self.backlog.give_back(self.pool, count)
+        assert len(set(returned)) == len(returned) <= count
+        assert set(returned) <= self.open
+        self.open -= set(returned)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def abandon(self, data: st.DataObject) -> None:
+        unwanted = data.draw(st.sets(st.sampled_from(sorted(self.open)), max_size=3))
+        self.backlog.forget(self.pool, unwanted)
+        self.open -= unwanted
+
+    @invariant()
+    def one_that_wants_to_be_alone_is(self) -> None:
+        if not hasattr(self, "pool"):
+            return
+        in_slots = self.pool.taken + self.pool.run
+        if self.alone & set(in_slots):
+            assert len(in_slots) == 1
+
+    def teardown(self) -> None:
+        """Left to themselves, all open leases end."""
+        if not hasattr(self, "pool"):
+            return
+        for _ in range(200):
+            self.now += SETTLE_SECONDS
+            self.backlog.feed(self.pool, self.now)
+            in_slots = [*self.pool.run, *self.pool.taken, *self.pool.pipe]
+            for waiting in (self.pool.run, self.pool.taken, self.pool.pipe):
+                waiting.clear()
+            self.open -= {r.lease for r in self.backlog.accept([fitted(n) for n in in_slots])}
+        assert not self.open
+        assert self.backlog.empty
+
+
+AnyOrder.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAnyOrder = AnyOrder.TestCase
