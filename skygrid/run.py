@@ -25,6 +25,7 @@ from skygrid.journal.memory import MemoryJournal
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.listener import Listener
 from skygrid.loading import load_search
+from skygrid.loading.output import stdout_to_stderr
 from skygrid.plan.fingerprint import fingerprint
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.providers.local import LocalProvider
@@ -247,8 +248,9 @@ class _Run:
         spec = self._spec
         if isinstance(spec.search.refit, str):
             self._listener.ranked_by(spec.search.refit)
-        search = fit_search(spec.search, spec.X, spec.y, spec.fit_params, rounds)
-        holdout = self._holdout(search)
+        with stdout_to_stderr():  # a refit and a scorer may print; stdout is for the result
+            search = fit_search(spec.search, spec.X, spec.y, spec.fit_params, rounds)
+            holdout = self._holdout(search)
         self._listener.phase("saving")
         summary = self._summary(search, rounds, journal, holdout)
         self._folder.save(search, summary, rounds.outcomes)

@@ -193,9 +193,7 @@ class AgentDriver:
         self.wait_for(arrived, kind.__name__, seconds)
         return found[0]
 
-    def wait_for(
-        self, fact: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS
-    ) -> None:
+    def wait_for(self, fact: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:
         """Wait until something is true of what was heard."""
         with self._news:
             self._news.wait_for(lambda: fact() or self._ended, seconds)

@@ -113,6 +113,9 @@ class Link:
         self.wanted = 0
         """Leases that the node asked for and has not got."""
 
+        self.in_hand = 0
+        """Leases that it got and has not ended, if it told the truth; to serve the neediest first."""
+
         self.heard = time.monotonic()
         """When the node last said anything; before that, when it was started."""
 

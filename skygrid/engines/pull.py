@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from skygrid.engines.handshake import check_greeting
 from skygrid.engines.link import Event, Gone, Link, NodeLog
@@ -281,12 +280,16 @@ class PullEngine:
             self._give_up(quarantine, quarantine.reason, work, slot=-1, seconds=0.0)
 
     def _serve_hungry(self, work: _OpenRound, now: float) -> None:
-        for link in self._links.values():
-            if link.wanted and link.ready_round == work.serial:
-                leases = work.queue.pull(link.name, link.wanted, now)
-                if leases:
-                    link.wanted = 0
-                    link.send(Grant(round=work.serial, leases=leases))
+        hungry = [n for n in self._links.values() if n.wanted and n.ready_round == work.serial]
+        # The emptiest first: what one node gave back for another must not go straight back to it.
+        for link in sorted(hungry, key=lambda link: link.in_hand):
+            # No more than its share at a time, or the first one to come takes everything.
+            share = -(-work.queue.pending // len(self._links)) or link.wanted
+            leases = work.queue.pull(link.name, min(share, link.wanted), now)
+            if leases:
+                link.wanted = 0
+                link.in_hand += len(leases)
+                link.send(Grant(round=work.serial, leases=leases))
 
     # -- messages
 
@@ -301,6 +304,7 @@ class PullEngine:
         work.queue.renew(link.name, now)
         match message:
             case Report() if message.round == work.serial:
+                link.in_hand -= len(message.results)
                 self._take_report(link, message, work, now)
             case Pull() if message.round == work.serial:
                 link.wanted = min(message.count, MOST_IN_HAND)
@@ -308,8 +312,10 @@ class PullEngine:
                 work.queue.started(link.name, message.running, now)
                 self._listener.node_beat(link.name, message)
             case Returned() if message.round == work.serial:
+                link.in_hand -= len(message.leases)
                 work.queue.returned(link.name, message.leases, now)
             case SlotDied() if message.round == work.serial:
+                link.in_hand -= 1
                 self._take_death(link, message, work, now)
             case AgentLog():
                 link.log.write(f"{message.text}\n".encode())
@@ -349,7 +355,7 @@ class PullEngine:
         if link.opened_round == self._open.serial:
             return
         link.opened_round = self._open.serial
-        link.wanted = 0
+        link.wanted = link.in_hand = 0
         self._listener.node_changed(link.name, "receiving")
         data, search, plan = map(link.send_blob, (*self._search, self._open.blob))
         link.send(OpenRound(round=self._open.serial, data=data, search=search, plan=plan))

@@ -12,6 +12,7 @@ This is the one module of `results` that uses private names of scikit-learn (1.5
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import sys
 import time
@@ -123,10 +124,7 @@ def fit_search(
         search.__class__ = own_class
         search.__dict__.pop("_skygrid_driven", None)
     if not driven:
-        raise UsageError(
-            f"{own_class.__name__}.fit does not call super().fit(), so skygrid cannot take its "
-            "fits over: call super().fit() there, or fit it with scikit-learn alone"
-        )
+        raise _not_driven(own_class)
     return search
 
 
@@ -175,8 +173,35 @@ def _driven_class(own_class: type, evaluator: RoundEvaluator) -> type:
     Named like the original, for the messages that scikit-learn builds from names.
     """
     base = type("BaseSearchCV", (_DrivenFit,), {"_skygrid_evaluator": evaluator})
-    names = {"__module__": own_class.__module__, "__qualname__": own_class.__qualname__}
+    names = {
+        "__module__": own_class.__module__,
+        "__qualname__": own_class.__qualname__,
+        "_run_search": _only_driven(own_class),
+    }
     return type(own_class)(own_class.__name__, (own_class, base), names)
+
+
+def _only_driven(own_class: Any) -> Any:
+    """The class's ``_run_search``, which refuses to be run by another ``fit`` than ours.
+
+    A ``fit`` that calls ``GridSearchCV.fit(self, ...)`` by name goes past the resolution order, and
+    every fit would run in this process without anybody having asked for that.
+    """
+
+    @functools.wraps(own_class._run_search)
+    def run_search(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if "_skygrid_driven" not in self.__dict__:
+            raise _not_driven(own_class)
+        return own_class._run_search(self, *args, **kwargs)
+
+    return run_search
+
+
+def _not_driven(own_class: type) -> UsageError:
+    return UsageError(
+        f"{own_class.__name__}.fit does not call super().fit(), so skygrid cannot take its "
+        "fits over: call super().fit() there, or fit it with scikit-learn alone"
+    )
 
 
 @contextlib.contextmanager

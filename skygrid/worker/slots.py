@@ -243,9 +243,7 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def forking(
-    evaluator: Evaluator, threads: int, close_in_child: Callable[[], None]
-) -> Starter:
+def forking(evaluator: Evaluator, threads: int, close_in_child: Callable[[], None]) -> Starter:
     """Slots that are forked from the agent: they start in milliseconds and share its memory.
 
     Parameters
@@ -285,9 +283,7 @@ def _report_crash() -> int:
     return 1
 
 
-def spawning(
-    count: int, threads: int, blobs: dict[str, tuple[IO[bytes], int]]
-) -> Starter:
+def spawning(count: int, threads: int, blobs: dict[str, tuple[IO[bytes], int]]) -> Starter:
     """Slots that are started as new interpreters and map the blobs from their files.
 
     Parameters

@@ -14,7 +14,6 @@ from .blobs import open_blob, unnamed_file
 from .messages import BlobAt, BlobChunk
 
 
-
 class BlobError(Exception):
     """A blob arrived broken or out of order, or there is no room for it."""
 

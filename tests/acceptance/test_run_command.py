@@ -139,6 +139,16 @@ def test_json_is_one_document_on_stdout(small: Path) -> None:
     assert json.loads(out)["nodes"][0]["cpu"]
 
 
+def test_prints_of_a_refit_stay_off_stdout(tmp_path: Path) -> None:
+    """An estimator that prints disturbs neither its node's messages nor the JSON document."""
+    text = SLOW_SEARCH.replace("time.sleep(self.seconds)", "print('fitting', len(X))")
+    (tmp_path / "search.py").write_text(text)
+    out, err = skygrid(tmp_path, "run", "search.py", "--json", "--name", "p")
+    assert json.loads(out)["fits"] == 40
+    assert "fitting 60" in err
+    assert "fitting 45" in (tmp_path / "skygrid-runs" / "p" / "logs" / "local-1.log").read_text()
+
+
 def test_quiet_says_nothing_but_the_result(small: Path) -> None:
     """With --quiet stderr has no progress."""
     _, err = skygrid(small, "run", "search.py", "--quiet")

@@ -25,9 +25,11 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skygrid.errors import UsageError
 from tests.acceptance.doubles import (
+    ChattyClassifier,
     DoublingSearch,
     FailingClassifier,
     NothingToDo,
+    SearchByName,
     SelfMadeSearch,
     ThresholdClassifier,
     TwoRounds,
@@ -300,6 +302,15 @@ def test_a_fit_that_never_comes_back_is_refused(cluster: Any) -> None:
     """A search class that bypasses scikit-learn's fit is named, not silently run here."""
     with pytest.raises(UsageError, match="SelfMadeSearch"):
         cluster.fit(SelfMadeSearch(SVC(), {"C": [1]}), *flowers())
+
+
+def test_a_fit_by_the_class_own_name_fits_nothing_here(
+    cluster: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A search that calls ``GridSearchCV.fit`` by name is refused before its first fit."""
+    with pytest.raises(UsageError, match="SearchByName"):
+        cluster.fit(SearchByName(ChattyClassifier(), {"level": [1]}), *flowers())
+    assert not "".join(capfd.readouterr())
 
 
 class TestCallbacks:

@@ -255,9 +255,7 @@ def test_a_lease_that_wants_to_be_alone_runs_alone(
     pair: AgentDriver, tmp_path: Path, disturb: str
 ) -> None:
     path = tmp_path / "times"
-    pair.open(
-        search_of(bad.Timing(path=str(path)), bad.slot_pid), [{"a": "other"}, {"a": "alone"}]
-    )
+    pair.open(search_of(bad.Timing(path=str(path)), bad.slot_pid), [{"a": "other"}, {"a": "alone"}])
     leases = pair.grant(*[0] * 6)
     alone = pair.grant(1, 1, alone=True)
     leases += pair.grant(*[0] * 4)

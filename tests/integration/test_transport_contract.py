@@ -146,7 +146,7 @@ def test_kill_ends_an_agent_that_does_not_listen_and_does_not_wait(start: Any) -
 def test_writing_to_an_agent_that_is_gone_is_an_error(start: Any) -> None:
     transport = start("pass")
     assert transport.read() == b""
-    with pytest.raises(OSError):  # noqa: PT011  # each transport has its own wording
+    with pytest.raises(OSError):  # each transport has its own wording
         for _ in range(100):
             transport.write(b"x" * 100_000)
 
@@ -191,7 +191,7 @@ def test_use_after_close_ends_or_fails_and_touches_no_other_file(
     with (tmp_path / "other").open("w+b") as file:
         assert transport.read() == b""
         assert transport.read_log() == b""
-        with pytest.raises(OSError):  # noqa: PT011
+        with pytest.raises(OSError):
             transport.write(b"not for this file")
         file.seek(0)
         assert file.read() == b""

@@ -23,7 +23,6 @@ from skygrid.worker.blobs import ALIGNMENT, Blob, open_blob
 from skygrid.worker.messages import BlobAt, BlobChunk
 from skygrid.worker.store import BlobError, BlobStore
 
-
 # NumPy's own pickles turn dates of the other byte order round.
 DTYPES = (
     arrays_of.boolean_dtypes()
