@@ -102,7 +102,7 @@ class WaitingOnce(Harmless):
 
     def misbehave(self, X: Any) -> None:
         try:
-            file = Path(self.path).open("x")
+            file = Path(self.path).open("x")  # noqa: SIM115  # closed below
         except FileExistsError:
             return
         with file:
@@ -159,7 +159,7 @@ class ClosingDescriptors(Harmless):
 
 
 class ScribblingOnPipes(Harmless):
-    """Writes into every pipe that it finds open, its slot's own one among them."""
+    """Writes into every pipe that it finds open, its slot's own one among them, and waits."""
 
     def misbehave(self, X: Any) -> None:
         for descriptor in range(3, 64):
@@ -168,6 +168,7 @@ class ScribblingOnPipes(Harmless):
                     os.write(descriptor, b"\xff" * 48)
             except OSError:
                 continue
+        signal.pause()
 
 
 class StartingProcesses(Harmless):

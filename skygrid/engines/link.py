@@ -114,7 +114,7 @@ class Link:
         """Leases that the node asked for and has not got."""
 
         self.in_hand = 0
-        """Leases that it got and has not ended, if it told the truth; to serve the neediest first."""
+        """Leases in hand by the node's own account; whoever has the fewest is served first."""
 
         self.heard = time.monotonic()
         """When the node last said anything; before that, when it was started."""

@@ -303,20 +303,12 @@ class PullEngine:
             return
         work.queue.renew(link.name, now)
         match message:
-            case Report() if message.round == work.serial:
-                link.in_hand -= len(message.results)
-                self._take_report(link, message, work, now)
-            case Pull() if message.round == work.serial:
-                link.wanted = min(message.count, MOST_IN_HAND)
+            case Report() | Pull() | Returned() | SlotDied():
+                if message.round == work.serial:
+                    self._handle_leases(link, message, work, now)
             case Heartbeat():
                 work.queue.started(link.name, message.running, now)
                 self._listener.node_beat(link.name, message)
-            case Returned() if message.round == work.serial:
-                link.in_hand -= len(message.leases)
-                work.queue.returned(link.name, message.leases, now)
-            case SlotDied() if message.round == work.serial:
-                link.in_hand -= 1
-                self._take_death(link, message, work, now)
             case AgentLog():
                 link.log.write(f"{message.text}\n".encode())
             case Greeting():
@@ -329,6 +321,26 @@ class PullEngine:
                 raise NodeError(f"node {link.name}: {message.reason}")
             case Gone():
                 self._lose(link, message, work)
+
+    def _handle_leases(
+        self,
+        link: Link,
+        message: Report | Pull | Returned | SlotDied,
+        work: _OpenRound,
+        now: float,
+    ) -> None:
+        match message:
+            case Report():
+                link.in_hand -= len(message.results)
+                self._take_report(link, message, work, now)
+            case Pull():
+                link.wanted = min(message.count, MOST_IN_HAND)
+            case Returned():
+                link.in_hand -= len(message.leases)
+                work.queue.returned(link.name, message.leases, now)
+            case SlotDied():
+                link.in_hand -= 1
+                self._take_death(link, message, work, now)
 
     def _greet(self, link: Link, greeting: Greeting) -> None:
         try:

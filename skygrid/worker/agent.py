@@ -225,7 +225,7 @@ class Agent:
         try:
             self._pool = SlotPool(self._count, self._starter(order))
             self._pool.open()
-        except BaseException:  # a module of the user's that calls sys.exit, for one
+        except BaseException:  # noqa: BLE001 (a module of the user's that calls sys.exit, for one)
             self._refuse(f"the search cannot be loaded on this node:\n{traceback.format_exc()}")
         for slot in self._slots():
             self._selector.register(slot.news, selectors.EVENT_READ, slot)

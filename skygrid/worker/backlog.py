@@ -15,7 +15,7 @@ from .messages import FitResult, Lease
 from .slots import SlotPool
 
 HORIZON_SECONDS = 0.06
-"""Work to hold beyond the round trip: results arrive in portions and the driver's disk takes time."""
+"""Work to hold beyond the round trip: results arrive in portions, the driver's disk takes time."""
 
 MOST_PER_SLOT = 400
 """Leases in hand for each slot, at the most."""
@@ -145,7 +145,7 @@ class Backlog:
     def _ended(self, lease: int) -> None:
         """No slot runs this lease any more, nor will one take it."""
         self._started.discard(lease)
-        if lease == self._alone_running:
+        if lease and lease == self._alone_running:
             self._alone_running = 0
 
     def give_back(self, pool: SlotPool, count: int) -> list[int]:
@@ -170,15 +170,14 @@ class Backlog:
 
     def slot_died(self, pool: SlotPool, lease: int, now: float) -> bool:
         """A slot died under this lease (0: none); whether the lease was in hand still."""
-        if lease:
-            self._ended(lease)
-            return self._in_hand.pop(lease, None) is not None
+        in_hand = self._in_hand.pop(lease, None) is not None
+        self._ended(lease)
         # It may have died after taking a task and before saying so. What then lies in the pipe
         # was not taken by it; what is neither there nor held is suspected to be lost.
         self._hold_waiting(pool)
         self._suspects = set(self._started)
         self._suspects_since = now
-        return False
+        return in_hand
 
     def _hold_waiting(self, pool: SlotPool) -> None:
         """Take back what no slot has taken, to be started again in the same order."""

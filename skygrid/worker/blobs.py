@@ -5,9 +5,9 @@ an offset that is a multiple of 64, so that a mapped file can serve as the memor
 
     u64 number of buffers | u64 length of the pickle | u64 length of each buffer | pickle | buffers
 
-An array that is contiguous in neither order is written in C order, and the rows that NumPy picks out
-of it are C-ordered either way; C- and Fortran-ordered arrays keep their order, which decides the
-order of sums and with it the last bits of a score.
+An array that is contiguous in neither order is written in C order, and the rows that NumPy picks
+out of it are C-ordered either way; C- and Fortran-ordered arrays keep their order, which decides
+the order of sums and with it the last bits of a score.
 
 All integers are little-endian. Blobs travel from the driver to nodes only; opening one runs code.
 """

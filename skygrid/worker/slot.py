@@ -223,7 +223,7 @@ def main() -> None:
         blobs = [(os.fdopen(fd, "rb"), size) for fd, size in (args.data, args.search, args.plan)]
         evaluator = load_evaluator(*blobs)
         evaluator.prepare_process(args.threads)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (told to the driver, whatever it is)
         send_news(args.news, SlotNews(refusal=traceback.format_exc()))
         os._exit(REFUSAL_EXIT)
     status = StatusPage(args.slots, os.fdopen(args.status, "r+b"))

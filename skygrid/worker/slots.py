@@ -56,9 +56,12 @@ class Slot:
     """File descriptor from which the agent reads."""
 
     ready: bool = False
+    buried: bool = False
+    """Its process was reaped; nothing of it is left to close."""
+
     buffer: bytearray = field(default_factory=bytearray)
     killed: tuple[KillCause, str, int] | None = None
-    """Why the agent killed it, for a person and as a cause; and the lease that it was killed for."""
+    """Why the agent killed it, as a cause and for a person; and the lease it was killed for."""
 
 
 class SlotPool:
@@ -194,6 +197,7 @@ class SlotPool:
         kill_group(slot.pid)
         _, code, usage = os.wait4(slot.pid, 0)
         os.close(slot.news)
+        slot.buried = True
         status = self.status.read(slot.index)
         self.status.end(slot.index)
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -216,9 +220,10 @@ class SlotPool:
 
     def close(self) -> None:
         """End every slot at once."""
-        for slot in self.slots:
+        living = [slot for slot in self.slots if not slot.buried]
+        for slot in living:
             kill_group(slot.pid)
-        for slot in self.slots:
+        for slot in living:
             os.waitpid(slot.pid, 0)
             os.close(slot.news)
         os.close(self._tasks_read)

@@ -39,7 +39,7 @@ class StatusPage:
     def __init__(self, slots: int, file: IO[bytes] | None = None) -> None:
         size = _RECORD.size * slots
         if file is None:
-            file = tempfile.TemporaryFile()
+            file = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the page is used
             file.truncate(size)
         self.file = file
         self._page = mmap.mmap(file.fileno(), size)

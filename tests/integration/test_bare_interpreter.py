@@ -1,4 +1,4 @@
-"""The worker alone, in an interpreter that has scikit-learn, cloudpickle and msgspec and no more."""
+"""The worker alone, where only scikit-learn, cloudpickle and msgspec are installed."""
 
 from __future__ import annotations
 

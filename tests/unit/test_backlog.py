@@ -237,6 +237,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.backlog.open = True
         self.now, self.next, self.open = 0.0, 1, set[int]()
         self.alone: set[int] = set()
+        self.untold = 0
+        """How many of the last that were taken were taken since the last feed."""
 
     @rule(count=st.integers(1, 4), alone=st.booleans())
     def grant(self, count: int, alone: bool) -> None:
@@ -249,18 +251,24 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def feed(self) -> None:
-        self.now += 0.1
+        # A slot says what it took well before the agent gives a lease up for lost.
+        self.pool.run += self.pool.taken[: len(self.pool.taken) - self.untold]
+        del self.pool.taken[: len(self.pool.taken) - self.untold]
+        self.untold = 0
+        self.now += SETTLE_SECONDS / 4
         self.backlog.feed(self.pool, self.now)
 
     @precondition(lambda self: self.pool.pipe and len(self.pool.taken + self.pool.run) < 2)
     @rule()
     def take(self) -> None:
         self.pool.taken.append(self.pool.pipe.popleft())
+        self.untold += 1
 
     @precondition(lambda self: self.pool.taken)
     @rule()
     def say_so(self) -> None:
         self.pool.run.append(self.pool.taken.pop(0))
+        self.untold = min(self.untold, len(self.pool.taken))
 
     @precondition(lambda self: self.pool.run)
     @rule()
@@ -281,6 +289,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def die_after_taking(self) -> None:
         self.pool.taken.pop(0)
+        self.untold = min(self.untold, len(self.pool.taken))
         assert not self.backlog.slot_died(self.pool, 0, self.now)
 
     @rule()

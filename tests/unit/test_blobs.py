@@ -38,7 +38,7 @@ DTYPES = (
 
 def written(blob: Blob, chunk: int = 1 << 20) -> IO[bytes]:
     """The blob's bytes in a file."""
-    file = tempfile.TemporaryFile()
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by the caller
     for offset, data in blob.chunks(chunk):
         assert file.tell() == offset
         file.write(data)
@@ -247,7 +247,7 @@ def test_chunks_out_of_order_are_refused() -> None:
     with pytest.raises(BlobError, match="does not begin at offset 0"):
         store.receive(chunks[1])
     store.receive(chunks[0])
-    with pytest.raises(BlobError, match="expected offset 1000|expected offset"):
+    with pytest.raises(BlobError, match="expected offset"):
         store.receive(chunks[3])
 
 
