@@ -14,11 +14,13 @@ from queue import Empty, SimpleQueue
 
 from skygrid.engines.handshake import check_greeting
 from skygrid.engines.link import Event, Gone, Link, NodeLog
+from skygrid.engines.open_round import RoundInProgress, is_honest
 from skygrid.errors import (
     BudgetReachedError,
     HandshakeError,
     InterruptedRunError,
     NodeError,
+    SkygridError,
     UsageError,
 )
 from skygrid.listener import Listener
@@ -48,10 +50,6 @@ from skygrid.worker.messages import (
     SlotDied,
     Stop,
 )
-from skygrid.worker.scores import from_wire
-
-RECORD_AFTER_SECONDS = 0.05
-"""Outcomes are recorded together, the oldest at most about so late."""
 
 HOUSEKEEPING_SECONDS = 0.25
 STOP_GRACE_SECONDS = 1.0
@@ -92,19 +90,6 @@ class EngineSettings:
     """Monotonic time at which no more fits are started (``--max-hours``)."""
 
 
-@dataclass(kw_only=True)
-class _OpenRound:
-    serial: int
-    """Number of the round on the wire: an engine may run several searches one after another."""
-
-    plan: RoundPlan
-    blob: Blob
-    queue: WorkQueue
-    record: Callable[[Sequence[Outcome]], None]
-    unrecorded: list[Outcome]
-    record_at: float = 0.0
-
-
 class PullEngine:
     """Runs rounds on the nodes of a provider.
 
@@ -124,12 +109,11 @@ class PullEngine:
         self._logs: dict[str, NodeLog] = {}
         self._replaced: dict[str, int] = {}
         self._search: tuple[Blob, Blob] | None = None
-        self._open: _OpenRound | None = None
+        self._open: RoundInProgress | None = None
         self._serial = -1
         self._interrupted = False
         self._running = False
         self._versions = machine.versions()
-        self._last_reason = ""
         self.greetings: dict[str, Greeting] = {}
         self.slot_deaths = 0
         """How often a fit took its slot down."""
@@ -216,8 +200,13 @@ class PullEngine:
         """
         blob = Blob({"candidates": list(plan.candidates), "splits": list(plan.splits)})
         self._serial += 1
-        self._open = _OpenRound(
-            serial=self._serial, plan=plan, blob=blob, queue=queue, record=record, unrecorded=[]
+        self._open = RoundInProgress(
+            serial=self._serial,
+            plan=plan,
+            blob=blob,
+            queue=queue,
+            record=record,
+            listener=self._listener,
         )
         try:
             if not self._running:
@@ -231,23 +220,21 @@ class PullEngine:
             self._wind_down(self._open)
             raise
         finally:
-            self._record(self._open)
+            self._open.record_all()
             self._open = None
 
-    def _loop(self, work: _OpenRound) -> None:
+    def _loop(self, work: RoundInProgress) -> None:
         housekeeping = 0.0
         while not work.queue.finished:
             self._check_stop()
-            wait = RECORD_AFTER_SECONDS if work.unrecorded else HOUSEKEEPING_SECONDS
-            for event in self._events(wait):
+            for event in self._events(work.wait_seconds or HOUSEKEEPING_SECONDS):
                 self._handle(event, work)
             now = time.monotonic()
             if now >= housekeeping:
                 housekeeping = now + HOUSEKEEPING_SECONDS
                 self._keep_house(work, now)
             self._serve_hungry(work, now)
-            if work.unrecorded and now >= work.record_at:
-                self._record(work)
+            work.record_due(now)
 
     def _check_stop(self) -> None:
         if self._interrupted:
@@ -266,7 +253,7 @@ class PullEngine:
         except Empty:
             return
 
-    def _keep_house(self, work: _OpenRound, now: float) -> None:
+    def _keep_house(self, work: RoundInProgress, now: float) -> None:
         for name in work.queue.expire(now):
             if name in self._links:
                 self._lose(self._links[name], Gone("it fell silent"), work)
@@ -277,15 +264,16 @@ class PullEngine:
         for name, count in work.queue.recall(now):
             self._links[name].send(Recall(count=count))
         for quarantine in work.queue.take_quarantined():
-            self._give_up(quarantine, quarantine.reason, work, slot=-1, seconds=0.0)
+            work.give_up(quarantine, quarantine.reason)
 
-    def _serve_hungry(self, work: _OpenRound, now: float) -> None:
+    def _serve_hungry(self, work: RoundInProgress, now: float) -> None:
         hungry = [n for n in self._links.values() if n.wanted and n.ready_round == work.serial]
         # The emptiest first: what one node gave back for another must not go straight back to it.
         for link in sorted(hungry, key=lambda link: link.in_hand):
             # No more than its share at a time, or the first one to come takes everything.
             share = -(-work.queue.pending // len(self._links)) or link.wanted
-            leases = work.queue.pull(link.name, min(share, link.wanted), now)
+            slots = link.greeting.slots if link.greeting else 0
+            leases = work.queue.pull(link.name, min(share, link.wanted), now, slots)
             if leases:
                 link.wanted = 0
                 link.in_hand += len(leases)
@@ -293,7 +281,7 @@ class PullEngine:
 
     # -- messages
 
-    def _handle(self, event: Event, work: _OpenRound) -> None:
+    def _handle(self, event: Event, work: RoundInProgress) -> None:
         link, message = event.link, event.message
         if self._links.get(link.name) is not link:
             return  # a node that was given up: what it still says is of no concern
@@ -317,8 +305,8 @@ class PullEngine:
                 link.ready_round = message.round
                 self._listener.node_changed(link.name, "working")
             case Refusal():
-                self._drop(link)
-                raise NodeError(f"node {link.name}: {message.reason}")
+                refused = Gone(message.reason, NodeError(message.reason))
+                self._lose(link, refused, work, replace=False)
             case Gone():
                 self._lose(link, message, work)
 
@@ -326,7 +314,7 @@ class PullEngine:
         self,
         link: Link,
         message: Report | Pull | Returned | SlotDied,
-        work: _OpenRound,
+        work: RoundInProgress,
         now: float,
     ) -> None:
         match message:
@@ -373,11 +361,11 @@ class PullEngine:
         link.send(OpenRound(round=self._open.serial, data=data, search=search, plan=plan))
         link.keep_blobs({data, search, plan})
 
-    def _take_report(self, link: Link, report: Report, work: _OpenRound, now: float) -> None:
+    def _take_report(self, link: Link, report: Report, work: RoundInProgress, now: float) -> None:
         self._replaced[link.name] = 0
         finished_at = time.time()
         for result in report.results:
-            if not _is_honest(result):
+            if not is_honest(result):
                 self._lose(link, Gone("it sent scores that are none"), work)
                 return
             seconds = result.fit_seconds + result.score_seconds
@@ -389,40 +377,9 @@ class PullEngine:
                 continue
             if result.status == "raised":
                 raise FitRaised(done.candidate, done.split, result)
-            self._note(
-                work,
-                now,
-                Outcome(
-                    round=work.plan.round,
-                    candidate=done.candidate,
-                    split=done.split,
-                    status=result.status,
-                    node=link.name,
-                    slot=result.slot,
-                    attempt=done.attempt,
-                    test_scores=result.test_scores,
-                    train_scores=result.train_scores,
-                    n_test_samples=result.n_test_samples,
-                    fit_seconds=result.fit_seconds,
-                    score_seconds=result.score_seconds,
-                    fit_error=result.fit_error,
-                    warnings=result.warnings,
-                    finished_at=finished_at,
-                ),
-            )
+            work.take(link.name, result, done, finished_at)
 
-    def _note(self, work: _OpenRound, now: float, outcome: Outcome) -> None:
-        if not work.unrecorded:
-            work.record_at = now + RECORD_AFTER_SECONDS
-        work.unrecorded.append(outcome)
-
-    def _record(self, work: _OpenRound) -> None:
-        if work.unrecorded:
-            outcomes, work.unrecorded = work.unrecorded, []
-            work.record(outcomes)
-            self._listener.outcomes_recorded(outcomes)
-
-    def _take_death(self, link: Link, death: SlotDied, work: _OpenRound, now: float) -> None:
+    def _take_death(self, link: Link, death: SlotDied, work: RoundInProgress, now: float) -> None:
         answer = work.queue.slot_died(link.name, death.lease, death.cause, now)
         if answer is None:
             return
@@ -435,29 +392,13 @@ class PullEngine:
         self._listener.attempt_failed(link.name, answer.candidate, answer.split, detail)
         if isinstance(answer, Quarantine):
             reason = f"{answer.reason}; the last time: {detail}"
-            self._give_up(answer, reason, work, slot=death.slot, seconds=death.seconds)
-
-    def _give_up(
-        self, quarantine: Quarantine, reason: str, work: _OpenRound, *, slot: int, seconds: float
-    ) -> None:
-        outcome = Outcome(
-            round=work.plan.round,
-            candidate=quarantine.candidate,
-            split=quarantine.split,
-            status="killed",
-            node=quarantine.node,
-            slot=slot,
-            attempt=quarantine.attempt,
-            fit_seconds=seconds,
-            fit_error=f"skygrid gave this fit up: {reason}\n",
-            finished_at=time.time(),
-        )
-        self._note(work, time.monotonic(), outcome)
+            work.give_up(answer, reason, slot=death.slot, seconds=death.seconds)
 
     # -- nodes that are lost
 
-    def _lose(self, link: Link, gone: Gone, work: _OpenRound) -> None:
-        self._last_reason = gone.reason
+    def _lose(self, link: Link, gone: Gone, work: RoundInProgress, *, replace: bool = True) -> None:
+        """Go on without a node, or with a fresh one in its place."""
+        last_words = "" if isinstance(gone.error, SkygridError) else link.log.tail()
         work.queue.node_lost(link.name, time.monotonic())
         self._drop(link)
         if isinstance(gone.error, HandshakeError):
@@ -465,12 +406,12 @@ class PullEngine:
         link.log.write(f"node {link.name} was lost: {gone.reason}\n".encode())
         self._listener.node_changed(link.name, "lost")
         losses = self._replaced[link.name] = self._replaced.get(link.name, 0) + 1
-        if self._provider.replaceable(link.name) and losses <= MAX_REPLACEMENTS:
+        if replace and self._provider.replaceable(link.name) and losses <= MAX_REPLACEMENTS:
             self._launch(link.name)
         if not self._links:
             raise NodeError(
                 f"no node is left; the last one, {link.name}, was lost: {gone.reason}\n"
-                f"{link.log.tail()}".strip()
+                f"{last_words}".strip()
             )
 
     def _drop(self, link: Link) -> None:
@@ -481,7 +422,7 @@ class PullEngine:
 
     # -- stopping
 
-    def _wind_down(self, work: _OpenRound) -> None:
+    def _wind_down(self, work: RoundInProgress) -> None:
         """Give running fits a moment, take what has ended, end the nodes."""
         for link in self._links.values():
             link.send(Stop(grace_seconds=STOP_GRACE_SECONDS))
@@ -494,23 +435,8 @@ class PullEngine:
                 elif isinstance(event.message, Report):
                     self._take_last_report(event, work)
 
-    def _take_last_report(self, event: Event, work: _OpenRound) -> None:
+    def _take_last_report(self, event: Event, work: RoundInProgress) -> None:
         try:
             self._handle(event, work)
         except FitRaised:
             return  # the run ends anyway, and a fit that raised is not recorded
-
-
-def _is_honest(result: FitResult) -> bool:
-    """Whether the scores of a result can be read, and are there where they must be."""
-    if result.status != "scored":
-        return True
-    if result.test_scores is None:
-        return False
-    try:
-        for scores in (result.test_scores, result.train_scores):
-            if scores is not None and type(scores) is not float:
-                from_wire(scores)
-    except ValueError:
-        return False
-    return True

@@ -18,6 +18,9 @@ class Node:
     running: dict[int, float] = field(default_factory=dict)
     """Lease -> when it was first seen to run."""
 
+    slots: int = 0
+    """Fits that it runs at a time, 0 when that is not known."""
+
     wanted: int = 0
     """Leases asked for in vain at the last pull."""
 

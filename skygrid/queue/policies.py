@@ -108,6 +108,9 @@ class Hand:
     askable: bool
     """It may be asked to give leases back now."""
 
+    idle: int = 0
+    """Slots that were not seen to run; what is unstarted starts there first."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LeasePolicy:
@@ -138,7 +141,8 @@ class LeasePolicy:
         -------
         list of (node, count)
             A donor levels down to the middle between itself and the node that wants, so nobody
-            ends with less than it helped another to.
+            ends with less than it helped another to. What idle slots could start at once moves
+            in any case: a donor's unstarted leases wait for its own slots to end their fits.
         """
         spare = {hand.node: hand.unstarted for hand in hands}
         asked: dict[str, int] = {}
@@ -151,7 +155,10 @@ class LeasePolicy:
             for donor in sorted(donors, key=lambda h: -spare[h.node]):
                 gap = spare[donor.node] - spare[receiver.node]
                 # A donor that wants more itself keeps the odd one.
-                give = min(need, gap // 2 if donor.wanted else (gap + 1) // 2)
+                level = gap // 2 if donor.wanted else (gap + 1) // 2
+                stuck = spare[donor.node] - donor.idle
+                startable = min(receiver.idle - spare[receiver.node], stuck)
+                give = min(need, max(level, startable))
                 if give > 0 and donor.node not in received:
                     asked[donor.node] = asked.get(donor.node, 0) + give
                     spare[donor.node] -= give

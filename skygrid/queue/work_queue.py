@@ -122,13 +122,15 @@ class WorkQueue:
 
     # ---- nodes ask and live --------------------------------------------------------------------
 
-    def pull(self, node: str, count: int, now: float) -> list[Lease]:
+    def pull(self, node: str, count: int, now: float, slots: int = 0) -> list[Lease]:
         """Lease up to `count` tasks to a node, the most urgent first.
 
         The first pull makes the node known; each one renews its leases. What it did not get
-        is remembered (see `hungry`) until it pulls again.
+        is remembered (see `hungry`) until it pulls again. `slots` is how many fits it runs at a
+        time, 0 when that is not known.
         """
         member = self._nodes.get(node) or self._welcome(node)
+        member.slots = slots
         member.deadline = self._policies.lease.deadline(now)
         leases: list[Lease] = []
         while len(leases) < count:
@@ -295,6 +297,7 @@ class WorkQueue:
                 unstarted=node.unstarted,
                 wanted=node.wanted,
                 askable=not node.recalled and now >= node.recalled_at + lease.recall_seconds,
+                idle=max(0, node.slots - len(node.running)),
             )
             for name, node in self._nodes.items()
         ]

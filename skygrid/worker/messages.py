@@ -7,7 +7,7 @@ data travel from the driver to the agent only. What an agent sends is decoded ag
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -25,6 +25,9 @@ class TypedNumber(msgspec.Struct, frozen=True, array_like=True):
     """The value: hexadecimal digits for int and fraction, the raw bytes in hexadecimal for complex
     and NumPy scalars, Python's own text for the others."""
 
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A number of things from a node; what is kept of it fits every column and every float."""
 
 Scores = float | TypedNumber | dict[str, float | TypedNumber]
 """One score, or one for each name of a multimetric scorer."""
@@ -170,14 +173,14 @@ class Pull(msgspec.Struct, frozen=True, kw_only=True, tag="pull"):
 class FitResult(msgspec.Struct, frozen=True, array_like=True):
     """What one fit gave, as the slot that ran it says."""
 
-    lease: int
-    slot: int
+    lease: Count
+    slot: Count
     status: Literal["scored", "failed", "raised"]
     """raised: not `fit` but something around it raised, or any of it under error_score="raise"."""
 
     test_scores: Scores | None
     train_scores: Scores | None
-    n_test_samples: int
+    n_test_samples: Count
     fit_seconds: float
     score_seconds: float
     fit_error: str | None = None
@@ -200,13 +203,13 @@ class SlotDied(msgspec.Struct, frozen=True, kw_only=True, tag="died"):
     """A slot ended while it ran a lease; the agent has replaced it."""
 
     round: int
-    lease: int
-    slot: int
+    lease: Count
+    slot: Count
     cause: Literal["signal", "exit", "timeout", "memory"]
     detail: str
     """For a person: ``SIGSEGV``, ``exit code 3``, ``passed 10 s``, and so on."""
 
-    peak_bytes: int
+    peak_bytes: Count
     seconds: float
 
 

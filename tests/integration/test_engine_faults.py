@@ -233,7 +233,7 @@ def lies(message: Any) -> Iterable[Any]:
     """What an honest node says, between well-formed lies."""
     yield message
     if isinstance(message, Report):
-        stranger = [result(lease) for lease in (0, 10**9, 2**64 - 1)]
+        stranger = [result(lease) for lease in (0, 10**9, 2**53)]
         yield Report(round=message.round, results=stranger)
         again = [msgspec.structs.replace(r, test_scores=0.5) for r in message.results]
         yield Report(round=message.round, results=again)
@@ -243,7 +243,7 @@ def lies(message: Any) -> Iterable[Any]:
             yield SlotDied(
                 round=message.round,
                 lease=lease,
-                slot=-1,
+                slot=0,
                 cause="signal",
                 detail="a lie",
                 peak_bytes=0,

@@ -189,3 +189,14 @@ def test_what_was_read_before_the_damage_stands() -> None:
 def test_a_chunk_of_a_blob_fits_into_a_frame() -> None:
     chunk = BlobChunk(digest="ab" * 32, size=2**40, offset=2**39, data=bytes(2**20))
     assert read([encode(chunk)], ToAgent) == [chunk]
+
+
+@pytest.mark.parametrize("change", [{"slot": -1}, {"n_test_samples": 2**60}, {"lease": 2**64 - 1}])
+def test_a_number_that_no_honest_node_sends_is_refused(change: dict[str, int]) -> None:
+    """A count that would fit no column of the journal ends the stream instead of the driver."""
+    honest = FitResult(1, 0, "scored", 0.5, None, 10, 0.1, 0.1)
+    reader = FrameReader(FromAgent)
+    assert list(reader.feed(encode(Report(round=0, results=[honest]))))
+    lie = msgspec.structs.replace(honest, **change)
+    with pytest.raises(FrameError):
+        list(reader.feed(encode(Report(round=0, results=[lie]))))

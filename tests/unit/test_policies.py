@@ -14,8 +14,10 @@ from skygrid.queue.policies import (
 )
 
 
-def hand(node: str, *, unstarted: int = 0, wanted: int = 0, askable: bool = True) -> Hand:
-    return Hand(node=node, unstarted=unstarted, wanted=wanted, askable=askable)
+def hand(
+    node: str, *, unstarted: int = 0, wanted: int = 0, askable: bool = True, idle: int = 0
+) -> Hand:
+    return Hand(node=node, unstarted=unstarted, wanted=wanted, askable=askable, idle=idle)
 
 
 class TestRetryPolicy:
@@ -97,6 +99,14 @@ class TestLeasePolicy:
         dry = hand("b", wanted=4)
         assert LeasePolicy().share([hand("a", unstarted=1), dry]) == [("a", 1)]
         assert LeasePolicy().share([hand("a", unstarted=1, wanted=1), dry]) == []
+
+    def test_what_an_idle_slot_can_start_moves_in_any_case(self) -> None:
+        """A lease stuck behind busy slots goes to an idle one, though its holder wants more."""
+        donor, idle = hand("a", unstarted=1, wanted=1), hand("b", wanted=3, idle=1)
+        assert LeasePolicy().share([donor, idle]) == [("a", 1)]
+        assert LeasePolicy().share([hand("a", unstarted=1, wanted=1, idle=1), idle]) == []
+        taken = hand("b", unstarted=1, wanted=3, idle=1)
+        assert LeasePolicy().share([donor, taken]) == []
 
     def test_never_from_the_only_hungry_node(self) -> None:
         """A node that wants more is not asked to give for its own sake."""

@@ -1,0 +1,116 @@
+"""The round that an engine is running: its queue, and the outcomes on their way to the journal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from skygrid.listener import Listener
+from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.queue.answers import Completion, Quarantine
+from skygrid.queue.work_queue import WorkQueue
+from skygrid.worker.blobs import Blob
+from skygrid.worker.messages import FitResult
+from skygrid.worker.scores import from_wire
+
+RECORD_AFTER_SECONDS = 0.05
+"""Outcomes are recorded together, the oldest at most about so late."""
+
+
+@dataclass(kw_only=True)
+class RoundInProgress:
+    """One round from its opening to its last outcome."""
+
+    serial: int
+    """Number of the round on the wire: an engine may run several searches one after another."""
+
+    plan: RoundPlan
+    blob: Blob
+    """Candidates and splits, ready to travel."""
+
+    queue: WorkQueue
+    record: Callable[[Sequence[Outcome]], None]
+    """Takes outcomes and returns when they are on disk."""
+
+    listener: Listener
+    _unrecorded: list[Outcome] = field(default_factory=list)
+    _record_at: float = 0.0
+
+    @property
+    def wait_seconds(self) -> float | None:
+        """How long nothing needs to be recorded, None when nothing waits for it."""
+        return RECORD_AFTER_SECONDS if self._unrecorded else None
+
+    def take(self, node: str, result: FitResult, done: Completion, finished_at: float) -> None:
+        """A fit ended, and its outcome is the task's first."""
+        self._note(
+            Outcome(
+                round=self.plan.round,
+                candidate=done.candidate,
+                split=done.split,
+                status="failed" if result.status == "failed" else "scored",
+                node=node,
+                slot=result.slot,
+                attempt=done.attempt,
+                test_scores=result.test_scores,
+                train_scores=result.train_scores,
+                n_test_samples=result.n_test_samples,
+                fit_seconds=result.fit_seconds,
+                score_seconds=result.score_seconds,
+                fit_error=result.fit_error,
+                warnings=result.warnings,
+                finished_at=finished_at,
+            )
+        )
+
+    def give_up(
+        self, quarantine: Quarantine, reason: str, *, slot: int = -1, seconds: float = 0.0
+    ) -> None:
+        """A task is given up; that is its outcome."""
+        self._note(
+            Outcome(
+                round=self.plan.round,
+                candidate=quarantine.candidate,
+                split=quarantine.split,
+                status="killed",
+                node=quarantine.node,
+                slot=slot,
+                attempt=quarantine.attempt,
+                fit_seconds=seconds,
+                fit_error=f"skygrid gave this fit up: {reason}\n",
+                finished_at=time.time(),
+            )
+        )
+
+    def _note(self, outcome: Outcome) -> None:
+        if not self._unrecorded:
+            self._record_at = time.monotonic() + RECORD_AFTER_SECONDS
+        self._unrecorded.append(outcome)
+
+    def record_due(self, now: float) -> None:
+        """Record what has waited long enough."""
+        if self._unrecorded and now >= self._record_at:
+            self.record_all()
+
+    def record_all(self) -> None:
+        """Record everything, and only then tell the listener of it."""
+        if self._unrecorded:
+            outcomes, self._unrecorded = self._unrecorded, []
+            self.record(outcomes)
+            self.listener.outcomes_recorded(outcomes)
+
+
+def is_honest(result: FitResult) -> bool:
+    """Whether the scores of a result can be read, and are there where they must be."""
+    if result.status != "scored":
+        return True
+    if result.test_scores is None:
+        return False
+    try:
+        for scores in (result.test_scores, result.train_scores):
+            if scores is not None and type(scores) is not float:
+                from_wire(scores)
+    except ValueError:
+        return False
+    return True
