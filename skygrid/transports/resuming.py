@@ -1,0 +1,239 @@
+"""A transport over connections that break: what is written arrives, whole and in order.
+
+The agent's side of it is `worker.keeper`. Between the two go the packets of `worker.stream`, over
+whatever `connect` gives: an SSH channel, or a child process in its place.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from skygrid.errors import NodeError
+from skygrid.worker.stream import ResumableStream, StreamError
+
+
+class Channel(Protocol):
+    """One connection to a node: bytes, until it breaks."""
+
+    def read(self) -> bytes:
+        """Wait for bytes; empty at the end.
+
+        Raises
+        ------
+        OSError
+            If the connection breaks.
+        NodeGoneError
+            If it turns out that nobody keeps an agent there any more.
+        """
+
+    def write(self, data: bytes) -> None:
+        """Send bytes. Raises OSError when the connection is broken."""
+
+    def close(self) -> None:
+        """End the connection; what waits in `read` or `write` returns or raises."""
+
+
+class NodeGoneError(NodeError):
+    """There is nothing to connect to any more: the agent and its keeper have ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a broken connection is mended."""
+
+    ping_seconds: float = 3.0
+    silence_seconds: float = 15.0
+    """A connection on which nothing came for so long is dead."""
+
+    give_up_seconds: float = 120.0
+    """A node that could not be reached for so long is lost."""
+
+    first_delay_seconds: float = 0.2
+    longest_delay_seconds: float = 10.0
+
+    def delay(self, attempt: int) -> float:
+        """Seconds before an attempt, the first being 1: doubling, with jitter, bounded.
+
+        The jitter keeps many drivers, or many nodes of one, from knocking at the same moment.
+        """
+        longest = min(self.longest_delay_seconds, self.first_delay_seconds * 2 ** (attempt - 1))
+        return longest * float(random.uniform(0.5, 1.0))
+
+
+class ResumingTransport:
+    """A `Transport` that mends its connection.
+
+    Parameters
+    ----------
+    connect : callable
+        Makes a new connection. Raises `NodeGoneError` when there is nothing to connect to any more,
+        another `NodeError` when it makes no sense to try again (a refused key), and OSError when it
+        does.
+    patience : Patience
+    """
+
+    shares_files = False
+
+    def __init__(self, connect: Callable[[], Channel], patience: Patience | None = None) -> None:
+        self._connect = connect
+        self._patience = patience or Patience()
+        self._stream = ResumableStream()
+        self._changed = threading.Condition()
+        self._channel: Channel | None = None
+        self._heard = 0.0
+        self._end: str | None = None
+        self.reconnects = 0
+        """How often the connection was mended."""
+
+    # -- Transport
+
+    def start(self) -> None:
+        """Connect for the first time; errors are the caller's to see."""
+        deadline = time.monotonic() + self._patience.give_up_seconds
+        self._adopt(self._reach(deadline))
+        threading.Thread(target=self._keep_connected, daemon=True).start()
+        threading.Thread(target=self._send_all, daemon=True).start()
+
+    def read(self) -> bytes:
+        """Wait for bytes of the agent; empty when there will be none any more."""
+        with self._changed:
+            while True:
+                data = self._stream.read()
+                if data or self._end is not None:
+                    return data
+                self._changed.wait()
+
+    def read_log(self) -> bytes:
+        """Nothing: the keeper sends what the agent prints among the agent's own messages."""
+        return b""
+
+    def write(self, data: bytes) -> None:
+        """Take bytes for the agent; waits while very much is on its way."""
+        with self._changed:
+            while self._stream.full and self._end is None:
+                self._changed.wait()
+            if self._end is not None:
+                raise BrokenPipeError(self._end)
+            self._stream.write(data)
+            self._changed.notify_all()
+
+    def ended(self) -> str:
+        """Why there will be no more bytes."""
+        return self._end or "is still there"
+
+    def kill(self) -> None:
+        """Let go at once; the keeper ends the agent when nobody comes for long enough."""
+        self._finish("was let go")
+
+    def close(self) -> None:
+        """Give what was written last a moment to arrive, then let go."""
+        with self._changed:
+            until = time.monotonic() + 2.0
+            while not self._stream.settled and self._end is None and time.monotonic() < until:
+                self._changed.wait(0.05)
+        self._finish("was closed")
+
+    # -- the connection
+
+    def _finish(self, reason: str) -> None:
+        with self._changed:
+            self._end = self._end or reason
+            channel, self._channel = self._channel, None
+            self._changed.notify_all()
+        if channel is not None:
+            channel.close()
+
+    def _adopt(self, channel: Channel) -> None:
+        with self._changed:
+            self._stream.connect()
+            self._heard = time.monotonic()
+            self._channel = channel
+            self._changed.notify_all()
+
+    def _reach(self, deadline: float) -> Channel:
+        attempt = 1
+        while True:
+            try:
+                return self._connect()
+            except OSError as error:
+                if time.monotonic() > deadline or self._end is not None:
+                    raise NodeGoneError(f"it could not be reached: {error}") from error
+            self._pause(attempt)
+            attempt += 1
+
+    def _pause(self, attempt: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._end is not None, self._patience.delay(attempt))
+
+    def _keep_connected(self) -> None:
+        deadline, fruitless = time.monotonic() + self._patience.give_up_seconds, 0
+        try:
+            while self._end is None:
+                if self._hear():
+                    deadline = time.monotonic() + self._patience.give_up_seconds
+                    fruitless = 0
+                else:
+                    # One that breaks before a word came over it is no better than none.
+                    fruitless += 1
+                    self._pause(fruitless)
+                    if time.monotonic() > deadline:
+                        raise NodeGoneError("its connections break before a word comes over them")
+                if self._end is None:
+                    self._adopt(self._reach(deadline))
+                    self.reconnects += 1
+        except NodeError as error:
+            self._finish(str(error))
+
+    def _hear(self) -> bool:
+        """Take in what comes over the connection until it breaks; whether anything came."""
+        channel, came = self._channel, False
+        if channel is None:
+            return False
+        try:
+            while data := channel.read():
+                came = True
+                with self._changed:
+                    self._heard = time.monotonic()
+                    self._stream.feed(data)
+                    self._changed.notify_all()
+        except (OSError, StreamError):
+            pass  # the next connection mends it
+        finally:
+            with self._changed:
+                if self._channel is channel:
+                    self._channel = None
+            channel.close()
+        return came
+
+    def _send_all(self) -> None:
+        """Send what there is over whatever connection there is, and a ping now and then."""
+        next_ping = 0.0
+        while self._end is None:
+            with self._changed:
+                channel, now = self._channel, time.monotonic()
+                if channel is not None and now >= next_ping:
+                    next_ping = now + self._patience.ping_seconds
+                    self._stream.ping()
+                data = self._stream.outgoing() if channel is not None else b""
+                if not data:
+                    self._changed.wait(self._patience.ping_seconds)
+                silent = channel is not None and (
+                    time.monotonic() - self._heard > self._patience.silence_seconds
+                )
+            if channel is not None and (silent or not _sent(channel, data)):
+                # Its reader sees the end, and a new connection is made.
+                channel.close()
+
+
+def _sent(channel: Channel, data: bytes) -> bool:
+    try:
+        if data:
+            channel.write(data)
+    except OSError:
+        return False
+    return True

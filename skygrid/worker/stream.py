@@ -1,0 +1,213 @@
+"""A stream of bytes that outlives its connections.
+
+Two ends hold a `ResumableStream` each. What one writes the other reads, whole and in order, over
+one connection after another. What makes it so is little: how many bytes were received, and a buffer
+of what was sent and is not acknowledged. When a connection breaks, both ends say on the next one
+how far they have come, and what the other has not got is sent again.
+
+On the connection travel packets: a header of nine bytes, little-endian, and a body.
+
+    u8 kind | u32 length of the body | u32 CRC-32 of kind, length and body | body
+
+    HELLO  u64 bytes received so far; the first packet on every connection, from both ends
+    DATA   u64 offset of the first byte in the stream, and bytes
+    ACK    u64 bytes received so far
+    PING   nothing: its sender is there
+
+An offset makes what is sent twice harmless. A gap, a checksum that does not fit, an unknown kind
+end the connection, and with the next one all is well again. The checksum finds what a network
+broke; it keeps out nobody who means harm, which is for the connection (SSH) to do.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import deque
+from collections.abc import Iterator
+
+HELLO, DATA, ACK, PING = 1, 2, 3, 4
+_HEADER = struct.Struct("<BII")
+_KIND = struct.Struct("<BI")
+_OFFSET = struct.Struct("<Q")
+
+DATA_BYTES = 64 * 1024
+"""Most bytes of the stream in one packet."""
+
+MAX_BODY = DATA_BYTES + _OFFSET.size
+
+
+class StreamError(Exception):
+    """The connection is of no use any more; the stream goes on over another one."""
+
+
+class ResumableStream:
+    """One end of the stream. Does no I/O and has no clock: bytes in, bytes out.
+
+    Parameters
+    ----------
+    most_unsent : int
+        Bytes that may wait to be acknowledged before `full` says so.
+    """
+
+    def __init__(self, most_unsent: int = 64 * 1024 * 1024) -> None:
+        self._most_unsent = most_unsent
+        # What was written and is not acknowledged: pieces, and the offset of the first one.
+        self._pieces: deque[bytes] = deque()
+        self._acknowledged = 0
+        self._written = 0
+        self._sent = 0
+        self._received = 0
+        self._arrived: deque[bytes] = deque()
+        self._incoming = bytearray()
+        self._control: deque[bytes] = deque()
+        self._greeted = False
+
+    # -- the application's side
+
+    def write(self, data: bytes) -> None:
+        """Take bytes to deliver, over this connection or a later one."""
+        if data:
+            self._pieces.append(bytes(data))
+            self._written += len(data)
+
+    def read(self) -> bytes:
+        """All bytes that have arrived and were not read yet."""
+        data = b"".join(self._arrived)
+        self._arrived.clear()
+        return data
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that were written and are not acknowledged."""
+        return self._written - self._acknowledged
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits to be acknowledged that a writer should wait too."""
+        return self.waiting >= self._most_unsent
+
+    @property
+    def settled(self) -> bool:
+        """Whether the other end has everything that was written."""
+        return not self.waiting
+
+    # -- the connection's side
+
+    def connect(self) -> None:
+        """A new connection begins; whatever the last one was in the middle of is void."""
+        self._incoming.clear()
+        self._control.clear()
+        self._control.append(_packet(HELLO, _OFFSET.pack(self._received)))
+        self._greeted = False
+
+    def ping(self) -> None:
+        """Tell the other end that this one is there."""
+        self._control.append(_packet(PING, b""))
+
+    def outgoing(self) -> bytes:
+        """The next bytes for the connection; empty when there is nothing to send now."""
+        if self._control:
+            packets = b"".join(self._control)
+            self._control.clear()
+            return packets
+        # Nothing of the stream before the other end has said how far it has come.
+        if not self._greeted or self._sent >= self._written:
+            return b""
+        body = self._slice(self._sent, DATA_BYTES)
+        packet = _packet(DATA, _OFFSET.pack(self._sent) + body)
+        self._sent += len(body)
+        return packet
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes that came over the connection.
+
+        Raises
+        ------
+        StreamError
+            If they are not packets of the other end of this stream. End the connection.
+        """
+        self._incoming += data
+        before = self._received
+        for kind, body in self._cut():
+            self._take(kind, body)
+        if self._received != before:
+            self._control.append(_packet(ACK, _OFFSET.pack(self._received)))
+
+    def _cut(self) -> Iterator[tuple[int, bytes]]:
+        buffer, start = self._incoming, 0
+        try:
+            while len(buffer) - start >= _HEADER.size:
+                kind, length, checksum = _HEADER.unpack_from(buffer, start)
+                if length > MAX_BODY:
+                    raise StreamError(f"a packet of {length} bytes")
+                end = start + _HEADER.size + length
+                if len(buffer) < end:
+                    return
+                body = bytes(memoryview(buffer)[start + _HEADER.size : end])
+                if _checksum(kind, body) != checksum:
+                    raise StreamError("a packet's checksum does not fit its content")
+                start = end
+                yield kind, body
+        finally:
+            del buffer[:start]
+
+    def _take(self, kind: int, body: bytes) -> None:
+        if kind == PING and not body:
+            return
+        if len(body) < _OFFSET.size or (kind != DATA and len(body) != _OFFSET.size):
+            raise StreamError(f"a packet of kind {kind} with {len(body)} bytes")
+        (offset,) = _OFFSET.unpack_from(body)
+        if kind == HELLO and not self._greeted:
+            self._acknowledge(offset)
+            self._sent = offset
+            self._greeted = True
+        elif kind == ACK and self._greeted:
+            self._acknowledge(offset)
+        elif kind == DATA and self._greeted:
+            self._arrive(offset, body[_OFFSET.size :])
+        else:
+            raise StreamError(f"a packet of kind {kind} out of turn")
+
+    def _acknowledge(self, offset: int) -> None:
+        """The other end has everything before `offset`."""
+        if not self._acknowledged <= offset <= self._written:
+            raise StreamError(
+                f"the other end has {offset} bytes, of {self._written} that were written; "
+                f"it had {self._acknowledged} before"
+            )
+        while self._pieces and self._acknowledged + len(self._pieces[0]) <= offset:
+            self._acknowledged += len(self._pieces.popleft())
+        if self._acknowledged < offset:
+            self._pieces[0] = self._pieces[0][offset - self._acknowledged :]
+            self._acknowledged = offset
+
+    def _arrive(self, offset: int, data: bytes) -> None:
+        if offset > self._received:
+            raise StreamError(f"bytes {self._received} to {offset} are missing")
+        fresh = data[self._received - offset :]
+        if fresh:
+            self._arrived.append(fresh)
+            self._received += len(fresh)
+
+    def _slice(self, start: int, most: int) -> bytes:
+        """Up to `most` bytes of what was written, from offset `start`."""
+        position, parts, wanted = self._acknowledged, [], most
+        for piece in self._pieces:
+            end = position + len(piece)
+            if end > start:
+                part = piece[max(0, start - position) :][:wanted]
+                parts.append(part)
+                wanted -= len(part)
+                if not wanted:
+                    break
+            position = end
+        return b"".join(parts)
+
+
+def _packet(kind: int, body: bytes) -> bytes:
+    return _HEADER.pack(kind, len(body), _checksum(kind, body)) + body
+
+
+def _checksum(kind: int, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(_KIND.pack(kind, len(body))))
