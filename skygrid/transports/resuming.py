@@ -61,8 +61,8 @@ class Patience:
 
         The jitter keeps many drivers, or many nodes of one, from knocking at the same moment.
         """
-        longest = min(self.longest_delay_seconds, self.first_delay_seconds * 2 ** (attempt - 1))
-        return longest * float(random.uniform(0.5, 1.0))
+        doubled = self.first_delay_seconds * 2.0 ** min(attempt - 1, 30)
+        return min(self.longest_delay_seconds, doubled) * random.uniform(0.5, 1.0)
 
 
 class ResumingTransport:

@@ -224,7 +224,7 @@ def test_what_fits_print_arrives_between_the_messages(kept: Kept, tmp_path: Path
 def test_only_the_user_reaches_the_socket(kept: Kept) -> None:
     """The folder of the socket is open to its owner alone."""
     kept.transport.start()
-    wait_for(lambda: (kept.folder / "socket").exists(), "the keeper listens")
+    wait_for((kept.folder / "socket").exists, "the keeper listens")
     assert kept.folder.stat().st_mode & 0o077 == 0
 
 
