@@ -16,6 +16,9 @@ from typing import Protocol
 from skygrid.errors import NodeError
 from skygrid.worker.stream import ResumableStream, StreamError
 
+CLOSE_SECONDS = 2.0
+"""How long the last that was written has to arrive when a transport is closed."""
+
 
 class Channel(Protocol):
     """One connection to a node: bytes, until it breaks."""
@@ -127,15 +130,22 @@ class ResumingTransport:
         return self._end or "is still there"
 
     def kill(self) -> None:
-        """Let go at once; the keeper ends the agent when nobody comes for long enough."""
-        self._finish("was let go")
+        """Ask for the agent's end and wait for nothing.
+
+        What cannot be reached ends by itself, when no driver has come for long enough.
+        """
+        with self._changed:
+            self._stream.end()
+            self._changed.notify_all()
 
     def close(self) -> None:
-        """Give what was written last a moment to arrive, then let go."""
+        """End the agent: give the word for it a moment to arrive, then let go."""
         with self._changed:
-            until = time.monotonic() + 2.0
-            while not self._stream.settled and self._end is None and time.monotonic() < until:
-                self._changed.wait(0.05)
+            self._stream.end()
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: self._stream.settled or self._end is not None, CLOSE_SECONDS
+            )
         self._finish("was closed")
 
     # -- the connection
@@ -174,7 +184,10 @@ class ResumingTransport:
         deadline, fruitless = time.monotonic() + self._patience.give_up_seconds, 0
         try:
             while self._end is None:
-                if self._hear():
+                came = self._hear()
+                if self._stream.done:
+                    self._finish("has ended as it was told")
+                elif came:
                     deadline = time.monotonic() + self._patience.give_up_seconds
                     fruitless = 0
                 else:

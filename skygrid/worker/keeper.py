@@ -131,7 +131,8 @@ class Keeper:
         return self._agent.stderr.fileno()
 
     def _over(self) -> bool:
-        if self._stdout in self._heard_to_the_end and self._stream.settled:
+        delivered = self._stream.settled or self._stream.finished
+        if self._stdout in self._heard_to_the_end and delivered:
             return True
         return time.monotonic() - self._visited > self._orphan_after
 
@@ -245,18 +246,20 @@ class Keeper:
         return data
 
     def _tell_agent(self) -> None:
-        while self._to_agent:
+        while self._to_agent and self._agent.stdin and not self._agent.stdin.closed:
             try:
                 del self._to_agent[: os.write(self._stdin, self._to_agent)]
             except BlockingIOError:
                 return
             except BrokenPipeError:
                 self._to_agent.clear()
+        if self._stream.finished and self._agent.stdin and not self._agent.stdin.closed:
+            self._agent.stdin.close()
 
     def _end_agent(self) -> None:
         with contextlib.suppress(BrokenPipeError):
-            assert self._agent.stdin is not None
-            self._agent.stdin.close()
+            if self._agent.stdin is not None:
+                self._agent.stdin.close()
         try:
             self._agent.wait(LAST_WORDS_SECONDS)
         except subprocess.TimeoutExpired:

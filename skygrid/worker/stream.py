@@ -12,7 +12,8 @@ On the connection travel packets: a header of nine bytes, little-endian, and a b
     HELLO  u64 bytes received so far; the first packet on every connection, from both ends
     DATA   u64 offset of the first byte in the stream, and bytes
     ACK    u64 bytes received so far
-    PING   nothing: its sender is there
+    PING   nothing: its sender is there, and wants an ACK to see that the other one is
+    END    u64 offset at which the stream ends; counts as one byte, so that it is acknowledged
 
 An offset makes what is sent twice harmless. A gap, a checksum that does not fit, an unknown kind
 end the connection, and with the next one all is well again. The checksum finds what a network
@@ -26,7 +27,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 
-HELLO, DATA, ACK, PING = 1, 2, 3, 4
+HELLO, DATA, ACK, PING, END = 1, 2, 3, 4, 5
 _HEADER = struct.Struct("<BII")
 _KIND = struct.Struct("<BI")
 _OFFSET = struct.Struct("<Q")
@@ -62,14 +63,24 @@ class ResumableStream:
         self._incoming = bytearray()
         self._control: deque[bytes] = deque()
         self._greeted = False
+        self._end: int | None = None
+        self.finished = False
+        """Whether the other end has said its last byte, and it has arrived."""
 
     # -- the application's side
 
     def write(self, data: bytes) -> None:
-        """Take bytes to deliver, over this connection or a later one."""
-        if data:
+        """Take bytes to deliver, over this connection or a later one; none after `end`."""
+        if data and self._end is None:
             self._pieces.append(bytes(data))
             self._written += len(data)
+
+    def end(self) -> None:
+        """There will be no more to write."""
+        if self._end is None:
+            self._end = self._written
+            self._pieces.append(b"\0")
+            self._written += 1
 
     def read(self) -> bytes:
         """All bytes that have arrived and were not read yet."""
@@ -91,6 +102,11 @@ class ResumableStream:
     def settled(self) -> bool:
         """Whether the other end has everything that was written."""
         return not self.waiting
+
+    @property
+    def done(self) -> bool:
+        """Whether `end` was called and the other end has everything up to it."""
+        return self._end is not None and self.settled
 
     # -- the connection's side
 
@@ -114,7 +130,11 @@ class ResumableStream:
         # Nothing of the stream before the other end has said how far it has come.
         if not self._greeted or self._sent >= self._written:
             return b""
-        body = self._slice(self._sent, DATA_BYTES)
+        if self._sent == self._end:
+            self._sent += 1
+            return _packet(END, _OFFSET.pack(self._end))
+        most = DATA_BYTES if self._end is None else min(DATA_BYTES, self._end - self._sent)
+        body = self._slice(self._sent, most)
         packet = _packet(DATA, _OFFSET.pack(self._sent) + body)
         self._sent += len(body)
         return packet
@@ -154,6 +174,7 @@ class ResumableStream:
 
     def _take(self, kind: int, body: bytes) -> None:
         if kind == PING and not body:
+            self._control.append(_packet(ACK, _OFFSET.pack(self._received)))
             return
         if len(body) < _OFFSET.size or (kind != DATA and len(body) != _OFFSET.size):
             raise StreamError(f"a packet of kind {kind} with {len(body)} bytes")
@@ -166,6 +187,9 @@ class ResumableStream:
             self._acknowledge(offset)
         elif kind == DATA and self._greeted:
             self._arrive(offset, body[_OFFSET.size :])
+        elif kind == END and self._greeted and self._received in (offset, offset + 1):
+            self._received = offset + 1
+            self.finished = True
         else:
             raise StreamError(f"a packet of kind {kind} out of turn")
 

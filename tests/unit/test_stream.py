@@ -61,11 +61,18 @@ class StreamMachine(RuleBasedStateMachine):
         self.wire = Wire()
         self.written = [b"", b""]
         self.read = [b"", b""]
+        self.ended = [False, False]
 
     @rule(side=sides, data=st.binary(max_size=200), times=st.integers(1, 500))
     def write(self, side: int, data: bytes, times: int) -> None:
         self.wire.ends[side].write(data * times)
-        self.written[side] += data * times
+        if not self.ended[side]:
+            self.written[side] += data * times
+
+    @rule(side=sides)
+    def end(self, side: int) -> None:
+        self.wire.ends[side].end()
+        self.ended[side] = True
 
     @rule(side=sides)
     def send(self, side: int) -> None:
@@ -103,6 +110,7 @@ class StreamMachine(RuleBasedStateMachine):
         for side in (0, 1):
             self.take(side)
         assert self.read == self.written
+        assert [end.finished for end in self.wire.ends] == self.ended[::-1]
 
 
 StreamMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
