@@ -55,7 +55,7 @@ class Blob:
         stream = io.BytesIO()
         cloudpickle.Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
         raw = [buffer.raw() for buffer in buffers]
-        self._parts = list(_layout(stream.getbuffer(), raw))
+        self._parts = list(_layout(memoryview(stream.getvalue()), raw))
         self.size = sum(len(part) for part in self._parts)
         self.token = uuid.uuid4().hex
         """Names the blob within this process and those that read its file."""
