@@ -145,7 +145,9 @@ def _lines(
 ) -> Iterator[None]:
     def write() -> None:
         _print_events(console, progress.take_events(), verbose)
-        _print(console, progress_line(progress.view()))
+        view = progress.view()
+        if view.total or view.phase not in ("starting", "loading"):
+            _print(console, progress_line(view))
 
     with _repeated(write, SECONDS_BETWEEN_LINES, wait):
         yield
