@@ -203,17 +203,20 @@ class ResumingTransport:
             self._finish(str(error))
 
     def _hear(self) -> bool:
-        """Take in what comes over the connection until it breaks; whether anything came."""
+        """Take in what comes over the connection until it breaks; whether any of it was of use.
+
+        Who answers with another stream is not our keeper: to him a new connection is no cure.
+        """
         channel, came = self._channel, False
         if channel is None:
             return False
         try:
             while data := channel.read():
-                came = True
                 with self._changed:
                     self._heard = time.monotonic()
                     self._stream.feed(data)
                     self._changed.notify_all()
+                came = True
         except (OSError, StreamError):
             pass  # the next connection mends it
         finally:

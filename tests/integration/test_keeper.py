@@ -29,6 +29,7 @@ from skygrid.transports.resuming import NodeGoneError, Patience, ResumingTranspo
 from skygrid.worker.bridge import NO_KEEPER_EXIT
 from skygrid.worker.frames import FrameReader
 from skygrid.worker.messages import FromAgent, Greeting
+from skygrid.worker.stream import ResumableStream
 from tests.command import gone, wait_for
 
 QUICK = Patience(ping_seconds=0.3, silence_seconds=4.0, give_up_seconds=10.0)
@@ -225,6 +226,43 @@ def test_what_fits_print_arrives_between_the_messages(kept: Kept, tmp_path: Path
     run(kept, Trouble(10**9, lambda: None), verbose=2, logs=tmp_path)
     lines = (tmp_path / "kept.log").read_text().splitlines()
     assert len([line for line in lines if line.startswith("[CV] END")]) == 975
+
+
+class Stranger:
+    """A channel to somebody who has received more than was ever sent to him."""
+
+    def __init__(self) -> None:
+        teacher, self._end = ResumableStream(), ResumableStream()
+        for end in (teacher, self._end):
+            end.connect()
+        teacher.write(b"of another stream")
+        teacher.feed(self._end.outgoing())
+        while data := teacher.outgoing():
+            self._end.feed(data)
+        self._end.connect()
+        self._said = [self._end.outgoing()]
+
+    def read(self) -> bytes:
+        return self._said.pop() if self._said else b""
+
+    def write(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+
+
+def test_who_answers_with_another_stream_is_given_up() -> None:
+    """Connections that succeed and are of no use are spaced out, and end in the node's loss."""
+    visits: list[Stranger] = []
+
+    def connect() -> Stranger:
+        visits.append(Stranger())
+        return visits[-1]
+
+    patience = Patience(give_up_seconds=1.0, first_delay_seconds=0.1, longest_delay_seconds=0.2)
+    transport = ResumingTransport(connect, patience)
+    transport.start()
+    assert transport.read() == b""
+    assert "before a word" in transport.ended()
+    assert len(visits) < 25
 
 
 def test_only_the_user_reaches_the_socket(kept: Kept) -> None:

@@ -1,0 +1,54 @@
+"""A fit that was reported is on disk before it is shown as done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sklearn.datasets import load_iris
+from sklearn.model_selection import GridSearchCV
+from sklearn.tree import DecisionTreeClassifier
+
+from skygrid.engines.pull import EngineSettings, PullEngine
+from skygrid.journal.sqlite import SqliteJournal
+from skygrid.listener import SilentListener
+from skygrid.plan.records import Outcome
+from skygrid.providers.local import LocalProvider
+from skygrid.queue.policies import QueuePolicies
+from skygrid.results.sklearn_search import fit_search
+from skygrid.rounds import JournaledRounds
+
+
+class Doubter(SilentListener):
+    """Looks for every outcome that it is told of in the file itself, as another reader would."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.told = 0
+        self.missing: list[Outcome] = []
+
+    def outcomes_recorded(self, outcomes: Sequence[Outcome]) -> None:
+        self.told += len(outcomes)
+        reader = SqliteJournal(self._path, read_only=True)
+        kept = {(o.candidate, o.split): o for o in reader.outcomes(0)}
+        reader.close()
+        self.missing += [o for o in outcomes if kept.get((o.candidate, o.split)) != o]
+
+
+def test_an_outcome_is_in_the_journal_when_the_listener_hears_of_it(tmp_path: Path) -> None:
+    """Whoever kills the driver at what the screen shows finds all of that in the journal."""
+    path = tmp_path / "journal.sqlite"
+    doubter = Doubter(path)
+    engine = PullEngine(LocalProvider(1, 2), EngineSettings(), doubter)
+    journal = SqliteJournal(path)
+    engine.start()
+    try:
+        rounds = JournaledRounds(engine, journal, QueuePolicies(), doubter)
+        grid = {"max_depth": list(range(1, 20)), "min_samples_leaf": [1, 2, 3]}
+        search = GridSearchCV(DecisionTreeClassifier(random_state=0), grid, cv=5)
+        fit_search(search, *load_iris(return_X_y=True), {}, rounds)
+    finally:
+        engine.close()
+        journal.close()
+    assert doubter.told == 285
+    assert not doubter.missing
