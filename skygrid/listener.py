@@ -16,7 +16,10 @@ class Listener(Protocol):
         """Of several scores for each fit, this one ranks the candidates."""
 
     def node_changed(self, node: str, state: str) -> None:
-        """A node's state: starting, preparing, receiving, working, lost, gone."""
+        """A node's state: starting, connecting, preparing, receiving, working, gone."""
+
+    def node_lost(self, node: str, reason: str) -> None:
+        """A node could not be had, or was lost; another of its name may come in its place."""
 
     def node_greeted(self, node: str, greeting: Greeting) -> None:
         """A node said what it is."""
@@ -45,6 +48,7 @@ class SilentListener:
 
     def ranked_by(self, metric: str) -> None: ...
     def node_changed(self, node: str, state: str) -> None: ...
+    def node_lost(self, node: str, reason: str) -> None: ...
     def node_greeted(self, node: str, greeting: Greeting) -> None: ...
     def node_beat(self, node: str, beat: Heartbeat) -> None: ...
     def round_opened(self, plan: RoundPlan, recorded: Sequence[Outcome]) -> None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +29,9 @@ from skygrid.loading import load_search
 from skygrid.loading.output import stdout_to_stderr
 from skygrid.plan.fingerprint import fingerprint
 from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.providers.interface import Provider
 from skygrid.providers.local import LocalProvider
-from skygrid.queue.policies import QueuePolicies, RetryPolicy
+from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy
 from skygrid.reports.plain import plain_parameters
 from skygrid.reports.plan_view import CheckResult, RoundSize
 from skygrid.reports.run_record import RunRecord, State
@@ -41,6 +43,9 @@ from skygrid.run_folder import RunFolder
 from skygrid.spec import SearchSpec
 from skygrid.worker import machine
 from skygrid.worker.scores import from_wire
+
+REMOTE_LEASE = 40.0
+"""Seconds of silence after which the leases of a node elsewhere are given to others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +78,12 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
     SkygridError
         With the exit code that belongs to it; what was recorded stays, and can be resumed.
     """
-    with _nodes(config, listener) as engine:
+    run_id = secrets.token_hex(8)
+    with _nodes(config, listener, run_id) as engine:
         listener.phase("loading")
         spec = load_search(path)
         refuse_callbacks(spec.search)
-        folder = RunFolder.create(config, path)
+        folder = RunFolder.create(config, path, run_id)
         return _Run(spec, config, engine, folder, listener).complete()
 
 
@@ -108,7 +114,7 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
     record = RunRecord.read(folder)
     if record.search_file is None:
         raise UsageError(f"run {record.name} has no search file to load its search from")
-    with _nodes(config, listener) as engine:
+    with _nodes(config, listener, record.id) as engine:
         listener.phase("loading")
         spec = load_search(Path(record.search_file))
         opened = RunFolder.open(folder, record, config)
@@ -136,17 +142,17 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
     SkygridError
         As for `run_search`.
     """
-    with _nodes(config, listener, start=not config.dry_run) as engine:
+    with _nodes(config, listener, secrets.token_hex(8), start=not config.dry_run) as engine:
         listener.phase("loading")
         spec = load_search(path)
         with _search_errors():
             plan = outline(spec.search, spec.X, spec.y, spec.fit_params)
-        provider = _provider(config)
+        nodes, slots = _size(config)
         found = CheckResult(
             search=type(spec.search).__name__,
             rounds=tuple(RoundSize(candidates=c, splits=s) for c, s in plan.rounds),
-            nodes=len(provider.names()),
-            slots=provider.slots * len(provider.names()),
+            nodes=nodes,
+            slots=slots,
             open_ended=not plan.complete,
         )
         if config.dry_run or not plan.first.n_tasks:
@@ -172,7 +178,7 @@ def _with_sample(
         search=found.search,
         rounds=found.rounds,
         nodes=found.nodes,
-        slots=found.slots,
+        slots=sum(node.slots for node in engine.greetings.values()),
         open_ended=found.open_ended,
         seconds_per_fit=outcome.fit_seconds + outcome.score_seconds,
         sample_params=plain_parameters(first.candidates[0]),
@@ -283,25 +289,44 @@ class _Run:
         return summarise(search, facts)
 
 
-def _provider(config: RunConfig) -> LocalProvider:
+def _provider(config: RunConfig, run_id: str) -> Provider:
+    if config.on == "ssh":
+        # paramiko takes a third of a second to import.
+        from skygrid.providers.ssh_hosts import SshHosts
+
+        return SshHosts(config, run_id)
     return LocalProvider(config.nodes or 1, config.concurrency)
 
 
+def _size(config: RunConfig) -> tuple[int, int | None]:
+    """Nodes, and slots on all of them where that is known before they are there."""
+    if config.on == "local":
+        provider = LocalProvider(config.nodes or 1, config.concurrency)
+        return len(provider.names()), len(provider.names()) * provider.slots
+    nodes = config.nodes or len(config.ssh.hosts)
+    return nodes, None if config.concurrency is None else nodes * config.concurrency
+
+
 def _policies(config: RunConfig) -> QueuePolicies:
-    return QueuePolicies(retry=RetryPolicy(retries=config.retries))
+    # A connection that broke is noticed within its silence; only then is it known to be mended.
+    lease = LeasePolicy() if config.on == "local" else LeasePolicy(timeout_seconds=REMOTE_LEASE)
+    return QueuePolicies(retry=RetryPolicy(retries=config.retries), lease=lease)
 
 
 @contextmanager
-def _nodes(config: RunConfig, listener: Listener, *, start: bool = True) -> Iterator[PullEngine]:
+def _nodes(
+    config: RunConfig, listener: Listener, run_id: str, *, start: bool = True
+) -> Iterator[PullEngine]:
     """Nodes that come up while the search file is still loading, and are gone at the end."""
     limit = config.memory_limit_gb
     settings = EngineSettings(
         fit_timeout_seconds=config.fit_timeout,
         start_method=config.start_method,
         memory_limit_bytes=None if limit is None else int(limit * 2**30),
+        min_nodes=config.min_nodes or (1 if config.on == "local" else _size(config)[0]),
         deadline=time.monotonic() + config.max_hours * 3600,
     )
-    engine = PullEngine(_provider(config), settings, listener)
+    engine = PullEngine(_provider(config, run_id), settings, listener)
     if start:
         engine.start()
     try:

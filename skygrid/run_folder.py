@@ -41,7 +41,7 @@ class RunFolder:
     fits_total: int = 0
 
     @classmethod
-    def create(cls, config: RunConfig, search_file: Path) -> RunFolder:
+    def create(cls, config: RunConfig, search_file: Path, run_id: str) -> RunFolder:
         """Make the folder of a new run.
 
         Raises
@@ -65,6 +65,7 @@ class RunFolder:
                 f"cannot make {path}: {error.strerror}. Choose another --runs-dir"
             ) from error
         record = RunRecord(
+            id=run_id,
             name=name,
             state="running",
             search_file=str(search_file.resolve()),

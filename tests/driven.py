@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from skygrid.plan.records import Outcome
 from skygrid.queue.policies import QueuePolicies
 from skygrid.results.sklearn_search import fit_search
 from skygrid.rounds import JournaledRounds
-from skygrid.transports.interface import Transport
+from skygrid.transports.interface import Transport, Watcher
 from skygrid.transports.local_process import LocalProcess, agent_command
 from skygrid.worker.frames import FrameReader, encode
 from skygrid.worker.messages import FromAgent, Heartbeat
@@ -51,7 +51,9 @@ class Nodes:
     def names(self) -> Sequence[str]:
         return [f"node-{number}" for number in range(1, self._count + 1)]
 
-    def transport(self, name: str) -> Transport:
+    def equip(self, imported: Collection[str]) -> None: ...
+
+    def transport(self, name: str, watcher: Watcher) -> Transport:
         own = LocalProcess(agent_command(self._slots, self._slots))
         self.made[name].append(own)
         return self._wrap(name, len(self.made[name]) - 1, own)
@@ -107,6 +109,9 @@ class Watching(SilentListener):
 
     def node_changed(self, node: str, state: str) -> None:
         self.states.append((node, state))
+
+    def node_lost(self, node: str, reason: str) -> None:
+        self.states.append((node, "lost"))
 
     def node_beat(self, node: str, beat: Heartbeat) -> None:
         self.on_beat(node, beat)

@@ -17,7 +17,7 @@ Run = Annotated[
 
 Nodes = Annotated[
     int | None,
-    typer.Option("--nodes", metavar="N", help="Node agents on this machine. Default: one."),
+    typer.Option("--nodes", metavar="N", help="Machines. Default: this one; with ssh every host."),
 ]
 Concurrency = Annotated[
     int | None,
@@ -27,7 +27,7 @@ Concurrency = Annotated[
 ]
 On = Annotated[
     str | None,
-    typer.Option("--on", metavar="WHERE", help="Where nodes are; only local in this version."),
+    typer.Option("--on", metavar="WHERE", help="Where nodes are: local or ssh."),
 ]
 Config = Annotated[
     Path | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from skygrid.errors import ProtocolError, SkygridError
-from skygrid.transports.interface import Transport
+from skygrid.transports.interface import Transport, Watcher
 from skygrid.worker.blobs import Blob
 from skygrid.worker.frames import FrameError, FrameReader, encode
 from skygrid.worker.messages import BlobAt, BlobChunk, FromAgent, Greeting
@@ -32,13 +32,19 @@ class Gone(msgspec.Struct, frozen=True):
     error: SkygridError | None = None
 
 
+class NodeState(msgspec.Struct, frozen=True):
+    """What goes on with a node before it works, or while its connection is mended."""
+
+    text: str
+
+
 @dataclass(frozen=True)
 class Event:
     """Something that came from a node."""
 
     link: Link
     message: Any
-    """One of `worker.messages.FromAgent`, or `Gone`."""
+    """One of `worker.messages.FromAgent`, `NodeState` or `Gone`."""
 
 
 class NodeLog:
@@ -95,18 +101,26 @@ class Link:
     ----------
     name : str
         The node's name in this run.
-    transport : Transport
+    make : callable
+        Makes the node's transport, whose watcher the link is.
     inbox : SimpleQueue of Event
         Where messages of all nodes meet.
     log : NodeLog
     """
 
     def __init__(
-        self, name: str, transport: Transport, inbox: SimpleQueue[Event], log: NodeLog
+        self,
+        name: str,
+        make: Callable[[str, Watcher], Transport],
+        inbox: SimpleQueue[Event | None],
+        log: NodeLog,
     ) -> None:
         self.name = name
-        self.transport = transport
-        self.log = log
+        self.node_log = log
+        self.transport = make(name, self)
+        self.up = False
+        """Whether the agent was started or found."""
+
         self.greeting: Greeting | None = None
         self.opened_round = -1
         self.ready_round = -1
@@ -129,6 +143,16 @@ class Link:
 
     def _thread(self, target: Any, role: str) -> None:
         threading.Thread(target=target, name=f"{self.name}-{role}", daemon=True).start()
+
+    # -- from the transport
+
+    def state(self, text: str) -> None:
+        """What goes on with the node, for the engine's own thread."""
+        self._inbox.put(Event(self, NodeState(text)))
+
+    def log(self, data: bytes) -> None:
+        """Output of the node, or of what prepares it."""
+        self.node_log.write(data)
 
     # -- to the node
 
@@ -163,6 +187,7 @@ class Link:
         except SkygridError as error:
             self._inbox.put(Event(self, Gone(str(error), error)))
             return
+        self.heard, self.up = time.monotonic(), True
         self._thread(self._write, "writer")
         self._thread(self._drain_log, "log")
         self._inbox.put(Event(self, self._read_all()))
@@ -192,7 +217,7 @@ class Link:
     def _drain_log(self) -> None:
         try:
             while data := self.transport.read_log():
-                self.log.write(data)
+                self.node_log.write(data)
         except (OSError, ValueError):
             return  # the channel was closed under the read
 

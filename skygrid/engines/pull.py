@@ -7,19 +7,20 @@ the only one that touches the queue, the journal's callback and the listener.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from skygrid.engines.handshake import check_greeting
-from skygrid.engines.link import Event, Gone, Link, NodeLog
+from skygrid.engines.link import Event, Gone, Link, NodeLog, NodeState
 from skygrid.engines.open_round import RoundInProgress, is_honest
 from skygrid.errors import (
     BudgetReachedError,
     HandshakeError,
     InterruptedRunError,
     NodeError,
+    ProtocolError,
     SkygridError,
     UsageError,
 )
@@ -63,7 +64,7 @@ EVENTS_AT_ONCE = 1000
 MOST_IN_HAND = 100_000
 """Leases that a node may ask for at a time, whatever it says."""
 
-BEFORE_GREETING = (Greeting, AgentLog, Refusal, Gone)
+BEFORE_GREETING = (Greeting, AgentLog, Refusal, Gone, NodeState)
 """What a node may say before its versions are known to be the driver's own."""
 
 
@@ -85,6 +86,9 @@ class EngineSettings:
     silence_seconds: float = 300.0
     """How long a node may say nothing while it starts or makes ready, before it is lost. It may
     be busy unpickling; once it works, its leases expire much sooner."""
+
+    min_nodes: int = 1
+    """Fits start when so many nodes have said what they are; fewer that can be had end the run."""
 
     deadline: float | None = None
     """Monotonic time at which no more fits are started (``--max-hours``)."""
@@ -108,6 +112,9 @@ class PullEngine:
         self._links: dict[str, Link] = {}
         self._logs: dict[str, NodeLog] = {}
         self._replaced: dict[str, int] = {}
+        self._missing: dict[str, str] = {}
+        """Nodes that could not be had, and why."""
+
         self._search: tuple[Blob, Blob] | None = None
         self._open: RoundInProgress | None = None
         self._serial = -1
@@ -130,6 +137,10 @@ class PullEngine:
         """Write the nodes' logs into this folder, as ``NODE.log``."""
         for name, log in self._logs.items():
             log.open(folder / f"{name}.log")
+
+    def equip(self, imported: Collection[str]) -> None:
+        """The search has imported these modules; nodes can be made ready for it."""
+        self._provider.equip(imported)
 
     def use(self, data: Blob, search: Blob) -> None:
         """The data and the search that all following rounds are about."""
@@ -166,7 +177,7 @@ class PullEngine:
 
     def _launch(self, name: str) -> None:
         log = self._logs.setdefault(name, NodeLog())
-        link = Link(name, self._provider.transport(name), self._inbox, log)  # type: ignore[arg-type]
+        link = Link(name, self._provider.transport, self._inbox, log)
         self._links[name] = link
         self._listener.node_changed(name, "starting")
         link.start()
@@ -254,12 +265,15 @@ class PullEngine:
             return
 
     def _keep_house(self, work: RoundInProgress, now: float) -> None:
+        for link in self._links.values():
+            if link.transport.mending():
+                work.queue.renew(link.name, now)
         for name in work.queue.expire(now):
             if name in self._links:
                 self._lose(self._links[name], Gone("it fell silent"), work)
         for link in list(self._links.values()):
-            silence = now - link.heard
-            if link.ready_round != work.serial and silence > self._settings.silence_seconds:
+            silence, starting = now - link.heard, link.ready_round != work.serial
+            if link.up and starting and silence > self._settings.silence_seconds:
                 self._lose(link, Gone(f"it said nothing for {silence:.0f} s"), work)
         for name, count in work.queue.recall(now):
             self._links[name].send(Recall(count=count))
@@ -267,6 +281,8 @@ class PullEngine:
             work.give_up(quarantine, quarantine.reason)
 
     def _serve_hungry(self, work: RoundInProgress, now: float) -> None:
+        if len(self.greetings) < self._settings.min_nodes:
+            return
         hungry = [n for n in self._links.values() if n.wanted and n.ready_round == work.serial]
         # The emptiest first: what one node gave back for another must not go straight back to it.
         for link in sorted(hungry, key=lambda link: link.in_hand):
@@ -298,17 +314,23 @@ class PullEngine:
                 work.queue.started(link.name, message.running, now)
                 self._listener.node_beat(link.name, message)
             case AgentLog():
-                link.log.write(f"{message.text}\n".encode())
+                link.node_log.write(f"{message.text}\n".encode())
             case Greeting():
-                self._greet(link, message)
+                self._greet(link, message, work)
             case RoundReady():
                 link.ready_round = message.round
                 self._listener.node_changed(link.name, "working")
             case Refusal():
                 refused = Gone(message.reason, NodeError(message.reason))
                 self._lose(link, refused, work, replace=False)
+            case NodeState():
+                self._listener.node_changed(link.name, message.text)
             case Gone():
-                self._lose(link, message, work)
+                # What a new agent there could not mend: no way to the host, or not ready for one.
+                final = isinstance(message.error, NodeError) and not isinstance(
+                    message.error, ProtocolError
+                )
+                self._lose(link, message, work, replace=not final)
 
     def _handle_leases(
         self,
@@ -330,12 +352,12 @@ class PullEngine:
                 link.in_hand -= 1
                 self._take_death(link, message, work, now)
 
-    def _greet(self, link: Link, greeting: Greeting) -> None:
+    def _greet(self, link: Link, greeting: Greeting, work: RoundInProgress) -> None:
         try:
             check_greeting(link.name, greeting, self._versions)
-        except HandshakeError:
-            self._drop(link)
-            raise
+        except HandshakeError as error:
+            self._lose(link, Gone(str(error), error), work, replace=False)
+            return
         link.greeting = greeting
         self.greetings[link.name] = greeting
         self._listener.node_greeted(link.name, greeting)
@@ -373,7 +395,7 @@ class PullEngine:
             for name, lease in done.abandon:
                 self._links[name].send(Abandon(leases=[lease]))
             if done.verdict is not Verdict.FIRST:
-                link.log.write(f"{done.verdict.value} result dropped\n".encode())
+                link.node_log.write(f"{done.verdict.value} result dropped\n".encode())
                 continue
             if result.status == "raised":
                 raise FitRaised(done.candidate, done.split, result)
@@ -385,7 +407,7 @@ class PullEngine:
             return
         self.slot_deaths += 1
         detail = f"{death.cause}: {death.detail}, {death.peak_bytes / 2**20:.0f} MiB at its peak"
-        link.log.write(
+        link.node_log.write(
             f"slot {death.slot} ended under candidate {answer.candidate}, split {answer.split}, "
             f"attempt {answer.attempt}: {detail}\n".encode()
         )
@@ -398,21 +420,36 @@ class PullEngine:
 
     def _lose(self, link: Link, gone: Gone, work: RoundInProgress, *, replace: bool = True) -> None:
         """Go on without a node, or with a fresh one in its place."""
-        last_words = "" if isinstance(gone.error, SkygridError) else link.log.tail()
-        work.queue.node_lost(link.name, time.monotonic())
+        log, name = link.node_log, link.name
+        last_words = "" if isinstance(gone.error, HandshakeError | ProtocolError) else log.tail()
+        work.queue.node_lost(name, time.monotonic())
         self._drop(link)
-        if isinstance(gone.error, HandshakeError):
-            raise gone.error
-        link.log.write(f"node {link.name} was lost: {gone.reason}\n".encode())
-        self._listener.node_changed(link.name, "lost")
-        losses = self._replaced[link.name] = self._replaced.get(link.name, 0) + 1
-        if replace and self._provider.replaceable(link.name) and losses <= MAX_REPLACEMENTS:
-            self._launch(link.name)
+        log.write(f"node {name} was lost: {gone.reason}\n".encode())
+        self._listener.node_lost(name, gone.reason)
+        losses = self._replaced[name] = self._replaced.get(name, 0) + 1
+        if replace and self._provider.replaceable(name) and losses <= MAX_REPLACEMENTS:
+            self._launch(name)
+        elif name not in self.greetings:
+            self._do_without(name, "\n".join(filter(None, (gone.reason, last_words))), gone.error)
         if not self._links:
             raise NodeError(
-                f"no node is left; the last one, {link.name}, was lost: {gone.reason}\n"
+                f"no node is left; the last one, {name}, was lost: {gone.reason}\n"
                 f"{last_words}".strip()
             )
+
+    def _do_without(self, name: str, reason: str, error: SkygridError | None) -> None:
+        """A node could not be had at all: enough others have to be there."""
+        self._missing[name] = reason
+        there = len(self._links) + len(self._missing)
+        if len(self._links) >= self._settings.min_nodes:
+            return
+        if there == 1 and error is not None:
+            raise error
+        told = "\n".join(f"{name}: {why}" for name, why in self._missing.items())
+        raise NodeError(
+            f"{len(self._links)} of {there} nodes can be had, and the run is to have at least "
+            f"{self._settings.min_nodes} (min_nodes)\n{told}"
+        )
 
     def _drop(self, link: Link) -> None:
         # Killed first: an agent that is stopped or stuck would not notice its channel's end.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from skygrid.transports.interface import Transport
+from skygrid.transports.interface import Transport, Watcher
 
 
 class Provider(Protocol):
@@ -14,7 +14,13 @@ class Provider(Protocol):
     def names(self) -> Sequence[str]:
         """The nodes' names, one for each node of the run."""
 
-    def transport(self, name: str) -> Transport:
+    def equip(self, imported: Collection[str]) -> None:
+        """The search was loaded and has imported these modules: nodes can be told what they need.
+
+        Nodes may be reached before; they are not made ready to work before this was called.
+        """
+
+    def transport(self, name: str, watcher: Watcher) -> Transport:
         """A channel to a fresh agent on this node, not started yet."""
 
     def replaceable(self, name: str) -> bool:

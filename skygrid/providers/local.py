@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from skygrid.transports.interface import Transport
+from skygrid.transports.interface import Transport, Watcher
 from skygrid.transports.local_process import LocalProcess, agent_command
 from skygrid.worker import machine
 
@@ -29,7 +29,10 @@ class LocalProvider:
         """local-1, local-2 and so on."""
         return [f"local-{number}" for number in range(1, self._nodes + 1)]
 
-    def transport(self, name: str) -> Transport:
+    def equip(self, imported: Collection[str]) -> None:
+        """Nothing: an agent here has what this process has."""
+
+    def transport(self, name: str, watcher: Watcher) -> Transport:
         """A fresh agent process."""
         return LocalProcess(agent_command(self.slots, self._vcpus))
 

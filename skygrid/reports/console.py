@@ -68,7 +68,8 @@ def check_view(check: CheckResult) -> RenderableType:
     if len(check.rounds) > 1 or check.open_ended:
         more = ", and rounds that depend on the scores" if check.open_ended else ""
         grid.add_row("together", f"{check.fits} fits{more}")
-    grid.add_row("nodes", f"{_count(check.nodes, 'node')}, {_count(check.slots, 'slot')} in all")
+    slots = "all their vCPUs" if check.slots is None else f"{_count(check.slots, 'slot')} in all"
+    grid.add_row("nodes", f"{_count(check.nodes, 'node')}, {slots}")
     if check.seconds_per_fit is not None:
         grid.add_row("one fit", f"{duration_text(check.seconds_per_fit)}{_sample(check)}")
     if check.estimated_seconds is not None:

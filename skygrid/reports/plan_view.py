@@ -32,8 +32,8 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """The rounds that are known beforehand; all of them except where `open_ended`."""
 
     nodes: int
-    slots: int
-    """Fits at a time, over all nodes."""
+    slots: int | None
+    """Fits at a time, over all nodes; None where that is not known before they are there."""
 
     open_ended: bool = False
     """True when later rounds depend on scores in a way that cannot be counted beforehand."""
@@ -71,7 +71,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def estimated_seconds(self) -> float | None:
         """Wall time if every fit takes as long as the one tried; None when none was."""
-        if self.seconds_per_fit is None:
+        if self.seconds_per_fit is None or self.slots is None:
             return None
         # A round ends with its last fit, so each takes whole turns of all slots.
         turns = sum(-(-size.fits // max(1, self.slots)) for size in self.rounds)

@@ -109,12 +109,19 @@ class Progress:
             self._metric = metric
 
     def node_changed(self, node: str, state: str) -> None:
-        """Remember the state; a node that is lost is a problem to be shown."""
+        """Remember the state."""
         with self._lock:
             self._node(node).state = state
-            if state in ("lost", "gone"):
+            if state == "gone":
                 self._node(node).busy = 0
-            self._say("problem" if state == "lost" else "detail", f"{node}: {state}")
+            self._say("detail", f"{node}: {state}")
+
+    def node_lost(self, node: str, reason: str) -> None:
+        """Remember it; a node that is lost is a problem to be shown."""
+        with self._lock:
+            known = self._node(node)
+            known.state, known.busy = "lost", 0
+            self._say("problem", f"{node} is lost: {reason}")
 
     def node_greeted(self, node: str, greeting: Greeting) -> None:
         """Remember how many slots the node has."""

@@ -47,6 +47,9 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A run, as its folder tells it."""
 
     format: int = FORMAT
+    id: str
+    """The run's own mark, hexadecimal; by it a later session finds agents of this one."""
+
     name: str
     state: State
     search_file: str | None

@@ -5,6 +5,16 @@ from __future__ import annotations
 from typing import Protocol
 
 
+class Watcher(Protocol):
+    """Is told what a transport does, on the transport's own threads."""
+
+    def state(self, text: str) -> None:
+        """What goes on with the node: connecting, preparing, working."""
+
+    def log(self, data: bytes) -> None:
+        """Bytes for the node's log."""
+
+
 class Transport(Protocol):
     """One agent's channel. Reading, reading the log and writing have a thread each."""
 
@@ -34,6 +44,9 @@ class Transport(Protocol):
         OSError
             If the agent is gone.
         """
+
+    def mending(self) -> bool:
+        """Whether the connection is broken and being made anew: silence means nothing then."""
 
     def ended(self) -> str:
         """How the agent ended, for a person: ``killed by SIGKILL``, ``exit code 1``."""

@@ -123,6 +123,10 @@ class LocalProcess:
             while view:
                 view = view[os.write(pipe.fileno(), view) :]
 
+    def mending(self) -> bool:
+        """Never: what a pipe loses is lost."""
+        return False
+
     def ended(self) -> str:
         """How the agent's process ended; waits for it for a moment."""
         try:

@@ -125,6 +125,10 @@ class ResumingTransport:
             self._stream.write(data)
             self._changed.notify_all()
 
+    def mending(self) -> bool:
+        """Whether there is no connection at the moment, and one is being made."""
+        return self._channel is None and self._end is None
+
     def ended(self) -> str:
         """Why there will be no more bytes."""
         return self._end or "is still there"

@@ -10,7 +10,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from skygrid.listener import SilentListener
 from skygrid.queue.policies import QueuePolicies
 from skygrid.results.sklearn_search import fit_search
 from skygrid.rounds import JournaledRounds
-from skygrid.transports.interface import Transport
+from skygrid.transports.interface import Transport, Watcher
 from skygrid.transports.local_process import LocalProcess
 
 
@@ -33,7 +33,9 @@ class EchoProvider:
     def names(self) -> Sequence[str]:
         return ["echo"]
 
-    def transport(self, name: str) -> Transport:
+    def equip(self, imported: Collection[str]) -> None: ...
+
+    def transport(self, name: str, watcher: Watcher) -> Transport:
         return LocalProcess([sys.executable, "-m", "tests.benchmarks.echo_agent"])
 
     def replaceable(self, name: str) -> bool:

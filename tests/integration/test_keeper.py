@@ -24,7 +24,7 @@ from skygrid.plan.records import Outcome
 from skygrid.queue.policies import QueuePolicies
 from skygrid.results.sklearn_search import fit_search
 from skygrid.rounds import JournaledRounds
-from skygrid.transports.interface import Transport
+from skygrid.transports.interface import Transport, Watcher
 from skygrid.transports.resuming import NodeGoneError, Patience, ResumingTransport
 from skygrid.worker.bridge import NO_KEEPER_EXIT
 from skygrid.worker.frames import FrameReader
@@ -92,7 +92,7 @@ class Kept:
     def names(self) -> Sequence[str]:
         return ["kept"]
 
-    def new_transport(self, name: str) -> Transport:
+    def new_transport(self, name: str, watcher: Watcher) -> Transport:
         return self.transport
 
     def replaceable(self, name: str) -> bool:
@@ -151,6 +151,7 @@ def run(kept: Kept, listener: Trouble, verbose: int = 0, logs: Path | None = Non
 
     class Provider:
         names, transport, replaceable = kept.names, kept.new_transport, kept.replaceable
+        equip = staticmethod(lambda imported: None)
 
     engine = PullEngine(Provider(), EngineSettings(), listener)  # type: ignore[arg-type]
     engine.start()

@@ -105,6 +105,7 @@ def make_run(runs_dir: Path, name: str, **more: Any) -> Path:
     folder = runs_dir / name
     folder.mkdir(parents=True)
     settings: dict[str, Any] = {
+        "id": "0123456789abcdef",
         "name": name,
         "state": "interrupted",
         "search_file": "/x/search.py",
@@ -268,7 +269,7 @@ def test_places_that_are_not_here_yet(cli, fake_runs):
     answer = cli("run", "search.py", "--on", "aws")
 
     assert answer.code == 2
-    assert "this machine only" in answer.err
+    assert "cannot do: use local, or ssh" in answer.err
     assert fake_runs.asked == []
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from skygrid.config import RunConfig, config_to_json, load_config, resume_config
+from skygrid.config import RunConfig, SshConfig, config_to_json, load_config, resume_config
+from skygrid.environment.settings import EnvironmentConfig
 from skygrid.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +80,7 @@ def test_named_file_must_be_there(tmp_path):
     [
         ("node = 3", r"unknown key node in .*skygrid\.toml; did you mean nodes\?"),
         ("max-hours = 3", r"unknown key max-hours in .*; did you mean max_hours\?"),
-        ("zebra = 3", r"unknown key zebra in .*; there are: on, nodes, concurrency, "),
+        ("zebra = 3", r"unknown key zebra in .*; there are: on, nodes, min_nodes, "),
         ("[run]\nnodes = 3", r"unknown key run in .*skygrid\.toml"),
         ("max_cost = 3", r"max_cost in .*: this version of skygrid has no such setting yet"),
         ("version = 2", r"version in .*skygrid\.toml is 2; this skygrid reads version 1"),
@@ -100,8 +101,24 @@ def test_named_file_must_be_there(tmp_path):
         ("name = 3", r"name in .* is 3; it must be text"),
         ("runs_dir = 3", r"runs_dir in .* is 3; it must be a path"),
         ("start_method = 'forks'", r"start_method in .* must be one of auto, fork, spawn"),
-        ("on = 'moon'", r"on in .* is 'moon'; it must be local"),
-        ("on = ['local']", r"on in .* it must be local"),
+        ("on = 'moon'", r"on in .* is 'moon'; it must be one of local, ssh"),
+        ("on = 'ssh'", r"on in .* needs to be told the hosts: write hosts = \[...\] under \[ssh\]"),
+        ("ssh = 3", r"ssh in .*skygrid\.toml must be a table: write \[ssh\] above its keys"),
+        ("[ssh]\nhost = ['a']", r"unknown key host in \[ssh\] of .*; did you mean hosts\?"),
+        ("[ssh]\nhosts = 'a'", r"hosts under \[ssh\] in .* is 'a'; it must be a list of texts"),
+        ("[ssh]\nhosts = ['a', 'a']", r"hosts under \[ssh\] in .* it must be hosts, each once"),
+        ("[ssh]\nlost_after = 0", r"lost_after under \[ssh\] in .* must be seconds, more than 0"),
+        ("[environment]\npackages = 3", r"packages under \[environment\] in .* must be text"),
+        ("[environment]\nsetup = [1]", r"setup under \[environment\] in .* a list of texts"),
+        (
+            "on = 'ssh'\nnodes = 3\n[ssh]\nhosts = ['a', 'b']",
+            r"nodes in .* is 3, and \[ssh\] hosts names 2: add hosts or take fewer",
+        ),
+        (
+            "on = 'ssh'\nmin_nodes = 3\n[ssh]\nhosts = ['a', 'b']",
+            r"min_nodes in .* is 3, more than the 2 nodes of the run",
+        ),
+        ("on = ['local']", r"on in .* it must be one of local, ssh"),
     ],
 )
 def test_mistakes_in_the_file(tmp_path, text, message):
@@ -151,10 +168,12 @@ def test_environment_reads_text(tmp_path):
     assert config.runs_dir == Path("elsewhere")
 
 
-@pytest.mark.parametrize("place", ["aws", "ssh", "ray", "dask"])
+@pytest.mark.parametrize("place", ["aws", "ray", "dask"])
 def test_other_places_are_refused(tmp_path, place):
     """A place that is not built yet is refused by name, never replaced by this machine."""
-    with pytest.raises(ConfigError, match=f"--on asks for {place}.*this machine only") as caught:
+    with pytest.raises(
+        ConfigError, match=f"--on asks for {place}, which .* use local, or ssh"
+    ) as caught:
         load_config({"on": place}, {}, cwd=tmp_path)
     assert caught.value.exit_code == 2
 
@@ -204,13 +223,65 @@ def test_local_toml_is_a_valid_config():
     assert load_config({}, {}, config_file=path, cwd=ROOT) == RunConfig()
 
 
-def test_local_toml_shows_every_key(tmp_path):
-    """Every setting but the run's name stands in the example, and uncommented it still loads."""
-    text = (ROOT / "configs" / "local.toml").read_text()
-    text = re.sub(r"^# (?=[a-z_]+ = )", "", text, flags=re.MULTILINE)
-    path = _write(tmp_path / "all.toml", text)
+def test_ssh_toml_is_a_valid_config():
+    """The example file loads; all that it shows as on, but its hosts, is set to its default."""
+    path = ROOT / "configs" / "ssh.toml"
 
-    assert set(tomllib.loads(text)) == {one.name for one in fields(RunConfig)} - {"name"} | {
-        "version"
-    }
+    config = load_config({}, {}, config_file=path, cwd=ROOT)
+
+    assert config == RunConfig(on="ssh", ssh=SshConfig(hosts=config.ssh.hosts))
+    assert len(config.ssh.hosts) == 2
+
+
+def _uncommented(tmp_path: Path, name: str) -> Path:
+    text = (ROOT / "configs" / name).read_text()
+    text = re.sub(r"^# (?=[a-z_]+ = )", "", text, flags=re.MULTILINE)
+    return _write(tmp_path / "all.toml", text)
+
+
+def _names(record: type, *but: str) -> set[str]:
+    return {one.name for one in fields(record)} - set(but)
+
+
+def test_local_toml_shows_every_key(tmp_path):
+    """Every setting of a local run but its name is in the example; uncommented it still loads."""
+    path = _uncommented(tmp_path, "local.toml")
+
+    shown = set(tomllib.loads(path.read_text())) - {"version"}
+    assert shown == _names(RunConfig, "name", "min_nodes", "ssh", "environment")
     assert load_config({}, {}, config_file=path, cwd=tmp_path).nodes == 3
+
+
+def test_ssh_toml_shows_every_key(tmp_path):
+    """Every key of [ssh] and [environment] is in the example, and uncommented it still loads."""
+    path = _uncommented(tmp_path, "ssh.toml")
+
+    shown = tomllib.loads(path.read_text())
+    assert set(shown["ssh"]) == _names(SshConfig)
+    assert set(shown["environment"]) == _names(EnvironmentConfig)
+    config = load_config({}, {}, config_file=path, cwd=tmp_path)
+    assert (config.nodes, config.min_nodes, config.environment.python) == (2, 1, "3.12")
+
+
+def test_paths_in_tables_are_relative_to_the_file(tmp_path):
+    """Keys, known hosts and requirements are found from the file that names them."""
+    tables = "[ssh]\nkey = 'id'\nfolder = 'there'\n[environment]\npackages = 'needs.txt'\n"
+    _write(tmp_path / "deep" / "skygrid.toml", tables)
+
+    config = load_config({}, {}, search_file=Path("deep/search.py"), cwd=tmp_path)
+
+    assert config.ssh.key == tmp_path / "deep" / "id"
+    assert config.environment.packages == str(tmp_path / "deep" / "needs.txt")
+    assert config.ssh.folder == "there"
+
+
+def test_recorded_tables_come_back():
+    """A resumed run reaches the same hosts with the same environment."""
+    config = RunConfig(
+        on="ssh",
+        min_nodes=1,
+        ssh=SshConfig(hosts=("a", "b"), key=Path("k"), lost_after=5.0),
+        environment=EnvironmentConfig(packages=("numpy",), setup=("true",)),
+    )
+
+    assert resume_config(config_to_json(config), {"nodes": 2}) == replace(config, nodes=2)

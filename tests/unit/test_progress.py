@@ -237,7 +237,7 @@ def test_nodes_are_followed(progress):
     assert (node.state, node.busy, node.slots, node.load) == ("preparing", 3, 4, 2.5)
     assert (node.slots_bytes, node.host) == (7, "box")
 
-    progress.node_changed("one", "lost")
+    progress.node_lost("one", "it fell silent")
 
     (node,) = progress.view().nodes
     assert (node.state, node.busy) == ("lost", 0)
@@ -357,7 +357,7 @@ def test_verbose_says_more(progress):
 def test_quiet_says_nothing(progress):
     """Under --quiet the display is silent, problems included."""
     stream = Terminal()
-    progress.node_changed("one", "lost")
+    progress.node_lost("one", "it fell silent")
 
     with show_progress(progress, stream=stream, quiet=True):
         pass

@@ -27,6 +27,7 @@ from skygrid.reports.run_view import RunView, run_json
 
 def record(**more: Any) -> RunRecord:
     settings: dict[str, Any] = {
+        "id": "0123456789abcdef",
         "name": "a-run",
         "state": "running",
         "search_file": "/x/search.py",

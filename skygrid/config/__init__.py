@@ -1,0 +1,12 @@
+"""How a run is to be done: file, environment and options become one frozen record.
+
+`records` holds every setting with its default, `sources` reads where they come from, `values` says
+what each may be, `merging` puts them together.
+"""
+
+from __future__ import annotations
+
+from .merging import config_to_json, load_config, resume_config
+from .records import RunConfig, SshConfig
+
+__all__ = ["RunConfig", "SshConfig", "config_to_json", "load_config", "resume_config"]

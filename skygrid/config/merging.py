@@ -1,0 +1,161 @@
+"""Putting together all that was said about a run.
+
+Precedence, strongest first: option, environment (``SKYGRID_NODES`` and so on), config file,
+default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from skygrid.errors import ConfigError
+
+from .records import NOT_RECORDED, TABLES, RunConfig
+from .sources import find_file, from_environment, from_file, from_options, from_record
+from .values import Given, checked_value
+
+OTHER_PLACES = ("aws", "ray", "dask")
+"""Values of ``on`` that skygrid knows of and this version cannot do."""
+
+
+def load_config(
+    options: Mapping[str, Any],
+    environment: Mapping[str, str],
+    *,
+    search_file: Path | None = None,
+    config_file: Path | None = None,
+    cwd: Path,
+) -> RunConfig:
+    """Merge all that was said about how to run.
+
+    Parameters
+    ----------
+    options : mapping of str to object
+        Values by field name of `RunConfig`; None means that the option was not given.
+    environment : mapping of str to str
+        ``os.environ`` or the like; empty values count as not set.
+    search_file : Path, optional
+        A ``skygrid.toml`` beside it is read.
+    config_file : Path, optional
+        Read instead; it has to be there. ``SKYGRID_CONFIG`` does the same.
+    cwd : Path
+        A ``skygrid.toml`` here is read when there is none beside the search file.
+
+    Returns
+    -------
+    config : RunConfig
+
+    Raises
+    ------
+    ConfigError
+        Something is not understood; the message says where it stands and what to write instead.
+    """
+    given = from_file(find_file(environment, search_file, config_file, cwd))
+    given |= from_environment(environment)
+    given |= from_options(options)
+    _check_place(given, resuming=False)
+    return _with(RunConfig(), given)
+
+
+def resume_config(recorded: Mapping[str, Any], options: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration of a resumed run: as recorded, except for the options given now.
+
+    Parameters
+    ----------
+    recorded : mapping of str to object
+        What `config_to_json` returned.
+    options : mapping of str to object
+        As for `load_config`.
+
+    Raises
+    ------
+    ConfigError
+        An option is wrong, or a later version of skygrid recorded what this one does not know.
+    """
+    before = from_record(recorded)
+    now = from_options(options)
+    _check_place(before | now, resuming=True)
+    return _with(_with(RunConfig(), before), now)
+
+
+def config_to_json(config: RunConfig) -> dict[str, Any]:
+    """Return the configuration in plain data, as ``run.json`` keeps it.
+
+    How results are shown is not part of it: that is for whoever looks.
+    """
+    return _plain_fields(config)
+
+
+def _plain_fields(record: Any) -> dict[str, Any]:
+    return {
+        field.name: _plain(getattr(record, field.name))
+        for field in dataclasses.fields(record)
+        if field.name not in NOT_RECORDED
+    }
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return _plain_fields(value)
+    if isinstance(value, float) and math.isinf(value):
+        return "inf"  # JSON has no number for it
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _with(base: RunConfig, given: Mapping[str, Given]) -> RunConfig:
+    """The configuration with these settings in the place of its own."""
+    changes: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {table: {} for table in TABLES}
+    for name, one in given.items():
+        table, _, key = name.rpartition(".")
+        place = inner[table] if table else changes
+        place[key] = checked_value(table or None, key, one)
+    for table, values in inner.items():
+        if values:
+            changes[table] = replace(getattr(base, table), **values)
+    config = replace(base, **changes)
+    _check_together(config, given)
+    return config
+
+
+def _check_place(given: Mapping[str, Given], *, resuming: bool) -> None:
+    """Refuse what has no place yet: a run must never end up elsewhere than was meant."""
+    on, nodes = given.get("on"), given.get("nodes")
+    if on is not None and on.value in OTHER_PLACES:
+        raise ConfigError(
+            f"{on.origin} asks for {on.value}, which this version of skygrid cannot do: use local, "
+            "or ssh for hosts that you have."
+        )
+    if on is None and nodes is not None and not resuming:
+        raise ConfigError(
+            f"{nodes.origin} without a place means nodes on AWS, which this version of skygrid "
+            'cannot start: add --on local (or on = "local") to rehearse the nodes here, or --on '
+            "ssh for hosts that you have."
+        )
+
+
+def _check_together(config: RunConfig, given: Mapping[str, Given]) -> None:
+    """Refuse settings that are well each by itself and make no sense together."""
+    hosts = config.ssh.hosts
+    if config.on == "ssh" and not hosts:
+        origin = given["on"].origin if "on" in given else 'on = "ssh"'
+        raise ConfigError(
+            f"{origin} needs to be told the hosts: write hosts = [...] under [ssh] in a config "
+            "file and name it with --config"
+        )
+    nodes = config.nodes or (len(hosts) if config.on == "ssh" else 1)
+    if config.on == "ssh" and nodes > len(hosts):
+        origin = given["nodes"].origin if "nodes" in given else "nodes"
+        raise ConfigError(
+            f"{origin} is {nodes}, and [ssh] hosts names {len(hosts)}: add hosts or take fewer"
+        )
+    if config.min_nodes is not None and config.min_nodes > nodes:
+        origin = given["min_nodes"].origin if "min_nodes" in given else "min_nodes"
+        raise ConfigError(f"{origin} is {config.min_nodes}, more than the {nodes} nodes of the run")

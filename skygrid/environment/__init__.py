@@ -1,0 +1,1 @@
+"""The Python environment of a node: what belongs in it, and how it gets there."""

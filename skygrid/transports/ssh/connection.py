@@ -1,0 +1,248 @@
+"""One authenticated connection to a host, through its jump hosts."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import paramiko
+from paramiko.auth_strategy import AuthStrategy, InMemoryPrivateKey
+
+from .failures import (
+    ChangedHostKeyError,
+    HostError,
+    UnknownHostKeyError,
+    changed_host_key,
+    key_refused,
+    unknown_host_key,
+    unreachable,
+)
+from .targets import Target
+
+STEP_SECONDS = 15.0
+"""How long each step of connecting may take: the socket, the banner, the keys, a channel."""
+
+WINDOW_BYTES = 32 * 1024 * 1024
+"""What a host may send before it is acknowledged: at 80 ms round trip, 2 MiB would be 18 MB/s."""
+
+GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+
+
+class _FastTransport(paramiko.Transport):
+    """Prefers AES-GCM, which is faster by half than AES-CTR with a separate checksum."""
+
+    _preferred_ciphers = (
+        *GCM,
+        *(name for name in paramiko.Transport._preferred_ciphers if name not in GCM),  # type: ignore[attr-defined]
+    )
+
+
+def _transport(sock: socket.socket, **options: Any) -> paramiko.Transport:
+    return _FastTransport(sock, **options | {"default_window_size": WINDOW_BYTES})
+
+
+class Connection:
+    """A connection to a host, open from the start.
+
+    Parameters
+    ----------
+    target : Target
+
+    Raises
+    ------
+    HostError
+        If the host cannot be used as things are: an unknown host key, a refused key.
+    OSError
+        If there is no connection for a reason that may pass.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._open: list[paramiko.SSHClient] = []
+        try:
+            for stage in (*target.jumps, target):
+                self._open.append(_connected(stage, self._way_to(stage)))
+        except BaseException:
+            self.close()
+            raise
+
+    def _way_to(self, stage: Target) -> Any:
+        """A socket, or a channel through the host before, to this one."""
+        if not self._open:
+            try:
+                return socket.create_connection((stage.host, stage.port), STEP_SECONDS)
+            except OSError as error:
+                raise unreachable(stage, error) from error
+        with _failures(stage):
+            return self._transport.open_channel(
+                "direct-tcpip", (stage.host, stage.port), ("127.0.0.1", 0), timeout=STEP_SECONDS
+            )
+
+    @property
+    def _transport(self) -> paramiko.Transport:
+        transport = self._open[-1].get_transport()
+        if transport is None:
+            raise ConnectionResetError("the connection was closed")
+        return transport
+
+    @property
+    def cipher(self) -> str:
+        """The cipher of what is sent, by its name in the protocol."""
+        return str(self._transport.local_cipher)
+
+    def execute(self, command: str) -> paramiko.Channel:
+        """Start a command; its input, output and errors are the channel's.
+
+        Raises
+        ------
+        OSError
+            If the connection is broken, or the host opens no further channel.
+        """
+        with _failures(self.target):
+            channel = self._transport.open_session(timeout=STEP_SECONDS)
+            channel.settimeout(STEP_SECONDS)
+            channel.exec_command(command)
+        return channel
+
+    def close(self) -> None:
+        """End the connection and those that it goes through."""
+        for client in reversed(self._open):
+            client.close()
+
+
+class _RejectUnknown(paramiko.MissingHostKeyPolicy):
+    """Refuses a host that nobody has accepted, with the line to run to accept it."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def missing_host_key(
+        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+    ) -> None:
+        raise unknown_host_key(self._target, key)
+
+
+class _Keys(AuthStrategy):
+    """Offers the keys that the SSH configuration names, then those of the SSH agent.
+
+    A key that the agent holds is used from there, so that one with a passphrase is of use.
+    """
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(ssh_config=paramiko.SSHConfig())
+        self._target = target
+        self.offered: list[str] = []
+        self.locked: list[Path] = []
+
+    def get_sources(self) -> Iterator[Any]:
+        held = {key.asbytes(): key for key in _agent_keys()}
+        for path in self._target.key_files:
+            public = _public_half(path)
+            key = held.pop(public, None) if public is not None else None
+            key = key or self._on_disk(path)
+            if key is not None:
+                yield self._source(key, str(path))
+        if self._target.use_agent:
+            for key in held.values():
+                yield self._source(key, "the keys of the SSH agent")
+
+    def _source(self, key: paramiko.PKey, name: str) -> InMemoryPrivateKey:
+        if name not in self.offered:
+            self.offered.append(name)
+        return InMemoryPrivateKey(self._target.user, key)
+
+    def _on_disk(self, path: Path) -> paramiko.PKey | None:
+        try:
+            return paramiko.PKey.from_path(path)
+        except paramiko.PasswordRequiredException:
+            self.locked.append(path)
+        except TypeError:
+            # cryptography's own word for a key with a passphrase.
+            self.locked.append(path)
+        except (OSError, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType):
+            return None  # no private key: a public half, or a key on a token
+        return None
+
+
+def _agent_keys() -> tuple[Any, ...]:
+    try:
+        return tuple(paramiko.Agent().get_keys())
+    except (OSError, paramiko.SSHException):
+        return ()
+
+
+def _public_half(path: Path) -> bytes | None:
+    public = path if path.suffix == ".pub" else path.with_name(path.name + ".pub")
+    try:
+        kind_and_key = public.read_text(encoding="utf-8", errors="replace").split()
+        return base64.b64decode(kind_and_key[1], validate=True)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _connected(target: Target, way: Any) -> paramiko.SSHClient:
+    client = paramiko.SSHClient()
+    client.set_missing_host_key_policy(_RejectUnknown(target))
+    try:
+        _load_known_hosts(client, target)
+        keys = _Keys(target)
+        with _failures(target, keys):
+            client.connect(
+                # By these two it looks up the host key; the socket leads elsewhere.
+                target.host_key_alias or target.host,
+                22 if target.host_key_alias else target.port,
+                username=target.user,
+                sock=way,
+                timeout=STEP_SECONDS,
+                banner_timeout=STEP_SECONDS,
+                auth_timeout=STEP_SECONDS,
+                channel_timeout=STEP_SECONDS,
+                auth_strategy=keys,
+                transport_factory=_transport,  # type: ignore[arg-type]
+            )
+    except BaseException:
+        client.close()
+        way.close()
+        raise
+    return client
+
+
+def _load_known_hosts(client: paramiko.SSHClient, target: Target) -> None:
+    revoked: set[str] = set()
+    for path in target.known_hosts:
+        if not path.is_file():
+            continue
+        try:
+            client.load_system_host_keys(str(path))
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise HostError(f"cannot read the known host keys in {path}: {error}") from error
+        revoked |= {line.split()[3] for line in lines if _is_revocation(line)}
+    # paramiko knows no markers: a revoked key that another line accepts would be taken.
+    known = client._system_host_keys  # type: ignore[attr-defined]
+    known._entries = [entry for entry in known._entries if entry.key.get_base64() not in revoked]
+
+
+def _is_revocation(line: str) -> bool:
+    return line.startswith("@revoked") and len(line.split()) >= 4
+
+
+@contextlib.contextmanager
+def _failures(target: Target, keys: _Keys | None = None) -> Iterator[None]:
+    """Turn what paramiko raises into what the person can act on."""
+    try:
+        yield
+    except (HostError, UnknownHostKeyError, ChangedHostKeyError):
+        raise
+    except paramiko.BadHostKeyException as error:
+        raise changed_host_key(target, error) from error
+    except paramiko.AuthenticationException as error:
+        if keys is None:
+            raise unreachable(target, error) from error
+        raise key_refused(target, keys.offered, keys.locked) from error
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        raise unreachable(target, error) from error

@@ -1,0 +1,239 @@
+"""Which host is meant, and how it is reached: the user's own SSH configuration.
+
+``ssh -G`` prints what OpenSSH itself makes of the configuration for a host, with Include, Match and
+all tokens resolved. Where there is no OpenSSH, paramiko reads the same files, which knows neither
+Include nor all of Match.
+"""
+
+from __future__ import annotations
+
+import getpass
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paramiko
+
+from skygrid.errors import ConfigError
+
+LOOKUP_SECONDS = 15.0
+"""How long ``ssh -G`` may take; a Match exec in the user's configuration runs inside it."""
+
+DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+DEFAULT_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts")
+MOST_JUMPS = 8
+
+_SPELLING = re.compile(
+    r"(?:ssh://)?(?:(?P<user>[^@\s]+)@)?"
+    r"(?:\[(?P<bracketed>[^\]\s]+)\]|(?P<host>[^\[\]:@\s/]+)|(?P<v6>[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*))"
+    r"(?::(?P<port>\d{1,5}))?/?"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SshOptions:
+    """What the run's own configuration says about SSH; None: as OpenSSH would have it."""
+
+    config_file: Path | None = None
+    known_hosts: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A host with everything that a connection to it needs."""
+
+    spelled: str
+    """As the user wrote it."""
+
+    alias: str
+    """The name without user and port, by which the SSH configuration knows it."""
+
+    host: str
+    port: int
+    user: str
+    key_files: tuple[Path, ...]
+    """Keys that are there, whole or by their public half, in the order in which to offer them."""
+
+    use_agent: bool
+    known_hosts: tuple[Path, ...]
+    host_key_alias: str | None = None
+    """The name under which its key is looked up, where it is not the host's."""
+
+    jumps: tuple[Target, ...] = ()
+    """Hosts that the connection goes through, the first one first."""
+
+    config_file: Path | None = None
+    given_user: str | None = None
+    given_port: int | None = None
+    given_known_hosts: Path | None = None
+
+    @property
+    def known_as(self) -> str:
+        """The name in known_hosts files; off port 22 it carries the port."""
+        name = self.host_key_alias or self.host
+        return name if self.port == 22 or self.host_key_alias else f"[{name}]:{self.port}"
+
+
+def find_target(spelled: str, options: SshOptions) -> Target:
+    """Resolve a host as the user wrote it.
+
+    Parameters
+    ----------
+    spelled : str
+        ``host``, ``user@host``, ``user@host:port``, ``[2001:db8::1]:port``; host may be an alias of
+        the SSH configuration.
+    options : SshOptions
+
+    Returns
+    -------
+    target : Target
+
+    Raises
+    ------
+    ConfigError
+        If the spelling or the SSH configuration cannot be understood.
+    """
+    return _find(spelled, options, with_jumps=True)
+
+
+def _find(spelled: str, options: SshOptions, *, with_jumps: bool) -> Target:
+    alias, user, port = split_spelling(spelled)
+    settings = _settings(alias, user, port, options)
+    first = {name: values[0] for name, values in settings.items() if values}
+    known = settings.get("userknownhostsfile", []) + settings.get("globalknownhostsfile", [])
+    return Target(
+        spelled=spelled,
+        alias=alias,
+        host=first.get("hostname", alias),
+        port=int(first.get("port", 22)),
+        user=first.get("user") or getpass.getuser(),
+        key_files=_key_files(settings, options),
+        use_agent=first.get("identitiesonly", "no") != "yes",
+        known_hosts=(
+            tuple(Path(name).expanduser() for text in known for name in text.split())
+            if options.known_hosts is None
+            else (options.known_hosts,)
+        ),
+        host_key_alias=first.get("hostkeyalias"),
+        jumps=_jumps(spelled, first, options) if with_jumps else (),
+        config_file=options.config_file,
+        given_user=user,
+        given_port=port,
+        given_known_hosts=options.known_hosts,
+    )
+
+
+def split_spelling(spelled: str) -> tuple[str, str | None, int | None]:
+    """Take ``user@host:port`` apart.
+
+    Returns
+    -------
+    host, user, port
+        User and port are None where they are not given.
+    """
+    match = _SPELLING.fullmatch(spelled.strip())
+    if match is None or (match["port"] and not 0 < int(match["port"]) < 65536):
+        raise ConfigError(
+            f"{spelled!r} is no host: write name, user@name, user@name:port or [address]:port"
+        )
+    host = match["bracketed"] or match["host"] or match["v6"]
+    return host, match["user"], int(match["port"]) if match["port"] else None
+
+
+def _key_files(settings: Mapping[str, list[str]], options: SshOptions) -> tuple[Path, ...]:
+    if options.key is not None:
+        if not options.key.is_file():
+            raise ConfigError(f"there is no key file {options.key}; mend key under [ssh]")
+        return (options.key,)
+    names = settings.get("identityfile") or [f"~/.ssh/{name}" for name in DEFAULT_KEYS]
+    paths = (Path(name.strip('"')).expanduser() for name in names if name != "none")
+    # Of a key that lives in the SSH agent only the public half may be there.
+    return tuple(
+        path for path in paths if path.is_file() or path.with_name(path.name + ".pub").is_file()
+    )
+
+
+def _jumps(spelled: str, first: Mapping[str, str], options: SshOptions) -> tuple[Target, ...]:
+    proxy = first.get("proxyjump", "none")
+    if proxy == "none":
+        if first.get("proxycommand", "none") != "none":
+            raise ConfigError(
+                f"{spelled} is reached by a ProxyCommand, which skygrid does not run: write it as "
+                "ProxyJump in the SSH config"
+            )
+        return ()
+    names = [name.strip() for name in proxy.split(",")]
+    jumps: list[Target] = []
+    # A jump host may itself be reached through another: its own jumps come before it.
+    for name in names:
+        jump = _find(name, options, with_jumps=False)
+        if not jumps:
+            nested = _settings(jump.alias, jump.given_user, jump.given_port, options)
+            before = (nested.get("proxyjump") or ["none"])[0]
+            if before != "none" and len(names) < MOST_JUMPS:
+                return _jumps(spelled, {"proxyjump": f"{before},{proxy}"}, options)
+        jumps.append(jump)
+    return tuple(jumps)
+
+
+def _settings(
+    alias: str, user: str | None, port: int | None, options: SshOptions
+) -> dict[str, list[str]]:
+    ssh = shutil.which("ssh")
+    if ssh is None:
+        return _settings_by_paramiko(alias, user, port, options)
+    command = [ssh, "-G"]
+    if options.config_file is not None:
+        command += ["-F", str(options.config_file)]
+    if user is not None:
+        command += ["-l", user]
+    if port is not None:
+        command += ["-p", str(port)]
+    try:
+        done = subprocess.run(
+            [*command, "--", alias],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LOOKUP_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(f"ssh -G {alias} did not end in {LOOKUP_SECONDS:.0f} s") from error
+    if done.returncode:
+        raise ConfigError(f"the SSH config cannot be read: {done.stderr.strip()}")
+    return _by_name(line.partition(" ")[::2] for line in done.stdout.splitlines())
+
+
+def _settings_by_paramiko(
+    alias: str, user: str | None, port: int | None, options: SshOptions
+) -> dict[str, list[str]]:
+    files = [options.config_file or Path("~/.ssh/config").expanduser()]
+    if options.config_file is None:
+        files.append(Path("/etc/ssh/ssh_config"))
+    found: dict[str, list[str]] = {}
+    try:
+        # The first value that is found holds, as in OpenSSH.
+        for path in filter(Path.is_file, files):
+            said: Mapping[str, Any] = paramiko.SSHConfig.from_path(str(path)).lookup(alias)
+            for name, value in said.items():
+                if name != "hostname" or value != alias:
+                    found.setdefault(name, value if isinstance(value, list) else [value])
+    except (OSError, paramiko.ConfigParseError, paramiko.CouldNotCanonicalize) as error:
+        raise ConfigError(f"the SSH config cannot be read: {error}") from error
+    given = {"user": user, "port": None if port is None else str(port)}
+    found |= {name: [value] for name, value in given.items() if value is not None}
+    found.setdefault("userknownhostsfile", list(DEFAULT_KNOWN_HOSTS))
+    return found
+
+
+def _by_name(pairs: Iterable[Sequence[str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        found.setdefault(name.lower(), []).append(value.strip())
+    return found
