@@ -103,6 +103,9 @@ class Watching(SilentListener):
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
         self.states: list[tuple[str, str]] = []
+        self.reasons: list[tuple[str, str]] = []
+        """Which node was lost, and why."""
+
         self.failures: list[str] = []
         self.on_outcomes: Callable[[], None] = lambda: None
         self.on_beat: Callable[[str, Heartbeat], None] = lambda node, beat: None
@@ -112,6 +115,7 @@ class Watching(SilentListener):
 
     def node_lost(self, node: str, reason: str) -> None:
         self.states.append((node, "lost"))
+        self.reasons.append((node, reason))
 
     def node_beat(self, node: str, beat: Heartbeat) -> None:
         self.on_beat(node, beat)

@@ -12,17 +12,24 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from skygrid.errors import ProtocolError, SkygridError
+from skygrid.errors import NodeError, ProtocolError, SkygridError
 from skygrid.transports.interface import Transport, Watcher
 from skygrid.worker.blobs import Blob
 from skygrid.worker.frames import FrameError, FrameReader, encode
-from skygrid.worker.messages import BlobAt, BlobChunk, FromAgent, Greeting
+from skygrid.worker.messages import AgentLog, BlobAt, BlobChunk, FromAgent, Greeting, Heartbeat
 
 LOG_LIMIT_BYTES = 64 * 1024 * 1024
 """A node's log is cut off here: fits that print must not fill the driver's disk."""
 
 
 TAIL_BYTES = 2000
+
+MOST_WAITING = 4096
+"""Messages of a node that may wait for the engine before no more are read from it: what it sends
+too fast waits at its own end."""
+
+FREE_MESSAGES, MESSAGES_PER_SECOND, MESSAGES_PER_LEASE = 1000, 100.0, 20
+"""What an agent may say in all, apart from what is printed there; an honest one needs far less."""
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -36,6 +43,12 @@ class NodeState(msgspec.Struct, frozen=True):
     """What goes on with a node before it works, or while its connection is mended."""
 
     text: str
+
+
+def printable(text: str, most: int = 2000) -> str:
+    """What a node said, fit for a terminal: no escape sequences, and not without end."""
+    cut = text if len(text) <= most else f"{text[:most]}..."
+    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in cut)
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,7 @@ class NodeLog:
     def tail(self, lines: int = 5) -> str:
         """The last lines of what has come."""
         with self._lock:
-            return "\n".join(self._last.decode(errors="replace").splitlines()[-lines:])
+            return printable("\n".join(self._last.decode(errors="replace").splitlines()[-lines:]))
 
     def close(self) -> None:
         """No more will come."""
@@ -130,9 +143,17 @@ class Link:
         self.in_hand = 0
         """Leases in hand by the node's own account; whoever has the fewest is served first."""
 
-        self.heard = time.monotonic()
+        self._started = self.heard = time.monotonic()
         """When the node last said anything; before that, when it was started."""
 
+        self.granted = 0
+        """Leases that the node was given."""
+
+        self._said = 0
+        self._closed = False
+        self._room = threading.Semaphore(MOST_WAITING)
+        self._beat_lock = threading.Lock()
+        self._beat: Heartbeat | None = None
         self._inbox = inbox
         self._outbox: SimpleQueue[Any] = SimpleQueue()
         self._sent_blobs: set[str] = set()
@@ -153,6 +174,17 @@ class Link:
     def log(self, data: bytes) -> None:
         """Output of the node, or of what prepares it."""
         self.node_log.write(data)
+
+    def took(self) -> None:
+        """The engine has taken a message of this node from the inbox: there is room for another."""
+        self._room.release()
+
+    def take_beat(self) -> Heartbeat:
+        """The newest heartbeat; older ones that waited behind it are of no interest."""
+        with self._beat_lock:
+            beat, self._beat = self._beat, None
+        assert beat is not None, "one event for each heartbeat that is taken"
+        return beat
 
     # -- to the node
 
@@ -176,6 +208,7 @@ class Link:
 
     def close(self) -> None:
         """End the channel and the agent."""
+        self._closed = True
         self._outbox.put(None)
         self.transport.close()
 
@@ -197,13 +230,39 @@ class Link:
         try:
             while data := self.transport.read():
                 for message in reader.feed(data):
-                    self._inbox.put(Event(self, message))
+                    if self._closed:
+                        return Gone("it was given up")
+                    if not isinstance(message, AgentLog) and self._babbles():
+                        text = "it said far more than its work gave cause for"
+                        return Gone(text, NodeError(text))
+                    self._deliver(message)
         except FrameError as error:
             text = f"node {self.name} broke the protocol: {error}"
             return Gone(text, ProtocolError(text))
         except (OSError, ValueError) as error:
             return Gone(f"its channel broke: {error}")
         return Gone(self.transport.ended())
+
+    def _babbles(self) -> bool:
+        self._said += 1
+        allowed = FREE_MESSAGES + MESSAGES_PER_LEASE * self.granted
+        if self._said <= allowed:
+            return False
+        return self._said > allowed + MESSAGES_PER_SECOND * (time.monotonic() - self._started)
+
+    def _deliver(self, message: Any) -> None:
+        if isinstance(message, AgentLog):
+            self.node_log.write(f"{message.text}\n".encode())
+        elif isinstance(message, Heartbeat):
+            with self._beat_lock:
+                waits, self._beat = self._beat is not None, message
+            if not waits:
+                self._inbox.put(Event(self, message))
+        else:
+            while not self._room.acquire(timeout=1.0):
+                if self._closed:
+                    return
+            self._inbox.put(Event(self, message))
 
     def _write(self) -> None:
         while (item := self._outbox.get()) is not None:

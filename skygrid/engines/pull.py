@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from skygrid.engines.handshake import check_greeting
-from skygrid.engines.link import Event, Gone, Link, NodeLog, NodeState
+from skygrid.engines.link import Event, Gone, Link, NodeLog, NodeState, printable
 from skygrid.engines.open_round import RoundInProgress, is_honest
 from skygrid.errors import (
     BudgetReachedError,
@@ -34,7 +34,6 @@ from skygrid.worker.blobs import Blob
 from skygrid.worker.messages import (
     PROTOCOL,
     Abandon,
-    AgentLog,
     Bye,
     FitResult,
     Grant,
@@ -64,7 +63,10 @@ EVENTS_AT_ONCE = 1000
 MOST_IN_HAND = 100_000
 """Leases that a node may ask for at a time, whatever it says."""
 
-BEFORE_GREETING = (Greeting, AgentLog, Refusal, Gone, NodeState)
+OF_THE_LINK = (Gone, NodeState, Heartbeat)
+"""Events that need no room in the inbox, because there are never many."""
+
+BEFORE_GREETING = (Greeting, Refusal, Gone, NodeState)
 """What a node may say before its versions are known to be the driver's own."""
 
 
@@ -259,6 +261,8 @@ class PullEngine:
             for _ in range(EVENTS_AT_ONCE):
                 if event is None:
                     return
+                if not isinstance(event.message, OF_THE_LINK):
+                    event.link.took()
                 yield event
                 event = self._inbox.get_nowait()
         except Empty:
@@ -293,6 +297,7 @@ class PullEngine:
             if leases:
                 link.wanted = 0
                 link.in_hand += len(leases)
+                link.granted += len(leases)
                 link.send(Grant(round=work.serial, leases=leases))
 
     # -- messages
@@ -311,17 +316,17 @@ class PullEngine:
                 if message.round == work.serial:
                     self._handle_leases(link, message, work, now)
             case Heartbeat():
-                work.queue.started(link.name, message.running, now)
-                self._listener.node_beat(link.name, message)
-            case AgentLog():
-                link.node_log.write(f"{message.text}\n".encode())
+                beat = link.take_beat()
+                work.queue.started(link.name, beat.running, now)
+                self._listener.node_beat(link.name, beat)
             case Greeting():
                 self._greet(link, message, work)
             case RoundReady():
                 link.ready_round = message.round
                 self._listener.node_changed(link.name, "working")
             case Refusal():
-                refused = Gone(message.reason, NodeError(message.reason))
+                reason = printable(message.reason)
+                refused = Gone(reason, NodeError(reason))
                 self._lose(link, refused, work, replace=False)
             case NodeState():
                 self._listener.node_changed(link.name, message.text)
@@ -394,6 +399,10 @@ class PullEngine:
             done = work.queue.complete(link.name, result.lease, seconds, now)
             for name, lease in done.abandon:
                 self._links[name].send(Abandon(leases=[lease]))
+            if done.verdict is Verdict.UNKNOWN and done.candidate < 0:
+                lie = Gone("it reported a fit that it was never given")
+                self._lose(link, lie, work, replace=False)
+                return
             if done.verdict is not Verdict.FIRST:
                 link.node_log.write(f"{done.verdict.value} result dropped\n".encode())
                 continue

@@ -1,0 +1,168 @@
+"""A node that means harm: it is dropped with a reason, and the search goes on without it.
+
+The hostile node is one of two; the other one is honest. What the hostile one says takes the place
+of what a real agent said.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from skygrid.transports.interface import Transport
+from skygrid.transports.local_process import LocalProcess
+from skygrid.worker.frames import HEADER, MAX_FRAME, encode
+from skygrid.worker.messages import FitResult, Greeting, Heartbeat, Pull, Refusal, Report
+from tests.driven import Driven, Meddling, Nodes, Passing, assert_as_scikit_learn, data, tree_search
+
+FLOOD = 10_000_000
+
+
+class Interrupting(Passing):
+    """Passes the agent's first words on, and then says something else for ever."""
+
+    def __init__(self, own: LocalProcess, says: Callable[[], bytes]) -> None:
+        super().__init__(own)
+        self._says = says
+        self._passed = False
+        self.bytes_said = 0
+
+    def read(self) -> bytes:
+        if not self._passed:
+            self._passed = True
+            data: bytes = self._own.read()
+            return data
+        data = self._says()
+        self.bytes_said += len(data)
+        return data
+
+
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self._path),)
+
+
+def framed(payload: bytes) -> bytes:
+    return HEADER.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def run_beside(wrap: Callable[[LocalProcess], Transport]) -> Driven:
+    """The search on an honest node and one that is wrapped whenever it is started."""
+    X, y = data()
+    nodes = Nodes(2, lambda name, times, own: wrap(own) if name == "node-1" else own)
+    with Driven(nodes) as run:
+        search = run.fit(tree_search(), X, y)
+    assert_as_scikit_learn(search)
+    assert len(run.watch.outcomes) == 60
+    assert {node for node, _ in run.watch.reasons} == {"node-1"}
+    return run
+
+
+def random_bytes() -> bytes:
+    return random.Random(0).randbytes(4096)
+
+
+def endless_frame() -> bytes:
+    return HEADER.pack(2**32 - 1, 0) + bytes(4096)
+
+
+def long_frame() -> bytes:
+    return HEADER.pack(MAX_FRAME + 1, 0) + bytes(4096)
+
+
+def unknown_message() -> bytes:
+    return framed(msgspec.msgpack.encode({"type": "execute", "code": "import os"}))
+
+
+def wrong_types() -> bytes:
+    return framed(msgspec.msgpack.encode({"type": "pull", "round": "0", "count": [1]}))
+
+
+@pytest.mark.parametrize(
+    "says", [random_bytes, endless_frame, long_frame, unknown_message, wrong_types]
+)
+def test_a_node_that_breaks_the_protocol_is_dropped(says: Callable[[], bytes]) -> None:
+    """Bytes that are no message end the node, with the reason, and nothing but the node."""
+    run = run_beside(lambda own: Interrupting(own, says))
+
+    assert all("broke the protocol" in reason for _, reason in run.watch.reasons)
+
+
+def test_a_pickle_is_not_unpickled(tmp_path: Path) -> None:
+    """A pickle in the place of a message is never opened, wherever it is put."""
+    folder = tmp_path / "made-by-the-pickle"
+    bomb = pickle.dumps(Bomb(folder))
+    for says in (bomb, framed(bomb), framed(msgspec.msgpack.encode(bomb))):
+        run_beside(lambda own, says=says: Interrupting(own, lambda: says))
+
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Pull(round=0, count=1),
+        Report(round=7, results=[]),
+        Heartbeat(busy=1, running=[1, 2, 3], slots_bytes=1, load=0.0),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_flood_of_messages_ends_early(message: Any) -> None:
+    """Of ten million messages a small part is ever read; the node is dropped for it."""
+    frame, said = encode(message), []
+
+    def wrap(own: LocalProcess) -> Transport:
+        left = iter([frame * 1000] * (FLOOD // 1000))
+        said.append(Interrupting(own, lambda: next(left, b"")))
+        return said[-1]  # type: ignore[return-value]
+
+    run = run_beside(wrap)
+
+    assert all("far more than its work" in reason for _, reason in run.watch.reasons)
+    assert sum(one.bytes_said for one in said) < FLOOD * len(frame) / 100
+
+
+@pytest.mark.parametrize("lease", [0, 10**6, 2**53])
+def test_outcomes_of_fits_that_were_never_given_end_the_node(lease: int) -> None:
+    """A node that reports what it was never given is a liar, and none of its lies is recorded."""
+
+    def lies(message: Any) -> Iterable[Any]:
+        if isinstance(message, Report):
+            false = FitResult(lease, 0, "scored", 0.999, None, 24, 0.01, 0.01)
+            yield Report(round=message.round, results=[false])
+        yield message
+
+    run = run_beside(lambda own: Meddling(own, lies))
+
+    assert all("never given" in reason for _, reason in run.watch.reasons)
+    assert all(outcome.test_scores != 0.999 for outcome in run.watch.outcomes)
+
+
+def test_what_a_node_says_of_itself_is_fit_for_a_terminal() -> None:
+    """A refusal full of escape sequences is shown without them, and not in all its length."""
+
+    def rude(message: Any) -> Iterable[Any]:
+        if isinstance(message, Greeting):
+            yield Refusal(reason="\x1b]0;owned\x07\x1b[2J" + "y" * 100_000)
+        else:
+            yield message
+
+    run = run_beside(lambda own: Meddling(own, rude))
+
+    ((_, reason),) = run.watch.reasons
+    assert "owned" in reason
+    assert "\x1b" not in reason
+    assert len(reason) < 3000
