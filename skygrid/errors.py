@@ -53,6 +53,10 @@ class HandshakeError(NodeError):
     """A node runs other versions than the driver, or speaks another protocol."""
 
 
+class PreparationError(NodeError):
+    """A node's Python environment cannot be described, packed or made."""
+
+
 class ProtocolError(NodeError):
     """A node sent something that is not a message of the protocol."""
 

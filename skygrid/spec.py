@@ -35,3 +35,7 @@ class SearchSpec:
 
     Their functions and classes travel and are saved by value, as nodes and later readers of the
     saved search have no such files."""
+
+    imported: frozenset[str] = frozenset()
+    """Top-level names of the modules that the search file and its neighbours brought in or refer
+    to, the standard library's among them; the neighbours themselves are not, as they travel."""

@@ -1,4 +1,4 @@
-"""The ``[environment]`` table of the config file."""
+"""What the user may say of the environment: the config file's ``[environment]`` table."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentConfig:
-    """What a node's Python environment is made of."""
+    """How the Python environment of a node is made."""
 
     python: str | None = None
-    """Minor version (``3.12``) or path of an interpreter there; None: the driver's version."""
+    """Python of the nodes: ``"3.12"``, or the absolute path of an interpreter there. None: the
+    driver's minor version. Another minor version than the driver's is refused, as functions of the
+    search file travel as bytecode."""
 
     packages: str | tuple[str, ...] = "auto"
-    """``auto``: the driver's own versions; a list of requirements; or a requirements file."""
+    """What is installed. ``"auto"``: the versions of this machine, of all that the search file
+    imported. A tuple: these requirements. Any other text: the path of a requirements.txt or of a
+    pylock.toml. What skygrid itself needs is added where it is missing."""
 
     index_url: str | None = None
-    """Package index; None: the node's own configuration decides."""
+    """The package index to use instead of the node's own configuration, by default PyPI."""
 
     extra_index_url: tuple[str, ...] = ()
+    """Further package indexes, which count as much as the first."""
+
     setup: tuple[str, ...] = ()
-    """Shell commands, run once when the environment is made."""
+    """Shell commands that are run once, in order, when the environment has been filled."""

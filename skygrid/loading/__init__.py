@@ -7,11 +7,13 @@ contract's names in it, `estimators`, `parameters`, `settings` and `data` judge 
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from skygrid.loading.build import build_search, does_refit
 from skygrid.loading.data import check_agreement, read_data
 from skygrid.loading.imports import own_imports, register_user_modules, run_file
+from skygrid.loading.modules import imported_modules
 from skygrid.loading.names import Names
 from skygrid.loading.output import stdout_to_stderr
 from skygrid.loading.source import read_search_file
@@ -44,12 +46,14 @@ def load_search(path: Path) -> SearchSpec:
     """
     file = read_search_file(path)
     with stdout_to_stderr(), own_imports(file):
+        before = frozenset(sys.modules)
         names = Names(file, run_file(file))
         # The search comes first: a misspelt parameter is reported before the data are made.
         search = build_search(names)
         data = read_data(names, search, refits=does_refit(search))
         check_agreement(names, search, data)
         user_modules = register_user_modules(file)
+        imported = imported_modules(user_modules, before)
     return SearchSpec(
         search=search,
         X=data.X,
@@ -58,4 +62,5 @@ def load_search(path: Path) -> SearchSpec:
         holdout=data.holdout,
         source=file.path,
         user_modules=user_modules,
+        imported=imported,
     )

@@ -1,12 +1,16 @@
-"""Which modules are the user's own: those from the search file's folder, libraries apart."""
+"""Which modules are the user's own: those from the search file's folder, libraries apart.
+
+And which others they need.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import sysconfig
+from collections.abc import Collection
 from pathlib import Path
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 
 _LIBRARY_FOLDERS = {"site-packages", "dist-packages"}
 
@@ -39,6 +43,37 @@ def user_modules(folder: Path) -> tuple[str, ...]:
         if path is not None and path.startswith(start) and in_user_tree(Path(path), folder):
             found.append(name)
     return tuple(sorted(found))
+
+
+def imported_modules(own: Collection[str], before: Collection[str]) -> frozenset[str]:
+    """Return the top-level names of the modules that the user's modules need.
+
+    What was loaded before is looked for in their namespaces: a second search file in one process,
+    or one that uses what skygrid uses too, imports nothing anew.
+
+    Parameters
+    ----------
+    own : collection of str
+        Names in `sys.modules` of the user's modules, which are left out.
+    before : collection of str
+        Names that `sys.modules` had before the search file ran.
+    """
+    names = {name for name in list(sys.modules) if name not in before}
+    for name in own:
+        names |= {_origin(value) for value in list(vars(sys.modules[name]).values())}
+    left_out = {name.partition(".")[0] for name in own} | {"", "__main__", "skygrid"}
+    return frozenset(name.partition(".")[0] for name in names) - left_out
+
+
+def _origin(value: object) -> str:
+    """The module that a value is, that defines it, or that defines its class."""
+    for one in (value, type(value)):
+        if isinstance(one, ModuleType):
+            return one.__name__
+        # Only what is sure to have it is asked: any attribute of a lazy object may import or raise.
+        if isinstance(one, type | FunctionType | BuiltinFunctionType):
+            return str(one.__module__ or "")
+    return ""
 
 
 def is_library(module: ModuleType) -> bool:

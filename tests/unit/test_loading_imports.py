@@ -247,6 +247,18 @@ def test_estimator_travels_by_value(tmp_path: Path) -> None:
     assert elsewhere(tmp_path, blob, code) == f"{score} {score}"
 
 
+def test_spec_knows_the_libraries_and_not_the_neighbours(tmp_path: Path) -> None:
+    """What the file and its neighbours import is known, also when it had been loaded before."""
+    import polars as pl  # noqa: F401 (some other search of this process used it)
+
+    neighbour = "from hypothesis import given\nfrom polars import DataFrame\n"
+    neighbour += "import numpy.linalg as la\n"
+    text = "import helpers\nimport yaml_like\n" + HEAD
+    spec = load_search(write(tmp_path, search=text, helpers=neighbour, yaml_like="import this\n"))
+    assert {"hypothesis", "polars", "numpy", "sklearn"} <= spec.imported
+    assert not {"helpers", "search", "yaml_like", "skygrid", "__main__"} & spec.imported
+
+
 def elsewhere(tmp_path: Path, blob: bytes, code: str) -> str:
     """Open a pickle in a fresh interpreter, in an empty folder, and return what `code` prints."""
     folder = tmp_path / "elsewhere"

@@ -1,0 +1,122 @@
+"""What is installed for the interpreter that runs, read once and passed on as a record."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from packaging.utils import canonicalize_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distribution:
+    """One installed distribution."""
+
+    name: str
+    version: str
+
+    direct_url: Mapping[str, Any] | None = None
+    """Where it came from when that was no index.
+
+    Source: the packaging specification "Recording the Direct URL Origin of installed
+    distributions" (PEP 610).
+    """
+
+    installer: str = ""
+    """The tool that installed it, in its own word: pip, uv, conda."""
+
+    requires: tuple[str, ...] = ()
+    """Its dependencies, as its metadata has them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installed:
+    """Everything about the driver's interpreter that a node's environment depends on."""
+
+    python: str
+    """Minor version of Python."""
+
+    distributions: Mapping[str, Distribution]
+    """By canonical name."""
+
+    providers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """For a top-level module, the canonical names of the distributions that hold part of it."""
+
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """For a loaded top-level module, where it lies; what is built in is missing."""
+
+
+def read_installed() -> Installed:
+    """Read the interpreter that runs."""
+    found: dict[str, Distribution] = {}
+    for one in metadata.distributions():
+        name = one.metadata["Name"]
+        # The first on the path is the one that is imported; a broken one has no name at all.
+        if name and canonicalize_name(name) not in found:
+            found[canonicalize_name(name)] = _distribution(name, one)
+    providers = {
+        module: tuple(sorted({canonicalize_name(name) for name in names if name}))
+        for module, names in metadata.packages_distributions().items()
+    }
+    files = dict(_loaded_files())
+    return Installed(
+        python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+        distributions=found,
+        providers={**_editable_providers(found.values(), files), **providers},
+        files=files,
+    )
+
+
+def local_path(direct_url: Mapping[str, Any]) -> Path | None:
+    """Return the path that a direct URL names, None when it is not of this machine."""
+    parts = urlsplit(str(direct_url.get("url", "")))
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+
+
+def _distribution(name: str, found: metadata.Distribution) -> Distribution:
+    text = found.read_text("direct_url.json")
+    return Distribution(
+        name=name,
+        version=found.version,
+        direct_url=json.loads(text) if text else None,
+        installer=(found.read_text("INSTALLER") or "").strip(),
+        requires=tuple(found.requires or ()),
+    )
+
+
+def _loaded_files() -> Iterable[tuple[str, Path]]:
+    for name, module in list(sys.modules.items()):
+        if "." in name:
+            continue
+        own = getattr(module, "__dict__", {})  # lazy modules may answer, or refuse, any attribute
+        path = own.get("__file__")
+        if path is None and "__path__" in own:
+            path = next(iter(own["__path__"]), None)
+        if isinstance(path, str):
+            yield name, Path(path)
+
+
+def _editable_providers(
+    distributions: Iterable[Distribution], files: Mapping[str, Path]
+) -> dict[str, tuple[str, ...]]:
+    """Match modules with editable projects by where they lie: their records list no modules."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in distributions:
+        folder = local_path(one.direct_url) if one.direct_url else None
+        if folder is None or not _is_editable(one):
+            continue
+        for module, path in files.items():
+            if path.is_relative_to(folder) and "site-packages" not in path.parts:
+                found[module] = (str(canonicalize_name(one.name)),)
+    return found
+
+
+def _is_editable(one: Distribution) -> bool:
+    return bool(one.direct_url and one.direct_url.get("dir_info", {}).get("editable"))

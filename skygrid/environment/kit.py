@@ -1,0 +1,116 @@
+"""The kit: all that a node needs to make its environment, in one archive."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import shlex
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import skygrid.worker
+from skygrid.environment.records import KEY_LENGTH, Environment
+from skygrid.errors import PreparationError
+
+SCRIPT = Path(__file__).with_name("prepare.sh")
+PACKAGE_MARK = b'"""On a node there is only skygrid.worker."""\n'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kit:
+    """What is sent to a node before it can work."""
+
+    data: bytes
+    """A tar.gz: prepare.sh, the worker's code, requirements, wheels, setup commands."""
+
+    environment_key: str
+    """Names the Python environment that it makes."""
+
+    code_key: str
+    """Names the worker's code: it changes more often, and costs nothing to replace."""
+
+
+def build_kit(environment: Environment) -> Kit:
+    """Pack a kit; the same content always gives the same bytes.
+
+    Parameters
+    ----------
+    environment : Environment
+        With its wheels built.
+
+    Raises
+    ------
+    PreparationError
+        A wheel or skygrid's own files are not there.
+    """
+    try:
+        code = dict(_code())
+        files = {**dict(_environment_files(environment)), **code}
+    except OSError as error:
+        raise PreparationError(f"cannot pack what a node needs: {error}") from error
+    return Kit(
+        data=_archive(files),
+        environment_key=environment.key,
+        code_key=_digest(code),
+    )
+
+
+def code_key() -> str:
+    """Return the key of this skygrid's worker, without packing anything."""
+    return _digest(dict(_code()))
+
+
+def _code() -> Iterator[tuple[str, bytes]]:
+    yield "code/skygrid/__init__.py", PACKAGE_MARK
+    folder = Path(skygrid.worker.__file__).parent
+    for path in folder.rglob("*.py"):
+        yield f"code/skygrid/worker/{path.relative_to(folder).as_posix()}", path.read_bytes()
+
+
+def _environment_files(environment: Environment) -> Iterator[tuple[str, bytes]]:
+    yield "prepare.sh", SCRIPT.read_bytes()
+    yield "environment", _variables(environment)
+    yield "extra-index-urls.txt", _lines(environment.extra_index_url)
+    if environment.lock is None:
+        yield "requirements.txt", _lines(environment.requirements)
+    else:
+        yield "pylock.toml", environment.lock.encode()
+    if environment.additions:
+        yield "additions.txt", _lines(environment.additions)
+    for wheel in environment.wheels:
+        yield f"wheels/{wheel.path.name}", wheel.path.read_bytes()
+    for number, command in enumerate(environment.setup, start=1):
+        yield f"setup/{number:03}.sh", f"{command}\n".encode()
+
+
+def _variables(environment: Environment) -> bytes:
+    """Variables that prepare.sh reads with the shell's own dot."""
+    values = {
+        "SKYGRID_PYTHON": environment.python,
+        "SKYGRID_MINOR": environment.minor,
+        "SKYGRID_INDEX_URL": environment.index_url or "",
+    }
+    return _lines(f"{name}={shlex.quote(value)}" for name, value in values.items())
+
+
+def _lines(lines: Iterator[str] | tuple[str, ...]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _archive(files: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    # GNU's format: the tar of a node may be busybox's.
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name in sorted(files):
+            entry = tarfile.TarInfo(name)  # belongs to nobody and was made in 1970
+            entry.size, entry.mode = len(files[name]), 0o644
+            archive.addfile(entry, io.BytesIO(files[name]))
+    return gzip.compress(packed.getvalue(), compresslevel=6, mtime=0)
+
+
+def _digest(files: dict[str, bytes]) -> str:
+    parts = sorted(f"{name}\0{hashlib.sha256(data).hexdigest()}" for name, data in files.items())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:KEY_LENGTH]

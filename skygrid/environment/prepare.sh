@@ -1,0 +1,390 @@
+# Makes the environment and the code of one kit ready on this host:
+#
+#     sh prepare.sh ROOT ENVIRONMENT_KEY CODE_KEY
+#
+# POSIX sh. The kit's other files lie beside this one. Everything is made in a folder beside its
+# place and renamed into it, so a run that is interrupted leaves nothing that looks ready, and of
+# two runs at once the first to finish wins and the other one takes what is there. Progress goes to
+# stderr; when it fails, the last line begins with "skygrid: " and says what to do.
+set -eu
+umask 077
+exec 1>&2
+
+root=$1
+environment_key=$2
+code_key=$3
+kit=$(cd "${0%/*}" && pwd)
+place=$root/envs/$environment_key-$(uname -s)-$(uname -m)
+code=$root/code/$code_key
+
+# Days after which what no run has used, and what an interrupted run left, is removed.
+unused_days=30
+left_days=1
+
+# What surrounds this shell must not decide what the environment holds.
+unset VIRTUAL_ENV CONDA_PREFIX PYTHONHOME PYTHONPATH UV_PYTHON UV_PROJECT_ENVIRONMENT
+# uv links files from its cache into the environment, and can only do so on one file system: so the
+# cache lies under ROOT, unless this host says otherwise. uv copies by itself where links fail.
+: "${UV_CACHE_DIR:=$root/uv-cache}"
+: "${UV_LINK_MODE:=hardlink}"
+UV_PYTHON_INSTALL_BIN=0
+UV_NO_PROGRESS=1
+export UV_CACHE_DIR UV_LINK_MODE UV_PYTHON_INSTALL_BIN UV_NO_PROGRESS
+
+say() { printf '%s\n' "$*"; }
+
+fail() {
+    say "skygrid: $*"
+    exit 1
+}
+
+# ---- the disk ------------------------------------------------------------------------------------
+
+# Messages that are looked at below; setup commands keep the user's own language.
+in_english() {
+    LC_ALL=C
+    export LC_ALL
+}
+
+is_disk_full() {
+    case $1 in
+    *"No space left on device"* | *"no space left on device"* | *"os error 28"*) return 0 ;;
+    *"Disk quota exceeded"* | *"os error 122"*) return 0 ;;
+    *) return 1 ;;
+    esac
+}
+
+fail_disk_full() {
+    free=$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $4 }') || free=
+    fail "disk full: no room under $root on this host (${free:-unknown} KiB free);" \
+        "free some space there or use a root on another disk"
+}
+
+# Everything below writes through this one, so that a full disk is called by its name.
+# $1: what was being done; the rest: the command. Its output is shown when it fails.
+must() {
+    doing=$1
+    shift
+    if output=$(in_english; "$@" 2>&1); then return 0; fi
+    say "$output"
+    if is_disk_full "$output"; then fail_disk_full; fi
+    fail "cannot $doing on this host: $(last_line "$output")"
+}
+
+last_line() { printf '%s\n' "$1" | sed '/^[[:space:]]*$/d' | tail -n 1; }
+
+# Folders that are being made, or are on their way out. A name that begins with a dot is never
+# taken for an environment.
+new_folder() {
+    if ! made=$(in_english; mkdir -p "$1" 2>&1 && mktemp -d "$1/.making-XXXXXX" 2>&1); then
+        say "$made"
+        if is_disk_full "$made"; then fail_disk_full; fi
+        fail "cannot make a folder in $1 on this host; use a root that this user may write to"
+    fi
+}
+
+making_place=
+making_code=
+making_tools=
+clean() {
+    for folder in "$making_place" "$making_code" "$making_tools"; do
+        if [ -n "$folder" ]; then rm -rf "$folder"; fi
+    done
+}
+trap clean EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+remove_left() {
+    for folder in "$root/envs" "$root/code" "$root/tools" "$root/incoming"; do
+        [ -d "$folder" ] || continue
+        find "$folder" -mindepth 1 -maxdepth 1 \( -name '.making-*' -o -name 'kit-*' \) \
+            -mtime "+$((left_days - 1))" -exec rm -rf {} + 2>/dev/null || :
+    done
+}
+
+remove_unused() {
+    for folder in "$root"/envs/* "$root"/code/*; do
+        [ "$folder" != "$place" ] && [ "$folder" != "$code" ] && [ -e "$folder/ready" ] || continue
+        if [ -n "$(find "$folder/ready" -mtime "+$((unused_days - 1))" 2>/dev/null)" ]; then
+            say "removing ${folder##*/}, unused for $unused_days days"
+            put_aside "$folder" || :
+        fi
+    done
+}
+
+# Rename first: what is half removed must not look ready.
+put_aside() {
+    new_folder "${1%/*}"
+    mv "$1" "$made/" 2>/dev/null || :
+    rm -rf "$made"
+}
+
+# Only rename(2) refuses to replace a folder that holds something; mv would move into it.
+rename_into_place() {
+    "$place_python" -c 'import os, sys; os.rename(sys.argv[1], sys.argv[2])' "$1" "$2" 2>/dev/null
+}
+
+# ---- uv ------------------------------------------------------------------------------------------
+
+works() { "$1" venv --help 2>/dev/null </dev/null | grep -e --relocatable >/dev/null; }
+
+find_uv() {
+    for uv in "${SKYGRID_UV:-}" "$(command -v uv || :)" "$HOME/.local/bin/uv" \
+        "$HOME/.cargo/bin/uv" "$root/tools/bin/uv"; do
+        if [ -n "$uv" ] && works "$uv"; then return 0; fi
+    done
+    return 1
+}
+
+get_uv() {
+    if find_uv; then return 0; fi
+    say "getting uv"
+    new_folder "$root/tools"
+    making_tools=$made
+    got=$made/got
+    tried=
+    for way in uv_by_venv uv_by_target uv_by_installer; do
+        rm -rf "$got"
+        if output=$($way "$got" 2>&1) && works "$got/bin/uv"; then
+            mkdir -p "$root/tools/bin"
+            cp "$got/bin/uv" "$made/uv"
+            mv -f "$made/uv" "$root/tools/bin/uv"
+            rm -rf "$made"
+            making_tools=
+            uv=$root/tools/bin/uv
+            return 0
+        fi
+        tried=$tried$output
+        say "$output"
+    done
+    if is_disk_full "$tried"; then fail_disk_full; fi
+    fail "this host has no uv that skygrid can use and none could be installed;" \
+        "install it there (https://docs.astral.sh/uv) and put it on the PATH"
+}
+
+pip_quietly() {
+    python=$1
+    shift
+    if [ -n "$SKYGRID_INDEX_URL" ]; then set -- "$@" --index-url "$SKYGRID_INDEX_URL"; fi
+    "$python" -m pip install --quiet --disable-pip-version-check --no-input "$@"
+}
+
+uv_by_venv() {
+    python3 -m venv "$1" && pip_quietly "$1/bin/python" uv
+}
+
+uv_by_target() {
+    pip_quietly python3 --target "$1" uv
+}
+
+# The only step that runs a script of somebody else.
+uv_by_installer() {
+    address=https://astral.sh/uv/install.sh
+    mkdir -p "$1/bin"
+    if command -v curl >/dev/null; then
+        curl --proto '=https' --tlsv1.2 -LsSf "$address" >"$1/install.sh" || return 1
+    else
+        wget -qO "$1/install.sh" "$address" || return 1
+    fi
+    UV_UNMANAGED_INSTALL=$1/bin sh "$1/install.sh"
+}
+
+# ---- Python --------------------------------------------------------------------------------------
+
+# --system: a virtual environment around us, or in the working directory, is not meant.
+find_python() {
+    python=$(
+        if [ $# -gt 0 ]; then
+            UV_PYTHON_INSTALL_DIR=$1
+            export UV_PYTHON_INSTALL_DIR
+        fi
+        "$uv" python find --system --no-project --no-python-downloads "$SKYGRID_PYTHON" \
+            2>/dev/null </dev/null
+    )
+}
+
+# Pythons that skygrid brings lie under ROOT: to remove ROOT is to remove all of it.
+fetch_python() {
+    say "downloading Python $SKYGRID_PYTHON"
+    output=$(UV_PYTHON_INSTALL_DIR=$root/tools/python "$uv" python install "$SKYGRID_PYTHON" \
+        2>&1 </dev/null)
+}
+
+get_python() {
+    case $SKYGRID_PYTHON in
+    /*)
+        python=$SKYGRID_PYTHON
+        [ -x "$python" ] || fail "there is no Python at $python on this host;" \
+            "correct python under [environment]"
+        return 0
+        ;;
+    esac
+    # First what the user has, then what was fetched earlier.
+    if find_python || find_python "$root/tools/python"; then return 0; fi
+    if fetch_python && find_python "$root/tools/python"; then return 0; fi
+    say "$output"
+    if is_disk_full "$output"; then fail_disk_full; fi
+    fail "no Python $SKYGRID_PYTHON on this host and none could be downloaded;" \
+        "install it or set python under [environment]"
+}
+
+check_minor() {
+    minor=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])') ||
+        fail "$python does not run on this host; correct python under [environment]"
+    [ "$minor" = "$SKYGRID_MINOR" ] ||
+        fail "$python is Python $minor and the driver runs $SKYGRID_MINOR;" \
+            "set python under [environment] to a Python $SKYGRID_MINOR of this host"
+}
+
+# ---- packages ------------------------------------------------------------------------------------
+
+# The driver's index when one was given; otherwise what this host is configured for. uv reads its
+# own configuration by itself, but pip's it does not.
+index_of_pip() {
+    if [ -n "${UV_INDEX_URL:-}${UV_DEFAULT_INDEX:-}" ]; then return 0; fi
+    for file in "${XDG_CONFIG_HOME:-$HOME/.config}/uv/uv.toml" /etc/uv/uv.toml; do
+        if [ -e "$file" ]; then return 0; fi
+    done
+    python3 -m pip --disable-pip-version-check config list 2>/dev/null </dev/null |
+        sed -n "s/^[^=]*[.]index-url='\(.*\)'\$/\1/p" | head -n 1
+}
+
+install_packages() {
+    set -- "$@" --no-python-downloads
+    index=$SKYGRID_INDEX_URL
+    if [ -z "$index" ]; then index=$(index_of_pip); fi
+    if [ -n "$index" ]; then set -- "$@" --index-url "$index"; fi
+    if [ -s "$kit/extra-index-urls.txt" ]; then
+        # As pip has it: indexes are equals, so one may have what another has in part only.
+        set -- "$@" --index-strategy unsafe-best-match
+    fi
+    while read -r extra; do
+        set -- "$@" --extra-index-url "$extra"
+    done <"$kit/extra-index-urls.txt"
+    "$uv" pip install --python "$place_python" "$@" </dev/null
+}
+
+# Arguments: those of uv pip install.
+install() {
+    if output=$(cd "$kit" && install_packages "$@" 2>&1); then return 0; fi
+    say "$output"
+    if is_disk_full "$output"; then fail_disk_full; fi
+    # uv breaks lines and may draw a frame; both go.
+    flat=$(printf '%s' "$output" | LC_ALL=C tr -s '\n\200-\377 ' ' ')
+    case $flat in
+    *"Because "*)
+        why=${flat#*Because }
+        why=${why%%, we can conclude*}
+        why=${why%% hint: *}
+        ;;
+    *) why=$(last_line "$output") ;;
+    esac
+    fail "cannot install the packages on this host: $why; $(advice "$flat")"
+}
+
+advice() {
+    case $1 in
+    *"error sending request"* | *"dns error"* | *"ailed to fetch"* | *"onnection"* | *"imed out"*)
+        say "let this host reach the package index, or name one that it reaches as index_url" \
+            "under [environment]"
+        ;;
+    *"wheels with a matching"* | *"ncompatible"* | *"not compatible"* | *"not supported"*)
+        say "$(uname -s) $(uname -m), $(libc), Python $SKYGRID_MINOR: choose a version that has" \
+            "a wheel for it, under packages of [environment]"
+        ;;
+    *"ailed to build"* | *"build backend"*)
+        say "install what its build needs on this host, or choose a version that has a wheel"
+        ;;
+    *)
+        say "check name and version, under packages of [environment], or name the index that has" \
+            "it as index_url"
+        ;;
+    esac
+}
+
+libc() { getconf GNU_LIBC_VERSION 2>/dev/null || say "no glibc"; }
+
+# ---- all of it -----------------------------------------------------------------------------------
+
+run_setup() {
+    # uv is at hand in a setup command, as the environment has no pip.
+    PATH=$making_place/bin:${uv%/*}:$PATH
+    VIRTUAL_ENV=$making_place
+    export PATH VIRTUAL_ENV
+    for file in "$kit"/setup/*; do
+        [ -e "$file" ] || continue
+        command=$(head -n 1 "$file")
+        say "setup: $command"
+        (cd "$HOME" && sh "$file" </dev/null) || {
+            status=$?
+            if [ "$(df -Pk "$root" | awk 'NR == 2 { print $4 }')" = 0 ]; then fail_disk_full; fi
+            fail "the setup command \"$command\" failed on this host with exit status $status;" \
+                "see its output above and correct setup under [environment]"
+        }
+    done
+}
+
+is_environment_ready() { [ -e "$place/ready" ] && "$place/bin/python" -c '' 2>/dev/null; }
+
+make_environment() {
+    get_uv
+    get_python
+    check_minor "$python"
+    new_folder "$root/envs"
+    making_place=$made
+    place_python=$made/bin/python
+    must "make an environment of $python" "$uv" venv --quiet --relocatable --allow-existing \
+        --python "$python" --no-python-downloads --no-project "$made"
+    check_minor "$place_python"
+    say "installing packages"
+    set --
+    for wheel in "$kit"/wheels/*.whl; do
+        if [ -e "$wheel" ]; then set -- "$@" "$wheel"; fi
+    done
+    if [ -e "$kit/pylock.toml" ]; then
+        install -r pylock.toml
+    elif [ -e "$kit/additions.txt" ]; then
+        install -r requirements.txt
+    else
+        install -r requirements.txt "$@"
+        set --
+    fi
+    if [ -e "$kit/additions.txt" ]; then install -r additions.txt "$@"; fi
+    run_setup
+    must "write to $made" touch "$made/ready"
+    # A place that is there and not ready was broken from outside: by a Python that was removed.
+    if [ -e "$place" ] && ! is_environment_ready; then put_aside "$place"; fi
+    if rename_into_place "$made" "$place"; then
+        making_place=
+    elif ! is_environment_ready; then
+        fail "cannot rename $made to $place on this host"
+    fi
+}
+
+make_code() {
+    new_folder "$root/code"
+    making_code=$made
+    must "copy the worker" cp -R "$kit/code/." "$made"
+    must "write to $made" touch "$made/ready"
+    if [ -e "$code" ] && [ ! -e "$code/ready" ]; then put_aside "$code"; fi
+    if rename_into_place "$made" "$code"; then
+        making_code=
+    elif [ ! -e "$code/ready" ]; then
+        fail "cannot rename $made to $code on this host"
+    fi
+}
+
+. "$kit/environment"
+remove_left
+if is_environment_ready; then
+    touch "$place/ready" 2>/dev/null || :
+else
+    say "making environment $environment_key"
+    make_environment
+fi
+place_python=$place/bin/python
+if [ ! -e "$code/ready" ]; then make_code; fi
+remove_unused
+say "environment $environment_key is ready"

@@ -1,0 +1,22 @@
+# Unpacks the kit from stdin and prepares: sh -c UNPACK skygrid ROOT ENVIRONMENT_KEY CODE_KEY
+umask 077
+case $1 in
+/*) root=$1 ;;
+"~") root=$HOME ;;
+"~/"*) root=$HOME/${1#??} ;;
+*) root=$HOME/$1 ;;
+esac
+if ! mkdir -p "$root/incoming" || ! kit=$(mktemp -d "$root/incoming/kit-XXXXXX"); then
+    echo "skygrid: cannot write to $root on this host: choose a root that this user may write to, on a disk with room" >&2
+    exit 1
+fi
+trap "rm -rf \"\$kit\"" EXIT
+trap "exit 129" HUP
+trap "exit 130" INT
+trap "exit 143" TERM
+if ! tar -xzf - -C "$kit"; then
+    free=$(df -Pk "$root" | awk "NR == 2 { print \$4 }")
+    echo "skygrid: the kit could not be unpacked under $root on this host ($free KiB free): the disk is full, or the connection broke" >&2
+    exit 1
+fi
+sh "$kit/prepare.sh" "$root" "$2" "$3" </dev/null

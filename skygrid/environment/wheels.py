@@ -1,0 +1,94 @@
+"""Wheels of what no index has: editable projects, local folders and archives."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from skygrid.environment.records import Environment, LocalDistribution, Wheel
+from skygrid.errors import PreparationError
+
+FIRST_DAY_OF_ZIP = "315532800"
+"""1980-01-01 in seconds: the same sources are to make the same wheel."""
+
+
+def build_wheels(environment: Environment, folder: Path) -> Environment:
+    """Build a wheel of each local distribution.
+
+    Parameters
+    ----------
+    environment : Environment
+    folder : Path
+        Wheels are left here, each in a folder of its own; it is made when it is missing.
+
+    Returns
+    -------
+    environment : Environment
+        The same with `wheels`, so that it has a key.
+
+    Raises
+    ------
+    PreparationError
+        One cannot be built; the message names it and ends with what its build said.
+    """
+    wheels = []
+    for number, one in enumerate(environment.local):
+        into = folder / str(number)
+        shutil.rmtree(into, ignore_errors=True)
+        into.mkdir(parents=True)
+        path = _build(one, into)
+        wheels.append(Wheel(path=path, digest=content_digest(path)))
+    return replace(environment, wheels=tuple(wheels))
+
+
+def content_digest(wheel: Path) -> str:
+    """Digest names and contents of a wheel's files, whatever their order and times."""
+    with zipfile.ZipFile(wheel) as archive:
+        parts = sorted(
+            f"{name}\0{hashlib.sha256(archive.read(name)).hexdigest()}"
+            for name in archive.namelist()
+        )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _build(one: LocalDistribution, into: Path) -> Path:
+    if one.source.endswith(".whl"):
+        return Path(shutil.copy(one.source, into))
+    said = []
+    for command in _commands(one.source, into):
+        ended = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "SOURCE_DATE_EPOCH": FIRST_DAY_OF_ZIP},
+            check=False,
+        )
+        said.append(ended.stderr.strip() or ended.stdout.strip())
+        found = sorted(into.glob("*.whl"))
+        if ended.returncode == 0 and found:
+            return found[0]
+    what = f"{one.name} {one.version} is installed here from {one.source}, and no wheel of it"
+    if not said:
+        raise PreparationError(f"{what} can be built without pip or uv; install one of them")
+    raise PreparationError(f"{what} could be built for the nodes:\n{said[0]}")
+
+
+def _commands(source: str, into: Path) -> Iterator[list[str]]:
+    # An environment that uv made has no pip; one that pip made may know no uv.
+    if importlib.util.find_spec("pip") is not None:
+        quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
+        pip = [sys.executable, "-m", "pip", "wheel", *quiet, "--no-deps"]
+        yield [*pip, "--wheel-dir", str(into), source]
+    uv = shutil.which("uv")
+    if uv is not None and not source.startswith("git+"):
+        yield [uv, "build", "--quiet", "--wheel", "--out-dir", str(into), source]

@@ -1,0 +1,240 @@
+"""The kit's bytes and the text of the commands that a node's shell runs."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from skygrid.environment.kit import Kit, build_kit, code_key
+from skygrid.environment.node_commands import (
+    NOT_READY_EXIT,
+    PROBE_BEGIN,
+    PROBE_END,
+    probe,
+    quoted,
+    read_probe,
+    run_python,
+    unpack_and_prepare,
+)
+from skygrid.environment.records import Environment, LocalDistribution, Wheel
+from skygrid.errors import ConfigError, PreparationError
+
+SHELLS = [name for name in ("dash", "bash", "zsh", "fish", "busybox") if shutil.which(name)]
+ENVIRONMENT = Environment(python="3.12", minor="3.12", requirements=("a==1", "b==2"))
+
+
+def contents(kit: Kit) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(kit.data)) as archive:
+        members = [(one, archive.extractfile(one)) for one in archive.getmembers()]
+        return {one.name: file.read() for one, file in members if file is not None}
+
+
+def in_shell(name: str, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    words = [name, "sh"] if name == "busybox" else [name]
+    return subprocess.run(
+        [*words, "-c", command],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "HOME": "/nowhere", **variables},
+        check=False,
+    )
+
+
+# ---- the kit -------------------------------------------------------------------------------------
+
+
+def test_kit_is_the_same_bytes_every_time(tmp_path: Path) -> None:
+    """Neither the time nor the age of a wheel's file nor the hash seed changes the kit."""
+    path = tmp_path / "mine-1-py3-none-any.whl"
+    path.write_bytes(b"wheel")
+    local = LocalDistribution(name="mine", version="1", source="/x")
+    here = replace(ENVIRONMENT, local=(local,), wheels=(Wheel(path=path, digest="d"),))
+    first = build_kit(here)
+    os.utime(path, (1, 1))
+    assert build_kit(here) == first
+    assert contents(first)[f"wheels/{path.name}"] == b"wheel"
+    code = (
+        "import hashlib; from skygrid.environment.kit import build_kit; "
+        "from skygrid.environment.records import Environment; "
+        "kit = build_kit(Environment(python='3.12', minor='3.12')); "
+        "print(hashlib.sha256(kit.data).hexdigest())"
+    )
+    said = {
+        subprocess.check_output(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}
+        )
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
+
+
+def test_kit_holds_the_worker_and_nothing_else_of_skygrid() -> None:
+    """Beside the requirements there is skygrid.worker, under a package that imports nothing."""
+    files = contents(build_kit(ENVIRONMENT))
+    assert files["requirements.txt"] == b"a==1\nb==2\n"
+    assert "code/skygrid/worker/agent.py" in files
+    code = [name for name in files if name.startswith("code/") and "/worker/" not in name]
+    assert code == ["code/skygrid/__init__.py"]
+    assert b"import" not in files["code/skygrid/__init__.py"]
+    assert not [name for name in files if "__pycache__" in name]
+
+
+def test_kit_carries_what_was_set() -> None:
+    """Indexes, setup commands and a lock are files of their own, whatever their text."""
+    here = Environment(
+        python="/opt/it's here/python",
+        minor="3.12",
+        lock="lock-version = '1.0'\n",
+        additions=("msgspec==1",),
+        index_url="https://x.org/$HOME",
+        extra_index_url=("https://y.org",),
+        setup=("echo 'one'", "two"),
+    )
+    files = contents(build_kit(here))
+    assert "requirements.txt" not in files
+    assert files["pylock.toml"] == b"lock-version = '1.0'\n"
+    assert files["additions.txt"] == b"msgspec==1\n"
+    assert files["extra-index-urls.txt"] == b"https://y.org\n"
+    assert [files["setup/001.sh"], files["setup/002.sh"]] == [b"echo 'one'\n", b"two\n"]
+    script = files["environment"].decode() + 'printf "%s|" "$SKYGRID_PYTHON" "$SKYGRID_INDEX_URL"'
+    assert in_shell("sh", script).stdout == "/opt/it's here/python|https://x.org/$HOME|"
+
+
+def test_code_key_stays_when_the_environment_changes() -> None:
+    """Code and environment are named apart, so new code does not make an environment anew."""
+    one, other = build_kit(ENVIRONMENT), build_kit(replace(ENVIRONMENT, setup=("true",)))
+    assert one.code_key == other.code_key == code_key()
+    assert one.environment_key != other.environment_key
+
+
+def test_a_wheel_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    """A wheel that was removed since it was built is named."""
+    here = replace(
+        ENVIRONMENT,
+        local=(LocalDistribution(name="mine", version="1", source="/x"),),
+        wheels=(Wheel(path=tmp_path / "gone.whl", digest="d"),),
+    )
+    with pytest.raises(PreparationError, match=r"gone\.whl"):
+        build_kit(here)
+
+
+# ---- commands ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@settings(max_examples=25, deadline=None)
+@given(words=st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8")), max_size=3))
+@example(
+    words=["it's", 'a "b" c', "\\", "\\'", "\\\\'", "'\\", "$HOME `id`", "a\nb", "!x", "~", ""]
+)
+def test_every_login_shell_reads_a_word_as_it_was(shell: str, words: list[str]) -> None:
+    """Quotes, backslashes, spaces, dollars and line breaks arrive unchanged, in any shell."""
+    printing = quoted('for one; do printf "<%s>" "$one"; done')
+    command = " ".join(["exec sh -c", printing, "x", *map(quoted, words)])
+    words_of_shell = [shell, "sh"] if shell == "busybox" else [shell]
+    said = subprocess.run([*words_of_shell, "-c", command], capture_output=True, check=True)
+    assert said.stdout.decode() == "".join(f"<{word}>" for word in words)
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Path:
+    """A home with a prepared root whose Python prints where it is and what it was given."""
+    root = tmp_path / "it's a home" / ".cache" / 'sky "grid" $x'
+    system, machine = os.uname().sysname, os.uname().machine
+    environment, code = root / f"envs/ekey-{system}-{machine}", root / "code/ckey"
+    (environment / "bin").mkdir(parents=True)
+    code.mkdir(parents=True)
+    for folder in (environment, code):
+        (folder / "ready").touch()
+        os.utime(folder / "ready", (1, 1))
+    python = environment / "bin" / "python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$PWD" "$PYTHONPATH" "$@"\n')
+    python.chmod(0o755)
+    return root
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("written", ["~/{}", "{}", "absolute"])
+def test_the_bridge_is_run_in_any_root(ready: Path, shell: str, written: str) -> None:
+    """A root under the home or absolute, with any quotes in its path, is found and touched."""
+    home = ready.parent.parent
+    name = str(ready) if written == "absolute" else written.format(ready.relative_to(home))
+    command = run_python(name, "ekey", "ckey", ["--folder", "agents/a b", "--", "it's"])
+    said = in_shell(shell, command, HOME=str(home))
+    assert said.stdout.splitlines() == [
+        str(ready),
+        f"{ready}/code/ckey",
+        *["-P", "-m", "skygrid.worker.bridge", "--folder", "agents/a b", "--", "it's"],
+    ]
+    assert all(path.stat().st_mtime > 1 for path in ready.glob("*/*/ready"))
+
+
+@pytest.mark.parametrize(("environment", "code"), [("other", "ckey"), ("ekey", "other")])
+def test_what_is_not_ready_is_told_by_the_exit_status(
+    ready: Path, environment: str, code: str
+) -> None:
+    """Without environment or code the command says nothing and ends with its own status."""
+    said = in_shell("sh", run_python(str(ready), environment, code, []))
+    assert (said.returncode, said.stdout, said.stderr) == (NOT_READY_EXIT, "", "")
+
+
+def test_a_host_that_was_never_prepared_is_not_ready(tmp_path: Path) -> None:
+    """Without a root the command says nothing and ends with its own status."""
+    said = in_shell("sh", run_python("~/x", "e", "c", []), HOME=str(tmp_path))
+    assert (said.returncode, said.stdout, said.stderr) == (NOT_READY_EXIT, "", "")
+
+
+@pytest.mark.parametrize("root", ["", "~other/x", "a:b", "a\nb"])
+def test_a_root_that_cannot_be_is_refused(root: str) -> None:
+    """Another user's home, colons and line breaks are refused on the driver."""
+    for make in (lambda: probe(root), lambda: unpack_and_prepare(root, "e", "c")):
+        with pytest.raises(ConfigError, match="cannot be the folder on a node"):
+            make()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_probe_tells_what_a_host_has(shell: str, tmp_path: Path) -> None:
+    """The doctor learns system, Pythons, room and memory, and nothing is made on the host."""
+    said = in_shell(shell, "echo welcome; " + probe("~/a b/c"), HOME=str(tmp_path))
+    found = read_probe(said.stdout)
+    assert (found.system, found.machine) == (os.uname().sysname, os.uname().machine)
+    assert found.root == f"{tmp_path}/a b/c"
+    assert found.pythons
+    assert found.free_kib
+    assert found.memory_kib > 1000
+    assert found.writable
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_probe_leaves_unknown_what_is_not_told() -> None:
+    """Missing numbers and a missing uv are unknown; a cut answer is an error."""
+    found = read_probe(f"hello\n{PROBE_BEGIN}\nsystem=Linux\nfree_kib=\n{PROBE_END}\nbye")
+    assert (found.system, found.uv, found.free_kib, found.memory_kib) == ("Linux", None, None, 0)
+    assert not found.writable
+    with pytest.raises(PreparationError, match="did not answer the probe"):
+        read_probe(f"{PROBE_BEGIN}\nsystem=Linux\n")
+
+
+def test_a_broken_kit_is_told(tmp_path: Path) -> None:
+    """A kit that was cut off is an error in one sentence, and nothing of it is left."""
+    data = build_kit(ENVIRONMENT).data[:1000]
+    said = subprocess.run(
+        ["sh", "-c", unpack_and_prepare("~/r", "e", "c")],
+        input=data,
+        capture_output=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        check=False,
+    )
+    assert said.returncode == 1
+    assert said.stderr.decode().splitlines()[-1].startswith("skygrid: the kit could not be unpack")
+    assert list((tmp_path / "r" / "incoming").iterdir()) == []
