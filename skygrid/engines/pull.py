@@ -337,6 +337,7 @@ class PullEngine:
             self._drop(link)
             raise
         link.greeting = greeting
+        link.holds_blobs(greeting.blobs)
         self.greetings[link.name] = greeting
         self._listener.node_greeted(link.name, greeting)
         link.send(
