@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -201,6 +201,10 @@ class Link:
             place = BlobAt(name=name, size=blob.size, path=blob.path) if shared else None
             self._outbox.put(place or blob)
         return name
+
+    def holds_blobs(self, names: Iterable[str]) -> None:
+        """The node has these already, from the driver before this one."""
+        self._sent_blobs |= set(names)
 
     def keep_blobs(self, names: set[str]) -> None:
         """The node drops every blob but these: the others must be sent again when wanted."""

@@ -364,6 +364,7 @@ class PullEngine:
             self._lose(link, Gone(str(error), error), work, replace=False)
             return
         link.greeting = greeting
+        link.holds_blobs(greeting.blobs)
         self.greetings[link.name] = greeting
         self._listener.node_greeted(link.name, greeting)
         link.send(

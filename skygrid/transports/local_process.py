@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from skygrid.errors import NodeError
-from skygrid.transports.session import end_session
+from skygrid.worker.session import end_session
 
 READ_BYTES = 1 << 18
 END_SECONDS = 5.0

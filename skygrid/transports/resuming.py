@@ -7,6 +7,7 @@ whatever `connect` gives: an SSH channel, or a child process in its place.
 from __future__ import annotations
 
 import random
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from skygrid.errors import NodeError
-from skygrid.worker.stream import ResumableStream, StreamError
+from skygrid.worker.stream import SESSION_BYTES, RefusedError, ResumableStream, StreamError
 
 CLOSE_SECONDS = 2.0
 """How long the last that was written has to arrive when a transport is closed."""
@@ -42,7 +43,7 @@ class Channel(Protocol):
 
 
 class NodeGoneError(NodeError):
-    """There is nothing to connect to any more: the agent and its keeper have ended."""
+    """There is nothing to connect to any more: the agent has ended, or has another driver."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,9 @@ class Patience:
 
     give_up_seconds: float = 120.0
     """A node that could not be reached for so long is lost."""
+
+    first_connect_seconds: float = 60.0
+    """The same for a node that was never reached yet: somebody waits for the answer."""
 
     first_delay_seconds: float = 0.2
     longest_delay_seconds: float = 10.0
@@ -78,28 +82,47 @@ class ResumingTransport:
         another `NodeError` when it makes no sense to try again (a refused key), and OSError when it
         does.
     patience : Patience
+    on_state : callable, optional
+        Is told "reconnecting" when the connection broke, and "connected" when it is mended. Called
+        from a thread of the transport.
     """
 
     shares_files = False
 
-    def __init__(self, connect: Callable[[], Channel], patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Channel],
+        patience: Patience | None = None,
+        on_state: Callable[[str], None] | None = None,
+    ) -> None:
         self._connect = connect
         self._patience = patience or Patience()
-        self._stream = ResumableStream()
+        self._on_state = on_state or (lambda text: None)
+        self.session = secrets.token_bytes(SESSION_BYTES)
+        """Names this transport to keepers: one that knows it goes on, others begin."""
+
+        self._stream = ResumableStream(self.session)
         self._changed = threading.Condition()
         self._channel: Channel | None = None
         self._heard = 0.0
         self._end: str | None = None
+        self._broken = False
+        self._trouble = ""
         self.reconnects = 0
         """How often the connection was mended."""
+
+        self.bytes_sent = 0
+        """Over all connections, with all that was sent twice."""
+
+        self.bytes_received = 0
 
     # -- Transport
 
     def start(self) -> None:
         """Connect for the first time; errors are the caller's to see."""
-        deadline = time.monotonic() + self._patience.give_up_seconds
+        deadline = time.monotonic() + self._patience.first_connect_seconds
         self._adopt(self._reach(deadline))
-        threading.Thread(target=self._keep_connected, daemon=True).start()
+        threading.Thread(target=self._keep_connected, args=(deadline,), daemon=True).start()
         threading.Thread(target=self._send_all, daemon=True).start()
 
     def read(self) -> bytes:
@@ -184,8 +207,8 @@ class ResumingTransport:
         with self._changed:
             self._changed.wait_for(lambda: self._end is not None, self._patience.delay(attempt))
 
-    def _keep_connected(self) -> None:
-        deadline, fruitless = time.monotonic() + self._patience.give_up_seconds, 0
+    def _keep_connected(self, deadline: float) -> None:
+        fruitless = 0
         try:
             while self._end is None:
                 came = self._hear()
@@ -199,10 +222,11 @@ class ResumingTransport:
                     fruitless += 1
                     self._pause(fruitless)
                     if time.monotonic() > deadline:
-                        raise NodeGoneError("its connections break before a word comes over them")
+                        raise NodeGoneError(
+                            f"its connections break before a word comes over them{self._trouble}"
+                        )
                 if self._end is None:
                     self._adopt(self._reach(deadline))
-                    self.reconnects += 1
         except NodeError as error:
             self._finish(str(error))
 
@@ -210,6 +234,11 @@ class ResumingTransport:
         """Take in what comes over the connection until it breaks; whether any of it was of use.
 
         Who answers with another stream is not our keeper: to him a new connection is no cure.
+
+        Raises
+        ------
+        NodeGoneError
+            If the other end will have nothing to do with this session any more.
         """
         channel, came = self._channel, False
         if channel is None:
@@ -218,17 +247,32 @@ class ResumingTransport:
             while data := channel.read():
                 with self._changed:
                     self._heard = time.monotonic()
+                    self.bytes_received += len(data)
                     self._stream.feed(data)
                     self._changed.notify_all()
+                if not came:
+                    self._mended()
                 came = True
-        except (OSError, StreamError):
-            pass  # the next connection mends it
+        except RefusedError as error:
+            raise NodeGoneError(str(error)) from error
+        except (OSError, StreamError) as error:
+            self._trouble = f": {error}"  # the next connection mends it
         finally:
             with self._changed:
                 if self._channel is channel:
                     self._channel = None
             channel.close()
+        if came and self._end is None and not self._stream.done:
+            self._broken = True
+            self._on_state("reconnecting")
         return came
+
+    def _mended(self) -> None:
+        """A word has come over a connection; not the first one, if one broke before."""
+        if self._broken:
+            self._broken = False
+            self.reconnects += 1
+            self._on_state("connected")
 
     def _send_all(self) -> None:
         """Send what there is over whatever connection there is, and a ping now and then."""
@@ -248,6 +292,7 @@ class ResumingTransport:
             if channel is not None and (silent or not _sent(channel, data)):
                 # Its reader sees the end, and a new connection is made.
                 channel.close()
+            self.bytes_sent += len(data)
 
 
 def _sent(channel: Channel, data: bytes) -> bool:

@@ -25,6 +25,7 @@ from .messages import (
     PROTOCOL,
     Abandon,
     AgentLog,
+    Attach,
     BlobAt,
     BlobChunk,
     Bye,
@@ -87,13 +88,17 @@ class Agent:
         self._reader = FrameReader(ToAgent)
         self._selector = selectors.DefaultSelector()
         self._store = BlobStore()
-        self._setup = Setup(protocol=PROTOCOL)
         self._pool: SlotPool | None = None
-        self._round = -1
-        self._backlog = Backlog(slots)
         self._next_beat = 0.0
         self._next_watch = 0.0
         self._next_guard = 0.0
+        self._forget_driver()
+
+    def _forget_driver(self) -> None:
+        """Be as at the start, but for the blobs."""
+        self._setup = Setup(protocol=PROTOCOL)
+        self._round = -1
+        self._backlog = Backlog(self._count)
         self._unwanted: set[int] = set()
         self._empty_deaths = 0
         self._stop_at: float | None = None
@@ -170,6 +175,15 @@ class Agent:
                 self._stop_at = time.monotonic() + message.grace_seconds
             case Setup():
                 self._setup = message
+            case Attach():
+                self._attach()
+
+    def _attach(self) -> None:
+        """Another driver: nothing of what the last one had in hand here is of use to it."""
+        self._close_pool()
+        self._forget_driver()
+        self._store.drop_partial()
+        self._send(self._greeting())
 
     def _send(self, message: Any) -> None:
         self._write(encode(message))
@@ -194,6 +208,7 @@ class Agent:
             slots=self._count,
             threads_per_slot=self._threads,
             pid=os.getpid(),
+            blobs=self._store.complete,
         )
 
     def _heartbeat(self) -> Heartbeat:

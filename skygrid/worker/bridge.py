@@ -1,31 +1,79 @@
 """The bridge: what runs at the far end of a connection, between it and the keeper's socket.
 
-``python -m skygrid.worker.bridge --folder F [--orphan-after S -- COMMAND ...]`` copies its standard
-input to the keeper's socket, and what comes from there to its standard output, until either ends.
-With a command, and no keeper in the folder, it starts one first. It keeps nothing: when it dies,
-keeper and driver agree over the next one on what was lost.
+``python -m skygrid.worker.bridge --folder F [--orphan-after S -- COMMAND ...]`` says `MARK`, and
+then copies its standard input to the keeper's socket, and what comes from there to its standard
+output, until either ends. It keeps nothing: when it dies, keeper and driver agree over the next one
+on what was lost.
+
+With a command it starts a keeper where there is none, or one that was started for another command,
+which it ends first. Without one it finds the keeper that is there, or ends with `NO_KEEPER_EXIT`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import selectors
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .keeper import LOG, SOCKET
+from .folder import LOG, POLL_SECONDS, KeeperFolder
+from .stream import StreamError
 
 READ_BYTES = 1 << 18
 START_SECONDS = 30.0
 """How long a keeper may take until its socket is there."""
 
+LOCK_SECONDS = 90.0
+"""How long another bridge may take to end a keeper and start one."""
+
 NO_KEEPER_EXIT = 75
 """EX_TEMPFAIL of sysexits.h: there is no keeper in the folder (any more)."""
+
+IO_ERROR_EXIT = 74
+"""EX_IOERR of sysexits.h: the disk is full, the folder is not ours; standard error says what."""
+
+MARK = b"\nskygrid-bridge-1\n"
+"""What a bridge says first. A login shell may have printed whatever it likes before."""
+
+MOST_NOISE = 64 * 1024
+
+
+class MarkSkipper:
+    """Finds the mark at the beginning of what comes over a connection."""
+
+    def __init__(self) -> None:
+        self.noise = bytearray()
+        """What came before the mark, or so far."""
+
+        self.found = False
+
+    def feed(self, data: bytes) -> bytes:
+        """What of `data` comes after the mark.
+
+        Raises
+        ------
+        StreamError
+            If so much has come that no mark will.
+        """
+        if self.found:
+            return data
+        self.noise += data
+        place = self.noise.find(MARK)
+        if place < 0:
+            if len(self.noise) > MOST_NOISE + len(MARK):
+                raise StreamError(f"no bridge has spoken in {len(self.noise)} bytes")
+            return b""
+        self.found = True
+        rest = bytes(self.noise[place + len(MARK) :])
+        del self.noise[place:]
+        return rest
 
 
 def main() -> None:
@@ -35,57 +83,86 @@ def main() -> None:
     parser.add_argument("--orphan-after", type=float, default=600.0)
     parser.add_argument("command", nargs="*")
     args = parser.parse_args()
-    if args.command and not args.folder.exists():
-        _start_keeper(args.folder, args.orphan_after, args.command)
-    copy(_connected(args.folder / SOCKET))
+    # As an exit, so that nothing is left half made.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        sock = _reach(KeeperFolder(args.folder), args.orphan_after, args.command)
+        if sock is None:
+            sys.exit(NO_KEEPER_EXIT)
+        with sock, contextlib.suppress(ConnectionError):
+            _write_all(1, MARK)
+            copy(sock)
+    except OSError as error:
+        sys.stderr.write(f"skygrid: {error}\n")
+        sys.exit(IO_ERROR_EXIT)
 
 
-def _start_keeper(folder: Path, orphan_after: float, command: Sequence[str]) -> None:
-    folder.mkdir(parents=True, mode=0o700)
-    keeper = [sys.executable, "-P", "-m", f"{__package__}.keeper", "--folder", str(folder)]
-    with (folder / LOG).open("ab") as log:
+def _reach(
+    folder: KeeperFolder, orphan_after: float, command: Sequence[str]
+) -> socket.socket | None:
+    if not command:
+        sock = folder.connect()
+        if sock is not None or not folder.path.exists():
+            return sock
+    else:
+        folder.path.parent.mkdir(parents=True, exist_ok=True)
+    # The keeper that another bridge is just starting is waited for here.
+    with folder.locked(LOCK_SECONDS):
+        sock = folder.connect()
+        if sock is not None and command and not folder.made_for(command):
+            with sock:
+                folder.end_keeper(sock)
+            sock = None
+        if sock is None:
+            folder.clear()
+            if command:
+                sock = _start_keeper(folder, orphan_after, command)
+        return sock
+
+
+def _start_keeper(
+    folder: KeeperFolder, orphan_after: float, command: Sequence[str]
+) -> socket.socket:
+    folder.make(command)
+    keeper = [sys.executable, "-P", "-m", f"{__package__}.keeper", "--folder", str(folder.path)]
+    with (folder.path / LOG).open("ab") as log:
         # A session of its own: the end of this connection is not the end of the keeper.
-        subprocess.Popen(
+        process = subprocess.Popen(
             [*keeper, "--orphan-after", str(orphan_after), "--", *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-
-
-def _connected(path: Path) -> socket.socket:
     until = time.monotonic() + START_SECONDS
-    while True:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            sock.close()
-            if not path.parent.exists() or time.monotonic() > until:
-                sys.exit(NO_KEEPER_EXIT)
-            time.sleep(0.02)
-        else:
-            return sock
+    while (sock := folder.connect()) is None:
+        if process.poll() is not None:
+            reason = folder.last_words()
+            folder.clear()
+            raise OSError(f"the keeper did not start: {reason}")
+        if time.monotonic() > until:
+            process.kill()
+            raise TimeoutError(f"the keeper did not start within {START_SECONDS:g} s")
+        time.sleep(POLL_SECONDS)
+    # It outlives this process; nothing here is to wait for it, or to warn about it.
+    process.returncode = 0
+    return sock
 
 
 def copy(sock: socket.socket) -> None:
     """Copy both ways until one side ends."""
-    selector = selectors.DefaultSelector()
-    selector.register(0, selectors.EVENT_READ)
-    selector.register(sock, selectors.EVENT_READ)
-    while True:
-        for key, _ in selector.select():
-            if key.fd == 0:
-                data = os.read(0, READ_BYTES)
-                if not data:
-                    return
-                sock.sendall(data)
-            else:
-                data = sock.recv(READ_BYTES)
-                if not data:
-                    return
-                _write_all(1, data)
+    # Each way by itself: a keeper that takes no more for a while may have something to say.
+    threading.Thread(target=_copy_inward, args=(sock,), daemon=True).start()
+    while data := sock.recv(READ_BYTES):
+        _write_all(1, data)
+
+
+def _copy_inward(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := os.read(0, READ_BYTES):
+            sock.sendall(data)
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

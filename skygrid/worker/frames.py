@@ -53,6 +53,38 @@ def encode(message: Any) -> bytes:
     return HEADER.pack(len(payload), zlib.crc32(payload)) + payload
 
 
+def take_frames(buffer: bytearray) -> list[bytes]:
+    """Take whole frames, with their headers, off the beginning of a buffer; none is decoded.
+
+    Parameters
+    ----------
+    buffer : bytearray
+        Keeps what is no whole frame yet.
+
+    Returns
+    -------
+    frames : list of bytes
+
+    Raises
+    ------
+    FrameError
+        At an oversized length.
+    """
+    frames: list[bytes] = []
+    start = 0
+    while len(buffer) - start >= HEADER.size:
+        length, _ = HEADER.unpack_from(buffer, start)
+        if length > MAX_FRAME:
+            raise FrameError(f"a frame of {length} bytes is over the limit of {MAX_FRAME}")
+        end = start + HEADER.size + length
+        if len(buffer) < end:
+            break
+        frames.append(bytes(memoryview(buffer)[start:end]))
+        start = end
+    del buffer[:start]
+    return frames
+
+
 class FrameReader:
     """Cuts frames out of bytes that arrive in any portions, and decodes them against a type.
 

@@ -1,14 +1,18 @@
-"""The keeper: stays on a node with the agent while connections come and go.
+"""The keeper: stays on a node with the agent while connections, and drivers, come and go.
 
 It starts the agent as its child, holds the agent's pipes, and listens on a Unix socket that only
-its user can open. Whoever connects there speaks `stream` packets; the agent knows nothing of all
-this and reads and writes as if the driver were at the other end of its pipe. A connection that
-breaks costs nothing: slots go on, what the agent says waits here. With no driver for so long, the
-keeper ends the agent and itself, and removes its folder.
+its user can open. Whoever connects there speaks `stream` packets; the agent reads and writes as if
+the driver were at the other end of its pipe. A connection that breaks costs nothing: slots go on,
+what the agent says waits here. With no driver for so long, the keeper ends the agent and itself,
+and removes its folder.
 
 A connection that is new takes the place of the one before it: a driver that comes back is not kept
-out by the remains of its last visit. What the agent and its fits print is passed on between the
-agent's own messages, as `AgentLog`, so that it takes the same road and arrives in the same order.
+out by the remains of its last visit. So does a driver that is new. To the agent go whole frames
+only, so whenever the driver changes the agent is told so by `Attach` between two frames. Then its
+answer is waited for: what it said before was for the driver before, and is dropped.
+
+What the agent and its fits print is passed on between the agent's own messages, as `AgentLog`, so
+that it takes the same road and arrives in the same order.
 """
 
 from __future__ import annotations
@@ -17,21 +21,30 @@ import argparse
 import contextlib
 import os
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .frames import HEADER, encode
-from .messages import AgentLog
-from .stream import ResumableStream, StreamError
+import msgspec
 
-SOCKET = "socket"
-LOG = "keeper.log"
+from .folder import KeeperFolder
+from .frames import HEADER, FrameError, encode, take_frames
+from .messages import AgentLog, Attach, Greeting
+from .session import end_session
+from .stream import (
+    TAKEN_OVER,
+    RefusedError,
+    ResumableStream,
+    StreamError,
+    StreamHost,
+    read_hello,
+    refusal,
+)
+
 PING_SECONDS = 3.0
 SILENCE_SECONDS = 15.0
 """A connection on which nothing came for so long is dead: the other end pings far more often."""
@@ -39,10 +52,19 @@ SILENCE_SECONDS = 15.0
 MOST_PRINTED = 4 * 1024 * 1024
 """Bytes that may wait for the driver before what is printed is dropped."""
 
+MOST_UNTOLD = 32 * 1024 * 1024
+"""Bytes that may wait for the agent before no more are taken from the driver."""
+
+LOG_BYTES = 64 * 1024
+"""The keeper's own log ends here."""
+
 TICK_SECONDS = 0.25
 READ_BYTES = 1 << 18
 LAST_WORDS_SECONDS = 5.0
 """How long an agent whose driver is gone has to end."""
+
+LOCK_SECONDS = 0.5
+"""How long the keeper tries, at its end, to be the one who clears up."""
 
 
 class Connection:
@@ -52,7 +74,12 @@ class Connection:
         sock.setblocking(False)
         self.sock = sock
         self.heard = now
+        self.early = b""
+        """What has come while it is not known who is calling."""
+
         self.unsent = b""
+        self.refused = False
+        """There is nothing more to hear, and nothing to say but what is unsent."""
 
 
 class Keeper:
@@ -60,60 +87,76 @@ class Keeper:
 
     Parameters
     ----------
-    folder : Path
-        Its own folder, made already and open to its user alone.
+    folder : KeeperFolder
+        Its own folder, made already.
     command : sequence of str
         The agent.
     orphan_after : float
         Seconds without a driver before everything here ends.
     """
 
-    def __init__(self, folder: Path, command: Sequence[str], orphan_after: float) -> None:
+    def __init__(self, folder: KeeperFolder, command: Sequence[str], orphan_after: float) -> None:
         self._folder = folder
         self._orphan_after = orphan_after
-        self._stream = ResumableStream()
+        self._host = StreamHost()
         self._selector = selectors.DefaultSelector()
-        self._connection: Connection | None = None
+        self._connections: list[Connection] = []
+        self._current: Connection | None = None
+        """The one of them that carries the stream."""
+
         self._visited = time.monotonic()
         self._next_ping = 0.0
+        self._told_to_end = False
+        self._finished_at: float | None = None
+        """When the driver was found to have said its last."""
+
+        self._input_closed = False
+        self._from_driver = bytearray()
         self._to_agent = bytearray()
-        self._said = bytearray()
+        self._from_agent = bytearray()
         self._printed = bytearray()
+        self._greetings_due = 1
+        """Nothing of the agent is passed on until so many have come: it greets by itself when it
+        starts, and once more for each `Attach`."""
+
         self._heard_to_the_end: set[int] = set()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._logged = 0
+        self._listener = folder.listen()
+        # A session of its own: whatever a fit has started and left is found by it at the end.
         self._agent = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
+            start_new_session=True,
         )
 
     def run(self) -> None:
         """Keep until the agent has ended and all it said is delivered, or no driver comes."""
-        self._listen()
         try:
+            self._open()
             while not self._over():
                 self._turn()
         finally:
-            self._end_agent()
             self._listener.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            for connection in list(self._connections):
+                self._drop(connection)
+            self._end_agent()
+            self._clear_up()
 
-    def _listen(self) -> None:
-        # The folder is the user's alone, so nobody else reaches the socket in it.
-        path = self._folder / SOCKET
-        unfinished = path.with_suffix(".new")
-        self._listener.bind(str(unfinished))
-        self._listener.listen(2)
-        # Whoever waits for the socket finds one that is listened to.
-        unfinished.rename(path)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+    def _open(self) -> None:
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._tell_to_end)
         for pipe in (self._stdin, self._stdout, self._stderr):
             os.set_blocking(pipe, False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(self._stderr, selectors.EVENT_READ, self._hear_prints)
+        # Whoever finds the socket finds one that is listened to, and an agent behind it.
+        self._folder.publish()
+
+    def _tell_to_end(self, *_: object) -> None:
+        self._told_to_end = True
 
     @property
     def _stdin(self) -> int:
@@ -130,41 +173,88 @@ class Keeper:
         assert self._agent.stderr is not None
         return self._agent.stderr.fileno()
 
+    @property
+    def _stream(self) -> ResumableStream | None:
+        return self._host.stream
+
     def _over(self) -> bool:
-        delivered = self._stream.settled or self._stream.finished
-        if self._stdout in self._heard_to_the_end and delivered:
+        now, stream = time.monotonic(), self._stream
+        if self._told_to_end:
             return True
-        return time.monotonic() - self._visited > self._orphan_after
+        if self._stdout in self._heard_to_the_end and (
+            stream is None or stream.settled or stream.finished
+        ):
+            return True
+        if self._finished_at is not None and now - self._finished_at > LAST_WORDS_SECONDS:
+            return True
+        if self._current is None:
+            # Without its folder nobody could ever reach it again.
+            return now - self._visited > self._orphan_after or not self._folder.reachable
+        return False
 
     def _turn(self) -> None:
-        self._mind_agent()
-        for key, _ in self._selector.select(TICK_SECONDS):
-            key.data()
+        self._choose()
+        for key, events in self._selector.select(TICK_SECONDS):
+            # To what can be written to again, all is written below.
+            if events & selectors.EVENT_READ:
+                key.data()
         now = time.monotonic()
-        connection = self._connection
-        if connection is not None:
-            self._visited = now
+        for connection in list(self._connections):
             if now - connection.heard > SILENCE_SECONDS:
-                self._drop()
-            elif now >= self._next_ping:
+                self._drop(connection)
+        if self._current is not None and self._stream is not None:
+            self._visited = now
+            if now >= self._next_ping:
                 self._next_ping = now + PING_SECONDS
                 self._stream.ping()
-        self._send()
+        for connection in list(self._connections):
+            self._send(connection)
         self._tell_agent()
 
-    # -- the driver
+    def _choose(self) -> None:
+        """Wait for what can be dealt with, and for nothing else."""
+        stream = self._stream
+        listening = stream is not None and not stream.full
+        self._await(self._stdout, listening, False, self._hear_agent)
+        self._await(self._stderr, stream is not None, False, self._hear_prints)
+        if not self._input_closed:
+            self._await(self._stdin, False, bool(self._to_agent), self._tell_agent)
+        enough = len(self._to_agent) > MOST_UNTOLD
+        for connection in self._connections:
+            held_back = connection is self._current and enough
+            if held_back:
+                # It is not its fault that nothing is heard of it.
+                connection.heard = time.monotonic()
+            reads = not connection.refused and not held_back
+            hear = self._hearer(connection)
+            self._await(connection.sock, reads, bool(connection.unsent), hear)
+
+    def _await(
+        self, file: int | socket.socket, read: bool, write: bool, act: Callable[[], None]
+    ) -> None:
+        if file in self._heard_to_the_end:
+            return
+        events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
+        known = self._selector.get_map().get(file)
+        if known is None and events:
+            self._selector.register(file, events, act)
+        elif known is not None and not events:
+            self._selector.unregister(file)
+        elif known is not None and known.events != events:
+            self._selector.modify(file, events, act)
+
+    # -- drivers
 
     def _accept(self) -> None:
         sock, _ = self._listener.accept()
-        self._drop()
-        self._connection = Connection(sock, time.monotonic())
-        self._stream.connect()
-        self._selector.register(sock, selectors.EVENT_READ, self._hear_driver)
+        self._connections.append(Connection(sock, time.monotonic()))
 
-    def _hear_driver(self) -> None:
-        connection = self._connection
-        if connection is None:
-            return
+    def _hearer(self, connection: Connection) -> Callable[[], None]:
+        return lambda: self._hear(connection)
+
+    def _hear(self, connection: Connection) -> None:
+        if connection not in self._connections or connection.refused:
+            return  # another one has taken its place in this very turn
         try:
             data = connection.sock.recv(READ_BYTES)
         except BlockingIOError:
@@ -172,57 +262,119 @@ class Keeper:
         except OSError:
             data = b""
         if not data:
-            self._drop()
+            self._drop(connection)
             return
         connection.heard = time.monotonic()
         try:
-            self._stream.feed(data)
+            if connection is not self._current:
+                data = self._admit(connection, data)
+            if connection is self._current:
+                self._take(data)
+        except (RefusedError, FrameError) as error:
+            self._refuse(connection, str(error))
         except StreamError as error:
-            sys.stderr.write(f"the connection is given up: {error}\n")
-            self._drop()
-        self._to_agent += self._stream.read()
+            self._note(f"a connection is given up: {error}")
+            self._drop(connection)
 
-    def _send(self) -> None:
-        connection = self._connection
-        while connection is not None and (connection.unsent or (data := self._stream.outgoing())):
-            connection.unsent = connection.unsent or data
+    def _admit(self, connection: Connection, data: bytes) -> bytes:
+        """Find out who is calling, and what is wanted; returns what has come of the stream."""
+        connection.early += data
+        hello = read_hello(connection.early)
+        if hello is None:
+            return b""
+        stream = self._stream
+        if stream is not None and stream.finished and hello.session != stream.session:
+            # Everything here is about to end, and then there can be another keeper.
+            self._drop(connection)
+            return b""
+        fresh = self._host.admit(hello)
+        last, self._current = self._current, connection
+        if last is not None and fresh:
+            self._refuse(last, TAKEN_OVER)
+        elif last is not None:
+            self._drop(last)
+        if fresh:
+            self._begin_session()
+        assert self._stream is not None
+        self._stream.connect()
+        return connection.early
+
+    def _begin_session(self) -> None:
+        # Half a frame of the last driver ends here; what is whole is still told, as it may be
+        # part of the data, which the agent keeps.
+        self._from_driver.clear()
+        self._to_agent += encode(Attach())
+        self._greetings_due += 1
+
+    def _take(self, data: bytes) -> None:
+        stream = self._stream
+        assert stream is not None
+        try:
+            stream.feed(data)
+        finally:
+            self._from_driver += stream.read()
+            for frame in take_frames(self._from_driver):
+                self._to_agent += frame
+
+    def _refuse(self, connection: Connection, reason: str) -> None:
+        """Say that a driver has no place here; it is let go of when it has heard it."""
+        connection.unsent += refusal(reason)
+        connection.refused = True
+        if connection is self._current:
+            self._current = None
+
+    def _send(self, connection: Connection) -> None:
+        while connection.unsent or (connection is self._current and self._fetch(connection)):
             try:
                 sent = connection.sock.send(connection.unsent)
             except BlockingIOError:
                 return
             except OSError:
-                self._drop()
+                self._drop(connection)
                 return
             connection.unsent = connection.unsent[sent:]
+        if connection.refused:
+            self._drop(connection)
 
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._selector.unregister(self._connection.sock)
-            self._connection.sock.close()
-            self._connection = None
+    def _fetch(self, connection: Connection) -> bool:
+        """Take what there is of the stream to send; whether there is anything."""
+        assert self._stream is not None
+        connection.unsent = self._stream.outgoing()
+        return bool(connection.unsent)
+
+    def _drop(self, connection: Connection) -> None:
+        if connection not in self._connections:
+            return
+        self._connections.remove(connection)
+        if connection.sock in self._selector.get_map():
+            self._selector.unregister(connection.sock)
+        connection.sock.close()
+        if connection is self._current:
+            self._current = None
 
     # -- the agent
 
-    def _mind_agent(self) -> None:
-        """Listen to the agent, unless so much waits for the driver that it should wait too."""
-        listens = self._stdout in self._selector.get_map()
-        if self._stdout in self._heard_to_the_end or self._stream.full:
-            if listens:
-                self._selector.unregister(self._stdout)
-        elif not listens:
-            self._selector.register(self._stdout, selectors.EVENT_READ, self._hear_agent)
-
     def _hear_agent(self) -> None:
-        self._said += self._read(self._stdout)
-        whole = 0
-        while len(self._said) - whole >= HEADER.size:
-            (length, _) = HEADER.unpack_from(self._said, whole)
-            if len(self._said) - whole < HEADER.size + length:
-                break
-            whole += HEADER.size + length
-        # Whole messages only, so that what was printed can be put between them.
-        self._stream.write(bytes(self._said[:whole]))
-        del self._said[:whole]
+        self._from_agent += self._read(self._stdout)
+        try:
+            # Whole messages only, so that what was printed can be put between them.
+            frames = take_frames(self._from_agent)
+        except FrameError as error:
+            # Nothing that follows can be understood: this is the end of what it says.
+            self._tell_driver(encode(AgentLog(text=f"the agent broke the protocol: {error}")))
+            self._from_agent.clear()
+            self._selector.unregister(self._stdout)
+            self._heard_to_the_end.add(self._stdout)
+            return
+        for frame in frames:
+            if self._greetings_due and _is_greeting(frame):
+                self._greetings_due -= 1
+            if not self._greetings_due:
+                self._tell_driver(frame)
+
+    def _tell_driver(self, frame: bytes) -> None:
+        if self._stream is not None:
+            self._stream.write(frame)
 
     def _hear_prints(self) -> None:
         self._printed += self._read(self._stderr)
@@ -232,8 +384,8 @@ class Keeper:
         if newline:
             self._printed = rest
             # A fit must not stop because nobody takes what it prints.
-            if self._stream.waiting < MOST_PRINTED:
-                self._stream.write(encode(AgentLog(text=lines.decode(errors="replace"))))
+            if self._stream is not None and self._stream.waiting < MOST_PRINTED:
+                self._tell_driver(encode(AgentLog(text=lines.decode(errors="replace"))))
 
     def _read(self, pipe: int) -> bytes:
         try:
@@ -246,25 +398,74 @@ class Keeper:
         return data
 
     def _tell_agent(self) -> None:
-        while self._to_agent and self._agent.stdin and not self._agent.stdin.closed:
+        finished = self._stream is not None and self._stream.finished
+        if finished and self._finished_at is None:
+            self._finished_at = time.monotonic()
+        while self._to_agent and not self._input_closed:
             try:
                 del self._to_agent[: os.write(self._stdin, self._to_agent)]
             except BlockingIOError:
                 return
             except BrokenPipeError:
-                self._to_agent.clear()
-        if self._stream.finished and self._agent.stdin and not self._agent.stdin.closed:
+                self._close_input()
+                return
+        if finished:
+            self._close_input()
+
+    def _close_input(self) -> None:
+        self._to_agent.clear()
+        if self._input_closed:
+            return
+        self._input_closed = True
+        if self._stdin in self._selector.get_map():
+            self._selector.unregister(self._stdin)
+        with contextlib.suppress(BrokenPipeError):
+            assert self._agent.stdin is not None
             self._agent.stdin.close()
 
     def _end_agent(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            if self._agent.stdin is not None:
-                self._agent.stdin.close()
+        self._close_input()
+        # An agent that waits for somebody to take what it says notices this.
+        for pipe in (self._agent.stdout, self._agent.stderr):
+            if pipe is not None:
+                pipe.close()
         try:
             self._agent.wait(LAST_WORDS_SECONDS)
         except subprocess.TimeoutExpired:
             self._agent.kill()
             self._agent.wait()
+        # Slots end with their agent; what their fits had started may not.
+        end_session(self._agent.pid)
+
+    # -- the folder
+
+    def _clear_up(self) -> None:
+        """Remove the folder, unless somebody else sees to it: it is not ours alone any more."""
+        missing = contextlib.suppress(TimeoutError, FileNotFoundError)
+        with missing, self._folder.locked(LOCK_SECONDS):
+            answering = self._folder.connect()
+            if answering is None:
+                self._folder.clear()
+            else:
+                answering.close()
+
+    def _note(self, text: str) -> None:
+        line = f"{text[:1000]}\n"
+        self._logged += len(line)
+        if self._logged < LOG_BYTES:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+
+
+def _is_greeting(frame: bytes) -> bool:
+    try:
+        _greetings.decode(memoryview(frame)[HEADER.size :])
+    except (msgspec.DecodeError, ValueError):
+        return False
+    return True
+
+
+_greetings = msgspec.msgpack.Decoder(Greeting)
 
 
 def main() -> None:
@@ -274,7 +475,7 @@ def main() -> None:
     parser.add_argument("--orphan-after", type=float, default=600.0)
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()
-    Keeper(args.folder, args.command, args.orphan_after).run()
+    Keeper(KeeperFolder(args.folder), args.command, args.orphan_after).run()
 
 
 if __name__ == "__main__":

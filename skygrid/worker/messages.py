@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of the messages and of the frames around them; compared in the handshake."""
 
 
@@ -133,13 +133,17 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     grace_seconds: float = 0.0
 
 
-ToAgent = Setup | BlobChunk | BlobAt | OpenRound | Grant | Recall | Abandon | Stop
+class Attach(msgspec.Struct, frozen=True, kw_only=True, tag="attach"):
+    """From the keeper: another driver begins. End what the last one wanted, and greet again."""
+
+
+ToAgent = Attach | Setup | BlobChunk | BlobAt | OpenRound | Grant | Recall | Abandon | Stop
 
 # ---- from the agent ----------------------------------------------------------------------------
 
 
 class Greeting(msgspec.Struct, frozen=True, kw_only=True, tag="greeting"):
-    """The first message of an agent: what the node is."""
+    """The first message of an agent, and its answer to `Attach`: what the node is."""
 
     protocol: int
     versions: dict[str, str]
@@ -155,6 +159,8 @@ class Greeting(msgspec.Struct, frozen=True, kw_only=True, tag="greeting"):
     slots: int
     threads_per_slot: int
     pid: int
+    blobs: tuple[str, ...] = ()
+    """Digests of blobs that the agent holds complete: they need not be sent."""
 
 
 class RoundReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):

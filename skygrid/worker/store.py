@@ -74,6 +74,17 @@ class BlobStore:
         file.flush()
         self._files[chunk.digest] = (file, chunk.size)
 
+    @property
+    def complete(self) -> tuple[str, ...]:
+        """Names of the blobs that are here as a whole."""
+        return tuple(self._files)
+
+    def drop_partial(self) -> None:
+        """Forget what has arrived of blobs that are not complete."""
+        for file, _ in self._partial.values():
+            file.close()
+        self._partial.clear()
+
     def file(self, digest: str) -> tuple[IO[bytes], int]:
         """The file of a complete blob and its size in bytes.
 

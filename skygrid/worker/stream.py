@@ -9,11 +9,17 @@ On the connection travel packets: a header of nine bytes, little-endian, and a b
 
     u8 kind | u32 length of the body | u32 CRC-32 of kind, length and body | body
 
-    HELLO  u64 bytes received so far; the first packet on every connection, from both ends
-    DATA   u64 offset of the first byte in the stream, and bytes
-    ACK    u64 bytes received so far
-    PING   nothing: its sender is there, and wants an ACK to see that the other one is
-    END    u64 offset at which the stream ends; counts as one byte, so that it is acknowledged
+    HELLO    sixteen bytes that name the session, u64 bytes received so far; the first packet on
+             every connection, from the caller first, and then from the one who is called
+    DATA     u64 offset of the first byte in the stream, and bytes
+    ACK      u64 bytes received so far
+    PING     nothing: its sender is there, and wants an ACK to see that the other one is
+    END      u64 offset at which the stream ends; counts as one byte, so that it is acknowledged
+    REFUSED  a reason, UTF-8: this session has no place here, now or later
+
+A session is one stream. The caller (the driver) makes up its name; who is called (the keeper) goes
+on with the session that it has, begins afresh with one that it never heard of, and refuses one in
+whose place another has come. What of this is decision and not I/O is in `StreamHost`.
 
 An offset makes what is sent twice harmless. A gap, a checksum that does not fit, an unknown kind
 end the connection, and with the next one all is well again. The checksum finds what a network
@@ -26,20 +32,41 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
-HELLO, DATA, ACK, PING, END = 1, 2, 3, 4, 5
+HELLO, DATA, ACK, PING, END, REFUSED = 1, 2, 3, 4, 5, 6
 _HEADER = struct.Struct("<BII")
 _KIND = struct.Struct("<BI")
 _OFFSET = struct.Struct("<Q")
+_HELLO = struct.Struct("<16sQ")
+
+SESSION_BYTES = 16
 
 DATA_BYTES = 64 * 1024
 """Most bytes of the stream in one packet."""
 
 MAX_BODY = DATA_BYTES + _OFFSET.size
 
+MAX_REASON = 1000
+"""Bytes of a reason in `REFUSED`."""
+
+TAKEN_OVER = "another driver has taken over this node"
+NOT_THE_SAME = "its agent is gone; the one that is there now began without this driver"
+
 
 class StreamError(Exception):
     """The connection is of no use any more; the stream goes on over another one."""
+
+
+class RefusedError(StreamError):
+    """This session has no place at the other end: no other connection will mend that."""
+
+
+class Hello(NamedTuple):
+    """What the first packet of a connection says."""
+
+    session: bytes
+    received: int
 
 
 class ResumableStream:
@@ -47,11 +74,14 @@ class ResumableStream:
 
     Parameters
     ----------
+    session : bytes
+        Sixteen bytes; the other end has the same.
     most_unsent : int
         Bytes that may wait to be acknowledged before `full` says so.
     """
 
-    def __init__(self, most_unsent: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, session: bytes, most_unsent: int = 64 * 1024 * 1024) -> None:
+        self.session = session
         self._most_unsent = most_unsent
         # What was written and is not acknowledged: pieces, and the offset of the first one.
         self._pieces: deque[bytes] = deque()
@@ -114,7 +144,7 @@ class ResumableStream:
         """A new connection begins; whatever the last one was in the middle of is void."""
         self._incoming.clear()
         self._control.clear()
-        self._control.append(_packet(HELLO, _OFFSET.pack(self._received)))
+        self._control.append(_packet(HELLO, _HELLO.pack(self.session, self._received)))
         self._greeted = False
 
     def ping(self) -> None:
@@ -146,6 +176,8 @@ class ResumableStream:
         ------
         StreamError
             If they are not packets of the other end of this stream. End the connection.
+        RefusedError
+            If the other end will have nothing to do with this session any more.
         """
         self._incoming += data
         before = self._received
@@ -157,17 +189,9 @@ class ResumableStream:
     def _cut(self) -> Iterator[tuple[int, bytes]]:
         buffer, start = self._incoming, 0
         try:
-            while len(buffer) - start >= _HEADER.size:
-                kind, length, checksum = _HEADER.unpack_from(buffer, start)
-                if length > MAX_BODY:
-                    raise StreamError(f"a packet of {length} bytes")
-                end = start + _HEADER.size + length
-                if len(buffer) < end:
-                    return
-                body = bytes(memoryview(buffer)[start + _HEADER.size : end])
-                if _checksum(kind, body) != checksum:
-                    raise StreamError("a packet's checksum does not fit its content")
-                start = end
+            while (packet := _first_packet(buffer, start)) is not None:
+                kind, body = packet
+                start += _HEADER.size + len(body)
                 yield kind, body
         finally:
             del buffer[:start]
@@ -176,14 +200,15 @@ class ResumableStream:
         if kind == PING and not body:
             self._control.append(_packet(ACK, _OFFSET.pack(self._received)))
             return
+        if kind == REFUSED:
+            raise RefusedError(body[:MAX_REASON].decode(errors="replace"))
+        if kind == HELLO and not self._greeted:
+            self._greet(_parse_hello(body))
+            return
         if len(body) < _OFFSET.size or (kind != DATA and len(body) != _OFFSET.size):
             raise StreamError(f"a packet of kind {kind} with {len(body)} bytes")
         (offset,) = _OFFSET.unpack_from(body)
-        if kind == HELLO and not self._greeted:
-            self._acknowledge(offset)
-            self._sent = offset
-            self._greeted = True
-        elif kind == ACK and self._greeted:
+        if kind == ACK and self._greeted:
             self._acknowledge(offset)
         elif kind == DATA and self._greeted:
             self._arrive(offset, body[_OFFSET.size :])
@@ -192,6 +217,13 @@ class ResumableStream:
             self.finished = True
         else:
             raise StreamError(f"a packet of kind {kind} out of turn")
+
+    def _greet(self, hello: Hello) -> None:
+        if hello.session != self.session:
+            raise StreamError("the other end speaks of another session")
+        self._acknowledge(hello.received)
+        self._sent = hello.received
+        self._greeted = True
 
     def _acknowledge(self, offset: int) -> None:
         """The other end has everything before `offset`."""
@@ -227,6 +259,89 @@ class ResumableStream:
                     break
             position = end
         return b"".join(parts)
+
+
+class StreamHost:
+    """Who is called: holds the stream of the session that came last, and knows the ones before."""
+
+    def __init__(self) -> None:
+        self.stream: ResumableStream | None = None
+        self._displaced: set[bytes] = set()
+
+    def admit(self, hello: Hello) -> bool:
+        """Have `stream` be the stream that a caller means.
+
+        Parameters
+        ----------
+        hello : Hello
+
+        Returns
+        -------
+        fresh : bool
+            Whether a session begins: `stream` is another one than before.
+
+        Raises
+        ------
+        RefusedError
+            If the caller has no place here; nothing has changed then.
+        """
+        current = self.stream
+        if current is not None and hello.session == current.session:
+            return False
+        if hello.session in self._displaced:
+            raise RefusedError(TAKEN_OVER)
+        if hello.received:
+            # It comes from another keeper's time. It must not push out who came to this one.
+            raise RefusedError(NOT_THE_SAME)
+        if current is not None:
+            self._displaced.add(current.session)
+        self.stream = ResumableStream(hello.session)
+        return True
+
+
+def read_hello(data: bytes) -> Hello | None:
+    """The first packet of a caller's connection; None while it is not whole.
+
+    Raises
+    ------
+    StreamError
+        If it is none.
+    """
+    packet = _first_packet(data, 0)
+    if packet is None:
+        return None
+    kind, body = packet
+    if kind != HELLO:
+        raise StreamError(f"a packet of kind {kind} out of turn")
+    return _parse_hello(body)
+
+
+def _parse_hello(body: bytes) -> Hello:
+    """What a packet of kind `HELLO` says."""
+    if len(body) != _HELLO.size:
+        raise StreamError(f"a packet of kind {HELLO} with {len(body)} bytes")
+    return Hello(*_HELLO.unpack(body))
+
+
+def refusal(reason: str) -> bytes:
+    """The packet that refuses a session."""
+    return _packet(REFUSED, reason.encode()[:MAX_REASON])
+
+
+def _first_packet(buffer: bytes | bytearray, start: int) -> tuple[int, bytes] | None:
+    """Kind and body of the packet that begins at `start`; None while it is not whole."""
+    if len(buffer) - start < _HEADER.size:
+        return None
+    kind, length, checksum = _HEADER.unpack_from(buffer, start)
+    if length > MAX_BODY:
+        raise StreamError(f"a packet of {length} bytes")
+    end = start + _HEADER.size + length
+    if len(buffer) < end:
+        return None
+    body = bytes(memoryview(buffer)[start + _HEADER.size : end])
+    if _checksum(kind, body) != checksum:
+        raise StreamError("a packet's checksum does not fit its content")
+    return kind, body
 
 
 def _packet(kind: int, body: bytes) -> bytes:

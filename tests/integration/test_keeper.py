@@ -2,113 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from sklearn.datasets import load_iris
-from sklearn.model_selection import GridSearchCV
-from sklearn.tree import DecisionTreeClassifier
 
-from skygrid.engines.pull import EngineSettings, PullEngine
 from skygrid.errors import NodeError
-from skygrid.journal.memory import MemoryJournal
-from skygrid.listener import SilentListener
-from skygrid.plan.records import Outcome
-from skygrid.queue.policies import QueuePolicies
-from skygrid.results.sklearn_search import fit_search
-from skygrid.rounds import JournaledRounds
-from skygrid.transports.interface import Transport, Watcher
-from skygrid.transports.resuming import NodeGoneError, Patience, ResumingTransport
-from skygrid.worker.bridge import NO_KEEPER_EXIT
-from skygrid.worker.frames import FrameReader
-from skygrid.worker.messages import FromAgent, Greeting
+from skygrid.transports.resuming import Patience, ResumingTransport
 from skygrid.worker.stream import ResumableStream
 from tests.command import gone, wait_for
-
-QUICK = Patience(ping_seconds=0.3, silence_seconds=4.0, give_up_seconds=10.0)
-
-
-class BridgeProcess:
-    """A channel to a keeper of this machine: a bridge in the place of an SSH channel."""
-
-    def __init__(self, folder: Path, orphan_after: float, command: Sequence[str]) -> None:
-        self.process = subprocess.Popen(
-            [
-                sys.executable, "-P", "-m", "skygrid.worker.bridge",
-                "--folder", str(folder), "--orphan-after", str(orphan_after), "--", *command,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-        )  # fmt: skip
-
-    def read(self) -> bytes:
-        assert self.process.stdout is not None
-        data = os.read(self.process.stdout.fileno(), 1 << 16)
-        if not data and self.process.wait() == NO_KEEPER_EXIT:
-            raise NodeGoneError("the agent and its keeper have ended")
-        return data
-
-    def write(self, data: bytes) -> None:
-        assert self.process.stdin is not None
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self.process.stdin.fileno(), view) :]
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-class Kept:
-    """An agent behind a keeper, and every connection that was made to it."""
-
-    def __init__(self, folder: Path, orphan_after: float = 30.0) -> None:
-        self.folder = folder
-        self.channels: list[BridgeProcess] = []
-        self._orphan_after = orphan_after
-        self._agent = [sys.executable, "-P", "-m", "skygrid.worker", "--slots", "2"]
-        self.lost = False
-        """No further connection can be made."""
-
-        self.transport = ResumingTransport(self.connect, QUICK)
-
-    def connect(self) -> BridgeProcess:
-        """The first connection starts the keeper; later ones find it or nothing."""
-        if self.lost:
-            raise ConnectionRefusedError("no route")
-        command = [] if self.channels else self._agent
-        channel = BridgeProcess(self.folder, self._orphan_after, command)
-        self.channels.append(channel)
-        return channel
-
-    def names(self) -> Sequence[str]:
-        return ["kept"]
-
-    def new_transport(self, name: str, watcher: Watcher) -> Transport:
-        return self.transport
-
-    def replaceable(self, name: str) -> bool:
-        return False
-
-    def family(self) -> list[psutil.Process]:
-        """Keeper, agent and slots, as they are now."""
-        for process in psutil.process_iter(["cmdline"]):
-            line = process.info["cmdline"] or []
-            if "skygrid.worker.keeper" in line and str(self.folder) in line:
-                return [process, *process.children(recursive=True)]
-        return []
-
-    def cut(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """End, or stop, the connection that is used now."""
-        self.channels[-1].process.send_signal(number)
+from tests.kept import BridgeProcess, Kept, Trouble, run, samples, search
 
 
 @pytest.fixture
@@ -118,58 +23,14 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
     yield one
     family = one.family()
     one.transport.close()
-    for channel in one.channels:
-        channel.process.send_signal(signal.SIGCONT)
-        channel.close()
+    one.let_go()
     # The word to end, not the orphan's patience of half a minute.
     wait_for(lambda: gone(family), "nothing is left of the kept agent", seconds=20)
     assert not one.folder.exists() or not family
 
 
-class Trouble(SilentListener):
-    """Calls something once so many fits are recorded."""
-
-    def __init__(self, at: int, action: Callable[[], None]) -> None:
-        self._at = at
-        self._action = action
-        self.recorded = 0
-
-    def outcomes_recorded(self, outcomes: Sequence[Outcome]) -> None:
-        before, self.recorded = self.recorded, self.recorded + len(outcomes)
-        if before < self._at <= self.recorded:
-            self._action()
-
-
-def search() -> GridSearchCV:
-    tree = DecisionTreeClassifier(random_state=0)
-    grid = {"max_depth": list(range(1, 40)), "min_samples_leaf": list(range(1, 6))}
-    return GridSearchCV(tree, grid, cv=5)
-
-
-def run(kept: Kept, listener: Trouble, verbose: int = 0, logs: Path | None = None) -> Any:
-    """The search on the kept agent, with trouble."""
-
-    class Provider:
-        names, transport, replaceable = kept.names, kept.new_transport, kept.replaceable
-        equip = staticmethod(lambda imported: None)
-
-    engine = PullEngine(Provider(), EngineSettings(), listener)  # type: ignore[arg-type]
-    engine.start()
-    if logs is not None:
-        engine.keep_logs(logs)
-    try:
-        rounds = JournaledRounds(engine, MemoryJournal(), QueuePolicies(), listener)
-        fitted = fit_search(
-            search().set_params(verbose=verbose), *load_iris(return_X_y=True), {}, rounds
-        )
-    finally:
-        engine.close()
-    assert len(rounds.outcomes) == listener.recorded == 975
-    return fitted
-
-
-def assert_as_scikit_learn(fitted: Any) -> None:
-    own = search().fit(*load_iris(return_X_y=True))
+def assert_as_scikit_learn(fitted: Any, *, large: bool = False) -> None:
+    own = search().fit(*samples(large))
     for name, column in own.cv_results_.items():
         if "test" in name:
             assert fitted.cv_results_[name].tolist() == column.tolist(), name
@@ -185,6 +46,7 @@ def test_connections_that_break_cost_nothing(kept: Kept) -> None:
     """A connection killed in mid-run is mended; nothing is lost, nothing counted twice."""
     assert_as_scikit_learn(run(kept, Trouble(100, kept.cut)))
     assert kept.transport.reconnects >= 1
+    assert kept.states[:2] == ["reconnecting", "connected"]
 
 
 def test_a_connection_that_goes_silent_is_given_up(kept: Kept) -> None:
@@ -207,12 +69,7 @@ def test_an_agent_that_is_gone_is_not_waited_for(kept: Kept) -> None:
 def test_an_orphan_ends_itself_and_removes_what_it_made(tmp_path: Path) -> None:
     """With no driver for orphan_after, keeper, agent and slots end and the folder is gone."""
     kept = Kept(tmp_path / "kept", orphan_after=1.0)
-    kept.transport.start()
-    reader = FrameReader(FromAgent)
-    wait_for(
-        lambda: any(isinstance(m, Greeting) for m in reader.feed(kept.transport.read())),
-        "the agent greets",
-    )
+    kept.greeting()
     family = kept.family()
     assert len(family) == 2
     # A driver that was killed says nothing: here it cannot connect any more, and is cut off.
@@ -233,7 +90,8 @@ class Stranger:
     """A channel to somebody who has received more than was ever sent to him."""
 
     def __init__(self) -> None:
-        teacher, self._end = ResumableStream(), ResumableStream()
+        session = bytes(16)
+        teacher, self._end = ResumableStream(session), ResumableStream(session)
         for end in (teacher, self._end):
             end.connect()
         teacher.write(b"of another stream")
@@ -258,7 +116,9 @@ def test_who_answers_with_another_stream_is_given_up() -> None:
         visits.append(Stranger())
         return visits[-1]
 
-    patience = Patience(give_up_seconds=1.0, first_delay_seconds=0.1, longest_delay_seconds=0.2)
+    patience = Patience(
+        first_connect_seconds=1.0, first_delay_seconds=0.1, longest_delay_seconds=0.2
+    )
     transport = ResumingTransport(connect, patience)
     transport.start()
     assert transport.read() == b""
@@ -275,12 +135,13 @@ def test_only_the_user_reaches_the_socket(kept: Kept) -> None:
 
 def test_a_second_visit_takes_the_place_of_the_first(kept: Kept) -> None:
     """A driver that comes back is not kept out by what is left of its last connection."""
-    kept.transport.start()
-    assert kept.transport.read()
+    kept.greeting()
     first = kept.channels[-1].process
+    stream = ResumableStream(kept.transport.session)
+    stream.connect()
     second = BridgeProcess(kept.folder, 30.0, [])
     try:
+        second.write(stream.outgoing())
         wait_for(lambda: first.poll() is not None, "the first bridge ends")
-        assert second.read()
     finally:
         second.close()

@@ -2,42 +2,94 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import suppress
+from itertools import count
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from skygrid.worker.stream import ResumableStream, StreamError
+from skygrid.worker.bridge import MARK, MarkSkipper
+from skygrid.worker.stream import (
+    Hello,
+    RefusedError,
+    ResumableStream,
+    StreamError,
+    StreamHost,
+    read_hello,
+    refusal,
+)
+
+SESSION = bytes(range(16))
 
 
 class Wire:
-    """Two ends, and what is on its way between them. A cut loses all of it."""
+    """A caller and a host, and what is on its way between them. A cut loses all of it."""
 
     def __init__(self) -> None:
-        self.ends = (ResumableStream(), ResumableStream())
+        self._names = count()
+        self.host = StreamHost()
         self.flying = [bytearray(), bytearray()]
+        self.begun: list[bytes] = []
+        """Sessions that the host has begun, in order."""
+
+        self.call()
+
+    def call(self) -> None:
+        """A caller that is new."""
+        self.caller = ResumableStream(next(self._names).to_bytes(16, "big"))
         self.connect()
 
     def connect(self) -> None:
         """A new connection; what flew on the old one is lost."""
-        for end, flying in zip(self.ends, self.flying, strict=True):
+        for flying in self.flying:
             flying.clear()
-            end.connect()
+        self._early: bytes | None = b""
+        self.caller.connect()
+
+    def end(self, side: int) -> ResumableStream | None:
+        """The stream of one side, 0 being the caller; the host has none before the first call."""
+        return self.host.stream if side else self.caller
+
+    @property
+    def greeted(self) -> bool:
+        """Whether the host knows who is calling."""
+        return self._early is None
 
     def send(self, side: int) -> None:
         """One end puts its next packet on the wire."""
-        self.flying[side] += self.ends[side].outgoing()
+        end = self.end(side)
+        # Before it knows who is calling, the host has nothing to say on this connection.
+        if end is not None and (side == 0 or self.greeted):
+            self.flying[side] += end.outgoing()
 
     def deliver(self, side: int, count: int) -> None:
         """Bytes that `side` sent reach the other end."""
         portion = bytes(self.flying[side][:count])
         del self.flying[side][:count]
         try:
-            self.ends[1 - side].feed(portion)
+            if side == 0 and self._early is not None:
+                portion = self._admit(portion)
+            end = self.end(1 - side)
+            if end is not None and (side == 1 or self.greeted):
+                end.feed(portion)
         except StreamError:
             self.connect()
+
+    def _admit(self, portion: bytes) -> bytes:
+        assert self._early is not None
+        self._early += portion
+        hello = read_hello(self._early)
+        if hello is None:
+            return b""
+        if self.host.admit(hello):
+            self.begun.append(hello.session)
+        assert self.host.stream is not None
+        self.host.stream.connect()
+        early, self._early = self._early, None
+        return early
 
     def settle(self) -> None:
         """Everything that can be sent and delivered is."""
@@ -45,7 +97,9 @@ class Wire:
             for side in (0, 1):
                 self.send(side)
                 self.deliver(side, len(self.flying[side]))
-            if all(end.settled for end in self.ends) and not any(self.flying):
+            ends = (self.caller, self.host.stream)
+            settled = all(end is not None and end.settled for end in ends)
+            if self.greeted and settled and not any(self.flying):
                 return
         raise AssertionError("the ends never settle")
 
@@ -54,25 +108,30 @@ sides = st.sampled_from([0, 1])
 
 
 class StreamMachine(RuleBasedStateMachine):
-    """Writes, partial deliveries, cuts and flipped bits in any order."""
+    """Writes, partial deliveries, cuts, flipped bits and new callers in any order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.wire = Wire()
-        self.written = [b"", b""]
-        self.read = [b"", b""]
-        self.ended = [False, False]
+        # By side and session.
+        self.written: defaultdict[tuple[int, bytes], bytes] = defaultdict(bytes)
+        self.read: defaultdict[tuple[int, bytes], bytes] = defaultdict(bytes)
+        self.ended: set[tuple[int, bytes]] = set()
 
     @rule(side=sides, data=st.binary(max_size=200), times=st.integers(1, 500))
     def write(self, side: int, data: bytes, times: int) -> None:
-        self.wire.ends[side].write(data * times)
-        if not self.ended[side]:
-            self.written[side] += data * times
+        end = self.wire.end(side)
+        if end is not None:
+            end.write(data * times)
+            if (side, end.session) not in self.ended:
+                self.written[side, end.session] += data * times
 
     @rule(side=sides)
     def end(self, side: int) -> None:
-        self.wire.ends[side].end()
-        self.ended[side] = True
+        end = self.wire.end(side)
+        if end is not None:
+            end.end()
+            self.ended.add((side, end.session))
 
     @rule(side=sides)
     def send(self, side: int) -> None:
@@ -84,11 +143,19 @@ class StreamMachine(RuleBasedStateMachine):
 
     @rule(side=sides)
     def ping(self, side: int) -> None:
-        self.wire.ends[side].ping()
+        end = self.wire.end(side)
+        if end is not None and self.wire.greeted:
+            end.ping()
 
     @rule()
     def cut(self) -> None:
         self.wire.connect()
+
+    @rule()
+    def call(self) -> None:
+        """The caller's process dies, and another one calls."""
+        self.take(0)
+        self.wire.call()
 
     @rule(side=sides, place=st.integers(0, 10_000), bit=st.integers(0, 7))
     def flip(self, side: int, place: int, bit: int) -> None:
@@ -97,20 +164,37 @@ class StreamMachine(RuleBasedStateMachine):
 
     @rule(side=sides)
     def take(self, side: int) -> None:
-        self.read[1 - side] += self.wire.ends[side].read()
+        end = self.wire.end(side)
+        if end is not None:
+            self.read[1 - side, end.session] += end.read()
+
+    @rule(which=st.integers(0, 100))
+    def come_back(self, which: int) -> None:
+        """One in whose place another has come has no place any more, and changes nothing."""
+        past = self.wire.begun[:-1]
+        if past:
+            before = self.wire.host.stream
+            with pytest.raises(RefusedError, match="taken over"):
+                self.wire.host.admit(Hello(past[which % len(past)], which))
+            assert self.wire.host.stream is before
 
     @invariant()
     def what_is_read_is_a_beginning_of_what_was_written(self) -> None:
-        for written, read in zip(self.written, self.read, strict=True):
-            assert written.startswith(read)
+        for key, read in self.read.items():
+            assert self.written[key].startswith(read)
 
     def teardown(self) -> None:
         self.wire.connect()
         self.wire.settle()
+        session = self.wire.caller.session
+        self.take(0)
+        self.take(1)
         for side in (0, 1):
-            self.take(side)
-        assert self.read == self.written
-        assert [end.finished for end in self.wire.ends] == self.ended[::-1]
+            end = self.wire.end(side)
+            assert end is not None
+            assert end.session == session
+            assert self.read[side, session] == self.written[side, session]
+            assert end.finished == ((1 - side, session) in self.ended)
 
 
 StreamMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
@@ -119,7 +203,7 @@ TestStream = StreamMachine.TestCase
 
 def test_nothing_of_the_stream_leaves_before_the_other_end_has_spoken() -> None:
     """Only then is it known from where to go on."""
-    end = ResumableStream()
+    end = ResumableStream(SESSION)
     end.connect()
     end.write(b"early")
     hello = end.outgoing()
@@ -129,22 +213,24 @@ def test_nothing_of_the_stream_leaves_before_the_other_end_has_spoken() -> None:
 
 def test_a_writer_is_told_when_too_much_waits() -> None:
     """`full` holds from the bound on, and no longer once the other end has acknowledged."""
-    wire = Wire()
-    small = ResumableStream(most_unsent=10)
-    small.connect()
-    wire.ends = (small, wire.ends[1])
+    small, other = ResumableStream(SESSION, most_unsent=10), ResumableStream(SESSION)
+    for end in (small, other):
+        end.connect()
+    other.feed(small.outgoing())
+    small.feed(other.outgoing())
     small.write(b"x" * 10)
     assert small.full
-    wire.settle()
+    other.feed(small.outgoing())
+    small.feed(other.outgoing())
     assert not small.full
-    assert wire.ends[1].read() == b"x" * 10
+    assert other.read() == b"x" * 10
 
 
 @given(st.binary(min_size=1, max_size=500))
 @settings(deadline=None)
 def test_noise_is_refused_or_waited_for(noise: bytes) -> None:
     """Bytes that are no packets never get through as data."""
-    end = ResumableStream()
+    end = ResumableStream(SESSION)
     end.connect()
     with suppress(StreamError):
         end.feed(noise)
@@ -153,8 +239,8 @@ def test_noise_is_refused_or_waited_for(noise: bytes) -> None:
 
 def test_an_other_end_that_knows_another_stream_is_refused() -> None:
     """An end that claims bytes which were never written is not the other end of this stream."""
-    end, other = ResumableStream(), ResumableStream()
-    stranger = ResumableStream()
+    end, other = ResumableStream(SESSION), ResumableStream(SESSION)
+    stranger = ResumableStream(SESSION)
     for one in (end, other):
         one.connect()
     other.feed(end.outgoing())
@@ -166,3 +252,54 @@ def test_an_other_end_that_knows_another_stream_is_refused() -> None:
     stranger.connect()
     with pytest.raises(StreamError):
         stranger.feed(end.outgoing())
+
+
+def test_a_caller_from_another_time_does_not_push_out_who_is_there() -> None:
+    """A session that is unknown here and has received something belongs to another keeper."""
+    host = StreamHost()
+    assert host.admit(Hello(SESSION, 0))
+    stream = host.stream
+    with pytest.raises(RefusedError, match="its agent is gone"):
+        host.admit(Hello(b"x" * 16, 5))
+    assert host.stream is stream
+    assert not host.admit(Hello(SESSION, 5))
+
+
+def test_a_refusal_says_why() -> None:
+    """What the host says is what the caller's error says, before a HELLO and after one."""
+    for greeted in (False, True):
+        caller, other = ResumableStream(SESSION), ResumableStream(SESSION)
+        caller.connect()
+        other.connect()
+        if greeted:
+            caller.feed(other.outgoing())
+        with pytest.raises(RefusedError, match="no room"):
+            caller.feed(refusal("no room"))
+
+
+def test_ends_of_two_sessions_do_not_mix() -> None:
+    """A HELLO of another session ends the connection."""
+    one, other = ResumableStream(SESSION), ResumableStream(b"x" * 16)
+    one.connect()
+    other.connect()
+    with pytest.raises(StreamError, match="another session"):
+        one.feed(other.outgoing())
+
+
+@given(st.binary(max_size=300), st.binary(max_size=100), st.integers(1, 50))
+def test_the_mark_is_found_after_any_noise(noise: bytes, said: bytes, portion: int) -> None:
+    """However it is cut up, what follows the first mark comes through, and nothing before it."""
+    skipper, got = MarkSkipper(), b""
+    data = noise + MARK + said
+    for start in range(0, len(data), portion):
+        got += skipper.feed(data[start : start + portion])
+    assert got == data[data.index(MARK) + len(MARK) :]
+    assert skipper.found
+
+
+def test_endless_noise_is_an_error() -> None:
+    """Who says so much and no mark is no bridge."""
+    skipper = MarkSkipper()
+    assert skipper.feed(b"x" * 64 * 1024) == b""
+    with pytest.raises(StreamError, match="no bridge"):
+        skipper.feed(b"x" * 1000)

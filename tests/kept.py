@@ -1,0 +1,225 @@
+"""An agent behind a keeper of this machine; as a program, a driver that somebody may kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+from sklearn.datasets import load_iris, make_classification
+from sklearn.model_selection import GridSearchCV
+from sklearn.tree import DecisionTreeClassifier
+
+from skygrid.engines.pull import EngineSettings, PullEngine
+from skygrid.journal.memory import MemoryJournal
+from skygrid.listener import SilentListener
+from skygrid.plan.records import Outcome
+from skygrid.queue.policies import QueuePolicies
+from skygrid.results.sklearn_search import fit_search
+from skygrid.rounds import JournaledRounds
+from skygrid.transports.interface import Transport, Watcher
+from skygrid.transports.resuming import NodeGoneError, Patience, ResumingTransport
+from skygrid.worker.bridge import NO_KEEPER_EXIT, MarkSkipper
+from skygrid.worker.frames import FrameReader
+from skygrid.worker.messages import FromAgent, Greeting
+
+QUICK = Patience(ping_seconds=0.3, silence_seconds=4.0, give_up_seconds=10.0)
+FITS = 39 * 5 * 5
+
+
+def agent(slots: int = 2) -> list[str]:
+    """The command of an agent."""
+    return [sys.executable, "-P", "-m", "skygrid.worker", "--slots", str(slots)]
+
+
+def bridge(folder: Path, command: Sequence[str], orphan_after: float = 30.0) -> list[str]:
+    """The command of a bridge."""
+    return [
+        sys.executable, "-P", "-m", "skygrid.worker.bridge",
+        "--folder", str(folder), "--orphan-after", str(orphan_after), "--", *command,
+    ]  # fmt: skip
+
+
+class BridgeProcess:
+    """A channel to a keeper of this machine: a bridge in the place of an SSH channel."""
+
+    def __init__(self, folder: Path, orphan_after: float, command: Sequence[str]) -> None:
+        self._mark = MarkSkipper()
+        self.process = subprocess.Popen(
+            bridge(folder, command, orphan_after),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+
+    def read(self) -> bytes:
+        assert self.process.stdout is not None
+        while data := os.read(self.process.stdout.fileno(), 1 << 16):
+            if rest := self._mark.feed(data):
+                return rest
+        if self.process.wait() == NO_KEEPER_EXIT:
+            raise NodeGoneError("the agent and its keeper have ended")
+        return b""
+
+    def write(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self.process.stdin.fileno(), view) :]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Kept:
+    """A kept agent as one driver has it: its transport, and every connection that was made."""
+
+    def __init__(
+        self, folder: Path, orphan_after: float = 30.0, command: Sequence[str] | None = None
+    ) -> None:
+        self.folder = folder
+        self.channels: list[BridgeProcess] = []
+        self._orphan_after = orphan_after
+        self._agent = agent() if command is None else list(command)
+        self.lost = False
+        """No further connection can be made."""
+
+        self.states: list[str] = []
+        self.transport = ResumingTransport(self.connect, QUICK, self.states.append)
+        self._reader = FrameReader(FromAgent)
+
+    def connect(self) -> BridgeProcess:
+        """The first connection may start the keeper; later ones find it or nothing."""
+        if self.lost:
+            raise ConnectionRefusedError("no route")
+        command = [] if self.transport.bytes_received else self._agent
+        channel = BridgeProcess(self.folder, self._orphan_after, command)
+        self.channels.append(channel)
+        return channel
+
+    def message(self) -> Any:
+        """The next message of the agent that is no chatter; None at the end."""
+        while data := self.transport.read():
+            for message in self._reader.feed(data):
+                if isinstance(message, Greeting):
+                    return message
+        return None
+
+    def greeting(self) -> Greeting:
+        """Connect, and wait for what the agent says first."""
+        self.transport.start()
+        message = self.message()
+        assert isinstance(message, Greeting), self.transport.ended()
+        return message
+
+    def names(self) -> Sequence[str]:
+        return ["kept"]
+
+    def new_transport(self, name: str, watcher: Watcher) -> Transport:
+        return self.transport
+
+    def replaceable(self, name: str) -> bool:
+        return False
+
+    def keepers(self) -> list[psutil.Process]:
+        """Keepers of the folder; one, or none."""
+        return [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if "skygrid.worker.keeper" in (process.info["cmdline"] or [])
+            and str(self.folder) in process.info["cmdline"]
+        ]
+
+    def family(self) -> list[psutil.Process]:
+        """Keeper, agent and slots, as they are now."""
+        return [
+            process
+            for keeper in self.keepers()
+            for process in (keeper, *keeper.children(recursive=True))
+        ]
+
+    def cut(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End, or stop, the connection that is used now."""
+        self.channels[-1].process.send_signal(number)
+
+    def let_go(self) -> None:
+        """What the end of the driver's process does: its connections are no more."""
+        self.lost = True
+        for channel in self.channels:
+            channel.process.send_signal(signal.SIGCONT)
+            channel.close()
+
+
+class Trouble(SilentListener):
+    """Calls something once so many fits are recorded."""
+
+    def __init__(self, at: int, action: Callable[[], None]) -> None:
+        self._at = at
+        self._action = action
+        self.recorded = 0
+
+    def outcomes_recorded(self, outcomes: Sequence[Outcome]) -> None:
+        before, self.recorded = self.recorded, self.recorded + len(outcomes)
+        if before < self._at <= self.recorded:
+            self._action()
+
+
+def search() -> GridSearchCV:
+    """A search of `FITS` fits."""
+    tree = DecisionTreeClassifier(random_state=0)
+    grid = {"max_depth": list(range(1, 40)), "min_samples_leaf": list(range(1, 6))}
+    return GridSearchCV(tree, grid, cv=5, refit=False)
+
+
+def samples(large: bool) -> tuple[Any, Any]:
+    """What is searched on: iris, or a megabyte and more."""
+    if large:
+        return make_classification(150, 1000, random_state=0)  # type: ignore[no-any-return]
+    return load_iris(return_X_y=True)  # type: ignore[no-any-return]
+
+
+def run(
+    kept: Kept,
+    listener: Trouble,
+    *,
+    verbose: int = 0,
+    logs: Path | None = None,
+    large: bool = False,
+) -> Any:
+    """The search on the kept agent, with trouble."""
+
+    class Provider:
+        names, transport, replaceable = kept.names, kept.new_transport, kept.replaceable
+        equip = staticmethod(lambda imported: None)
+
+    engine = PullEngine(Provider(), EngineSettings(), listener)  # type: ignore[arg-type]
+    engine.start()
+    if logs is not None:
+        engine.keep_logs(logs)
+    try:
+        rounds = JournaledRounds(engine, MemoryJournal(), QueuePolicies(), listener)
+        fitted = fit_search(search().set_params(verbose=verbose), *samples(large), {}, rounds)
+    finally:
+        engine.close()
+    assert len(rounds.outcomes) == listener.recorded == FITS
+    return fitted
+
+
+def main() -> None:
+    """``python -m tests.kept FOLDER``: search; say ``so many`` when a hundred fits are recorded."""
+
+    def tell() -> None:
+        sys.stdout.write("so many\n")
+        sys.stdout.flush()
+
+    run(Kept(Path(sys.argv[1])), Trouble(100, tell), large=True)
+
+
+if __name__ == "__main__":
+    main()
