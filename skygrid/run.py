@@ -83,6 +83,7 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
         listener.phase("loading")
         spec = load_search(path)
         refuse_callbacks(spec.search)
+        engine.equip(spec.imported)
         folder = RunFolder.create(config, path, run_id)
         return _Run(spec, config, engine, folder, listener).complete()
 
@@ -117,6 +118,7 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
     with _nodes(config, listener, record.id) as engine:
         listener.phase("loading")
         spec = load_search(Path(record.search_file))
+        engine.equip(spec.imported)
         opened = RunFolder.open(folder, record, config)
         return _Run(spec, config, engine, opened, listener).complete()
 
@@ -158,6 +160,7 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
         if config.dry_run or not plan.first.n_tasks:
             return found
         listener.phase("searching")
+        engine.equip(spec.imported)
         return _with_sample(found, plan.work, plan.first, config, engine, listener)
 
 

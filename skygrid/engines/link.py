@@ -245,7 +245,7 @@ class Link:
             return Gone(text, ProtocolError(text))
         except (OSError, ValueError) as error:
             return Gone(f"its channel broke: {error}")
-        return Gone(self.transport.ended())
+        return Gone(self.transport.ended(), self.transport.error())
 
     def _babbles(self) -> bool:
         self._said += 1

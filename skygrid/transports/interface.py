@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from skygrid.errors import NodeError
+
 
 class Watcher(Protocol):
     """Is told what a transport does, on the transport's own threads."""
@@ -50,6 +52,9 @@ class Transport(Protocol):
 
     def ended(self) -> str:
         """How the agent ended, for a person: ``killed by SIGKILL``, ``exit code 1``."""
+
+    def error(self) -> NodeError | None:
+        """Why the channel ended, if a new agent on the node could not mend that."""
 
     def kill(self) -> None:
         """End the agent at once; never waits."""

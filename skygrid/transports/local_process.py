@@ -138,6 +138,10 @@ class LocalProcess:
         known = -code in {number.value for number in signal.Signals}
         return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
 
+    def error(self) -> NodeError | None:
+        """Nothing: a process can always be started again."""
+        return None
+
     def kill(self) -> None:
         """SIGKILL to the agent; its slots go with it."""
         if self._process is not None:

@@ -17,6 +17,9 @@ from typing import Protocol
 from skygrid.errors import NodeError
 from skygrid.worker.stream import SESSION_BYTES, RefusedError, ResumableStream, StreamError
 
+MOST_UNREAD = 16 * 1024 * 1024
+"""Bytes of the agent that may wait to be read before no more are taken from the connection."""
+
 CLOSE_SECONDS = 2.0
 """How long the last that was written has to arrive when a transport is closed."""
 
@@ -44,6 +47,10 @@ class Channel(Protocol):
 
 class NodeGoneError(NodeError):
     """There is nothing to connect to any more: the agent has ended, or has another driver."""
+
+
+class TakenOverError(NodeError):
+    """The agent works for another driver now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +92,8 @@ class ResumingTransport:
     on_state : callable, optional
         Is told "reconnecting" when the connection broke, and "connected" when it is mended. Called
         from a thread of the transport.
+    on_end : callable, optional
+        Is called when the transport ends, so that an attempt to connect is given up.
     """
 
     shares_files = False
@@ -94,10 +103,12 @@ class ResumingTransport:
         connect: Callable[[], Channel],
         patience: Patience | None = None,
         on_state: Callable[[str], None] | None = None,
+        on_end: Callable[[], None] | None = None,
     ) -> None:
         self._connect = connect
         self._patience = patience or Patience()
         self._on_state = on_state or (lambda text: None)
+        self._on_end = on_end or (lambda: None)
         self.session = secrets.token_bytes(SESSION_BYTES)
         """Names this transport to keepers: one that knows it goes on, others begin."""
 
@@ -106,6 +117,7 @@ class ResumingTransport:
         self._channel: Channel | None = None
         self._heard = 0.0
         self._end: str | None = None
+        self._error: NodeError | None = None
         self._broken = False
         self._trouble = ""
         self.reconnects = 0
@@ -121,7 +133,11 @@ class ResumingTransport:
     def start(self) -> None:
         """Connect for the first time; errors are the caller's to see."""
         deadline = time.monotonic() + self._patience.first_connect_seconds
-        self._adopt(self._reach(deadline))
+        channel = self._reach(deadline)
+        if self._end is not None:
+            self._dismiss(channel)
+            raise NodeGoneError(self._end)
+        self._adopt(channel)
         threading.Thread(target=self._keep_connected, args=(deadline,), daemon=True).start()
         threading.Thread(target=self._send_all, daemon=True).start()
 
@@ -130,6 +146,8 @@ class ResumingTransport:
         with self._changed:
             while True:
                 data = self._stream.read()
+                if len(data) > MOST_UNREAD:
+                    self._changed.notify_all()
                 if data or self._end is not None:
                     return data
                 self._changed.wait()
@@ -155,6 +173,10 @@ class ResumingTransport:
     def ended(self) -> str:
         """Why there will be no more bytes."""
         return self._end or "is still there"
+
+    def error(self) -> NodeError | None:
+        """Another driver has the agent now, or the host cannot be used as things are."""
+        return self._error
 
     def kill(self) -> None:
         """Ask for the agent's end and wait for nothing.
@@ -184,9 +206,27 @@ class ResumingTransport:
             self._changed.notify_all()
         if channel is not None:
             channel.close()
+        self._on_end()
+
+    def _dismiss(self, channel: Channel) -> None:
+        """The transport was closed while this connection was made: tell the agent to end."""
+        try:
+            self._stream.connect()
+            until = time.monotonic() + CLOSE_SECONDS
+            while not self._stream.done and time.monotonic() < until:
+                while data := self._stream.outgoing():
+                    channel.write(data)
+                self._stream.feed(channel.read())
+        except (OSError, StreamError, NodeError):
+            return  # then it ends by itself
+        finally:
+            channel.close()
 
     def _adopt(self, channel: Channel) -> None:
         with self._changed:
+            if self._end is not None:
+                channel.close()
+                return
             self._stream.connect()
             self._heard = time.monotonic()
             self._channel = channel
@@ -198,7 +238,9 @@ class ResumingTransport:
             try:
                 return self._connect()
             except OSError as error:
-                if time.monotonic() > deadline or self._end is not None:
+                # One attempt may take long because the node is being prepared.
+                over = time.monotonic() > deadline and attempt > 1
+                if over or self._end is not None:
                     raise NodeGoneError(f"it could not be reached: {error}") from error
             self._pause(attempt)
             attempt += 1
@@ -228,6 +270,7 @@ class ResumingTransport:
                 if self._end is None:
                     self._adopt(self._reach(deadline))
         except NodeError as error:
+            self._error = None if isinstance(error, NodeGoneError) else error
             self._finish(str(error))
 
     def _hear(self) -> bool:
@@ -237,7 +280,7 @@ class ResumingTransport:
 
         Raises
         ------
-        NodeGoneError
+        TakenOverError
             If the other end will have nothing to do with this session any more.
         """
         channel, came = self._channel, False
@@ -250,11 +293,13 @@ class ResumingTransport:
                     self.bytes_received += len(data)
                     self._stream.feed(data)
                     self._changed.notify_all()
+                    while self._stream.unread > MOST_UNREAD and self._end is None:
+                        self._changed.wait(1.0)
                 if not came:
                     self._mended()
                 came = True
         except RefusedError as error:
-            raise NodeGoneError(str(error)) from error
+            raise TakenOverError(str(error)) from error
         except (OSError, StreamError) as error:
             self._trouble = f": {error}"  # the next connection mends it
         finally:

@@ -119,6 +119,11 @@ class ResumableStream:
         return data
 
     @property
+    def unread(self) -> int:
+        """Bytes that have arrived and were not read."""
+        return sum(map(len, self._arrived))
+
+    @property
     def waiting(self) -> int:
         """Bytes that were written and are not acknowledged."""
         return self._written - self._acknowledged

@@ -1,0 +1,104 @@
+"""Nodes on hosts that the user has, reached over SSH."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from skygrid.config import RunConfig
+from skygrid.environment.kit import Kit, build_kit
+from skygrid.environment.resolve import resolve
+from skygrid.environment.settings import EnvironmentConfig
+from skygrid.environment.wheels import build_wheels
+from skygrid.errors import ConfigError
+from skygrid.transports.interface import Transport, Watcher
+from skygrid.transports.resuming import Patience, ResumingTransport
+from skygrid.transports.ssh.node import AgentPlace, HostNode
+from skygrid.transports.ssh.targets import SshOptions, Target, find_target
+
+
+class SshHosts:
+    """The hosts of a configuration's ``[ssh]`` table.
+
+    Parameters
+    ----------
+    config : RunConfig
+    run_id : str
+        The run's own mark; an agent of the same run is found again by it.
+
+    Raises
+    ------
+    ConfigError
+        If a host's spelling or the SSH configuration cannot be understood.
+    """
+
+    def __init__(self, config: RunConfig, run_id: str) -> None:
+        self._config = config
+        self._run_id = run_id
+        self._kit: Future[Kit] = Future()
+        self.targets = find_targets(config)
+
+    def names(self) -> Sequence[str]:
+        """The hosts' names, as far as those tell them apart."""
+        return list(self.targets)
+
+    def equip(self, imported: Collection[str]) -> None:
+        """Put together what the hosts need; those that wait for it go on."""
+        if self._kit.done():
+            return
+        try:
+            self._kit.set_result(make_kit(self._config.environment, imported))
+        except BaseException as error:
+            self._kit.set_exception(error)
+            raise
+
+    def transport(self, name: str, watcher: Watcher) -> Transport:
+        """A channel to the agent of this run on a host, which is started if it is not there."""
+        ssh = self._config.ssh
+        slots = self._config.concurrency
+        place = AgentPlace(
+            root=ssh.folder,
+            name=f"{self._run_id}-{name}",
+            arguments=("--slots", str(slots)) if slots else (),
+            cache_max_gb=ssh.cache_max_gb,
+            orphan_after=ssh.orphan_after,
+        )
+        node = HostNode(self.targets[name], place, self._kit, watcher)
+        patience = Patience(
+            first_connect_seconds=ssh.connect_timeout, give_up_seconds=ssh.lost_after
+        )
+        return ResumingTransport(node.connect, patience, on_state=watcher.state, on_end=node.close)
+
+    def replaceable(self, name: str) -> bool:
+        """A host that answers can be given a new agent."""
+        return True
+
+
+def make_kit(settings: EnvironmentConfig, imported: Collection[str]) -> Kit:
+    """All that a node needs for a search that imported these modules."""
+    with tempfile.TemporaryDirectory(prefix="skygrid-") as folder:
+        return build_kit(build_wheels(resolve(settings, imported), Path(folder)))
+
+
+def find_targets(config: RunConfig) -> dict[str, Target]:
+    """The hosts that a run uses, by the names of their nodes."""
+    ssh = config.ssh
+    options = SshOptions(config_file=ssh.config_file, known_hosts=ssh.known_hosts, key=ssh.key)
+    found: dict[str, Target] = {}
+    for spelled in ssh.hosts[: config.nodes]:
+        target = find_target(spelled, options)
+        name = _as_name(target.alias)
+        if name in found:
+            name = _as_name(spelled)
+        if name in found:
+            raise ConfigError(f"hosts under [ssh] names {spelled} twice: name each host once")
+        found[name] = target
+    return found
+
+
+def _as_name(text: str) -> str:
+    """A name for a node that may be a file's name too."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "host"

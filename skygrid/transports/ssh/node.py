@@ -1,0 +1,139 @@
+"""How an agent on a host is reached: connect, prepare the host if need be, start or find it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+
+from skygrid.environment.kit import Kit
+from skygrid.environment.node_commands import run_python, unpack_and_prepare
+from skygrid.errors import NodeError
+from skygrid.transports.interface import Watcher
+
+from .channel import BridgeChannel, NotPreparedError, run_command
+from .connection import Connection
+from .failures import HostError
+from .targets import Target
+
+PREPARE_SECONDS = 1800.0
+"""How long a host may take to be prepared: it may have to build packages."""
+
+BRIDGE_SECONDS = 60.0
+"""How long the bridge and the keeper may take to start, on a slow disk and a cold cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentPlace:
+    """Where on a host an agent lives, and how it is run."""
+
+    root: str
+    """Folder of all that skygrid keeps there, as the host spells it."""
+
+    name: str
+    """The agent's own folder below ``agents``; a later driver finds the agent by it."""
+
+    arguments: Sequence[str]
+    """Arguments of the agent."""
+
+    cache_max_gb: float
+    """GiB of data that the host keeps for later runs."""
+
+    orphan_after: float
+    """Seconds without a driver after which the agent ends itself."""
+
+    def bridge_arguments(self, *, start: bool) -> list[str]:
+        """Arguments of the bridge; with `start`, it starts the agent if there is none."""
+        # Commands run in `root`, with the environment's own Python first on the PATH.
+        arguments = ["--folder", f"agents/{self.name}", "--orphan-after", f"{self.orphan_after:g}"]
+        if start:
+            arguments += ["--", "python", "-P", "-m", "skygrid.worker", *self.arguments]
+        return arguments
+
+
+class HostNode:
+    """Makes connections to one agent; `connect` is for `transports.resuming`.
+
+    Parameters
+    ----------
+    target : Target
+    place : AgentPlace
+    kit : Future of Kit
+        What the host needs; connections are made while it is still being put together.
+    watcher : Watcher
+        Is told what goes on, and takes what the host prints.
+    """
+
+    def __init__(
+        self, target: Target, place: AgentPlace, kit: Future[Kit], watcher: Watcher
+    ) -> None:
+        self._target = target
+        self._place = place
+        self._kit = kit
+        self._watcher = watcher
+        self._started = False
+        self._connection: Connection | None = None
+        self._closed = False
+
+    def connect(self) -> BridgeChannel:
+        """Make a new connection; the first one prepares the host and starts the agent.
+
+        Raises
+        ------
+        NodeError
+            If it makes no sense to try again.
+        OSError
+            If it does.
+        """
+        if not self._started:
+            self._watcher.state("connecting")
+        connection = self._connection = Connection(self._target)
+        try:
+            if self._closed:
+                raise HostError("the connection was given up")
+            kit = self._wait_for_kit()
+            try:
+                channel = self._bridge(connection, kit)
+            except NotPreparedError:
+                self._prepare(connection, kit)
+                channel = self._bridge(connection, kit)
+        except NotPreparedError as error:
+            connection.close()
+            raise HostError("it is not prepared, although that went well: see its log") from error
+        except BaseException:
+            connection.close()
+            raise
+        self._started = True
+        return channel
+
+    def close(self) -> None:
+        """Break off an attempt to connect."""
+        self._closed = True
+        connection = self._connection
+        if connection is not None:
+            connection.close()
+
+    def _wait_for_kit(self) -> Kit:
+        while True:
+            try:
+                return self._kit.result(timeout=1.0)
+            except FutureTimeoutError:
+                if self._closed:
+                    raise HostError("the connection was given up") from None
+            except CancelledError:
+                raise HostError("the connection was given up") from None
+
+    def _bridge(self, connection: Connection, kit: Kit) -> BridgeChannel:
+        arguments = self._place.bridge_arguments(start=not self._started)
+        command = run_python(self._place.root, kit.environment_key, kit.code_key, arguments)
+        return BridgeChannel(connection, command, self._watcher.log, BRIDGE_SECONDS)
+
+    def _prepare(self, connection: Connection, kit: Kit) -> None:
+        self._watcher.state("preparing")
+        command = unpack_and_prepare(self._place.root, kit.environment_key, kit.code_key)
+        status, message = run_command(
+            connection, command, kit.data, self._watcher.log, PREPARE_SECONDS
+        )
+        if status:
+            raise NodeError(f"it could not be prepared: {message}")
