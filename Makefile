@@ -10,7 +10,7 @@ READY  := $(VENV)/.made-from-pyproject
 SKLEARNS := 1.5 1.6 1.7 1.8 newest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench test-sklearn clean
+.PHONY: help run test sshd check format bench test-sklearn clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,8 +24,11 @@ $(READY): pyproject.toml
 run: $(READY) ## Run the digits search of the guide on all cores
 	$(BIN)/skygrid run guides/digits/search.py
 
-test: $(READY) ## Run every test, two at a time
+test: $(READY) sshd ## Run every test, two at a time
 	$(BIN)/python -m pytest -n 2
+
+sshd: $(READY) ## Install OpenSSH, which the tests need, where root and apt-get can
+	@$(BIN)/python -m tests.sshd --install
 
 check: $(READY) ## Lint, format, types, room boundaries, README against --help
 	$(BIN)/ruff check .

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.processes import leaving_nothing
+from tests.sshd import ssh_bed
+
+__all__ = ["nothing_left", "ssh_bed"]
 
 
 @pytest.fixture

@@ -1,0 +1,366 @@
+"""A TCP proxy that misbehaves on demand: slow, frozen, cut, refusing, flipping a bit.
+
+It stands between a client and a real server. One thread runs a selector loop that owns every
+socket; what a test calls is carried out in that loop, and the call returns when it is done.
+"""
+
+from __future__ import annotations
+
+import queue
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal
+
+Direction = Literal["up", "down"]
+"""Up is from the client to the target."""
+
+CHUNK_BYTES = 65536
+
+QUEUE_BYTES = 64 << 20
+"""What one direction holds at most; large, so that a delay does not throttle the bandwidth."""
+
+RATE_AHEAD_SECONDS = 0.25
+"""How far a rate-limited direction reads ahead, as a router's buffer would."""
+
+
+class _Line:
+    """One direction of one connection: what was received and when it is due."""
+
+    def __init__(self, direction: Direction, source: socket.socket, target: socket.socket) -> None:
+        self.direction = direction
+        self.source = source
+        self.target = target
+        self.queue: deque[tuple[float, bytes]] = deque()  # an empty item is the end of the stream
+        self.queued = 0
+        self.free_at = 0.0  # when the rate-limited line has sent all that it holds
+        self.until_stall = 0
+        self.source_ended = False
+        self.done = False
+
+
+class _Connection:
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self.client = client
+        self.server = server
+        self.connecting = True
+        self.up = _Line("up", client, server)
+        self.down = _Line("down", server, client)
+        self.lines = (self.up, self.down)
+
+
+class FaultProxy:
+    """Passes TCP connections on to `target_host`:`target_port`, with the faults that are set.
+
+    `delay` is one way, in seconds, and pipelined: bytes travel side by side. The attributes
+    `delay`, `rate_bytes_per_second`, `stall_every_bytes` and `stall_seconds` may be set at any
+    time; a stall imitates a lost packet, all that follows waits for it. `bytes_up` and
+    `bytes_down` count what was delivered, `connections` what was ever accepted.
+    """
+
+    def __init__(
+        self,
+        target_host: str,
+        target_port: int,
+        *,
+        listen_host: str = "127.0.0.1",
+        delay: float = 0.0,
+        rate_bytes_per_second: float | None = None,
+        stall_every_bytes: int | None = None,
+        stall_seconds: float = 0.2,
+    ) -> None:
+        self.target = (target_host, target_port)
+        self.delay = delay
+        self.rate_bytes_per_second = rate_bytes_per_second
+        self.stall_every_bytes = stall_every_bytes
+        self.stall_seconds = stall_seconds
+        self.bytes_up = 0
+        self.bytes_down = 0
+        self.connections = 0
+        self.corrupted = 0
+        self._corrupt: dict[Direction, int] = {}
+        self._frozen = False
+        self._open: set[_Connection] = set()
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        self._listener: socket.socket | None = _listening(listen_host, 0)
+        self.address, self.port = self._listener.getsockname()[:2]
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="fault-proxy", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> FaultProxy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- what a test calls ----------------------------------------------------------------------
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._open)
+
+    def cut(self, *, reset: bool = True) -> None:
+        """End every connection now, with a reset or as if the peer had closed."""
+        self._do(lambda: self._cut_all(reset))
+
+    def refuse(self) -> None:
+        """Have new connections refused by the kernel; those that are open stay."""
+        self._do(self._stop_listening)
+
+    def accept(self) -> None:
+        """Take new connections again, on the same port."""
+        self._do(self._start_listening)
+
+    def freeze(self) -> None:
+        """Move no byte either way and take no connection; all connections stay open."""
+        self._do(lambda: self._set_frozen(True))
+
+    def thaw(self) -> None:
+        """Go on where `freeze` stopped."""
+        self._do(lambda: self._set_frozen(False))
+
+    def corrupt(self, direction: Direction, after_bytes: int = 0) -> None:
+        """Flip one bit, once, of the byte that follows the next `after_bytes` of this direction."""
+        self._do(lambda: self._corrupt.__setitem__(direction, after_bytes))
+
+    def close(self) -> None:
+        """End every connection, the listener and the thread."""
+        if not self._closed:
+            self._do(self._end)
+            self._thread.join()
+            for end in (self._wake_read, self._wake_write):
+                end.close()
+
+    def _do(self, call: Callable[[], None]) -> None:
+        """Have the loop carry this out and wait for it; a closed proxy has nothing to do."""
+        if self._closed:
+            return
+        done = threading.Event()
+
+        def run() -> None:
+            try:
+                call()
+            finally:
+                done.set()
+
+        self._calls.put(run)
+        self._wake_write.send(b"\0")
+        done.wait(30)
+
+    # ---- the loop -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._closed:
+            # One moment for both: what falls due in between would be waited for by neither.
+            now = time.monotonic()
+            self._register(self._wanted(now))
+            for key, _ in self._selector.select(self._pause(now)):
+                if key.fileobj is self._wake_read:
+                    self._wake_read.recv(4096)
+            while not self._calls.empty():
+                self._calls.get()()
+            if not self._frozen and not self._closed:
+                self._take_connections()
+                for connection in list(self._open):
+                    self._move(connection)
+        self._selector.close()
+
+    def _wanted(self, now: float) -> dict[Any, int]:
+        """Exactly what can be done now; whatever else is ready would spin the loop."""
+        wanted: dict[Any, int] = {self._wake_read: selectors.EVENT_READ}
+        if self._frozen:
+            return wanted
+        if self._listener is not None:
+            wanted[self._listener] = selectors.EVENT_READ
+        for connection in self._open:
+            if connection.connecting:
+                wanted[connection.server] = selectors.EVENT_WRITE
+                continue
+            for line in connection.lines:
+                if self._may_read(line, now):
+                    wanted[line.source] = wanted.get(line.source, 0) | selectors.EVENT_READ
+                if line.queue and line.queue[0][0] <= now:
+                    wanted[line.target] = wanted.get(line.target, 0) | selectors.EVENT_WRITE
+        return wanted
+
+    def _register(self, wanted: dict[Any, int]) -> None:
+        known = {key.fileobj: key.events for key in self._selector.get_map().values()}
+        for end in known.keys() - wanted.keys():
+            self._selector.unregister(end)
+        for end, events in wanted.items():
+            if end not in known:
+                self._selector.register(end, events)
+            elif known[end] != events:
+                self._selector.modify(end, events)
+
+    def _pause(self, now: float) -> float | None:
+        """Seconds until bytes fall due or a rate-limited line may read on; None for no such."""
+        if self._frozen:
+            return None
+        moments = []
+        for connection in self._open:
+            for line in connection.lines:
+                if line.queue and line.queue[0][0] > now:
+                    moments.append(line.queue[0][0])
+                if self.rate_bytes_per_second and line.free_at - RATE_AHEAD_SECONDS > now:
+                    moments.append(line.free_at - RATE_AHEAD_SECONDS)
+        return max(0.0, min(moments) - now) if moments else None
+
+    def _may_read(self, line: _Line, now: float) -> bool:
+        if line.source_ended or line.queued >= QUEUE_BYTES:
+            return False
+        return not self.rate_bytes_per_second or line.free_at - RATE_AHEAD_SECONDS <= now
+
+    def _take_connections(self) -> None:
+        while self._listener is not None:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            for end in (client, server):
+                end.setblocking(False)
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.connections += 1
+            self._open.add(_Connection(client, server))
+            server.connect_ex(self.target)
+
+    def _move(self, connection: _Connection) -> None:
+        try:
+            if connection.connecting:
+                error = connection.server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if error:
+                    raise OSError(error, "the target refuses")
+                try:
+                    connection.server.getpeername()
+                except OSError:
+                    return
+                connection.connecting = False
+            for line in connection.lines:
+                self._receive(line)
+                self._deliver(line)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._drop(connection, reset=True)
+            return
+        if connection.up.done and connection.down.done:
+            self._drop(connection, reset=False)
+
+    def _receive(self, line: _Line) -> None:
+        now = time.monotonic()
+        if not self._may_read(line, now):
+            return
+        size = CHUNK_BYTES
+        if self.rate_bytes_per_second:
+            size = max(1, min(size, int(self.rate_bytes_per_second * RATE_AHEAD_SECONDS / 4)))
+        try:
+            data = line.source.recv(size)
+        except BlockingIOError:
+            return
+        line.source_ended = not data
+        line.queue.append((self._due(line, len(data), now), self._flipped(line.direction, data)))
+        line.queued += len(data)
+
+    def _due(self, line: _Line, size: int, now: float) -> float:
+        start = max(now, line.free_at)
+        if self.rate_bytes_per_second:
+            start += size / self.rate_bytes_per_second
+        if self.stall_every_bytes:
+            line.until_stall += size
+            if line.until_stall >= self.stall_every_bytes:
+                line.until_stall = 0
+                start += self.stall_seconds
+        line.free_at = start
+        last = line.queue[-1][0] if line.queue else 0.0
+        return max(start + self.delay, last)  # a delay that shrinks does not reorder the bytes
+
+    def _flipped(self, direction: Direction, data: bytes) -> bytes:
+        left = self._corrupt.get(direction)
+        if left is None:
+            return data
+        if left >= len(data):
+            self._corrupt[direction] = left - len(data)
+            return data
+        del self._corrupt[direction]
+        self.corrupted += 1
+        changed = bytearray(data)
+        changed[left] ^= 1
+        return bytes(changed)
+
+    def _deliver(self, line: _Line) -> None:
+        while line.queue and line.queue[0][0] <= time.monotonic():
+            due, data = line.queue[0]
+            if not data:
+                line.queue.popleft()
+                line.done = True
+                line.target.shutdown(socket.SHUT_WR)
+                return
+            try:
+                sent = line.target.send(data)
+            except BlockingIOError:
+                return
+            line.queued -= sent
+            if line.direction == "up":
+                self.bytes_up += sent
+            else:
+                self.bytes_down += sent
+            if sent == len(data):
+                line.queue.popleft()
+            else:
+                line.queue[0] = (due, data[sent:])
+
+    # ---- what runs in the loop on behalf of a call ----------------------------------------------
+
+    def _set_frozen(self, frozen: bool) -> None:
+        self._frozen = frozen
+
+    def _cut_all(self, reset: bool) -> None:
+        for connection in list(self._open):
+            self._drop(connection, reset=reset)
+
+    def _drop(self, connection: _Connection, *, reset: bool) -> None:
+        self._open.discard(connection)
+        for end in (connection.client, connection.server):
+            self._forget(end)
+            if reset:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            end.close()
+
+    def _forget(self, end: socket.socket) -> None:
+        if end in {key.fileobj for key in self._selector.get_map().values()}:
+            self._selector.unregister(end)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._forget(self._listener)
+            self._listener.close()
+            self._listener = None
+
+    def _start_listening(self) -> None:
+        if self._listener is None:
+            self._listener = _listening(self.address, self.port)
+
+    def _end(self) -> None:
+        self._stop_listening()
+        self._cut_all(reset=True)
+        self._closed = True
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # Connections of a moment ago in TIME_WAIT do not keep the port from being taken again.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(128)
+    listener.setblocking(False)
+    return listener

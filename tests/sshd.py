@@ -1,0 +1,944 @@
+"""Nodes for tests: real OpenSSH servers of our own, and the client's side to reach them.
+
+A node is an `sshd` on a loopback address of its own with a home folder, a host key and a log of its
+own; whatever runs through it carries a mark in its environment, so that a test can end all of it
+and see what was left. Root can give a node two more things that are real: a small disk, and a
+network of its own whose cable can be pulled. All of it works as an ordinary user otherwise, for
+that user.
+
+`python -m tests.sshd --install` installs OpenSSH where that is possible and says so where not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import psutil
+import pytest
+
+NODE_MARK = "SKYGRID_TEST_NODE"
+"""Environment variable of every process that runs on a node; its value names the node."""
+
+BED_MARK = "SKYGRID_TEST_BED"
+"""Environment variable of every process that runs in the environment of an `SshBed`."""
+
+PATIENCE_SECONDS = 60.0
+"""How long to wait for a fact before the test fails; it comes much sooner."""
+
+PROGRAMS = ("sshd", "ssh", "ssh-keygen", "ssh-agent", "ssh-add", "scp")
+
+SEARCH_PATH = os.pathsep.join(
+    [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/bin", "/bin"]
+)
+
+CLAIMS = Path(tempfile.gettempdir()) / f"skygrid-test-claims-{os.getuid()}"
+"""Lock files: one for each address that a node of some test process uses now."""
+
+
+class SshdMissingError(RuntimeError):
+    """OpenSSH is not complete on this machine and cannot be installed by us."""
+
+
+# ---- OpenSSH itself ------------------------------------------------------------------------------
+
+
+def ensure_sshd() -> str:
+    """Path of `sshd`, installed first if need be and possible; otherwise the test fails.
+
+    A machine without sshd fails and does not skip: what was not tested over SSH was not tested.
+    """
+    try:
+        return find_or_install_sshd()
+    except SshdMissingError as missing:
+        pytest.fail(str(missing), pytrace=False)
+
+
+def find_or_install_sshd() -> str:
+    """Path of `sshd`; raises `SshdMissingError` with what to do."""
+    lacking = [name for name in PROGRAMS if _found(name) is None]
+    if lacking:
+        _install(lacking)
+    lacking = [name for name in PROGRAMS if _found(name) is None]
+    if lacking:
+        raise SshdMissingError(_advice(lacking, "the installation did not bring them"))
+    if os.getuid() == 0:
+        # Debian's service makes this folder when it starts; sshd of root insists on it.
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    return _program("sshd")
+
+
+def _found(name: str) -> str | None:
+    return shutil.which(name, path=SEARCH_PATH)
+
+
+def _program(name: str) -> str:
+    path = _found(name)
+    if path is None:
+        raise SshdMissingError(_advice([name], "it is not on the PATH"))
+    return path
+
+
+def _advice(lacking: Sequence[str], why: str) -> str:
+    return (
+        f"these tests need {', '.join(lacking)}: {why}. "
+        "As root: apt-get install openssh-server openssh-client "
+        "(elsewhere: your system's OpenSSH server and client)"
+    )
+
+
+def _install(lacking: Sequence[str]) -> None:
+    if os.getuid() != 0:
+        raise SshdMissingError(_advice(lacking, "not here, and only root can install them"))
+    if shutil.which("apt-get") is None:
+        raise SshdMissingError(_advice(lacking, "not here, and neither is apt-get"))
+    with Path("/run/skygrid-test-sshd.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if all(_found(name) for name in lacking):
+            return  # another test process was first
+        with _no_services_started():
+            quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+            for command in (
+                ["update"],
+                ["install", "--yes", "--no-install-recommends", "openssh-server", "openssh-client"],
+            ):
+                done = subprocess.run(
+                    ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", *command],
+                    env=quiet,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                # Without an index of today the one of yesterday may still do.
+                if done.returncode and command[0] == "install":
+                    said = (done.stderr or done.stdout).strip()[-400:]
+                    raise SshdMissingError(_advice(lacking, f"apt-get install failed: {said}"))
+
+
+@contextmanager
+def _no_services_started() -> Iterator[None]:
+    """Keep Debian from starting its own sshd: a policy file is the documented way to say so."""
+    policy = Path("/usr/sbin/policy-rc.d")
+    before = policy.read_bytes() if policy.exists() else None
+    mode = policy.stat().st_mode if before is not None else 0
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        if before is None:
+            policy.unlink()
+        else:
+            policy.write_bytes(before)
+            policy.chmod(mode)
+
+
+def openssh_version() -> tuple[int, int]:
+    said = subprocess.run([_program("ssh"), "-V"], capture_output=True, text=True, check=True)
+    match = re.search(r"OpenSSH_(\d+)\.(\d+)", said.stderr + said.stdout)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def make_key(path: Path, comment: str) -> str:
+    """Make an ed25519 key pair without a passphrase; its public line."""
+    for old in (path, path.with_name(f"{path.name}.pub")):
+        old.unlink(missing_ok=True)
+    subprocess.run(
+        [_program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)],
+        check=True,
+        capture_output=True,
+    )
+    return path.with_name(f"{path.name}.pub").read_text().strip()
+
+
+# ---- addresses of our own ------------------------------------------------------------------------
+
+
+class _Claim:
+    """A number that no other test process uses now; the kernel frees it when this one ends."""
+
+    def __init__(self, kind: str, count: int) -> None:
+        CLAIMS.mkdir(mode=0o700, exist_ok=True)
+        for number in random.sample(range(count), count):
+            self._lock: IO[str] = (CLAIMS / f"{kind}-{number}").open("w")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._lock.close()
+                continue
+            self.number = number
+            return
+        raise AssertionError(f"all {count} addresses of kind {kind} are in use")
+
+    def release(self) -> None:
+        self._lock.close()
+
+
+def _free_port(address: str) -> int:
+    """A port below those that the kernel hands out by itself, so that nobody gets it by chance."""
+    for port in random.sample(range(20000, 30000), 200):
+        with socket.socket() as trial, suppress(OSError):
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((address, port))
+            return port
+    raise AssertionError(f"no free port on {address}")
+
+
+class _Network:
+    """A network namespace with one cable to this machine and no way to anywhere else."""
+
+    def __init__(self) -> None:
+        self._claim = _Claim("network", 16384)
+        number = self._claim.number
+        self.name = f"sgt{number}"
+        self._ours, self._theirs = f"sgt{number}h", f"sgt{number}n"
+        base = (10 << 24) + (213 << 16) + number * 4
+        self.host, self.address = (_dotted(base + 1), _dotted(base + 2))
+        self._tidy()  # a test process that was killed may have left them
+        try:
+            _ip("netns", "add", self.name)
+            _ip(
+                *("link", "add", self._ours, "type", "veth"),
+                *("peer", "name", self._theirs, "netns", self.name),
+            )
+            _ip("addr", "add", f"{self.host}/30", "dev", self._ours)
+            _ip("link", "set", self._ours, "up")
+            _ip("-n", self.name, "addr", "add", f"{self.address}/30", "dev", self._theirs)
+            _ip("-n", self.name, "link", "set", "lo", "up")
+            self.plug()
+            # With a fixed neighbour entry a pulled cable is silence; without one the kernel would
+            # say "No route to host" after three seconds, which a distant node never does.
+            shown = _ip("-n", self.name, "-o", "link", "show", self._theirs)
+            hardware = shown.split("link/ether ")[1].split()[0]
+            _ip(
+                *("neigh", "replace", self.address, "lladdr", hardware),
+                *("nud", "permanent", "dev", self._ours),
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        # `ip netns exec` would also give a mount namespace, in which our mounts are copies.
+        return ["nsenter", f"--net=/run/netns/{self.name}", *command]
+
+    def plug(self) -> None:
+        _ip("-n", self.name, "link", "set", self._theirs, "up")
+
+    def unplug(self) -> None:
+        _ip("-n", self.name, "link", "set", self._theirs, "down")
+
+    def _tidy(self) -> None:
+        for command in (["link", "del", self._ours], ["netns", "del", self.name]):
+            subprocess.run(["ip", *command], check=False, capture_output=True)
+
+    def close(self) -> None:
+        self._tidy()
+        self._claim.release()
+
+
+def _dotted(number: int) -> str:
+    return socket.inet_ntoa(number.to_bytes(4, "big"))
+
+
+def _ip(*words: str) -> str:
+    if os.getuid() != 0 or shutil.which("ip") is None or shutil.which("nsenter") is None:
+        pytest.fail(
+            "a node with a network of its own needs root, ip and nsenter "
+            "(apt-get install iproute2 util-linux)",
+            pytrace=False,
+        )
+    done = subprocess.run(["ip", *words], check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.fail(
+            f"this machine does not let us make a network of our own: ip {' '.join(words)}: "
+            f"{done.stderr.strip()} (a container needs --cap-add NET_ADMIN,SYS_ADMIN)",
+            pytrace=False,
+        )
+    return done.stdout
+
+
+# ---- a node --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process of a node."""
+
+    pid: int
+    command: str
+
+
+class SshNode:
+    """One real sshd, started by us.
+
+    Parameters
+    ----------
+    public_key
+        The line of the client's key that may log in.
+    path
+        PATH of every command on the node. Default: the node's `bin` folder, /usr/bin and /bin.
+    python
+        What `python3` in that `bin` folder runs. Default: the interpreter that the environment of
+        the tests was made from, without the packages of that environment.
+    only_tools
+        PATH holds these programs of this machine and nothing else, e.g. to hide every Python.
+    environment
+        More variables for every command on the node.
+    max_sessions, max_startups
+        sshd's MaxSessions and MaxStartups; OpenSSH's defaults when not given.
+    banner_noise
+        Text on standard output before each command, as a talkative .bashrc writes it.
+    home_bytes
+        The home folder is a disk of this size (a tmpfs, root only), so that "disk full" is real.
+    own_network
+        The node has its own network namespace (root only): no way to the internet, and a cable
+        that `unplug` pulls. There is no packet loss or delay in it; `tests.proxy` has a delay.
+    settings
+        More lines for sshd_config.
+
+    The node of an ordinary user runs as that user, and its login shell must be able to run commands
+    (`nologin` is not). Processes started with an emptied environment are found as long as their
+    parent lives.
+    """
+
+    def __init__(
+        self,
+        public_key: str,
+        *,
+        path: str | None = None,
+        python: str | None = None,
+        only_tools: Iterable[str] | None = None,
+        environment: dict[str, str] | None = None,
+        max_sessions: int | None = None,
+        max_startups: str | None = None,
+        banner_noise: str | None = None,
+        home_bytes: int | None = None,
+        own_network: bool = False,
+        settings: Sequence[str] = (),
+    ) -> None:
+        self._sshd = ensure_sshd()
+        self.id = uuid.uuid4().hex
+        self.user = getpass.getuser() if os.getuid() else "root"
+        self.public_key = public_key
+        # Unix sockets in the home folder have room for some hundred characters: /tmp, not pytest's.
+        self.folder = Path(tempfile.mkdtemp(prefix="n", dir="/tmp"))
+        self.home = self.folder / "h"
+        self.log = self.folder / "log"
+        self._listener: subprocess.Popen[bytes] | None = None
+        self._network: _Network | None = None
+        self._claim: _Claim | None = None
+        self._mounted = False
+        self._closed = False
+        try:
+            self.home.mkdir()
+            if home_bytes is not None:
+                self._mount(home_bytes)
+            if own_network:
+                self._network = _Network()
+                self.address = self._network.address
+                self.port = 22022  # nobody else is there
+            else:
+                self._claim = _Claim("loopback", 249 * 250)
+                third, fourth = divmod(self._claim.number, 250)
+                self.address = f"127.0.{third + 1}.{fourth + 2}"
+                self.port = _free_port(self.address)
+            bin_folder = self._fill_bin(python, only_tools)
+            self.path = path or (
+                str(bin_folder) if only_tools is not None else f"{bin_folder}:/usr/bin:/bin"
+            )
+            self.environment = {
+                "HOME": str(self.home),
+                "PATH": self.path,
+                NODE_MARK: self.id,
+                **(environment or {}),
+            }
+            self._write_wrapper(banner_noise)
+            self.host_key = make_key(self.folder / "host", f"host-{self.id[:8]}")
+            self._authorized = self.folder / "authorized_keys"
+            self._authorized.write_text(f"{public_key}\n")
+            self._write_config(max_sessions, max_startups, settings)
+            self._start()
+            # Our look at the greeting counts as a newcomer (MaxStartups) until it is over.
+            _wait(lambda: not self._sessions(), "the first look to be over", self._explain)
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<SshNode {self.user}@{self.address}:{self.port} {self.folder}>"
+
+    # ---- how it is made -------------------------------------------------------------------------
+
+    def _mount(self, size: int) -> None:
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(self.home)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            pytest.fail(
+                "a node with a small disk needs root that may mount a tmpfs "
+                f"(a container needs --cap-add SYS_ADMIN): {done.stderr.strip().partition(chr(10))[0]}",
+                pytrace=False,
+            )
+        self._mounted = True
+
+    def _fill_bin(self, python: str | None, only_tools: Iterable[str] | None) -> Path:
+        folder = self.folder / "b"
+        folder.mkdir()
+        if only_tools is None or python is not None:
+            base: str = getattr(sys, "_base_executable", sys.executable)
+            # A script and no link: an interpreter of a virtual environment finds it by its path.
+            script = folder / "python3"
+            script.write_text(f'#!/bin/sh\nexec {shlex.quote(python or base)} "$@"\n')
+            script.chmod(0o755)
+        for tool in only_tools or ():
+            found = _found(tool)
+            if found is None:
+                pytest.fail(f"this machine has no {tool} for the node", pytrace=False)
+            (folder / tool).symlink_to(found)
+        return folder
+
+    def _write_wrapper(self, noise: str | None) -> None:
+        lines = ["#!/bin/sh"]
+        lines += [f"export {name}={shlex.quote(text)}" for name, text in self.environment.items()]
+        lines += ['cd "$HOME" || exit 1']
+        if noise is not None:
+            lines += [f"printf %s {shlex.quote(noise)}"]
+        lines += [
+            "command=$SSH_ORIGINAL_COMMAND",
+            "unset SSH_ORIGINAL_COMMAND OLDPWD",
+            'test -n "$command" || exec /bin/sh',
+            'exec /bin/sh -c "$command"',
+        ]
+        wrapper = self.folder / "run"
+        wrapper.write_text("\n".join(lines) + "\n")
+        wrapper.chmod(0o755)
+
+    def _write_config(
+        self, max_sessions: int | None, max_startups: str | None, settings: Sequence[str]
+    ) -> None:
+        # The wrapper alone would do for the command; with SetEnv the login shell that sshd runs the
+        # wrapper in has the mark and the home folder already, and reads no .bashrc of ours.
+        lines = [
+            f"ListenAddress {self.address}:{self.port}",
+            f"HostKey {self.folder / 'host'}",
+            f"AuthorizedKeysFile {self._authorized}",
+            f"ForceCommand {self.folder / 'run'}",
+            f"SetEnv {NODE_MARK}={self.id} HOME={self.home}",
+            f"Subsystem sftp {_sftp_server()}",
+            "AuthenticationMethods publickey",
+            "PermitRootLogin prohibit-password",
+            "StrictModes no",
+            "UsePAM no",
+            "UseDNS no",
+            "PidFile none",
+            "LogLevel VERBOSE",
+        ]
+        if openssh_version() >= (9, 8):
+            # All clients have one address here: refusals of one test would lock out the next.
+            lines.append("PerSourcePenalties no")
+        if max_sessions is not None:
+            lines.append(f"MaxSessions {max_sessions}")
+        if max_startups is not None:
+            lines.append(f"MaxStartups {max_startups}")
+        (self.folder / "sshd_config").write_text("\n".join([*lines, *settings]) + "\n")
+
+    def _start(self) -> None:
+        command = [self._sshd, "-D", "-e", "-f", str(self.folder / "sshd_config")]
+        if self._network is not None:
+            command = self._network.inside(command)
+        with self.log.open("ab") as log:
+            # A session of its own: Ctrl-C at the terminal is for the tests, not for the node.
+            self._listener = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={"PATH": SEARCH_PATH},
+                start_new_session=True,
+            )
+        _wait(self._greets, "sshd to greet", self._explain)
+
+    def _greets(self) -> bool:
+        if self._listener is None or self._listener.poll() is not None:
+            raise AssertionError(f"sshd did not start:{self._explain()}")
+        try:
+            with socket.create_connection((self.address, self.port), timeout=5) as trial:
+                return trial.recv(7).startswith(b"SSH-2.0")
+        except OSError:
+            return False
+
+    def _explain(self) -> str:
+        tail = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
+        return f"\n{self!r}\n{tail}"
+
+    # ---- what a client needs to know ------------------------------------------------------------
+
+    def host_key_line(self, address: str | None = None, port: int | None = None) -> str:
+        """The line for known_hosts; an address other than the node's own is that of a proxy."""
+        kind, key = self.host_key.split()[:2]
+        return f"[{address or self.address}]:{port or self.port} {kind} {key}"
+
+    # ---- processes ------------------------------------------------------------------------------
+
+    def pids(self) -> set[int]:
+        """Every process that commands of this node started and that still runs."""
+        return {process.pid for process in self._marked()}
+
+    def processes(self) -> list[Running]:
+        """The same with their command lines."""
+        return [Running(process.pid, _command(process)) for process in self._marked()]
+
+    def session_pids(self) -> set[int]:
+        """The server's own processes, one or more for each connection, without the listener."""
+        return {process.pid for process in self._sessions()}
+
+    def _marked(self) -> list[psutil.Process]:
+        found = {process.pid: process for process in _with_mark(NODE_MARK, self.id)}
+        for process in list(found.values()):
+            with suppress(psutil.Error):
+                for child in process.children(recursive=True):
+                    if child.status() != psutil.STATUS_ZOMBIE:
+                        found.setdefault(child.pid, child)
+        return list(found.values())
+
+    def _sessions(self) -> list[psutil.Process]:
+        if self._listener is None:
+            return []
+        found = []
+        try:
+            below = psutil.Process(self._listener.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        for process in below:
+            with suppress(psutil.Error):
+                # sshd, sshd-session or sshd-auth, by the age of OpenSSH; what a session has
+                # started bears the mark, and is none of the server's even if it is an sshd.
+                if process.name().startswith("sshd") and not _has_mark(process, NODE_MARK, self.id):
+                    found.append(process)
+        return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+
+    # ---- what can happen to a node --------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Stop the server and all of its connections where they are; commands go on running."""
+        self._signal_listener(signal.SIGSTOP)
+        self._signal_sessions(signal.SIGSTOP, psutil.STATUS_STOPPED)
+
+    def cont(self) -> None:
+        """Let everything that `stop` stopped go on."""
+        for process in self._sessions():
+            _signal(process.pid, signal.SIGCONT)
+        self._signal_listener(signal.SIGCONT)
+
+    def kill_connections(self) -> None:
+        """End all connections at once; new ones are served, commands are left to themselves."""
+        self._signal_listener(signal.SIGSTOP)  # so that no connection is made meanwhile
+        try:
+            self._kill_sessions()
+        finally:
+            self._signal_listener(signal.SIGCONT)
+
+    def kill_everything(self) -> None:
+        """The node is gone for good: the server and all that ran on it. Its files stay."""
+        self._kill_server()
+
+        def none_left() -> bool:
+            for pid in (left := self.pids()):
+                _signal(pid, signal.SIGKILL)
+            return not left
+
+        _wait(none_left, "the node's processes to end", self._explain)
+
+    def restart(self) -> None:
+        """Start the server again, at the same place; connections end, commands do not."""
+        self._kill_server()
+        self._start()
+
+    def new_host_key(self) -> None:
+        """Come back with another host key, as a machine that was set up anew."""
+        self._kill_server()
+        self.host_key = make_key(self.folder / "host", f"host-{self.id[:8]}")
+        self._start()
+
+    def refuse_keys(self) -> None:
+        """Let nobody in any more; connections that are open stay."""
+        self._authorized.write_text("")
+
+    def accept_keys(self) -> None:
+        """Let the client in again."""
+        self._authorized.write_text(f"{self.public_key}\n")
+
+    def unplug(self) -> None:
+        """Pull the cable: silence, without a reset. Needs `own_network`."""
+        self._cable().unplug()
+
+    def plug(self) -> None:
+        """Put the cable back; TCP goes on after its next retransmission."""
+        self._cable().plug()
+
+    def _cable(self) -> _Network:
+        if self._network is None:
+            raise ValueError("only a node made with own_network=True has a cable")
+        return self._network
+
+    def wait_clean(self, timeout: float = PATIENCE_SECONDS) -> None:
+        """Wait until nothing runs on the node; fail with the command lines of what does."""
+        _wait(lambda: not self.pids(), "nothing to run on the node", self._listed, timeout)
+
+    def _listed(self) -> str:
+        return "".join(f"\n  {process.pid} {process.command}" for process in self.processes())
+
+    def close(self) -> None:
+        """End everything and remove every trace."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.kill_everything()
+        finally:
+            if self._network is not None:
+                self._network.close()
+            if self._mounted:
+                subprocess.run(["umount", "--lazy", str(self.home)], check=False)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if self._claim is not None:
+                self._claim.release()
+
+    def _kill_server(self) -> None:
+        if self._listener is None:
+            return
+        # The connections first: once the listener is gone they are nobody's children.
+        self._signal_listener(signal.SIGSTOP)
+        self._kill_sessions()
+        self._signal_listener(signal.SIGKILL)
+        self._listener.wait(PATIENCE_SECONDS)
+        self._listener = None
+
+    def _kill_sessions(self) -> None:
+        # Stopped first: a child that a session forks at its last moment would be nobody's.
+        self._signal_sessions(signal.SIGSTOP, psutil.STATUS_STOPPED)
+
+        def none_left() -> bool:
+            for process in (left := self._sessions()):
+                _signal(process.pid, signal.SIGKILL)
+            return not left
+
+        _wait(none_left, "the connections to end", self._explain)
+
+    def _signal_listener(self, number: signal.Signals) -> None:
+        listener = self._listener
+        if listener is None or listener.poll() is not None:
+            return
+        listener.send_signal(number)
+        if number == signal.SIGSTOP:
+            process = psutil.Process(listener.pid)
+            _wait(
+                lambda: process.status() in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE},
+                "sshd to stop",
+                self._explain,
+            )
+
+    def _signal_sessions(self, number: signal.Signals, status: str) -> None:
+        def all_there() -> bool:
+            # A session may have forked once more between the listing and its stop.
+            late = [process for process in self._sessions() if process.status() != status]
+            for process in late:
+                _signal(process.pid, number)
+            return not late
+
+        _wait(all_there, f"the connections to be {status}", self._explain)
+
+
+def _sftp_server() -> str:
+    for place in ("/usr/lib/openssh", "/usr/libexec/openssh", "/usr/lib/ssh", "/usr/libexec"):
+        if (server := Path(place) / "sftp-server").exists():
+            return str(server)
+    return "internal-sftp"
+
+
+def _wait(
+    fact: Callable[[], object],
+    what: str,
+    explain: Callable[[], str],
+    seconds: float = PATIENCE_SECONDS,
+) -> None:
+    pause, deadline = threading.Event(), time.monotonic() + seconds
+    while not fact():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s in vain for {what}{explain()}")
+        pause.wait(0.02)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _has_mark(process: psutil.Process, name: str, value: str) -> bool:
+    # Bytes as they are: psutil would parse the environment of every process of the machine.
+    with suppress(OSError):
+        return f"{name}={value}".encode() in Path(f"/proc/{process.pid}/environ").read_bytes()
+    return False
+
+
+def _with_mark(name: str, value: str) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and _has_mark(process, name, value)
+    ]
+
+
+def _command(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return shlex.join(process.cmdline())
+    return "(just ended)"
+
+
+# ---- the client's side ---------------------------------------------------------------------------
+
+
+class SshBed:
+    """A user with a key, an ssh configuration and some nodes, in a folder of its own.
+
+    OpenSSH looks for its configuration in the home folder of the password database, whatever HOME
+    says. The programs `ssh`, `scp` and `sftp` that come first on the PATH of `environment()` are
+    therefore scripts that name the configuration of the bed (`-F`); a later `-F` still wins.
+    """
+
+    def __init__(self) -> None:
+        ensure_sshd()
+        self.id = uuid.uuid4().hex
+        self.folder = Path(tempfile.mkdtemp(prefix="b", dir="/tmp"))
+        dot_ssh = self.folder / ".ssh"
+        dot_ssh.mkdir(mode=0o700)
+        self.key = dot_ssh / "id_ed25519"
+        self.public_key = make_key(self.key, f"bed-{self.id[:8]}")
+        self.known_hosts = dot_ssh / "known_hosts"
+        self.known_hosts.touch()
+        self.config_file = dot_ssh / "config"
+        self.nodes: list[SshNode] = []
+        self.aliases: dict[str, SshNode] = {}
+        self._blocks: list[str] = []
+        self._agent: subprocess.Popen[bytes] | None = None
+        self._agent_socket = self.folder / "agent"
+        self._key_file_used = True
+        self._bin = self.folder / "bin"
+        self._bin.mkdir()
+        for name in ("ssh", "scp", "sftp"):
+            if found := _found(name):
+                script = self._bin / name
+                script.write_text(f'#!/bin/sh\nexec {found} -F {self.config_file} "$@"\n')
+                script.chmod(0o755)
+        self._write_config()
+
+    def node(
+        self,
+        *,
+        alias: str | None = None,
+        jump: str | None = None,
+        known: bool = True,
+        **options: object,
+    ) -> SshNode:
+        """Start a node with these options of `SshNode` and add it."""
+        node = SshNode(self.public_key, **options)  # type: ignore[arg-type]
+        self.nodes.append(node)
+        self.add(node, alias=alias, jump=jump, known=known)
+        return node
+
+    def add(
+        self,
+        node: SshNode,
+        *,
+        alias: str | None = None,
+        address: str | None = None,
+        port: int | None = None,
+        jump: str | None = None,
+        known: bool = True,
+        settings: Sequence[str] = (),
+    ) -> str:
+        """Write a Host alias (node1, node2, ... unless given) and, if `known`, the host's key.
+
+        `address` and `port` are those of a proxy before the node, `jump` is a ProxyJump, and
+        `settings` are more lines of the Host block. The alias is returned. The bed closes the node.
+        """
+        if node not in self.nodes:
+            self.nodes.append(node)
+        alias = alias or f"node{len(self.aliases) + 1}"
+        self.aliases[alias] = node
+        lines = [
+            f"Host {alias}",
+            f"  HostName {address or node.address}",
+            f"  Port {port or node.port}",
+            f"  User {node.user}",
+        ]
+        if jump is not None:
+            lines.append(f"  ProxyJump {jump}")
+        self._blocks.append("\n".join([*lines, *(f"  {line}" for line in settings)]))
+        if known:
+            self.know(node.host_key_line(address, port))
+        self._write_config()
+        return alias
+
+    def alias(self, node: SshNode) -> str:
+        """The first alias of a node."""
+        return next(name for name, one in self.aliases.items() if one is node)
+
+    def know(self, line: str) -> None:
+        """Add a line to known_hosts."""
+        with self.known_hosts.open("a") as known:
+            known.write(f"{line}\n")
+
+    def _write_config(self) -> None:
+        common = ["Host *", f"  UserKnownHostsFile {self.known_hosts}"]
+        if self._key_file_used:
+            common += [f"  IdentityFile {self.key}", "  IdentitiesOnly yes"]
+        self.config_file.write_text("\n\n".join([*self._blocks, "\n".join(common)]) + "\n")
+        self.config_file.chmod(0o600)
+
+    def environment(self) -> dict[str, str]:
+        """Environment for a process of this user: home folder, ssh programs, mark, agent if any."""
+        left_out = {"SSH_AUTH_SOCK", "SSH_AGENT_PID", "SSH_ASKPASS", "DISPLAY"}
+        found = {name: text for name, text in os.environ.items() if name not in left_out}
+        found["HOME"] = str(self.folder)
+        found["PATH"] = f"{self._bin}{os.pathsep}{SEARCH_PATH}"
+        found[BED_MARK] = self.id
+        if self._agent is not None:
+            found["SSH_AUTH_SOCK"] = str(self._agent_socket)
+        return found
+
+    def start_agent(self, *, only: bool = False) -> Path:
+        """Run a real ssh-agent that holds the key; with `only` the key is nowhere else."""
+        # In the foreground: an agent that goes to the background is no child of ours to wait for.
+        self._agent = subprocess.Popen(
+            [_program("ssh-agent"), "-D", "-a", str(self._agent_socket)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        _wait(self._agent_socket.exists, "the socket of ssh-agent", lambda: "")
+        subprocess.run(
+            [_program("ssh-add"), "-q", str(self.key)],
+            env=self.environment(),
+            check=True,
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
+        )
+        if only:
+            self._key_file_used = False
+            self.key.unlink()
+            self.key.with_name(f"{self.key.name}.pub").unlink()
+            self._write_config()
+        return self._agent_socket
+
+    def ssh(
+        self, alias: str, command: str, *options: str, timeout: float = PATIENCE_SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line client, strictly and without questions; standard input is empty."""
+        return subprocess.run(
+            self.ssh_words(alias, command, *options),
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def ssh_words(self, alias: str, command: str, *options: str) -> list[str]:
+        strict = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+        return [str(self._bin / "ssh"), *strict, *options, alias, command]
+
+    def pids(self) -> set[int]:
+        """Processes of this user that still run: by their mark, or by the bed in their title.
+
+        A connection master of OpenSSH overwrites its environment with a title, which holds the path
+        of its socket.
+        """
+        found = {process.pid for process in _with_mark(BED_MARK, self.id)}
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if f"{self.folder}/" in " ".join(process.cmdline()):
+                    found.add(process.pid)
+        return found - {os.getpid(), self._agent.pid if self._agent else -1}
+
+    def wait_clean(self, timeout: float = PATIENCE_SECONDS) -> None:
+        """Wait until nothing runs on any node and no process of this user does."""
+        deadline = time.monotonic() + timeout
+        for node in self.nodes:
+            node.wait_clean(max(0.0, deadline - time.monotonic()))
+        _wait(
+            lambda: not self.pids(),
+            "the client's processes to end",
+            self._listed,
+            max(0.0, deadline - time.monotonic()),
+        )
+
+    def _listed(self) -> str:
+        lines = []
+        for pid in self.pids():
+            with suppress(psutil.Error):
+                lines.append(f"\n  {pid} {_command(psutil.Process(pid))}")
+        return "".join(lines)
+
+    def close(self) -> None:
+        """End everything and remove every trace."""
+        try:
+            for node in self.nodes:
+                node.close()
+        finally:
+            for pid in self.pids():
+                _signal(pid, signal.SIGKILL)
+            if self._agent is not None:
+                self._agent.kill()
+                self._agent.wait(PATIENCE_SECONDS)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def opened_bed(bed: SshBed | None = None, *, clean_seconds: float = 20.0) -> Iterator[SshBed]:
+    """A bed that is closed in the end; what still runs a moment after the test is its failure."""
+    bed = bed or SshBed()
+    try:
+        yield bed
+        bed.wait_clean(clean_seconds)
+    finally:
+        bed.close()
+
+
+@pytest.fixture
+def ssh_bed() -> Iterator[SshBed]:
+    """A user with an ssh configuration; `ssh_bed.node()` starts nodes. Nothing may be left."""
+    with opened_bed() as bed:
+        yield bed
+
+
+if __name__ == "__main__":
+    try:
+        found = find_or_install_sshd() if "--install" in sys.argv[1:] else _program("sshd")
+    except SshdMissingError as error:
+        sys.exit(str(error))
+    print(f"the tests use {found}")

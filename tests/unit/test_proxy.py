@@ -1,0 +1,198 @@
+"""The misbehaving proxy does what tests rely on."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.processes import wait_until
+from tests.proxy import FaultProxy
+
+
+@pytest.fixture
+def echo() -> Iterator[tuple[str, int]]:
+    """A server that sends everything back and ends when its client does."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    threads: list[threading.Thread] = []
+
+    def serve(end: socket.socket) -> None:
+        with end:
+            try:
+                while data := end.recv(65536):
+                    end.sendall(data)
+            except OSError:
+                return
+
+    def accept() -> None:
+        while True:
+            try:
+                end, _ = listener.accept()
+            except OSError:
+                return
+            threads.append(threading.Thread(target=serve, args=(end,), daemon=True))
+            threads[-1].start()
+
+    taker = threading.Thread(target=accept, daemon=True)
+    taker.start()
+    yield listener.getsockname()
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    for thread in [taker, *threads]:
+        thread.join(20)
+
+
+def _client(proxy: FaultProxy) -> socket.socket:
+    return socket.create_connection((proxy.address, proxy.port), timeout=20)
+
+
+def _all(end: socket.socket, size: int) -> bytes:
+    got = bytearray()
+    while len(got) < size:
+        data = end.recv(65536)
+        if not data:
+            break
+        got += data
+    return bytes(got)
+
+
+def test_bytes_pass_unchanged_and_are_counted(echo: tuple[str, int]) -> None:
+    """Whatever goes in comes out, the end of the stream too, and is counted each way."""
+    payload = bytes(range(256)) * 4000
+    with FaultProxy(*echo) as proxy, _client(proxy) as client:
+        sender = threading.Thread(target=client.sendall, args=(payload,))
+        sender.start()
+        assert _all(client, len(payload)) == payload
+        sender.join()
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+        assert (proxy.bytes_up, proxy.bytes_down) == (len(payload), len(payload))
+        assert proxy.connections == 1
+        wait_until(lambda: proxy.open_connections == 0, "the connection to be over")
+
+
+def test_delay_is_one_way_and_pipelined(echo: tuple[str, int]) -> None:
+    """A round trip takes two delays, and many chunks in flight take no longer than one does."""
+    with FaultProxy(*echo, delay=0.2) as proxy, _client(proxy) as client:
+        start = time.monotonic()
+        client.sendall(b"x")
+        assert _all(client, 1) == b"x"
+        assert time.monotonic() - start >= 0.4
+        payload, start = bytes(16 << 20), time.monotonic()
+        sender = threading.Thread(target=client.sendall, args=(payload,))
+        sender.start()
+        assert len(_all(client, len(payload))) == len(payload)
+        sender.join()
+        # One chunk for each round trip would take 256 of them.
+        assert time.monotonic() - start < 256 * 0.4 / 2
+
+
+def test_rate_is_kept(echo: tuple[str, int]) -> None:
+    """A limited line takes at least the time that its bytes need."""
+    with (
+        FaultProxy(*echo, rate_bytes_per_second=400_000) as proxy,
+        _client(proxy) as client,
+    ):
+        start = time.monotonic()
+        client.sendall(bytes(200_000))
+        assert len(_all(client, 200_000)) == 200_000
+        assert time.monotonic() - start >= 0.5
+
+
+def test_a_stall_holds_up_what_follows(echo: tuple[str, int]) -> None:
+    """A stall, as after a lost packet, delays the bytes and loses none."""
+    with (
+        FaultProxy(*echo, stall_every_bytes=1, stall_seconds=0.2) as proxy,
+        _client(proxy) as client,
+    ):
+        start = time.monotonic()
+        client.sendall(b"x")
+        assert _all(client, 1) == b"x"
+        assert time.monotonic() - start >= 0.4
+
+
+def test_cut_resets_and_new_connections_work(echo: tuple[str, int]) -> None:
+    """A cut ends open connections with a reset; the next one is served."""
+    with FaultProxy(*echo) as proxy:
+        with _client(proxy) as client:
+            client.sendall(b"a")
+            assert _all(client, 1) == b"a"
+            proxy.cut()
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+        with _client(proxy) as client:
+            client.sendall(b"b")
+            assert _all(client, 1) == b"b"
+
+
+def test_refuse_leaves_open_connections_alone(echo: tuple[str, int]) -> None:
+    """New connections are refused until they are accepted again; those that are open go on."""
+    with FaultProxy(*echo) as proxy, _client(proxy) as client:
+        client.sendall(b"a")
+        assert _all(client, 1) == b"a"
+        proxy.refuse()
+        with pytest.raises(ConnectionRefusedError):
+            _client(proxy)
+        client.sendall(b"b")
+        assert _all(client, 1) == b"b"
+        proxy.accept()
+        with _client(proxy) as second:
+            second.sendall(b"c")
+            assert _all(second, 1) == b"c"
+
+
+def test_freeze_keeps_connections_open_and_loses_nothing(echo: tuple[str, int]) -> None:
+    """A frozen proxy delivers nothing and closes nothing; thawed it delivers all."""
+    with FaultProxy(*echo) as proxy, _client(proxy) as client:
+        client.sendall(b"a")
+        assert _all(client, 1) == b"a"
+        proxy.freeze()
+        client.sendall(b"b")
+        client.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        assert proxy.bytes_up == 1
+        client.settimeout(20)
+        proxy.thaw()
+        assert _all(client, 1) == b"b"
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_corrupt_flips_one_bit_once(echo: tuple[str, int], direction: str) -> None:
+    """Exactly one bit differs, at the place that was named."""
+    with FaultProxy(*echo) as proxy, _client(proxy) as client:
+        proxy.corrupt(direction, 70_000)
+        client.sendall(bytes(100_000))
+        got = _all(client, 100_000)
+        assert [i for i, byte in enumerate(got) if byte] == [70_000]
+        assert (got[70_000], proxy.corrupted) == (1, 1)
+
+
+def test_a_refusing_target_resets_the_client() -> None:
+    """A client of a target that is not there sees its connection end."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        target = closed.getsockname()
+    # The reset may come as early as the end of the client's own connect.
+    with (
+        FaultProxy(*target) as proxy,
+        pytest.raises(ConnectionResetError),
+        _client(proxy) as client,
+    ):
+        client.recv(1)
+
+
+def test_close_ends_everything(echo: tuple[str, int]) -> None:
+    """After close there is no thread, no listener and no connection."""
+    proxy = FaultProxy(*echo)
+    with _client(proxy) as client:
+        client.sendall(b"a")
+        assert _all(client, 1) == b"a"
+        proxy.close()
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    with pytest.raises(ConnectionRefusedError):
+        _client(proxy)
+    assert not proxy._thread.is_alive()
