@@ -396,9 +396,10 @@ class SshNode:
             text=True,
         )
         if done.returncode:
+            why = done.stderr.strip().partition("\n")[0]
             pytest.fail(
                 "a node with a small disk needs root that may mount a tmpfs "
-                f"(a container needs --cap-add SYS_ADMIN): {done.stderr.strip().partition(chr(10))[0]}",
+                f"(a container needs --cap-add SYS_ADMIN): {why}",
                 pytrace=False,
             )
         self._mounted = True
