@@ -106,6 +106,7 @@ class ResumingTransport:
         self._channel: Channel | None = None
         self._heard = 0.0
         self._end: str | None = None
+        self._started = False
         self._broken = False
         self._trouble = ""
         self.reconnects = 0
@@ -122,6 +123,7 @@ class ResumingTransport:
         """Connect for the first time; errors are the caller's to see."""
         deadline = time.monotonic() + self._patience.first_connect_seconds
         self._adopt(self._reach(deadline))
+        self._started = True
         threading.Thread(target=self._keep_connected, args=(deadline,), daemon=True).start()
         threading.Thread(target=self._send_all, daemon=True).start()
 
@@ -166,9 +168,10 @@ class ResumingTransport:
         with self._changed:
             self._stream.end()
             self._changed.notify_all()
-            self._changed.wait_for(
-                lambda: self._stream.settled or self._end is not None, CLOSE_SECONDS
-            )
+            if self._started:
+                self._changed.wait_for(
+                    lambda: self._stream.settled or self._end is not None, CLOSE_SECONDS
+                )
         self._finish("was closed")
 
     # -- the connection
