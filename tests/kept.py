@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
-from sklearn.datasets import load_iris, make_classification
+from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 from sklearn.tree import DecisionTreeClassifier
 
@@ -90,9 +91,22 @@ class Kept:
         self.lost = False
         """No further connection can be made."""
 
+        self.others: list[Kept] = []
+        self.engine_greeting: Greeting | None = None
+        """What an engine that ran on this agent was greeted with."""
+
         self.states: list[str] = []
         self.transport = ResumingTransport(self.connect, QUICK, self.states.append)
         self._reader = FrameReader(FromAgent)
+
+    def another(self, command: Sequence[str] | None = None) -> Kept:
+        """Another driver of the same folder."""
+        self.others.append(Kept(self.folder, self._orphan_after, command))
+        return self.others[-1]
+
+    def settled(self) -> bool:
+        """Whether the keeper has all that was written."""
+        return self.transport._stream.settled
 
     def connect(self) -> BridgeProcess:
         """The first connection may start the keeper; later ones find it or nothing."""
@@ -103,8 +117,8 @@ class Kept:
         self.channels.append(channel)
         return channel
 
-    def message(self) -> Any:
-        """The next message of the agent that is no chatter; None at the end."""
+    def next_greeting(self) -> Greeting | None:
+        """The agent's next greeting; None when nothing comes any more."""
         while data := self.transport.read():
             for message in self._reader.feed(data):
                 if isinstance(message, Greeting):
@@ -114,9 +128,9 @@ class Kept:
     def greeting(self) -> Greeting:
         """Connect, and wait for what the agent says first."""
         self.transport.start()
-        message = self.message()
-        assert isinstance(message, Greeting), self.transport.ended()
-        return message
+        greeting = self.next_greeting()
+        assert greeting is not None, self.transport.ended()
+        return greeting
 
     def names(self) -> Sequence[str]:
         return ["kept"]
@@ -178,10 +192,10 @@ def search() -> GridSearchCV:
 
 
 def samples(large: bool) -> tuple[Any, Any]:
-    """What is searched on: iris, or a megabyte and more."""
-    if large:
-        return make_classification(150, 1000, random_state=0)  # type: ignore[no-any-return]
-    return load_iris(return_X_y=True)  # type: ignore[no-any-return]
+    """What is searched on: iris, or a third of a megabyte."""
+    X, y = load_iris(return_X_y=True)
+    # Columns that are constant cost a tree nothing.
+    return (np.hstack([X, np.zeros((len(X), 300))]) if large else X), y
 
 
 def run(
@@ -206,6 +220,7 @@ def run(
         rounds = JournaledRounds(engine, MemoryJournal(), QueuePolicies(), listener)
         fitted = fit_search(search().set_params(verbose=verbose), *samples(large), {}, rounds)
     finally:
+        kept.engine_greeting = engine.greetings.get("kept")
         engine.close()
     assert len(rounds.outcomes) == listener.recorded == FITS
     return fitted

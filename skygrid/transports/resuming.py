@@ -118,6 +118,7 @@ class ResumingTransport:
         self._heard = 0.0
         self._end: str | None = None
         self._error: NodeError | None = None
+        self._started = False
         self._broken = False
         self._trouble = ""
         self.reconnects = 0
@@ -138,6 +139,7 @@ class ResumingTransport:
             self._dismiss(channel)
             raise NodeGoneError(self._end)
         self._adopt(channel)
+        self._started = True
         threading.Thread(target=self._keep_connected, args=(deadline,), daemon=True).start()
         threading.Thread(target=self._send_all, daemon=True).start()
 
@@ -192,9 +194,10 @@ class ResumingTransport:
         with self._changed:
             self._stream.end()
             self._changed.notify_all()
-            self._changed.wait_for(
-                lambda: self._stream.settled or self._end is not None, CLOSE_SECONDS
-            )
+            if self._started:
+                self._changed.wait_for(
+                    lambda: self._stream.settled or self._end is not None, CLOSE_SECONDS
+                )
         self._finish("was closed")
 
     # -- the connection

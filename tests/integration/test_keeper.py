@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
+import shutil
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from skygrid.errors import NodeError
-from skygrid.transports.resuming import Patience, ResumingTransport
+from skygrid.transports.resuming import NodeGoneError, Patience, ResumingTransport
+from skygrid.worker.bridge import IO_ERROR_EXIT, NO_KEEPER_EXIT
+from skygrid.worker.frames import FrameReader, encode
+from skygrid.worker.messages import AgentLog, BlobChunk, FromAgent, Greeting
 from skygrid.worker.stream import ResumableStream
 from tests.command import gone, wait_for
-from tests.kept import BridgeProcess, Kept, Trouble, run, samples, search
+from tests.kept import BridgeProcess, Kept, Trouble, agent, bridge, run, samples, search
 
 
 @pytest.fixture
@@ -22,8 +33,9 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
     one = Kept(tmp_path / "kept")
     yield one
     family = one.family()
-    one.transport.close()
-    one.let_go()
+    for driver in (one, *one.others):
+        driver.transport.close()
+        driver.let_go()
     # The word to end, not the orphan's patience of half a minute.
     wait_for(lambda: gone(family), "nothing is left of the kept agent", seconds=20)
     assert not one.folder.exists() or not family
@@ -145,3 +157,247 @@ def test_a_second_visit_takes_the_place_of_the_first(kept: Kept) -> None:
         wait_for(lambda: first.poll() is not None, "the first bridge ends")
     finally:
         second.close()
+
+
+def test_a_new_driver_attaches_to_the_living_agent(kept: Kept) -> None:
+    """The agent greets the second driver too; the first one is told, and does not come again."""
+    first = kept.greeting()
+    other = kept.another()
+    greeting = other.greeting()
+    assert (greeting.pid, greeting.slots) == (first.pid, 2)
+    assert kept.next_greeting() is None
+    assert kept.transport.ended() == "another driver has taken over this node"
+    with pytest.raises(BrokenPipeError, match="taken over"):
+        kept.transport.write(b"something")
+    assert len(kept.channels) == 1
+
+
+def test_a_driver_that_was_away_is_told_when_it_comes_back(kept: Kept) -> None:
+    """A driver whose connection was broken at the takeover hears of it on its next one."""
+    first = kept.greeting()
+    kept.lost = True
+    kept.cut()
+    other = kept.another()
+    assert other.greeting().pid == first.pid
+    kept.lost = False
+    assert kept.next_greeting() is None
+    assert kept.transport.ended() == "another driver has taken over this node"
+    # It pushed out nobody.
+    assert other.states == []
+
+
+def test_what_the_agent_holds_need_not_be_sent_again(kept: Kept) -> None:
+    """Complete blobs outlive their driver and are listed in the greeting; others are dropped."""
+    kept.greeting()
+    whole, half = b"w" * 3_000_000, b"h" * 1000
+    digests = [hashlib.sha256(data).hexdigest() for data in (whole, half)]
+    for start in range(0, len(whole), 1_000_000):
+        data = whole[start : start + 1_000_000]
+        chunk = BlobChunk(digest=digests[0], size=len(whole), offset=start, data=data)
+        kept.transport.write(encode(chunk))
+    kept.transport.write(
+        encode(BlobChunk(digest=digests[1], size=len(half), offset=0, data=half[:10]))
+    )
+    # What was passed on to the keeper is told to the agent, also after this driver's end.
+    wait_for(kept.settled, "the keeper has it all")
+    kept.let_go()
+    other = kept.another()
+    assert other.greeting().blobs == (digests[0],)
+
+
+def test_half_a_frame_of_a_dead_driver_reaches_nobody(kept: Kept) -> None:
+    """The agent understands the second driver, whatever the first was in the middle of saying."""
+    first = kept.greeting()
+    message = BlobChunk(digest="0" * 64, size=5000, offset=0, data=b"x" * 5000)
+    kept.transport.write(encode(message)[:3000])
+    wait_for(kept.settled, "the keeper has the half")
+    kept.let_go()
+    other = kept.another()
+    assert_as_scikit_learn(run(other, Trouble(10**9, lambda: None)))
+    assert other.engine_greeting.pid == first.pid
+
+
+@pytest.fixture
+def killed_driver(kept: Kept) -> int:
+    """A driver that was killed in mid-run; the process id of its agent."""
+    command = [sys.executable, "-P", "-m", "tests.kept", str(kept.folder)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2], text=True
+    ) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "so many\n"
+        (agent_process,) = [
+            process
+            for process in kept.family()
+            if "skygrid.worker" in process.cmdline() and process.ppid() == kept.keepers()[0].pid
+        ]
+        driver.kill()
+    return agent_process.pid
+
+
+def test_a_search_goes_on_after_its_driver_was_killed(kept: Kept, killed_driver: int) -> None:
+    """The agent of a driver killed with -9 runs the search of the next one, on the data it has."""
+    fitted = run(kept, Trouble(10**9, lambda: None), large=True)
+    assert kept.engine_greeting.pid == killed_driver
+    assert_as_scikit_learn(fitted, large=True)
+    # X alone is larger than all that was said to the agent.
+    assert kept.transport.bytes_sent < samples(large=True)[0].nbytes
+    assert kept.transport.bytes_received
+
+
+def test_fits_of_a_killed_driver_end_when_the_next_one_comes(
+    kept: Kept, killed_driver: int
+) -> None:
+    """At its second greeting the agent has no slot, and says nothing of the round before."""
+    transport = kept.transport
+    transport.start()
+    messages = FrameReader(FromAgent).feed(transport.read())
+    assert isinstance(next(m for m in messages if not isinstance(m, AgentLog)), Greeting)
+    assert psutil.Process(killed_driver).children() == []
+
+
+def test_another_command_means_another_agent(kept: Kept) -> None:
+    """A driver that wants other slots gets a fresh agent; nothing is left of the one before."""
+    first = kept.greeting()
+    family = kept.family()
+    other = kept.another(agent(slots=3))
+    greeting = other.greeting()
+    assert greeting.slots == 3
+    assert greeting.pid != first.pid
+    wait_for(lambda: gone(family), "nothing is left of the first agent")
+    # Its keeper is gone, and the one that is there now began without it.
+    assert kept.next_greeting() is None
+    assert "its agent is gone" in kept.transport.ended()
+    assert len(other.keepers()) == 1
+
+
+def test_a_folder_without_a_keeper_is_made_anew(kept: Kept) -> None:
+    """What a killed keeper left behind is cleared; without a command there is no keeper."""
+    first = kept.greeting()
+    family = kept.family()
+    kept.keepers()[0].kill()
+    wait_for(lambda: gone(family), "the agent ends with its keeper")
+    assert kept.next_greeting() is None
+    assert kept.transport.ended() == "the agent and its keeper have ended"
+    other = kept.another()
+    assert other.greeting().pid != first.pid
+
+
+def test_a_bridge_without_a_command_clears_what_is_stale(tmp_path: Path) -> None:
+    """It starts nothing, says so with its exit code, and leaves neither folder nor lock."""
+    folder = tmp_path / "kept"
+    done = subprocess.run(bridge(folder, []), check=False, input=b"", capture_output=True)
+    assert (done.returncode, done.stdout) == (NO_KEEPER_EXIT, b"")
+    folder.mkdir(mode=0o700)
+    listener = socket.socket(socket.AF_UNIX)
+    with listener, contextlib.chdir(folder):
+        listener.bind("socket")
+    done = subprocess.run(bridge(folder, []), check=False, input=b"", capture_output=True)
+    assert (done.returncode, done.stdout) == (NO_KEEPER_EXIT, b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bridges_that_come_together_start_one_keeper(kept: Kept) -> None:
+    """Of many bridges at once one starts the keeper, and all of them reach it."""
+    bridges = [BridgeProcess(kept.folder, 30.0, agent()) for _ in range(4)]
+    try:
+        for one in bridges:
+            stream = ResumableStream(os.urandom(16))
+            stream.connect()
+            one.write(stream.outgoing())
+            assert one.read()
+        assert len(kept.keepers()) == 1
+    finally:
+        for one in bridges:
+            one.close()
+    kept.greeting()
+
+
+def test_a_folder_may_have_a_long_path(tmp_path: Path) -> None:
+    """The path of a socket is bounded to 107 bytes; that of a folder is not."""
+    kept = Kept(tmp_path / ("long" * 30) / ("longer" * 30))
+    assert kept.greeting().slots == 2
+    family = kept.family()
+    kept.transport.close()
+    wait_for(lambda: gone(family), "keeper and agent end")
+    wait_for(lambda: list(kept.folder.parent.iterdir()) == [], "folder and lock are gone")
+
+
+def test_a_folder_of_others_is_not_used(tmp_path: Path) -> None:
+    """A folder that others can enter is an error with one line of text, and starts nothing."""
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    folder.chmod(0o777)
+    done = subprocess.run(bridge(folder, agent()), check=False, input=b"", capture_output=True)
+    assert done.returncode == IO_ERROR_EXIT
+    assert done.stderr.decode().startswith("skygrid: ")
+    assert done.stderr.count(b"\n") == 1
+    assert done.stdout == b""
+    assert list(folder.iterdir()) == []
+
+
+def test_an_agent_that_cannot_be_started_is_an_error(tmp_path: Path) -> None:
+    """The bridge says why the keeper did not start, and leaves nothing behind."""
+    command = bridge(tmp_path / "kept", [str(tmp_path / "missing")])
+    done = subprocess.run(command, check=False, input=b"", capture_output=True)
+    assert done.returncode == IO_ERROR_EXIT
+    assert b"skygrid: the keeper did not start: FileNotFoundError" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_agent_that_ends_at_once_is_heard(tmp_path: Path) -> None:
+    """What an agent prints before it dies reaches the driver, and nothing is left of it."""
+    command = [sys.executable, "-c", "import sys; sys.exit('no numpy here')"]
+    kept = Kept(tmp_path / "kept", command=command)
+    kept.transport.start()
+    (log,) = FrameReader(FromAgent).feed(kept.transport.read())
+    assert log == AgentLog(text="no numpy here")
+    assert kept.transport.read() == b""
+    wait_for(lambda: list(tmp_path.iterdir()) == [], "folder and lock are gone")
+
+
+def test_a_keeper_told_to_end_takes_everything_with_it(kept: Kept) -> None:
+    """SIGTERM ends the agent, and what its fits had started and left in its session."""
+    stray = "import subprocess, sys; subprocess.Popen(['sleep', '1000'], process_group=0)"
+    module = f"{stray}; import runpy; sys.argv[1:] = ['--slots', '1']; "
+    module += "runpy.run_module('skygrid.worker', run_name='__main__')"
+    other = kept.another([sys.executable, "-P", "-c", module])
+    other.greeting()
+    family = other.family()
+    assert "sleep" in {process.name() for process in family}
+    other.keepers()[0].terminate()
+    wait_for(lambda: gone(family), "nothing is left")
+    wait_for(lambda: not kept.folder.exists(), "its folder is gone")
+    assert other.next_greeting() is None
+
+
+def test_a_keeper_whose_folder_is_gone_ends(kept: Kept) -> None:
+    """Nobody could reach it any more: once its driver is gone it does not wait for another."""
+    kept.greeting()
+    family = kept.family()
+    shutil.rmtree(kept.folder)
+    kept.cut()
+    wait_for(lambda: gone(family), "keeper and agent end", seconds=20)
+    assert kept.next_greeting() is None
+
+
+def test_a_bridge_told_to_end_takes_nothing_with_it(kept: Kept) -> None:
+    """SIGTERM ends a bridge without noise; the agent goes on."""
+    first = kept.greeting()
+    kept.cut(signal.SIGTERM)
+    assert kept.channels[0].process.wait() == 128 + signal.SIGTERM
+    wait_for(lambda: kept.states == ["reconnecting", "connected"], "it is mended")
+    assert kept.another().greeting().pid == first.pid
+
+
+def test_the_first_connection_has_its_own_patience() -> None:
+    """Who waits for a node that was never reached waits for a bounded time, and hears why."""
+
+    def connect() -> BridgeProcess:
+        raise ConnectionRefusedError("no route to it")
+
+    patience = Patience(
+        first_connect_seconds=0.2, give_up_seconds=1000.0, longest_delay_seconds=0.05
+    )
+    with pytest.raises(NodeGoneError, match="no route to it"):
+        ResumingTransport(connect, patience).start()

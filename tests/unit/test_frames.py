@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skygrid.worker.frames import HEADER, MAX_FRAME, FrameError, FrameReader, encode
+from skygrid.worker.frames import HEADER, MAX_FRAME, FrameError, FrameReader, encode, take_frames
 from skygrid.worker.messages import (
     AgentLog,
     BlobChunk,
@@ -200,3 +200,22 @@ def test_a_number_that_no_honest_node_sends_is_refused(change: dict[str, int]) -
     lie = msgspec.structs.replace(honest, **change)
     with pytest.raises(FrameError):
         list(reader.feed(encode(Report(round=0, results=[lie]))))
+
+
+@given(st.lists(st.integers(0, 300), max_size=8), st.integers(1, 40))
+def test_whole_frames_are_taken_as_they_are(counts: list[int], portion: int) -> None:
+    """However the stream is cut up, frames come out whole, and half a frame stays."""
+    frames = [encode(Recall(count=count)) for count in counts]
+    stream = b"".join(frames) + encode(Recall(count=1))[:-1]
+    buffer, taken = bytearray(), []
+    for start in range(0, len(stream), portion):
+        buffer += stream[start : start + portion]
+        taken += take_frames(buffer)
+    assert taken == frames
+    assert bytes(buffer) == encode(Recall(count=1))[:-1]
+
+
+def test_an_endless_frame_is_not_waited_for() -> None:
+    """A length above the limit is an error before the frame is there."""
+    with pytest.raises(FrameError, match="over the limit"):
+        take_frames(bytearray(HEADER.pack(MAX_FRAME + 1, 0)))
