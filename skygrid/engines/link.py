@@ -168,7 +168,8 @@ class Link:
     # -- from the transport
 
     def state(self, text: str) -> None:
-        """What goes on with the node, for the engine's own thread."""
+        """What goes on with the node, for the engine's own thread and the node's log."""
+        self.node_log.write(f"{time.strftime('%H:%M:%S')} {text}\n".encode())
         self._inbox.put(Event(self, NodeState(text)))
 
     def log(self, data: bytes) -> None:

@@ -1,0 +1,266 @@
+"""What a run on real sshd nodes survives. After each fault: scikit-learn's answer, nothing left."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.command import SLOW_SEARCH, wait_for
+from tests.proxy import FaultProxy
+from tests.ssh_runs import Bench, agents
+from tests.sshd import SshBed, ssh_bed
+
+__all__ = ["ssh_bed"]
+
+LONG_SEARCH = SLOW_SEARCH.replace("range(-5, 5)", "range(-25, 25)")
+"""50 candidates x 4 splits of a tenth of a second."""
+
+
+@pytest.fixture
+def bench(tmp_path: Path, ssh_bed: SshBed) -> Bench:
+    """A search of 200 fits, and no node yet."""
+    return Bench(tmp_path, ssh_bed, LONG_SEARCH)
+
+
+def behind_a_proxy(bench: Bench) -> tuple[FaultProxy, str]:
+    """A node that is reached through a proxy of ours."""
+    node = bench.node(host=False)
+    proxy = FaultProxy(node.address, node.port)
+    proxy.__enter__()
+    alias = bench.bed.add(node, address=proxy.address, port=proxy.port)
+    bench.hosts.append(alias)
+    return proxy, alias
+
+
+def ledger(bench: Bench) -> Counter[str]:
+    """How often each fit was fitted, on any node."""
+    return Counter((bench.folder / "ledger.txt").read_text().splitlines())
+
+
+def test_a_connection_that_is_cut_costs_nothing(bench: Bench) -> None:
+    """A connection cut in mid-run is mended, and no fit is fitted twice for it."""
+    proxy, alias = behind_a_proxy(bench)
+    with proxy:
+        command = bench.started(20)
+        for fits in (40, 70):
+            before = proxy.connections
+            proxy.cut()
+            wait_for(lambda before=before: proxy.connections > before, "a new connection")
+            bench.wait_for_fits(command, fits)
+        err = bench.ended_well(command)
+    assert f"{alias}: reconnecting" in err
+    assert bench.attempts() == {1: 200}
+    assert set(ledger(bench).values()) == {1, 2}, "the refit adds one line, no fit another"
+    assert sum(ledger(bench).values()) == 201
+
+
+def test_a_bit_that_is_turned_round_costs_a_connection(bench: Bench) -> None:
+    """A flipped bit on the wire, either way, breaks the connection and nothing else."""
+    proxy, _ = behind_a_proxy(bench)
+    with proxy:
+        command = bench.started(20)
+        for direction in ("up", "down"):
+            before = proxy.connections
+            proxy.corrupt(direction, 100)
+            wait_for(lambda before=before: proxy.connections > before, "a new connection")
+        bench.ended_well(command)
+    assert bench.attempts() == {1: 200}
+
+
+def test_a_connection_that_hangs_is_made_anew(bench: Bench) -> None:
+    """With sshd stopped, the dead connection is noticed, and mended when sshd goes on."""
+    node = bench.node()
+    command = bench.started(20)
+    node.stop()
+    try:
+        # The driver gives a silent connection up, and the kernel takes the new one for sshd.
+        wait_for(lambda: "reconnecting" in bench.log("node1"), "the connection to be given up")
+    finally:
+        node.cont()
+    bench.ended_well(command)
+    assert bench.attempts() == {1: 200}
+
+
+def test_an_agent_that_is_killed_is_started_again(bench: Bench) -> None:
+    """kill -9 of a node's agent costs the fits in its hands; the node goes on with a new one."""
+    nodes = [bench.node(), bench.node()]
+    command = bench.started(20)
+    (agent,) = agents(nodes[0])
+    os.kill(agent, signal.SIGKILL)
+    wait_for(lambda: agents(nodes[0]) not in ([], [agent]), "a new agent")
+    bench.ended_well(command)
+    assert set(bench.nodes()) == {"node1", "node2"}
+
+
+def test_a_node_that_is_gone_for_good_is_done_without(bench: Bench) -> None:
+    """The run ends well on fewer nodes, and says which one was lost."""
+    nodes = [bench.node(), bench.node()]
+    command = bench.started(20)
+    nodes[0].kill_everything()
+    err = bench.ended_well(command)
+    assert sum(bench.nodes().values()) == 200
+    assert "node1" in err
+
+
+def test_without_any_node_left_the_run_can_be_resumed(tmp_path: Path, ssh_bed: SshBed) -> None:
+    """All nodes gone is exit 3; with a node back, resume fits only what is missing."""
+    bench = Bench(tmp_path, ssh_bed, LONG_SEARCH, lost_after=2.0, connect_timeout=2.0)
+    node = bench.node()
+    command = bench.started(20)
+    node.kill_everything()
+    err = bench.ended_with(3, command)
+    assert "node1" in err
+    assert "skygrid resume" in err
+    node.restart()
+    before = sum(ledger(bench).values())
+    bench.ended_well(bench.start(command="resume"))
+    # Those in flight when it was killed are not known, and fitted again.
+    assert sum(ledger(bench).values()) - before <= 200 - 20 + 1
+
+
+def test_a_resume_attaches_to_agents_that_still_live(bench: Bench) -> None:
+    """After kill -9 of the driver, resume goes on with the same agents, prepared by nobody."""
+    nodes = [bench.node(), bench.node()]
+    command = bench.started(20)
+    before = [agents(node) for node in nodes]
+    command.signal(signal.SIGKILL)
+    command.end()
+    assert all(before)
+    resumed = bench.start(command="resume")
+    bench.wait_for_fits(resumed, 60)
+    after = [agents(node) for node in nodes]
+    err = bench.ended_well(resumed)
+    assert after == before
+    assert "preparing" not in err
+
+
+def test_a_driver_that_never_comes_back_is_not_waited_for(tmp_path: Path, ssh_bed: SshBed) -> None:
+    """With no driver for `orphan_after`, agents end themselves and remove what they made."""
+    bench = Bench(tmp_path, ssh_bed, LONG_SEARCH, orphan_after=3.0)
+    node = bench.node()
+    command = bench.started(10)
+    command.signal(signal.SIGKILL)
+    command.end()
+    node.wait_clean()
+    assert not list((node.home / ".cache" / "skygrid" / "agents").iterdir())
+
+
+def test_ctrl_c_ends_the_nodes(bench: Bench) -> None:
+    """The first Ctrl-C ends the run resumably and leaves nothing on any node."""
+    bench.node()
+    bench.node()
+    command = bench.started(20)
+    command.signal(signal.SIGINT)
+    err = bench.ended_with(130, command)
+    assert "skygrid resume" in err
+    bench.bed.wait_clean()
+
+
+def test_a_node_ten_times_slower_does_its_share(bench: Bench) -> None:
+    """A slow node holds nobody up: it computes what it can, and the answer is the same."""
+    search = LONG_SEARCH.replace(
+        "time.sleep(self.seconds)",
+        'time.sleep(self.seconds * float(os.environ.get("SLOWNESS", "1")))',
+    )
+    (bench.folder / "search.py").write_text(search)
+    bench.node()
+    bench.node(environment={"SLOWNESS": "10"})
+    bench.ended_well(bench.start())
+    shares = bench.nodes()
+    assert shares["node1"] > 4 * shares["node2"] > 0
+
+
+Prepare = Callable[[Bench], None]
+
+
+def unknown_key(bench: Bench) -> None:
+    bench.node(known=False)
+
+
+def changed_key(bench: Bench) -> None:
+    bench.node().new_host_key()
+
+
+def refused_key(bench: Bench) -> None:
+    bench.node().refuse_keys()
+
+
+def nobody_there(bench: Bench) -> None:
+    bench.node().kill_everything()
+
+
+def no_such_name(bench: Bench) -> None:
+    bench.hosts.append("nowhere.invalid")
+
+
+def no_python(bench: Bench) -> None:
+    tools = ("sh", "uname", "mkdir", "mktemp", "tar", "gzip", "rm", "cat", "df", "awk", "date")
+    bench.node(prepared=False, only_tools=tools)
+
+
+def full_disk(bench: Bench) -> None:
+    bench.node(prepared=False, home_bytes=8 * 2**20)
+
+
+TROUBLE = [
+    (unknown_key, ["host key of", "is not known", "accept it with: ssh "]),
+    (changed_key, ["host key of", "has changed", "ssh-keygen"]),
+    (refused_key, ["refused", "ssh-copy-id"]),
+    (nobody_there, ["refuses connections: is sshd running there"]),
+    (no_such_name, ["there is no host by the name nowhere.invalid"]),
+    (no_python, ["Python"]),
+    (full_disk, ["disk"]),
+]
+
+
+@pytest.mark.parametrize(("make", "words"), TROUBLE, ids=lambda one: getattr(one, "__name__", ""))
+def test_a_host_that_cannot_be_had_is_explained(
+    tmp_path: Path, ssh_bed: SshBed, make: Prepare, words: list[str]
+) -> None:
+    """A host in trouble ends the run before it begins, in words, and with nothing half-started."""
+    bench = Bench(tmp_path, ssh_bed, LONG_SEARCH, connect_timeout=2.0)
+    bench.node()
+    make(bench)
+    err = bench.ended_with(3, bench.start())
+    for word in words:
+        assert word in err
+    ssh_bed.wait_clean()
+
+
+def test_a_host_that_cannot_be_had_is_left_out_if_allowed(tmp_path: Path, ssh_bed: SshBed) -> None:
+    """With min_nodes the run goes on without the host, and says so."""
+    bench = Bench(tmp_path, ssh_bed, LONG_SEARCH, connect_timeout=2.0)
+    bench.extra = "min_nodes = 1"
+    bench.node()
+    bench.node().refuse_keys()
+    err = bench.ended_well(bench.start())
+    assert "node2 is lost" in err
+    assert set(bench.nodes()) == {"node1"}
+
+
+def test_another_python_is_refused_before_anything_starts(bench: Bench) -> None:
+    """A Python of another minor version cannot give the same answer, and is refused at once."""
+    bench.node()
+    bench.environment = 'python = "3.99"'
+    err = bench.ended_with(3, bench.start())
+    assert "3.99" in err
+
+
+@pytest.mark.parametrize("way", ["noise", "jump", "agent"])
+def test_ways_to_a_host(bench: Bench, way: str) -> None:
+    """A talkative shell, a jump host and a key that only the SSH agent has are no trouble."""
+    (bench.folder / "search.py").write_text(SLOW_SEARCH)
+    if way == "noise":
+        bench.node(banner_noise="Welcome!\nYou have mail.\n")
+    elif way == "jump":
+        bench.node(host=False, alias="gate")
+        bench.node(jump="gate")
+    else:
+        bench.node()
+        bench.bed.start_agent(only=True)
+    bench.ended_well(bench.start())
