@@ -6,9 +6,11 @@ import json
 import os
 import sqlite3
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from sklearn.base import clone
 
 from skygrid.loading import load_search
@@ -41,6 +43,9 @@ class Bench:
         self.hosts: list[str] = []
         self.extra = ""
         """More lines for the config, above its tables."""
+
+        self.fitted = 0
+        """Fits that had come to their end when the run had."""
 
         self.environment = 'packages = ["scikit-learn"]'
         self._ssh = {"connect_timeout": 10.0, "lost_after": 20.0, "orphan_after": 30.0, **ssh}
@@ -88,6 +93,7 @@ class Bench:
         """Wait for the end of a run that is to succeed as scikit-learn would; its stderr."""
         code, out, err = command.end()
         assert code == 0, f"exit {code}\n{out}\n{err}"
+        self.fitted = self.count_fits()
         self.check_answer()
         self.bed.wait_clean()
         return err
@@ -96,8 +102,12 @@ class Bench:
         """Wait for the end of a run that is to fail so; its stderr."""
         found, out, err = command.end()
         assert found == code, f"exit {found}\n{out}\n{err}"
-        assert "Traceback" not in err
+        assert "Traceback" not in err, err
         return err
+
+    def count_fits(self) -> int:
+        """How many fits have come to their end, on any node, the refit included."""
+        return len((self.folder / "ledger.txt").read_text().splitlines())
 
     def check_answer(self) -> None:
         """The run's scores are those of scikit-learn's own ``fit``."""
@@ -131,9 +141,12 @@ class Bench:
 
 
 def agents(node: SshNode) -> list[int]:
-    """Process ids of the agents on a node."""
-    return [
-        one.pid
-        for one in node.processes()
-        if "skygrid.worker" in one.command and "skygrid.worker." not in one.command
-    ]
+    """Process ids of the agents on a node: the children of keepers."""
+    found = []
+    for pid in node.pids():
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            parent = process.parent()
+            if parent is not None and "skygrid.worker.keeper" in parent.cmdline():
+                found.append(pid)
+    return sorted(found)

@@ -536,9 +536,11 @@ class SshNode:
             with suppress(psutil.Error):
                 # sshd, sshd-session or sshd-auth, by the age of OpenSSH; what a session has
                 # started bears the mark, and is none of the server's even if it is an sshd.
-                if process.name().startswith("sshd") and not _has_mark(process, NODE_MARK, self.id):
+                ours = process.name().startswith("sshd")
+                alive = process.status() != psutil.STATUS_ZOMBIE
+                if ours and alive and not _has_mark(process, NODE_MARK, self.id):
                     found.append(process)
-        return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+        return found
 
     # ---- what can happen to a node --------------------------------------------------------------
 

@@ -231,5 +231,7 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
 def _beating(command: str) -> str:
     """The command with a dot on its standard output now and then, which a dead host lacks."""
     beat = f"(while sleep {BEAT_SECONDS} >/dev/null </dev/null; do echo .; done) 2>/dev/null &"
-    script = f"{beat} beat=$!; ({command}) >/dev/null; status=$?; kill $beat; exit $status"
+    script = (
+        f"{beat} beat=$!; ({command}) >/dev/null; status=$?; kill $beat 2>/dev/null; exit $status"
+    )
     return f"exec sh -c {shlex.quote(script)}"
