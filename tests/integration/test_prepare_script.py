@@ -256,9 +256,11 @@ def test_a_terminated_run_cleans_up(host: Host) -> None:
     """SIGTERM ends a run, and its half-made environment and kit are gone."""
     pipe = host.home / "pipe"
     os.mkfifo(pipe)
-    process = host.start(build_kit(replace(SMALL, setup=(f"cat '{pipe}'",))))
+    # A shell that is told to end while it starts a command first waits for that command, and this
+    # one would wait for ever: so it says when it runs.
+    process = host.start(build_kit(replace(SMALL, setup=(f"echo; echo here; cat '{pipe}'",))))
     assert process.stderr is not None
-    while not process.stderr.readline().startswith(b"setup: "):
+    while process.stderr.readline() != b"here\n":
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate()
