@@ -114,7 +114,7 @@ remove_unused() {
     done
 }
 
-# Rename first: what is half removed must not look ready.
+# Rename first, to another new folder ($made changes): what is half removed must not look ready.
 put_aside() {
     new_folder "${1%/*}"
     mv "$1" "$made/" 2>/dev/null || :
@@ -279,7 +279,10 @@ install() {
         why=${why%%, we can conclude*}
         why=${why%% hint: *}
         ;;
-    *) why=$(last_line "$output") ;;
+    *)
+        # The whole error, as its causes are lines of their own; a build's log is too long for it.
+        why=$(printf '%.300s' "${flat#*error: }")
+        ;;
     esac
     fail "cannot install the packages on this host: $why; $(advice "$flat")"
 }
@@ -334,9 +337,9 @@ make_environment() {
     check_minor "$python"
     new_folder "$root/envs"
     making_place=$made
-    place_python=$made/bin/python
+    place_python=$making_place/bin/python
     must "make an environment of $python" "$uv" venv --quiet --relocatable --allow-existing \
-        --python "$python" --no-python-downloads --no-project "$made"
+        --python "$python" --no-python-downloads --no-project "$making_place"
     check_minor "$place_python"
     say "installing packages"
     set --
@@ -353,26 +356,26 @@ make_environment() {
     fi
     if [ -e "$kit/additions.txt" ]; then install -r additions.txt "$@"; fi
     run_setup
-    must "write to $made" touch "$made/ready"
+    must "write to $making_place" touch "$making_place/ready"
     # A place that is there and not ready was broken from outside: by a Python that was removed.
     if [ -e "$place" ] && ! is_environment_ready; then put_aside "$place"; fi
-    if rename_into_place "$made" "$place"; then
+    if rename_into_place "$making_place" "$place"; then
         making_place=
     elif ! is_environment_ready; then
-        fail "cannot rename $made to $place on this host"
+        fail "cannot rename $making_place to $place on this host"
     fi
 }
 
 make_code() {
     new_folder "$root/code"
     making_code=$made
-    must "copy the worker" cp -R "$kit/code/." "$made"
-    must "write to $made" touch "$made/ready"
+    must "copy the worker" cp -R "$kit/code/." "$making_code"
+    must "write to $making_code" touch "$making_code/ready"
     if [ -e "$code" ] && [ ! -e "$code/ready" ]; then put_aside "$code"; fi
-    if rename_into_place "$made" "$code"; then
+    if rename_into_place "$making_code" "$code"; then
         making_code=
     elif [ ! -e "$code/ready" ]; then
-        fail "cannot rename $made to $code on this host"
+        fail "cannot rename $making_code to $code on this host"
     fi
 }
 

@@ -1,0 +1,515 @@
+"""The real script makes a real environment, with uv and the package index, in a home of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from skygrid.environment.kit import Kit, build_kit
+from skygrid.environment.node_commands import NOT_READY_EXIT, run_python, unpack_and_prepare
+from skygrid.environment.records import Environment, LocalDistribution, Wheel
+from skygrid.environment.resolve import resolve
+from skygrid.environment.settings import EnvironmentConfig
+from skygrid.environment.wheels import build_wheels
+from skygrid.transports.resuming import ResumingTransport
+from skygrid.worker import machine
+from skygrid.worker.frames import FrameReader
+from skygrid.worker.messages import FromAgent, Greeting
+from tests.processes import wait_until
+
+MINOR = f"{sys.version_info[0]}.{sys.version_info[1]}"
+INSTALL_SECONDS = 300
+DAY = 86400
+SMALL = Environment(
+    python=MINOR,
+    minor=MINOR,
+    requirements=("cloudpickle==3.1.1", f"msgspec=={metadata.version('msgspec')}"),
+)
+"""Quickly made: enough for the bridge, too little for an agent."""
+
+UNREACHABLE = "http://127.0.0.1:9/simple"
+
+pytestmark = [
+    pytest.mark.usefixtures("nothing_left"),
+    pytest.mark.timeout(INSTALL_SECONDS + 60),
+    pytest.mark.skipif(shutil.which("uv") is None, reason="no uv to make environments with"),
+]
+
+
+@dataclass(frozen=True)
+class Host:
+    """A home, as a node's user has it; the root in it has a name that needs quotes."""
+
+    home: Path
+    cache: Path
+    """uv's cache, which the hosts of a test run share so that nothing is fetched twice."""
+
+    root: str = "~/it's root"
+
+    @property
+    def folder(self) -> Path:
+        return self.home / self.root.removeprefix("~/")
+
+    def variables(self, **changes: str) -> dict[str, str]:
+        foreign = ("PYTHON", "VIRTUAL_ENV", "UV_", "COV_")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+        return {**kept, "HOME": str(self.home), "UV_CACHE_DIR": str(self.cache), **changes}
+
+    def start(self, kit: Kit, **changes: str) -> subprocess.Popen[bytes]:
+        command = unpack_and_prepare(self.root, kit.environment_key, kit.code_key)
+        process = subprocess.Popen(
+            ["sh", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.variables(**changes),
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        try:
+            process.stdin.write(kit.data)
+            process.stdin.close()
+        except BrokenPipeError:  # it ended before it had read the kit, and says why
+            pass
+        process.stdin = None
+        return process
+
+    def prepare(self, kit: Kit, **changes: str) -> tuple[int, list[str]]:
+        """Return the exit status and the lines on stderr."""
+        process = self.start(kit, **changes)
+        out, err = process.communicate(timeout=INSTALL_SECONDS)
+        assert out == b""
+        return process.returncode, err.decode().splitlines()
+
+    def environment(self, kit: Kit) -> Path:
+        system = os.uname()
+        return self.folder / f"envs/{kit.environment_key}-{system.sysname}-{system.machine}"
+
+    def is_ready(self, kit: Kit) -> bool:
+        command = run_python(self.root, kit.environment_key, kit.code_key, ["--help"])
+        said = subprocess.run(
+            ["sh", "-c", command], env=self.variables(), capture_output=True, check=False
+        )
+        assert said.returncode in (0, NOT_READY_EXIT), said
+        return said.returncode == 0
+
+    def left(self) -> list[str]:
+        """What is being made, or was left behind."""
+        return [
+            str(path.relative_to(self.folder))
+            for name in ("envs", "code", "tools", "incoming")
+            for path in self.folder.glob(f"{name}/*")
+            if path.name.startswith((".making-", "kit-"))
+        ]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of a test run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def full_kit() -> Kit:
+    """A kit with all that an agent needs, as this driver has it."""
+    return build_kit(resolve(EnvironmentConfig(), {"sklearn"}))
+
+
+@pytest.fixture(scope="session")
+def prepared(shared: Path, full_kit: Kit) -> Host:
+    """A host with an agent's environment; whoever comes first makes it."""
+    host = Host(shared / "prepared home", shared / "uv-cache")
+    host.home.mkdir(exist_ok=True)
+    with (shared / "prepared.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        status, said = host.prepare(full_kit)
+        assert status == 0, "\n".join(said)
+    return host
+
+
+@pytest.fixture
+def host(tmp_path: Path, shared: Path) -> Host:
+    """A host that skygrid has never been on."""
+    return Host(tmp_path, shared / "uv-cache")
+
+
+class ShellChannel:
+    """A command in a shell in the place of an SSH channel."""
+
+    def __init__(self, host: Host, command: str) -> None:
+        self.process = subprocess.Popen(
+            ["sh", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=host.variables(),
+            bufsize=0,
+        )
+
+    def read(self) -> bytes:
+        assert self.process.stdout is not None
+        return os.read(self.process.stdout.fileno(), 1 << 16)
+
+    def write(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self.process.stdin.fileno(), view) :]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+# ---- what is made --------------------------------------------------------------------------------
+
+
+def test_an_agent_greets_from_the_environment(prepared: Host, full_kit: Kit) -> None:
+    """In what was prepared an agent starts behind a keeper and has the driver's versions."""
+    agent = ["--folder", "agents/one", "--", "python", "-P", "-m", "skygrid.worker", "--slots", "1"]
+    command = run_python(prepared.root, full_kit.environment_key, full_kit.code_key, agent)
+    transport = ResumingTransport(lambda: ShellChannel(prepared, command))
+    transport.start()
+    try:
+        reader, greetings = FrameReader(FromAgent), list[Greeting]()
+        while not greetings:
+            greetings += [m for m in reader.feed(transport.read()) if isinstance(m, Greeting)]
+        assert dict(greetings[0].versions) == machine.versions()
+        assert (prepared.folder / "agents/one").is_dir()
+    finally:
+        transport.close()
+    wait_until(lambda: not (prepared.folder / "agents/one").exists(), "the keeper to end")
+
+
+def test_a_second_run_needs_no_network(prepared: Host, full_kit: Kit) -> None:
+    """What is ready is found ready without uv, an index or any output but one line."""
+    status, said = prepared.prepare(full_kit, UV_OFFLINE="1", SKYGRID_UV="/nowhere")
+    assert (status, said) == (0, [f"environment {full_kit.environment_key} is ready"])
+    assert prepared.left() == []
+
+
+@pytest.mark.skipif(shutil.which("busybox") is None, reason="no busybox")
+def test_busybox_makes_an_environment(host: Host) -> None:
+    """A node whose shell, tar and find are busybox's makes the same environment."""
+    tools = host.home / "tools"
+    tools.mkdir()
+    applets = subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=True)
+    for name in {*applets.stdout.split()} - {"env"}:
+        (tools / name).symlink_to(shutil.which("busybox") or "")
+    kit = build_kit(SMALL)
+    status, said = host.prepare(kit, PATH=f"{tools}:{os.environ['PATH']}")
+    assert status == 0, said
+    assert host.is_ready(kit)
+    status, said = host.prepare(
+        build_kit(replace(SMALL, requirements=("cloudpickle==99.1",))),
+        PATH=f"{tools}:{os.environ['PATH']}",
+    )
+    assert status == 1
+    assert "cloudpickle==99.1" in said[-1]
+
+
+def test_two_at_once_both_succeed(host: Host) -> None:
+    """Two runs that make the same at the same time both end well, and nothing is left over."""
+    kit = build_kit(replace(SMALL, setup=("true",)))
+    both = [host.start(kit), host.start(kit)]
+    ends = [process.communicate(timeout=INSTALL_SECONDS)[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], ends
+    assert host.is_ready(kit)
+    assert host.left() == []
+
+
+def test_a_killed_run_leaves_nothing_that_looks_ready(host: Host) -> None:
+    """After SIGKILL in the middle nothing is ready; the next run makes it."""
+    pipe = host.home / "pipe"
+    os.mkfifo(pipe)
+    # The setup command stands still until somebody opens the pipe; at first nobody does.
+    kit = build_kit(replace(SMALL, setup=(f"test -e '{host.home}/go' || cat '{pipe}'",)))
+    process = host.start(kit)
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith(b"setup: "):
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert host.left()
+    assert not host.is_ready(kit)
+    (host.home / "go").touch()
+    status, said = host.prepare(kit)
+    assert status == 0, said
+    assert host.is_ready(kit)
+
+
+def test_a_terminated_run_cleans_up(host: Host) -> None:
+    """SIGTERM ends a run, and its half-made environment and kit are gone."""
+    pipe = host.home / "pipe"
+    os.mkfifo(pipe)
+    # A shell that is told to end while it starts a command first waits for that command, and this
+    # one would wait for ever: so it says when it runs.
+    process = host.start(build_kit(replace(SMALL, setup=(f"echo; echo here; cat '{pipe}'",))))
+    assert process.stderr is not None
+    while process.stderr.readline() != b"here\n":
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate()
+    assert process.returncode != 0
+    wait_until(lambda: not host.left(), "nothing to be left")
+
+
+def test_a_local_project_travels_as_a_wheel(host: Host, tmp_path: Path) -> None:
+    """What no index has is importable in the environment."""
+    source = tmp_path / "mine"
+    source.mkdir()
+    (source / "mine_of_own.py").write_text("x = 7\n")
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[project]\nname = "mine-of-own"\nversion = "3.0"\ndependencies = ["cloudpickle"]\n'
+    )
+    local = LocalDistribution(name="mine-of-own", version="3.0", source=str(source))
+    environment = build_wheels(replace(SMALL, local=(local,)), tmp_path / "wheels")
+    kit = build_kit(environment)
+    status, said = host.prepare(kit)
+    assert status == 0, said
+    code = "import mine_of_own, cloudpickle; print(mine_of_own.x, cloudpickle.__version__)"
+    python = host.environment(kit) / "bin" / "python"
+    assert subprocess.check_output([python, "-P", "-c", code], text=True) == "7 3.1.1\n"
+
+
+def test_a_lock_and_what_it_lacks_are_installed(host: Host, tmp_path: Path) -> None:
+    """A pylock.toml that uv wrote is followed, and what skygrid needs besides comes after it."""
+    (tmp_path / "in.txt").write_text("cloudpickle==3.1.1\n")
+    compile_ = ["uv", "pip", "compile", "--quiet", "in.txt", "--format", "pylock.toml"]
+    subprocess.run([*compile_, "-o", "pylock.toml"], cwd=tmp_path, check=True)
+    lock = (tmp_path / "pylock.toml").read_text()
+    kit = build_kit(replace(SMALL, requirements=(), lock=lock, additions=("threadpoolctl==3.5.0",)))
+    status, said = host.prepare(kit)
+    assert status == 0, said
+    found = {path.name for path in host.environment(kit).glob("lib/*/site-packages/*.dist-info")}
+    assert found == {"cloudpickle-3.1.1.dist-info", "threadpoolctl-3.5.0.dist-info"}
+
+
+def test_setup_commands_run_in_order_in_the_environment(host: Host) -> None:
+    """Setup commands see the environment's python and uv, one after the other, at home."""
+    kit = build_kit(
+        replace(SMALL, setup=("python -c 'import cloudpickle' && pwd > a", "cat a > b; uv -V"))
+    )
+    status, said = host.prepare(kit)
+    assert status == 0, said
+    assert (host.home / "b").read_text().strip() == str(host.home)
+    assert host.prepare(kit)[1] == said[-1:]
+
+
+# ---- what is cleared -----------------------------------------------------------------------------
+
+
+def test_what_is_old_is_removed(host: Host) -> None:
+    """Environments unused for 30 days and leftovers of a day go; younger ones and others stay."""
+    old, young = time.time() - 31 * DAY, time.time() - 29 * DAY
+    for name, when in {"envs/old": old, "envs/young": young, "code/old": old}.items():
+        (host.folder / name).mkdir(parents=True)
+        (host.folder / name / "ready").touch()
+        os.utime(host.folder / name / "ready", (when, when))
+    for name, hours in {
+        "envs/.making-old": 49,
+        "envs/.making-new": 1,
+        "incoming/kit-old": 49,
+    }.items():
+        (host.folder / name / "inside").mkdir(parents=True)
+        when = time.time() - hours * 3600
+        os.utime(host.folder / name, (when, when))
+    kit = build_kit(SMALL)
+    assert host.prepare(kit)[0] == 0
+    environments = {path.name for path in (host.folder / "envs").iterdir()}
+    assert environments == {"young", ".making-new", host.environment(kit).name}
+    assert [path.name for path in (host.folder / "code").iterdir()] == [kit.code_key]
+    assert list((host.folder / "incoming").iterdir()) == []
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(host: Host) -> None:
+    """When the host's Python was removed under an environment, it is not ready, and is remade."""
+    kit = build_kit(SMALL)
+    assert host.prepare(kit)[0] == 0
+    python = host.environment(kit) / "bin" / "python"
+    python.unlink()
+    python.symlink_to("/nowhere/python")
+    assert not host.is_ready(kit)
+    assert host.prepare(kit)[0] == 0
+    assert host.is_ready(kit)
+    assert host.left() == []
+
+
+# ---- what fails ----------------------------------------------------------------------------------
+
+
+def failure(host: Host, environment: Environment, **changes: str) -> str:
+    """Return the last line of a run that must fail and leave nothing."""
+    kit = build_kit(environment)
+    status, said = host.prepare(kit, **changes)
+    assert status == 1, said
+    assert said[-1].startswith("skygrid: "), said
+    assert not host.is_ready(kit)
+    assert host.left() == []
+    return said[-1]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "named", "advice"),
+    [
+        ("cloudpickle==99.1", "cloudpickle==99.1", "check name and version"),
+        ("no-such-thing-of-skygrid==1.0", "no-such-thing-of-skygrid", "check name and version"),
+        ("tensorflow==1.15.0", "tensorflow==1.15.0", "choose a version that has a wheel"),
+    ],
+)
+def test_what_cannot_be_installed_is_named(
+    host: Host, requirement: str, named: str, advice: str
+) -> None:
+    """The last line names the package that cannot be had and says what to do."""
+    said = failure(host, replace(SMALL, requirements=(requirement,)))
+    assert named in said
+    assert advice in said
+
+
+def test_a_wheel_of_another_platform_is_named(host: Host, tmp_path: Path) -> None:
+    """A wheel that was built for another system is named, and this host's system with it."""
+    path = tmp_path / "mine-1.0-cp311-cp311-win_amd64.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        described = "Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n"
+        archive.writestr("mine-1.0.dist-info/METADATA", described)
+    local = LocalDistribution(name="mine", version="1.0", source="/x")
+    wheels = (Wheel(path=path, digest="d"),)
+    said = failure(host, replace(SMALL, local=(local,), wheels=wheels))
+    assert "mine-1.0-cp311-cp311-win_amd64.whl" in said
+    assert "choose a version that has a wheel" in said
+
+
+def test_an_index_that_is_not_reached_is_told(host: Host) -> None:
+    """The given index is the one that is asked, and that it cannot be reached is said."""
+    environment = replace(SMALL, index_url=UNREACHABLE)
+    said = failure(host, environment, UV_HTTP_RETRIES="0", UV_CACHE_DIR=str(host.home / "cache"))
+    assert "let this host reach the package index" in said
+
+
+def test_the_hosts_own_pip_configuration_counts(host: Host) -> None:
+    """Without an index from the driver, the one that the host's pip is configured for is asked."""
+    changes = {"PIP_INDEX_URL": UNREACHABLE, "UV_HTTP_RETRIES": "0"}
+    said = failure(host, SMALL, UV_CACHE_DIR=str(host.home / "cache"), **changes)
+    assert "let this host reach the package index" in said
+
+
+def test_a_python_that_is_nowhere_is_told(host: Host) -> None:
+    """A minor version that the host lacks and cannot download is named with a way out."""
+    said = failure(
+        host,
+        Environment(python="3.99", minor="3.99"),
+        UV_PYTHON_INSTALL_MIRROR="http://127.0.0.1:9",
+    )
+    assert said == (
+        "skygrid: no Python 3.99 on this host and none could be downloaded; "
+        "install it or set python under [environment]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("python", "minor", "message"),
+    [
+        ("/nowhere/python", MINOR, "there is no Python at /nowhere/python on this host"),
+        (sys.executable, "3.99", f"is Python {MINOR} and the driver runs 3.99"),
+    ],
+)
+def test_a_wrong_path_of_python_is_told(host: Host, python: str, minor: str, message: str) -> None:
+    """A path that is no Python, or one of another minor version, is named."""
+    assert message in failure(host, Environment(python=python, minor=minor))
+
+
+def test_a_setup_command_that_fails_is_named(host: Host) -> None:
+    """The command, its exit status and where to correct it stand in the last line."""
+    said = failure(host, replace(SMALL, setup=("true", "echo 'it is' >&2; exit 7", "touch no")))
+    assert "\"echo 'it is' >&2; exit 7\" failed on this host with exit status 7" in said
+    assert not (host.home / "no").exists()
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("size", ["16k", "400k", "8m"])
+def test_a_full_disk_is_called_full(host: Host, size: str) -> None:
+    """Whether the kit, the environment or its packages do not fit: the last line says so."""
+    with small_disk(host.folder, size):
+        environment = replace(SMALL, requirements=("numpy==2.2.6",))
+        said = failure(host, environment, UV_CACHE_DIR=f"{host.folder}/uv-cache")
+        assert "disk" in said
+        assert "full" in said
+        assert "KiB free" in said
+
+
+def test_a_root_that_cannot_be_written_is_told(shared: Path, tmp_path: Path) -> None:
+    """A root below a file is an error that names it."""
+    (tmp_path / "file").touch()
+    host = Host(tmp_path, shared / "uv-cache", "~/file/root")
+    status, said = host.prepare(build_kit(SMALL))
+    assert status == 1
+    assert said[-1].startswith(f"skygrid: cannot write to {tmp_path}/file/root on this host")
+
+
+# ---- uv ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare_path(host: Host) -> str:
+    """A PATH with the usual tools and this Python's pip, but without uv, curl and wget."""
+    tools = host.home / "bare"
+    tools.mkdir()
+    wanted = (
+        "sh uname mkdir mktemp tar gzip rm df awk sed tail head find cp mv touch grep cat tr "
+        "dirname getconf env"
+    )
+    for name in wanted.split():
+        (tools / name).symlink_to(shutil.which(name) or "")
+    base = Path(sys.base_prefix) / "bin" / f"python{MINOR}"
+    launcher = f'#!/bin/sh\nexec {shlex.quote(str(base))} "$@"\n'
+    (tools / "python3").write_text(launcher)
+    (tools / "python3").chmod(0o755)
+    return str(tools)
+
+
+def test_uv_is_installed_where_it_is_missing(host: Host, bare_path: str) -> None:
+    """A host with Python and no uv gets one under the root, and keeps it."""
+    kit = build_kit(replace(SMALL, python=f"{sys.base_prefix}/bin/python{MINOR}"))
+    status, said = host.prepare(kit, PATH=bare_path)
+    assert status == 0, said
+    assert "getting uv" in said
+    assert [path.name for path in (host.folder / "tools").iterdir()] == ["bin"]
+    other = build_kit(
+        replace(SMALL, python=f"{sys.base_prefix}/bin/python{MINOR}", setup=("true",))
+    )
+    status, said = host.prepare(other, PATH=bare_path)
+    assert status == 0, said
+    assert "getting uv" not in said
+
+
+def test_a_host_without_uv_and_network_is_told(host: Host, bare_path: str) -> None:
+    """When uv cannot be installed either, the last line says where to get it."""
+    (Path(bare_path) / "python3").unlink()
+    said = failure(host, SMALL, PATH=bare_path)
+    assert "has no uv that skygrid can use and none could be installed" in said
