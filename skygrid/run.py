@@ -17,6 +17,7 @@ from skygrid.engines.pull import EngineSettings, PullEngine
 from skygrid.errors import (
     BudgetReachedError,
     InterruptedRunError,
+    NodeError,
     SearchFailedError,
     SkygridError,
     UsageError,
@@ -236,6 +237,11 @@ class _Run:
             told = type(error)(f"{error}; {self._folder.progress()}")
             self._folder.end(state, str(told))
             raise told from None
+        except NodeError as error:
+            # Not the search's failure: with nodes that can be had it goes on where it stopped.
+            text = f"{error}\n{self._folder.progress()}"
+            self._folder.end("interrupted", text)
+            raise type(error)(text) from None
         except SkygridError as error:
             self._folder.end("failed", str(error))
             raise

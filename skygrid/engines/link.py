@@ -94,6 +94,12 @@ class NodeLog:
                 # A log that cannot be written must not stop the fits; the journal speaks up.
                 self._written = LOG_LIMIT_BYTES
 
+    def note(self, line: str) -> None:
+        """Add a line of the driver's own; it is none of the node's last words."""
+        last = self._last
+        self.write(f"{line}\n".encode())
+        self._last = last
+
     def tail(self, lines: int = 5) -> str:
         """The last lines of what has come."""
         with self._lock:
@@ -169,7 +175,7 @@ class Link:
 
     def state(self, text: str) -> None:
         """What goes on with the node, for the engine's own thread and the node's log."""
-        self.node_log.write(f"{time.strftime('%H:%M:%S')} {text}\n".encode())
+        self.node_log.note(f"{time.strftime('%H:%M:%S')} {text}")
         self._inbox.put(Event(self, NodeState(text)))
 
     def log(self, data: bytes) -> None:

@@ -329,7 +329,8 @@ class PullEngine:
                 refused = Gone(reason, NodeError(reason))
                 self._lose(link, refused, work, replace=False)
             case NodeState():
-                self._listener.node_changed(link.name, message.text)
+                works = message.text == "connected" and link.ready_round == work.serial
+                self._listener.node_changed(link.name, "working" if works else message.text)
             case Gone():
                 # What a new agent there could not mend: no way to the host, or not ready for one.
                 final = isinstance(message.error, NodeError) and not isinstance(

@@ -20,7 +20,8 @@ FILE_NAME = "run.json"
 
 State = Literal["running", "complete", "failed", "interrupted", "stopped"]
 """running: a driver is at it, or died without a word. complete: everything is there. failed: the
-search itself failed. interrupted: by a signal. stopped: by ``--max-hours``."""
+search itself failed. interrupted: by a signal, or its nodes were lost. stopped: by
+``--max-hours``."""
 
 
 class DriverMark(msgspec.Struct, frozen=True, kw_only=True):

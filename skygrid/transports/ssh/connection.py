@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,10 @@ from .failures import (
     unreachable,
 )
 from .targets import Target
+
+# It logs what it raises as well, and without a handler Python prints that among our own lines.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+logging.getLogger("paramiko").propagate = False
 
 STEP_SECONDS = 15.0
 """How long each step of connecting may take: the socket, the banner, the keys, a channel."""

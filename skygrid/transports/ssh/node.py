@@ -72,6 +72,7 @@ class HostNode:
         self._place = place
         self._kit = kit
         self._watcher = watcher
+        self._told = ""
         self._started = False
         self._connection: Connection | None = None
         self._closed = False
@@ -87,7 +88,7 @@ class HostNode:
             If it does.
         """
         if not self._started:
-            self._watcher.state("connecting")
+            self._tell("connecting")
         connection = self._connection = Connection(self._target)
         try:
             if self._closed:
@@ -114,6 +115,11 @@ class HostNode:
         if connection is not None:
             connection.close()
 
+    def _tell(self, state: str) -> None:
+        if state != self._told:
+            self._told = state
+            self._watcher.state(state)
+
     def _wait_for_kit(self) -> Kit:
         while True:
             try:
@@ -130,7 +136,7 @@ class HostNode:
         return BridgeChannel(connection, command, self._watcher.log, BRIDGE_SECONDS)
 
     def _prepare(self, connection: Connection, kit: Kit) -> None:
-        self._watcher.state("preparing")
+        self._tell("preparing")
         command = unpack_and_prepare(self._place.root, kit.environment_key, kit.code_key)
         status, message = run_command(
             connection, command, kit.data, self._watcher.log, PREPARE_SECONDS
