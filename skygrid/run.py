@@ -154,6 +154,7 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
         found = CheckResult(
             search=type(spec.search).__name__,
             rounds=tuple(RoundSize(candidates=c, splits=s) for c, s in plan.rounds),
+            on=config.on,
             nodes=nodes,
             slots=slots,
             open_ended=not plan.complete,
@@ -181,6 +182,7 @@ def _with_sample(
     return CheckResult(
         search=found.search,
         rounds=found.rounds,
+        on=found.on,
         nodes=found.nodes,
         slots=sum(node.slots for node in engine.greetings.values()),
         open_ended=found.open_ended,

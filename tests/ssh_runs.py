@@ -67,13 +67,21 @@ class Bench:
 
     def start(self, *options: str, command: str = "run") -> Command:
         """Start the search, as run ``r``, or resume it."""
+        self._write_config()
+        what = ["run", "search.py", "--name", "r"] if command == "run" else ["resume", "r"]
+        return Command(self.folder, *what, "-v", *options, env=self.bed.environment())
+
+    def doctor(self) -> Command:
+        """Start a look at all hosts."""
+        self._write_config()
+        return Command(self.folder, "doctor", "--json", env=self.bed.environment())
+
+    def _write_config(self) -> None:
         table = "\n".join(f"{name} = {json.dumps(value)}" for name, value in self._ssh.items())
         (self.folder / "skygrid.toml").write_text(
             f'on = "ssh"\nconcurrency = 2\n{self.extra}\n[ssh]\nhosts = {json.dumps(self.hosts)}\n'
             f"{table}\n[environment]\n{self.environment}\n"
         )
-        what = ["run", "search.py", "--name", "r"] if command == "run" else ["resume", "r"]
-        return Command(self.folder, *what, "-v", *options, env=self.bed.environment())
 
     def started(self, fits: int, *options: str) -> Command:
         """Start the search and wait until so many fits are recorded."""

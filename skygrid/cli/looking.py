@@ -88,6 +88,30 @@ def logs(
         time.sleep(FOLLOW_SECONDS)
 
 
+def doctor(
+    nodes: given.Nodes = None,
+    on: given.On = None,
+    config: given.Config = None,
+    json: given.Json = None,
+) -> None:
+    """Try every host that the config names, and say what works and what to do."""
+    said = {"nodes": nodes, "on": on, "json": json}
+    merged = load_config(said, os.environ, config_file=config, cwd=Path.cwd())
+    from skygrid.doctor import examine
+    from skygrid.errors import NodeError
+    from skygrid.reports.console import findings_view
+    from skygrid.reports.finding import findings_json
+
+    findings = examine(merged)
+    if merged.json:
+        write_result(findings_json(findings))
+    else:
+        write_view(findings_view(findings))
+    troubled = [one.name for one in findings if one.problems]
+    if troubled:
+        raise NodeError(f"there is trouble with {', '.join(troubled)}")
+
+
 def _readable(folder: Path) -> RunView | None:
     """Return the view of a run; None, with a message, when its folder cannot be read."""
     from skygrid.errors import SkygridError

@@ -57,6 +57,7 @@ app.command("resume")(running.resume)
 app.command("runs")(looking.runs)
 app.command("show")(looking.show)
 app.command("logs")(looking.logs)
+app.command("doctor")(looking.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from .finding import Finding
 from .plain import Plain, one_line, parameter_text, parameters_text, shorten
 from .plan_view import CheckResult
 from .run_view import RunView
@@ -76,13 +77,28 @@ def check_view(check: CheckResult) -> RenderableType:
         grid.add_row(
             "estimate", f"{duration_text(check.estimated_seconds)}, if all fits are like that one"
         )
-    grid.add_row("price", "nothing: this machine")
+    places = {"local": "this machine", "ssh": "hosts that you have"}
+    grid.add_row("price", f"nothing: {places[check.on]}")
     parts: list[RenderableType] = [Text(check.search, style="bold"), grid]
     if check.sample_error:
         parts.append(Text("the fit that was tried failed:", style="yellow"))
         parts.append(Padding(Text(check.sample_error.strip(), overflow="fold"), (0, 0, 0, 2)))
     parts.extend(Text(note, style="yellow") for note in check.notes)
     return Group(*parts)
+
+
+def findings_view(findings: Sequence[Finding]) -> RenderableType:
+    """Return what a look at the places of a search has found, for the terminal."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for one in findings:
+        style, mark = ("red", "trouble") if one.problems else ("green", "ok")
+        lines = [*one.problems, *one.facts, *(f"note: {note}" for note in one.notes)]
+        grid.add_row(Text(one.name, style="bold"), Text(mark, style=style))
+        for line in lines:
+            grid.add_row("", Text(line, style="red" if line in one.problems else ""))
+    return grid
 
 
 def _best(summary: Summary) -> RenderableType:

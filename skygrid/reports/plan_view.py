@@ -31,6 +31,9 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     rounds: tuple[RoundSize, ...]
     """The rounds that are known beforehand; all of them except where `open_ended`."""
 
+    on: str = "local"
+    """Where the nodes are."""
+
     nodes: int
     slots: int | None
     """Fits at a time, over all nodes; None where that is not known before they are there."""

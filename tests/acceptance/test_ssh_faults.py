@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -223,6 +224,27 @@ def test_a_host_that_cannot_be_had_is_explained(
     for word in words:
         assert word in err
     ssh_bed.wait_clean()
+
+
+def test_the_doctor_sees_all_troubles_at_once(tmp_path: Path, ssh_bed: SshBed) -> None:
+    """`skygrid doctor` tries each host, names each trouble in words, and changes nothing there."""
+    bench = Bench(tmp_path, ssh_bed)
+    well = bench.node(prepared=False)
+    tried = [one for one in TROUBLE if one[0] is not no_python]
+    for make, _ in tried:
+        make(bench)
+    code, out, err = bench.doctor().end()
+    assert code == 3
+    document = json.loads(out)
+    assert document["format"] == 1
+    here, first, *others = document["places"]
+    assert (here["name"], here["problems"]) == ("this machine", [])
+    assert (first["name"], first["problems"]) == ("node1", [])
+    for (make, words), place in zip(tried, others, strict=True):
+        (problem,) = place["problems"]
+        assert all(word in problem for word in words), (make.__name__, problem)
+        assert place["name"] in err
+    assert not (well.home / ".cache").exists()
 
 
 def test_a_host_that_cannot_be_had_is_left_out_if_allowed(tmp_path: Path, ssh_bed: SshBed) -> None:

@@ -28,6 +28,9 @@ STATUS_SECONDS = 5.0
 BEAT_SECONDS = 5
 """How often a command that may be silent for long says that it still runs."""
 
+MOST_OUTPUT = 1 << 20
+"""Bytes that a short command may print."""
+
 ERROR_LINES = 20
 """Lines of what a command says last that are kept for a message."""
 
@@ -218,6 +221,30 @@ def run_command(
     if status is None:
         raise ConnectionResetError("the connection broke")
     return status, errors.message()
+
+
+def read_output(connection: Connection, command: str, seconds: float) -> bytes:
+    """Run a short command and return its standard output, whatever its exit code.
+
+    Raises
+    ------
+    OSError
+        If the connection breaks, or the host falls silent.
+    NodeError
+        If it takes longer than `seconds`, or says more than a short command should.
+    """
+    channel = connection.execute(command)
+    Errors(channel, lambda data: None)
+    output, until = b"", time.monotonic() + seconds
+    try:
+        channel.shutdown_write()
+        while data := channel.recv(READ_BYTES):
+            output += data
+            if len(output) > MOST_OUTPUT or time.monotonic() > until:
+                raise NodeError("its shell runs no plain command: see what its start files do")
+    finally:
+        channel.close()
+    return output
 
 
 def _feed(channel: paramiko.Channel, data: bytes) -> None:

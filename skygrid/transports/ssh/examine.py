@@ -1,0 +1,50 @@
+"""A look at a host: can it be reached, and what does it have."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from skygrid.environment.node_commands import Probe, probe, read_probe
+
+from .channel import read_output
+from .connection import Connection
+from .targets import Target
+
+PROBE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a look at a host has found."""
+
+    probe: Probe
+    connect_seconds: float
+    cipher: str
+
+
+def look_at(target: Target, root: str) -> Look:
+    """Connect to a host and ask what it has; changes nothing there.
+
+    Parameters
+    ----------
+    target : Target
+    root : str
+        Folder that skygrid is to use there.
+
+    Raises
+    ------
+    NodeError
+        If the host cannot be used as things are, or answers nothing that can be read.
+    OSError
+        If it cannot be reached for a reason that may pass.
+    """
+    begin = time.monotonic()
+    connection = Connection(target)
+    try:
+        connected = time.monotonic() - begin
+        output = read_output(connection, probe(root), PROBE_SECONDS)
+        found = read_probe(output.decode(errors="replace"))
+        return Look(probe=found, connect_seconds=connected, cipher=connection.cipher)
+    finally:
+        connection.close()
