@@ -10,7 +10,7 @@ READY  := $(VENV)/.made-from-pyproject
 SKLEARNS := 1.5 1.6 1.7 1.8 newest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test sshd check format bench test-sklearn clean
+.PHONY: help run test test-digits sshd check format bench test-sklearn clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ run: $(READY) ## Run the digits search of the guide on all cores
 
 test: $(READY) sshd ## Run every test, two at a time
 	$(BIN)/python -m pytest -n 2
+
+test-digits: $(READY) sshd ## Run the guide's search on three fresh hosts and compare with this machine
+	$(BIN)/python -m pytest -m digits tests/acceptance
 
 sshd: $(READY) ## Install OpenSSH, which the tests need, where root and apt-get can
 	@$(BIN)/python -m tests.sshd --install

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cloudpickle
@@ -23,6 +23,7 @@ from skygrid.results.raised import exception_of
 from skygrid.results.sklearn_search import SearchWork
 from skygrid.worker.blobs import Blob
 from skygrid.worker.messages import Greeting
+from skygrid.worker.neighbours import Source
 
 STORED_PLAN_BYTES = 64 * 1024 * 1024
 """A larger plan is not kept in the journal; a resumed run must then draw the same one again."""
@@ -39,6 +40,8 @@ class JournaledRounds:
     listener : Listener
     on_round : callable
         Called with each round's plan before it runs.
+    sources : mapping of str to Source, optional
+        Modules beside the search file, for nodes that have no such files.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class JournaledRounds:
         policies: QueuePolicies,
         listener: Listener,
         on_round: Callable[[RoundPlan], None] = lambda plan: None,
+        sources: Mapping[str, Source] | None = None,
     ) -> None:
         self.warnings = WarningCounter()
         self.outcomes: list[Outcome] = []
@@ -57,6 +61,7 @@ class JournaledRounds:
         """Outcomes that the journal held when their round opened."""
 
         self._on_round = on_round
+        self._sources = sources or {}
         self._engine = engine
         self._journal = journal
         self._policies = policies
@@ -65,7 +70,7 @@ class JournaledRounds:
 
     def begin(self, work: SearchWork) -> None:
         """Make the blobs of data and search ready to travel."""
-        self._engine.use(*work_blobs(work))
+        self._engine.use(*work_blobs(work, self._sources, at_hand=self._engine.at_hand))
 
     def refitting(self) -> None:
         """The rounds are over."""
@@ -181,12 +186,18 @@ class JournaledRounds:
             self._journal.record_round(plan.round, b"", whole)
 
 
-def work_blobs(work: SearchWork) -> tuple[Blob, Blob]:
+def work_blobs(
+    work: SearchWork, sources: Mapping[str, Source], *, at_hand: bool
+) -> tuple[Blob, Blob]:
     """The two blobs that every fit of a search needs: data, search.
 
     Parameters
     ----------
     work : SearchWork
+    sources : mapping of str to Source
+        Modules that nodes elsewhere cannot find.
+    at_hand : bool
+        Whether nodes find modules where this process does.
 
     Returns
     -------
@@ -210,7 +221,9 @@ def work_blobs(work: SearchWork) -> tuple[Blob, Blob]:
             "callback_context": work.callback_context,
             "sklearn_config": sklearn.get_config(),
             "warning_filters": list(warnings.filters),
-            "sys_path": [folder for folder in sys.path if folder],
+            # Elsewhere the same folder, if there is one, may hold something else.
+            "sys_path": [folder for folder in sys.path if folder] if at_hand else [],
+            "neighbours": {} if at_hand else dict(sources),
         }
     )
     return data, search

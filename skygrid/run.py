@@ -37,7 +37,7 @@ from skygrid.reports.plain import plain_parameters
 from skygrid.reports.plan_view import CheckResult, RoundSize
 from skygrid.reports.run_record import RunRecord, State
 from skygrid.reports.summary import RunFacts, Summary, summarise
-from skygrid.results.outline import outline
+from skygrid.results.outline import Outline, outline
 from skygrid.results.sklearn_search import fit_search, refuse_callbacks
 from skygrid.rounds import JournaledRounds
 from skygrid.run_folder import RunFolder
@@ -163,19 +163,22 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
             return found
         listener.phase("searching")
         engine.equip(spec.imported)
-        return _with_sample(found, plan.work, plan.first, config, engine, listener)
+        return _with_sample(found, spec, plan, config, engine, listener)
 
 
 def _with_sample(
     found: CheckResult,
-    work: Any,
-    first: RoundPlan,
+    spec: SearchSpec,
+    plan: Outline,
     config: RunConfig,
     engine: PullEngine,
     listener: Listener,
 ) -> CheckResult:
-    rounds = JournaledRounds(engine, MemoryJournal(), _policies(config), listener)
-    rounds.begin(work)
+    first = plan.first
+    rounds = JournaledRounds(
+        engine, MemoryJournal(), _policies(config), listener, sources=spec.sources
+    )
+    rounds.begin(plan.work)
     one = RoundPlan(round=0, candidates=first.candidates[:1], splits=first.splits[:1])
     with Interrupts(engine.interrupt, engine.kill), _search_errors():
         _, (outcome,) = rounds.evaluate(one)
@@ -260,7 +263,12 @@ class _Run:
         journal = self._folder.open_journal(parts, versions)
         self._listener.phase("searching")
         rounds = JournaledRounds(
-            self._engine, journal, self._policies, self._listener, self._folder.round_opened
+            self._engine,
+            journal,
+            self._policies,
+            self._listener,
+            self._folder.round_opened,
+            self._spec.sources,
         )
         spec = self._spec
         if isinstance(spec.search.refit, str):

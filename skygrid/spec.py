@@ -36,6 +36,10 @@ class SearchSpec:
     Their functions and classes travel and are saved by value, as nodes and later readers of the
     saved search have no such files."""
 
+    sources: Mapping[str, tuple[str, bool, str]] = field(default_factory=dict)
+    """Text of the modules beside the search file that it may import, by their names: path, whether
+    it is a package, text. An import inside a function finds them on a node."""
+
     imported: frozenset[str] = frozenset()
     """Top-level names of the modules that the search file and its neighbours brought in or refer
     to, the standard library's among them; the neighbours themselves are not, as they travel."""

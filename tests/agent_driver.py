@@ -52,6 +52,7 @@ def search_of(estimator: Any, scorer: Any, **changes: Any) -> dict[str, Any]:
         "sklearn_config": sklearn.get_config(),
         "warning_filters": [("default", None, Warning, None, 0)],
         "sys_path": [],
+        "neighbours": {},
     } | changes
 
 

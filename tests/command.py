@@ -103,9 +103,9 @@ class Command:
         """Send it a signal."""
         self.process.send_signal(number)
 
-    def end(self) -> tuple[int, str, str]:
+    def end(self, seconds: float = PATIENCE_SECONDS) -> tuple[int, str, str]:
         """Wait for its end: exit code, stdout, stderr."""
-        out, err = self.process.communicate(timeout=PATIENCE_SECONDS)
+        out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out, err
 
     def family(self) -> list[psutil.Process]:
@@ -113,9 +113,11 @@ class Command:
         return psutil.Process(self.process.pid).children(recursive=True)
 
 
-def skygrid(folder: Path, *arguments: str, expect: int | None = 0) -> tuple[str, str]:
+def skygrid(
+    folder: Path, *arguments: str, expect: int | None = 0, seconds: float = PATIENCE_SECONDS
+) -> tuple[str, str]:
     """Run a command to its end; (stdout, stderr)."""
-    code, out, err = Command(folder, *arguments).end()
+    code, out, err = Command(folder, *arguments).end(seconds)
     assert expect is None or code == expect, f"exit {code}\n{out}\n{err}"
     return out, err
 

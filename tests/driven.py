@@ -39,6 +39,8 @@ class Nodes:
         Fits at a time on each node.
     """
 
+    at_hand = True
+
     def __init__(
         self,
         count: int = 1,

@@ -211,6 +211,7 @@ def run(
     class Provider:
         names, transport, replaceable = kept.names, kept.new_transport, kept.replaceable
         equip = staticmethod(lambda imported: None)
+        at_hand = False
 
     engine = PullEngine(Provider(), EngineSettings(), listener)  # type: ignore[arg-type]
     engine.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections import Counter
 from contextlib import suppress
@@ -19,9 +18,6 @@ from tests.sshd import SshBed, SshNode
 
 SHARED = Path(__file__).parents[1] / ".pytest_cache" / "nodes"
 """Environments of nodes, made once by the first run that needs one: they are large."""
-
-CERTIFICATES = {name: text for name, text in os.environ.items() if name.startswith("SSL_CERT")}
-"""A machine behind a proxy that opens TLS has its own idea of certificates, and so its nodes."""
 
 
 class Bench:
@@ -53,8 +49,7 @@ class Bench:
 
     def node(self, *, prepared: bool = True, host: bool = True, **options: Any) -> SshNode:
         """Start a node; `prepared` shares the environments of other tests with it."""
-        variables = {**CERTIFICATES, **options.pop("environment", {})}
-        node = self.bed.node(environment=variables, **options)
+        node = self.bed.node(**options)
         if prepared:
             root = node.home / ".cache" / "skygrid"
             root.mkdir(parents=True)

@@ -123,6 +123,7 @@ class PullEngine:
         self._interrupted = False
         self._running = False
         self._versions = machine.versions()
+        self.at_hand = provider.at_hand
         self.greetings: dict[str, Greeting] = {}
         self.slot_deaths = 0
         """How often a fit took its slot down."""

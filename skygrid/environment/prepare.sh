@@ -27,6 +27,14 @@ unset VIRTUAL_ENV CONDA_PREFIX PYTHONHOME PYTHONPATH UV_PYTHON UV_PROJECT_ENVIRO
 # cache lies under ROOT, unless this host says otherwise. uv copies by itself where links fail.
 : "${UV_CACHE_DIR:=$root/uv-cache}"
 : "${UV_LINK_MODE:=hardlink}"
+# uv brings its own certificates; a host behind a proxy that opens TLS has the right ones itself.
+for store in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do
+    if [ -e "$store" ]; then
+        : "${UV_SYSTEM_CERTS:=true}" "${UV_NATIVE_TLS:=true}"
+        export UV_SYSTEM_CERTS UV_NATIVE_TLS
+        break
+    fi
+done
 UV_PYTHON_INSTALL_BIN=0
 UV_NO_PROGRESS=1
 export UV_CACHE_DIR UV_LINK_MODE UV_PYTHON_INSTALL_BIN UV_NO_PROGRESS

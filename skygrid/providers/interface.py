@@ -11,6 +11,9 @@ from skygrid.transports.interface import Transport, Watcher
 class Provider(Protocol):
     """Names the nodes of a run and makes the channel to each."""
 
+    at_hand: bool
+    """Whether nodes are processes of this machine and may import whatever this one may."""
+
     def names(self) -> Sequence[str]:
         """The nodes' names, one for each node of the run."""
 

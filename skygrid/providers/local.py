@@ -20,6 +20,8 @@ class LocalProvider:
         Fits at a time on each; None: the node's share of the vCPUs.
     """
 
+    at_hand = True
+
     def __init__(self, nodes: int = 1, slots: int | None = None) -> None:
         self._nodes = nodes
         self._vcpus = max(1, machine.vcpus() // nodes)

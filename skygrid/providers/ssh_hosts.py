@@ -35,6 +35,8 @@ class SshHosts:
         If a host's spelling or the SSH configuration cannot be understood.
     """
 
+    at_hand = False
+
     def __init__(self, config: RunConfig, run_id: str) -> None:
         self._config = config
         self._run_id = run_id

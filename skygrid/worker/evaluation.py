@@ -24,6 +24,7 @@ from sklearn.model_selection._validation import _fit_and_score
 from threadpoolctl import threadpool_limits
 
 from .messages import FitResult, WarningNote
+from .neighbours import add_neighbours
 from .scores import to_wire
 
 ONCE_ACTIONS = frozenset({"default", "module", "once"})
@@ -39,8 +40,9 @@ class Evaluator:
         ``X``, ``y``, ``fit_params`` and ``score_params``.
     search : mapping
         ``estimator``, ``scorer``, ``return_train_score``, ``error_score``, ``verbose``,
-        ``sklearn_config``, ``warning_filters``, ``sys_path`` and, where scikit-learn knows fit
-        callbacks, ``callback_context``: whether the search passes their context on.
+        ``sklearn_config``, ``warning_filters``, ``sys_path``, ``neighbours`` and, where
+        scikit-learn knows fit callbacks, ``callback_context``: whether the search passes their
+        context on.
     plan : mapping
         ``candidates``, a list of parameter settings, and ``splits``, a list of (train, test).
     """
@@ -201,6 +203,12 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Exception:  # noqa: BLE001 (a __str__ of the user's own may do anything)
         return f"<{type(error).__name__} whose text cannot be read>"
+
+
+def find_modules(search: Mapping[str, Any]) -> None:
+    """Have what the driver may import found here too."""
+    extend_path(search["sys_path"])
+    add_neighbours(search["neighbours"])
 
 
 def extend_path(folders: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 
 from .blobs import open_blob
-from .evaluation import Evaluator, extend_path
+from .evaluation import Evaluator, find_modules
 from .messages import FitResult, WarningNote
 from .status import StatusPage
 
@@ -203,7 +203,7 @@ def load_evaluator(data: Any, search: Any, plan: Any) -> Evaluator:
     The search comes first: it extends the import path that the others may need.
     """
     opened_search = open_blob(*search)
-    extend_path(opened_search["sys_path"])
+    find_modules(opened_search)
     return Evaluator(open_blob(*data), opened_search, open_blob(*plan))
 
 

@@ -266,6 +266,18 @@ def test_another_python_is_refused_before_anything_starts(bench: Bench) -> None:
     assert "3.99" in err
 
 
+def test_modules_beside_the_search_file_come_along(bench: Bench) -> None:
+    """A neighbour that is imported only inside `fit` is found on the node, where it is no file."""
+    search = SLOW_SEARCH.replace("time.sleep(self.seconds)", "import pace; pace.wait(self.seconds)")
+    (bench.folder / "search.py").write_text(search)
+    neighbour = bench.folder / "pace.py"
+    neighbour.write_text("import time\n\ndef wait(seconds):\n    time.sleep(seconds)\n")
+    bench.node()
+    command = bench.start()
+    bench.wait_for_fits(command, 1)
+    bench.ended_well(command)
+
+
 @pytest.mark.parametrize("way", ["noise", "jump", "agent"])
 def test_ways_to_a_host(bench: Bench, way: str) -> None:
     """A talkative shell, a jump host and a key that only the SSH agent has are no trouble."""

@@ -30,6 +30,8 @@ from skygrid.transports.local_process import LocalProcess
 class EchoProvider:
     """One node whose agent answers at once."""
 
+    at_hand = True
+
     def names(self) -> Sequence[str]:
         return ["echo"]
 

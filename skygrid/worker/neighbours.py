@@ -1,0 +1,58 @@
+"""Modules beside the search file, on a node that has no such files.
+
+What the search file imports when it is loaded travels by value, with the functions and classes that
+use it. An ``import`` inside a function runs on the node, and finds its module here.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import linecache
+import sys
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+
+Source = tuple[str, bool, str]
+"""Where the module was on the driver, whether it is a package, and its text."""
+
+
+class NeighbourFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds modules among texts.
+
+    Parameters
+    ----------
+    sources : mapping of str to Source
+        By the module's whole name.
+    """
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self._sources = sources
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
+        """The module's specification, None for any other module."""
+        if fullname not in self._sources:
+            return None
+        path_there, is_package, _ = self._sources[fullname]
+        return importlib.util.spec_from_loader(
+            fullname, self, origin=path_there, is_package=is_package
+        )
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module's text; tracebacks show its lines."""
+        path, _, text = self._sources[module.__name__]
+        module.__file__ = path
+        linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
+        exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)
+
+
+def add_neighbours(sources: Mapping[str, Source]) -> None:
+    """Have these modules found before any other of their names, as beside the search file."""
+    if sources:
+        sys.meta_path.insert(0, NeighbourFinder(sources))

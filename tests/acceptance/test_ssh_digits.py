@@ -1,0 +1,53 @@
+"""The search of the guide on three hosts: what was promised is the same answer, anywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command import result, skygrid
+from tests.ssh_runs import Bench
+from tests.sshd import SshBed, ssh_bed
+
+__all__ = ["ssh_bed"]
+
+GUIDE = Path(__file__).parents[2] / "guides" / "digits" / "search.py"
+NODES = 3
+
+
+@pytest.mark.digits
+@pytest.mark.timeout(900)
+def test_the_digits_search_on_three_hosts_equals_the_local_one(
+    tmp_path: Path, ssh_bed: SshBed
+) -> None:
+    """Three fresh hosts of four slots, prepared from nothing, answer what this machine does."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    (here / "search.py").write_text(GUIDE.read_text())
+    skygrid(here, "run", "search.py", "--name", "r", seconds=600)
+    bench = Bench(there, ssh_bed, GUIDE.read_text(), connect_timeout=30.0)
+    bench.environment = 'packages = "auto"'
+    for _ in range(NODES):
+        bench.node(prepared=False)
+
+    code, out, err = bench.start("--concurrency", "4", "--json").end(600)
+
+    assert code == 0, err
+    local, remote = result(here, "r"), json.loads(out)
+    assert answer(remote) == answer(local)
+    assert remote["holdout_score"] == pytest.approx(0.98611, abs=5e-6)
+    assert [node["name"] for node in remote["nodes"]] == ["node1", "node2", "node3"]
+    assert all(node["cpu"] and node["host"] and node["versions"] for node in remote["nodes"])
+    ssh_bed.wait_clean()
+
+
+def answer(document: Any) -> Any:
+    """What a search answers, without what it took."""
+    results = {
+        name: column for name, column in document["cv_results"].items() if "time" not in name
+    }
+    return results, document["best_params"], document["best_score"], document["holdout_score"]
