@@ -84,7 +84,6 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
         listener.phase("loading")
         spec = load_search(path)
         refuse_callbacks(spec.search)
-        engine.equip(spec.imported)
         folder = RunFolder.create(config, path, run_id)
         return _Run(spec, config, engine, folder, listener).complete()
 
@@ -119,7 +118,6 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
     with _nodes(config, listener, record.id) as engine:
         listener.phase("loading")
         spec = load_search(Path(record.search_file))
-        engine.equip(spec.imported)
         opened = RunFolder.open(folder, record, config)
         return _Run(spec, config, engine, opened, listener).complete()
 
@@ -261,6 +259,8 @@ class _Run:
         versions = machine.versions()
         parts = fingerprint(self._spec, versions, sklearn.get_config())
         journal = self._folder.open_journal(parts, versions)
+        # Only now: agents of this run may live that work for whoever holds the journal.
+        self._engine.equip(self._spec.imported)
         self._listener.phase("searching")
         rounds = JournaledRounds(
             self._engine,

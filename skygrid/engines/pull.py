@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -171,8 +172,12 @@ class PullEngine:
     def close(self) -> None:
         """End every node."""
         self._running = False
-        for link in self._links.values():
-            link.close()
+        links = list(self._links.values())
+        if links:
+            # A node that is out of reach is given a moment; not one node after the other.
+            with ThreadPoolExecutor(len(links), thread_name_prefix="close") as pool:
+                list(pool.map(Link.close, links))
+        for link in links:
             self._listener.node_changed(link.name, "gone")
         self._links = {}
         for log in self._logs.values():

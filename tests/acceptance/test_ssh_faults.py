@@ -133,6 +133,17 @@ def test_a_resume_attaches_to_agents_that_still_live(bench: Bench) -> None:
     assert "preparing" not in err
 
 
+def test_a_second_driver_is_kept_out_while_the_first_one_works(bench: Bench) -> None:
+    """`resume` of a run that is being driven is refused, and takes no node from it."""
+    bench.node()
+    command = bench.started(20)
+    code, _, err = bench.start(command="resume").end()
+    assert code != 0
+    assert "is being written by process" in err
+    bench.ended_well(command)
+    assert bench.attempts() == {1: 200}
+
+
 def test_a_driver_that_never_comes_back_is_not_waited_for(tmp_path: Path, ssh_bed: SshBed) -> None:
     """With no driver for `orphan_after`, agents end themselves and remove what they made."""
     bench = Bench(tmp_path, ssh_bed, LONG_SEARCH, orphan_after=3.0)
