@@ -16,7 +16,16 @@ from skygrid.errors import NodeError, ProtocolError, SkygridError
 from skygrid.transports.interface import Transport, Watcher
 from skygrid.worker.blobs import Blob
 from skygrid.worker.frames import FrameError, FrameReader, encode
-from skygrid.worker.messages import AgentLog, BlobAt, BlobChunk, FromAgent, Greeting, Heartbeat
+from skygrid.worker.messages import (
+    AgentLog,
+    BlobAt,
+    BlobChunk,
+    BlobOffer,
+    BlobWanted,
+    FromAgent,
+    Greeting,
+    Heartbeat,
+)
 
 LOG_LIMIT_BYTES = 64 * 1024 * 1024
 """A node's log is cut off here: fits that print must not fill the driver's disk."""
@@ -30,6 +39,9 @@ too fast waits at its own end."""
 
 FREE_MESSAGES, MESSAGES_PER_SECOND, MESSAGES_PER_LEASE = 1000, 100.0, 20
 """What an agent may say in all, apart from what is printed there; an honest one needs far less."""
+
+MOST_TRANSFERS = 3
+"""How often the same data is sent to a node that cannot use what came of it."""
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -58,6 +70,13 @@ class Event:
     link: Link
     message: Any
     """One of `worker.messages.FromAgent`, `NodeState` or `Gone`."""
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """Data to be sent as far as the node does not have it."""
+
+    blob: Blob
 
 
 class NodeLog:
@@ -163,6 +182,10 @@ class Link:
         self._inbox = inbox
         self._outbox: SimpleQueue[Any] = SimpleQueue()
         self._sent_blobs: set[str] = set()
+        self._offered: Blob | None = None
+        self._answers_due = 0
+        self._answers: SimpleQueue[int | None] = SimpleQueue()
+        """From where on the offered blob is wanted; None: nobody is there to want it."""
 
     def start(self) -> None:
         """Start the agent and the threads; what comes of it arrives in the inbox."""
@@ -199,14 +222,21 @@ class Link:
         """Queue a message; it leaves in order."""
         self._outbox.put(message)
 
-    def send_blob(self, blob: Blob) -> str:
-        """Queue a blob, unless it was sent before; returns its name for `OpenRound`."""
+    def send_blob(self, blob: Blob, *, offered: bool = False) -> str:
+        """Queue a blob, unless it was sent before; returns its name for `OpenRound`.
+
+        Parameters
+        ----------
+        blob : Blob
+        offered : bool, default=False
+            Ask first how much of it the node has kept.
+        """
         shared = self.transport.shares_files
         name = blob.token if shared else blob.digest
         if name not in self._sent_blobs:
             self._sent_blobs.add(name)
             place = BlobAt(name=name, size=blob.size, path=blob.path) if shared else None
-            self._outbox.put(place or blob)
+            self._outbox.put(place or (_Offer(blob) if offered else blob))
         return name
 
     def holds_blobs(self, names: Iterable[str]) -> None:
@@ -221,6 +251,7 @@ class Link:
         """End the channel and the agent."""
         self._closed = True
         self._outbox.put(None)
+        self._answers.put(None)
         self.transport.close()
 
     # -- the threads
@@ -234,7 +265,9 @@ class Link:
         self.heard, self.up = time.monotonic(), True
         self._thread(self._write, "writer")
         self._thread(self._drain_log, "log")
-        self._inbox.put(Event(self, self._read_all()))
+        gone = self._read_all()
+        self._answers.put(None)
+        self._inbox.put(Event(self, gone))
 
     def _read_all(self) -> Gone:
         reader = FrameReader(FromAgent)
@@ -245,6 +278,9 @@ class Link:
                         return Gone("it was given up")
                     if not isinstance(message, AgentLog) and self._babbles():
                         text = "it said far more than its work gave cause for"
+                        return Gone(text, NodeError(text))
+                    if isinstance(message, BlobWanted) and not self._is_due(message):
+                        text = "it asked for data that it was not offered"
                         return Gone(text, NodeError(text))
                     self._deliver(message)
         except FrameError as error:
@@ -261,9 +297,18 @@ class Link:
             return False
         return self._said > allowed + MESSAGES_PER_SECOND * (time.monotonic() - self._started)
 
+    def _is_due(self, wanted: BlobWanted) -> bool:
+        blob = self._offered
+        self._answers_due -= 1
+        if blob is None or self._answers_due < 0:
+            return False
+        return wanted.digest == blob.digest and wanted.offset <= blob.size
+
     def _deliver(self, message: Any) -> None:
         if isinstance(message, AgentLog):
             self.node_log.write(f"{message.text}\n".encode())
+        elif isinstance(message, BlobWanted):
+            self._answers.put(message.offset)
         elif isinstance(message, Heartbeat):
             with self._beat_lock:
                 waits, self._beat = self._beat is not None, message
@@ -278,11 +323,29 @@ class Link:
     def _write(self) -> None:
         while (item := self._outbox.get()) is not None:
             try:
+                if isinstance(item, _Offer):
+                    self._transfer(item.blob)
+                    continue
                 for frame in _frames(item):
                     self.transport.write(frame)
             except (OSError, ValueError):
                 # The agent is gone; the reader sees the same and says so.
                 return
+
+    def _transfer(self, blob: Blob) -> None:
+        """Send what the node wants of a blob; returns when it has all of it."""
+        # One answer to the offer, and one to each transfer.
+        self._offered, self._answers_due = blob, MOST_TRANSFERS + 1
+        self.transport.write(encode(BlobOffer(digest=blob.digest, size=blob.size)))
+        for transfers_left in reversed(range(MOST_TRANSFERS + 1)):
+            offset = self._answers.get()
+            if offset is None or offset == blob.size:
+                return
+            if transfers_left:
+                for frame in _chunks(blob, offset):
+                    self.transport.write(frame)
+        text = f"the data arrived broken {MOST_TRANSFERS} times"
+        self._inbox.put(Event(self, Gone(text, NodeError(text))))
 
     def _drain_log(self) -> None:
         try:
@@ -293,9 +356,19 @@ class Link:
 
 
 def _frames(item: Any) -> Iterator[bytes]:
-    if not isinstance(item, Blob):
+    if isinstance(item, Blob):
+        yield from _chunks(item, 0)
+    else:
         yield encode(item)
-        return
-    for offset, data in item.chunks():
-        chunk = BlobChunk(digest=item.digest, size=item.size, offset=offset, data=data)  # type: ignore[arg-type]
+
+
+def _chunks(blob: Blob, offset: int) -> Iterator[bytes]:
+    for start, data, packed in blob.pieces(offset):
+        chunk = BlobChunk(
+            digest=blob.digest,
+            size=blob.size,
+            offset=start,
+            data=data,  # type: ignore[arg-type]  # a memoryview is encoded without a copy
+            packed=packed,
+        )
         yield encode(chunk)

@@ -325,6 +325,9 @@ class PullEngine:
                 beat = link.take_beat()
                 work.queue.started(link.name, beat.running, now)
                 self._listener.node_beat(link.name, beat)
+                if beat.receiving is not None and link.ready_round != work.serial:
+                    percent = f"{100 * beat.receiving:.0f} %"
+                    self._listener.node_changed(link.name, f"receiving {percent}")
             case Greeting():
                 self._greet(link, message, work)
             case RoundReady():
@@ -392,7 +395,8 @@ class PullEngine:
         link.opened_round = self._open.serial
         link.wanted = link.in_hand = 0
         self._listener.node_changed(link.name, "receiving")
-        data, search, plan = map(link.send_blob, (*self._search, self._open.blob))
+        data = link.send_blob(self._search[0], offered=True)
+        search, plan = map(link.send_blob, (self._search[1], self._open.blob))
         link.send(OpenRound(round=self._open.serial, data=data, search=search, plan=plan))
         link.keep_blobs({data, search, plan})
 

@@ -28,7 +28,9 @@ SECONDS_BETWEEN_LINES = 5.0
 NODES_SHOWN = 8
 """More nodes than this are summed up in one line."""
 
-NODE_NAME_WIDTH = 32
+NODE_NAME_WIDTHS = 12, 32
+NODE_COLUMNS_WIDTH = 66
+"""What the columns beside the name take at the most."""
 
 STATE_STYLES = {"working": "green", "lost": "red", "gone": "dim"}
 
@@ -49,6 +51,11 @@ def rate_text(rate: float | None) -> str:
     if rate < 1:
         return f"{rate * 60:.1f} fits/min"
     return f"{rate:.1f} fits/s" if rate < 100 else f"{rate:,.0f} fits/s"
+
+
+def memory_text(count: int) -> str:
+    """Return bytes of memory as ``1.2 GiB`` or ``340 MiB``."""
+    return f"{count / 2**30:.1f} GiB" if count >= 1000 * 2**20 else f"{count / 2**20:.0f} MiB"
 
 
 def progress_line(view: ProgressView, width: int = 200) -> str:
@@ -73,7 +80,7 @@ def progress_screen(view: ProgressView, width: int) -> RenderableType:
     if view.best_score is not None:
         rows.append(_best(view, width))
     if view.nodes:
-        rows.append(_nodes(view.nodes))
+        rows.append(_nodes(view.nodes, width))
     return Group(*rows)
 
 
@@ -233,16 +240,20 @@ def _best(view: ProgressView, width: int) -> RenderableType:
     return grid
 
 
-def _nodes(nodes: tuple[NodeView, ...]) -> RenderableType:
-    grid = Table.grid(padding=(0, 3))
-    for _ in range(4):
+def _nodes(nodes: tuple[NodeView, ...], width: int) -> RenderableType:
+    least, most = NODE_NAME_WIDTHS
+    name_width = min(most, max(least, width - NODE_COLUMNS_WIDTH))
+    grid = Table.grid(padding=(0, 2))
+    for _ in range(6):
         grid.add_column(overflow="ellipsis", no_wrap=True)
     for node in nodes[:NODES_SHOWN]:
         grid.add_row(
-            shorten(node.name, NODE_NAME_WIDTH),
+            shorten(node.name, name_width),
             Text(node.state, style=STATE_STYLES.get(node.state, "yellow")),
             f"{node.busy}/{node.slots} slots",
             f"{node.fits} fits",
+            f"load {node.load:.1f}" if node.slots else "",
+            memory_text(node.slots_bytes) if node.slots else "",
         )
     rest = nodes[NODES_SHOWN:]
     if rest:
@@ -251,5 +262,7 @@ def _nodes(nodes: tuple[NodeView, ...]) -> RenderableType:
             f"{sum(node.state == 'working' for node in rest)} working",
             f"{sum(node.busy for node in rest)}/{sum(node.slots for node in rest)} slots",
             f"{sum(node.fits for node in rest)} fits",
+            "",
+            memory_text(sum(node.slots_bytes for node in rest)),
         )
     return grid

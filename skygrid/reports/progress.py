@@ -111,10 +111,13 @@ class Progress:
     def node_changed(self, node: str, state: str) -> None:
         """Remember the state."""
         with self._lock:
-            self._node(node).state = state
+            known = self._node(node)
+            # How far a transfer has come is a state to be shown, not one more line each time.
+            if not (state.startswith("receiving ") and known.state.startswith("receiving")):
+                self._say("detail", f"{node}: {state}")
+            known.state = state
             if state == "gone":
-                self._node(node).busy = 0
-            self._say("detail", f"{node}: {state}")
+                known.busy = 0
 
     def node_lost(self, node: str, reason: str) -> None:
         """Remember it; a node that is lost is a problem to be shown."""

@@ -16,7 +16,8 @@ class NodeView:
 
     name: str
     state: str
-    """starting, preparing, receiving, working, lost, gone."""
+    """starting, preparing, receiving (or, with how much of it, ``receiving 40 %``), working, lost,
+    gone."""
 
     busy: int
     slots: int
@@ -26,7 +27,11 @@ class NodeView:
     """Outcomes that it has computed in this session of the run."""
 
     load: float = 0.0
+    """Load average of the node over one minute."""
+
     slots_bytes: int = 0
+    """Memory that its slots hold together."""
+
     host: str = ""
 
 

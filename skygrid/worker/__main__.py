@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from . import machine
 
@@ -14,6 +15,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="skygrid.worker")
     parser.add_argument("--slots", type=int, default=0, help="fits at a time; 0: one per vCPU")
     parser.add_argument("--vcpus", type=int, default=0, help="vCPUs to share out; 0: all")
+    parser.add_argument("--cache", type=Path, help="folder that keeps data for later runs")
+    parser.add_argument("--cache-max-gb", type=float, default=20.0, help="GiB in that folder")
     args = parser.parse_args()
     vcpus = args.vcpus or machine.vcpus()
     slots = args.slots or vcpus
@@ -25,8 +28,10 @@ def main() -> None:
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
 
     from .agent import Agent
+    from .cache import BlobCache
 
-    Agent(0, channel, slots=slots, threads=threads, vcpus=vcpus).run()
+    cache = BlobCache(args.cache, args.cache_max_gb * 2**30) if args.cache else None
+    Agent(0, channel, slots=slots, threads=threads, vcpus=vcpus, cache=cache).run()
 
 
 if __name__ == "__main__":

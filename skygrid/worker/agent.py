@@ -14,12 +14,14 @@ import signal
 import sys
 import time
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 import sklearn.model_selection  # noqa: F401  # imported once here, forked into every slot
 
 from . import machine
 from .backlog import Backlog
+from .blobs import BlobError
+from .cache import BlobCache, size_text
 from .frames import FrameError, FrameReader, encode
 from .messages import (
     PROTOCOL,
@@ -28,6 +30,7 @@ from .messages import (
     Attach,
     BlobAt,
     BlobChunk,
+    BlobOffer,
     Bye,
     FitResult,
     Grant,
@@ -47,9 +50,12 @@ from .messages import (
 )
 from .slot import load_evaluator
 from .slots import Slot, SlotDeath, SlotPool, forking, slot_died_at_start, spawning
-from .store import BlobError, BlobStore
+from .store import BlobStore
 
 TICK_SECONDS = 0.1
+RECEIVING_SECONDS = 0.5
+"""Between heartbeats while data comes, at the most: somebody watches it."""
+
 PORTION_SECONDS = 0.01
 """How long results of brisk fits collect before the agent reads them."""
 
@@ -80,14 +86,27 @@ class Agent:
         BLAS and OpenMP threads for each slot.
     vcpus : int
         Processors that the slots share.
+    cache : BlobCache, optional
+        Where data is kept for later runs.
     """
 
-    def __init__(self, source: int, sink: int, *, slots: int, threads: int, vcpus: int) -> None:
+    def __init__(
+        self,
+        source: int,
+        sink: int,
+        *,
+        slots: int,
+        threads: int,
+        vcpus: int,
+        cache: BlobCache | None = None,
+    ) -> None:
         self._source, self._sink = source, sink
         self._count, self._threads, self._vcpus = slots, threads, vcpus
         self._reader = FrameReader(ToAgent)
         self._selector = selectors.DefaultSelector()
-        self._store = BlobStore()
+        if cache is not None:
+            cache.tidy()
+        self._store = BlobStore(cache)
         self._pool: SlotPool | None = None
         self._next_beat = 0.0
         self._next_watch = 0.0
@@ -123,11 +142,13 @@ class Agent:
     # -- the loop
 
     def _turn(self) -> None:
-        for key, _ in self._selector.select(TICK_SECONDS):
+        for key, _ in self._selector.select(0 if self._store.looking else TICK_SECONDS):
             if key.data is None:
                 self._read_driver()
             elif key.data in self._slots():
                 self._read_slot(key.data)
+        if self._store.looking:
+            self._look()
         now = time.monotonic()
         if self._stop_at is not None:
             self._stop_when_done(self._stop_at, now)
@@ -139,9 +160,16 @@ class Agent:
             if self._backlog.brisk:
                 # Results wait in the pipes meanwhile, and slots have work in hand.
                 time.sleep(PORTION_SECONDS)
+        self._beat(now)
+
+    def _beat(self, now: float) -> None:
         if now >= self._next_beat:
-            self._next_beat = now + self._setup.heartbeat_seconds
-            self._send(self._heartbeat())
+            beat = self._heartbeat()
+            pause = self._setup.heartbeat_seconds
+            if beat.receiving is not None:
+                pause = min(pause, RECEIVING_SECONDS)
+            self._next_beat = now + pause
+            self._send(beat)
 
     def _slots(self) -> list[Slot]:
         return self._pool.slots if self._pool else []
@@ -164,6 +192,8 @@ class Agent:
                     self._give_back(sys.maxsize)
             case BlobChunk() | BlobAt():
                 self._receive(message)
+            case BlobOffer():
+                self._offered(message)
             case OpenRound():
                 self._open(message)
             case Recall():
@@ -218,18 +248,41 @@ class Agent:
             running=[record.lease for _, record in running],
             slots_bytes=sum(self._pool.private_bytes().values()) if self._pool else 0,
             load=machine.load_average(),
+            receiving=self._store.receiving,
         )
 
     # -- a round
+
+    def _offered(self, offer: BlobOffer) -> None:
+        # Slots share the pages of X, but each fit takes its rows out of it, into memory of its
+        # own: where there is no room for X once, there is none for a single fit.
+        held = offer.digest in self._store.complete
+        available = machine.available_bytes()
+        if not held and available is not None and available < offer.size:
+            self._refuse(
+                f"host {platform.node()} has {size_text(available)} of memory left and the data "
+                f"takes {size_text(offer.size)}: end what else runs there, or leave the host out"
+            )
+        self._store.offer(offer)
+
+    def _look(self) -> None:
+        try:
+            answer = self._store.look()
+        except BlobError as error:
+            self._refuse(str(error))
+        if answer is not None:
+            self._send(answer)
 
     def _receive(self, blob: BlobChunk | BlobAt) -> None:
         try:
             if isinstance(blob, BlobAt):
                 self._store.adopt(blob)
-            else:
-                self._store.receive(blob)
+            elif answer := self._store.receive(blob):
+                self._send(answer)
         except BlobError as error:
             self._refuse(str(error))
+        # What is read at a time may unpack to much more, and take a while.
+        self._beat(time.monotonic())
 
     def _open(self, order: OpenRound) -> None:
         self._close_pool()
@@ -281,7 +334,7 @@ class Agent:
             self._pool.close()
             self._pool = None
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str) -> NoReturn:
         self._send(Refusal(reason=reason))
         raise AgentEnd
 

@@ -29,14 +29,19 @@ from typing import IO, Any
 
 import cloudpickle
 
+from .packing import CHUNK_BYTES, PackedChunks, Piece
+
 ALIGNMENT = 64
-CHUNK_BYTES = 1024 * 1024
 WRITE_BYTES = 64 * 1024 * 1024
 SHARED_MEMORY = "/dev/shm"  # unnamed files only
 ROOM_FACTOR = 1.25
 """Free bytes in shared memory, as a multiple of the blob, below which the disk is used."""
 
 _U64 = struct.Struct("<Q")
+
+
+class BlobError(Exception):
+    """A blob arrived broken or out of order, or there is no room for it."""
 
 
 class Blob:
@@ -82,6 +87,20 @@ class Blob:
     def path(self) -> str:
         """Where other processes of this user on this machine find the file; see proc(5)."""
         return f"/proc/{os.getpid()}/fd/{self.file.fileno()}"
+
+    @cached_property
+    def _packed(self) -> PackedChunks:
+        return PackedChunks(list(self.chunks()))
+
+    def pieces(self, offset: int = 0) -> Iterator[Piece]:
+        """The blob's bytes as they travel: in order, compressed where that is worth it.
+
+        Parameters
+        ----------
+        offset : int, default=0
+            Bytes that need not be sent.
+        """
+        return self._packed.since(offset)
 
     def chunks(self, size: int = CHUNK_BYTES) -> Iterator[tuple[int, memoryview]]:
         """The blob's bytes in order.

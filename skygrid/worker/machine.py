@@ -43,6 +43,17 @@ def memory_bytes() -> int:
     return total
 
 
+def available_bytes() -> int | None:
+    """Memory that can be had without swapping, caches given up for it; None where not to be known.
+
+    Source: proc(5), ``/proc/meminfo``, in KiB.
+    """
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            return min(1024 * int(line.split()[1]), memory_bytes())
+    return None
+
+
 def cpu_model() -> str:
     """The processor's name, for a person."""
     for line in _read(Path("/proc/cpuinfo")).splitlines():

@@ -70,6 +70,13 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
     """Kill the largest slot when all slots together pass this; None: nine tenths of the node."""
 
 
+class BlobOffer(msgspec.Struct, frozen=True, kw_only=True, tag="offer"):
+    """Data that the agent may hold or have kept; it answers with `BlobWanted` or `Refusal`."""
+
+    digest: str
+    size: int
+
+
 class BlobChunk(msgspec.Struct, frozen=True, kw_only=True, tag="chunk"):
     """A piece of a blob; pieces arrive in order, the first one at offset 0."""
 
@@ -81,6 +88,8 @@ class BlobChunk(msgspec.Struct, frozen=True, kw_only=True, tag="chunk"):
 
     offset: int
     data: bytes
+    packed: bool = False
+    """Whether the data is compressed; see `packing`."""
 
 
 class BlobAt(msgspec.Struct, frozen=True, kw_only=True, tag="blob_at"):
@@ -137,7 +146,9 @@ class Attach(msgspec.Struct, frozen=True, kw_only=True, tag="attach"):
     """From the keeper: another driver begins. End what the last one wanted, and greet again."""
 
 
-ToAgent = Attach | Setup | BlobChunk | BlobAt | OpenRound | Grant | Recall | Abandon | Stop
+ToAgent = (
+    Attach | Setup | BlobOffer | BlobChunk | BlobAt | OpenRound | Grant | Recall | Abandon | Stop
+)
 
 # ---- from the agent ----------------------------------------------------------------------------
 
@@ -161,6 +172,15 @@ class Greeting(msgspec.Struct, frozen=True, kw_only=True, tag="greeting"):
     pid: int
     blobs: tuple[str, ...] = ()
     """Digests of blobs that the agent holds complete: they need not be sent."""
+
+
+class BlobWanted(msgspec.Struct, frozen=True, kw_only=True, tag="wanted"):
+    """How much of a blob that was offered is here. Said when that is known, again when all of it
+    has come, and again when what came cannot be used."""
+
+    digest: str
+    offset: Count
+    """Send the rest from here on; the blob's size: nothing is missing."""
 
 
 class RoundReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
@@ -241,6 +261,9 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="beat"):
     load: float
     """The node's load average over one minute."""
 
+    receiving: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    """How much of the data has come, while it comes."""
+
 
 class AgentLog(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
     """A line for the node's log."""
@@ -260,6 +283,7 @@ class Bye(msgspec.Struct, frozen=True, kw_only=True, tag="bye"):
 
 FromAgent = (
     Greeting
+    | BlobWanted
     | RoundReady
     | Pull
     | Report

@@ -1,55 +1,151 @@
-"""Where a node keeps blobs while it works: files that vanish with the process.
+"""Where a node keeps blobs while it works.
 
-The files have no name from the moment they exist, so that nothing is left behind whatever ends
-the agent. Shared memory is preferred to the disk when it has room.
+They are files without a name from the moment they exist, so that nothing is left behind whatever
+ends the agent; shared memory is preferred to the disk when it has room. Blobs that were offered,
+the data, lie in the node's cache instead, where there is one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
+from collections.abc import Generator
 from typing import IO, Any
 
-from .blobs import open_blob, unnamed_file
-from .messages import BlobAt, BlobChunk
-
-
-class BlobError(Exception):
-    """A blob arrived broken or out of order, or there is no room for it."""
+from .blobs import BlobError, open_blob, unnamed_file
+from .cache import BlobCache, Part
+from .messages import BlobAt, BlobChunk, BlobOffer, BlobWanted
+from .packing import unpack
 
 
 class BlobStore:
-    """Receives blobs chunk by chunk and opens them by digest."""
+    """Receives blobs chunk by chunk and opens them by digest.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    cache : BlobCache, optional
+        Keeps what is offered for later runs.
+    """
+
+    def __init__(self, cache: BlobCache | None = None) -> None:
+        self._cache = cache
         self._files: dict[str, tuple[IO[bytes], int]] = {}
-        self._partial: dict[str, tuple[IO[bytes], Any]] = {}
+        self._arriving: dict[str, tuple[Part, int]] = {}
+        self._looking: Generator[BlobWanted | None] | None = None
 
-    def receive(self, chunk: BlobChunk) -> None:
+    # -- blobs that are offered
+
+    def offer(self, offer: BlobOffer) -> None:
+        """Begin to find out how much of a blob is here; `look` goes on with that."""
+        if self._looking is not None:
+            self._looking.close()
+        self._looking = self._look(offer.digest, offer.size)
+
+    @property
+    def looking(self) -> bool:
+        """Whether there is something to `look` at."""
+        return self._looking is not None
+
+    def look(self) -> BlobWanted | None:
+        """Look a little further; returns the answer once it is known.
+
+        Raises
+        ------
+        BlobError
+            If there is no room for the blob.
+        """
+        assert self._looking is not None
+        answer = next(self._looking)
+        if answer is not None:
+            self._looking = None
+        return answer
+
+    def _look(self, digest: str, size: int) -> Generator[BlobWanted | None]:
+        if digest not in self._files:
+            part = None
+            if self._cache is None:
+                part = Part(unnamed_file(size))
+            else:
+                file = yield from self._cache.find(digest, size)
+                if file is not None:
+                    self._files[digest] = (file, size)
+                else:
+                    part = yield from self._cache.begin(digest, size)
+            if part is not None and part.position < size:
+                part.offered = True
+                self._arriving[digest] = (part, size)
+                yield BlobWanted(digest=digest, offset=part.position)
+                return
+            if part is not None:
+                # All of it had come the last time, but for its name.
+                self._files[digest] = (self._keep(part, digest, size), size)
+        yield BlobWanted(digest=digest, offset=size)
+
+    @property
+    def receiving(self) -> float | None:
+        """How much has come of the blob that was offered, from 0 to 1; None when none arrives."""
+        for part, size in self._arriving.values():
+            if part.offered:
+                return part.position / size
+        return None
+
+    # -- blobs that come
+
+    def receive(self, chunk: BlobChunk) -> BlobWanted | None:
         """Take in one chunk.
+
+        Returns
+        -------
+        wanted : BlobWanted or None
+            What is to be said of it to the driver: that all of a blob that it offered is here.
 
         Raises
         ------
         BlobError
             If the chunk is not the next one, the digest does not fit, or the disk is full.
         """
-        if chunk.offset == 0:
-            self._partial[chunk.digest] = (unnamed_file(chunk.size), hashlib.sha256())
-        if chunk.digest not in self._partial:
-            raise BlobError(f"blob {chunk.digest[:12]} does not begin at offset 0")
-        file, digest = self._partial[chunk.digest]
-        if file.tell() != chunk.offset:
-            raise BlobError(f"blob {chunk.digest[:12]}: expected offset {file.tell()}")
+        name = chunk.digest[:12]
+        part, _ = self._arriving.get(chunk.digest, (None, 0))
+        if chunk.offset == 0 and (part is None or (part.position and not part.offered)):
+            part = Part(unnamed_file(chunk.size))
+            self._arriving[chunk.digest] = (part, chunk.size)
+        if part is None:
+            raise BlobError(f"blob {name} does not begin at offset 0")
+        if part.position != chunk.offset:
+            raise BlobError(f"blob {name}: expected offset {part.position}")
         try:
-            written = file.write(chunk.data)
+            data = unpack(chunk.data) if chunk.packed else chunk.data
+        except ValueError as error:
+            raise BlobError(f"blob {name}: {error}") from error
+        try:
+            part.write(data)
         except OSError as error:
-            raise BlobError(f"no room for a blob of {chunk.size} bytes: {error}") from error
-        if written != len(chunk.data):
-            # What fitted was written; the next write would say so.
-            raise BlobError(f"no room for a blob of {chunk.size} bytes")
-        digest.update(chunk.data)
-        if file.tell() >= chunk.size:
-            self._finish(chunk, file, digest.hexdigest())
+            raise self._no_room(part, chunk.size, error) from error
+        return self._finish(part, chunk) if part.position >= chunk.size else None
+
+    def _finish(self, part: Part, chunk: BlobChunk) -> BlobWanted | None:
+        del self._arriving[chunk.digest]
+        if part.hash.hexdigest() != chunk.digest:
+            part.discard()
+            if not part.resumed:
+                raise BlobError(f"blob {chunk.digest[:12]} arrived broken")
+            # What was here before is to blame; the next answer asks for all of it.
+            self.offer(BlobOffer(digest=chunk.digest, size=chunk.size))
+            return None
+        file = self._keep(part, chunk.digest, chunk.size)
+        self._files[chunk.digest] = (file, chunk.size)
+        return BlobWanted(digest=chunk.digest, offset=chunk.size) if part.offered else None
+
+    def _keep(self, part: Part, digest: str, size: int) -> IO[bytes]:
+        if self._cache is None or part.path is None:
+            return part.file
+        try:
+            return self._cache.finish(part, digest)
+        except OSError as error:
+            raise self._no_room(part, size, error) from error
+
+    def _no_room(self, part: Part, size: int, error: OSError) -> BlobError:
+        part.discard()  # a full disk is of no use to anybody
+        return BlobError(f"no room for a blob of {size} bytes: {error}")
 
     def adopt(self, place: BlobAt) -> None:
         """Use a blob that is a file on this machine already.
@@ -67,12 +163,7 @@ class BlobStore:
             raise BlobError(f"the blob at {place.path} is not {place.size} bytes long")
         self._files[place.name] = (file, place.size)
 
-    def _finish(self, chunk: BlobChunk, file: IO[bytes], digest: str) -> None:
-        del self._partial[chunk.digest]
-        if digest != chunk.digest:
-            raise BlobError(f"blob {chunk.digest[:12]} arrived broken")
-        file.flush()
-        self._files[chunk.digest] = (file, chunk.size)
+    # -- blobs that are here
 
     @property
     def complete(self) -> tuple[str, ...]:
@@ -80,10 +171,13 @@ class BlobStore:
         return tuple(self._files)
 
     def drop_partial(self) -> None:
-        """Forget what has arrived of blobs that are not complete."""
-        for file, _ in self._partial.values():
-            file.close()
-        self._partial.clear()
+        """Let go of what has arrived of blobs that are not complete; a cache keeps it."""
+        if self._looking is not None:
+            self._looking.close()
+            self._looking = None
+        for part, _ in self._arriving.values():
+            part.file.close()
+        self._arriving.clear()
 
     def file(self, digest: str) -> tuple[IO[bytes], int]:
         """The file of a complete blob and its size in bytes.
@@ -103,6 +197,6 @@ class BlobStore:
         return open_blob(file, size)
 
     def keep_only(self, digests: set[str]) -> None:
-        """Drop every complete blob that is not among `digests`."""
+        """Let go of every complete blob that is not among `digests`; a cache keeps it."""
         for digest in set(self._files) - digests:
             self._files.pop(digest)[0].close()

@@ -10,6 +10,8 @@ from skygrid.worker.frames import FrameReader, encode
 from skygrid.worker.messages import (
     PROTOCOL,
     BlobChunk,
+    BlobOffer,
+    BlobWanted,
     FitResult,
     Grant,
     Greeting,
@@ -53,6 +55,8 @@ def main() -> None:
                     _send(Pull(round=message.round, count=IN_HAND))
                 case Stop():
                     return
+                case BlobOffer():
+                    _send(BlobWanted(digest=message.digest, offset=message.size))
                 case BlobChunk():
                     continue
 

@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from skygrid.worker.blobs import ALIGNMENT, Blob, open_blob
+from skygrid.worker.blobs import ALIGNMENT, Blob, BlobError, open_blob
 from skygrid.worker.messages import BlobAt, BlobChunk
-from skygrid.worker.store import BlobError, BlobStore
+from skygrid.worker.store import BlobStore
 
 # NumPy's own pickles turn dates of the other byte order round.
 DTYPES = (

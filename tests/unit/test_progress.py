@@ -280,6 +280,36 @@ def test_screen_fits_eighty_columns(progress, clock):
     assert any(line.startswith("23 more") for line in lines)
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_node_shows_its_state_load_and_memory(progress, width):
+    """In 80 columns nothing of a node's line is cut off but a long name."""
+    name = "gpu-cluster-of-the-institute-17"
+    progress.node_greeted(name, greeting(slots=64))
+    progress.node_beat(name, Heartbeat(busy=64, running=[], slots_bytes=123 * 2**30, load=102.5))
+    progress.outcomes_recorded([outcome(0, 0, 0.5, node=name)] * 12345)
+    progress.node_changed(name, "receiving 100 %")
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+
+    console.print(progress_screen(progress.view(), width))
+
+    line = console.file.getvalue().splitlines()[-1]
+    assert len(line) <= width
+    for part in ("receiving 100 %", "64/64 slots", "12345 fits", "load 102.5", "123.0 GiB"):
+        assert part in line
+    assert (name if width == 120 else name[:11]) in line
+
+
+def test_a_transfer_is_one_line_however_often_it_is_told(progress):
+    """How much has come is shown as the node's state, and said once among the details."""
+    for state in ("receiving", *(f"receiving {percent} %" for percent in range(0, 101, 10))):
+        progress.node_changed("one", state)
+    progress.node_changed("one", "working")
+    assert [event.text for event in progress.take_events()] == ["one: receiving", "one: working"]
+    progress.node_changed("one", "receiving 5 %")
+    (node,) = progress.view().nodes
+    assert node.state == "receiving 5 %"
+
+
 def test_line_says_it_all(progress, clock):
     """Without a terminal one line holds fits, failures, slots, rate, time left and the best."""
     progress.phase("searching")

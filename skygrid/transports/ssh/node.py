@@ -49,6 +49,7 @@ class AgentPlace:
         arguments = ["--folder", f"agents/{self.name}", "--orphan-after", f"{self.orphan_after:g}"]
         if start:
             arguments += ["--", "python", "-P", "-m", "skygrid.worker", *self.arguments]
+            arguments += ["--cache", "blobs", "--cache-max-gb", f"{self.cache_max_gb:g}"]
         return arguments
 
 

@@ -1,0 +1,137 @@
+"""Chunks of blobs that travel compressed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skygrid.worker import packing
+from skygrid.worker.blobs import Blob
+from skygrid.worker.packing import CHUNK_BYTES, PackedChunks, pack, unpack
+
+
+def bytes_of(blob: Blob) -> bytes:
+    return b"".join(bytes(data) for _, data in blob.chunks())
+
+
+def put_together(blob: Blob, offset: int = 0) -> tuple[bytes, int]:
+    """The bytes that arrive, and how many travel."""
+    arrived, sent = b"", 0
+    for start, data, packed in blob.pieces(offset):
+        assert start == offset + len(arrived)
+        arrived += unpack(bytes(data)) if packed else bytes(data)
+        sent += len(data)
+    return arrived, sent
+
+
+@given(st.binary(max_size=4000), st.integers(0, 50))
+def test_a_chunk_is_unpacked_as_it_was(data: bytes, repeats: int) -> None:
+    """What is packed is at least 5 % smaller, and unpacks to the same bytes."""
+    data *= repeats
+    packed = pack(data)
+    if packed is not None:
+        assert len(packed) <= 0.95 * len(data)
+        assert unpack(packed) == data
+
+
+@given(st.integers(0, 2**63), st.data())
+def test_the_rest_of_a_blob_can_be_sent_from_any_byte(seed: int, draw: Any) -> None:
+    """From whatever offset: what comes is exactly the rest."""
+    rng = np.random.default_rng(seed)
+    value = [rng.integers(0, 9, 3000), rng.normal(size=500), "text" * 300, np.zeros(0)]
+    blob = Blob(value)
+    whole = bytes_of(blob)
+    offset = draw.draw(st.integers(0, blob.size - 1))
+    assert put_together(blob, offset)[0] == whole[offset:]
+
+
+def test_a_packed_blob_is_about_as_small_as_zlib_makes_it() -> None:
+    """What travels is within 5 % of what zlib's level 1 makes of the whole."""
+    blob = Blob(np.random.default_rng(0).integers(0, 50, size=2**20))
+    arrived, sent = put_together(blob)
+    assert arrived == bytes_of(blob)
+    assert sent < 1.05 * len(zlib.compress(arrived, 1))
+
+
+def test_what_does_not_become_smaller_travels_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of numbers that cannot be compressed only a small part is tried."""
+    tried = []
+    real = zlib.compress
+    monkeypatch.setattr(
+        packing.zlib, "compress", lambda data, level: tried.append(len(data)) or real(data, level)
+    )
+    blob = Blob(np.random.default_rng(0).normal(size=2**19))
+    assert not any(packed for _, data, packed in blob.pieces() if len(data) > 1000)
+    assert sum(tried) < blob.size / 10
+
+
+def test_each_chunk_is_packed_once_for_all_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several nodes at the same time get the same pieces, and each was compressed once."""
+    packs = []
+    real = packing.pack
+    monkeypatch.setattr(packing, "pack", lambda data: packs.append(1) or real(data))
+    blob = Blob(np.arange(2**19))
+    got: list[list[Any]] = [[] for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda mine=mine: mine.extend(blob.pieces())) for mine in got
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sent = [[(start, bytes(data), packed) for start, data, packed in mine] for mine in got]
+    assert all(pieces == sent[0] for pieces in sent)
+    assert len(packs) == len(sent[0]) == len(list(blob.chunks()))
+
+
+def test_no_disk_for_packed_chunks_costs_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the driver's disk is full, each node's chunks are compressed anew."""
+
+    def full(**options: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    blob = Blob(np.arange(2**17))
+    assert put_together(blob) == put_together(blob)
+    assert put_together(blob)[0] == bytes_of(blob)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"",
+        b"no zlib at all",
+        zlib.compress(bytes(5000))[:-3],
+        zlib.compress(bytes(5000)) + b"more",
+        zlib.compress(bytes(CHUNK_BYTES + 1)),
+        zlib.compress(bytes(500 * CHUNK_BYTES)),
+    ],
+    ids=["empty", "other", "cut", "longer", "too large", "bomb"],
+)
+def test_what_is_no_packed_chunk_is_refused(packed: bytes) -> None:
+    """Nothing is unpacked beyond the size of a chunk."""
+    with pytest.raises(ValueError, match="packed chunk"):
+        unpack(packed)
+
+
+def test_the_largest_chunk_can_be_unpacked() -> None:
+    """A chunk may be as large as chunks are."""
+    assert unpack(zlib.compress(bytes(CHUNK_BYTES))) == bytes(CHUNK_BYTES)
+
+
+def test_the_file_of_packed_chunks_is_closed_with_them() -> None:
+    """A driver that runs many rounds does not collect open files."""
+    before = set(os.listdir("/proc/self/fd"))
+    chunks = PackedChunks([(0, memoryview(bytes(10_000)))])
+    list(chunks.since(0))
+    assert set(os.listdir("/proc/self/fd")) > before
+    del chunks
+    assert set(os.listdir("/proc/self/fd")) <= before
