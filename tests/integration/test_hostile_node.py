@@ -59,11 +59,11 @@ def framed(payload: bytes) -> bytes:
     return HEADER.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-def run_beside(wrap: Callable[[LocalProcess], Transport]) -> Driven:
+def run_beside(wrap: Callable[[LocalProcess], Transport], **settings: Any) -> Driven:
     """The search on an honest node and one that is wrapped whenever it is started."""
     X, y = data()
     nodes = Nodes(2, lambda name, times, own: wrap(own) if name == "node-1" else own)
-    with Driven(nodes) as run:
+    with Driven(nodes, **settings) as run:
         search = run.fit(tree_search(), X, y)
     assert_as_scikit_learn(search)
     assert len(run.watch.outcomes) == 60
@@ -145,7 +145,8 @@ def test_outcomes_of_fits_that_were_never_given_end_the_node(lease: int) -> None
             yield Report(round=message.round, results=[false])
         yield message
 
-    run = run_beside(lambda own: Meddling(own, lies))
+    # Both are to be there before the honest one has done it all.
+    run = run_beside(lambda own: Meddling(own, lies), min_nodes=2)
 
     assert all("never given" in reason for _, reason in run.watch.reasons)
     assert all(outcome.test_scores != 0.999 for outcome in run.watch.outcomes)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import paramiko
 
@@ -35,6 +36,18 @@ ERROR_LINES = 20
 """Lines of what a command says last that are kept for a message."""
 
 
+BROKEN = (OSError, EOFError, paramiko.SSHException)
+"""What paramiko raises when a connection is not there any more, by the moment it notices."""
+
+
+@contextlib.contextmanager
+def _as_broken() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, paramiko.SSHException) as error:
+        raise ConnectionResetError(f"the connection broke: {error}") from error
+
+
 class NotPreparedError(Exception):
     """The host has to be prepared first."""
 
@@ -55,7 +68,7 @@ class Errors:
                 data = self._channel.recv_stderr(READ_BYTES)
             except TimeoutError:
                 continue
-            except OSError:
+            except BROKEN:
                 return
             if not data:
                 return
@@ -142,7 +155,7 @@ class BridgeChannel:
         return early or self._receive()
 
     def _receive(self) -> bytes:
-        data = self._channel.recv(READ_BYTES)
+        data = _received(self._channel)
         if data:
             return data
         status = exit_status(self._channel)
@@ -158,7 +171,8 @@ class BridgeChannel:
 
     def write(self, data: bytes) -> None:
         """Send bytes; raises OSError when the connection is broken or takes nothing."""
-        self._channel.sendall(data)
+        with _as_broken():
+            self._channel.sendall(data)
 
     def close(self) -> None:
         """End the connection."""
@@ -212,7 +226,7 @@ def run_command(
     sender.start()
     until = time.monotonic() + seconds
     try:
-        while channel.recv(READ_BYTES):
+        while _received(channel):
             if time.monotonic() > until:
                 raise NodeError(f"it was not done within {seconds:.0f} s")
         status = exit_status(channel)
@@ -221,6 +235,11 @@ def run_command(
     if status is None:
         raise ConnectionResetError("the connection broke")
     return status, errors.message()
+
+
+def _received(channel: paramiko.Channel) -> bytes:
+    with _as_broken():
+        return channel.recv(READ_BYTES)
 
 
 def read_output(connection: Connection, command: str, seconds: float) -> bytes:
@@ -237,8 +256,9 @@ def read_output(connection: Connection, command: str, seconds: float) -> bytes:
     Errors(channel, lambda data: None)
     output, until = b"", time.monotonic() + seconds
     try:
-        channel.shutdown_write()
-        while data := channel.recv(READ_BYTES):
+        with _as_broken():
+            channel.shutdown_write()
+        while data := _received(channel):
             output += data
             if len(output) > MOST_OUTPUT or time.monotonic() > until:
                 raise NodeError("its shell runs no plain command: see what its start files do")
@@ -251,7 +271,7 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
     try:
         channel.sendall(data)
         channel.shutdown_write()
-    except OSError:
+    except BROKEN:
         return  # the command has ended, or the connection is broken: its reader sees which
 
 

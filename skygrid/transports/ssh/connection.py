@@ -116,7 +116,9 @@ class Connection:
     def close(self) -> None:
         """End the connection and those that it goes through."""
         for client in reversed(self._open):
-            client.close()
+            # A connection through one that broke cannot say goodbye any more.
+            with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+                client.close()
 
 
 class _RejectUnknown(paramiko.MissingHostKeyPolicy):
