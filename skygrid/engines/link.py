@@ -162,6 +162,9 @@ class Link:
         self.greeting: Greeting | None = None
         self.opened_round = -1
         self.ready_round = -1
+        self.receives = False
+        """Whether data was arriving at the node by its last heartbeat."""
+
         self.wanted = 0
         """Leases that the node asked for and has not got."""
 

@@ -325,9 +325,8 @@ class PullEngine:
                 beat = link.take_beat()
                 work.queue.started(link.name, beat.running, now)
                 self._listener.node_beat(link.name, beat)
-                if beat.receiving is not None and link.ready_round != work.serial:
-                    percent = f"{100 * beat.receiving:.0f} %"
-                    self._listener.node_changed(link.name, f"receiving {percent}")
+                if link.ready_round != work.serial:
+                    self._tell_transfer(link, beat)
             case Greeting():
                 self._greet(link, message, work)
             case RoundReady():
@@ -399,6 +398,14 @@ class PullEngine:
         search, plan = map(link.send_blob, (self._search[1], self._open.blob))
         link.send(OpenRound(round=self._open.serial, data=data, search=search, plan=plan))
         link.keep_blobs({data, search, plan})
+
+    def _tell_transfer(self, link: Link, beat: Heartbeat) -> None:
+        if beat.receiving is not None:
+            percent = f"{100 * beat.receiving:.0f} %"
+            self._listener.node_changed(link.name, f"receiving {percent}")
+        elif link.receives:
+            self._listener.node_changed(link.name, "loading")
+        link.receives = beat.receiving is not None
 
     def _take_report(self, link: Link, report: Report, work: RoundInProgress, now: float) -> None:
         self._replaced[link.name] = 0

@@ -16,8 +16,8 @@ class NodeView:
 
     name: str
     state: str
-    """starting, preparing, receiving (or, with how much of it, ``receiving 40 %``), working, lost,
-    gone."""
+    """starting, preparing, receiving (or, with how much of it, ``receiving 40 %``), loading,
+    working, lost, gone."""
 
     busy: int
     slots: int

@@ -21,6 +21,7 @@ from sklearn.model_selection import GridSearchCV
 from skygrid.errors import NodeError
 from skygrid.transports.interface import Transport
 from skygrid.transports.local_process import LocalProcess, agent_command
+from skygrid.transports.ssh.node import AgentPlace
 from skygrid.worker.blobs import Blob
 from skygrid.worker.frames import FrameReader
 from skygrid.worker.messages import BlobChunk, BlobOffer, BlobWanted, Heartbeat, Refusal, ToAgent
@@ -466,3 +467,17 @@ def test_the_same_data_has_the_same_digest_in_every_interpreter() -> None:
     ]
     assert told[0].count("\n") == 12
     assert told[0] == told[1] == told[2]
+
+
+def test_agents_on_hosts_keep_their_data() -> None:
+    """The agent that a host is told to start has a cache, of the size in the configuration."""
+    place = AgentPlace(
+        root="~/.cache/skygrid",
+        name="run-host",
+        arguments=("--slots", "2"),
+        cache_max_gb=2.5,
+        orphan_after=600.0,
+    )
+    text = " ".join(place.bridge_arguments(start=True))
+    assert text.endswith("-m skygrid.worker --slots 2 --cache blobs --cache-max-gb 2.5")
+    assert "blobs" not in " ".join(place.bridge_arguments(start=False))
