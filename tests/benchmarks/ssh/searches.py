@@ -35,6 +35,10 @@ class Sleeper(ClassifierMixin, BaseEstimator):
     def predict(self, X):
         return np.ones(len(X), dtype=int)
 
+    def score(self, X, y):
+        # Accuracy, without the checks that take scikit-learn half a millisecond.
+        return float((self.predict(X) == y).mean())
+
 
 {data}
 y = np.tile([0, 1, 1], len(X) // 3)
