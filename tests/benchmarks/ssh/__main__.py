@@ -64,8 +64,10 @@ def main() -> None:
             if name in CHOSEN:
                 console.print(f"measuring {name}")
                 seen += measure(race, report)
-        firsts = [run.first_fit_seconds for run in seen]
-        report.add("a later run to its first fit", firsts, 2.0, "{:.2f} s", least=False)
+        # Data that travels takes its time: that is another matter.
+        firsts = [run.first_fit_seconds for run in seen if sum(run.bytes_up) < 1 << 22]
+        if firsts:
+            report.add("a later run to its first fit", firsts, 2.0, "{:.2f} s", least=False)
     console.print(report.table)
 
 
