@@ -10,7 +10,7 @@ READY  := $(VENV)/.made-from-pyproject
 SKLEARNS := 1.5 1.6 1.7 1.8 newest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-digits sshd check format bench test-sklearn clean
+.PHONY: help run test test-digits sshd check format bench bench-ssh test-sklearn clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ format: $(READY) ## Format the code and mend what ruff can mend by itself
 
 bench: $(READY) ## Race scikit-learn's own loop and print the table
 	$(BIN)/python -m tests.benchmarks
+
+bench-ssh: $(READY) sshd ## Measure runs on three SSH nodes, 50 ms away
+	$(BIN)/python -m tests.benchmarks.ssh
 
 test-sklearn: $(SKLEARNS:%=.test-sklearn-%) ## Repeat the comparison with scikit-learn on every supported release
 

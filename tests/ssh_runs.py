@@ -44,6 +44,7 @@ class Bench:
         """Fits that had come to their end when the run had."""
 
         self.environment = 'packages = ["scikit-learn"]'
+        self.concurrency = 2
         self._ssh = {"connect_timeout": 10.0, "lost_after": 20.0, "orphan_after": 30.0, **ssh}
         (folder / "search.py").write_text(search)
 
@@ -62,19 +63,21 @@ class Bench:
 
     def start(self, *options: str, command: str = "run") -> Command:
         """Start the search, as run ``r``, or resume it."""
-        self._write_config()
+        self.write_config()
         what = ["run", "search.py", "--name", "r"] if command == "run" else ["resume", "r"]
         return Command(self.folder, *what, "-v", *options, env=self.bed.environment())
 
     def doctor(self) -> Command:
         """Start a look at all hosts."""
-        self._write_config()
+        self.write_config()
         return Command(self.folder, "doctor", "--json", env=self.bed.environment())
 
-    def _write_config(self) -> None:
+    def write_config(self) -> None:
+        """Write the config of the search, which names the nodes."""
         table = "\n".join(f"{name} = {json.dumps(value)}" for name, value in self._ssh.items())
         (self.folder / "skygrid.toml").write_text(
-            f'on = "ssh"\nconcurrency = 2\n{self.extra}\n[ssh]\nhosts = {json.dumps(self.hosts)}\n'
+            f'on = "ssh"\nconcurrency = {self.concurrency}\n{self.extra}\n'
+            f"[ssh]\nhosts = {json.dumps(self.hosts)}\n"
             f"{table}\n[environment]\n{self.environment}\n"
         )
 

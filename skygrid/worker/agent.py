@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import sklearn.model_selection  # noqa: F401  # imported once here, forked into every slot
 
 from . import machine
-from .backlog import Backlog
+from .backlog import REPORT_SECONDS, Backlog
 from .blobs import BlobError
 from .cache import BlobCache, size_text
 from .frames import FrameError, FrameReader, encode
@@ -119,6 +119,8 @@ class Agent:
         self._round = -1
         self._backlog = Backlog(self._count)
         self._unwanted: set[int] = set()
+        self._unreported: list[FitResult] = []
+        self._report_at = 0.0
         self._empty_deaths = 0
         self._stop_at: float | None = None
 
@@ -142,7 +144,7 @@ class Agent:
     # -- the loop
 
     def _turn(self) -> None:
-        for key, _ in self._selector.select(0 if self._store.looking else TICK_SECONDS):
+        for key, _ in self._selector.select(self._pause()):
             if key.data is None:
                 self._read_driver()
             elif key.data in self._slots():
@@ -156,7 +158,8 @@ class Agent:
             if now >= self._next_watch:
                 self._next_watch = now + TICK_SECONDS
                 self._watch(self._pool, now)
-            self._feed(self._pool, now)
+            self._backlog.feed(self._pool, now)
+            self._talk(now)
             if self._backlog.brisk:
                 # Results wait in the pipes meanwhile, and slots have work in hand.
                 time.sleep(PORTION_SECONDS)
@@ -170,6 +173,13 @@ class Agent:
                 pause = min(pause, RECEIVING_SECONDS)
             self._next_beat = now + pause
             self._send(beat)
+
+    def _pause(self) -> float:
+        if self._store.looking:
+            return 0.0
+        if not self._unreported:
+            return TICK_SECONDS
+        return max(0.0, min(TICK_SECONDS, self._report_at - time.monotonic()))
 
     def _slots(self) -> list[Slot]:
         return self._pool.slots if self._pool else []
@@ -216,7 +226,8 @@ class Agent:
         self._send(self._greeting())
 
     def _send(self, message: Any) -> None:
-        self._write(encode(message))
+        # Results first: whoever hears of a lease again has heard how its fit ended.
+        self._write(self._report_frames() + encode(message))
 
     def _write(self, frame: bytes) -> None:
         data = memoryview(frame)
@@ -290,6 +301,7 @@ class Agent:
         self._round = order.round
         self._backlog = Backlog(self._count)
         self._unwanted = set()
+        self._unreported = []
         try:
             self._pool = SlotPool(self._count, self._starter(order))
             self._pool.open()
@@ -340,12 +352,6 @@ class Agent:
 
     # -- work in, results out
 
-    def _feed(self, pool: SlotPool, now: float) -> None:
-        self._backlog.feed(pool, now)
-        wanted = self._backlog.wanted(now) if self._stop_at is None else 0
-        if wanted:
-            self._send(Pull(round=self._round, count=wanted))
-
     def _read_slot(self, slot: Slot) -> None:
         assert self._pool
         news, alive = self._pool.read_news(slot)
@@ -354,7 +360,7 @@ class Agent:
                 self._refuse(f"the search cannot be loaded in a slot:\n{piece.refusal}")
             if piece.ready:
                 self._slot_ready(slot)
-        self._report(self._backlog.accept([p.result for p in news if p.result]))
+        self._take([p.result for p in news if p.result])
         if not alive:
             self._replace(self._pool, slot)
 
@@ -365,19 +371,26 @@ class Agent:
             self._backlog.open = True
             self._send(RoundReady(round=self._round))
 
-    def _report(self, results: list[FitResult]) -> None:
-        if not results:
-            return
-        self._empty_deaths = 0
-        try:
-            frame = encode(Report(round=self._round, results=results))
-        except FrameError:
-            # Many long tracebacks together; each by itself is far below the limit.
-            half = len(results) // 2
-            self._report(results[:half])
-            self._report(results[half:])
-        else:
-            self._write(frame)
+    def _take(self, results: list[FitResult]) -> None:
+        accepted = self._backlog.accept(results)
+        if accepted:
+            self._empty_deaths = 0
+        if not self._unreported:
+            self._report_at = time.monotonic() + REPORT_SECONDS
+        self._unreported += accepted
+
+    def _talk(self, now: float) -> None:
+        """Report and ask for more, both at once: messages cost the driver more than results."""
+        due = bool(self._unreported) and (now >= self._report_at or not self._backlog.collects)
+        wanted = 0 if self._stop_at is not None else self._backlog.wanted(now, anyway=due)
+        if wanted:
+            self._send(Pull(round=self._round, count=wanted))
+        elif due:
+            self._write(self._report_frames())
+
+    def _report_frames(self) -> bytes:
+        results, self._unreported = self._unreported, []
+        return _frames_of(self._round, results) if results else b""
 
     def _give_back(self, count: int) -> None:
         leases = self._backlog.give_back(self._pool, count) if self._pool else []
@@ -402,7 +415,7 @@ class Agent:
         for slot in self._slots():
             assert self._pool
             news, _ = self._pool.read_news(slot)
-            self._report(self._backlog.accept([p.result for p in news if p.result]))
+            self._take([p.result for p in news if p.result])
         self._send(Bye())
         raise AgentEnd
 
@@ -474,3 +487,12 @@ class Agent:
                     seconds=max(0.0, time.monotonic() - death.status.started),
                 )
             )
+
+
+def _frames_of(round: int, results: list[FitResult]) -> bytes:
+    try:
+        return encode(Report(round=round, results=results))
+    except FrameError:
+        # Many long tracebacks together; each by itself is far below the limit.
+        half = len(results) // 2
+        return _frames_of(round, results[:half]) + _frames_of(round, results[half:])

@@ -1,7 +1,7 @@
 """The leases that a node has in hand: how many to ask for, which to start, which were lost.
 
-An agent holds as many leases as hide the round trip to the driver, and no more: slots x (1 + round
-trip / fit time).
+An agent asks when what waits for its slots would last no longer than the answer takes, and for as
+much as keeps its requests, and its reports, rare.
 """
 
 from __future__ import annotations
@@ -19,6 +19,13 @@ HORIZON_SECONDS = 0.06
 
 MOST_PER_SLOT = 400
 """Leases in hand for each slot, at the most."""
+
+LOCKSTEP = 4.0
+"""Slots that began together end together: a lease waits for each of them, unless fits are so long
+that the wait for an answer, times this, is nothing beside them."""
+
+REPORT_SECONDS = 0.2
+"""How long results may be collected before they are reported together, with the next request."""
 
 BRISK_SECONDS = 0.005
 """Time between ends of fits below which an agent reads them in portions."""
@@ -67,14 +74,17 @@ class Backlog:
             self._in_hand[lease.id] = lease
             (self._alone if lease.alone else self._held).append(lease)
 
-    def wanted(self, now: float) -> int:
-        """How many leases to ask for now; 0 when enough are in hand or were asked for already."""
+    def wanted(self, now: float, *, anyway: bool = False) -> int:
+        """How many leases to ask for now; 0 when enough are in hand or were asked for already.
+
+        With `anyway` something is sent in any case, and a request beside it costs nothing.
+        """
         if not self.open:
             return 0
-        target = self._target()
-        count = target - len(self._in_hand)
+        ahead, batch = self._ahead()
+        count = self._slots + ahead - len(self._in_hand)
         # Asking again for a few more would be traffic without use; a standing request stands.
-        if count <= self._pulled or count < max(1, target // 4):
+        if count <= self._pulled or (count < batch and not anyway):
             return 0
         if not self._pulled:
             self._pulled_at = now
@@ -86,11 +96,27 @@ class Backlog:
         """Whether fits end so fast that reading each one by itself would cost too much."""
         return bool(self._fit_seconds) and self._fit_seconds / self._slots < BRISK_SECONDS
 
-    def _target(self) -> int:
+    @property
+    def collects(self) -> bool:
+        """Whether results may wait for each other: they come often, and the node has more to do.
+
+        Somebody may wait for the last ones of a round.
+        """
+        often = 0.0 < self._fit_seconds / self._slots < REPORT_SECONDS / 2
+        return often and len(self._in_hand) > self._slots
+
+    def _ahead(self) -> tuple[int, int]:
+        """Leases to hold beyond one for each slot, and how many of them to ask for at a time.
+
+        The rest is what slots that become free start until the answer comes.
+        """
         if not self._fit_seconds:
-            return self._slots
-        ahead = (self._round_trip + HORIZON_SECONDS) / self._fit_seconds
-        return math.ceil(self._slots * (1 + min(ahead, MOST_PER_SLOT)))
+            return 0, 0
+        answer = (self._round_trip + HORIZON_SECONDS) / self._fit_seconds
+        reserve = max(answer, min(1.0, LOCKSTEP * answer))
+        batch = REPORT_SECONDS / self._fit_seconds
+        ahead = min(reserve + batch, MOST_PER_SLOT)
+        return math.ceil(self._slots * ahead), int(self._slots * batch * ahead / (reserve + batch))
 
     @property
     def empty(self) -> bool:

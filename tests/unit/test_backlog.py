@@ -10,7 +10,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from skygrid.worker.backlog import BRISK_SECONDS, MOST_PER_SLOT, SETTLE_SECONDS, Backlog
+from skygrid.worker.backlog import (
+    BRISK_SECONDS,
+    MOST_PER_SLOT,
+    REPORT_SECONDS,
+    SETTLE_SECONDS,
+    Backlog,
+)
 from skygrid.worker.messages import FitResult, Lease
 from skygrid.worker.status import SlotStatus
 
@@ -88,7 +94,7 @@ def test_quick_fits_are_asked_for_ahead_and_never_without_bound(backlog: Backlog
     backlog.wanted(0.0)
     backlog.granted(leases(1, 2), 0.01)
     backlog.accept([fitted(1, 0.01), fitted(2, 0.01)])
-    assert 10 < backlog.wanted(0.02) < 40
+    assert 10 < backlog.wanted(0.02) < 60
     backlog.granted(leases(3), 0.03)
     for number in range(3, 200):
         backlog.granted(leases(number), 0.03)
@@ -101,6 +107,42 @@ def test_long_fits_are_hardly_asked_for_ahead(backlog: Backlog) -> None:
     backlog.granted(leases(1, 2), 0.01)
     backlog.accept([fitted(1, 100.0)])
     assert backlog.wanted(100.0) <= 2
+
+
+def test_slots_that_end_together_start_again_at_once(backlog: Backlog) -> None:
+    """When an agent asks, as many leases wait as slots may end until the answer is there."""
+    backlog.wanted(0.0)
+    backlog.granted(leases(1, 2), 0.05)
+    backlog.accept([fitted(1, 0.2), fitted(2, 0.2)])
+    held = backlog.wanted(0.25)
+    backlog.granted(leases(*range(3, 3 + held)), 0.3)
+    number = 3
+    while not backlog.wanted(0.5):
+        backlog.accept([fitted(number, 0.2)])
+        number += 1
+    assert held + 3 - number >= 2 * 2
+
+
+def test_results_are_collected_while_they_come_often_and_more_waits(backlog: Backlog) -> None:
+    backlog.granted(leases(1, 2, 3, 4), 0.0)
+    assert not backlog.collects
+    backlog.accept([fitted(1, 0.01)])
+    assert backlog.collects
+    backlog.accept([fitted(2, 0.01)])
+    assert not backlog.collects  # these are the last two
+    slow = Backlog(2)
+    slow.granted(leases(1, 2, 3, 4), 0.0)
+    slow.accept([fitted(1, 2 * REPORT_SECONDS)])
+    assert not slow.collects
+
+
+def test_a_request_that_costs_nothing_is_made_for_less(backlog: Backlog) -> None:
+    backlog.granted(leases(*range(1, 41)), 0.0)
+    backlog.accept([fitted(1, 0.01)])
+    backlog.granted(leases(*range(41, 41 + backlog.wanted(0.0))), 0.05)
+    backlog.accept([fitted(2, 0.01), fitted(3, 0.01)])
+    assert backlog.wanted(0.1) == 0
+    assert backlog.wanted(0.1, anyway=True) > 0
 
 
 def test_brisk_means_that_fits_end_faster_than_it_pays_to_look(backlog: Backlog) -> None:

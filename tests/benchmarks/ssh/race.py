@@ -1,0 +1,125 @@
+"""Three nodes behind slow lines, and runs on them that are measured."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.benchmarks.ssh.searches import SCORE
+from tests.proxy import FaultProxy
+from tests.ssh_runs import Bench
+from tests.sshd import SshBed, opened_bed
+
+NODES, SLOTS = 3, 4
+ONE_WAY_SECONDS = 0.025
+RUN_SECONDS = 300.0
+"""A run that takes longer is given up, and the benchmark with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One run."""
+
+    fits: int
+    efficiency: float
+    """Ideal time over the time from the first fit's start to the last outcome on disk."""
+
+    search_seconds: float
+    wall_seconds: float
+    """The whole command."""
+
+    first_fit_seconds: float
+    """From the start of the command to the start of its first fit."""
+
+    driver_us: float
+    """Processor time of the driver for each fit, from the first node at work to the last outcome.
+    """
+
+    busy: float
+    """Share of this machine's processors that was in use: driver, nodes, proxies and all else."""
+
+    bytes_up: list[int]
+    """To each node, as delivered by its proxy, with all that SSH and TCP's user adds."""
+
+    bytes_down: list[int]
+
+
+class Race:
+    """Runs one search after another on the same nodes.
+
+    Parameters
+    ----------
+    folder : Path
+    bed : SshBed
+    proxies : list of FaultProxy
+        One before each node.
+    bench : Bench
+    """
+
+    def __init__(self, folder: Path, bench: Bench, bed: SshBed, proxies: list[FaultProxy]) -> None:
+        self._folder, self._bench, self._bed, self._proxies = folder, bench, bed, proxies
+        self._serial = 0
+
+    def run(self, search: str, seconds: float) -> Measured:
+        """Run a search whose fits sleep `seconds` each."""
+        self._serial += 1
+        starts = self._folder / "starts"
+        shutil.rmtree(starts, ignore_errors=True)
+        starts.mkdir()
+        (self._folder / "search.py").write_text(search)
+        self._bench.write_config()
+        before = [(proxy.bytes_up, proxy.bytes_down) for proxy in self._proxies]
+        psutil.cpu_percent()
+        begin = time.time()
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks.ssh.driver", f"r{self._serial}"],
+            cwd=self._folder,
+            env={**self._bed.environment(), "PYTHONPATH": str(Path(__file__).parents[3])},
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
+        )
+        wall, busy = time.time() - begin, psutil.cpu_percent() / 100
+        if done.returncode:
+            raise SystemExit(f"a run failed:\n{done.stderr[-3000:]}")
+        self._bed.wait_clean()
+        said = json.loads(done.stdout.splitlines()[-1])
+        assert all(abs(score - SCORE) < 1e-9 for score in said["scores"]), said["scores"]
+        first = min(float(path.read_text()) for path in starts.iterdir())
+        took = said["last_recorded"] - first
+        return Measured(
+            fits=said["fits"],
+            efficiency=said["fits"] * seconds / (NODES * SLOTS) / took,
+            search_seconds=took,
+            wall_seconds=wall,
+            first_fit_seconds=first - begin,
+            driver_us=1e6 * said["cpu_seconds"] / said["fits"],
+            busy=busy,
+            bytes_up=[p.bytes_up - up for p, (up, _) in zip(self._proxies, before, strict=True)],
+            bytes_down=[p.bytes_down - d for p, (_, d) in zip(self._proxies, before, strict=True)],
+        )
+
+
+@contextmanager
+def opened_race(folder: Path) -> Iterator[Race]:
+    """Nodes and the lines to them, closed in the end."""
+    with opened_bed() as bed, ExitStack() as lines:
+        bench = Bench(folder, bed)
+        bench.concurrency = SLOTS
+        proxies = []
+        for _ in range(NODES):
+            node = bench.node(host=False)
+            proxy = lines.enter_context(FaultProxy(node.address, node.port, delay=ONE_WAY_SECONDS))
+            bench.hosts.append(bed.add(node, address=proxy.address, port=proxy.port))
+            proxies.append(proxy)
+        yield Race(folder, bench, bed, proxies)

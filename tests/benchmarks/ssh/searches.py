@@ -1,0 +1,80 @@
+"""Search files whose fits sleep: what a run takes beyond that is skygrid's."""
+
+from __future__ import annotations
+
+SPLITS = 4
+
+SLEEPERS = '''
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+STARTS = Path(__file__).with_name("starts")
+first = True
+
+
+class Sleeper(ClassifierMixin, BaseEstimator):
+    """Sleeps, and says always the same. Each process leaves the time of its first fit."""
+
+    def __init__(self, number=0, seconds={seconds}):
+        self.number = number
+        self.seconds = seconds
+
+    def fit(self, X, y):
+        global first
+        if first:
+            first = False
+            (STARTS / str(os.getpid())).write_text(repr(time.time()))
+        time.sleep(self.seconds)
+        self.classes_ = np.array([0, 1])
+        return self
+
+    def predict(self, X):
+        return np.ones(len(X), dtype=int)
+
+    def score(self, X, y):
+        # Accuracy, without the checks that take scikit-learn half a millisecond.
+        return float((self.predict(X) == y).mean())
+
+
+{data}
+y = np.tile([0, 1, 1], len(X) // 3)
+estimator = Sleeper()
+param_grid = {{"number": list(range({candidates}))}}
+dataset = (X, y)
+cv = {splits}
+'''
+
+TINY = "X = np.zeros((24, 1))"
+
+LARGE = """
+rng = np.random.default_rng({seed})
+X = rng.standard_normal((240, 10_417))  # 20 MB
+X[:, ::2] = rng.integers(0, 9, X[:, ::2].shape)
+"""
+"""20 MB, every second column of which can be compressed. Few rows, as splits are sent as well."""
+
+SCORE = 2 / 3
+"""Accuracy of the constant answer on every split."""
+
+
+def sleepers(fits: int, seconds: float, data: str = TINY) -> str:
+    """A search of so many fits.
+
+    Parameters
+    ----------
+    fits : int
+    seconds : float
+        What each of them sleeps.
+    data : str
+        Source that makes ``X``, its number of rows a multiple of 12.
+
+    Returns
+    -------
+    source : str
+        Of a search file.
+    """
+    return SLEEPERS.format(seconds=seconds, data=data, candidates=-(-fits // SPLITS), splits=SPLITS)
