@@ -60,6 +60,9 @@ LOG_BYTES = 64 * 1024
 
 TICK_SECONDS = 0.25
 READ_BYTES = 1 << 18
+FIRST_VISIT_SECONDS = 60.0
+"""How long the driver that had the keeper started has to say its first word."""
+
 LAST_WORDS_SECONDS = 5.0
 """How long an agent whose driver is gone has to end."""
 
@@ -188,8 +191,12 @@ class Keeper:
         if self._finished_at is not None and now - self._finished_at > LAST_WORDS_SECONDS:
             return True
         if self._current is None:
+            # A driver that gave up while the node was being made ready will not come back.
+            patience = self._orphan_after
+            if stream is None:
+                patience = min(patience, FIRST_VISIT_SECONDS)
             # Without its folder nobody could ever reach it again.
-            return now - self._visited > self._orphan_after or not self._folder.reachable
+            return now - self._visited > patience or not self._folder.reachable
         return False
 
     def _turn(self) -> None:
