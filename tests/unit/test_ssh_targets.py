@@ -1,0 +1,131 @@
+"""What the user's SSH configuration makes of a host, read by OpenSSH and without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skygrid.errors import ConfigError
+from skygrid.transports.ssh import targets
+from skygrid.transports.ssh.failures import ssh_line
+from skygrid.transports.ssh.targets import SshOptions, Target, find_target, split_spelling
+
+
+@pytest.mark.parametrize(
+    ("spelled", "parts"),
+    [
+        ("gpu1", ("gpu1", None, None)),
+        ("me@gpu1", ("gpu1", "me", None)),
+        ("me@gpu1:2222", ("gpu1", "me", 2222)),
+        ("ssh://me@gpu1:22", ("gpu1", "me", 22)),
+        ("10.0.0.7:22", ("10.0.0.7", None, 22)),
+        ("[2001:db8::1]:2222", ("2001:db8::1", None, 2222)),
+        ("me@[2001:db8::1]", ("2001:db8::1", "me", None)),
+        ("2001:db8::1", ("2001:db8::1", None, None)),
+    ],
+)
+def test_spellings_of_a_host(spelled: str, parts: tuple[str, str | None, int | None]) -> None:
+    """A host is written as for ssh, or with its port behind a colon."""
+    assert split_spelling(spelled) == parts
+
+
+@pytest.mark.parametrize("spelled", ["", "a b", "me@", "gpu1:0", "gpu1:99999", "a@b@c", "gpu1:x"])
+def test_what_is_no_host_is_named(spelled: str) -> None:
+    """A spelling that cannot be understood is quoted, with what may be written."""
+    with pytest.raises(ConfigError, match=r"is no host: write name, user@name"):
+        split_spelling(spelled)
+
+
+CONFIG = """
+Host gpu2
+  HostName gpu2.example.org
+  User me
+  Port 2222
+  IdentityFile {folder}/id_there
+  IdentityFile {folder}/id_gone
+  IdentitiesOnly yes
+  UserKnownHostsFile {folder}/known
+
+Host inner
+  ProxyJump gate
+
+Host gate
+  HostName gate.example.org
+  ProxyJump outer:2200
+
+Host piped
+  ProxyCommand nc %h %p
+
+Host renamed
+  HostName 10.0.0.9
+  HostKeyAlias the-old-name
+"""
+
+
+@pytest.fixture(params=["OpenSSH", "paramiko"])
+def options(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> SshOptions:
+    """The configuration above; read by OpenSSH where it is there, and by paramiko."""
+    if request.param == "paramiko":
+        monkeypatch.setattr(targets.shutil, "which", lambda name: None)
+    (tmp_path / "id_there").touch()
+    config = tmp_path / "config"
+    config.write_text(CONFIG.format(folder=tmp_path))
+    config.chmod(0o600)
+    return SshOptions(config_file=config)
+
+
+def test_a_host_of_the_configuration(options: SshOptions, tmp_path: Path) -> None:
+    """An alias stands for its name, user, port, the keys that are there and its known hosts."""
+    found = find_target("gpu2", options)
+    assert (found.host, found.user, found.port) == ("gpu2.example.org", "me", 2222)
+    assert found.key_files == (tmp_path / "id_there",)
+    assert not found.use_agent
+    assert tmp_path / "known" in found.known_hosts
+    assert found.known_as == "[gpu2.example.org]:2222"
+
+
+def test_what_is_spelled_is_stronger_than_the_configuration(options: SshOptions) -> None:
+    """User and port in the spelling win."""
+    found = find_target("you@gpu2:23", options)
+    assert (found.host, found.user, found.port) == ("gpu2.example.org", "you", 23)
+
+
+def test_jumps_are_followed_to_the_outermost(options: SshOptions) -> None:
+    """A jump host that is itself reached through another is reached through that one first."""
+    found = find_target("inner", options)
+    assert [(jump.host, jump.port) for jump in found.jumps] == [
+        ("outer", 2200),
+        ("gate.example.org", 22),
+    ]
+
+
+def test_a_proxy_command_is_refused(options: SshOptions) -> None:
+    """What skygrid does not run is said, with what to write instead."""
+    with pytest.raises(ConfigError, match=r"piped is reached by a ProxyCommand.*ProxyJump"):
+        find_target("piped", options)
+
+
+def test_a_host_key_alias_is_what_known_hosts_has(options: SshOptions) -> None:
+    """The key is looked up under the alias, without a port."""
+    found = find_target("renamed:2222", options)
+    assert (found.host, found.port, found.known_as) == ("10.0.0.9", 2222, "the-old-name")
+
+
+def test_a_key_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """key under [ssh] has to exist."""
+    with pytest.raises(ConfigError, match=r"there is no key file .*nokey; mend key under \[ssh\]"):
+        find_target("gpu1", SshOptions(key=tmp_path / "nokey"))
+
+
+def test_the_line_to_run_reaches_the_same_host(tmp_path: Path) -> None:
+    """What a person is told to run has the options that skygrid itself went by."""
+    config = tmp_path / "my config"
+    config.touch()
+    options = SshOptions(config_file=config, known_hosts=tmp_path / "known")
+    found: Target = find_target("me@gpu1:2222", options)
+    assert ssh_line(found) == (
+        f"ssh -F '{config}' -p 2222 -l me -o UserKnownHostsFile={tmp_path}/known gpu1"
+    )
