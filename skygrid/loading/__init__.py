@@ -17,7 +17,7 @@ from skygrid.loading.modules import imported_modules
 from skygrid.loading.names import Names
 from skygrid.loading.output import stdout_to_stderr
 from skygrid.loading.source import read_search_file
-from skygrid.loading.sources import neighbour_sources
+from skygrid.loading.sources import neighbour_sources, own_source
 from skygrid.spec import SearchSpec
 
 __all__ = ["load_search"]
@@ -64,5 +64,5 @@ def load_search(path: Path) -> SearchSpec:
         source=file.path,
         user_modules=user_modules,
         imported=imported,
-        sources=neighbour_sources(file.tree, file.folder),
+        sources=neighbour_sources(file.tree, file.folder) | own_source(file.path),
     )

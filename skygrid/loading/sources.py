@@ -60,6 +60,11 @@ def neighbour_sources(tree: ast.Module, folder: Path) -> dict[str, Source]:
     return found
 
 
+def own_source(path: Path) -> dict[str, Source]:
+    """The search file's own text, whose lines stand in the tracebacks of failed fits."""
+    return {path.stem: (str(path), False, _read(path))}
+
+
 def _imported(tree: ast.AST, package: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

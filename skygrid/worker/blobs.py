@@ -27,9 +27,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import IO, Any
 
-import cloudpickle
-
 from .packing import CHUNK_BYTES, PackedChunks, Piece
+from .pickling import NodePickler
 
 ALIGNMENT = 64
 WRITE_BYTES = 64 * 1024 * 1024
@@ -58,7 +57,7 @@ class Blob:
     def __init__(self, value: Any) -> None:
         buffers: list[pickle.PickleBuffer] = []
         stream = io.BytesIO()
-        cloudpickle.Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
+        NodePickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
         raw = [buffer.raw() for buffer in buffers]
         self._parts = list(_layout(memoryview(stream.getvalue()), raw))
         self.size = sum(len(part) for part in self._parts)

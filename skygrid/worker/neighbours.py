@@ -45,14 +45,19 @@ class NeighbourFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         )
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module's text; tracebacks show its lines."""
+        """Run the module's text."""
         path, _, text = self._sources[module.__name__]
         module.__file__ = path
-        linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
         exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)
 
 
 def add_neighbours(sources: Mapping[str, Source]) -> None:
-    """Have these modules found before any other of their names, as beside the search file."""
+    """Have these modules found before any other of their names, as beside the search file.
+
+    Their lines stand in tracebacks, also of what came by value.
+    """
+    for path, _, text in sources.values():
+        # Without a time of change nobody looks for the file.
+        linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
     if sources:
         sys.meta_path.insert(0, NeighbourFinder(sources))
