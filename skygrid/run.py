@@ -314,6 +314,8 @@ def _provider(config: RunConfig, run_id: str) -> Provider:
         from skygrid.providers.ssh_hosts import SshHosts
 
         return SshHosts(config, run_id)
+    if config.on == "aws":
+        raise UsageError("nodes on AWS cannot be started by this version of skygrid yet")
     return LocalProvider(config.nodes or 1, config.concurrency)
 
 
