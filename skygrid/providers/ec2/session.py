@@ -1,0 +1,1 @@
+"""The AWS API: which region and credentials, and clients that retry within bounds."""
