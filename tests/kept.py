@@ -139,8 +139,8 @@ class Kept:
     def new_transport(self, name: str, watcher: Watcher) -> Transport:
         return self.transport
 
-    def replaceable(self, name: str) -> bool:
-        return False
+    def successor(self, name: str) -> str | None:
+        return None
 
     def keepers(self) -> list[psutil.Process]:
         """Keepers of the folder; one, or none."""
@@ -210,8 +210,9 @@ def run(
     """The search on the kept agent, with trouble."""
 
     class Provider:
-        names, transport, replaceable = kept.names, kept.new_transport, kept.replaceable
+        names, transport, successor = kept.names, kept.new_transport, kept.successor
         equip = staticmethod(lambda imported: None)
+        close = staticmethod(lambda: None)
         at_hand = False
 
     engine = PullEngine(Provider(), EngineSettings(), listener)  # type: ignore[arg-type]

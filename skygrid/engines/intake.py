@@ -82,7 +82,7 @@ class Intake:
                 self._roster.links[name].send(Abandon(leases=[lease]))
             if done.verdict is Verdict.UNKNOWN and done.candidate < 0:
                 lie = Gone("it reported a fit that it was never given")
-                raise LinkFailure(lie, replace=False)
+                raise LinkFailure(lie, cure="machine")
             if done.verdict is not Verdict.FIRST:
                 link.node_log.write(f"{done.verdict.value} result dropped\n".encode())
                 continue

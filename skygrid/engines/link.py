@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
@@ -51,6 +51,10 @@ class Gone(msgspec.Struct, frozen=True):
     error: SkygridError | None = None
 
 
+Cure = Literal["agent", "machine", "nothing"]
+"""What may do better than a node that failed: a new agent there, only another machine, or none."""
+
+
 class LinkFailure(Exception):
     """A node cannot be kept: it may not work here, or said what cannot be true.
 
@@ -58,13 +62,13 @@ class LinkFailure(Exception):
     ----------
     gone : Gone
         Why.
-    replace : bool, default=True
-        Whether a fresh agent in its place may do better.
+    cure : {"agent", "machine", "nothing"}, default="agent"
+        What may do better in its place.
     """
 
-    def __init__(self, gone: Gone, *, replace: bool = True) -> None:
+    def __init__(self, gone: Gone, *, cure: Cure = "agent") -> None:
         super().__init__(gone.reason)
-        self.gone, self.replace = gone, replace
+        self.gone, self.cure = gone, cure
 
 
 class NodeState(msgspec.Struct, frozen=True):
@@ -180,6 +184,9 @@ class Link:
         self.ready_round = -1
         self.receives = False
         """Whether data was arriving at the node by its last heartbeat."""
+
+        self.leaving = False
+        """Whether its machine is about to be taken away: it gets no more work."""
 
         self.wanted = 0
         """Leases that the node asked for and has not got."""

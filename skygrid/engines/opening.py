@@ -48,17 +48,17 @@ class Opening:
         try:
             check_greeting(link.name, greeting, self._versions)
         except HandshakeError as error:
-            raise LinkFailure(Gone(str(error), error), replace=False) from error
+            raise LinkFailure(Gone(str(error), error), cure="nothing") from error
         link.greeting = greeting
         link.holds_blobs(greeting.blobs)
         self._listener.node_greeted(link.name, greeting)
         link.send(self._setup)
 
     def open_on(self, link: Link, work: RoundInProgress) -> None:
-        """Send a node what it needs for a round, once; none before it has greeted."""
+        """Send a node what it needs for a round, once; not before it greeted, nor if it leaves."""
         if link.greeting is None or self._data_and_search is None:
             return
-        if link.opened_round == work.serial:
+        if link.leaving or link.opened_round == work.serial:
             return
         link.opened_round = work.serial
         link.wanted = link.in_hand = 0

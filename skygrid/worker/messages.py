@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of the messages and of the frames around them; compared in the handshake."""
 
 
@@ -277,6 +277,15 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
     reason: str
 
 
+class Leaving(msgspec.Struct, frozen=True, kw_only=True, tag="leaving"):
+    """The machine is about to be taken away. The agent takes no more leases and gives back what
+    has not started; fits that run go on and are reported as long as it lasts."""
+
+    reason: str
+    seconds: float | None = None
+    """How long it may last, where that is known."""
+
+
 class Bye(msgspec.Struct, frozen=True, kw_only=True, tag="bye"):
     """The last message of an agent that was told to stop."""
 
@@ -292,5 +301,6 @@ FromAgent = (
     | Heartbeat
     | AgentLog
     | Refusal
+    | Leaving
     | Bye
 )
