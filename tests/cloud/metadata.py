@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
     service: MetadataService
     protocol_version = "HTTP/1.1"
 
-    def do_PUT(self) -> None:  # noqa: N802 - the name that http.server looks for
+    def do_PUT(self) -> None:
         seconds = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
         if self.path != TOKEN_PATH:
             self._answer(404, "")
@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.service.tokens[token] = time.monotonic() + int(seconds)
             self._answer(200, token)
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server looks for
+    def do_GET(self) -> None:
         token = self.headers.get("X-aws-ec2-metadata-token", "")
         if self.service.tokens.get(token, 0.0) < time.monotonic():
             self._answer(401, "")

@@ -229,9 +229,7 @@ def _content(entry: dict[str, Any]) -> bytes:
 
 
 def _users(entries: Any, default_user: str, keys: tuple[str, ...]) -> tuple[User, ...]:
-    default = User(
-        name=default_user, keys=keys, sudo=("ALL=(ALL) NOPASSWD:ALL",), groups=("sudo",)
-    )
+    default = User(name=default_user, keys=keys, sudo=("ALL=(ALL) NOPASSWD:ALL",), groups=("sudo",))
     found: list[User] = []
     for entry in ["default"] if entries is None else entries:
         if entry == "default":
@@ -252,9 +250,7 @@ def _user(entry: dict[str, Any]) -> User:
         keys=_texts(entry.get("ssh_authorized_keys")),
         sudo=_texts(entry.get("sudo")),
         groups=tuple(
-            name.strip()
-            for text in _texts(entry.get("groups"))
-            for name in text.split(",")
+            name.strip() for text in _texts(entry.get("groups")) for name in text.split(",")
         ),
         shell=entry.get("shell", "/bin/sh"),
     )

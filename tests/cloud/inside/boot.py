@@ -203,9 +203,7 @@ def put_program(path, text):
 
 def keep_system_users():
     """A fresh image has no people: those of this machine are not the instance's."""
-    people = {
-        account.pw_name for account in pwd.getpwall() if 1000 <= account.pw_uid < 60000
-    }
+    people = {account.pw_name for account in pwd.getpwall() if 1000 <= account.pw_uid < 60000}
     for name in ("passwd", "shadow", "group", "gshadow"):
         path = Path("/etc") / name
         if path.exists():
@@ -366,4 +364,5 @@ def end_all():
 
 if __name__ == "__main__":
     init = Init()
+    tell("up")
     init.run(init.read_plan())
