@@ -274,7 +274,7 @@ class Cloud:
                 not self._unexpected()
                 and not ("instances" not in self.allowed_left and self.processes())
             ),
-            lambda: f"nothing to be left, but: {self._unexpected()} {self.processes()}",
+            lambda: f"nothing to be left, but: {self._unexpected()} {self._running_on()}",
             seconds=10.0,
         )
         problems = self.problems()
@@ -282,6 +282,9 @@ class Cloud:
 
     def _unexpected(self) -> dict[str, list[str]]:
         return {kind: names for kind, names in self.left().items() if kind not in self.allowed_left}
+
+    def _running_on(self) -> list[str]:
+        return [] if "instances" in self.allowed_left else self.processes()
 
     def close(self) -> None:
         """End every instance, process and mount."""

@@ -175,10 +175,8 @@ def check_caller(request: Request, settings: Settings) -> None:
 
 def implied_actions(request: Request) -> list[str]:
     """Permissions that a call needs besides its own."""
-    if request.service == "ec2" and request.action != "CreateTags":
-        if any(name.startswith("TagSpecification.") for name in request.form):
-            return ["ec2:CreateTags"]
-    return []
+    tags = any(name.startswith("TagSpecification.") for name in request.form)
+    return ["ec2:CreateTags"] if request.service == "ec2" and tags else []
 
 
 def _not_allowed(service: str, name: str) -> ApiError:

@@ -1,4 +1,4 @@
-"""What the cloud needs of this machine, and how it gets it: OpenSSH, sudo, and cloud-init's check."""
+"""What the cloud needs of this machine: OpenSSH, sudo, and cloud-init's check."""
 
 from __future__ import annotations
 

@@ -214,16 +214,16 @@ class Instance:
         found = []
         for group_id in self.group_ids():
             group = backend.get_security_group_from_id(group_id)
-            for rule in group.ingress_rules if group else ():
-                if cidr := rule.ip_range.get("CidrIp"):
-                    found.append(
-                        Rule(
-                            protocol=rule.ip_protocol,
-                            first_port=rule.from_port,
-                            last_port=rule.to_port,
-                            cidr=cidr,
-                        )
-                    )
+            found += [
+                Rule(
+                    protocol=rule.ip_protocol,
+                    first_port=rule.from_port,
+                    last_port=rule.to_port,
+                    cidr=rule.ip_range["CidrIp"],
+                )
+                for rule in (group.ingress_rules if group else ())
+                if "CidrIp" in rule.ip_range
+            ]
         return found
 
     # ---- metadata -------------------------------------------------------------------------------

@@ -194,7 +194,7 @@ class Machine:
             self._thread.join()
 
     def _kill(self) -> None:
-        # --kill-child: the kernel kills the first process when `unshare` dies, and with it the rest.
+        # --kill-child: with `unshare` the kernel kills the first process, and with that the rest.
         self._process.kill()
 
 

@@ -1,9 +1,9 @@
 """What an instance is told at its first boot: user-data as cloud-init understands it.
 
-Pure: bytes in, a `BootPlan` out. Only what skygrid may reasonably ask for is known; anything else is
-an error, so that nobody believes that something ran which did not. The order of the steps is that
-of cloud-init's own configuration on Ubuntu 24.04 (/etc/cloud/cloud.cfg): bootcmd, write_files,
-set_hostname, users_groups, ssh, and at the end the user's scripts and runcmd.
+Pure: bytes in, a `BootPlan` out. Only what skygrid may reasonably ask for is known; anything
+else is an error, so that nobody believes that something ran which did not. The order of the steps
+is that of cloud-init's own configuration on Ubuntu 24.04 (/etc/cloud/cloud.cfg): bootcmd,
+write_files, set_hostname, users_groups, ssh, and at the end the user's scripts and runcmd.
 """
 
 from __future__ import annotations

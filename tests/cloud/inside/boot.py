@@ -80,7 +80,12 @@ class Boot:
         """Run one step; as in cloud-init its failure is told and the boot goes on."""
         with open(LOG, "ab") as log:
             done = subprocess.run(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                check=False,
             )
         if done.returncode:
             tell("failed", step=name, why=f"exit {done.returncode}")
@@ -161,7 +166,10 @@ class Boot:
             if half == "private" and f"{kind}_public" not in given:
                 private = folder / f"ssh_host_{kind}_key"
                 public = subprocess.run(
-                    ["ssh-keygen", "-y", "-f", private], capture_output=True, env=self.environment
+                    ["ssh-keygen", "-y", "-f", private],
+                    capture_output=True,
+                    env=self.environment,
+                    check=True,
                 )
                 private.with_name(f"{private.name}.pub").write_bytes(public.stdout)
         for kind in self.plan["generate_host_keys"]:
