@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import random
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -30,7 +31,13 @@ class InstanceAddresses:
 
 
 class AddressBlock:
-    """A block of addresses; the lowest that is free is given out first, as soon as it is free."""
+    """A block of addresses; the lowest that is free is given out first, as soon as it is free.
+
+    Attributes
+    ----------
+    folder : Path
+        For the files of whoever has the block.
+    """
 
     def __init__(self) -> None:
         CLAIMS.mkdir(mode=0o700, exist_ok=True)
@@ -42,6 +49,10 @@ class AddressBlock:
                 lock.close()
                 continue
             self._lock: IO[str] = lock
+            self.folder = CLAIMS / f"{block}-files"
+            # A cloud that was killed may have left some.
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(mode=0o700)
             self._prefix = f"127.{block}"
             self._used: set[int] = set()
             return
@@ -63,4 +74,5 @@ class AddressBlock:
 
     def release(self) -> None:
         """Let another cloud have the block."""
+        shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()

@@ -69,6 +69,7 @@ class Control:
         """The machine dies and the API does not know."""
         instance = self._world.instances[instance_id]
         instance.bootable = False
+        instance.fall_silent()
         if instance.machine is not None:
             instance.machine.pull_plug()
 

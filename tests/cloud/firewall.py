@@ -78,6 +78,7 @@ class Gate:
         self._jump_only = jump_only
         self._address = (address, 22)
         self._fillers: list[socket.socket] = []
+        self._ignored: list[socket.socket] = []
         self._open: set[_Relay] = set()
         self._lock = threading.RLock()
         self._closed = False
@@ -91,7 +92,7 @@ class Gate:
                 "listening on every address? Stop it, or have it listen on one"
             ) from error
         self._wake_read, self._wake_write = socket.socketpair()
-        self._is_open = False
+        self._is_open = self._frozen = False
         self._listener.listen(0)
         self._listener.setblocking(False)
         self._fill()
@@ -105,9 +106,9 @@ class Gate:
             if self._closed:
                 return
             caller = self._caller()
-            wanted = self._admits(caller)
+            wanted = self._admits(caller) and not self._frozen
             for relay in self._open:
-                relay.silence(relay.caller != caller)
+                relay.silence(self._frozen or relay.caller != caller)
             if wanted != self._is_open:
                 self._is_open = wanted
                 self._listener.listen(128 if wanted else 0)
@@ -149,7 +150,7 @@ class Gate:
             self._drop_fillers()
             if self._jump_only and not made_by_sshd(peer):
                 # Nobody outside of the network has a way to this address.
-                self._fillers.append(client)
+                self._ignored.append(client)
                 return
             self._relay(client)
 
@@ -168,9 +169,14 @@ class Gate:
 
     def _drop_fillers(self) -> None:
         for filler in self._fillers:
-            if filler.getsockname()[1] != 22:
-                filler.close()
-        self._fillers = [filler for filler in self._fillers if filler.fileno() != -1]
+            filler.close()
+        self._fillers.clear()
+
+    def freeze(self) -> None:
+        """The machine behind is dead: silence, on every connection and for who comes."""
+        with self._lock:
+            self._frozen = True
+            self.update()
 
     def cut(self) -> None:
         """End every connection; new ones are taken."""
@@ -187,7 +193,8 @@ class Gate:
             self._wake_write.send(b"\0")
         self._thread.join()
         self.cut()
-        for end in (*self._fillers, self._listener, self._wake_read, self._wake_write):
+        self._drop_fillers()
+        for end in (*self._ignored, self._listener, self._wake_read, self._wake_write):
             end.close()
 
 

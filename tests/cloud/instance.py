@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import threading
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from typing import Any
 from tests.cloud.addresses import InstanceAddresses
 from tests.cloud.faults import Settings
 from tests.cloud.firewall import Gate, Rule, lets_in
-from tests.cloud.machine import Machine, MachineSpec, machine_folder, remove_folder
+from tests.cloud.machine import Machine, MachineSpec
 from tests.cloud.metadata import MetadataService
 from tests.cloud.user_data import BootPlan, UserDataError, read_user_data
 
@@ -65,13 +65,18 @@ class Instance:
     settings: Settings
     """Those at its launch."""
 
+    folder: Path
+    """For its files alone."""
+
     launched_at: float = field(default_factory=time.monotonic)
     reachable: bool = True
     bootable: bool = True
+    listens: bool = False
+    """Whether its sshd is up."""
+
     machine: Machine | None = None
     gates: list[Gate] = field(default_factory=list)
     metadata: MetadataService | None = None
-    folder: Path = field(default_factory=machine_folder)
     interruption: datetime | None = None
     """When a spot instance is going to be ended."""
 
@@ -185,7 +190,7 @@ class Instance:
     # ---- the network ----------------------------------------------------------------------------
 
     def open_gates(self, now: Callable[[], Settings]) -> None:
-        """Let in whom the security groups let in, from now on."""
+        """Have port 22 of its addresses, for whom the security groups let in."""
         hidden = self.addresses.hidden
         if self.record.public_ip:
             self.gates.append(
@@ -206,8 +211,20 @@ class Instance:
             )
         )
 
+    def close_gates(self) -> None:
+        """Have nothing at port 22 of its addresses: the kernel refuses who comes."""
+        gates, self.gates = self.gates, []
+        for gate in gates:
+            gate.close()
+
+    def fall_silent(self) -> None:
+        """It answers nobody any more and closes no connection either, as what has no power."""
+        self.reachable = False
+        for gate in self.gates:
+            gate.freeze()
+
     def _admits(self, address: str) -> bool:
-        return self.reachable and lets_in(self._rules(), address, 22)
+        return self.listens and self.reachable and lets_in(self._rules(), address, 22)
 
     def _rules(self) -> list[Rule]:
         backend = self.record.ec2_backend
@@ -276,13 +293,11 @@ class Instance:
 
     def disconnect(self) -> None:
         """Its addresses answer no more."""
-        for gate in self.gates:
-            gate.close()
-        self.gates.clear()
-        if self.metadata is not None:
-            threading.Thread(target=self.metadata.close, daemon=True).start()
-            self.metadata = None
+        self.close_gates()
+        metadata, self.metadata = self.metadata, None
+        if metadata is not None:
+            metadata.close()
 
     def forget(self) -> None:
         """Remove its files."""
-        remove_folder(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -10,10 +10,8 @@ import base64
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -217,13 +215,3 @@ def _penalties() -> list[str]:
 
     # All clients have one address here: refusals of one test would lock out the next.
     return ["PerSourcePenalties no"] if openssh_version() >= (9, 8) else []
-
-
-def machine_folder() -> Path:
-    """A new folder for a machine."""
-    return Path(tempfile.mkdtemp(prefix="i", dir="/tmp"))
-
-
-def remove_folder(folder: Path) -> None:
-    """Forget a machine that has ended."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -73,8 +73,13 @@ class World:
         """Have a machine come up for a new instance of moto's; under the lock."""
         settings = self.faults.settings
         instance = Instance(
-            record=record, region=region, addresses=self._block.take(), settings=settings
+            record=record,
+            region=region,
+            addresses=self._block.take(),
+            settings=settings,
+            folder=self._block.folder / str(record.id),
         )
+        instance.folder.mkdir()
         instance.group_ids_at_launch = frozenset(instance.group_ids())
         instance.reachable = settings.unreachable == 0
         instance.bootable = settings.dead == 0
@@ -86,6 +91,8 @@ class World:
         instance.start_metadata()
         self.instances[instance.id] = instance
         self._say(f"{instance.id} {record.instance_type} {record.availability_zone} pending")
+        if settings.boot_seconds or not (instance.reachable and instance.bootable):
+            instance.open_gates(lambda: self.faults.settings)  # there, and silent
         self._later(settings.pending_seconds, lambda: self._run(instance))
         self._later(
             max(settings.pending_seconds, settings.boot_seconds), lambda: self._boot(instance)
@@ -102,6 +109,8 @@ class World:
         with self.lock:
             if instance.ending or not instance.bootable:
                 return
+            if instance.reachable:
+                instance.close_gates()
             instance.start_machine(lambda event: self._heard(instance, event))
 
     def _heard(self, instance: Instance, event: dict[str, Any]) -> None:
@@ -112,7 +121,9 @@ class World:
                 self._namespaces.add(machine.namespace)
             match event["event"]:
                 case "sshd" if not instance.ending:
-                    instance.open_gates(lambda: self.faults.settings)
+                    instance.listens = True
+                    if not instance.gates:
+                        instance.open_gates(lambda: self.faults.settings)
                 case "failed":
                     instance.problems.append(f"{event['step']}: {event['why']}")
                 case "down" if event["how"] == "poweroff":
@@ -120,6 +131,7 @@ class World:
                 case "down" if event["how"] in {"halt", "reboot"}:
                     self._say(f"{instance.id} {event['how']}: it stays running and does nothing")
                     instance.bootable = False
+                    instance.fall_silent()
                 case "gone" if instance.bootable:
                     # Without a word: the kernel's own way to end a pid namespace, or a kill.
                     self._ended_from_inside(instance)
@@ -252,11 +264,12 @@ class World:
             for instance in instances:
                 instance.ending = True
                 instance.bootable = False
+        enders = [threading.Thread(target=wipe, args=(instance,)) for instance in instances]
+        for ender in enders:
+            ender.start()
+        for ender in enders:
+            ender.join()
         for instance in instances:
-            if instance.machine is not None:
-                instance.machine.pull_plug()
-            instance.disconnect()
-            instance.forget()
             if instance.ended_at is None:
                 self._block.give_back(instance.addresses)
         with self.lock:
@@ -274,6 +287,14 @@ class World:
         timer.daemon = True
         self._timers.add(timer)
         timer.start()
+
+
+def wipe(instance: Instance) -> None:
+    """End a machine at once and forget what it was."""
+    if instance.machine is not None:
+        instance.machine.pull_plug()
+    instance.disconnect()
+    instance.forget()
 
 
 def give_gateway(backend: Any, vpc: Any) -> None:
