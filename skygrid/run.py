@@ -15,6 +15,7 @@ import sklearn
 from skygrid.config import RunConfig
 from skygrid.engines.pull import PullEngine
 from skygrid.engines.settings import EngineSettings
+from skygrid.engines.stopping import time_limit
 from skygrid.errors import (
     BudgetReachedError,
     InterruptedRunError,
@@ -346,15 +347,19 @@ def _nodes(
         start_method=config.start_method,
         memory_limit_bytes=None if limit is None else int(limit * 2**30),
         min_nodes=config.min_nodes or (1 if config.on == "local" else _size(config)[0]),
-        deadline=time.monotonic() + config.max_hours * 3600,
+        stop=time_limit(time.monotonic() + config.max_hours * 3600),
     )
-    engine = PullEngine(_provider(config, run_id), settings, listener)
-    if start:
-        engine.start()
+    provider = _provider(config, run_id)
     try:
-        yield engine
+        engine = PullEngine(provider, settings, listener)
+        try:
+            if start:
+                engine.start()
+            yield engine
+        finally:
+            engine.close()
     finally:
-        engine.close()
+        provider.close()
 
 
 @contextmanager
