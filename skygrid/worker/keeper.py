@@ -354,7 +354,7 @@ class Keeper:
 
 
 def main() -> None:
-    """``python -m skygrid.worker.keeper --folder F --orphan-after S [--lease F] -- COMMAND ...``."""
+    """``python -m skygrid.worker.keeper --folder F [--orphan-after S] [--lease F] -- COMMAND``."""
     parser = argparse.ArgumentParser(prog="skygrid.worker.keeper")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--orphan-after", type=float, default=600.0)
