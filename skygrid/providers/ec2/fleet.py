@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from .patience import patiently
 from .records import CloudNode, CloudPlan, RunMark, TeardownReport
 from .session import Clients, api_errors
 from .store import CloudRecord, FleetStore, Launch
-from .watching import InstanceGoneError, Watch, find_instances, gone_text
+from .watching import InstanceGoneError, Watch, gone_text
 
 __all__ = ["Fleet", "InstanceGoneError", "open_fleet"]
 
@@ -207,6 +207,8 @@ class Fleet:
     def gone(self, node: CloudNode) -> str | None:
         """Why the instance is gone, None while it is not; for when a connection to it failed.
 
+        The answer is to be read behind the instance's id: ``is terminated (...)``.
+
         Asks the API, every two seconds at the most. Never raises: an API that does not answer
         knows of no end.
         """
@@ -352,37 +354,34 @@ def open_fleet(
         run_id=mark.run_id, region=plan.region, account=plan.account, bucket=settings.bucket
     )
     store = FleetStore(folder, fresh)
-    settle(clients, store, settings.lease_minutes * 60)
-    return Fleet(clients, plan, mark, store, settings)
+    fleet = Fleet(clients, plan, mark, store, settings)
+    if store.record.launches:
+        living = {one.instance_id for one in fleet.living()}
+        store.ended(earlier_ends(store.record, living, settings.lease_minutes * 60, time.time()))
+    return fleet
 
 
-def settle(clients: Clients, store: FleetStore, lease_seconds: float) -> None:
-    """Write down the ends of instances that an earlier session did not live to see.
+def earlier_ends(
+    record: CloudRecord, living: Collection[str], lease_seconds: float, now: float
+) -> dict[str, float]:
+    """When instances ended whose end no session lived to see, by their ids.
 
-    When exactly is not known of those that the API has forgotten: a lease after the last sign of
-    their driver at the latest.
+    A node that does not hear of its driver ends itself a lease after the driver's last sign of
+    life; that is the latest that it can have been.
 
-    Raises
-    ------
-    NodeError
+    Parameters
+    ----------
+    record : CloudRecord
+    living : collection of str
+        Ids of instances that are not gone.
+    lease_seconds, now : float
+        `now` in seconds since the epoch.
     """
-    record = store.record
-    unknown = [one for one in record.launches if one.instance_id and not one.ended_at]
-    if not unknown:
-        return
-    ids = [one.instance_id for one in unknown if one.instance_id]
-    try:
-        found = find_instances(clients, {"instance-id": ids})
-    except api_errors() as error:
-        raise NodeError(judge(error, "ec2:DescribeInstances", clients.region).text) from error
-    living = {one.instance_id for one in found if not one.gone}
-    store.ended(
-        {
-            one.instance_id: min(time.time(), max(record.alive_at, one.launched_at) + lease_seconds)
-            for one in unknown
-            if one.instance_id and one.instance_id not in living
-        }
-    )
+    return {
+        one.instance_id: min(now, max(record.alive_at, one.launched_at) + lease_seconds)
+        for one in record.launches
+        if one.instance_id and not one.ended_at and one.instance_id not in living
+    }
 
 
 def spent(record: CloudRecord, now: float) -> float | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from skygrid.errors import NodeError
 
@@ -146,7 +145,9 @@ class Watch:
             self._look_while_waiting(deadline)
             seen = self.get(node.instance_id) or node
             if seen.gone:
-                raise InstanceGoneError(gone_text(seen))
+                raise InstanceGoneError(
+                    f"{node.node}: the instance {node.instance_id} {gone_text(seen)}"
+                )
             if ready(seen):
                 return seen
             if time.monotonic() > deadline:
@@ -185,11 +186,5 @@ class Watch:
 
 
 def gone_text(node: CloudNode) -> str:
-    """That an instance has ended, and why."""
-    why = f": {node.reason}" if node.reason else ""
-    return f"{node.node}: the instance {node.instance_id} is {node.state}{why}"
-
-
-def terminate(clients: Clients, instance_ids: list[str]) -> Any:
-    """Ask for the end of instances; one that does not exist fails the call for all."""
-    return clients.ec2.terminate_instances(InstanceIds=instance_ids)
+    """That an instance has ended, and why, to be read behind its id."""
+    return f"is {node.state}" + (f" ({node.reason})" if node.reason else "")
