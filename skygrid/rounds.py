@@ -25,6 +25,7 @@ from skygrid.results.sklearn_search import SearchWork
 from skygrid.worker.blobs import Blob
 from skygrid.worker.messages import Greeting
 from skygrid.worker.neighbours import Source
+from skygrid.worker.warning_rules import pack_rules
 
 STORED_PLAN_BYTES = 64 * 1024 * 1024
 """A larger plan is not kept in the journal; a resumed run must then draw the same one again."""
@@ -221,7 +222,7 @@ def work_blobs(
             "verbose": work.verbose,
             "callback_context": work.callback_context,
             "sklearn_config": sklearn.get_config(),
-            "warning_filters": list(warnings.filters),
+            "warning_filters": pack_rules(warnings.filters),
             # Elsewhere the same folder, if there is one, may hold something else.
             "sys_path": [folder for folder in sys.path if folder] if at_hand else [],
             "neighbours": {} if at_hand else dict(sources),

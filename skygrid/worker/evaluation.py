@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from .messages import FitResult, WarningNote
 from .neighbours import add_neighbours
 from .scores import to_wire
+from .warning_rules import unpack_rules
 
 ONCE_ACTIONS = frozenset({"default", "module", "once"})
 """Filter actions that show a warning once; here every one is counted, the driver shows it once."""
@@ -94,7 +95,7 @@ class Evaluator:
         warnings.resetwarnings()
         warnings.filters.extend(  # type: ignore[attr-defined]  # a list, typed as a sequence
             (("always" if rule[0] in ONCE_ACTIONS else rule[0]), *rule[1:])
-            for rule in self._search["warning_filters"]
+            for rule in unpack_rules(self._search["warning_filters"])
         )
 
     def evaluate(self, lease: int, slot: int, candidate: int, split: int) -> FitResult:
