@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 
 from skygrid.errors import NodeError, ProtocolError, SkygridError
+from skygrid.printable import printable
 from skygrid.transports.interface import Transport, Watcher
 from skygrid.worker.blobs import Blob
 from skygrid.worker.frames import FrameError, FrameReader, encode
@@ -77,12 +78,6 @@ class NodeState(msgspec.Struct, frozen=True):
     text: str
 
 
-def printable(text: str, most: int = 2000) -> str:
-    """What a node said, fit for a terminal: no escape sequences, and not without end."""
-    cut = text if len(text) <= most else f"{text[:most]}..."
-    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in cut)
-
-
 @dataclass(frozen=True)
 class Event:
     """Something that came from a node."""
@@ -120,24 +115,26 @@ class NodeLog:
     def write(self, data: bytes) -> None:
         """Take in output of the node."""
         with self._lock:
-            if self._written + len(data) > LOG_LIMIT_BYTES:
-                return
-            self._written += len(data)
             self._last = (self._last + data)[-TAIL_BYTES:]
-            if self._file is None:
-                self._early += data
-                return
-            try:
-                self._file.write(data)
-            except OSError:
-                # A log that cannot be written must not stop the fits; the journal speaks up.
-                self._written = LOG_LIMIT_BYTES
+            self._keep(data)
 
     def note(self, line: str) -> None:
         """Add a line of the driver's own; it is none of the node's last words."""
-        last = self._last
-        self.write(f"{line}\n".encode())
-        self._last = last
+        with self._lock:
+            self._keep(f"{line}\n".encode())
+
+    def _keep(self, data: bytes) -> None:
+        if self._written + len(data) > LOG_LIMIT_BYTES:
+            return
+        self._written += len(data)
+        if self._file is None:
+            self._early += data
+            return
+        try:
+            self._file.write(data)
+        except OSError:
+            # A log that cannot be written must not stop the fits; the journal speaks up.
+            self._written = LOG_LIMIT_BYTES
 
     def tail(self, lines: int = 5) -> str:
         """The last lines of what has come."""
@@ -310,7 +307,7 @@ class Link:
                         return Gone(text, NodeError(text))
                     self._deliver(message)
         except FrameError as error:
-            text = f"node {self.name} broke the protocol: {error}"
+            text = printable(f"node {self.name} broke the protocol: {error}")
             return Gone(text, ProtocolError(text))
         except (OSError, ValueError) as error:
             return Gone(f"its channel broke: {error}")

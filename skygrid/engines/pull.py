@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from skygrid.engines.intake import FitRaised, Intake
-from skygrid.engines.link import Cure, Event, Gone, Link, LinkFailure, NodeState, printable
+from skygrid.engines.link import Cure, Event, Gone, Link, LinkFailure, NodeState
 from skygrid.engines.open_round import RoundInProgress
 from skygrid.engines.opening import Opening
 from skygrid.engines.roster import Roster
@@ -29,6 +29,7 @@ from skygrid.errors import (
 )
 from skygrid.listener import Listener
 from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.printable import printable
 from skygrid.providers.interface import Provider
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.worker.blobs import Blob
@@ -292,8 +293,7 @@ class PullEngine:
                 if link.ready_round != work.serial:
                     self._opening.tell_progress(link, beat)
             case Greeting():
-                self._opening.welcome(link, message)
-                self._roster.greeted(link, message)
+                self._roster.greeted(link, self._opening.welcome(link, message))
                 self._opening.open_on(link, work)
             case RoundReady():
                 self._roster.ready(link, message.round)

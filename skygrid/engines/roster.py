@@ -9,11 +9,15 @@ from queue import SimpleQueue
 from skygrid.engines.link import Cure, Event, Gone, Link, NodeLog
 from skygrid.errors import HandshakeError, NodeError, ProtocolError, SkygridError
 from skygrid.listener import Listener
+from skygrid.printable import printable
 from skygrid.providers.interface import Provider
 from skygrid.worker.messages import Greeting, Leaving
 
 MAX_REPLACEMENTS = 5
 """How often one node may be lost and had again without having reported anything in between."""
+
+MOST_SAID = 10_000
+"""Characters of the reason for which a node was lost: a traceback may be one."""
 
 
 class Roster:
@@ -135,7 +139,8 @@ class Roster:
             return
         link.leaving = True
         left = "" if notice.seconds is None else f" in {notice.seconds:.0f} s"
-        link.node_log.write(f"node {link.name} is taken away{left}: {notice.reason}\n".encode())
+        reason = printable(notice.reason)
+        link.node_log.write(f"node {link.name} is taken away{left}: {reason}\n".encode())
         self._listener.node_changed(link.name, "leaving")
         self._replace(link, "machine")
 
@@ -155,6 +160,7 @@ class Roster:
             If too few nodes are left.
         """
         log, name = link.node_log, link.name
+        gone = Gone(printable(gone.reason, MOST_SAID), gone.error)
         last_words = "" if isinstance(gone.error, HandshakeError | ProtocolError) else log.tail()
         self._drop(link)
         log.write(f"node {name} was lost: {gone.reason}\n".encode())
