@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from skygrid.engines.pull import EngineSettings, PullEngine
+from skygrid.engines.pull import PullEngine
+from skygrid.engines.settings import EngineSettings
 from skygrid.journal.memory import MemoryJournal
 from skygrid.listener import SilentListener
 from skygrid.providers.local import LocalProvider
@@ -49,6 +50,7 @@ class Cluster:
         settings = EngineSettings(fit_timeout_seconds=fit_timeout, start_method=start_method)
         provider = LocalProvider(nodes, concurrency)
         self._policies = QueuePolicies(retry=RetryPolicy(retries=retries))
+        self._provider = provider
         self._engine = PullEngine(provider, settings, SilentListener())
 
     def __enter__(self) -> Self:
@@ -61,7 +63,10 @@ class Cluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._engine.close()
+        try:
+            self._engine.close()
+        finally:
+            self._provider.close()
 
     def fit(self, search: Any, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Fit a search in place, as ``search.fit(X, y, **fit_params)`` would.

@@ -247,10 +247,17 @@ class WorkQueue:
 
     # ---- nodes go ------------------------------------------------------------------------------
 
-    def node_lost(self, node: str, now: float) -> int:
+    def node_leaves(self, node: str) -> None:
+        """A node will ask no more; it may still report and return what it holds."""
+        member = self._nodes.get(node)
+        if member is not None:
+            member.wanted = 0
+
+    def node_lost(self, node: str, now: float, *, announced: bool = False) -> int:
         """Put a node's tasks back into the queue, not charged to them.
 
-        A task that was in hand at too many losses is given up: see `take_quarantined`.
+        A task that was in hand at too many losses is given up: see `take_quarantined`. Losses that
+        were announced are not counted, as no fit can have caused them.
 
         Returns
         -------
@@ -265,7 +272,7 @@ class WorkQueue:
             task = self._book.task(lease_id)
             self._release(lease_id, member, EXPIRED)
             trouble = self._trouble_of(task)
-            trouble.losses += 1
+            trouble.losses += not announced
             decision = self._policies.retry.after_loss(trouble.losses)
             if not isinstance(decision, GiveUp):
                 trouble.suspect = decision.alone
