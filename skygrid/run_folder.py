@@ -17,10 +17,10 @@ import msgspec
 from skygrid import __version__
 from skygrid.config import RunConfig, config_to_json
 from skygrid.errors import SkygridError, UsageError
+from skygrid.files import write_atomic
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.reports.csv import write_csv
-from skygrid.reports.files import write_atomic
 from skygrid.reports.jsonout import result_json, write_result
 from skygrid.reports.run_record import NodeRecord, RunRecord, State, driver_mark
 from skygrid.reports.summary import Summary

@@ -7,6 +7,14 @@ what each may be, `merging` puts them together.
 from __future__ import annotations
 
 from .merging import config_to_json, load_config, resume_config
-from .records import RunConfig, SshConfig
+from .records import AwsConfig, Market, RunConfig, SshConfig
 
-__all__ = ["RunConfig", "SshConfig", "config_to_json", "load_config", "resume_config"]
+__all__ = [
+    "AwsConfig",
+    "Market",
+    "RunConfig",
+    "SshConfig",
+    "config_to_json",
+    "load_config",
+    "resume_config",
+]

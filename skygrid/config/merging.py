@@ -19,7 +19,7 @@ from .records import NOT_RECORDED, TABLES, RunConfig
 from .sources import find_file, from_environment, from_file, from_options, from_record
 from .values import Given, checked_value
 
-OTHER_PLACES = ("aws", "ray", "dask")
+OTHER_PLACES = ("ray", "dask")
 """Values of ``on`` that skygrid knows of and this version cannot do."""
 
 
@@ -58,7 +58,9 @@ def load_config(
     given = from_file(find_file(environment, search_file, config_file, cwd))
     given |= from_environment(environment)
     given |= from_options(options)
-    _check_place(given, resuming=False)
+    _check_place(given)
+    if "nodes" in given and "on" not in given:
+        given["on"] = Given("aws", f"{given['nodes'].origin} without a place")
     return _with(RunConfig(), given)
 
 
@@ -79,7 +81,7 @@ def resume_config(recorded: Mapping[str, Any], options: Mapping[str, Any]) -> Ru
     """
     before = from_record(recorded)
     now = from_options(options)
-    _check_place(before | now, resuming=True)
+    _check_place(before | now)
     return _with(_with(RunConfig(), before), now)
 
 
@@ -125,19 +127,13 @@ def _with(base: RunConfig, given: Mapping[str, Given]) -> RunConfig:
     return config
 
 
-def _check_place(given: Mapping[str, Given], *, resuming: bool) -> None:
+def _check_place(given: Mapping[str, Given]) -> None:
     """Refuse what has no place yet: a run must never end up elsewhere than was meant."""
-    on, nodes = given.get("on"), given.get("nodes")
+    on = given.get("on")
     if on is not None and on.value in OTHER_PLACES:
         raise ConfigError(
             f"{on.origin} asks for {on.value}, which this version of skygrid cannot do: use local, "
-            "or ssh for hosts that you have."
-        )
-    if on is None and nodes is not None and not resuming:
-        raise ConfigError(
-            f"{nodes.origin} without a place means nodes on AWS, which this version of skygrid "
-            'cannot start: add --on local (or on = "local") to rehearse the nodes here, or --on '
-            "ssh for hosts that you have."
+            "ssh for hosts that you have, or aws."
         )
 
 

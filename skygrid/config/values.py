@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 import math
 import re
 import types
@@ -66,6 +67,21 @@ def checked_value(table: str | None, name: str, given: Given) -> Any:
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
+
+def _matches(pattern: str) -> Callable[[Any], bool]:
+    compiled = re.compile(pattern)
+    return lambda value: compiled.fullmatch(value) is not None
+
+
+def _is_network(text: str) -> bool:
+    """Whether text is an IPv4 network as EC2 takes it: without bits behind its length."""
+    try:
+        ipaddress.IPv4Network(text)
+    except ValueError:
+        return False
+    return "/" in text
+
+
 _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "nodes": ("at least 1", lambda value: value >= 1),
     "min_nodes": ("at least 1", lambda value: value >= 1),
@@ -75,10 +91,38 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: _RUN_NAME.fullmatch(value) is not None,
     ),
     "max_hours": ("hours, more than 0", lambda value: value > 0),
+    "max_cost": ("USD, more than 0 and finite", lambda value: 0 < value < math.inf),
     "fit_timeout": ("seconds, more than 0 and finite", lambda value: 0 < value < math.inf),
     "retries": ("0 or more", lambda value: value >= 0),
     "memory_limit_gb": ("GiB, more than 0 and finite", lambda value: 0 < value < math.inf),
     "verbose": ("0 or more", lambda value: value >= 0),
+    "profile": ("the name of a profile", lambda value: bool(value.strip())),
+    "region": ("the code of a region, such as eu-central-1", _matches(r"[a-z]{2}(-[a-z]+)+-\d+")),
+    "instance_types": (
+        "instance types such as c7i.xlarge, each once",
+        lambda value: (
+            len(set(value)) == len(value) and all(map(_matches(r"[a-z0-9-]+\.[a-z0-9-]+"), value))
+        ),
+    ),
+    "ami": ("the id of an image, ami-...", _matches(r"ami-[0-9a-f]+")),
+    "user": ("the name of a user", _matches(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")),
+    "zones": (
+        "availability zones such as eu-central-1a, each once",
+        lambda value: len(set(value)) == len(value),
+    ),
+    "subnet": ("the id of a subnet, subnet-...", _matches(r"subnet-[0-9a-f]+")),
+    "jump": ("a host, as behind ssh -J", lambda value: bool(value.strip())),
+    "allow_cidr": (
+        "IPv4 addresses such as 203.0.113.0/24",
+        _is_network,
+    ),
+    "address_url": ("an http or https address", _matches(r"https?://\S+")),
+    "disk_gb": ("GiB, 8 to 16384", lambda value: 8 <= value <= 16384),
+    "bucket": ("the name of a bucket", _matches(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")),
+    "bucket_over_gb": ("GiB, 0 or more and finite", lambda value: 0 <= value < math.inf),
+    "lease_minutes": ("minutes, more than 0 and at most 1440", lambda value: 0 < value <= 1440),
+    "launch_timeout": ("seconds, more than 0 and finite", lambda value: 0 < value < math.inf),
+    "price_per_hour": ("USD, 0 or more and finite", lambda value: 0 <= value < math.inf),
     "hosts": ("hosts, each once", lambda value: len(set(value)) == len(value)),
     "folder": ("the path of a folder", lambda value: bool(value.strip()) and "\0" not in value),
     "cache_max_gb": ("GiB, more than 0 and finite", lambda value: 0 < value < math.inf),

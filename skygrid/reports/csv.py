@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .files import write_atomic
+from skygrid.files import write_atomic
+
 from .plain import plain_parameter
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from skygrid.errors import SkygridError, UsageError
+from skygrid.files import write_atomic
 from skygrid.plan.records import Outcome
 
-from .files import write_atomic
 from .plain import plain_parameter, plain_parameters
 from .summary import Summary
 

@@ -10,8 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from skygrid.errors import SkygridError, UsageError
-
-from .files import write_atomic
+from skygrid.files import write_atomic
 
 FORMAT = 1
 """Version of the file. A key is added without a new version; never removed or changed."""

@@ -206,7 +206,7 @@ def test_a_name_that_is_taken_is_refused(small: Path) -> None:
     assert "skygrid resume twice" in err
 
 
-@pytest.mark.parametrize("place", ["ssh", "aws", "ray", "dask"])
+@pytest.mark.parametrize("place", ["ssh", "ray", "dask"])
 def test_places_that_do_not_exist_yet_are_refused_by_name(small: Path, place: str) -> None:
     """skygrid never runs elsewhere than asked: what it cannot do it refuses, exit 2."""
     _, err = skygrid(small, "run", "search.py", "--on", place, expect=2)

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cloud.client import cloud, cloud_server
 from tests.processes import leaving_nothing
 from tests.sshd import ssh_bed
 
-__all__ = ["nothing_left", "ssh_bed"]
+__all__ = ["cloud", "cloud_server", "nothing_left", "ssh_bed"]
 
 
 @pytest.fixture

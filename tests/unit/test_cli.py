@@ -265,11 +265,11 @@ def test_wrong_values_of_options(cli, fake_runs):
 
 
 def test_places_that_are_not_here_yet(cli, fake_runs):
-    """--on aws is refused; it never becomes a run on this machine."""
-    answer = cli("run", "search.py", "--on", "aws")
+    """--on ray is refused; it never becomes a run on this machine."""
+    answer = cli("run", "search.py", "--on", "ray")
 
     assert answer.code == 2
-    assert "cannot do: use local, or ssh" in answer.err
+    assert "cannot do: use local, ssh" in answer.err
     assert fake_runs.asked == []
 
 

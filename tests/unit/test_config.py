@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from skygrid.config import RunConfig, SshConfig, config_to_json, load_config, resume_config
+from skygrid.config import (
+    AwsConfig,
+    RunConfig,
+    SshConfig,
+    config_to_json,
+    load_config,
+    resume_config,
+)
 from skygrid.environment.settings import EnvironmentConfig
 from skygrid.errors import ConfigError
 
@@ -82,7 +89,18 @@ def test_named_file_must_be_there(tmp_path):
         ("max-hours = 3", r"unknown key max-hours in .*; did you mean max_hours\?"),
         ("zebra = 3", r"unknown key zebra in .*; there are: on, nodes, min_nodes, "),
         ("[run]\nnodes = 3", r"unknown key run in .*skygrid\.toml"),
-        ("max_cost = 3", r"max_cost in .*: this version of skygrid has no such setting yet"),
+        ("no_sharing = true", r"no_sharing in .*: this version of skygrid has no such setting yet"),
+        ("max_cost = 0", r"max_cost in .* must be USD, more than 0 and finite"),
+        ("[aws]\nregion = 'Frankfurt'", r"region under \[aws\] in .* such as eu-central-1"),
+        (
+            "[aws]\nmarket = 'cheap'",
+            r"market under \[aws\] in .* one of on-demand, spot, spot-then",
+        ),
+        ("[aws]\ninstance_types = ['big']", r"instance_types under \[aws\] .* such as c7i.xlarge"),
+        ("[aws]\nallow_cidr = '1.2.3.4'", r"allow_cidr under \[aws\] .* such as 203.0.113.0/24"),
+        ("[aws]\nallow_cidr = '1.2.3.4/8'", r"allow_cidr under \[aws\] .* such as 203.0.113.0/24"),
+        ("[aws]\nami = 'ubuntu'", r"ami under \[aws\] in .* the id of an image, ami-"),
+        ("[aws]\nlease_minutes = 0", r"lease_minutes under \[aws\] in .* minutes, more than 0"),
         ("version = 2", r"version in .*skygrid\.toml is 2; this skygrid reads version 1"),
         ("version = true", r"version in .* is True"),
         ("retries = ", r"skygrid\.toml is not TOML: "),
@@ -101,7 +119,7 @@ def test_named_file_must_be_there(tmp_path):
         ("name = 3", r"name in .* is 3; it must be text"),
         ("runs_dir = 3", r"runs_dir in .* is 3; it must be a path"),
         ("start_method = 'forks'", r"start_method in .* must be one of auto, fork, spawn"),
-        ("on = 'moon'", r"on in .* is 'moon'; it must be one of local, ssh"),
+        ("on = 'moon'", r"on in .* is 'moon'; it must be one of local, ssh, aws"),
         ("on = 'ssh'", r"on in .* needs to be told the hosts: write hosts = \[...\] under \[ssh\]"),
         ("ssh = 3", r"ssh in .*skygrid\.toml must be a table: write \[ssh\] above its keys"),
         ("[ssh]\nhost = ['a']", r"unknown key host in \[ssh\] of .*; did you mean hosts\?"),
@@ -118,7 +136,7 @@ def test_named_file_must_be_there(tmp_path):
             "on = 'ssh'\nmin_nodes = 3\n[ssh]\nhosts = ['a', 'b']",
             r"min_nodes in .* is 3, more than the 2 nodes of the run",
         ),
-        ("on = ['local']", r"on in .* it must be one of local, ssh"),
+        ("on = ['local']", r"on in .* it must be one of local, ssh, aws"),
     ],
 )
 def test_mistakes_in_the_file(tmp_path, text, message):
@@ -136,7 +154,7 @@ def test_mistakes_in_the_file(tmp_path, text, message):
         ("SKYGRID_MAX_HOURS", "x", "SKYGRID_MAX_HOURS is 'x'; it must be a number"),
         ("SKYGRID_QUIET", "maybe", "SKYGRID_QUIET is 'maybe'; it must be true or false"),
         ("SKYGRID_NODE", "3", r"SKYGRID_NODE in the environment .* SKYGRID_NODES\?"),
-        ("SKYGRID_MAX_COST", "3", "max_cost in the environment: .* no such setting yet"),
+        ("SKYGRID_NO_SHARING", "1", "no_sharing in the environment: .* no such setting yet"),
     ],
 )
 def test_mistakes_in_the_environment(tmp_path, variable, text, message):
@@ -168,21 +186,35 @@ def test_environment_reads_text(tmp_path):
     assert config.runs_dir == Path("elsewhere")
 
 
-@pytest.mark.parametrize("place", ["aws", "ray", "dask"])
+@pytest.mark.parametrize("place", ["ray", "dask"])
 def test_other_places_are_refused(tmp_path, place):
     """A place that is not built yet is refused by name, never replaced by this machine."""
     with pytest.raises(
-        ConfigError, match=f"--on asks for {place}, which .* use local, or ssh"
+        ConfigError, match=f"--on asks for {place}, which .* use local, ssh for"
     ) as caught:
         load_config({"on": place}, {}, cwd=tmp_path)
     assert caught.value.exit_code == 2
 
 
-def test_nodes_without_a_place_are_refused(tmp_path):
-    """Nodes without a place mean AWS in the contract, so they must not start here."""
-    with pytest.raises(ConfigError, match=r"--nodes without a place.*add --on local"):
-        load_config({"nodes": 3}, {}, cwd=tmp_path)
-    assert load_config({"nodes": 3, "on": "local"}, {}, cwd=tmp_path).nodes == 3
+def test_nodes_without_a_place_are_on_aws(tmp_path):
+    """Nodes mean AWS where nothing else is said, and what is said anywhere is stronger."""
+    assert load_config({"nodes": 3}, {}, cwd=tmp_path).on == "aws"
+    assert load_config({}, {"SKYGRID_NODES": "3"}, cwd=tmp_path).on == "aws"
+    assert load_config({"nodes": 3, "on": "local"}, {}, cwd=tmp_path).on == "local"
+    assert load_config({"nodes": 3}, {"SKYGRID_ON": "local"}, cwd=tmp_path).on == "local"
+
+
+def test_a_resumed_run_keeps_its_place():
+    """More nodes for a run that was started here are nodes here."""
+    recorded = config_to_json(RunConfig(nodes=2))
+
+    assert resume_config(recorded, {"nodes": 3}).on == "local"
+    assert resume_config(recorded, {"nodes": 3, "on": "aws"}).on == "aws"
+
+
+def test_a_yes_is_for_one_session():
+    """A run that is resumed asks again before it spends."""
+    assert not resume_config(config_to_json(RunConfig(on="aws", yes=True)), {}).yes
 
 
 def test_paths_in_a_file_are_relative_to_it(tmp_path):
@@ -248,7 +280,9 @@ def test_local_toml_shows_every_key(tmp_path):
     path = _uncommented(tmp_path, "local.toml")
 
     shown = set(tomllib.loads(path.read_text())) - {"version"}
-    assert shown == _names(RunConfig, "name", "min_nodes", "ssh", "environment")
+    assert shown == _names(
+        RunConfig, "name", "min_nodes", "max_cost", "yes", "aws", "ssh", "environment"
+    )
     assert load_config({}, {}, config_file=path, cwd=tmp_path).nodes == 3
 
 
@@ -280,6 +314,7 @@ def test_recorded_tables_come_back():
     config = RunConfig(
         on="ssh",
         min_nodes=1,
+        aws=AwsConfig(zones=("eu-central-1a",), market="spot", price_per_hour=0.0),
         ssh=SshConfig(hosts=("a", "b"), key=Path("k"), lost_after=5.0),
         environment=EnvironmentConfig(packages=("numpy",), setup=("true",)),
     )

@@ -19,10 +19,10 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from skygrid.errors import SkygridError, UsageError
+from skygrid.files import write_atomic
 from skygrid.plan.records import Outcome
 from skygrid.reports.console import duration_text, stdout_console, summary_view
 from skygrid.reports.csv import csv_text, write_csv
-from skygrid.reports.files import write_atomic
 from skygrid.reports.jsonout import read_summary, result_json, write_result
 from skygrid.reports.plain import parameter_text, plain_parameter
 from skygrid.reports.summary import (

@@ -1,0 +1,294 @@
+"""What an error of the AWS API means: what to do next, and what the person is told.
+
+Codes are those of https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+(November 2025). Nothing here imports botocore: its errors are told by their shape and name.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+import msgspec
+
+
+class Decision(Enum):
+    """What to do about a failed call."""
+
+    NEXT_POOL = "next pool"
+    """There is no capacity of that type on that market in that zone."""
+
+    QUOTA = "quota"
+    """The account may not have more of it: further pools of the same market cannot do either."""
+
+    BACK_OFF = "back off"
+    """Too many calls, or a fault that passes: the same call again, later."""
+
+    NEW_TOKEN = "new token"
+    """The client token was used up: the same call with another."""
+
+    NOT_YET_VISIBLE = "not yet visible"
+    """What was just made is not known everywhere yet, or is gone already."""
+
+    IN_USE = "in use"
+    """It cannot be deleted while something else still uses it."""
+
+    NOT_ALLOWED = "not allowed"
+    EXPIRED = "expired"
+    """The credentials are missing, wrong or no longer valid."""
+
+    STOP = "stop"
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """A failed call, judged."""
+
+    decision: Decision
+    code: str
+    text: str
+    """What is wrong and what to do, for the person."""
+
+
+_BY_CODE: dict[Decision, frozenset[str]] = {
+    Decision.NEXT_POOL: frozenset(
+        {
+            "InsufficientAddressCapacity",
+            "InsufficientCapacity",
+            "InsufficientCapacityOnHost",
+            "InsufficientFreeAddressesInSubnet",
+            "InsufficientHostCapacity",
+            "InsufficientInstanceCapacity",
+            "InsufficientReservedInstanceCapacity",
+            "SpotMaxPriceTooLow",
+            "Unsupported",
+            "UnsupportedOperation",
+        }
+    ),
+    Decision.QUOTA: frozenset(
+        {
+            "InstanceLimitExceeded",
+            "MaxSpotInstanceCountExceeded",
+            "NetworkInterfaceLimitExceeded",
+            "RulesPerSecurityGroupLimitExceeded",
+            "SecurityGroupLimitExceeded",
+            "VcpuLimitExceeded",
+            "VolumeLimitExceeded",
+        }
+    ),
+    Decision.BACK_OFF: frozenset(
+        {
+            "ConnectTimeoutError",
+            "ConnectionClosedError",
+            "ConnectionError",
+            "EC2ThrottledException",
+            "EndpointConnectionError",
+            "HTTPClientError",
+            "IncompleteReadError",
+            "InternalError",
+            "InternalFailure",
+            "InternalServerError",
+            "PriorRequestNotComplete",
+            "ProxyConnectionError",
+            "ReadTimeoutError",
+            "RequestLimitExceeded",
+            "RequestThrottled",
+            "RequestThrottledException",
+            "RequestTimeout",
+            "ResponseStreamingError",
+            "ServiceUnavailable",
+            "SlowDown",
+            "Throttling",
+            "ThrottlingException",
+            "TooManyRequestsException",
+            "Unavailable",
+        }
+    ),
+    Decision.NEW_TOKEN: frozenset({"IdempotentInstanceTerminated", "IdempotentParameterMismatch"}),
+    Decision.IN_USE: frozenset({"DependencyViolation", "InvalidGroup.InUse"}),
+    Decision.NOT_ALLOWED: frozenset(
+        {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"}
+    ),
+    Decision.EXPIRED: frozenset(
+        {
+            "AuthFailure",
+            "CredentialRetrievalError",
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "InvalidAccessKeyId",
+            "InvalidClientTokenId",
+            "NoAuthTokenError",
+            "NoCredentialsError",
+            "PartialCredentialsError",
+            "RequestExpired",
+            "SSOTokenLoadError",
+            "SignatureDoesNotMatch",
+            "TokenRefreshRequired",
+            "TokenRetrievalError",
+            "UnauthorizedSSOTokenError",
+            "UnrecognizedClientException",
+        }
+    ),
+}
+_DECISIONS = {code: decision for decision, codes in _BY_CODE.items() for code in codes}
+
+
+class Quota(msgspec.Struct, frozen=True, kw_only=True):
+    """A quota of the account, as its console names it."""
+
+    service: str
+    code: str
+    name: str
+
+
+ON_DEMAND_STANDARD = Quota(
+    service="ec2",
+    code="L-1216C47A",
+    name="Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances",
+)
+SPOT_STANDARD = Quota(
+    service="ec2",
+    code="L-34B43A08",
+    name="All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests",
+)
+QUOTAS = {
+    "InstanceLimitExceeded": ON_DEMAND_STANDARD,
+    "MaxSpotInstanceCountExceeded": SPOT_STANDARD,
+    "NetworkInterfaceLimitExceeded": Quota(
+        service="vpc", code="L-DF5E4CA3", name="Network interfaces per Region"
+    ),
+    "RulesPerSecurityGroupLimitExceeded": Quota(
+        service="vpc", code="L-0EA8095F", name="Inbound or outbound rules per security group"
+    ),
+    "SecurityGroupLimitExceeded": Quota(
+        service="vpc", code="L-E79EC296", name="VPC security groups per Region"
+    ),
+    "VcpuLimitExceeded": ON_DEMAND_STANDARD,
+    "VolumeLimitExceeded": Quota(
+        service="ebs", code="L-7A658B76", name="Storage for General Purpose SSD (gp3) volumes"
+    ),
+}
+"""By the error that says it is used up. Codes are those of the Service Quotas console. Instances of
+other than the standard families have quotas of their own; the page lists them all."""
+
+
+def quota_page(quota: Quota, region: str) -> str:
+    """Address of the console's page where more of a quota is asked for."""
+    return (
+        f"https://{region}.console.aws.amazon.com/servicequotas/home/services/"
+        f"{quota.service}/quotas/{quota.code}"
+    )
+
+
+def judge(error: BaseException, action: str, region: str) -> Failure:
+    """Judge a failed call.
+
+    Parameters
+    ----------
+    error : Exception
+        What boto3 raised: a ``ClientError``, or a ``BotoCoreError`` when there was no answer.
+    action : str
+        What was called, as IAM names it: ``ec2:RunInstances``.
+    region : str
+        Where.
+
+    Returns
+    -------
+    failure : Failure
+    """
+    code, message = code_of(error), _message(error)
+    decision = _decision(error, code)
+    text = _text(decision, code, message, action, region)
+    return Failure(decision=decision, code=code, text=text)
+
+
+def code_of(error: BaseException) -> str:
+    """The API's error code; without an answer of the API, the name of the error's class."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return str(response.get("Error", {}).get("Code", "")) or "Unknown"
+    return type(error).__name__
+
+
+def _message(error: BaseException) -> str:
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return str(response.get("Error", {}).get("Message", ""))
+    return str(error)
+
+
+def _decision(error: BaseException, code: str) -> Decision:
+    # Some services and some answers of EC2 write "Client.X" or "Server.X".
+    plain = re.sub(r"^(Client|Server)\.", "", code)
+    if plain in _DECISIONS:
+        return _DECISIONS[plain]
+    if plain.endswith((".NotFound", "NotFoundException", "NoSuchEntity")):
+        return Decision.NOT_YET_VISIBLE
+    return Decision.BACK_OFF if _status(error) >= 500 else Decision.STOP
+
+
+def _status(error: BaseException) -> int:
+    response = getattr(error, "response", None)
+    if not isinstance(response, dict):
+        return 0
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 0)
+
+
+def _text(decision: Decision, code: str, message: str, action: str, region: str) -> str:
+    said = f"{code}: {_one_line(message)}" if message else code
+    match decision:
+        case Decision.QUOTA:
+            quota = QUOTAS[re.sub(r"^(Client|Server)\.", "", code)]
+            return (
+                f'the quota "{quota.name}" of the account in {region} is used up ({said}). Ask for '
+                f"more at {quota_page(quota, region)}, or take fewer nodes or smaller types."
+            )
+        case Decision.NOT_ALLOWED:
+            return (
+                f"the credentials do not allow {missing_action(message, action)} in {region}: add "
+                f"it to their IAM policy; guides/aws.md has one that is enough ({said})"
+            )
+        case Decision.EXPIRED:
+            return _credentials_text(code, said)
+        case Decision.BACK_OFF:
+            return f"{action} in {region} did not succeed: {said}"
+        case Decision.STOP if code in _ACCOUNT_TEXTS:
+            return f"{_ACCOUNT_TEXTS[code]} ({said})"
+        case _:
+            return f"{action} in {region} failed: {said}"
+
+
+_ACCOUNT_TEXTS = {
+    "Blocked": "AWS has blocked the account: see its support page",
+    "OptInRequired": "the account is not signed up for this service or region: enable it first",
+    "PendingVerification": "AWS is still verifying the account for this region: try again later",
+    "InvalidAMIID.Malformed": "ami under [aws] is not the id of an image",
+}
+
+
+def missing_action(message: str, action: str) -> str:
+    """The IAM action that was not allowed: the one that the message names, else the call's own."""
+    found = re.search(r"not authorized to perform:? ([a-z0-9-]+:[A-Za-z0-9]+)", message)
+    return found[1] if found else action
+
+
+def _credentials_text(code: str, said: str) -> str:
+    if code in ("NoCredentialsError", "NoAuthTokenError"):
+        return (
+            "there are no AWS credentials: run `aws configure` or `aws sso login`, or set "
+            "AWS_PROFILE"
+        )
+    if code in ("RequestExpired", "SignatureDoesNotMatch"):
+        return (
+            f"AWS refuses the signature of the call ({said}): set this machine's clock, and renew "
+            "the credentials (`aws sso login`, or new access keys)"
+        )
+    return (
+        f"the AWS credentials are not accepted or have expired ({said}): renew them "
+        "(`aws sso login`, or new access keys)"
+    )
+
+
+def _one_line(message: str) -> str:
+    # An encoded message of hundreds of characters, for `aws sts decode-authorization-message`.
+    text = re.sub(r"\s*Encoded authorization failure message: \S+", "", message)
+    return " ".join(text.split())[:400]

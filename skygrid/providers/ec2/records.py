@@ -1,0 +1,168 @@
+"""What is known of nodes on EC2: the plan of a run, its mark, an instance, an end."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Buying = Literal["on-demand", "spot"]
+"""How one instance is bought."""
+
+GONE_STATES = frozenset({"shutting-down", "terminated", "stopping", "stopped"})
+"""States of an instance that will not work any more: nodes end on shutdown, none is stopped."""
+
+
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one instance can be had: capacity is a matter of type, market and zone."""
+
+    instance_type: str
+    market: Buying
+    zone: str
+    subnet: str
+
+    def __str__(self) -> str:
+        return f"{self.instance_type} {self.market} in {self.zone}"
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """What an instance boots."""
+
+    ami: str
+    architecture: str
+    """``x86_64`` or ``arm64``."""
+
+    root_device: str
+    """Device name of the root volume, such as ``/dev/sda1``."""
+
+    name: str = ""
+    source: str = ""
+    """Where it was found: the name of the public parameter, or the config."""
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance type with what it has and costs."""
+
+    instance_type: str
+    vcpus: int
+    memory_gib: float
+    architecture: str
+    dollars_per_hour: float | None
+    """USD for an hour on the market of the offer; None: not known."""
+
+    price_source: str = ""
+    """Where the price is from and of which day; empty without one."""
+
+    market: Buying = "on-demand"
+
+
+class CloudPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is decided before anything is launched."""
+
+    region: str
+    account: str
+    nodes: int
+    market: Literal["on-demand", "spot", "spot-then-on-demand"]
+    images: dict[str, Image]
+    """By architecture, one for each that a pool needs."""
+
+    offers: tuple[Offer, ...]
+    """By market and type, as they are tried."""
+
+    pools: tuple[Pool, ...]
+    """In the order of trial; at least one."""
+
+    vpc: str
+    dollars_per_hour: float | None
+    """USD of one node of the first pool for an hour, volume and address not included; None: not
+    known."""
+
+    price_source: str
+    notes: tuple[str, ...] = ()
+    """What the person should know and what stops nothing."""
+
+    def offer(self, instance_type: str, market: str) -> Offer | None:
+        """The offer that a pool is of."""
+        for one in self.offers:
+            if (one.instance_type, one.market) == (instance_type, market):
+                return one
+        return None
+
+    @property
+    def instance_type(self) -> str:
+        """The type that is tried first."""
+        return self.pools[0].instance_type
+
+
+class RunMark(msgspec.Struct, frozen=True, kw_only=True):
+    """What every instance, volume and group of a run is tagged with."""
+
+    run_id: str
+    """The run's own mark, hexadecimal."""
+
+    name: str
+    owner: str
+    """Who started it: ARN of the caller, then user@host."""
+
+    expires_at: float
+    """Seconds since the epoch at which a node ends itself whatever happens."""
+
+
+class CloudNode(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance of a run, as the API last told it."""
+
+    instance_id: str
+    node: str
+    """The node's name within its run, such as ``aws-2``."""
+
+    run_id: str
+    run_name: str
+    owner: str
+    region: str
+    instance_type: str
+    market: Buying
+    zone: str
+    state: str
+    """``pending``, ``running``, ``shutting-down``, ``terminated``, ``stopping`` or ``stopped``."""
+
+    reason: str = ""
+    """Why it ended, in the API's words; empty while it runs."""
+
+    public_ip: str | None = None
+    private_ip: str | None = None
+    launched_at: float = 0.0
+    """Seconds since the epoch."""
+
+    expires_at: float = 0.0
+    dollars_per_hour: float | None = None
+    bucket: str | None = None
+    """Where the run put its data, if it did."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether it works no more."""
+        return self.state in GONE_STATES
+
+    def dollars(self, now: float) -> float | None:
+        """USD from its launch until `now` (seconds since the epoch); None: price not known."""
+        if self.dollars_per_hour is None:
+            return None
+        # Linux instances are billed by the second, with a minute at the least:
+        # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/concepts.html (November 2025).
+        return self.dollars_per_hour * max(60.0, now - self.launched_at) / 3600
+
+
+class TeardownReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left of a run after its end."""
+
+    left: tuple[CloudNode, ...]
+    """Instances that are not known to be terminated."""
+
+    verified: bool
+    """True when the API was asked by tag, and knows nothing of the run that still costs."""
+
+    ended: int = 0
+    """Instances that the run had in all."""
+
+    notes: tuple[str, ...] = ()
+    """Each thing that is left, or could not be looked for, and what to do about it."""

@@ -1,0 +1,78 @@
+"""Addresses for a cloud: a /16 of loopback that no other cloud on this machine uses now."""
+
+from __future__ import annotations
+
+import fcntl
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+CLAIMS = Path("/run/skygrid-test-clouds")
+"""One lock file for each block; the kernel lets go of it when its owner ends."""
+
+FIRST_BLOCK, BLOCKS = 64, 128
+"""127.64.0.0/16 and on: below are the nodes of `tests/sshd.py`."""
+
+PER_THIRD = 250
+
+
+@dataclass(frozen=True)
+class InstanceAddresses:
+    """What one instance has."""
+
+    public: str
+    private: str
+    hidden: str
+    """Where its sshd and its metadata service are; nobody is told."""
+
+    index: int
+
+
+class AddressBlock:
+    """A block of addresses; the lowest that is free is given out first, as soon as it is free.
+
+    Attributes
+    ----------
+    folder : Path
+        For the files of whoever has the block.
+    """
+
+    def __init__(self) -> None:
+        CLAIMS.mkdir(mode=0o700, exist_ok=True)
+        for block in random.sample(range(FIRST_BLOCK, FIRST_BLOCK + BLOCKS), BLOCKS):
+            lock = (CLAIMS / str(block)).open("w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                continue
+            self._lock: IO[str] = lock
+            self.folder = CLAIMS / f"{block}-files"
+            # A cloud that was killed may have left some.
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(mode=0o700)
+            self._prefix = f"127.{block}"
+            self._used: set[int] = set()
+            return
+        raise RuntimeError(f"all {BLOCKS} address blocks are in use by other clouds")
+
+    def take(self) -> InstanceAddresses:
+        """Return addresses that no instance has now."""
+        index = next(number for number in range(60 * PER_THIRD) if number not in self._used)
+        self._used.add(index)
+        third, fourth = divmod(index, PER_THIRD)
+        public, private, hidden = (
+            f"{self._prefix}.{third + zone}.{fourth + 2}" for zone in (0, 64, 128)
+        )
+        return InstanceAddresses(public, private, hidden, index)
+
+    def give_back(self, addresses: InstanceAddresses) -> None:
+        """The next instance may have them."""
+        self._used.discard(addresses.index)
+
+    def release(self) -> None:
+        """Let another cloud have the block."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.close()

@@ -1,0 +1,161 @@
+"""Requests of the AWS APIs as they arrive, and the answers that are given in each one's shape.
+
+Formats: EC2 and STS speak the query protocol (form in, XML out), S3 REST, the others JSON 1.1 with
+the operation in ``X-Amz-Target``; errors as botocore's parsers read them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+from xml.sax.saxutils import escape
+
+SCOPE = re.compile(r"Credential=[^/,]+/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
+
+TARGETS = {
+    "AmazonSSM": "ssm",
+    "AWSPriceListService": "pricing",
+    "ServiceQuotasV20190624": "servicequotas",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One call of an API."""
+
+    service: str
+    action: str
+    region: str
+    form: Mapping[str, str] = field(default_factory=dict)
+    """Parameters of the query protocol, flat: ``InstanceId.1``."""
+
+    document: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of the JSON protocol."""
+
+    @property
+    def name(self) -> str:
+        """As IAM writes it, e.g. ``ec2:RunInstances``."""
+        return f"{self.service}:{self.action}"
+
+    def listed(self, prefix: str) -> list[str]:
+        """Values of ``prefix.1``, ``prefix.2``, ..."""
+        found = []
+        while (text := self.form.get(f"{prefix}.{len(found) + 1}")) is not None:
+            found.append(text)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An answer of ours."""
+
+    status: int = 200
+    content_type: str = "text/xml;charset=UTF-8"
+    body: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiError(Exception):
+    """An answer that botocore raises as ClientError."""
+
+    code: str
+    message: str
+    status: int = 400
+
+
+def read_request(environ: Mapping[str, Any], body: bytes | None) -> Request:
+    """Return what is asked; `body` is None where it is data and was not read."""
+    signed = environ.get("HTTP_AUTHORIZATION", "") + environ.get("QUERY_STRING", "")
+    scope = SCOPE.search(signed.replace("%2F", "/").replace("X-Amz-Credential=", "Credential="))
+    region, service = (scope[1], scope[2]) if scope else ("us-east-1", "s3")
+    target = environ.get("HTTP_X_AMZ_TARGET", "")
+    if target:
+        prefix, _, action = target.rpartition(".")
+        document = json.loads(body) if body else {}
+        return Request(
+            service=TARGETS.get(prefix, service), action=action, region=region, document=document
+        )
+    if service == "s3":
+        return Request(service=service, action=_s3_action(environ), region=region)
+    form = dict(parse_qsl((body or b"").decode(), keep_blank_values=True))
+    return Request(service=service, action=form.get("Action", ""), region=region, form=form)
+
+
+def _s3_action(environ: Mapping[str, Any]) -> str:
+    """The operation, for the count and for permissions; those that skygrid may use."""
+    method = environ["REQUEST_METHOD"]
+    query = dict(parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True))
+    _, _, key = environ.get("PATH_INFO", "").lstrip("/").partition("/")
+    if not key:
+        if method == "POST" and "delete" in query:
+            return "DeleteObjects"
+        names = {"PUT": "CreateBucket", "HEAD": "HeadBucket", "DELETE": "DeleteBucket"}
+        return names.get(method, "ListObjects")
+    if method == "POST":
+        return "CreateMultipartUpload" if "uploads" in query else "CompleteMultipartUpload"
+    if method == "PUT":
+        return "UploadPart" if "partNumber" in query else "PutObject"
+    if method == "DELETE":
+        return "AbortMultipartUpload" if "uploadId" in query else "DeleteObject"
+    return "HeadObject" if method == "HEAD" else "GetObject"
+
+
+def replaced_form(environ: dict[str, Any], form: Mapping[str, str]) -> None:
+    """Have whoever handles the request find this form in it."""
+    body = urlencode(form).encode()
+    environ["wsgi.input"] = io.BytesIO(body)
+    environ["CONTENT_LENGTH"] = str(len(body))
+
+
+def error_reply(request: Request, error: ApiError) -> Reply:
+    """The error in the shape of the service that was asked."""
+    code, message = escape(error.code), escape(error.message)
+    if request.service == "ec2":
+        text = (
+            '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error>'
+            f"<Code>{code}</Code><Message>{message}</Message></Error></Errors>"
+            "<RequestID>request-id</RequestID></Response>"
+        )
+        return Reply(status=error.status, body=text.encode())
+    if request.service == "sts":
+        text = (
+            '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error>'
+            f"<Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
+            "<RequestId>request-id</RequestId></ErrorResponse>"
+        )
+        return Reply(status=error.status, body=text.encode())
+    if request.service == "s3":
+        text = (
+            '<?xml version="1.0" encoding="UTF-8"?>\n'
+            f"<Error><Code>{code}</Code><Message>{message}</Message>"
+            "<RequestId>request-id</RequestId></Error>"
+        )
+        return Reply(status=error.status, body=text.encode())
+    document = {"__type": error.code, "message": error.message}
+    return json_reply(document, status=error.status)
+
+
+def json_reply(document: Mapping[str, Any], status: int = 200) -> Reply:
+    """An answer of a JSON service."""
+    body = json.dumps(document).encode()
+    return Reply(status=status, content_type="application/x-amz-json-1.1", body=body)
+
+
+def ec2_reply(action: str, inner: str) -> Reply:
+    """An answer of EC2 with this XML inside."""
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<{action}Response xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
+        f"<requestId>request-id</requestId>{inner}</{action}Response>"
+    )
+    return Reply(body=text.encode())
+
+
+def tag(name: str, text: object) -> str:
+    """One XML element."""
+    return f"<{name}>{escape(str(text))}</{name}>"

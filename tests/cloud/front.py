@@ -1,0 +1,306 @@
+"""The one endpoint of the cloud: in front of moto, and as AWS where moto is not."""
+
+from __future__ import annotations
+
+import base64
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.cloud import extras
+from tests.cloud.api import (
+    ApiError,
+    Reply,
+    Request,
+    ec2_reply,
+    error_reply,
+    read_request,
+    replaced_form,
+    tag,
+)
+from tests.cloud.faults import Failure, check_caller
+from tests.cloud.launching import LaunchRules
+from tests.cloud.world import World
+
+StartResponse = Callable[..., Any]
+
+GROUP_CHANGES = frozenset(
+    {
+        "AuthorizeSecurityGroupIngress",
+        "RevokeSecurityGroupIngress",
+        "ModifySecurityGroupRules",
+        "ModifyInstanceAttribute",
+    }
+)
+
+UNSUPPORTED = frozenset({"StopInstances", "StartInstances", "RebootInstances"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """One call that was made."""
+
+    action: str
+    """As ``ec2:RunInstances``."""
+
+    seconds: float
+    """Since the cloud began or was last cleared."""
+
+    code: str = ""
+    """The error's, where one was answered by this layer."""
+
+    dry_run: bool = False
+
+
+class Front:
+    """A WSGI application.
+
+    Parameters
+    ----------
+    moto : WSGI application
+    world : World
+    """
+
+    def __init__(self, moto: Callable[..., Iterable[bytes]], world: World) -> None:
+        self._moto = moto
+        self._world = world
+        self._launching = LaunchRules(world)
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self._calls: list[Recorded] = []
+        self._handlers: dict[str, Callable[[Request], Reply | None]] = {
+            "ec2:TerminateInstances": self._terminate,
+            "ec2:DeleteSecurityGroup": self._delete_group,
+            "ec2:GetConsoleOutput": self._console,
+            "ec2:DescribeSpotPriceHistory": self._spot_prices,
+            "ssm:GetParameter": extras.get_parameter,
+            "ssm:GetParameters": extras.get_parameter,
+            "pricing:GetProducts": lambda request: extras.get_products(request, types()),
+            "servicequotas:GetServiceQuota": lambda request: extras.get_service_quota(
+                request, world.faults.settings
+            ),
+        }
+
+    # ---- what was called ------------------------------------------------------------------------
+
+    def calls(self) -> list[Recorded]:
+        """Every call so far, in order."""
+        with self._lock:
+            return list(self._calls)
+
+    def clear(self) -> None:
+        """Forget the calls and the launches."""
+        with self._lock:
+            self._calls.clear()
+            self._began = time.monotonic()
+        self._launching = LaunchRules(self._world)
+
+    def _record(self, request: Request, code: str = "") -> None:
+        with self._lock:
+            self._calls.append(
+                Recorded(
+                    action=request.name,
+                    seconds=time.monotonic() - self._began,
+                    code=code,
+                    dry_run=request.form.get("DryRun") == "true",
+                )
+            )
+
+    # ---- one request ----------------------------------------------------------------------------
+
+    def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") == "/checkip":
+            reply = Reply(
+                content_type="text/plain", body=f"{self._world.faults.settings.caller}\n".encode()
+            )
+            return send(reply, start)
+        body = read_form(environ)
+        request = read_request(environ, body)
+        failure = self._world.faults.next_failure(request.name)
+        try:
+            check_caller(request, self._world.faults.settings)
+            if failure is not None and failure.what == "error":
+                raise ApiError(code=failure.code, message=failure.message, status=failure.status)
+            if request.form.get("DryRun") == "true":
+                raise ApiError(
+                    code="DryRunOperation",
+                    message="Request would have succeeded, but DryRun flag is set.",
+                    status=412,
+                )
+            answer = self._execute(request, environ, start)
+        except ApiError as error:
+            self._record(request, error.code)
+            return send(error_reply(request, error), start)
+        self._record(request)
+        self._spoil(failure, environ)
+        return answer
+
+    def _spoil(self, failure: Failure | None, environ: Mapping[str, Any]) -> None:
+        """Let the answer of what was executed come late or never."""
+        if failure is None:
+            return
+        if failure.what == "late":
+            threading.Event().wait(failure.seconds)
+        elif failure.what == "cut":
+            with suppress(OSError):
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+
+    def _execute(
+        self, request: Request, environ: dict[str, Any], start: StartResponse
+    ) -> Iterable[bytes]:
+        if request.service == "s3":
+            return self._moto(environ, start)  # its objects are large, and no state is shared
+        with self._world.lock:
+            if request.service == "ec2":
+                self._world.backend(request.region)
+                if request.action in UNSUPPORTED:
+                    raise ApiError(code="UnsupportedOperation", message="Not in this cloud")
+            if request.name == "ec2:RunInstances":
+                return send(self._launching.run(request, self._forward(environ)), start)
+            handler = self._handlers.get(request.name)
+            reply = handler(request) if handler else None
+            if reply is not None:
+                return send(reply, start)
+            with self._hidden(request):
+                status, headers, body = self._ask_moto(environ)
+            if request.action in GROUP_CHANGES:
+                self._world.update_gates()
+        start(status, headers)
+        return [body]
+
+    def _forward(self, environ: dict[str, Any]) -> Callable[[Mapping[str, str]], tuple[int, bytes]]:
+        def ask(form: Mapping[str, str]) -> tuple[int, bytes]:
+            replaced_form(environ, form)
+            status, _, body = self._ask_moto(environ)
+            return int(status.split()[0]), body
+
+        return ask
+
+    def _ask_moto(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
+        heard: list[Any] = []
+        answer = self._moto(environ, lambda status, headers, *_: heard.extend([status, headers]))
+        body = b"".join(answer)
+        if callable(close := getattr(answer, "close", None)):
+            close()
+        return heard[0], heard[1], body
+
+    def _hidden(self, request: Request) -> _Hidden:
+        backend = self._world.backend(request.region) if request.service == "ec2" else None
+        hidden = {one.id for one in self._world.instances.values() if not one.is_visible}
+        return _Hidden(backend, hidden)
+
+    # ---- where moto does not behave -------------------------------------------------------------
+
+    def _terminate(self, request: Request) -> Reply:
+        ids = request.listed("InstanceId")
+        known = {
+            one.id: one
+            for one in self._world.instances.values()
+            if one.region == request.region and one.is_visible
+        }
+        if missing := [one for one in ids if one not in known]:
+            word = "IDs" if len(missing) > 1 else "ID"
+            verb = "do" if len(missing) > 1 else "does"
+            raise ApiError(
+                code="InvalidInstanceID.NotFound",
+                message=f"The instance {word} '{', '.join(missing)}' {verb} not exist",
+            )
+        before = {one: (known[one].state, known[one].record._state.code) for one in ids}
+        self._world.terminate(ids)
+        items = "".join(
+            "<item>"
+            + tag("instanceId", one)
+            + _state("currentState", known[one].state, known[one].record._state.code)
+            + _state("previousState", *before[one])
+            + "</item>"
+            for one in ids
+        )
+        return ec2_reply("TerminateInstances", f"<instancesSet>{items}</instancesSet>")
+
+    def _delete_group(self, request: Request) -> Reply | None:
+        group_id = request.form.get("GroupId", "")
+        if any(one.uses_group(group_id) for one in self._world.instances.values()):
+            raise ApiError(
+                code="DependencyViolation",
+                message=f"resource {group_id} has a dependent object",
+            )
+        return None
+
+    def _console(self, request: Request) -> Reply:
+        instance = self._world.instances.get(request.form.get("InstanceId", ""))
+        if instance is None or instance.region != request.region:
+            raise ApiError(
+                code="InvalidInstanceID.NotFound",
+                message=f"The instance ID '{request.form.get('InstanceId')}' does not exist",
+            )
+        text = base64.b64encode(instance.console().encode()).decode()
+        inner = (
+            tag("instanceId", instance.id)
+            + tag("timestamp", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.000Z}")
+            + tag("output", text)
+        )
+        return ec2_reply("GetConsoleOutput", inner)
+
+    def _spot_prices(self, request: Request) -> Reply:
+        backend = self._world.backend(request.region)
+        zones = [zone.name for zone in backend.describe_availability_zones()]
+        return extras.describe_spot_price_history(request, types(), zones, datetime.now(UTC))
+
+
+class _Hidden:
+    """Instances that do not exist yet for a call."""
+
+    def __init__(self, backend: Any, hidden: set[str]) -> None:
+        self._backend, self._hidden = backend, hidden
+
+    def __enter__(self) -> None:
+        if self._hidden and self._backend is not None:
+            self._whole = self._backend.reservations
+            self._backend.reservations = type(self._whole)(
+                (name, reservation)
+                for name, reservation in self._whole.items()
+                if not any(one.id in self._hidden for one in reservation.instances)
+            )
+
+    def __exit__(self, *_: object) -> None:
+        if self._hidden and self._backend is not None:
+            self._backend.reservations = self._whole
+
+
+def _state(name: str, state: str, code: int) -> str:
+    return f"<{name}>{tag('code', code)}{tag('name', state)}</{name}>"
+
+
+def types() -> Mapping[str, Any]:
+    """Instance types by name, as DescribeInstanceTypes has them."""
+    from moto.ec2.models.instance_types import INSTANCE_TYPES
+
+    return INSTANCE_TYPES
+
+
+def read_form(environ: dict[str, Any]) -> bytes | None:
+    """The body, put back; None for data of S3, which may be large."""
+    kind = environ.get("CONTENT_TYPE", "")
+    wanted = kind.startswith("application/x-www-form-urlencoded") or "x-amz-json" in kind
+    if not wanted:
+        return None
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def send(reply: Reply, start: StartResponse) -> list[bytes]:
+    """Answer with this."""
+    words = {200: "OK", 412: "Precondition Failed", 403: "Forbidden", 503: "Service Unavailable"}
+    status = f"{reply.status} {words.get(reply.status, 'Error')}"
+    start(
+        status,
+        [("Content-Type", reply.content_type), ("Content-Length", str(len(reply.body)))],
+    )
+    return [reply.body]

@@ -1,0 +1,1 @@
+"""What runs inside an instance; nothing here is imported, `machine.sh` copies it there."""

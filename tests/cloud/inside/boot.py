@@ -1,0 +1,376 @@
+"""The first process of an instance: its boot, its children, its end.
+
+Standard library only and no import of anything here: it runs with `python -I -S` in a root of its
+own. The first line on standard input is the plan; the line "end" asks for the end, and so does the
+end of the input, because then the cloud is gone. Events go to standard output, one JSON document a
+line: ``{"event": "sshd"}`` and so on.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import pwd
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+LOG = "/var/log/cloud-init-output.log"
+
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+GRACE_SECONDS = 1.0
+"""What processes get between SIGTERM and SIGKILL at the end."""
+
+ROOT_KEY_OPTIONS = (
+    "no-port-forwarding,no-agent-forwarding,no-X11-forwarding,"
+    'command="echo \'Please login as the user \\"{user}\\" rather than the user \\"root\\".\';'
+    'echo;sleep 10;exit 142" '
+)
+"""What cloud-init's `disable_root` puts before each key of root."""
+
+
+def tell(event, **more):
+    """One event, whole: several processes write to this pipe."""
+    os.write(1, (json.dumps({"event": event, **more}) + "\n").encode())
+
+
+# ---- the boot ------------------------------------------------------------------------------------
+
+
+class Boot:
+    """The steps of the plan, each in cloud-init's order."""
+
+    def __init__(self, plan):
+        self.plan = plan
+        self.environment = {
+            "PATH": SEARCH_PATH,
+            "INSTANCE_ID": plan["instance_id"],
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": plan["metadata"],
+        }
+
+    def run(self):
+        plan = self.plan
+        early = plan["key_seconds"] > 0
+        steps = [
+            self.write_machine,
+            self.bootcmd,
+            lambda: self.write_files(deferred=False),
+            self.set_hostname,
+            self.make_users,
+            self.write_host_keys,
+            *([self.start_sshd, lambda: time.sleep(plan["key_seconds"])] if early else []),
+            self.write_user_keys,
+            *([] if early else [self.start_sshd]),
+            lambda: self.write_files(deferred=True),
+            self.run_scripts,
+        ]
+        for step in steps:
+            step()
+        Path("/var/lib/cloud/instance/boot-finished").write_text("finished\n")
+        tell("finished")
+
+    def run_command(self, words, name):
+        """Run one step; as in cloud-init its failure is told and the boot goes on."""
+        with open(LOG, "ab") as log:
+            done = subprocess.run(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                check=False,
+            )
+        if done.returncode:
+            tell("failed", step=name, why=f"exit {done.returncode}")
+
+    def write_machine(self):
+        """What the image has: users, sudo, sshd's configuration, the ends of the machine."""
+        plan = self.plan
+        socket.sethostname(plan["hostname"])
+        Path("/etc/hostname").write_text(plan["hostname"] + "\n")
+        with open("/etc/hosts", "a") as hosts:
+            hosts.write(f"\n127.0.1.1 {plan['hostname']}\n")
+        keep_system_users()
+        for name in ("shutdown", "poweroff", "halt", "reboot"):
+            put_program(f"/usr/sbin/{name}", Path("/run/instance/power.sh").read_text())
+        put_program("/usr/bin/systemctl", Path("/run/instance/systemctl.sh").read_text())
+        put_program("/usr/local/bin/python3", f'#!/bin/sh\nexec {plan["python"]} "$@"\n')
+        Path("/etc/ssh/sshd_config").write_text(plan["sshd_config"])
+        instance = Path("/var/lib/cloud/instances") / plan["instance_id"]
+        (instance / "scripts").mkdir(parents=True)
+        Path("/var/lib/cloud/instance").symlink_to(instance)
+        user_data = instance / "user-data.txt"
+        user_data.touch(mode=0o600)
+        user_data.write_bytes(base64.b64decode(plan["user_data"]))
+        Path("/var/log/cloud-init.log").write_text("")
+
+    def bootcmd(self):
+        if self.plan["bootcmd"] is None:
+            return
+        script = Path("/run/instance/bootcmd")
+        script.write_text(self.plan["bootcmd"])
+        self.run_command(["/bin/sh", str(script)], "bootcmd")
+
+    def write_files(self, deferred):
+        for entry in self.plan["files"]:
+            if entry["defer"] == deferred:
+                path = Path(entry["path"])
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with open(path, "ab" if entry["append"] else "wb") as file:
+                    file.write(base64.b64decode(entry["content"]))
+                path.chmod(int(entry["permissions"], 8))
+                user, _, group = entry["owner"].partition(":")
+                shutil.chown(path, user, group or None)
+
+    def set_hostname(self):
+        if self.plan["wanted_hostname"]:
+            socket.sethostname(self.plan["wanted_hostname"])
+            Path("/etc/hostname").write_text(self.plan["wanted_hostname"] + "\n")
+
+    def make_users(self):
+        for number, user in enumerate(self.plan["users"], 1000):
+            make_user(user, number)
+        if Path("/run/instance/shared").exists() and self.plan["users"]:
+            self.share_cache(self.plan["users"][0]["name"])
+
+    def share_cache(self, name):
+        """Environments that other instances made already; see `tests/ssh_runs.py`."""
+        account = pwd.getpwnam(name)
+        folder = Path(account.pw_dir) / ".cache" / "skygrid"
+        folder.mkdir(parents=True)
+        for shared in Path("/run/instance/shared").iterdir():
+            (folder / shared.name).symlink_to(shared)
+        for path in (folder.parent, folder):
+            os.chown(path, account.pw_uid, account.pw_gid)
+
+    def write_host_keys(self):
+        folder = Path("/etc/ssh")
+        if self.plan["delete_host_keys"]:
+            for old in folder.glob("ssh_host_*key*"):
+                old.unlink()
+        given = self.plan["host_keys"]
+        for name, text in given.items():
+            kind, half = name.split("_")
+            path = folder / f"ssh_host_{kind}_key{'.pub' if half == 'public' else ''}"
+            path.touch(mode=0o644 if half == "public" else 0o600)
+            path.write_text(text)
+        for name in given:
+            kind, half = name.split("_")
+            if half == "private" and f"{kind}_public" not in given:
+                private = folder / f"ssh_host_{kind}_key"
+                public = subprocess.run(
+                    ["ssh-keygen", "-y", "-f", private],
+                    capture_output=True,
+                    env=self.environment,
+                    check=True,
+                )
+                private.with_name(f"{private.name}.pub").write_bytes(public.stdout)
+        for kind in self.plan["generate_host_keys"]:
+            path = folder / f"ssh_host_{kind}_key"
+            if not path.exists():
+                words = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)]
+                self.run_command(words, "ssh")
+
+    def write_user_keys(self):
+        for user in self.plan["users"]:
+            write_keys(user["name"], user["keys"], "")
+        if self.plan["users"]:
+            first = self.plan["users"][0]
+            options = ROOT_KEY_OPTIONS.format(user=first["name"])
+            write_keys("root", first["keys"], options if self.plan["disable_root"] else "")
+
+    def start_sshd(self):
+        # By itself sshd reads every host key that is in the usual place, as Ubuntu's does.
+        self.run_command(["/usr/sbin/sshd"], "sshd")
+        wait_for_listener(self.plan["address"])
+        tell("sshd")
+
+    def run_scripts(self):
+        folder = Path("/var/lib/cloud/instance/scripts")
+        for script in self.plan["scripts"]:
+            path = folder / script["name"]
+            put_program(str(path), script["text"])
+        for path in sorted(folder.iterdir()):
+            self.run_command([str(path)], path.name)
+
+
+def put_program(path, text):
+    # Through a new file: the old one may be a link to something else.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    Path(path).write_text(text)
+    os.chmod(path, 0o755)
+
+
+def keep_system_users():
+    """A fresh image has no people: those of this machine are not the instance's."""
+    people = {account.pw_name for account in pwd.getpwall() if 1000 <= account.pw_uid < 60000}
+    for name in ("passwd", "shadow", "group", "gshadow"):
+        path = Path("/etc") / name
+        if path.exists():
+            lines = path.read_text().splitlines(keepends=True)
+            path.write_text("".join(one for one in lines if one.split(":")[0] not in people))
+    for old in Path("/etc/sudoers.d").glob("*"):
+        if old.name != "README":
+            old.unlink()
+
+
+def make_user(user, number):
+    name, home = user["name"], f"/home/{user['name']}"
+    append("/etc/passwd", f"{name}:x:{number}:{number}::{home}:{user['shell']}\n")
+    # Not "!": sshd without PAM takes that for an account that is locked for keys too.
+    append("/etc/shadow", f"{name}:*:19000:0:99999:7:::\n")
+    append("/etc/group", f"{name}:x:{number}:\n")
+    for group in user["groups"]:
+        path = Path("/etc/group")
+        pattern = re.compile(rf"^({re.escape(group)}:[^:]*:[^:]*:)(.*)$", re.MULTILINE)
+        text = path.read_text()
+        if pattern.search(text):
+            joined = lambda found: found[1] + ",".join(filter(None, [found[2], name]))  # noqa: E731
+            path.write_text(pattern.sub(joined, text))
+    os.mkdir(home, 0o750)
+    os.chown(home, number, number)
+    if user["sudo"]:
+        rules = "".join(f"{name} {rule}\n" for rule in user["sudo"])
+        Path("/etc/sudoers.d").mkdir(mode=0o755, exist_ok=True)
+        append("/etc/sudoers.d/90-cloud-init-users", rules)
+        os.chmod("/etc/sudoers.d/90-cloud-init-users", 0o440)
+
+
+def append(path, text):
+    with open(path, "a") as file:
+        file.write(text)
+
+
+def write_keys(name, keys, options):
+    account = pwd.getpwnam(name)
+    folder = Path(account.pw_dir) / ".ssh"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / "authorized_keys"
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{options}{key.strip()}\n" for key in keys))
+    for one in (folder, path):
+        os.chown(one, account.pw_uid, account.pw_gid)
+
+
+def wait_for_listener(address):
+    for _ in range(2000):
+        with socket.socket() as trial:
+            if trial.connect_ex((address, 22)) == 0:
+                return
+        time.sleep(0.005)
+    tell("failed", step="sshd", why="it does not listen")
+
+
+# ---- the first process ---------------------------------------------------------------------------
+
+
+class Init:
+    """Waits for the end, in whatever form it comes, and reaps what has ended."""
+
+    def __init__(self):
+        self.input = b""
+        self.due = None  # (moment, how): a shutdown that was asked for in advance
+        self.power = os.open("/run/power", os.O_RDWR | os.O_NONBLOCK)
+        self.sysrq = os.open("/run/sysrq", os.O_RDWR | os.O_NONBLOCK)
+        self.wake, wake_write = os.pipe()
+        for end in (self.wake, wake_write):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(wake_write)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(ignored, lambda *_: None)
+
+    def read_plan(self):
+        while b"\n" not in self.input:
+            data = os.read(0, 65536)
+            if not data:
+                raise SystemExit(0)
+            self.input += data
+        line, _, self.input = self.input.partition(b"\n")
+        return json.loads(line)
+
+    def start_boot(self, plan):
+        if os.fork() == 0:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            code = 0
+            try:
+                Boot(plan).run()
+            except BaseException as error:
+                tell("failed", step="boot", why=repr(error))
+                code = 1
+            os._exit(code)
+
+    def run(self, plan):
+        os.chdir("/")
+        self.start_boot(plan)
+        how = None
+        while how is None:
+            wait = max(0.0, self.due[0] - time.monotonic()) if self.due else None
+            ready, _, _ = select.select([0, self.power, self.sysrq, self.wake], [], [], wait)
+            reap()
+            how = self.asked(ready)
+        tell("down", how=how)
+        end_all()
+
+    def asked(self, ready):
+        """How to end now, or None."""
+        if self.wake in ready:
+            os.read(self.wake, 4096)
+        if 0 in ready:
+            data = os.read(0, 65536)
+            self.input += data
+            if not data:
+                return "orphaned"
+            if b"end\n" in self.input:
+                return "ended"
+        if self.sysrq in ready:
+            for letter in os.read(self.sysrq, 4096).decode():
+                if how := {"o": "poweroff", "b": "reboot"}.get(letter):
+                    return how
+        if self.power in ready:
+            for line in os.read(self.power, 4096).decode().splitlines():
+                what, minutes = line.split()
+                self.due = (time.monotonic() + 60 * int(minutes), what)
+                if what == "cancel":
+                    self.due = None
+        if self.due and self.due[0] <= time.monotonic():
+            return self.due[1]
+        return None
+
+
+def reap():
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def end_all():
+    """SIGTERM to everything, a moment, SIGKILL; this process is the last."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGTERM)
+    while time.monotonic() < deadline:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.01)
+        except ChildProcessError:
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    init = Init()
+    tell("up")
+    init.run(init.read_plan())

@@ -1,0 +1,87 @@
+"""The cloud's process: one HTTP server, moto behind it, machines behind that."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.cloud.extras import IMAGE_ENTRIES
+from tests.cloud.faults import Faults, Settings
+
+
+class Server:
+    """Runs from its making until `close`.
+
+    Parameters
+    ----------
+    port : int
+        Of 127.0.0.1; 0 for any.
+    settings : Settings
+    say : callable
+        Is told what instances do, a line each.
+    """
+
+    def __init__(self, port: int, settings: Settings, say: Callable[[str], None]) -> None:
+        self._images = tempfile.NamedTemporaryFile("w", suffix=".json")  # noqa: SIM115 - until close
+        json.dump(IMAGE_ENTRIES, self._images)
+        self._images.flush()
+        # moto reads these when it is imported.
+        os.environ["MOTO_AMIS_PATH"] = self._images.name
+        os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = "true"
+        from moto.moto_server.werkzeug_app import (
+            DomainDispatcherApplication,
+            MotoRequestHandler,
+            create_backend_app,
+        )
+        from werkzeug.serving import make_server
+
+        from tests.cloud.control import Control
+        from tests.cloud.front import Front
+        from tests.cloud.world import World
+
+        class Quiet(MotoRequestHandler):
+            def log(self, *_: Any) -> None:
+                """The terminal is for what instances do."""
+
+        self.world = World(Faults(settings=settings), say)
+        moto = DomainDispatcherApplication(create_backend_app)
+        front = Front(moto, self.world)
+        self._server = make_server(
+            "127.0.0.1",
+            port,
+            Control(front, self.world, reset_moto),
+            threaded=True,
+            request_handler=Quiet,
+        )
+        self.url = f"http://127.0.0.1:{self._server.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End every instance and stop answering."""
+        self._server.shutdown()
+        self.world.close()
+        self._images.close()
+
+
+def reset_moto() -> None:
+    """Have moto forget everything."""
+    from moto.core.base_backend import BackendDict
+    from moto.core.model_instances import reset_model_data
+
+    BackendDict.reset()
+    reset_model_data()
+
+
+def shared_environments(folder: Path) -> str:
+    """The folders that `skygrid` keeps environments in, writable for the instances' first user."""
+    for name in ("envs", "tools", "uv-cache"):
+        one = folder / name
+        one.mkdir(parents=True, exist_ok=True)
+        os.chown(one, 1000, 1000)
+    return str(folder)

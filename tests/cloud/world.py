@@ -1,0 +1,320 @@
+"""All instances of a cloud: how they come, change and go, in moto's records and in fact."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tests.cloud.addresses import AddressBlock
+from tests.cloud.faults import Faults
+from tests.cloud.instance import BY_CALL, FROM_INSIDE, INTERRUPTED, Instance, Reason
+from tests.cloud.machine import processes_in
+
+ACCOUNT = "123456789012"
+
+ALIVE = frozenset({"pending", "running", "shutting-down", "stopping", "stopped"})
+
+COUNTED = frozenset({"pending", "running"})
+"""States that use up a quota."""
+
+
+class World:
+    """Instances by id; one lock for them and for moto's records."""
+
+    def __init__(self, faults: Faults, say: Callable[[str], None]) -> None:
+        self.faults = faults
+        self.lock = threading.RLock()
+        self.instances: dict[str, Instance] = {}
+        self._say = say
+        self._block = AddressBlock()
+        self._timers: set[threading.Timer] = set()
+        self._enders: set[threading.Thread] = set()
+        self._namespaces: set[str] = set()
+        self._prepared: set[str] = set()
+        self._own_problems: list[str] = []
+        # What goes wrong in a thread of ours must not pass unseen.
+        threading.excepthook = self._thread_failed
+
+    def _thread_failed(self, failed: threading.ExceptHookArgs) -> None:
+        text = "".join(traceback.format_exception(failed.exc_value))
+        self._own_problems.append(f"the cloud itself: {text}")
+        self._say(text)
+
+    # ---- moto's records -------------------------------------------------------------------------
+
+    def backend(self, region: str) -> Any:
+        """moto's EC2 of a region, with what a default VPC has on AWS and moto forgets."""
+        from moto.ec2.models import ec2_backends
+
+        backend = ec2_backends[ACCOUNT][region]
+        if region not in self._prepared:
+            self._prepared.add(region)
+            give_gateway(backend, backend.default_vpc)
+        return backend
+
+    def remove_default_vpc(self, region: str) -> None:
+        """Have the account be one without a default VPC."""
+        backend = self.backend(region)
+        vpc = backend.default_vpc
+        for subnet in backend.describe_subnets(filters={"vpc-id": [vpc.id]}):
+            backend.delete_subnet(subnet.id)
+        for gateway in list(backend.internet_gateways.values()):
+            if gateway.vpc is vpc:
+                backend.detach_internet_gateway(gateway.id, vpc.id)
+                backend.delete_internet_gateway(gateway.id)
+        backend.delete_vpc(vpc.id)
+
+    # ---- how they come --------------------------------------------------------------------------
+
+    def add(self, region: str, record: Any) -> Instance:
+        """Have a machine come up for a new instance of moto's; under the lock."""
+        settings = self.faults.settings
+        instance = Instance(
+            record=record,
+            region=region,
+            addresses=self._block.take(),
+            settings=settings,
+            folder=self._block.folder / str(record.id),
+        )
+        instance.folder.mkdir()
+        instance.group_ids_at_launch = frozenset(instance.group_ids())
+        instance.reachable = settings.unreachable == 0
+        instance.bootable = settings.dead == 0
+        self.faults.change(
+            unreachable=max(0, settings.unreachable - 1), dead=max(0, settings.dead - 1)
+        )
+        instance.use_addresses()
+        instance.set_state("pending")
+        instance.start_metadata()
+        self.instances[instance.id] = instance
+        self._say(f"{instance.id} {record.instance_type} {record.availability_zone} pending")
+        if settings.boot_seconds or not (instance.reachable and instance.bootable):
+            instance.open_gates(lambda: self.faults.settings)  # there, and silent
+        self._later(settings.pending_seconds, lambda: self._run(instance))
+        self._later(
+            max(settings.pending_seconds, settings.boot_seconds), lambda: self._boot(instance)
+        )
+        return instance
+
+    def _run(self, instance: Instance) -> None:
+        with self.lock:
+            if instance.state == "pending":
+                instance.set_state("running")
+                self._say(f"{instance.id} running at {instance.record.public_ip or 'no address'}")
+
+    def _boot(self, instance: Instance) -> None:
+        with self.lock:
+            if instance.ending or not instance.bootable:
+                return
+            if instance.reachable:
+                instance.close_gates()
+            instance.start_machine(lambda event: self._heard(instance, event))
+
+    def _heard(self, instance: Instance, event: dict[str, Any]) -> None:
+        """An event of a machine, in its own thread."""
+        with self.lock:
+            machine = instance.machine
+            if machine is not None and machine.namespace:
+                self._namespaces.add(machine.namespace)
+            match event["event"]:
+                case "sshd" if not instance.ending:
+                    instance.listens = True
+                    if not instance.gates:
+                        instance.open_gates(lambda: self.faults.settings)
+                case "failed":
+                    instance.problems.append(f"{event['step']}: {event['why']}")
+                case "down" if event["how"] == "poweroff":
+                    self._ended_from_inside(instance)
+                case "down" if event["how"] in {"halt", "reboot"}:
+                    self._say(f"{instance.id} {event['how']}: it stays running and does nothing")
+                    instance.bootable = False
+                    instance.fall_silent()
+                case "gone" if instance.bootable:
+                    # Without a word: the kernel's own way to end a pid namespace, or a kill.
+                    self._ended_from_inside(instance)
+
+    def _ended_from_inside(self, instance: Instance) -> None:
+        behaviour = instance.record.instance_initiated_shutdown_behavior
+        if behaviour == "terminate":
+            self._end([instance], FROM_INSIDE)
+        elif not instance.ending:
+            instance.ending = True
+            instance.set_state("stopped", FROM_INSIDE)
+            self._say(f"{instance.id} stopped from inside")
+
+    # ---- how they go ----------------------------------------------------------------------------
+
+    def terminate(self, ids: Iterable[str]) -> None:
+        """End these as TerminateInstances does; under the lock."""
+        self._end([self.instances[one] for one in ids if one in self.instances], BY_CALL)
+
+    def interrupt(self, instance_id: str, seconds: float) -> None:
+        """Announce a spot instance's end and end it after so many seconds."""
+        with self.lock:
+            instance = self.instances[instance_id]
+            instance.notice(seconds)
+            self._say(f"{instance_id} will be interrupted in {seconds:g} s")
+        self._later(seconds, lambda: self._end_locked(instance))
+
+    def _end_locked(self, instance: Instance) -> None:
+        with self.lock:
+            self._end([instance], INTERRUPTED)
+
+    def _end(self, instances: Iterable[Instance], reason: Reason) -> None:
+        for instance in instances:
+            if instance.ended_at is not None or instance.state == "shutting-down":
+                continue
+            instance.ending = True
+            instance.set_state("shutting-down", reason)
+            self._say(f"{instance.id} shutting-down ({reason.code})")
+            ender = threading.Thread(target=self._finish, args=(instance, reason), daemon=True)
+            self._enders.add(ender)
+            ender.start()
+
+    def _finish(self, instance: Instance, reason: Reason) -> None:
+        began = time.monotonic()
+        instance.switch_off()
+        left = instance.settings.shutdown_seconds
+        left = max(left, self.faults.settings.shutdown_seconds) - (time.monotonic() - began)
+        threading.Event().wait(max(0.0, left))
+        with self.lock:
+            if self.instances.get(instance.id) is not instance:
+                return
+            for nic in instance.record.nics.values():
+                nic.delete_on_termination = True  # an instance's own interface goes with it
+            instance.record.terminate()
+            for nic in instance.record.nics.values():
+                nic.public_ip = None
+            instance.set_state("terminated", reason)
+            instance.ended_at = time.monotonic()
+            self._block.give_back(instance.addresses)
+            self._say(f"{instance.id} terminated")
+
+    # ---- what holds -----------------------------------------------------------------------------
+
+    def update_gates(self) -> None:
+        """Look again at who is let in."""
+        for instance in self.instances.values():
+            for gate in instance.gates:
+                gate.update()
+
+    def vcpus_used(self, region: str, market: str, vcpus: Callable[[str], int]) -> tuple[int, int]:
+        """Instances and vCPUs of a market that count now."""
+        found = [
+            vcpus(instance.record.instance_type)
+            for instance in self.instances.values()
+            if instance.region == region
+            and instance.state in COUNTED
+            and (instance.record.lifecycle or "on-demand") == market
+        ]
+        return len(found), sum(found)
+
+    def problems(self) -> list[str]:
+        """What went wrong in boots."""
+        return [*self._own_problems] + [
+            f"{instance.id}: {problem}\n{instance.console()[-2000:]}"
+            for instance in self.instances.values()
+            for problem in instance.problems
+        ]
+
+    def left(self) -> dict[str, list[str]]:
+        """What exists in the API and would cost or confuse somebody."""
+        found: dict[str, list[str]] = {}
+
+        def add(kind: str, names: Iterable[str]) -> None:
+            if listed := sorted(names):
+                found.setdefault(kind, []).extend(listed)
+
+        with self.lock:
+            for region in sorted(self._prepared):
+                backend = self.backend(region)
+                add("instances", (one.id for one in backend.all_instances() if one.state in ALIVE))
+                add("volumes", (one.id for one in backend.volumes.values()))
+                add("keys", backend.key_pairs)
+                add(
+                    "groups",
+                    (
+                        group.id
+                        for groups in backend.groups.values()
+                        for group in groups.values()
+                        if not group.is_default and group.name != "default"
+                    ),
+                )
+            add("objects", stored_objects())
+        return found
+
+    def processes(self) -> list[str]:
+        """Command lines of everything that instances have running."""
+        with self.lock:
+            return [command for _, command in processes_in(set(self._namespaces))]
+
+    # ---- the end of it all ----------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """End every machine and forget everything."""
+        with self.lock:
+            instances = list(self.instances.values())
+            self.instances.clear()
+            for timer in self._timers:
+                timer.cancel()
+            self._timers.clear()
+            for instance in instances:
+                instance.ending = True
+                instance.bootable = False
+        enders = [threading.Thread(target=wipe, args=(instance,)) for instance in instances]
+        for ender in enders:
+            ender.start()
+        for ender in enders:
+            ender.join()
+        for instance in instances:
+            if instance.ended_at is None:
+                self._block.give_back(instance.addresses)
+        with self.lock:
+            self._prepared.clear()
+            self._namespaces.clear()
+            self._own_problems.clear()
+
+    def close(self) -> None:
+        """End every machine and let go of the addresses."""
+        self.clear()
+        self._block.release()
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        timer = threading.Timer(seconds, call)
+        timer.daemon = True
+        self._timers.add(timer)
+        timer.start()
+
+
+def wipe(instance: Instance) -> None:
+    """End a machine at once and forget what it was."""
+    if instance.machine is not None:
+        instance.machine.pull_plug()
+    instance.disconnect()
+    instance.forget()
+
+
+def give_gateway(backend: Any, vpc: Any) -> None:
+    """Give a VPC the internet gateway and the route to it that AWS's default VPC has."""
+    gateway = backend.create_internet_gateway()
+    backend.attach_internet_gateway(gateway.id, vpc.id)
+    table = next(
+        one
+        for one in backend.route_tables.values()
+        if one.vpc_id == vpc.id and one.main_association_id
+    )
+    backend.create_route(table.id, "0.0.0.0/0", gateway_id=gateway.id)
+
+
+def stored_objects() -> list[str]:
+    """``bucket/key`` of every object, and of every upload that nobody has finished."""
+    from moto.s3.models import s3_backends
+
+    found = []
+    for name, bucket in s3_backends[ACCOUNT]["aws"].buckets.items():
+        found += [f"{name}/{key}" for key in bucket.keys]
+        found += [f"{name}/{one.key_name} (upload)" for one in bucket.multiparts.values()]
+    return found
