@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -55,6 +56,9 @@ TICK_SECONDS = 0.25
 FIRST_VISIT_SECONDS = 60.0
 """How long the driver that had the keeper started has to say its first word."""
 
+LEASE_SECONDS = 10.0
+"""Between renewals of a machine's lease."""
+
 LOCK_SECONDS = 0.5
 """How long the keeper tries, at its end, to be the one who clears up."""
 
@@ -85,11 +89,21 @@ class Keeper:
         The agent.
     orphan_after : float
         Seconds without a driver before everything here ends.
+    lease : Path, optional
+        File that is touched while a driver is heard: the machine ends itself when it grows old.
     """
 
-    def __init__(self, folder: KeeperFolder, command: Sequence[str], orphan_after: float) -> None:
+    def __init__(
+        self,
+        folder: KeeperFolder,
+        command: Sequence[str],
+        orphan_after: float,
+        lease: Path | None = None,
+    ) -> None:
         self._folder = folder
         self._orphan_after = orphan_after
+        self._lease = lease
+        self._next_renewal = 0.0
         self._host = StreamHost()
         self._waiting = Waiting()
         self._connections: list[Connection] = []
@@ -162,12 +176,22 @@ class Keeper:
                 self._drop(connection)
         if self._current is not None and self._stream is not None:
             self._visited = now
+            self._renew(now)
             if now >= self._next_ping:
                 self._next_ping = now + PING_SECONDS
                 self._stream.ping()
         for connection in list(self._connections):
             self._send(connection)
         self._tell_agent()
+
+    def _renew(self, now: float) -> None:
+        if self._lease is None or now < self._next_renewal:
+            return
+        self._next_renewal = now + LEASE_SECONDS
+        try:
+            os.utime(self._lease)
+        except OSError as error:
+            self._note(f"the lease of this machine cannot be renewed: {error}")
 
     def _choose(self) -> None:
         """Wait for what can be dealt with, and for nothing else."""
@@ -330,13 +354,14 @@ class Keeper:
 
 
 def main() -> None:
-    """``python -m skygrid.worker.keeper --folder F --orphan-after S -- COMMAND ...``."""
+    """``python -m skygrid.worker.keeper --folder F --orphan-after S [--lease F] -- COMMAND ...``."""
     parser = argparse.ArgumentParser(prog="skygrid.worker.keeper")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--orphan-after", type=float, default=600.0)
+    parser.add_argument("--lease", type=Path)
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()
-    Keeper(KeeperFolder(args.folder), args.command, args.orphan_after).run()
+    Keeper(KeeperFolder(args.folder), args.command, args.orphan_after, args.lease).run()
 
 
 if __name__ == "__main__":

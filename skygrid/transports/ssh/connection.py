@@ -56,6 +56,8 @@ class Connection:
     Parameters
     ----------
     target : Target
+    socket_seconds : float, default=15
+        How long the first host on the way may take to answer at all.
 
     Raises
     ------
@@ -65,8 +67,9 @@ class Connection:
         If there is no connection for a reason that may pass.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, socket_seconds: float = STEP_SECONDS) -> None:
         self.target = target
+        self._socket_seconds = socket_seconds
         self._open: list[paramiko.SSHClient] = []
         try:
             for stage in (*target.jumps, target):
@@ -79,7 +82,7 @@ class Connection:
         """A socket, or a channel through the host before, to this one."""
         if not self._open:
             try:
-                return socket.create_connection((stage.host, stage.port), STEP_SECONDS)
+                return socket.create_connection((stage.host, stage.port), self._socket_seconds)
             except OSError as error:
                 raise unreachable(stage, error) from error
         with _failures(stage):
