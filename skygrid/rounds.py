@@ -43,6 +43,8 @@ class JournaledRounds:
         Called with each round's plan before it runs.
     sources : mapping of str to Source, optional
         Modules beside the search file, for nodes that have no such files.
+    on_searched : callable
+        Called when there will be no further round, before the refit.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class JournaledRounds:
         listener: Listener,
         on_round: Callable[[RoundPlan], None] = lambda plan: None,
         sources: Mapping[str, Source] | None = None,
+        on_searched: Callable[[], None] = lambda: None,
     ) -> None:
         self.warnings = WarningCounter()
         self.outcomes: list[Outcome] = []
@@ -62,6 +65,7 @@ class JournaledRounds:
         """Outcomes that the journal held when their round opened."""
 
         self._on_round = on_round
+        self._on_searched = on_searched
         self._sources = sources or {}
         self._engine = engine
         self._journal = journal
@@ -75,6 +79,7 @@ class JournaledRounds:
 
     def refitting(self) -> None:
         """The rounds are over."""
+        self._on_searched()
         self._listener.phase("refitting")
 
     def known_nodes(self) -> dict[str, Greeting]:

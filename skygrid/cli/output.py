@@ -39,6 +39,13 @@ def write_view(view: RenderableType) -> None:
     write_result("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
 
 
+def say_view(view: RenderableType) -> None:
+    """Write a table to stderr, coloured where that is a terminal."""
+    from skygrid.reports.console import stdout_console
+
+    stdout_console(sys.stderr).print(view)
+
+
 def say(message: str) -> None:
     """Write a message to stderr; what a fit or a host said may be part of it."""
     print(printable(message, MOST_SAID), file=sys.stderr)

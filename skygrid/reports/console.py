@@ -15,6 +15,7 @@ from rich.text import Text
 from skygrid.printable import printable
 
 from .finding import Finding
+from .money import Quote, bill_text, dollars_text
 from .plain import Plain, one_line, parameter_text, parameters_text, shorten
 from .plan_view import CheckResult
 from .run_view import RunView
@@ -56,6 +57,9 @@ def summary_view(summary: Summary) -> RenderableType:
     if summary.warnings:
         parts.append(_warnings(summary.warnings))
     parts.extend(_differences(summary.nodes))
+    if summary.bill is not None:
+        gone = summary.bill.verified and not summary.bill.left
+        parts.append(Text(bill_text(summary.bill), style="" if gone else "red", overflow="fold"))
     parts.append(Text(f"saved in {summary.folder}", overflow="fold"))
     return Group(*parts)
 
@@ -73,22 +77,64 @@ def check_view(check: CheckResult) -> RenderableType:
         grid.add_row("together", f"{check.fits} fits{more}")
     slots = "all their vCPUs" if check.slots is None else f"{_count(check.slots, 'slot')} in all"
     grid.add_row("nodes", f"{_count(check.nodes, 'node')}, {slots}")
+    if check.quote is not None:
+        grid.add_row("", _rented(check.quote))
+        grid.add_row("", _whereabouts(check.quote))
     if check.seconds_per_fit is not None:
-        grid.add_row("one fit", f"{duration_text(check.seconds_per_fit)}{_sample(check)}")
+        here = " on this machine" if check.quote is not None else ""
+        grid.add_row("one fit", f"{duration_text(check.seconds_per_fit)}{here}{_sample(check)}")
     if check.estimated_seconds is not None:
         grid.add_row(
             "estimate", f"{duration_text(check.estimated_seconds)}, if all fits are like that one"
         )
-    places = {"local": "this machine", "ssh": "hosts that you have"}
-    grid.add_row("price", f"nothing: {places[check.on]}")
+    if check.quote is None:
+        places = {"local": "this machine", "ssh": "hosts that you have"}
+        grid.add_row("price", f"nothing: {places[check.on]}")
+    else:
+        _add_price(grid, check, check.quote)
     parts: list[RenderableType] = [Text(check.search, style="bold"), grid]
     if check.sample_error:
         parts.append(Text("the fit that was tried failed:", style="yellow"))
         parts.append(
             Padding(Text(printable(check.sample_error.strip()), overflow="fold"), (0, 0, 0, 2))
         )
-    parts.extend(Text(printable(note), style="yellow") for note in check.notes)
+    notes = (*check.notes, *(check.quote.notes if check.quote else ()))
+    parts.extend(Text(printable(note), style="yellow") for note in notes)
     return Group(*parts)
+
+
+def _rented(quote: Quote) -> str:
+    others = f", or {', '.join(quote.other_types)}" if quote.other_types else ""
+    return (
+        f"{quote.instance_type} ({quote.vcpus} vCPUs, {quote.memory_gib:g} GiB){others}, "
+        f"{quote.market}"
+    )
+
+
+def _whereabouts(quote: Quote) -> str:
+    return f"{quote.region} ({', '.join(quote.zones)}), account {quote.account}"
+
+
+def _add_price(grid: Table, check: CheckResult, quote: Quote) -> None:
+    rate, total = quote.dollars_per_hour, quote.dollars_per_hour_in_all
+    if rate is None:
+        grid.add_row("price", "not known: say it as price_per_hour under [aws]")
+        return
+    source = f" ({quote.price_source})" if quote.price_source else ""
+    each = f" = {quote.nodes} x {dollars_text(rate)}" if quote.nodes > 1 else ""
+    grid.add_row("price", f"{dollars_text(total)} an hour{each}{source}")
+    if check.estimated_dollars is not None:
+        grid.add_row(
+            "cost", f"about {dollars_text(check.estimated_dollars)}, start and end included"
+        )
+    if quote.most_dollars is not None:
+        grid.add_row("at most", f"{dollars_text(quote.most_dollars)}, {_bound(quote)}")
+
+
+def _bound(quote: Quote) -> str:
+    if quote.max_cost is not None and quote.most_dollars == quote.max_cost:
+        return "by --max-cost"
+    return f"by --max-hours {quote.max_hours:g}"
 
 
 def findings_view(findings: Sequence[Finding]) -> RenderableType:
@@ -241,6 +287,8 @@ def run_panel(view: RunView, now: float) -> RenderableType:
     for node in record.nodes:
         what = f"{node.name}, {_count(node.slots, 'slot')}, {node.host} {node.cpu}"
         grid.add_row("node", Text(what))
+    if record.bill is not None:
+        grid.add_row("cost", bill_text(record.bill))
     if record.error:
         grid.add_row("error", Text(printable(record.error), style="red", overflow="fold"))
     parts: list[RenderableType] = [Text(record.name, style="bold"), grid]

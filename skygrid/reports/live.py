@@ -19,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from .money import dollars_text
 from .plain import parameters_text, shorten
 from .progress import Progress
 from .progress_view import Event, NodeView, ProgressView
@@ -69,6 +70,8 @@ def progress_line(view: ProgressView, width: int = 200) -> str:
         rate_text(view.rate),
         f"{seconds_text(view.seconds_left)} left",
     ]
+    if view.metered:
+        parts.append(f"cost {dollars_text(view.dollars)}")
     if view.best_score is not None:
         parts.append(f"best {view.best_score:.5g} {parameters_text(view.best_params or {}, 32)}")
     return shorten("  ".join(parts), width)
@@ -224,6 +227,8 @@ def _headline(view: ProgressView, width: int) -> RenderableType:
 def _counters(view: ProgressView) -> RenderableType:
     text = Text(f"{rate_text(view.rate)}   {seconds_text(view.seconds_left)} left   ")
     text.append(f"{view.failed} failed", style="red" if view.failed else "")
+    if view.metered:
+        text.append(f"   cost {dollars_text(view.dollars)}")
     if view.retries:
         text.append(f"   {view.retries} slots died", style="yellow")
     if view.reused:

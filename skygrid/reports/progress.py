@@ -101,6 +101,7 @@ class Progress:
         self._nodes: dict[str, _Node] = {}
         self._events: deque[Event] = deque()
         self._dropped = 0
+        self._dollars: Callable[[], float | None] | None = None
 
     # ---- the listener ------------------------------------------------------------------------
 
@@ -203,11 +204,18 @@ class Progress:
             self._phase = name
             self._say("detail", name)
 
+    def metered(self, dollars: Callable[[], float | None]) -> None:
+        """Remember whom to ask what the run has cost."""
+        with self._lock:
+            self._dollars = dollars
+
     # ---- the views ---------------------------------------------------------------------------
 
     def view(self) -> ProgressView:
         """Return everything as it is now."""
         now = self._clock()
+        metered = self._dollars
+        dollars = metered() if metered is not None else None
         with self._lock:
             rate = self._rate(now)
             return ProgressView(
@@ -223,6 +231,8 @@ class Progress:
                 seconds_left=self._seconds_left(rate),
                 best_score=self._best[0] if self._best else None,
                 best_params=self._best[1] if self._best else None,
+                metered=metered is not None,
+                dollars=dollars,
                 nodes=tuple(
                     NodeView(
                         name=name,
