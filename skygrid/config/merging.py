@@ -139,6 +139,11 @@ def _check_place(given: Mapping[str, Given]) -> None:
 
 def _check_together(config: RunConfig, given: Mapping[str, Given]) -> None:
     """Refuse settings that are well each by itself and make no sense together."""
+    if not config.aws.public_ip and config.aws.allow_cidr is None:
+        raise ConfigError(
+            "public_ip = false under [aws] needs allow_cidr beside it: the private addresses from "
+            'which nodes are reached, such as those of the jump host, "10.0.0.0/16"'
+        )
     hosts = config.ssh.hosts
     if config.on == "ssh" and not hosts:
         origin = given["on"].origin if "on" in given else 'on = "ssh"'

@@ -129,6 +129,16 @@ _BY_CODE: dict[Decision, frozenset[str]] = {
         }
     ),
 }
+_VISIBLE_LATER = frozenset(
+    {
+        "InvalidGroup.NotFound",
+        "InvalidInstanceID.NotFound",
+        "InvalidNetworkInterfaceID.NotFound",
+        "InvalidSecurityGroupID.NotFound",
+    }
+)
+"""What is not known a moment after it was made; other things that are not found never will be."""
+
 _DECISIONS = {code: decision for decision, codes in _BY_CODE.items() for code in codes}
 
 
@@ -221,7 +231,7 @@ def _decision(error: BaseException, code: str) -> Decision:
     plain = re.sub(r"^(Client|Server)\.", "", code)
     if plain in _DECISIONS:
         return _DECISIONS[plain]
-    if plain.endswith((".NotFound", "NotFoundException", "NoSuchEntity")):
+    if plain in _VISIBLE_LATER:
         return Decision.NOT_YET_VISIBLE
     return Decision.BACK_OFF if _status(error) >= 500 else Decision.STOP
 
@@ -258,6 +268,11 @@ def _text(decision: Decision, code: str, message: str, action: str, region: str)
 
 
 _ACCOUNT_TEXTS = {
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": (
+        "the account has never used spot instances, and the credentials may not prepare it for "
+        "them: somebody who may should run `aws iam create-service-linked-role --aws-service-name "
+        "spot.amazonaws.com` once"
+    ),
     "Blocked": "AWS has blocked the account: see its support page",
     "OptInRequired": "the account is not signed up for this service or region: enable it first",
     "PendingVerification": "AWS is still verifying the account for this region: try again later",

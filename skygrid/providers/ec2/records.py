@@ -9,6 +9,8 @@ import msgspec
 Buying = Literal["on-demand", "spot"]
 """How one instance is bought."""
 
+ALIVE_STATES = frozenset({"pending", "running"})
+
 GONE_STATES = frozenset({"shutting-down", "terminated", "stopping", "stopped"})
 """States of an instance that will not work any more: nodes end on shutdown, none is stopped."""
 
@@ -20,6 +22,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     market: Buying
     zone: str
     subnet: str
+    dollars_per_hour: float | None = None
+    """USD of one instance for an hour; None: not known."""
 
     def __str__(self) -> str:
         return f"{self.instance_type} {self.market} in {self.zone}"
@@ -34,6 +38,9 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
     root_device: str
     """Device name of the root volume, such as ``/dev/sda1``."""
+
+    min_disk_gb: int = 0
+    """GiB of the snapshot that the root volume is made of."""
 
     name: str = ""
     source: str = ""

@@ -23,6 +23,13 @@ PRICING_REGION = "us-east-1"
 https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html"""
 
 
+def api_errors() -> tuple[type[Exception], ...]:
+    """What a call raises that was refused, or had no answer: for an ``except`` clause."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return ClientError, BotoCoreError
+
+
 class Clients:
     """Clients of the AWS API for one region, made when they are first used.
 
@@ -81,7 +88,7 @@ class Clients:
         """
         try:
             return dict(self._client("sts").get_caller_identity())
-        except Exception as error:
+        except api_errors() as error:
             raise NodeError(judge(error, "sts:GetCallerIdentity", self.region).text) from error
 
     @property

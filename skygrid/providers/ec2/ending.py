@@ -1,0 +1,316 @@
+"""Ending all that belongs to a run, and making sure of it.
+
+The order is that of cost and of dependence: instances, then the security group that they held, then
+objects in S3; then the API is asked by tag for what is left. Every call is tried again for as long
+as that makes sense. What could not be done is said, never raised.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from .failures import Decision, Failure, judge
+from .instances import RUN
+from .patience import LONGEST_SECONDS, Pause, delays, patiently
+from .records import CloudNode, TeardownReport
+from .session import Clients, api_errors
+from .watching import find_instances
+
+INSTANCE_SECONDS = 900.0
+"""For so long instances are asked to end and waited for; AWS mostly takes under a minute."""
+
+GROUP_SECONDS = 300.0
+"""For so long a group is in use by the network interfaces of instances that have ended."""
+
+REFUSED_TRIES = 6
+"""Calls that are refused for want of rights or credentials are tried so often: a role's
+credentials may be renewed meanwhile."""
+
+VISIBLE_SECONDS = 120.0
+"""After so long the API shows what was launched, if it was, and no longer what has gone."""
+
+ASK_AGAIN_SECONDS = 30.0
+"""After so long an instance that was told to end and does not is told again."""
+
+AGAIN = frozenset({Decision.BACK_OFF, Decision.IN_USE})
+
+Progress = Callable[[str], None]
+
+
+class Remains(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a run, beside what its tags will show."""
+
+    run_id: str
+    name: str = ""
+    launched: dict[str, float] = {}
+    """Ids of its instances, which may not be visible yet, and when they were launched, in seconds
+    since the epoch."""
+
+    tokens: tuple[str, ...] = ()
+    """Client tokens of launches of which it is not known whether they happened."""
+
+    tokens_until: float = 0.0
+    """Seconds since the epoch up to which those may still become visible."""
+
+    bucket: str | None = None
+
+
+class Ending:
+    """The end of one run.
+
+    Parameters
+    ----------
+    clients : Clients
+    remains : Remains
+    progress : callable
+        Is told, in words, what goes on.
+    pause : callable
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        remains: Remains,
+        progress: Progress,
+        pause: Pause = time.sleep,
+    ) -> None:
+        self._clients = clients
+        self._remains = remains
+        self._progress = progress
+        self._pause = pause
+        self._notes: list[str] = []
+        self._seen: dict[str, CloudNode] = {}
+        self._asked: dict[str, float] = {}
+        self._never_seen: set[str] = set()
+        self._refused = 0
+
+    @property
+    def seen(self) -> list[CloudNode]:
+        """Every instance of the run that was seen, as it was last."""
+        return list(self._seen.values())
+
+    def complete(self) -> TeardownReport:
+        """End instances, group and objects, and look what is left."""
+        failure = self._end_instances()
+        if failure is None:
+            self._delete_groups()
+        else:
+            self._notes.append(self._left_text(failure))
+        self._delete_objects()
+        verified = failure is None and self._verify()
+        return TeardownReport(
+            left=tuple(self._alive()),
+            verified=verified,
+            ended=len(self._seen),
+            notes=tuple(self._notes),
+        )
+
+    # ---- instances ------------------------------------------------------------------------------
+
+    def _end_instances(self) -> str | None:
+        """Why instances may be left; None when every one is terminated."""
+        deadline = time.monotonic() + INSTANCE_SECONDS
+        told = 0
+        for delay in delays(longest=LONGEST_SECONDS / 2, factor=1.3):
+            failure = self._look()
+            left = len(self._alive())
+            if failure is None and not left and not self._unseen():
+                return None
+            failure = self._ask_for_end() or failure
+            if failure is not None and not self._goes_on(failure):
+                return failure.text
+            if left and left != told:
+                told = left
+                self._progress(f"ending {count(left)}")
+            if time.monotonic() + delay > deadline:
+                return f"they did not end in {INSTANCE_SECONDS:g} s"
+            self._pause(delay)
+        raise AssertionError("delays never end")
+
+    def _look(self) -> Failure | None:
+        wanted = {f"tag:{RUN}": [self._remains.run_id]}
+        try:
+            found = find_instances(self._clients, wanted)
+            missing = set(self._remains.launched) - {one.instance_id for one in found}
+            if missing:
+                found += find_instances(self._clients, {"instance-id": sorted(missing)})
+            if self._remains.tokens:
+                found += find_instances(self._clients, {"client-token": [*self._remains.tokens]})
+        except api_errors() as error:
+            return judge(error, "ec2:DescribeInstances", self._clients.region)
+        self._seen.update({one.instance_id: one for one in found})
+        return None
+
+    def _alive(self) -> list[CloudNode]:
+        return [one for one in self._seen.values() if one.state != "terminated"]
+
+    def _missing(self) -> set[str]:
+        """Launched, and not seen yet."""
+        return set(self._remains.launched) - set(self._seen) - self._never_seen
+
+    def _unseen(self) -> bool:
+        """Whether something may still come to light."""
+        late = bool(self._remains.tokens) and time.time() < self._remains.tokens_until
+        return late or bool(self._missing())
+
+    def _ask_for_end(self) -> Failure | None:
+        """Terminate what was not told to end yet, or was and does not."""
+        now = time.monotonic()
+        running = {one.instance_id for one in self._alive() if one.state != "shutting-down"}
+        wanted = sorted(
+            one
+            for one in running | self._missing()
+            if now - self._asked.get(one, -math.inf) > ASK_AGAIN_SECONDS
+        )
+        if not wanted:
+            return None
+        failure = self._terminate(wanted)
+        if failure is not None and failure.decision is Decision.NOT_YET_VISIBLE:
+            # One id that is not known, not yet or not any more, fails the call for all.
+            return next(filter(None, map(self._terminate_one, wanted)), None)
+        return failure
+
+    def _terminate_one(self, instance_id: str) -> Failure | None:
+        failure = self._terminate([instance_id])
+        if failure is None or failure.decision is not Decision.NOT_YET_VISIBLE:
+            return failure
+        if time.time() - self._remains.launched.get(instance_id, 0.0) > VISIBLE_SECONDS:
+            self._never_seen.add(instance_id)  # ended so long ago that the API has forgotten it
+        return None
+
+    def _terminate(self, ids: Sequence[str]) -> Failure | None:
+        try:
+            self._clients.ec2.terminate_instances(InstanceIds=list(ids))
+        except api_errors() as error:
+            return judge(error, "ec2:TerminateInstances", self._clients.region)
+        self._asked.update(dict.fromkeys(ids, time.monotonic()))
+        return None
+
+    def _goes_on(self, failure: Failure) -> bool:
+        if failure.decision in AGAIN:
+            return True
+        self._refused += 1
+        return self._refused < REFUSED_TRIES
+
+    def _left_text(self, why: str) -> str:
+        ids = sorted({one.instance_id for one in self._alive()} | self._missing())
+        what = f"{', '.join(ids)} in {self._clients.region}" if ids else "instances of the run"
+        name = self._remains.name or "RUN"
+        return (
+            f"{what} may still run and cost: {why}. End them with `skygrid down {name}`, or in the "
+            "console of EC2. Nodes that do not hear of their driver end themselves."
+        )
+
+    # ---- the rest -------------------------------------------------------------------------------
+
+    def _delete_groups(self) -> None:
+        try:
+            groups = self._tagged("security_groups", "SecurityGroups")
+        except api_errors() as error:
+            failure = judge(error, "ec2:DescribeSecurityGroups", self._clients.region)
+            self._notes.append(f"the security group may be left: {failure.text}")
+            return
+        if groups:
+            self._progress("deleting the security group")
+        for group in groups:
+            self._delete_group(group["GroupId"])
+
+    def _delete_group(self, group_id: str) -> None:
+        action, region = "ec2:DeleteSecurityGroup", self._clients.region
+        try:
+            patiently(
+                lambda: self._clients.ec2.delete_security_group(GroupId=group_id),
+                action,
+                region,
+                again=AGAIN,
+                seconds=GROUP_SECONDS,
+                pause=self._pause,
+            )
+        except api_errors() as error:
+            failure = judge(error, action, region)
+            if failure.decision is not Decision.NOT_YET_VISIBLE:  # else it is gone already
+                self._notes.append(
+                    f"the security group {group_id} is left, which costs nothing: {failure.text}"
+                )
+
+    def _delete_objects(self) -> None:
+        if self._remains.bucket is None:
+            return
+        try:
+            delete_objects(self._clients, self._remains.bucket, self._remains.run_id)
+        except api_errors() as error:
+            failure = judge(error, "s3:DeleteObject", self._clients.region)
+            place = f"s3://{self._remains.bucket}/{key_prefix(self._remains.run_id)}"
+            self._notes.append(f"data may be left at {place}, and cost: {failure.text}")
+
+    def _verify(self) -> bool:
+        """Ask by tag for instances, volumes and groups; whether there are none."""
+        try:
+            failure = self._look()
+            volumes = self._volumes_left()
+            groups = [one["GroupId"] for one in self._tagged("security_groups", "SecurityGroups")]
+        except api_errors() as error:
+            text = judge(error, "ec2:DescribeVolumes", self._clients.region).text
+            self._notes.append(f"what is left could not be looked for: {text}")
+            return False
+        if failure is not None:
+            self._notes.append(f"what is left could not be looked for: {failure.text}")
+        if volumes:
+            self._notes.append(f"volumes are left, and cost: {', '.join(volumes)}")
+        return failure is None and not (self._alive() or volumes or groups)
+
+    def _volumes_left(self) -> list[str]:
+        """Volumes of the run; they go a moment after their instance."""
+        until = time.monotonic() + VISIBLE_SECONDS
+        for delay in delays():
+            left = [
+                one["VolumeId"]
+                for one in self._tagged("volumes", "Volumes")
+                if one.get("State") != "deleting"
+            ]
+            if not left or time.monotonic() + delay > until:
+                return left
+            self._pause(delay)
+        raise AssertionError("delays never end")
+
+    def _tagged(self, kind: str, key: str) -> list[Any]:
+        pages = self._clients.ec2.get_paginator(f"describe_{kind}").paginate(
+            Filters=[{"Name": f"tag:{RUN}", "Values": [self._remains.run_id]}]
+        )
+        return [one for page in pages for one in page[key]]
+
+
+def count(nodes: int) -> str:
+    """``1 node``, ``3 nodes``."""
+    return f"{nodes} node{'' if nodes == 1 else 's'}"
+
+
+def key_prefix(run_id: str) -> str:
+    """Where the objects of a run are in its bucket."""
+    return f"skygrid/{run_id}/"
+
+
+def delete_objects(clients: Clients, bucket: str, run_id: str) -> None:
+    """Delete all that a run has put in a bucket, uploads that were never finished too.
+
+    Raises
+    ------
+    Exception
+        Of boto3.
+    """
+    prefix = key_prefix(run_id)
+    for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        keys = [{"Key": one["Key"]} for one in page.get("Contents", ())]
+        if keys:
+            clients.s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+    uploads = clients.s3.get_paginator("list_multipart_uploads")
+    for page in uploads.paginate(Bucket=bucket, Prefix=prefix):
+        for one in page.get("Uploads", ()):
+            clients.s3.abort_multipart_upload(
+                Bucket=bucket, Key=one["Key"], UploadId=one["UploadId"]
+            )

@@ -1,0 +1,199 @@
+"""What a run will launch, where, and for how much: decided before anything is started."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from skygrid.config import AwsConfig, RunConfig
+from skygrid.errors import ConfigError
+
+from .images import named_image, ubuntu_images
+from .network import Network, find_network
+from .prices import Price, on_demand_prices, spot_prices
+from .records import Buying, CloudPlan, Offer, Pool, RunMark
+from .session import Clients, owner_of
+from .types import InstanceType, find_types
+
+MARGIN_HOURS = 1.0
+"""Hours after ``max_hours`` at which a node ends itself; results have been handed in by then."""
+
+LONGEST_HOURS = 24.0 * 30
+"""The same for a run without an end."""
+
+
+PriceOf = Callable[[str, str], Price | None]
+"""Price of a type in a zone."""
+
+
+class _Priced(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool with the price that decides its place in the order."""
+
+    pool: Pool
+    price: Price | None
+
+
+def plan_cloud(config: RunConfig, clients: Clients) -> CloudPlan:
+    """Decide what to launch. The API is only read; nothing is made, and nothing costs.
+
+    Parameters
+    ----------
+    config : RunConfig
+    clients : Clients
+
+    Returns
+    -------
+    plan : CloudPlan
+
+    Raises
+    ------
+    ConfigError
+        The config names what does not exist or does not fit.
+    NodeError
+        The account or the region has no place for the nodes, or the credentials no right to look.
+    """
+    settings = config.aws
+    account = clients.account
+    network = find_network(clients, settings)
+    given = named_image(clients, settings)
+    types = find_types(
+        clients,
+        settings,
+        concurrency=config.concurrency,
+        architecture=given.architecture if given else None,
+        zones=[zone for zone, _ in network.subnets],
+    )
+    notes: list[str] = []
+    priced = _pools(clients, settings, network, types, notes)
+    architectures = {one.architecture for one in types}
+    images = [given] if given else ubuntu_images(clients, architectures)
+    if len(architectures) > 1:
+        notes.append(
+            "instance_types has types of two architectures: scores of one may differ from those "
+            "of the other in the last bits"
+        )
+    first = priced[0].price
+    return CloudPlan(
+        region=clients.region,
+        account=account,
+        nodes=config.nodes or 1,
+        market=settings.market,
+        images={image.architecture: image for image in images},
+        offers=_offers(types, priced),
+        pools=tuple(one.pool for one in priced),
+        vpc=network.vpc,
+        dollars_per_hour=first.dollars_per_hour if first else None,
+        price_source=first.source if first else "",
+        notes=tuple(notes),
+    )
+
+
+def mark_of(config: RunConfig, clients: Clients, run_id: str, run_name: str, now: float) -> RunMark:
+    """What everything of a run is tagged with.
+
+    Parameters
+    ----------
+    now : float
+        Seconds since the epoch.
+    """
+    hours = LONGEST_HOURS if math.isinf(config.max_hours) else config.max_hours + MARGIN_HOURS
+    return RunMark(
+        run_id=run_id, name=run_name, owner=owner_of(clients), expires_at=now + hours * 3600
+    )
+
+
+def _pools(
+    clients: Clients,
+    settings: AwsConfig,
+    network: Network,
+    types: Sequence[InstanceType],
+    notes: list[str],
+) -> list[_Priced]:
+    """The pools with their prices, as they are tried: spot before on-demand, cheap before dear."""
+    found: list[_Priced] = []
+    if settings.market != "on-demand":
+        spot = _said(settings) or _of_spot(spot_prices(clients, types, notes.append))
+        found += order(network.subnets, types, "spot", spot)
+    if settings.market != "spot":
+        listed = _said(settings) or _of_type(on_demand_prices(clients, types, notes.append))
+        found += order(network.subnets, types, "on-demand", listed)
+    if not found:
+        raise ConfigError(
+            f"none of {', '.join(one.name for one in types)} can be had on the {settings.market} "
+            "market: name another market or other instance_types under [aws]"
+        )
+    return found
+
+
+def _said(settings: AwsConfig) -> PriceOf | None:
+    if settings.price_per_hour is None:
+        return None
+    said = Price(dollars_per_hour=settings.price_per_hour, source="price_per_hour under [aws]")
+    return lambda _, __: said
+
+
+def _of_spot(prices: Mapping[tuple[str, str], Price]) -> PriceOf:
+    return lambda instance_type, zone: prices.get((instance_type, zone))
+
+
+def _of_type(prices: Mapping[str, Price]) -> PriceOf:
+    return lambda instance_type, _: prices.get(instance_type)
+
+
+def order(
+    subnets: Sequence[tuple[str, str]],
+    types: Sequence[InstanceType],
+    market: Buying,
+    price_of: PriceOf,
+) -> list[_Priced]:
+    """The pools of one market: cheap before dear, known before unknown, then as they were named.
+
+    Parameters
+    ----------
+    subnets : sequence of (str, str)
+        Zone and subnet; of several in a zone the first is taken.
+    types : sequence of InstanceType
+    market : {"on-demand", "spot"}
+    price_of : callable
+        Price of a type in a zone, or None.
+    """
+    places = dict(reversed(subnets))
+    priced = [
+        _priced(one.name, market, zone, places[zone], price_of(one.name, zone))
+        for one in types
+        if market in one.markets
+        for zone in sorted(places)
+        if zone in one.zones
+    ]
+    return sorted(priced, key=lambda one: one.price.dollars_per_hour if one.price else math.inf)
+
+
+def _priced(name: str, market: Buying, zone: str, subnet: str, price: Price | None) -> _Priced:
+    pool = Pool(
+        instance_type=name,
+        market=market,
+        zone=zone,
+        subnet=subnet,
+        dollars_per_hour=price.dollars_per_hour if price else None,
+    )
+    return _Priced(pool=pool, price=price)
+
+
+def _offers(types: Sequence[InstanceType], priced: Sequence[_Priced]) -> tuple[Offer, ...]:
+    by_name = {one.name: one for one in types}
+    found: dict[tuple[str, str], Offer] = {}
+    for one in priced:
+        kind = by_name[one.pool.instance_type]
+        offer = Offer(
+            instance_type=kind.name,
+            vcpus=kind.vcpus,
+            memory_gib=kind.memory_gib,
+            architecture=kind.architecture,
+            dollars_per_hour=one.price.dollars_per_hour if one.price else None,
+            price_source=one.price.source if one.price else "",
+            market=one.pool.market,
+        )
+        found.setdefault((kind.name, one.pool.market), offer)
+    return tuple(found.values())
