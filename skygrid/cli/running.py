@@ -166,7 +166,7 @@ def _rented(prepare: Callable[[Listener], Prepared], config: RunConfig) -> None:
     def start(listener: Listener) -> RunResult:
         from skygrid.run import run_prepared
 
-        return run_prepared(prepared, listener, say)
+        return run_prepared(prepared, listener)
 
     _search(start, config)
 
