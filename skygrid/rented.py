@@ -21,7 +21,7 @@ from skygrid.errors import ConfigError, InterruptedRunError, NodeError, SkygridE
 from skygrid.interrupts import Interrupts
 from skygrid.listener import Listener
 from skygrid.places import settings_of
-from skygrid.reports.money import END_SECONDS, Bill, Quote, Rental
+from skygrid.reports.money import END_SECONDS, Bill, Quote, Rental, bill_text, dollars_text
 
 if TYPE_CHECKING:
     from skygrid.providers.ec2.fleet import Fleet
@@ -68,6 +68,12 @@ def make_offer(config: RunConfig, folder: Path | None = None) -> Offer:
         raise ConfigError(
             f"--max-cost cannot be kept: the price of {quote.instance_type} in {quote.region} is "
             "not known. Say it as price_per_hour under [aws]"
+        )
+    least = quote.dollars_for(0.0)
+    if config.max_cost is not None and least is not None and least > config.max_cost:
+        raise ConfigError(
+            f"--max-cost {config.max_cost:g} is spent before the first fit: to start and end "
+            f"{quote.nodes} x {quote.instance_type} costs about {dollars_text(least)}"
         )
     return Offer(clients=clients, plan=plan, quote=quote)
 
@@ -160,6 +166,7 @@ class RentedNodes:
             except SkygridError as error:
                 self._end()
                 if self.trouble is None:
+                    self._listener.told(bill_text(self.bill()), always=True)
                     raise
                 raise type(error)(f"{error}\n{self.trouble}") from error
             except BaseException:
