@@ -25,7 +25,6 @@ from skygrid.results.sklearn_search import SearchWork
 from skygrid.worker.blobs import Blob
 from skygrid.worker.messages import Greeting
 from skygrid.worker.neighbours import Source
-from skygrid.worker.warning_rules import pack_rules
 
 STORED_PLAN_BYTES = 64 * 1024 * 1024
 """A larger plan is not kept in the journal; a resumed run must then draw the same one again."""
@@ -44,6 +43,8 @@ class JournaledRounds:
         Called with each round's plan before it runs.
     sources : mapping of str to Source, optional
         Modules beside the search file, for nodes that have no such files.
+    on_searched : callable
+        Called when there will be no further round, before the refit.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class JournaledRounds:
         listener: Listener,
         on_round: Callable[[RoundPlan], None] = lambda plan: None,
         sources: Mapping[str, Source] | None = None,
+        on_searched: Callable[[], None] = lambda: None,
     ) -> None:
         self.warnings = WarningCounter()
         self.outcomes: list[Outcome] = []
@@ -63,6 +65,7 @@ class JournaledRounds:
         """Outcomes that the journal held when their round opened."""
 
         self._on_round = on_round
+        self._on_searched = on_searched
         self._sources = sources or {}
         self._engine = engine
         self._journal = journal
@@ -76,6 +79,7 @@ class JournaledRounds:
 
     def refitting(self) -> None:
         """The rounds are over."""
+        self._on_searched()
         self._listener.phase("refitting")
 
     def known_nodes(self) -> dict[str, Greeting]:
@@ -222,7 +226,8 @@ def work_blobs(
             "verbose": work.verbose,
             "callback_context": work.callback_context,
             "sklearn_config": sklearn.get_config(),
-            "warning_filters": pack_rules(warnings.filters),
+            # Each by itself: a node may lack the module of a category that nothing there can raise.
+            "warning_filters": [cloudpickle.dumps(rule) for rule in warnings.filters],
             # Elsewhere the same folder, if there is one, may hold something else.
             "sys_path": [folder for folder in sys.path if folder] if at_hand else [],
             "neighbours": {} if at_hand else dict(sources),

@@ -31,7 +31,6 @@ from skygrid.worker.messages import (
     Setup,
     SlotDied,
 )
-from skygrid.worker.warning_rules import pack_rules
 from tests.processes import WAIT_SECONDS, children
 
 LOG_BYTES = 1_000_000
@@ -51,7 +50,7 @@ def search_of(estimator: Any, scorer: Any, **changes: Any) -> dict[str, Any]:
         "error_score": np.nan,
         "verbose": 0,
         "sklearn_config": sklearn.get_config(),
-        "warning_filters": pack_rules([("default", None, Warning, None, 0)]),
+        "warning_filters": [("default", None, Warning, None, 0)],
         "sys_path": [],
         "neighbours": {},
     } | changes

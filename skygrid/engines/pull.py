@@ -89,10 +89,17 @@ class PullEngine:
 
     # -- life
 
-    def start(self) -> None:
-        """Start every node; returns at once, nodes come up while the search is still loading."""
+    def start(self, *, at_once: bool = True) -> None:
+        """Start every node; returns at once, nodes come up while the search is still loading.
+
+        Parameters
+        ----------
+        at_once : bool, default=True
+            False: only when a round has work for them.
+        """
         self._running = True
-        self._roster.start()
+        if at_once:
+            self._roster.start()
 
     def keep_logs(self, folder: Path) -> None:
         """Write the nodes' logs into this folder, as ``NODE.log``."""

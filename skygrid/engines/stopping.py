@@ -29,3 +29,23 @@ def any_of(*conditions: StopCondition) -> StopCondition:
         return next(filter(None, (condition(now) for condition in conditions)), None)
 
     return first
+
+
+def cost_limit(limit: float, dollars: Callable[[], float | None]) -> StopCondition:
+    """Stop when this much, in USD, would be spent by the end, which ``--max-cost`` has set.
+
+    Parameters
+    ----------
+    limit : float
+        USD.
+    dollars : callable
+        What the run will have cost if it is ended now; None: not known, which stops nothing.
+    """
+
+    def spent(_now: float) -> str | None:
+        cost = dollars()
+        if cost is None or cost < limit:
+            return None
+        return f"the ${limit:,.2f} that --max-cost allows are spent"
+
+    return spent

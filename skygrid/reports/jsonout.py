@@ -13,6 +13,7 @@ from skygrid.errors import SkygridError, UsageError
 from skygrid.files import write_atomic
 from skygrid.plan.records import Outcome
 
+from .money import Bill
 from .plain import plain_parameter, plain_parameters
 from .summary import Summary
 
@@ -55,6 +56,13 @@ def result_json(
     document["cv_results"] = {name: _column(name, column) for name, column in results.items()}
     document["placement"] = _placement(summary, outcomes)
     return _layout(document) + "\n"
+
+
+def add_bill(folder: Path, bill: Bill) -> None:
+    """Write into a run's document what its nodes have cost, which is known last."""
+    document = msgspec.json.decode((folder / FILE_NAME).read_bytes())
+    document["bill"] = msgspec.to_builtins(bill)
+    write_result(folder, _layout(document) + "\n")
 
 
 def write_result(folder: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from .money import Quote
 from .plain import Plain
 
 FORMAT = 1
@@ -56,6 +57,9 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     """Anything else the user should know before it runs."""
 
+    quote: Quote | None = None
+    """What is going to be rented; None where nothing is."""
+
     @property
     def candidates(self) -> int:
         """Candidates of the first round, which has all of them."""
@@ -80,6 +84,13 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
         turns = sum(-(-size.fits // max(1, self.slots)) for size in self.rounds)
         return turns * self.seconds_per_fit
 
+    @property
+    def estimated_dollars(self) -> float | None:
+        """USD, if every fit takes as long as the one tried; None where that is not known."""
+        if self.quote is None or self.estimated_seconds is None:
+            return None
+        return self.quote.dollars_for(self.estimated_seconds)
+
 
 def check_json(check: CheckResult) -> str:
     """Return the check as one JSON document: its fields, the sums of the rounds, and ``format``."""
@@ -89,6 +100,7 @@ def check_json(check: CheckResult) -> str:
         "splits": check.splits,
         "fits": check.fits,
         "estimated_seconds": check.estimated_seconds,
+        "estimated_dollars": check.estimated_dollars,
         **msgspec.to_builtins(check),
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"

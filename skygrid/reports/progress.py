@@ -89,7 +89,8 @@ class Progress:
         self._clock = clock
         self._metric = metric
         self._window = window
-        self._lock = threading.Lock()
+        # A signal handler may have a line to tell while its own thread is in here.
+        self._lock = threading.RLock()
         self._began = clock()
         self._phase = "starting"
         self._total = self._done = self._reused = self._failed = self._retries = 0
@@ -101,6 +102,7 @@ class Progress:
         self._nodes: dict[str, _Node] = {}
         self._events: deque[Event] = deque()
         self._dropped = 0
+        self._dollars: Callable[[], float | None] | None = None
 
     # ---- the listener ------------------------------------------------------------------------
 
@@ -203,11 +205,23 @@ class Progress:
             self._phase = name
             self._say("detail", name)
 
+    def told(self, text: str, *, always: bool) -> None:
+        """Remember the line until it is shown."""
+        with self._lock:
+            self._say("problem" if always else "detail", text)
+
+    def metered(self, dollars: Callable[[], float | None]) -> None:
+        """Remember whom to ask what the run has cost."""
+        with self._lock:
+            self._dollars = dollars
+
     # ---- the views ---------------------------------------------------------------------------
 
     def view(self) -> ProgressView:
         """Return everything as it is now."""
         now = self._clock()
+        metered = self._dollars
+        dollars = metered() if metered is not None else None
         with self._lock:
             rate = self._rate(now)
             return ProgressView(
@@ -223,6 +237,8 @@ class Progress:
                 seconds_left=self._seconds_left(rate),
                 best_score=self._best[0] if self._best else None,
                 best_params=self._best[1] if self._best else None,
+                metered=metered is not None,
+                dollars=dollars,
                 nodes=tuple(
                     NodeView(
                         name=name,

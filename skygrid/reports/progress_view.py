@@ -83,3 +83,8 @@ class ProgressView:
 
     best_params: Mapping[str, Any] | None
     nodes: tuple[NodeView, ...]
+    metered: bool = False
+    """Whether the nodes cost money."""
+
+    dollars: float | None = None
+    """USD so far; None: price not known."""

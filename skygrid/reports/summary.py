@@ -17,6 +17,7 @@ import msgspec
 from skygrid.plan.records import Outcome
 from skygrid.worker.messages import Greeting
 
+from .money import Bill
 from .plain import Plain, plain_parameters, plain_score
 
 TOP_CANDIDATES = 10
@@ -137,6 +138,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeSummary, ...]
     warnings: tuple[WarningCount, ...]
     """The most frequent first."""
+
+    bill: Bill | None = None
+    """What its nodes cost; None where nothing was rented."""
 
 
 def summarise(search: Any, facts: RunFacts) -> Summary:

@@ -270,7 +270,8 @@ def test_a_host_that_cannot_be_had_is_left_out_if_allowed(tmp_path: Path, ssh_be
 
 
 ROOM_FOR_NO_DATA = 8 * 2**20
-LARGE_DATA = LONG_SEARCH + "\ndataset = (rng.random((200, 12_000)), dataset[1])\n"
+LARGE_DATA = SLOW_SEARCH + "dataset = (np.hstack([X, rng.randn(60, 40_000)]), y)\n"
+"""Twenty megabytes of it."""
 
 
 @pytest.mark.parametrize("min_nodes", [1, 2])

@@ -35,7 +35,6 @@ from skygrid.worker.messages import (
     SlotDied,
     Stop,
 )
-from skygrid.worker.warning_rules import pack_rules
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver, samples, search_of
 from tests.processes import children, leaving_nothing, running, wait_gone, wait_until
@@ -187,13 +186,13 @@ def test_warnings_come_with_class_text_and_number(agent: AgentDriver) -> None:
 def test_warning_filters_of_the_driver_reach_the_slots(agent: AgentDriver) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        filters = pack_rules(warnings.filters)
+        filters = list(warnings.filters)
     agent.open(search_of(bad.Warning_(), bad.slot_pid, warning_filters=filters))
     (result,) = agent.run(0)
     assert result.warnings == ()
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        filters = pack_rules(warnings.filters)
+        filters = list(warnings.filters)
     agent.open(search_of(bad.Warning_(), bad.slot_pid, warning_filters=filters))
     (result,) = agent.run(0)
     assert "RuntimeWarning: three times" in result.fit_error
