@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 
 from tests.cloud.faults import Settings
-from tests.cloud.install import install_all
+from tests.cloud.install import CloudMissingError, install_all
 from tests.cloud.server import Server, shared_environments
 
 SHARED = Path(__file__).parents[2] / ".pytest_cache" / "cloud-nodes"
@@ -28,7 +28,10 @@ def main() -> None:
     parser.add_argument("--boot", type=float, default=0.0, help="seconds that a boot takes")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    install_all(schema=False)
+    try:
+        install_all()
+    except CloudMissingError as missing:
+        sys.exit(str(missing))
     if asked.serve:
         serve(asked.port)
     else:

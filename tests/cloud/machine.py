@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +189,9 @@ class Machine:
     def wait(self) -> None:
         """Return once nothing of it runs and its last event was told."""
         self._process.wait()
+        # The kernel ends the others while `unshare` is gone already.
+        while self.processes():
+            time.sleep(0.002)
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
