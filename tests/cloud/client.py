@@ -258,6 +258,14 @@ class Cloud:
         """End the connections to one instance, or to all; new ones are taken."""
         self._ask("cut", instance_id=instance_id)
 
+    def mount(self, folder: Path) -> None:
+        """Have new instances see and write a folder of this machine, at the same place.
+
+        For a search that notes each of its fits in a file beside it.
+        """
+        folder.chmod(0o777)
+        self.faults.set(mounts=[str(folder)])
+
     def reset(self) -> None:
         """End everything and begin anew, without faults."""
         self._ask("reset", shared=self._shared)

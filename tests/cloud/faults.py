@@ -83,6 +83,9 @@ class Settings:
     dead: int = 0
     """The next so many instances run for the API and never boot."""
 
+    mounts: tuple[str, ...] = ()
+    """Folders of this machine that new instances have too, at the same place."""
+
     shared: str | None = None
     """Folder of environments that instances share, or None."""
 
@@ -154,8 +157,8 @@ def settings_from(document: dict[str, Any]) -> dict[str, Any]:
     values = dict(document)
     if "lacking" in values:
         values["lacking"] = tuple(Pool(**pool) for pool in values["lacking"])
-    if "denied" in values:
-        values["denied"] = tuple(values["denied"])
+    for name in {"denied", "mounts"} & values.keys():
+        values[name] = tuple(values[name])
     return values
 
 

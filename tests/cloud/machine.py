@@ -62,6 +62,9 @@ class MachineSpec:
     shared: Path | None = None
     """Environments to share with other machines, or None."""
 
+    mounts: tuple[str, ...] = ()
+    """Folders of this machine that are there too, at the same place."""
+
     sshd_settings: tuple[str, ...] = ()
 
 
@@ -103,6 +106,7 @@ class Machine:
         words = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
         words += ["--propagation", "private", "--", "/bin/sh", script, str(self._root)]
         words += [self._python, sys.base_prefix, shared, str(self.console_file), str(INSIDE)]
+        words += self.spec.mounts
         with self.console_file.open("ab") as console:
             process = subprocess.Popen(
                 words,

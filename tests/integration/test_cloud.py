@@ -159,6 +159,22 @@ def test_a_boot_takes_the_time_it_is_told(caller: Caller, cloud: Cloud) -> None:
     caller.end(node)
 
 
+def test_a_folder_may_be_on_both_sides(caller: Caller, cloud: Cloud, tmp_path: Path) -> None:
+    """What an instance sees of this machine's files is read-only, unless a folder is mounted."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    cloud.mount(shared)
+    node = caller.launch()
+    address = caller.ready(node)
+    assert caller.ssh(address, f"echo there > {shared}/note; ls {tmp_path}").stdout == "shared\n"
+    assert (shared / "note").read_text() == "there\n"
+    caller.ssh(address, "sudo touch /etc/touched /touched; touch /tmp/touched-by-an-instance")
+    assert not Path("/etc/touched").exists()
+    assert not Path("/touched").exists()
+    assert not Path("/tmp/touched-by-an-instance").exists()
+    caller.end(node)
+
+
 # ---- the end -------------------------------------------------------------------------------------
 
 
