@@ -58,8 +58,8 @@ def by_hand(port: int, boot_seconds: float) -> None:
     print(
         "A cloud that boots, on this machine. In another terminal:\n\n"
         f"  export AWS_ENDPOINT_URL={server.url}\n"
-        "  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1\n"
-        f"  export SKYGRID_AWS_ADDRESS_URL={server.url}/checkip\n\n"
+        "  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test\n"
+        "  export AWS_DEFAULT_REGION=us-east-1\n\n"
         "  skygrid run guides/digits/search.py --nodes 3 --concurrency 4\n\n"
         "Ctrl-C here ends every instance.",
         flush=True,

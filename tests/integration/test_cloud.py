@@ -175,6 +175,17 @@ def test_a_folder_may_be_on_both_sides(caller: Caller, cloud: Cloud, tmp_path: P
     caller.end(node)
 
 
+def test_one_of_three_can_be_out_of_reach(caller: Caller, cloud: Cloud) -> None:
+    """The next so many instances run and boot, and their addresses stay silent."""
+    cloud.faults.set(unreachable=1)
+    silent, first, second = (caller.launch() for _ in range(3))
+    for node in (first, second):
+        caller.ready(node)
+    assert caller.state(silent) == "running"
+    assert _is_silent(caller.address(silent))
+    caller.end(silent, first, second)
+
+
 # ---- the end -------------------------------------------------------------------------------------
 
 
