@@ -99,6 +99,9 @@ class Keeper:
         self._visited = time.monotonic()
         self._next_ping = 0.0
         self._told_to_end = False
+        self._asked = False
+        """Whether the driver was asked if it has the agent's last words."""
+
         self._finished_at: float | None = None
         """When the driver was found to have said its last."""
 
@@ -162,7 +165,10 @@ class Keeper:
                 self._drop(connection)
         if self._current is not None and self._stream is not None:
             self._visited = now
-            if now >= self._next_ping:
+            last_words = self._agent.silent and not self._asked
+            if now >= self._next_ping or last_words:
+                # How far the driver has come must be known before this can end.
+                self._asked = self._agent.silent
                 self._next_ping = now + PING_SECONDS
                 self._stream.ping()
         for connection in list(self._connections):
