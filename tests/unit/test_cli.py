@@ -45,7 +45,7 @@ class Result:
 
 
 class FakeRuns:
-    """Stands in for `skygrid.run` and `skygrid.checks`: answers at once and remembers what it was asked."""
+    """Stands in for `skygrid.run` and `skygrid.checks`: answers at once, remembers questions."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Path, RunConfig]] = []
