@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from skygrid.config import RunConfig
 from skygrid.errors import InterruptedRunError, UsageError
 
-from .output import say_view
+from .output import agrees, can_ask, say_view
 
 if TYPE_CHECKING:
     from skygrid.reports.plan_view import CheckResult
@@ -42,20 +41,3 @@ def approve(check: CheckResult, config: RunConfig) -> None:
     say_view(check_view(check))
     if not config.yes and not agrees("Start these nodes?"):
         raise InterruptedRunError("not agreed to; nothing was started")
-
-
-def can_ask() -> bool:
-    """Whether somebody is there to see a question and to answer it."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def agrees(question: str) -> bool:
-    """Ask on stderr, as stdout is for results; only a plain yes is one."""
-    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
-    try:
-        answer = sys.stdin.readline()
-    except KeyboardInterrupt:
-        answer = ""
-    if not answer.endswith("\n"):
-        print(file=sys.stderr)
-    return answer.strip().lower() in ("y", "yes")

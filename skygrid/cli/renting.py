@@ -13,8 +13,7 @@ from skygrid.config import RunConfig, load_config
 from skygrid.errors import InterruptedRunError, NodeError, UsageError
 
 from . import options as given
-from .approval import agrees, can_ask
-from .output import say, say_view, write_result, write_view
+from .output import agrees, can_ask, say, say_view, write_result, write_view
 from .run_names import find_run, run_folders
 
 if TYPE_CHECKING:
