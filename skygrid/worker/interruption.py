@@ -1,8 +1,8 @@
 """Watches for the interruption of a spot instance: ``python -m skygrid.worker.interruption``.
 
 A process of its own beside the agent, which must not wait for anything. It asks the instance
-metadata service (version 2: a token first) every few seconds, and when the notice is there it writes
-one frame with `Leaving` to its standard output and ends. Standard library and this package's
+metadata service (version 2: a token first) every few seconds, and when the notice is there it
+writes one frame with `Leaving` to its standard output and ends. Standard library and this package's
 messages alone. What the service says, and that it should be asked every five seconds:
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
 
