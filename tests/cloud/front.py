@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qsl
 
 from tests.cloud import extras
 from tests.cloud.api import (
@@ -155,6 +156,8 @@ class Front:
         self, request: Request, environ: dict[str, Any], start: StartResponse
     ) -> Iterable[bytes]:
         if request.service == "s3":
+            if request.action == "UploadPart":
+                self._check_upload(environ)
             return self._moto(environ, start)  # its objects are large, and no state is shared
         with self._world.lock:
             if request.service == "ec2":
@@ -173,6 +176,15 @@ class Front:
                 self._world.update_gates()
         start(status, headers)
         return [body]
+
+    def _check_upload(self, environ: dict[str, Any]) -> None:
+        """Refuse a part of an upload that was never begun, or has ended."""
+        bucket = environ["PATH_INFO"].lstrip("/").partition("/")[0]
+        query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
+        uploads = self._world.uploads(bucket)
+        if uploads is not None and query.get("uploadId") not in uploads:
+            message = "The specified upload does not exist."
+            raise ApiError(code="NoSuchUpload", message=message, status=404)
 
     def _forward(self, environ: dict[str, Any]) -> Callable[[Mapping[str, str]], tuple[int, bytes]]:
         def ask(form: Mapping[str, str]) -> tuple[int, bytes]:
