@@ -81,7 +81,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
             round=0,
             n_candidates=n_candidates,
             n_splits=n_splits,
-            recorded=[(*task, 1.0) for task in sorted(self.ended)],
+            recorded=[(*task, 1.0, 0.0) for task in sorted(self.ended)],
             policies=QueuePolicies(
                 retry=RetryPolicy(retries=retries, isolate_after=ISOLATE_AFTER, max_node_losses=3),
                 speculation=SpeculationPolicy(minimum_seconds=0.4, factor=0.1)
