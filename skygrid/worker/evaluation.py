@@ -126,14 +126,15 @@ class Evaluator:
                 candidate_progress=(candidate, len(self._candidates)),
                 **self._kwargs,
             )
-            return self._result(lease, slot, out)
+            return self._result(lease, candidate, slot, out)
         except BaseException as error:  # noqa: BLE001 (it travels to the driver as text)
-            return self._raised(lease, slot, error)
+            return self._raised(lease, candidate, slot, error)
 
-    def _result(self, lease: int, slot: int, out: Mapping[str, Any]) -> FitResult:
+    def _result(self, lease: int, candidate: int, slot: int, out: Mapping[str, Any]) -> FitResult:
         failed = out["fit_error"] is not None
         return FitResult(
             lease=lease,
+            candidate=candidate,
             slot=slot,
             status="failed" if failed else "scored",
             test_scores=None if failed else to_wire(out["test_scores"]),
@@ -147,10 +148,11 @@ class Evaluator:
             warnings=self._notes() if self._seen else (),
         )
 
-    def _raised(self, lease: int, slot: int, error: BaseException) -> FitResult:
+    def _raised(self, lease: int, candidate: int, slot: int, error: BaseException) -> FitResult:
         kind = type(error)
         return FitResult(
             lease=lease,
+            candidate=candidate,
             slot=slot,
             status="raised",
             test_scores=None,

@@ -147,6 +147,7 @@ def _unsendable(result: FitResult, reason: str) -> FitResult:
     text = _cut(f"the result of this fit cannot be sent: {reason}")
     return FitResult(
         lease=result.lease,
+        candidate=result.candidate,
         slot=result.slot,
         status="raised",
         test_scores=None,
