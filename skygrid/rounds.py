@@ -11,7 +11,8 @@ import cloudpickle
 import msgspec
 import sklearn
 
-from skygrid.engines.pull import FitRaised, PullEngine
+from skygrid.engines.intake import FitRaised
+from skygrid.engines.pull import PullEngine
 from skygrid.journal.interface import Journal
 from skygrid.listener import Listener
 from skygrid.plan.fingerprint import digest

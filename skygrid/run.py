@@ -13,7 +13,8 @@ from typing import Any
 import sklearn
 
 from skygrid.config import RunConfig
-from skygrid.engines.pull import EngineSettings, PullEngine
+from skygrid.engines.pull import PullEngine
+from skygrid.engines.settings import EngineSettings
 from skygrid.errors import (
     BudgetReachedError,
     InterruptedRunError,

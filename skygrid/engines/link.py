@@ -51,6 +51,22 @@ class Gone(msgspec.Struct, frozen=True):
     error: SkygridError | None = None
 
 
+class LinkFailure(Exception):
+    """A node cannot be kept: it may not work here, or said what cannot be true.
+
+    Parameters
+    ----------
+    gone : Gone
+        Why.
+    replace : bool, default=True
+        Whether a fresh agent in its place may do better.
+    """
+
+    def __init__(self, gone: Gone, *, replace: bool = True) -> None:
+        super().__init__(gone.reason)
+        self.gone, self.replace = gone, replace
+
+
 class NodeState(msgspec.Struct, frozen=True):
     """What goes on with a node before it works, or while its connection is mended."""
 
