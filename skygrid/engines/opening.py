@@ -61,7 +61,7 @@ class Opening:
         if link.opened_round == work.serial:
             return
         link.opened_round = work.serial
-        link.wanted = link.in_hand = 0
+        link.wanted = 0
         self._listener.node_changed(link.name, "receiving")
         data = link.send_blob(self._data_and_search[0], offered=True)
         search, plan = map(link.send_blob, (self._data_and_search[1], work.blob))

@@ -16,7 +16,7 @@ from typing import Any
 
 from skygrid.engines.intake import FitRaised, Intake
 from skygrid.engines.link import Event, Gone, Link, LinkFailure, NodeState, printable
-from skygrid.engines.open_round import RoundInProgress
+from skygrid.engines.open_round import RoundInProgress, plan_content
 from skygrid.engines.opening import Opening
 from skygrid.engines.roster import Roster
 from skygrid.engines.settings import EngineSettings
@@ -163,7 +163,7 @@ class PullEngine:
         InterruptedRunError, BudgetReachedError
             If the run was told to stop; what had ended is recorded.
         """
-        blob = Blob({"candidates": list(plan.candidates), "splits": list(plan.splits)})
+        blob = Blob(plan_content(plan))
         self._serial += 1
         self._open = RoundInProgress(
             serial=self._serial,
@@ -243,15 +243,14 @@ class PullEngine:
             n for n in self._roster.links.values() if n.wanted and n.ready_round == work.serial
         ]
         # The emptiest first: what one node gave back for another must not go straight back to it.
-        for link in sorted(hungry, key=lambda link: link.in_hand):
+        for link in sorted(hungry, key=lambda link: work.queue.in_hand(link.name)):
             # No more than its share at a time, or the first one to come takes everything.
-            share = -(-work.queue.pending // len(self._roster.links)) or link.wanted
+            share = -(-work.queue.pending_leases // len(self._roster.links)) or link.wanted
             slots = link.greeting.slots if link.greeting else 0
             leases = work.queue.pull(link.name, min(share, link.wanted), now, slots)
             if leases:
                 link.wanted = 0
-                link.in_hand += len(leases)
-                link.granted += len(leases)
+                link.granted += sum(max(1, lease.members.bit_count()) for lease in leases)
                 link.send(Grant(round=work.serial, leases=leases))
 
     # -- messages

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
+from skygrid.plan.sharing import Sharing
 from skygrid.worker.messages import Scores, WarningNote
 
 Status = Literal["scored", "failed", "killed"]
@@ -30,6 +31,9 @@ class RoundPlan:
 
     splits: Sequence[tuple[Any, Any]]
     """(train, test) index arrays, in scikit-learn's order."""
+
+    sharing: Sharing = field(default_factory=Sharing)
+    """What its fits have in common."""
 
     @property
     def n_tasks(self) -> int:
@@ -64,6 +68,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     n_test_samples: int = 0
     fit_seconds: float = 0.0
     score_seconds: float = 0.0
+    busy_seconds: float = 0.0
+    """What the slot spent on it: less than the two before where other fits had done part of it."""
+
+    answered_by: int = -1
+    """The candidate whose fit on this split answered this one too; -1: it had a fit of its own."""
+
+    prefix_kept: bool = False
+    """The first steps of its pipeline were taken from another fit on this split."""
+
     fit_error: str | None = None
     warnings: tuple[WarningNote, ...] = ()
     finished_at: float = 0.0

@@ -60,8 +60,8 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
     """Run it while no other slot of the node runs anything."""
 
     members: int = 0
-    """Bit i is set: the lease is for member i of the candidate's group as the plan lists it, at most
-    `MOST_MEMBERS`; `candidate` is the first of those. 0: for the candidate alone."""
+    """Bit i is set: the lease is for member i of the candidate's group as the plan lists it;
+    `candidate` is the first of those. 0: for the candidate alone."""
 
 
 # ---- from the driver ---------------------------------------------------------------------------
