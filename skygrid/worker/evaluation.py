@@ -11,7 +11,7 @@ import random
 import sys
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -54,7 +54,9 @@ class Evaluator:
         self._search = search
         self._candidates: Sequence[Mapping[str, Any]] = plan["candidates"]
         self._splits: Sequence[tuple[Any, Any]] = plan["splits"]
-        self._seen: list[warnings.WarningMessage] = []
+        self.noted: list[WarningNote] = []
+        """Warnings of the fit that runs or ran last."""
+
         self._kwargs = {
             "scorer": search["scorer"],
             "fit_params": data["fit_params"],
@@ -71,6 +73,11 @@ class Evaluator:
             # own searches take; a traceback then names the same lines.
             context = _NoCallbacks() if search.get("callback_context", True) else None
             self._kwargs |= {"caller": None, "callback_ctx": context}
+
+    @property
+    def scorer(self) -> Any:
+        """What scores a fit: one callable, scikit-learn's own multimetric scorer included."""
+        return self._search["scorer"]
 
     def prepare_process(self, threads: int) -> None:
         """Make this process a slot: threads, warnings, random state, scikit-learn's settings.
@@ -97,7 +104,14 @@ class Evaluator:
             for rule in self._search["warning_filters"]
         )
 
-    def evaluate(self, lease: int, slot: int, candidate: int, split: int) -> FitResult:
+    def evaluate(
+        self,
+        lease: int,
+        slot: int,
+        candidate: int,
+        split: int,
+        prepare: Callable[[Any], None] | None = None,
+    ) -> FitResult:
         """Fit and score one candidate on one split.
 
         Parameters
@@ -106,17 +120,22 @@ class Evaluator:
             Copied into the result.
         candidate, split : int
             Indices into the round's candidates and splits.
+        prepare : callable, optional
+            Given the estimator before the candidate's parameters are set on it.
 
         Returns
         -------
         result : FitResult
             Whatever the estimator does short of ending the process; nothing is raised.
         """
-        self._seen = []
+        self.noted = []
         train, test = self._splits[split]
         try:
+            estimator = clone(self._search["estimator"])
+            if prepare is not None:
+                prepare(estimator)
             out = _fit_and_score(
-                clone(self._search["estimator"]),
+                estimator,
                 self._data["X"],
                 self._data["y"],
                 train=train,
@@ -145,7 +164,7 @@ class Evaluator:
             fit_seconds=out["fit_time"],
             score_seconds=out["score_time"],
             fit_error=out["fit_error"],
-            warnings=self._notes() if self._seen else (),
+            warnings=tuple(self.noted),
         )
 
     def _raised(self, lease: int, candidate: int, slot: int, error: BaseException) -> FitResult:
@@ -162,7 +181,7 @@ class Evaluator:
             score_seconds=0.0,
             fit_error="".join(traceback.format_exception(error)),
             exception=(f"{kind.__module__}:{kind.__qualname__}", _text(error)),
-            warnings=self._notes(),
+            warnings=tuple(self.noted),
         )
 
     def _note_warning(
@@ -174,17 +193,10 @@ class Evaluator:
         file: Any = None,
         line: str | None = None,
     ) -> None:
-        self._seen.append(warnings.WarningMessage(message, category, filename, lineno))
-
-    def _notes(self) -> tuple[WarningNote, ...]:
-        return tuple(
+        self.noted.append(
             WarningNote(
-                f"{note.category.__module__}:{note.category.__qualname__}",
-                str(note.message),
-                note.filename,
-                note.lineno,
+                f"{category.__module__}:{category.__qualname__}", str(message), filename, lineno
             )
-            for note in self._seen
         )
 
 
