@@ -20,7 +20,7 @@ RECORD_AFTER_SECONDS = 0.05
 
 
 def plan_content(plan: RoundPlan) -> dict[str, Any]:
-    """The plan of a round as a blob carries it: plain containers, as a node has none of our plans."""
+    """The plan of a round as a blob carries it: in plain containers, without our own classes."""
     return {
         "candidates": list(plan.candidates),
         "splits": list(plan.splits),

@@ -8,12 +8,37 @@ from typing import Any, Literal
 
 import msgspec
 
-from skygrid.plan.sharing import Sharing
 from skygrid.worker.messages import Scores, WarningNote
 
 Status = Literal["scored", "failed", "killed"]
 """scored: fitted and scored. failed: `fit` raised, `fit_error` holds scikit-learn's own traceback
 text. killed: the fit took its slot down until its retries were spent, `fit_error` says how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Candidates that one fit answers, on any one split."""
+
+    members: tuple[int, ...]
+    """Indices into the round's candidates, two or more, the one that takes longest first."""
+
+    rule: str
+    """Name of the rule that says so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharing:
+    """What the fits of one round have in common."""
+
+    groups: tuple[Group, ...] = ()
+    """Disjoint; a candidate in none of them is fitted by itself."""
+
+    prefixes: tuple[int, ...] = ()
+    """For each candidate the number of the longest beginning of its pipeline that others have
+    too; -1 where there is none."""
+
+    kept: frozenset[str] = frozenset()
+    """Digests of the fitted transformers that a node keeps for others."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -346,10 +346,17 @@ class WorkQueue:
 
     # ---- nodes go ------------------------------------------------------------------------------
 
-    def node_lost(self, node: str, now: float) -> int:
+    def node_leaves(self, node: str) -> None:
+        """A node will ask no more; it may still report and return what it holds."""
+        member = self._nodes.get(node)
+        if member is not None:
+            member.wanted = 0
+
+    def node_lost(self, node: str, now: float, *, announced: bool = False) -> int:
         """Put a node's tasks back into the queue, not charged to them.
 
-        A task that was in hand at too many losses is given up: see `take_quarantined`.
+        A task that was in hand at too many losses is given up: see `take_quarantined`. Losses that
+        were announced are not counted, as no fit can have caused them.
 
         Returns
         -------
@@ -363,7 +370,7 @@ class WorkQueue:
         held = sorted(member.held)
         for lease_id in held:
             for task in self._release(lease_id, member, EXPIRED):
-                self._lost(lease_id, task, node)
+                self._lost(lease_id, task, node, announced=announced)
         return len(held)
 
     def expire(self, now: float) -> list[str]:
@@ -451,10 +458,10 @@ class WorkQueue:
             trouble.attempts -= 1
         self._wait_again(task)
 
-    def _lost(self, lease_id: int, task: int, node: str) -> None:
+    def _lost(self, lease_id: int, task: int, node: str, *, announced: bool) -> None:
         """The node that held the task was lost."""
         trouble = self._troubles.of(task)
-        trouble.losses += 1
+        trouble.losses += not announced
         decision = self._policies.retry.after_loss(trouble.losses)
         if not isinstance(decision, GiveUp):
             trouble.suspect = decision.alone
