@@ -96,9 +96,6 @@ class Intake:
             work.take(link.name, result, done, finished_at)
 
     def _take_death(self, link: Link, death: SlotDied, work: RoundInProgress, now: float) -> None:
-        if not work.queue.covers(link.name, death.lease, death.candidate):
-            lie = Gone("it lost a slot under a fit that it was never given")
-            raise LinkFailure(lie, replace=False)
         answer = work.queue.slot_died(
             link.name, death.lease, death.cause, now, candidate=death.candidate
         )

@@ -149,12 +149,6 @@ class WorkQueue:
                 return candidate, split, self._book.attempt(lease_id, task)
         return None
 
-    def covers(self, node: str, lease_id: int, candidate: int) -> bool:
-        """Whether this node was ever given that lease, and for this candidate among others."""
-        if not self._book.given(lease_id, self._numbers.get(node)):
-            return False
-        return any(t // self._n_splits == candidate for t in self._book.tasks(lease_id))
-
     def in_hand(self, node: str) -> int:
         """Leases that a node holds."""
         member = self._nodes.get(node)
@@ -308,8 +302,8 @@ class WorkQueue:
         Returns
         -------
         Retry, Quarantine or None
-            None when the node does not hold that lease (any more), or the task has ended. A
-            quarantined task has ended.
+            None when the node does not hold that lease (any more), or it is not for that candidate,
+            or the task has ended. A quarantined task has ended.
         """
         member = self._nodes.get(node)
         if member is None or lease_id not in member.held:
@@ -317,6 +311,8 @@ class WorkQueue:
         task = self._book.task(lease_id)
         if candidate is not None:
             task = candidate * self._n_splits + task % self._n_splits
+        if task not in self._book.tasks(lease_id):
+            return None
         attempt = self._book.attempt(lease_id, task)
         if self._book.is_group(lease_id):
             self._order.fall_apart(task)

@@ -241,6 +241,7 @@ def lies(message: Any) -> Iterable[Any]:
             yield SlotDied(
                 round=message.round,
                 lease=lease,
+                candidate=0,
                 slot=0,
                 cause="signal",
                 detail="a lie",
