@@ -54,6 +54,7 @@ class Cluster:
         provider = LocalProvider(nodes, concurrency)
         self._sharing = sharing
         self._policies = QueuePolicies(retry=RetryPolicy(retries=retries))
+        self._provider = provider
         self._engine = PullEngine(provider, settings, SilentListener())
 
     def __enter__(self) -> Self:
@@ -66,7 +67,10 @@ class Cluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._engine.close()
+        try:
+            self._engine.close()
+        finally:
+            self._provider.close()
 
     def fit(self, search: Any, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Fit a search in place, as ``search.fit(X, y, **fit_params)`` would.

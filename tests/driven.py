@@ -61,8 +61,10 @@ class Nodes:
         self.made[name].append(own)
         return self._wrap(name, len(self.made[name]) - 1, own)
 
-    def replaceable(self, name: str) -> bool:
-        return True
+    def successor(self, name: str) -> str | None:
+        return name
+
+    def close(self) -> None: ...
 
     def pid(self, name: str) -> int:
         """Process id of the node's agent, the newest one."""

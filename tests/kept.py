@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,10 @@ def bridge(folder: Path, command: Sequence[str], orphan_after: float = 30.0) -> 
 class BridgeProcess:
     """A channel to a keeper of this machine: a bridge in the place of an SSH channel."""
 
-    def __init__(self, folder: Path, orphan_after: float, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         self._mark = MarkSkipper()
         self.process = subprocess.Popen(
-            bridge(folder, command, orphan_after),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, bufsize=0
         )
 
     def read(self) -> bytes:
@@ -114,7 +111,7 @@ class Kept:
         if self.lost:
             raise ConnectionRefusedError("no route")
         command = [] if self.transport.bytes_received else self._agent
-        channel = BridgeProcess(self.folder, self._orphan_after, command)
+        channel = BridgeProcess(bridge(self.folder, command, self._orphan_after))
         self.channels.append(channel)
         return channel
 
@@ -139,8 +136,8 @@ class Kept:
     def new_transport(self, name: str, watcher: Watcher) -> Transport:
         return self.transport
 
-    def replaceable(self, name: str) -> bool:
-        return False
+    def successor(self, name: str) -> str | None:
+        return None
 
     def keepers(self) -> list[psutil.Process]:
         """Keepers of the folder; one, or none."""
@@ -210,8 +207,9 @@ def run(
     """The search on the kept agent, with trouble."""
 
     class Provider:
-        names, transport, replaceable = kept.names, kept.new_transport, kept.replaceable
+        names, transport, successor = kept.names, kept.new_transport, kept.successor
         equip = staticmethod(lambda imported: None)
+        close = staticmethod(lambda: None)
         at_hand = False
 
     engine = PullEngine(Provider(), EngineSettings(), listener)  # type: ignore[arg-type]

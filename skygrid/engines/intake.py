@@ -8,6 +8,7 @@ from skygrid.engines.link import Gone, Link, LinkFailure
 from skygrid.engines.open_round import RoundInProgress, is_honest
 from skygrid.engines.roster import Roster
 from skygrid.listener import Listener
+from skygrid.printable import printable
 from skygrid.queue.answers import Quarantine, Verdict
 from skygrid.worker.messages import (
     Abandon,
@@ -20,6 +21,9 @@ from skygrid.worker.messages import (
 
 MOST_IN_HAND = 100_000
 """Leases that a node may ask for at a time, whatever it says."""
+
+MOST_DETAIL = 500
+"""Characters of what a node says of a slot's death."""
 
 OfLeases = Report | Pull | Returned | SlotDied
 
@@ -87,7 +91,7 @@ class Intake:
                 self._roster.links[name].send(Abandon(leases=[lease]))
             if done.verdict is Verdict.UNKNOWN and done.candidate < 0:
                 lie = Gone("it reported a fit that it was never given")
-                raise LinkFailure(lie, replace=False)
+                raise LinkFailure(lie, cure="machine")
             if done.verdict is not Verdict.FIRST:
                 link.node_log.write(f"{done.verdict.value} result dropped\n".encode())
                 continue
@@ -102,7 +106,8 @@ class Intake:
         if answer is None:
             return
         self.slot_deaths += 1
-        detail = f"{death.cause}: {death.detail}, {death.peak_bytes / 2**20:.0f} MiB at its peak"
+        said = printable(death.detail, MOST_DETAIL)
+        detail = f"{death.cause}: {said}, {death.peak_bytes / 2**20:.0f} MiB at its peak"
         link.node_log.write(
             f"slot {death.slot} ended under candidate {answer.candidate}, split {answer.split}, "
             f"attempt {answer.attempt}: {detail}\n".encode()

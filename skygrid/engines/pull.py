@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from skygrid.engines.intake import FitRaised, Intake
-from skygrid.engines.link import Event, Gone, Link, LinkFailure, NodeState, printable
+from skygrid.engines.link import Cure, Event, Gone, Link, LinkFailure, NodeState
 from skygrid.engines.open_round import RoundInProgress, plan_content
 from skygrid.engines.opening import Opening
 from skygrid.engines.roster import Roster
@@ -29,6 +29,7 @@ from skygrid.errors import (
 )
 from skygrid.listener import Listener
 from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.printable import printable
 from skygrid.providers.interface import Provider
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.worker.blobs import Blob
@@ -37,6 +38,7 @@ from skygrid.worker.messages import (
     Grant,
     Greeting,
     Heartbeat,
+    Leaving,
     Pull,
     Recall,
     Refusal,
@@ -81,6 +83,7 @@ class PullEngine:
         self._open: RoundInProgress | None = None
         self._serial = -1
         self._interrupted = False
+        self._next_stop_check = 0.0
         self._running = False
         self.at_hand = provider.at_hand
 
@@ -204,8 +207,12 @@ class PullEngine:
     def _check_stop(self) -> None:
         if self._interrupted:
             raise InterruptedRunError("interrupted")
-        if self._settings.deadline is not None and time.monotonic() >= self._settings.deadline:
-            raise BudgetReachedError("the time that --max-hours allows is over")
+        now = time.monotonic()
+        if now >= self._next_stop_check:
+            self._next_stop_check = now + HOUSEKEEPING_SECONDS
+            reason = self._settings.stop(now)
+            if reason is not None:
+                raise BudgetReachedError(reason)
 
     def _events(self, wait: float) -> Iterator[Event]:
         try:
@@ -231,6 +238,9 @@ class PullEngine:
             silence, starting = now - link.heard, link.ready_round != work.serial
             if link.up and starting and silence > self._settings.silence_seconds:
                 self._lose(link, Gone(f"it said nothing for {silence:.0f} s"), work)
+        for link in list(self._roster.links.values()):
+            if link.leaving and (work.queue.in_hand(link.name) <= 0 or link.opened_round != work.serial):
+                self._lose(link, Gone("it was let go, as its machine is taken away"), work)
         for name, count in work.queue.recall(now):
             self._roster.links[name].send(Recall(count=count))
         for quarantine in work.queue.take_quarantined():
@@ -240,7 +250,9 @@ class PullEngine:
         if not self._roster.enough:
             return
         hungry = [
-            n for n in self._roster.links.values() if n.wanted and n.ready_round == work.serial
+            link
+            for link in self._roster.links.values()
+            if link.wanted and link.ready_round == work.serial and not link.leaving
         ]
         # The emptiest first: what one node gave back for another must not go straight back to it.
         for link in sorted(hungry, key=lambda link: work.queue.in_hand(link.name)):
@@ -266,7 +278,7 @@ class PullEngine:
             work.queue.renew(link.name, now)
             self._heed(link, message, work, now)
         except LinkFailure as failure:
-            self._lose(link, failure.gone, work, replace=failure.replace)
+            self._lose(link, failure.gone, work, failure.cure)
 
     def _heed(self, link: Link, message: Any, work: RoundInProgress, now: float) -> None:
         match message:
@@ -280,28 +292,34 @@ class PullEngine:
                 if link.ready_round != work.serial:
                     self._opening.tell_progress(link, beat)
             case Greeting():
-                self._opening.welcome(link, message)
-                self._roster.greeted(link, message)
+                self._roster.greeted(link, self._opening.welcome(link, message))
                 self._opening.open_on(link, work)
             case RoundReady():
-                link.ready_round = message.round
-                self._listener.node_changed(link.name, "working")
+                self._roster.ready(link, message.round)
+                self._tell_state(link, "working")
             case NodeState():
                 works = message.text == "connected" and link.ready_round == work.serial
-                self._listener.node_changed(link.name, "working" if works else message.text)
+                self._tell_state(link, "working" if works else message.text)
+            case Leaving():
+                work.queue.node_leaves(link.name)
+                self._roster.leave(link, message)
             case Refusal():
                 reason = printable(message.reason)
-                raise LinkFailure(Gone(reason, NodeError(reason)), replace=False)
+                raise LinkFailure(Gone(reason, NodeError(reason)), cure="nothing")
             case Gone():
                 # What a new agent there could not mend: no way to the host, or not ready for one.
                 final = isinstance(message.error, NodeError) and not isinstance(
                     message.error, ProtocolError
                 )
-                raise LinkFailure(message, replace=not final)
+                raise LinkFailure(message, cure="machine" if final else "agent")
 
-    def _lose(self, link: Link, gone: Gone, work: RoundInProgress, *, replace: bool = True) -> None:
-        work.queue.node_lost(link.name, time.monotonic())
-        self._roster.lose(link, gone, replace=replace)
+    def _tell_state(self, link: Link, state: str) -> None:
+        leaves = link.leaving and state == "working"
+        self._listener.node_changed(link.name, "leaving" if leaves else state)
+
+    def _lose(self, link: Link, gone: Gone, work: RoundInProgress, cure: Cure = "agent") -> None:
+        work.queue.node_lost(link.name, time.monotonic(), announced=link.leaving)
+        self._roster.lose(link, gone, cure)
 
     # -- stopping
 

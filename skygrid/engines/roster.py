@@ -6,14 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
-from skygrid.engines.link import Event, Gone, Link, NodeLog
+from skygrid.engines.link import Cure, Event, Gone, Link, NodeLog
 from skygrid.errors import HandshakeError, NodeError, ProtocolError, SkygridError
 from skygrid.listener import Listener
+from skygrid.printable import printable
 from skygrid.providers.interface import Provider
-from skygrid.worker.messages import Greeting
+from skygrid.worker.messages import Greeting, Leaving
 
 MAX_REPLACEMENTS = 5
 """How often one node may be lost and had again without having reported anything in between."""
+
+MOST_SAID = 10_000
+"""Characters of the reason for which a node was lost: a traceback may be one."""
 
 
 class Roster:
@@ -41,8 +45,15 @@ class Roster:
         self._listener = listener
         self._inbox = inbox
         self._logs: dict[str, NodeLog] = {}
+        self._log_folder: Path | None = None
+        self._places: dict[str, str] = {}
+        """The first node of the place that a node has taken; without those that are first."""
+
         self._losses: dict[str, int] = {}
-        """How often a node was lost since it last reported anything."""
+        """How often the node of a place was lost since one last reported anything."""
+
+        self._begun = False
+        """Whether enough nodes were ready at a time: from then on fewer of them will do."""
 
         self._missing: dict[str, str] = {}
         """Nodes that could not be had, and why."""
@@ -55,11 +66,13 @@ class Roster:
 
     def start(self) -> None:
         """Start every node; returns at once."""
+        self._begun, self._missing = False, {}
         for name in self._provider.names():
             self._launch(name)
 
     def keep_logs(self, folder: Path) -> None:
         """Write the nodes' logs into this folder, as ``NODE.log``."""
+        self._log_folder = folder
         for name, log in self._logs.items():
             log.open(folder / f"{name}.log")
 
@@ -83,6 +96,8 @@ class Roster:
 
     def _launch(self, name: str) -> None:
         log = self._logs.setdefault(name, NodeLog())
+        if self._log_folder is not None:
+            log.open(self._log_folder / f"{name}.log")
         link = Link(name, self._provider.transport, self._inbox, log)
         self.links[name] = link
         self._listener.node_changed(name, "starting")
@@ -94,10 +109,19 @@ class Roster:
         """Whether this is a node still; what one that was given up says is of no concern."""
         return self.links.get(link.name) is link
 
+    def ready(self, link: Link, round: int) -> None:
+        """A node has all that it needs for a round."""
+        link.ready_round = round
+        there = {self._place(name) for name, link in self.links.items() if link.ready_round >= 0}
+        self._begun = self._begun or len(there) >= self._min_nodes
+
     @property
     def enough(self) -> bool:
-        """Whether so many nodes were there that fits may start."""
-        return len(self.greetings) >= self._min_nodes
+        """Whether so many nodes were ready that fits may start."""
+        return self._begun
+
+    def _place(self, name: str) -> str:
+        return self._places.get(name, name)
 
     def greeted(self, link: Link, greeting: Greeting) -> None:
         """A node has said what it is."""
@@ -105,12 +129,30 @@ class Roster:
 
     def reported(self, link: Link) -> None:
         """A node has done work: whatever loses it later is something new."""
-        self._losses[link.name] = 0
+        self._losses[self._place(link.name)] = 0
 
     # -- nodes that are lost
 
-    def lose(self, link: Link, gone: Gone, *, replace: bool) -> None:
-        """Go on without a node, or with a fresh one in its place.
+    def leave(self, link: Link, notice: Leaving) -> None:
+        """A node is about to be lost: another one is started in its place, if there can be one."""
+        if link.leaving:
+            return
+        link.leaving = True
+        left = "" if notice.seconds is None else f" in {notice.seconds:.0f} s"
+        reason = printable(notice.reason)
+        link.node_log.write(f"node {link.name} is taken away{left}: {reason}\n".encode())
+        self._listener.node_changed(link.name, "leaving")
+        self._replace(link, "machine")
+
+    def lose(self, link: Link, gone: Gone, cure: Cure) -> None:
+        """Go on without a node, or with another one in its place.
+
+        Parameters
+        ----------
+        link : Link
+        gone : Gone
+        cure : {"agent", "machine", "nothing"}
+            What may do better in its place.
 
         Raises
         ------
@@ -118,14 +160,15 @@ class Roster:
             If too few nodes are left.
         """
         log, name = link.node_log, link.name
+        gone = Gone(printable(gone.reason, MOST_SAID), gone.error)
         last_words = "" if isinstance(gone.error, HandshakeError | ProtocolError) else log.tail()
         self._drop(link)
         log.write(f"node {name} was lost: {gone.reason}\n".encode())
         self._listener.node_lost(name, gone.reason)
-        losses = self._losses[name] = self._losses.get(name, 0) + 1
-        if replace and self._provider.replaceable(name) and losses <= MAX_REPLACEMENTS:
-            self._launch(name)
-        elif name not in self.greetings:
+        # One that leaves was replaced when it said so.
+        if not link.leaving and self._replace(link, cure):
+            return
+        if not self._begun and (self.links or name not in self.greetings):
             self._do_without(name, "\n".join(filter(None, (gone.reason, last_words))), gone.error)
         if not self.links:
             raise NodeError(
@@ -133,17 +176,34 @@ class Roster:
                 f"{last_words}".strip()
             )
 
+    def _replace(self, link: Link, cure: Cure) -> bool:
+        """Start another node in the place of one, if it may do better and there can be one."""
+        place = self._place(link.name)
+        self._losses[place] = self._losses.get(place, 0) + 1
+        if cure == "nothing" or self._losses[place] > MAX_REPLACEMENTS:
+            return False
+        successor = self._provider.successor(link.name)
+        if successor is None or (cure == "machine" and successor == link.name):
+            return False
+        if successor != link.name:
+            self._places[successor] = place
+        self._launch(successor)
+        return True
+
     def _do_without(self, name: str, reason: str, error: SkygridError | None) -> None:
         """A node could not be had at all: enough others have to be there."""
-        self._missing[name] = reason
-        there = len(self.links) + len(self._missing)
-        if len(self.links) >= self._min_nodes:
+        there = {self._place(name) for name in self.links}
+        if self._place(name) in there:
             return
-        if there == 1 and error is not None:
+        self._missing[name] = reason
+        if len(there) >= self._min_nodes:
+            return
+        wanted = len(there) + len(self._missing)
+        if wanted == 1 and error is not None:
             raise error
         told = "\n".join(f"{name}: {why}" for name, why in self._missing.items())
         raise NodeError(
-            f"{len(self.links)} of {there} nodes can be had, and the run is to have at least "
+            f"{len(there)} of {wanted} nodes can be had, and the run is to have at least "
             f"{self._min_nodes} (min_nodes)\n{told}"
         )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from skygrid.engines.stopping import StopCondition, never
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
@@ -17,7 +19,7 @@ class EngineSettings:
     be busy unpickling; once it works, its leases expire much sooner."""
 
     min_nodes: int = 1
-    """Fits start when so many nodes have said what they are; fewer that can be had end the run."""
+    """Fits start when so many nodes are ready for them; fewer that can be had end the run."""
 
-    deadline: float | None = None
-    """Monotonic time at which no more fits are started (``--max-hours``)."""
+    stop: StopCondition = never
+    """When no more fits are started; asked a few times a second."""

@@ -12,6 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from skygrid.printable import printable
+
 from .finding import Finding
 from .plain import Plain, one_line, parameter_text, parameters_text, shorten
 from .plan_view import CheckResult
@@ -82,8 +84,10 @@ def check_view(check: CheckResult) -> RenderableType:
     parts: list[RenderableType] = [Text(check.search, style="bold"), grid]
     if check.sample_error:
         parts.append(Text("the fit that was tried failed:", style="yellow"))
-        parts.append(Padding(Text(check.sample_error.strip(), overflow="fold"), (0, 0, 0, 2)))
-    parts.extend(Text(note, style="yellow") for note in check.notes)
+        parts.append(
+            Padding(Text(printable(check.sample_error.strip()), overflow="fold"), (0, 0, 0, 2))
+        )
+    parts.extend(Text(printable(note), style="yellow") for note in check.notes)
     return Group(*parts)
 
 
@@ -163,7 +167,7 @@ def _warnings(warnings: Sequence[WarningCount]) -> RenderableType:
     grid.add_column(overflow="fold")
     for warning in warnings[:WARNINGS_SHOWN]:
         text = shorten(f"{warning.category}: {one_line(warning.message)}", 220)
-        grid.add_row(f"{warning.count} x", Text(text))
+        grid.add_row(f"{warning.count} x", Text(printable(text)))
     rest = warnings[WARNINGS_SHOWN:]
     if rest:
         grid.add_row(f"{sum(one.count for one in rest)} x", f"{len(rest)} other warnings")
@@ -235,9 +239,10 @@ def run_panel(view: RunView, now: float) -> RenderableType:
     if record.search_file is not None:
         grid.add_row("file", Text(record.search_file, overflow="fold"))
     for node in record.nodes:
-        grid.add_row("node", f"{node.name}, {_count(node.slots, 'slot')}, {node.host} {node.cpu}")
+        what = f"{node.name}, {_count(node.slots, 'slot')}, {node.host} {node.cpu}"
+        grid.add_row("node", Text(what))
     if record.error:
-        grid.add_row("error", Text(record.error, style="red", overflow="fold"))
+        grid.add_row("error", Text(printable(record.error), style="red", overflow="fold"))
     parts: list[RenderableType] = [Text(record.name, style="bold"), grid]
     if view.resumable:
         parts.append(_resume_line(view))

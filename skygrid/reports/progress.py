@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.printable import printable
 from skygrid.worker.messages import Greeting, Heartbeat, Scores, TypedNumber
 
 from .progress_view import Event, Level, NodeView, ProgressView
@@ -256,7 +257,7 @@ class Progress:
         if len(self._events) >= EVENTS_KEPT:
             self._events.popleft()
             self._dropped += 1
-        self._events.append(Event(level=level, text=text))
+        self._events.append(Event(level=level, text=printable(text)))
 
     def _add(self, outcome: Outcome) -> None:
         current = self._round

@@ -36,15 +36,17 @@ from .messages import (
     Grant,
     Greeting,
     Heartbeat,
+    Leaving,
     OpenRound,
     Recall,
     Refusal,
     Setup,
     Stop,
 )
+from .notices import Notices
 from .round_work import load_round
 from .shared_folder import SharedFolder, shared_folder
-from .slots import SlotPool, Starter, forking, spawning
+from .slots import Slot, SlotPool, Starter, forking, spawning
 from .store import BlobStore
 
 RECEIVING_SECONDS = 0.5
@@ -70,6 +72,10 @@ class Agent:
         Processors that the slots share.
     cache : BlobCache, optional
         Where data is kept for later runs.
+    notices : int, optional
+        File descriptor of a pipe on which a frame with `Leaving` comes (``encode(Leaving(...))``)
+        once the machine is about to be taken away. Whoever watches for that stands at its other
+        end, in a process of its own: the agent has one thread, and forks.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class Agent:
         threads: int,
         vcpus: int,
         cache: BlobCache | None = None,
+        notices: int | None = None,
     ) -> None:
         self._line = Line(source, sink)
         self._count, self._threads, self._vcpus = slots, threads, vcpus
@@ -90,6 +97,8 @@ class Agent:
         self._store = BlobStore(cache)
         self._round: AgentRound | None = None
         self._folder: SharedFolder | None = None
+        self._notices = None if notices is None else Notices(notices)
+        self._leaving: Leaving | None = None
         self._next_beat = 0.0
         self._forget_driver()
 
@@ -102,7 +111,9 @@ class Agent:
         """Serve the driver until it says stop or is gone."""
         for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(ignored, signal.SIG_IGN)
-        self._selector.register(self._line.source, selectors.EVENT_READ, None)
+        self._selector.register(self._line.source, selectors.EVENT_READ, self._hear_driver)
+        if self._notices is not None:
+            self._selector.register(self._notices.source, selectors.EVENT_READ, self._hear_notice)
         try:
             self._serve()
         except (AgentEnd, LineEnd, BrokenPipeError, ConnectionResetError):
@@ -124,9 +135,8 @@ class Agent:
 
     def _turn(self) -> None:
         for key, _ in self._selector.select(self._pause()):
-            if key.data is None:
-                for message in self._line.read():
-                    self._obey(message)
+            if not isinstance(key.data, Slot):
+                key.data()
             elif self._round is not None:
                 self._round.read_slot(key.data)
         if self._store.looking:
@@ -135,7 +145,7 @@ class Agent:
         if self._stop_at is not None:
             self._stop_when_done(self._stop_at, now)
         if self._round is not None:
-            self._round.turn(now, asks=self._stop_at is None)
+            self._round.turn(now, asks=self._takes_work)
         self._beat(now)
 
     def _pause(self) -> float:
@@ -145,6 +155,28 @@ class Agent:
         if report_at is None:
             return TICK_SECONDS
         return max(0.0, min(TICK_SECONDS, report_at - time.monotonic()))
+
+    @property
+    def _takes_work(self) -> bool:
+        return self._stop_at is None and self._leaving is None
+
+    def _hear_driver(self) -> None:
+        for message in self._line.read():
+            self._obey(message)
+
+    def _hear_notice(self) -> None:
+        assert self._notices is not None
+        notice = self._notices.read()
+        if notice is not None and self._leaving is None:
+            self._leaving = notice
+            self._line.send(notice)
+            if self._round is not None:
+                self._round.give_back()
+        if self._notices.over:
+            self._line.send(AgentLog(text=f"no more is heard of the machine: {self._notices.over}"))
+            self._selector.unregister(self._notices.source)
+            self._notices.close()
+            self._notices = None
 
     def _obey(self, message: Any) -> None:
         match message:
@@ -176,12 +208,14 @@ class Agent:
         self._store.drop_partial()
         self._line.begin(-1)
         self._line.send(self._greeting())
+        if self._leaving is not None:
+            self._line.send(self._leaving)
 
     def _take_leases(self, grant: Grant) -> None:
         if self._round is None or grant.round != self._round.number:
             return
         self._round.granted(grant.leases)
-        if self._stop_at is not None:
+        if not self._takes_work:
             self._round.give_back()
 
     def _stop_when_done(self, stop_at: float, now: float) -> None:
@@ -286,7 +320,7 @@ class Agent:
                 ("plan", order.plan),
             )
         }
-        self._folder = shared_folder()
+        self._folder = shared_folder() if order.keeps else None
         folder = str(self._folder.path) if self._folder else None
         method = self._setup.start_method
         if method == "spawn" or (method == "auto" and sys.platform != "linux"):
@@ -301,6 +335,8 @@ class Agent:
 
     def _close_in_child(self) -> None:
         self._line.close_in_child()
+        if self._notices is not None:
+            self._notices.close()
         self._selector.close()
         if self._round is not None:
             self._round.close_in_child()

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
-PREFIX = "skygrid-shared-"
-LOCK = "lock"
 MEMORY = Path("/dev/shm")  # each folder in it is made by mkdtemp, for its user alone
 ROOM_BYTES = 512 * 1024 * 1024
 """What must be free in memory-backed storage; where less is, files on disk do as well."""
 
+REMOVE = 'cat >/dev/null; rm -rf -- "$0"'
+"""Waits until its input ends, which it does with the agent and its slots, however they end."""
+
 
 class SharedFolder:
-    """A folder of this user's own that is removed with the round, or by a later agent.
+    """A folder of this user's own, which is gone after `remove` or after the end of the agent.
 
-    An agent that is killed removes nothing. Its folder is locked as long as it, or a slot of its,
-    lives; whoever makes a folder removes those that nobody has locked.
+    A process of its own sees to that, as an agent that is killed removes nothing.
     """
 
     def __init__(self) -> None:
-        parent = _place()
-        _remove_abandoned(parent)
-        made = Path(tempfile.mkdtemp(prefix="skygrid-", dir=parent))
-        self._lock = os.open(made / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        # Under this name only now: what has it and is not locked was left behind.
-        self.path = made.with_name(PREFIX + made.name.removeprefix("skygrid-"))
-        made.rename(self.path)
+        self.path = Path(tempfile.mkdtemp(prefix="skygrid-shared-", dir=_place()))
+        self._remover = subprocess.Popen(
+            ["/bin/sh", "-c", REMOVE, str(self.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def remove(self) -> None:
         """Remove the folder with all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._lock)
+        self._remover.communicate()
 
 
 def shared_folder() -> SharedFolder | None:
@@ -54,20 +52,3 @@ def _place() -> Path:
     except OSError:
         pass  # there is no such thing on this system
     return Path(tempfile.gettempdir())
-
-
-def _remove_abandoned(parent: Path) -> None:
-    for folder in parent.glob(f"{PREFIX}*"):
-        try:
-            if folder.stat().st_uid != os.getuid():
-                continue
-            lock = os.open(folder / LOCK, os.O_RDWR)
-        except OSError:
-            continue  # another agent was quicker
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            pass  # its agent lives
-        finally:
-            os.close(lock)

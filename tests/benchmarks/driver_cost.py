@@ -41,8 +41,10 @@ class EchoProvider:
     def transport(self, name: str, watcher: Watcher) -> Transport:
         return LocalProcess([sys.executable, "-m", "tests.benchmarks.echo_agent"])
 
-    def replaceable(self, name: str) -> bool:
-        return False
+    def close(self) -> None: ...
+
+    def successor(self, name: str) -> str | None:
+        return None
 
 
 def main(candidates: int) -> None:

@@ -119,7 +119,7 @@ def test_a_node_that_never_says_anything_is_replaced() -> None:
     def first_silent(name: str, times: int, own: LocalProcess) -> Transport:
         return own if times else python(silent)
 
-    with Driven(Nodes(1, first_silent), silence_seconds=3.0) as run:
+    with Driven(Nodes(1, first_silent), silence_seconds=8.0) as run:
         search = run.fit(tree_search(), X, y)
         assert run.watch.losses >= 1
     assert_as_scikit_learn(search)
