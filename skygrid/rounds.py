@@ -64,6 +64,9 @@ class JournaledRounds:
         self.outcomes: list[Outcome] = []
         """All outcomes so far, those that were recorded before included."""
 
+        self.fresh: list[Outcome] = []
+        """Those that this session has recorded."""
+
         self.reused = 0
         """Outcomes that the journal held when their round opened."""
 
@@ -112,6 +115,7 @@ class JournaledRounds:
 
         def record(batch: Sequence[Outcome]) -> None:
             self._journal.append(batch)
+            self.fresh.extend(batch)
             keep(batch)
 
         keep(recorded)

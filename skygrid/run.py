@@ -36,7 +36,9 @@ from skygrid.queue.policies import QueuePolicies
 from skygrid.reports.plain import plain_parameters
 from skygrid.reports.plan_view import CheckResult, RoundSize
 from skygrid.reports.run_record import RunRecord, State
+from skygrid.reports.shared_work import SharedWork, planned_sharing
 from skygrid.reports.summary import RunFacts, Summary, summarise
+from skygrid.results.common_work import sharing_of
 from skygrid.results.outline import Outline, outline
 from skygrid.results.sklearn_search import fit_search, refuse_callbacks
 from skygrid.rounds import JournaledRounds
@@ -154,6 +156,7 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
             nodes=nodes,
             slots=slots,
             open_ended=not plan.complete,
+            shared=None if config.no_sharing else _planned(plan),
         )
         if config.dry_run or not plan.first.n_tasks:
             return found
@@ -172,7 +175,12 @@ def _with_sample(
 ) -> CheckResult:
     first = plan.first
     rounds = JournaledRounds(
-        engine, MemoryJournal(), policies_of(config), listener, sources=spec.sources
+        engine,
+        MemoryJournal(),
+        policies_of(config),
+        listener,
+        sources=spec.sources,
+        sharing=False,
     )
     rounds.begin(plan.work)
     one = RoundPlan(round=0, candidates=first.candidates[:1], splits=first.splits[:1])
@@ -185,12 +193,19 @@ def _with_sample(
         nodes=found.nodes,
         slots=sum(node.slots for node in engine.greetings.values()),
         open_ended=found.open_ended,
+        shared=found.shared,
         seconds_per_fit=outcome.fit_seconds + outcome.score_seconds,
         sample_params=plain_parameters(first.candidates[0]),
         sample_score=_plain_scores(outcome),
         sample_error=outcome.fit_error,
         notes=tuple(f"{kind}: {text}" for kind, text, _ in rounds.warnings.counted()),
     )
+
+
+def _planned(plan: Outline) -> SharedWork:
+    first = plan.first
+    sharing = sharing_of(plan.work, first)
+    return planned_sharing(sharing, len(first.candidates), len(first.splits))
 
 
 def _plain_scores(outcome: Outcome) -> Any:
@@ -267,6 +282,7 @@ class _Run:
             self._listener,
             self._folder.round_opened,
             self._spec.sources,
+            sharing=not self._config.no_sharing,
         )
         spec = self._spec
         if isinstance(spec.search.refit, str):
@@ -300,6 +316,7 @@ class _Run:
             outcomes=rounds.outcomes,
             nodes=rounds.known_nodes(),
             holdout_score=holdout,
+            fresh=rounds.fresh,
             reused=rounds.reused,
             retries=self._engine.slot_deaths,
         )

@@ -239,7 +239,9 @@ class PullEngine:
             if link.up and starting and silence > self._settings.silence_seconds:
                 self._lose(link, Gone(f"it said nothing for {silence:.0f} s"), work)
         for link in list(self._roster.links.values()):
-            if link.leaving and (work.queue.in_hand(link.name) <= 0 or link.opened_round != work.serial):
+            if link.leaving and (
+                work.queue.in_hand(link.name) <= 0 or link.opened_round != work.serial
+            ):
                 self._lose(link, Gone("it was let go, as its machine is taken away"), work)
         for name, count in work.queue.recall(now):
             self._roster.links[name].send(Recall(count=count))
