@@ -96,6 +96,22 @@ class Shared:
 
     def together(self, folder: Any = None) -> list[FitResult]:
         """The same results, in the same order, with everything shared that can be."""
+        groups = self.sharing.groups
+        grouped = {member for group in groups for member in group.members}
+        units = [group.members for group in groups]
+        units += [(index,) for index in range(len(self.candidates)) if index not in grouped]
+        return [
+            result
+            for split in range(len(self.splits))
+            for result in sorted(
+                self.evaluated(units, split, folder), key=lambda result: result.candidate
+            )
+        ]
+
+    def evaluated(
+        self, units: Sequence[Sequence[int]], split: int, folder: Any = None
+    ) -> list[FitResult]:
+        """What a slot makes of these leases, one after the other."""
         sharing = self.sharing
         evaluator = self.evaluator()
         plan = {
@@ -104,18 +120,8 @@ class Shared:
             "prefixes": sharing.prefixes,
         }
         fits = SharedFits(evaluator, plan, str(folder) if folder is not None else None)
-        grouped = {member for group in sharing.groups for member in group.members}
-        units = [group.members for group in sharing.groups]
-        units += [(index,) for index in range(len(self.candidates)) if index not in grouped]
         with _noting(evaluator, self.filters):
-            return [
-                result
-                for split in range(len(self.splits))
-                for result in sorted(
-                    (result for unit in units for result in fits.evaluate(0, 0, unit, split)),
-                    key=lambda result: result.candidate,
-                )
-            ]
+            return [result for unit in units for result in fits.evaluate(0, 0, unit, split)]
 
 
 def _scorer(search: GridSearchCV) -> Any:
