@@ -183,6 +183,8 @@ class _Sketches:
 
 def _replaces(value: Any) -> bool:
     """Whether a value may stand for a whole step."""
+    if isinstance(value, list | tuple):
+        return any(map(_replaces, value))
     return value is None or isinstance(value, str) or hasattr(value, "get_params")
 
 
@@ -203,7 +205,7 @@ class _Shape:
     def __init__(self, line: Line, setting: Setting) -> None:
         self._line = line
         self._setting = setting
-        self._paths = [step.path for step in line.steps]
+        self._paths = tuple(step.path for step in line.steps)
         self._levels: dict[Hashable, tuple[Level, ...]] = {}
         self._last = None if line.last is None else _Last(line.last.estimator, setting)
 
@@ -212,12 +214,12 @@ class _Shape:
         try:
             of_steps, of_last = self._sorted(values)
             line = self._line_levels(of_steps)
+            certain = len(line) == len(self._paths) and (not line or line[-1].digest is not None)
+            if self._last is None or not certain:
+                return _Sketch(line, None, None, 1.0)
+            return self._last.sketch(line, self._paths, of_last)
         except Exception:  # noqa: BLE001 (a fit of its own will say what is wrong)
             return None
-        certain = len(line) == len(self._paths) and (not line or line[-1].digest is not None)
-        if self._last is None or not certain:
-            return _Sketch(line, None, None, 1.0)
-        return self._last.sketch(line, tuple(self._paths), of_last)
 
     def _sorted(
         self, values: Mapping[str, Any]
