@@ -188,6 +188,8 @@ def _environment(folder: Path, mapped: Path) -> dict[str, str]:
         # /dev/shm is where joblib puts arrays of its own accord, but not in a folder of ours.
         "JOBLIB_TEMP_FOLDER": str(mapped),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Named for other systems, it keeps Ray on the loopback address on every one.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }
 
 
