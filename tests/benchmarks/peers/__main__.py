@@ -9,7 +9,7 @@
     make bench-peers ARGS=--write                     # and the tables into guides/performance.md
     make bench-peers ARGS='--rows --write'            # from the rows that were measured before
 
-Each row is kept in build/bench-peers as soon as it is measured.
+Each row is kept in build/bench-peers (or in ROWS=folder) as soon as it is measured.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ from tests.benchmarks.peers import machine
 from tests.benchmarks.peers.records import Row
 from tests.benchmarks.peers.workloads import WORKLOADS
 
-FOLDER = Path(__file__).parents[3] / "build" / "bench-peers"
+FOLDER = Path(os.environ.get("ROWS") or Path(__file__).parents[3] / "build" / "bench-peers")
 
 
 def keep(row: Row, folder: Path = FOLDER) -> None:

@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -15,9 +16,12 @@ PACKAGES = ("scikit-learn", "numpy", "scipy", "joblib", "ray", "distributed", "d
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of all that takes part."""
-    installed = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"Python": platform.python_version(), **installed}
+    """Python's version and those of all that takes part, as far as it is installed."""
+    found = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def description() -> str:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import msgspec
 
 from tests.benchmarks.peers.records import Cell, Row
-from tests.benchmarks.peers.tables import TITLES
+from tests.benchmarks.peers.tables import TITLES, growth_fits
 
 WIDTH, HEIGHT = 330, 240
 LEFT, TOP, GAP, BOTTOM = 64, 40, 108, 48
@@ -72,10 +72,11 @@ def _lines(
 ) -> dict[str, list[Point]]:
     lines: dict[str, list[Point]] = {}
     for row in rows:
+        fits = growth_fits(row)
         for cell in row.cells:
-            number = value(cell, row.fits) if cell.runs else None
+            number = value(cell, fits) if cell.runs else None
             if number:
-                point = (float(row.fits), float(number), cell.stopped is not None)
+                point = (float(fits), float(number), cell.stopped is not None)
                 lines.setdefault(cell.who, []).append(point)
     return {who: sorted(points) for who, points in lines.items()}
 

@@ -152,14 +152,15 @@ def growth_table(rows: Sequence[Row]) -> str:
         head += [f"{TITLES[name]}: us per fit", "bytes of driver per fit"]
     body = []
     for row in rows:
-        line = [f"{_growth_fits(row):,}"]
+        line = [f"{growth_fits(row):,}"]
         for name in who:
             line += _growth(row, name)
         body.append(line)
     return markdown(head, body)
 
 
-def _growth_fits(row: Row) -> int:
+def growth_fits(row: Row) -> int:
+    """How many fits a row of growth asks for, also when nobody finished."""
     return row.fits or int(row.workload.removeprefix("growth-"))
 
 
@@ -167,7 +168,7 @@ def _growth(row: Row, who: str) -> list[str]:
     cell = row.cell(who)
     if cell is None:
         return ["-", "-"]
-    fits = _growth_fits(row)
+    fits = growth_fits(row)
     if (stopped := cell.stopped) is not None:
         return [f"> {1e6 * stopped.seconds / fits:.0f}", "-"]
     return [
