@@ -40,11 +40,11 @@ Fit = Callable[[Any, Any, Any], Any]
 
 
 @contextmanager
-def skygrid_here() -> Iterator[Fit]:
+def skygrid_here(*, sharing: bool = True) -> Iterator[Fit]:
     """skygrid on this machine."""
     import skygrid
 
-    with skygrid.cluster() as cluster:
+    with skygrid.cluster(sharing=sharing) as cluster:
         yield cluster.fit
 
 
@@ -121,6 +121,7 @@ def dask_ml(cluster: AbstractContextManager[Any]) -> Iterator[Fit]:
 
 CONTENDERS: dict[str, Callable[[], AbstractContextManager[Fit]]] = {
     "skygrid": skygrid_here,
+    "skygrid-no-sharing": lambda: skygrid_here(sharing=False),
     "loky": lambda: with_joblib("loky"),
     "ray": ray_cluster,
     "dask": dask_joblib,

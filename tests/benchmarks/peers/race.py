@@ -14,7 +14,10 @@ from tests.benchmarks.peers.child import Limits, run_contender
 from tests.benchmarks.peers.contender import CORES
 from tests.benchmarks.peers.records import Cell, Row, Run
 
-REFERENCES = ("loky", "ray", "dask", "skygrid", "dask-ml", "dask-ml-threads")
+REFERENCES = (
+    *("loky", "ray", "dask", "skygrid-no-sharing", "skygrid"),
+    *("dask-ml", "dask-ml-threads"),
+)
 """Whose scores are compared with: the first of these that has any."""
 
 GROWING = ("skygrid", "loky")
