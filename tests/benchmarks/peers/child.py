@@ -144,9 +144,9 @@ class _Child:
             return "memory", f"more than {limits.memory_bytes >> 30} GB"
         now = time.monotonic()
         if self._begun is None and now - self._began > limits.start_seconds:
-            return "cut", f"not begun after {limits.start_seconds:.0f} s"
+            return "cut", f"not begun after {limits.start_seconds:g} s"
         if self._begun is not None and now - self._begun.at > limits.search_seconds:
-            return "cut", f"more than {limits.search_seconds:.0f} s"
+            return "cut", f"more than {limits.search_seconds:g} s"
         return None
 
     def _finished(self, done: Done) -> Run:
