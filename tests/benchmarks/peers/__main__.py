@@ -15,6 +15,7 @@ Each row is kept in build/bench-peers (or in ROWS=folder) as soon as it is measu
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from tests.benchmarks.peers import kept, report
@@ -36,6 +37,8 @@ def main() -> int:
             contenders=_chosen("CONTENDERS", tuple(CONTENDERS)),
         )
         adopt_orphans()
+        # Told to end, it ends what it started first, as it does for Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         for workload in chosen:
             kept.keep(race(workload, settings))
     rows = [row for row in kept.rows(size) if row.workload in chosen]
