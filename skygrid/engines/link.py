@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -281,6 +282,11 @@ class Link:
             self.transport.start()
         except SkygridError as error:
             self._inbox.put(Event(self, Gone(str(error), error)))
+            return
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for this node
+            self.node_log.write(traceback.format_exc().encode())
+            text = f"it could not be started: {type(error).__name__}: {error}"
+            self._inbox.put(Event(self, Gone(text, NodeError(text))))
             return
         self.heard, self.up = time.monotonic(), True
         self._thread(self._write, "writer")

@@ -194,16 +194,20 @@ def test_what_a_node_says_of_itself_is_fit_for_a_table() -> None:
 
 def test_a_death_is_told_fit_for_a_terminal() -> None:
     """What a node says of a slot's death is shown without escape sequences."""
+    reports: list[Report] = []
 
     def rude(message: Any) -> Iterable[Any]:
         if isinstance(message, Report):
-            lease = message.results[0].lease
+            reports.append(message)
+        # The first fits are said to have died; not all of them, or the search would fail.
+        if not isinstance(message, Report) or len(reports) > 1:
+            yield message
+            return
+        for lease, candidate in {r.lease: r.candidate for r in message.results}.items():
             yield SlotDied(
-                round=message.round, lease=lease, slot=0, cause="exit",
+                round=message.round, lease=lease, candidate=candidate, slot=0, cause="exit",
                 detail=RUDE, peak_bytes=0, seconds=0.0,
             )  # fmt: skip
-        else:
-            yield message
 
     X, y = data()
     nodes = Nodes(1, lambda name, times, own: Meddling(own, rude))
