@@ -139,8 +139,6 @@ class Ending:
             missing = set(self._remains.launched) - {one.instance_id for one in found}
             if missing:
                 found += find_instances(self._clients, {"instance-id": sorted(missing)})
-            if self._remains.tokens:
-                found += find_instances(self._clients, {"client-token": [*self._remains.tokens]})
         except api_errors() as error:
             return judge(error, "ec2:DescribeInstances", self._clients.region)
         self._seen.update({one.instance_id: one for one in found})

@@ -94,6 +94,7 @@ _BY_CODE: dict[Decision, frozenset[str]] = {
             "RequestThrottled",
             "RequestThrottledException",
             "RequestTimeout",
+            "ResponseParserError",
             "ResponseStreamingError",
             "ServiceUnavailable",
             "SlowDown",
