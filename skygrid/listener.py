@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from skygrid.plan.records import Outcome, RoundPlan
@@ -16,7 +16,7 @@ class Listener(Protocol):
         """Of several scores for each fit, this one ranks the candidates."""
 
     def node_changed(self, node: str, state: str) -> None:
-        """A node's state: starting, connecting, preparing, receiving, working, gone."""
+        """A node's state: starting, connecting, preparing, receiving, working, leaving, gone."""
 
     def node_lost(self, node: str, reason: str) -> None:
         """A node could not be had, or was lost; another of its name may come in its place."""
@@ -40,7 +40,13 @@ class Listener(Protocol):
         """Every task of the round has its outcome."""
 
     def phase(self, name: str) -> None:
-        """The run goes on to: loading, searching, refitting, scoring, saving, done."""
+        """The run goes on to: loading, searching, refitting, scoring, saving, ending, done."""
+
+    def told(self, text: str, *, always: bool) -> None:
+        """A line for the person who waits; `always`: also for one who asked for no details."""
+
+    def metered(self, dollars: Callable[[], float | None]) -> None:
+        """The nodes cost money; `dollars` tells how much so far, in USD, from any thread."""
 
 
 class SilentListener:
@@ -56,3 +62,5 @@ class SilentListener:
     def attempt_failed(self, node: str, candidate: int, split: int, detail: str) -> None: ...
     def round_closed(self, round: int) -> None: ...
     def phase(self, name: str) -> None: ...
+    def told(self, text: str, *, always: bool) -> None: ...
+    def metered(self, dollars: Callable[[], float | None]) -> None: ...

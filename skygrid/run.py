@@ -2,51 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import sklearn
 
+from skygrid.checks import check_loaded, hours_over, search_errors, trial_node
 from skygrid.config import RunConfig
-from skygrid.engines.pull import EngineSettings, PullEngine
+from skygrid.engines.pull import PullEngine
 from skygrid.errors import (
     BudgetReachedError,
     InterruptedRunError,
     NodeError,
-    SearchFailedError,
     SkygridError,
     UsageError,
 )
 from skygrid.interrupts import Interrupts
-from skygrid.journal.memory import MemoryJournal
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.listener import Listener
 from skygrid.loading import load_search
 from skygrid.loading.output import stdout_to_stderr
+from skygrid.places import nodes_of, policies_of
 from skygrid.plan.fingerprint import fingerprint
-from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.providers.interface import Provider
-from skygrid.providers.local import LocalProvider
-from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy
-from skygrid.reports.plain import plain_parameters
-from skygrid.reports.plan_view import CheckResult, RoundSize
+from skygrid.queue.policies import QueuePolicies
+from skygrid.rented import Offer, RentedNodes, make_offer
+from skygrid.reports.plan_view import CheckResult
 from skygrid.reports.run_record import RunRecord, State
 from skygrid.reports.summary import RunFacts, Summary, summarise
-from skygrid.results.outline import Outline, outline
 from skygrid.results.sklearn_search import fit_search, refuse_callbacks
 from skygrid.rounds import JournaledRounds
 from skygrid.run_folder import RunFolder
 from skygrid.spec import SearchSpec
 from skygrid.worker import machine
-from skygrid.worker.scores import from_wire
-
-REMOTE_LEASE = 40.0
-"""Seconds of silence after which the leases of a node elsewhere are given to others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +52,27 @@ class RunResult:
 
     folder: Path
     summary: Summary
+    trouble: SkygridError | None = None
+    """Nodes that may be left although the run is complete."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A run for which nodes are to be rented, with its price; nothing of it has begun."""
+
+    spec: SearchSpec
+    config: RunConfig
+    offer: Offer
+    check: CheckResult
+    path: Path
+    """The search file, or the folder of a run to go on with."""
+
+    record: RunRecord | None = None
+    """The run to go on with."""
 
 
 def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
-    """Run the search of a file and write its run's folder.
+    """Run the search of a file, where nothing needs to be rented, and write its run's folder.
 
     Parameters
     ----------
@@ -80,18 +91,16 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
         With the exit code that belongs to it; what was recorded stays, and can be resumed.
     """
     run_id = secrets.token_hex(8)
-    with _nodes(config, listener, run_id) as engine:
-        listener.phase("loading")
-        spec = load_search(path)
-        refuse_callbacks(spec.search)
+    with nodes_of(config, listener, run_id, stop=hours_over(config)) as engine:
+        spec = _loaded(path, listener)
         folder = RunFolder.create(config, path, run_id)
         return _Run(spec, config, engine, folder, listener).complete()
 
 
 def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult:
-    """Go on with a run; what its journal holds is not fitted again.
+    """Go on with a run, where nothing needs to be rented; what is recorded is not fitted again.
 
-    A run that is complete is assembled anew from its journal, which is quick.
+    A run that is complete is assembled anew from its journal, which is quick and needs no nodes.
 
     Parameters
     ----------
@@ -113,100 +122,105 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
         As for `run_search`.
     """
     record = RunRecord.read(folder)
-    if record.search_file is None:
-        raise UsageError(f"run {record.name} has no search file to load its search from")
-    with _nodes(config, listener, record.id) as engine:
-        listener.phase("loading")
-        spec = load_search(Path(record.search_file))
+    place = dataclasses.replace(config, on="local", nodes=None) if is_complete(record) else config
+    with nodes_of(place, listener, record.id, stop=hours_over(config)) as engine:
+        spec = _loaded(_search_file(record), listener)
         opened = RunFolder.open(folder, record, config)
         return _Run(spec, config, engine, opened, listener).complete()
 
 
-def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResult:
-    """Load a search, fit its first candidate on its first split, and count the rest.
+def is_complete(record: RunRecord) -> bool:
+    """Whether every fit of a run is recorded."""
+    return record.state == "complete"
 
-    With ``config.dry_run`` nothing is fitted.
 
-    Parameters
-    ----------
-    path : Path
-        The search file.
-    config : RunConfig
-    listener : Listener
+def prepare_run(path: Path, config: RunConfig, listener: Listener) -> Prepared:
+    """Load a search and find out what nodes for it cost; nothing is rented.
 
-    Returns
-    -------
-    check : CheckResult
+    Unless ``config.yes``, one fit is tried on this machine, so that time and cost can be estimated.
 
     Raises
     ------
     SkygridError
-        As for `run_search`.
+        As for `run_search`; nothing was begun.
     """
-    with _nodes(config, listener, secrets.token_hex(8), start=not config.dry_run) as engine:
-        listener.phase("loading")
-        spec = load_search(path)
-        with _search_errors():
-            plan = outline(spec.search, spec.X, spec.y, spec.fit_params)
-        nodes, slots = _size(config)
-        found = CheckResult(
-            search=type(spec.search).__name__,
-            rounds=tuple(RoundSize(candidates=c, splits=s) for c, s in plan.rounds),
-            on=config.on,
-            nodes=nodes,
-            slots=slots,
-            open_ended=not plan.complete,
-        )
-        if config.dry_run or not plan.first.n_tasks:
-            return found
-        listener.phase("searching")
-        engine.equip(spec.imported)
-        return _with_sample(found, spec, plan, config, engine, listener)
+    with trial_node(config, listener, start=not config.yes) as engine:
+        spec = _loaded(path, listener)
+        offer = make_offer(config)
+        trial = None if config.yes else engine
+        check = check_loaded(spec, config, listener, trial, offer.quote)
+    return Prepared(spec=spec, config=config, offer=offer, check=check, path=path)
 
 
-def _with_sample(
-    found: CheckResult,
-    spec: SearchSpec,
-    plan: Outline,
-    config: RunConfig,
-    engine: PullEngine,
-    listener: Listener,
-) -> CheckResult:
-    first = plan.first
-    rounds = JournaledRounds(
-        engine, MemoryJournal(), _policies(config), listener, sources=spec.sources
+def prepare_resume(folder: Path, config: RunConfig, listener: Listener) -> Prepared:
+    """The same for a run to go on with; its nodes that still run are used again.
+
+    Raises
+    ------
+    SkygridError
+        As for `resume_run`; nothing was begun.
+    """
+    record = RunRecord.read(folder)
+    spec = _loaded(_search_file(record), listener)
+    offer = make_offer(config, folder)
+    check = check_loaded(spec, config, listener, None, offer.quote)
+    return Prepared(spec=spec, config=config, offer=offer, check=check, path=folder, record=record)
+
+
+def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
+    """Rent the nodes of a run, run it, and see that the nodes are gone.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    listener : Listener
+
+    Returns
+    -------
+    result : RunResult
+        With `trouble` where nodes may be left.
+
+    Raises
+    ------
+    SkygridError
+        As for `run_search`; the text says of nodes that may be left.
+    """
+    config, record = prepared.config, prepared.record
+    if record is None:
+        folder = RunFolder.create(config, prepared.path, secrets.token_hex(8))
+    else:
+        folder = RunFolder.open(prepared.path, record, config)
+    rented = RentedNodes(
+        config,
+        prepared.offer,
+        run_id=folder.record.id,
+        run_name=folder.path.name,
+        folder=folder.path,
+        listener=listener,
+        stop=hours_over(config),
     )
-    rounds.begin(plan.work)
-    one = RoundPlan(round=0, candidates=first.candidates[:1], splits=first.splits[:1])
-    with Interrupts(engine.interrupt, engine.kill), _search_errors():
-        _, (outcome,) = rounds.evaluate(one)
-    return CheckResult(
-        search=found.search,
-        rounds=found.rounds,
-        on=found.on,
-        nodes=found.nodes,
-        slots=sum(node.slots for node in engine.greetings.values()),
-        open_ended=found.open_ended,
-        seconds_per_fit=outcome.fit_seconds + outcome.score_seconds,
-        sample_params=plain_parameters(first.candidates[0]),
-        sample_score=_plain_scores(outcome),
-        sample_error=outcome.fit_error,
-        notes=tuple(f"{kind}: {text}" for kind, text, _ in rounds.warnings.counted()),
-    )
+    try:
+        with rented.running() as engine:
+            spec = prepared.spec
+            run = _Run(spec, config, engine, folder, listener, nullcontext(), rented.release)
+            result = run.complete()
+    finally:
+        folder.charge(rented.bill(), rented.rentals())
+    billed = msgspec.structs.replace(result.summary, bill=rented.bill())
+    return dataclasses.replace(result, summary=billed, trouble=rented.trouble)
 
 
-def _plain_scores(outcome: Outcome) -> Any:
-    if outcome.test_scores is None:
-        return None
-    scores = from_wire(outcome.test_scores)
-    if isinstance(scores, dict):
-        return {name: _finite(score) for name, score in scores.items()}
-    return _finite(scores)
+def _loaded(path: Path, listener: Listener) -> SearchSpec:
+    listener.phase("loading")
+    spec = load_search(path)
+    refuse_callbacks(spec.search)
+    return spec
 
 
-def _finite(score: Any) -> float | None:
-    number = float(score)
-    return number if abs(number) != float("inf") and number == number else None
+def _search_file(record: RunRecord) -> Path:
+    if record.search_file is None:
+        raise UsageError(f"run {record.name} has no search file to load its search from")
+    return Path(record.search_file)
 
 
 class _Run:
@@ -219,21 +233,22 @@ class _Run:
         engine: PullEngine,
         folder: RunFolder,
         listener: Listener,
+        interrupts: AbstractContextManager[Any] | None = None,
+        searched: Callable[[], None] = lambda: None,
     ) -> None:
         self._spec = spec
         self._config = config
         self._engine = engine
         self._folder = folder
         self._listener = listener
+        self._searched = searched
+        self._interrupts = interrupts or Interrupts(engine.interrupt, engine.kill)
         self._begin = time.monotonic()
 
     def complete(self) -> RunResult:
         """Search, refit, score, save; keep the record of the run true whatever happens."""
         try:
-            with (
-                Interrupts(self._engine.interrupt, self._engine.kill),
-                _search_errors(),
-            ):
+            with self._interrupts, search_errors():
                 return self._complete()
         except (InterruptedRunError, BudgetReachedError) as error:
             state: State = "stopped" if isinstance(error, BudgetReachedError) else "interrupted"
@@ -269,6 +284,8 @@ class _Run:
             self._listener,
             self._folder.round_opened,
             self._spec.sources,
+            self._searched,
+            sharing=not self._config.no_sharing,
         )
         spec = self._spec
         if isinstance(spec.search.refit, str):
@@ -284,7 +301,7 @@ class _Run:
 
     @property
     def _policies(self) -> QueuePolicies:
-        return _policies(self._config)
+        return policies_of(self._config)
 
     def _holdout(self, search: Any) -> Any:
         if self._spec.holdout is None or not hasattr(search, "best_estimator_"):
@@ -302,68 +319,8 @@ class _Run:
             outcomes=rounds.outcomes,
             nodes=rounds.known_nodes(),
             holdout_score=holdout,
+            fresh=rounds.fresh,
             reused=rounds.reused,
             retries=self._engine.slot_deaths,
         )
         return summarise(search, facts)
-
-
-def _provider(config: RunConfig, run_id: str) -> Provider:
-    if config.on == "ssh":
-        # paramiko takes a third of a second to import.
-        from skygrid.providers.ssh_hosts import SshHosts
-
-        return SshHosts(config, run_id)
-    if config.on == "aws":
-        raise UsageError("nodes on AWS cannot be started by this version of skygrid yet")
-    return LocalProvider(config.nodes or 1, config.concurrency)
-
-
-def _size(config: RunConfig) -> tuple[int, int | None]:
-    """Nodes, and slots on all of them where that is known before they are there."""
-    if config.on == "local":
-        provider = LocalProvider(config.nodes or 1, config.concurrency)
-        return len(provider.names()), len(provider.names()) * provider.slots
-    nodes = config.nodes or len(config.ssh.hosts)
-    return nodes, None if config.concurrency is None else nodes * config.concurrency
-
-
-def _policies(config: RunConfig) -> QueuePolicies:
-    # A connection that broke is noticed within its silence; only then is it known to be mended.
-    lease = LeasePolicy() if config.on == "local" else LeasePolicy(timeout_seconds=REMOTE_LEASE)
-    return QueuePolicies(retry=RetryPolicy(retries=config.retries), lease=lease)
-
-
-@contextmanager
-def _nodes(
-    config: RunConfig, listener: Listener, run_id: str, *, start: bool = True
-) -> Iterator[PullEngine]:
-    """Nodes that come up while the search file is still loading, and are gone at the end."""
-    limit = config.memory_limit_gb
-    settings = EngineSettings(
-        fit_timeout_seconds=config.fit_timeout,
-        start_method=config.start_method,
-        memory_limit_bytes=None if limit is None else int(limit * 2**30),
-        min_nodes=config.min_nodes or (1 if config.on == "local" else _size(config)[0]),
-        deadline=time.monotonic() + config.max_hours * 3600,
-    )
-    engine = PullEngine(_provider(config, run_id), settings, listener)
-    if start:
-        engine.start()
-    try:
-        yield engine
-    finally:
-        engine.close()
-
-
-@contextmanager
-def _search_errors() -> Iterator[None]:
-    """What scikit-learn raises out of ``fit`` is the search's failure, not skygrid's."""
-    try:
-        yield
-    except (SkygridError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        notes = "\n".join(getattr(error, "__notes__", ()))
-        text = f"{type(error).__name__}: {error}" + (f"\n{notes}" if notes else "")
-        raise SearchFailedError(text) from error

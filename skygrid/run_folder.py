@@ -21,7 +21,8 @@ from skygrid.files import write_atomic
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.reports.csv import write_csv
-from skygrid.reports.jsonout import result_json, write_result
+from skygrid.reports.jsonout import add_bill, result_json, write_result
+from skygrid.reports.money import Bill, Rental
 from skygrid.reports.run_record import NodeRecord, RunRecord, State, driver_mark
 from skygrid.reports.summary import Summary
 from skygrid.worker.messages import Greeting
@@ -150,6 +151,24 @@ class RunFolder:
         write_csv(self.path, search.cv_results_)
         write_result(self.path, result_json(summary, search.cv_results_, outcomes))
         self.end("complete", None)
+
+    def charge(self, bill: Bill, instances: Mapping[str, Rental]) -> None:
+        """Write down what the nodes have cost, and which instance each was.
+
+        Parameters
+        ----------
+        bill : Bill
+        instances : mapping of str to Rental
+            By the nodes' names.
+        """
+        rented = {node.name: node for node in self.record.nodes}
+        for name, rental in instances.items():
+            rented[name] = msgspec.structs.replace(
+                rented.get(name, NodeRecord(name=name)), **msgspec.structs.asdict(rental)
+            )
+        self._update(bill=bill, nodes=tuple(rented.values()))
+        if self.record.state == "complete":
+            add_bill(self.path, bill)
 
     def close(self) -> None:
         """Let the journal go."""

@@ -17,7 +17,11 @@ Run = Annotated[
 
 Nodes = Annotated[
     int | None,
-    typer.Option("--nodes", metavar="N", help="Machines. Default: this one; with ssh every host."),
+    typer.Option(
+        "--nodes",
+        metavar="N",
+        help="Machines, on AWS unless --on says where. Default: this one; with ssh every host.",
+    ),
 ]
 Concurrency = Annotated[
     int | None,
@@ -27,7 +31,7 @@ Concurrency = Annotated[
 ]
 On = Annotated[
     str | None,
-    typer.Option("--on", metavar="WHERE", help="Where nodes are: local or ssh."),
+    typer.Option("--on", metavar="WHERE", help="Where nodes are: local, aws or ssh."),
 ]
 Config = Annotated[
     Path | None,
@@ -44,6 +48,14 @@ RunsDir = Annotated[
     Path | None,
     typer.Option(
         "--runs-dir", metavar="DIR", help=f"Where runs are kept. Default: {RunConfig.runs_dir}."
+    ),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        "--max-cost",
+        metavar="USD",
+        help="Start no fits once so much is spent. Default: no limit.",
     ),
 ]
 MaxHours = Annotated[
@@ -68,8 +80,16 @@ Retries = Annotated[
         help=f"Retries of a fit that took its slot down. Default: {RunConfig.retries}.",
     ),
 ]
+NO_SHARING_HELP = "One fit for each candidate and split, as scikit-learn does."
+NoSharing = Annotated[bool | None, typer.Option("--no-sharing", help=NO_SHARING_HELP)]
+ChangedSharing = Annotated[
+    bool | None, typer.Option("--no-sharing/--sharing", help=NO_SHARING_HELP)
+]
 DryRun = Annotated[
-    bool | None, typer.Option("--dry-run", help="Show the plan and end; nothing is fitted.")
+    bool | None, typer.Option("--dry-run", help="Show the plan and end; nothing is started.")
+]
+Yes = Annotated[
+    bool | None, typer.Option("--yes", "-y", help="Ask no question before money is spent.")
 ]
 Json = Annotated[bool | None, typer.Option("--json", help="One JSON document on stdout.")]
 Quiet = Annotated[bool | None, typer.Option("--quiet", "-q", help="No progress on stderr.")]

@@ -14,12 +14,13 @@ import typer
 from skygrid.config import RunConfig, load_config, resume_config
 
 from . import options as given
+from .approval import approve, refuse_to_ask_nobody
 from .output import say, write_result, write_view
 from .template import write_template
 
 if TYPE_CHECKING:
     from skygrid.listener import Listener
-    from skygrid.run import RunResult
+    from skygrid.run import Prepared, RunResult
 
 
 def init(
@@ -39,6 +40,7 @@ def check(
     on: given.On = None,
     config: given.Config = None,
     fit_timeout: given.FitTimeout = None,
+    no_sharing: given.NoSharing = None,
     json: given.Json = None,
     quiet: given.Quiet = None,
     verbose: given.Verbose = 0,
@@ -55,10 +57,13 @@ def run(
     config: given.Config = None,
     name: given.Name = None,
     runs_dir: given.RunsDir = None,
+    max_cost: given.MaxCost = None,
     max_hours: given.MaxHours = None,
     fit_timeout: given.FitTimeout = None,
     retries: given.Retries = None,
+    no_sharing: given.NoSharing = None,
     dry_run: given.DryRun = None,
+    yes: given.Yes = None,
     json: given.Json = None,
     quiet: given.Quiet = None,
     verbose: given.Verbose = 0,
@@ -67,6 +72,9 @@ def run(
     merged = _config(file, config, _said(locals()))
     if merged.dry_run:
         _check(file, merged)
+        return
+    if merged.on == "aws":
+        _rented(lambda listener: _prepare_run(file, merged, listener), merged)
         return
 
     def start(listener: Listener) -> RunResult:
@@ -82,9 +90,12 @@ def resume(
     nodes: given.Nodes = None,
     concurrency: given.Concurrency = None,
     runs_dir: given.RunsDir = None,
+    max_cost: given.MaxCost = None,
     max_hours: given.MaxHours = None,
     fit_timeout: given.FitTimeout = None,
     retries: given.Retries = None,
+    no_sharing: given.ChangedSharing = None,
+    yes: given.Yes = None,
     json: given.Json = None,
     quiet: given.Quiet = None,
     verbose: given.Verbose = 0,
@@ -97,7 +108,11 @@ def resume(
 
     folder = find_run(run, _runs_dir(runs_dir))
     said.pop("runs_dir")
-    merged = resume_config(RunRecord.read(folder).config, said)
+    record = RunRecord.read(folder)
+    merged = resume_config(record.config, said)
+    if merged.on == "aws" and record.state != "complete":
+        _rented(lambda listener: _prepare_resume(folder, merged, listener), merged)
+        return
 
     def start(listener: Listener) -> RunResult:
         from skygrid.run import resume_run
@@ -123,18 +138,51 @@ def _runs_dir(option: Path | None) -> Path:
 
 
 @contextmanager
-def _progress(config: RunConfig) -> Iterator[Listener]:
+def _progress(config: RunConfig, *, transient: bool = False) -> Iterator[Listener]:
     from skygrid.reports.live import show_progress
     from skygrid.reports.progress import Progress
 
     progress = Progress(time.monotonic)
-    with show_progress(progress, quiet=config.quiet, verbose=config.verbose):
+    with show_progress(progress, quiet=config.quiet, verbose=config.verbose, transient=transient):
         yield progress
+
+
+def _prepare_run(file: Path, config: RunConfig, listener: Listener) -> Prepared:
+    from skygrid.run import prepare_run
+
+    return prepare_run(file, config, listener)
+
+
+def _prepare_resume(folder: Path, config: RunConfig, listener: Listener) -> Prepared:
+    from skygrid.run import prepare_resume
+
+    return prepare_resume(folder, config, listener)
+
+
+def _rented(prepare: Callable[[Listener], Prepared], config: RunConfig) -> None:
+    """Say what nodes will cost, ask, and only then rent them."""
+    refuse_to_ask_nobody(config)
+    with _progress(config, transient=True) as listener:
+        prepared = prepare(listener)
+    approve(prepared.check, config)
+
+    def start(listener: Listener) -> RunResult:
+        from skygrid.run import run_prepared
+
+        return run_prepared(prepared, listener)
+
+    _search(start, config)
 
 
 def _search(start: Callable[[Listener], RunResult], config: RunConfig) -> None:
     with _progress(config) as listener:
         result = start(listener)
+    _show(result, config)
+    if result.trouble is not None:
+        raise result.trouble
+
+
+def _show(result: RunResult, config: RunConfig) -> None:
     if config.json:
         write_result((result.folder / "result.json").read_text(encoding="utf-8"))
     else:
@@ -144,7 +192,7 @@ def _search(start: Callable[[Listener], RunResult], config: RunConfig) -> None:
 
 
 def _check(file: Path, config: RunConfig) -> None:
-    from skygrid.run import check_search
+    from skygrid.checks import check_search
 
     with _progress(config) as listener:
         found = check_search(file, config, listener)

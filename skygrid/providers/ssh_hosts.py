@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Collection, Sequence
-from concurrent.futures import Future
-from pathlib import Path
 
 from skygrid.config import RunConfig
-from skygrid.environment.kit import Kit, build_kit
-from skygrid.environment.resolve import resolve
-from skygrid.environment.settings import EnvironmentConfig
-from skygrid.environment.wheels import build_wheels
 from skygrid.errors import ConfigError
+from skygrid.providers.kits import AwaitedKit
 from skygrid.transports.interface import Transport, Watcher
 from skygrid.transports.resuming import Patience, ResumingTransport
 from skygrid.transports.ssh.node import AgentPlace, HostNode
@@ -40,7 +34,7 @@ class SshHosts:
     def __init__(self, config: RunConfig, run_id: str) -> None:
         self._config = config
         self._run_id = run_id
-        self._kit: Future[Kit] = Future()
+        self._kit = AwaitedKit(config.environment)
         self.targets = find_targets(config)
 
     def names(self) -> Sequence[str]:
@@ -49,13 +43,7 @@ class SshHosts:
 
     def equip(self, imported: Collection[str]) -> None:
         """Put together what the hosts need; those that wait for it go on."""
-        if self._kit.done():
-            return
-        try:
-            self._kit.set_result(make_kit(self._config.environment, imported))
-        except BaseException as error:
-            self._kit.set_exception(error)
-            raise
+        self._kit.make(imported)
 
     def transport(self, name: str, watcher: Watcher) -> Transport:
         """A channel to the agent of this run on a host, which is started if it is not there."""
@@ -68,21 +56,18 @@ class SshHosts:
             cache_max_gb=ssh.cache_max_gb,
             orphan_after=ssh.orphan_after,
         )
-        node = HostNode(self.targets[name], place, self._kit, watcher)
+        node = HostNode(self.targets[name], place, self._kit.future, watcher)
         patience = Patience(
             first_connect_seconds=ssh.connect_timeout, give_up_seconds=ssh.lost_after
         )
         return ResumingTransport(node.connect, patience, on_state=watcher.state, on_end=node.close)
 
-    def replaceable(self, name: str) -> bool:
-        """A host that answers can be given a new agent."""
-        return True
+    def successor(self, name: str) -> str | None:
+        """A host that answers can be given a new agent; there is no other host."""
+        return name
 
-
-def make_kit(settings: EnvironmentConfig, imported: Collection[str]) -> Kit:
-    """All that a node needs for a search that imported these modules."""
-    with tempfile.TemporaryDirectory(prefix="skygrid-") as folder:
-        return build_kit(build_wheels(resolve(settings, imported), Path(folder)))
+    def close(self) -> None:
+        """Nothing: hosts are the user's own, and agents end with their channels."""
 
 
 def find_targets(config: RunConfig) -> dict[str, Target]:

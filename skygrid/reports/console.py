@@ -12,10 +12,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from skygrid.printable import printable
+
 from .finding import Finding
+from .money import Quote, bill_text, dollars_text
+from .nodes_view import NodesView
 from .plain import Plain, one_line, parameter_text, parameters_text, shorten
 from .plan_view import CheckResult
 from .run_view import RunView
+from .shared_work import shared_text
 from .summary import CandidateRow, NodeSummary, Summary, WarningCount, node_differences
 
 WARNINGS_SHOWN = 5
@@ -54,6 +59,9 @@ def summary_view(summary: Summary) -> RenderableType:
     if summary.warnings:
         parts.append(_warnings(summary.warnings))
     parts.extend(_differences(summary.nodes))
+    if summary.bill is not None:
+        gone = summary.bill.verified and not summary.bill.left
+        parts.append(Text(bill_text(summary.bill), style="" if gone else "red", overflow="fold"))
     parts.append(Text(f"saved in {summary.folder}", overflow="fold"))
     return Group(*parts)
 
@@ -69,22 +77,100 @@ def check_view(check: CheckResult) -> RenderableType:
     if len(check.rounds) > 1 or check.open_ended:
         more = ", and rounds that depend on the scores" if check.open_ended else ""
         grid.add_row("together", f"{check.fits} fits{more}")
+    if check.shared is not None and (said := shared_text(check.shared)):
+        place = " in round 1" if len(check.rounds) > 1 or check.open_ended else ""
+        grid.add_row("sharing", said + place)
     slots = "all their vCPUs" if check.slots is None else f"{_count(check.slots, 'slot')} in all"
     grid.add_row("nodes", f"{_count(check.nodes, 'node')}, {slots}")
+    if check.quote is not None:
+        grid.add_row("", _rented(check.quote))
+        grid.add_row("", _whereabouts(check.quote))
     if check.seconds_per_fit is not None:
-        grid.add_row("one fit", f"{duration_text(check.seconds_per_fit)}{_sample(check)}")
+        here = " on this machine" if check.quote is not None else ""
+        grid.add_row("one fit", f"{duration_text(check.seconds_per_fit)}{here}{_sample(check)}")
     if check.estimated_seconds is not None:
         grid.add_row(
             "estimate", f"{duration_text(check.estimated_seconds)}, if all fits are like that one"
         )
-    places = {"local": "this machine", "ssh": "hosts that you have"}
-    grid.add_row("price", f"nothing: {places[check.on]}")
+    if check.quote is None:
+        places = {"local": "this machine", "ssh": "hosts that you have"}
+        grid.add_row("price", f"nothing: {places[check.on]}")
+    else:
+        _add_price(grid, check, check.quote)
     parts: list[RenderableType] = [Text(check.search, style="bold"), grid]
     if check.sample_error:
         parts.append(Text("the fit that was tried failed:", style="yellow"))
-        parts.append(Padding(Text(check.sample_error.strip(), overflow="fold"), (0, 0, 0, 2)))
-    parts.extend(Text(note, style="yellow") for note in check.notes)
+        parts.append(
+            Padding(Text(printable(check.sample_error.strip()), overflow="fold"), (0, 0, 0, 2))
+        )
+    notes = (*check.notes, *(check.quote.notes if check.quote else ()))
+    parts.extend(Text(printable(note), style="yellow") for note in notes)
     return Group(*parts)
+
+
+def nodes_view(view: NodesView) -> RenderableType:
+    """Return the nodes that run somewhere as a table, and what they cost together."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("run", "node", "instance", "type", "state", "age", "cost"):
+        right = heading in ("age", "cost")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for node in view.nodes:
+        style = "green" if node.state == "running" else "yellow"
+        table.add_row(
+            node.run,
+            node.node,
+            node.instance,
+            f"{node.instance_type} {node.market}",
+            Text(node.state, style=style),
+            duration_text(node.age_seconds),
+            dollars_text(node.dollars),
+        )
+    rates = [node.dollars_per_hour for node in view.nodes]
+    costs = [node.dollars for node in view.nodes]
+    total = (
+        f"{_count(len(view.nodes), 'node')} in {', '.join(view.regions)}: "
+        f"{dollars_text(_sum(rates))} an hour, {dollars_text(_sum(costs))} so far"
+    )
+    return Group(table, Text(total))
+
+
+def _sum(amounts: Sequence[float | None]) -> float | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if len(known) == len(amounts) else None
+
+
+def _rented(quote: Quote) -> str:
+    others = f", or {', '.join(quote.other_types)}" if quote.other_types else ""
+    return (
+        f"{quote.instance_type} ({quote.vcpus} vCPUs, {quote.memory_gib:g} GiB){others}, "
+        f"{quote.market}"
+    )
+
+
+def _whereabouts(quote: Quote) -> str:
+    return f"{quote.region} ({', '.join(quote.zones)}), account {quote.account}"
+
+
+def _add_price(grid: Table, check: CheckResult, quote: Quote) -> None:
+    rate, total = quote.dollars_per_hour, quote.dollars_per_hour_in_all
+    if rate is None:
+        grid.add_row("price", "not known: say it as price_per_hour under [aws]")
+        return
+    source = f" ({quote.price_source})" if quote.price_source else ""
+    each = f" = {quote.nodes} x {dollars_text(rate)}" if quote.nodes > 1 else ""
+    grid.add_row("price", f"{dollars_text(total)} an hour{each}{source}")
+    if check.estimated_dollars is not None:
+        grid.add_row(
+            "cost", f"about {dollars_text(check.estimated_dollars)}, start and end included"
+        )
+    if quote.most_dollars is not None:
+        grid.add_row("at most", f"{dollars_text(quote.most_dollars)}, {_bound(quote)}")
+
+
+def _bound(quote: Quote) -> str:
+    if quote.max_cost is not None and quote.most_dollars == quote.max_cost:
+        return "by --max-cost"
+    return f"by --max-hours {quote.max_hours:g}"
 
 
 def findings_view(findings: Sequence[Finding]) -> RenderableType:
@@ -141,7 +227,7 @@ def _top(rows: Sequence[CandidateRow]) -> RenderableType:
 
 
 def _effort(summary: Summary) -> RenderableType:
-    text = Text(f"{summary.fits} fits")
+    text = Text(shared_text(summary.shared) or f"{summary.fits} fits")
     if summary.failed:
         text.append(f", {summary.failed} failed", style="red")
     if summary.killed:
@@ -154,6 +240,10 @@ def _effort(summary: Summary) -> RenderableType:
         f" in {duration_text(summary.wall_seconds)} on {_count(len(summary.nodes), 'node')}, "
         f"{duration_text(summary.fit_seconds)} of fitting"
     )
+    if summary.slot_use is not None:
+        use = summary.slot_use
+        text.append(f"\nslots busy {100 * use.busy_share:.0f} %, ")
+        text.append(f"the first of them idle {duration_text(use.tail_seconds)} before the end")
     return text
 
 
@@ -163,7 +253,7 @@ def _warnings(warnings: Sequence[WarningCount]) -> RenderableType:
     grid.add_column(overflow="fold")
     for warning in warnings[:WARNINGS_SHOWN]:
         text = shorten(f"{warning.category}: {one_line(warning.message)}", 220)
-        grid.add_row(f"{warning.count} x", Text(text))
+        grid.add_row(f"{warning.count} x", Text(printable(text)))
     rest = warnings[WARNINGS_SHOWN:]
     if rest:
         grid.add_row(f"{sum(one.count for one in rest)} x", f"{len(rest)} other warnings")
@@ -235,9 +325,12 @@ def run_panel(view: RunView, now: float) -> RenderableType:
     if record.search_file is not None:
         grid.add_row("file", Text(record.search_file, overflow="fold"))
     for node in record.nodes:
-        grid.add_row("node", f"{node.name}, {_count(node.slots, 'slot')}, {node.host} {node.cpu}")
+        what = f"{node.name}, {_count(node.slots, 'slot')}, {node.host} {node.cpu}"
+        grid.add_row("node", Text(what))
+    if record.bill is not None:
+        grid.add_row("cost", bill_text(record.bill))
     if record.error:
-        grid.add_row("error", Text(record.error, style="red", overflow="fold"))
+        grid.add_row("error", Text(printable(record.error), style="red", overflow="fold"))
     parts: list[RenderableType] = [Text(record.name, style="bold"), grid]
     if view.resumable:
         parts.append(_resume_line(view))

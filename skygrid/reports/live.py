@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -19,6 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from .money import dollars_text
 from .plain import parameters_text, shorten
 from .progress import Progress
 from .progress_view import Event, NodeView, ProgressView
@@ -65,10 +67,13 @@ def progress_line(view: ProgressView, width: int = 200) -> str:
         view.phase,
         f"{view.done}/{view.total} fits",
         f"{view.failed} failed",
+        *([f"{view.answered} answered by others"] if view.answered else []),
         f"{busy}/{slots} slots",
         rate_text(view.rate),
         f"{seconds_text(view.seconds_left)} left",
     ]
+    if view.metered:
+        parts.append(f"cost {dollars_text(view.dollars)}")
     if view.best_score is not None:
         parts.append(f"best {view.best_score:.5g} {parameters_text(view.best_params or {}, 32)}")
     return shorten("  ".join(parts), width)
@@ -90,6 +95,7 @@ def show_progress(
     *,
     quiet: bool = False,
     verbose: int = 0,
+    transient: bool = False,
     stream: TextIO | None = None,
     wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
 ) -> Iterator[Progress]:
@@ -103,6 +109,8 @@ def show_progress(
         Show nothing at all.
     verbose : int
         From 1 on, every change of a node, a round and a phase gets a line.
+    transient : bool
+        Leave nothing of the live display behind: something else follows.
     stream : text file, optional
         Instead of stderr.
     wait : callable
@@ -113,7 +121,8 @@ def show_progress(
         return
     stream = sys.stderr if stream is None else stream
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    show = _live if console.is_terminal and not console.is_dumb_terminal else _lines
+    live = console.is_terminal and not console.is_dumb_terminal
+    show = partial(_live, transient=transient) if live else _lines
     with show(console, progress, verbose, wait):
         yield progress
 
@@ -124,6 +133,7 @@ def _live(
     progress: Progress,
     verbose: int,
     wait: Callable[[threading.Event, float], bool],
+    transient: bool,
 ) -> Iterator[None]:
     def draw() -> RenderableType:
         return progress_screen(progress.view(), console.width)
@@ -136,6 +146,7 @@ def _live(
             console=console,
             auto_refresh=False,
             redirect_stdout=shared,
+            transient=transient,
             vertical_overflow="crop",
         ) as live,
         _repeated(lambda: _redraw(console, live, progress, verbose), 1 / REDRAWS_PER_SECOND, wait),
@@ -224,8 +235,12 @@ def _headline(view: ProgressView, width: int) -> RenderableType:
 def _counters(view: ProgressView) -> RenderableType:
     text = Text(f"{rate_text(view.rate)}   {seconds_text(view.seconds_left)} left   ")
     text.append(f"{view.failed} failed", style="red" if view.failed else "")
+    if view.metered:
+        text.append(f"   cost {dollars_text(view.dollars)}")
     if view.retries:
         text.append(f"   {view.retries} slots died", style="yellow")
+    if view.answered:
+        text.append(f"   {view.answered} answered by others", style="dim")
     if view.reused:
         text.append(f"   {view.reused} from before", style="dim")
     return text

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from .money import Quote
 from .plain import Plain
+from .shared_work import SharedWork
 
 FORMAT = 1
 """Version of the JSON document."""
@@ -41,6 +43,10 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     open_ended: bool = False
     """True when later rounds depend on scores in a way that cannot be counted beforehand."""
 
+    shared: SharedWork | None = None
+    """How many fits of the first round are to be run, and how many others they answer; None when
+    nothing may be shared."""
+
     seconds_per_fit: float | None = None
     """Fit and score time of the fit that was tried; None when none was."""
 
@@ -55,6 +61,9 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
 
     notes: tuple[str, ...] = ()
     """Anything else the user should know before it runs."""
+
+    quote: Quote | None = None
+    """What is going to be rented; None where nothing is."""
 
     @property
     def candidates(self) -> int:
@@ -76,9 +85,19 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
         """Wall time if every fit takes as long as the one tried; None when none was."""
         if self.seconds_per_fit is None or self.slots is None:
             return None
+        fits = [size.fits for size in self.rounds]
+        if self.shared is not None and fits:
+            fits[0] = self.shared.run
         # A round ends with its last fit, so each takes whole turns of all slots.
-        turns = sum(-(-size.fits // max(1, self.slots)) for size in self.rounds)
+        turns = sum(-(-count // max(1, self.slots)) for count in fits)
         return turns * self.seconds_per_fit
+
+    @property
+    def estimated_dollars(self) -> float | None:
+        """USD, if every fit takes as long as the one tried; None where that is not known."""
+        if self.quote is None or self.estimated_seconds is None:
+            return None
+        return self.quote.dollars_for(self.estimated_seconds)
 
 
 def check_json(check: CheckResult) -> str:
@@ -89,6 +108,7 @@ def check_json(check: CheckResult) -> str:
         "splits": check.splits,
         "fits": check.fits,
         "estimated_seconds": check.estimated_seconds,
+        "estimated_dollars": check.estimated_dollars,
         **msgspec.to_builtins(check),
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"

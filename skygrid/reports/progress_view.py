@@ -69,6 +69,9 @@ class ProgressView:
     retries: int
     """Attempts that took their slot down."""
 
+    answered: int
+    """Of `done`, fits that were not run, as another candidate's answered them."""
+
     rate: float | None
     """Fits per second of late; None before two measurements."""
 
@@ -83,3 +86,8 @@ class ProgressView:
 
     best_params: Mapping[str, Any] | None
     nodes: tuple[NodeView, ...]
+    metered: bool = False
+    """Whether the nodes cost money."""
+
+    dollars: float | None = None
+    """USD so far; None: price not known."""

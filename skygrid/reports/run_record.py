@@ -12,6 +12,8 @@ import msgspec
 from skygrid.errors import SkygridError, UsageError
 from skygrid.files import write_atomic
 
+from .money import Bill
+
 FORMAT = 1
 """Version of the file. A key is added without a new version; never removed or changed."""
 
@@ -20,7 +22,7 @@ FILE_NAME = "run.json"
 State = Literal["running", "complete", "failed", "interrupted", "stopped"]
 """running: a driver is at it, or died without a word. complete: everything is there. failed: the
 search itself failed. interrupted: by a signal, or its nodes were lost. stopped: by
-``--max-hours``."""
+``--max-hours`` or ``--max-cost``."""
 
 
 class DriverMark(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +43,12 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     cpu: str = ""
     slots: int = 0
     versions: dict[str, str] = {}
+    instance: str = ""
+    """The instance that was rented for it, by the provider's id."""
+
+    instance_type: str = ""
+    zone: str = ""
+    market: str = ""
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +88,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The message that ended the run, for every state but running and complete."""
 
     nodes: tuple[NodeRecord, ...] = ()
+    bill: Bill | None = None
+    """What its nodes cost, as its last session left it; None where nothing was rented."""
 
     def seen_state(self) -> State:
         """Return the state as it really is: running without a driver is interrupted."""

@@ -1,9 +1,9 @@
 """The bridge: what runs at the far end of a connection, between it and the keeper's socket.
 
-``python -m skygrid.worker.bridge --folder F [--orphan-after S -- COMMAND ...]`` says `MARK`, and
-then copies its standard input to the keeper's socket, and what comes from there to its standard
-output, until either ends. It keeps nothing: when it dies, keeper and driver agree over the next one
-on what was lost.
+``python -m skygrid.worker.bridge --folder F [--orphan-after S] [--lease F] [-- COMMAND ...]`` says
+`MARK`, and then copies its standard input to the keeper's socket, and what comes from there to its
+standard output, until either ends. It keeps nothing: when it dies, keeper and driver agree over the
+next one on what was lost.
 
 With a command it starts a keeper where there is none, or one that was started for another command,
 which it ends first. Without one it finds the keeper that is there, or ends with `NO_KEEPER_EXIT`.
@@ -81,12 +81,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="skygrid.worker.bridge")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--orphan-after", type=float, default=600.0)
+    parser.add_argument("--lease", help="file that the keeper touches while it hears its driver")
     parser.add_argument("command", nargs="*")
     args = parser.parse_args()
     # As an exit, so that nothing is left half made.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        sock = _reach(KeeperFolder(args.folder), args.orphan_after, args.command)
+        options = ["--orphan-after", str(args.orphan_after)]
+        if args.lease:
+            options += ["--lease", args.lease]
+        sock = _reach(KeeperFolder(args.folder), options, args.command)
         if sock is None:
             sys.exit(NO_KEEPER_EXIT)
         with sock, contextlib.suppress(ConnectionError):
@@ -98,7 +102,7 @@ def main() -> None:
 
 
 def _reach(
-    folder: KeeperFolder, orphan_after: float, command: Sequence[str]
+    folder: KeeperFolder, options: Sequence[str], command: Sequence[str]
 ) -> socket.socket | None:
     if not command:
         sock = folder.connect()
@@ -116,19 +120,19 @@ def _reach(
         if sock is None:
             folder.clear()
             if command:
-                sock = _start_keeper(folder, orphan_after, command)
+                sock = _start_keeper(folder, options, command)
         return sock
 
 
 def _start_keeper(
-    folder: KeeperFolder, orphan_after: float, command: Sequence[str]
+    folder: KeeperFolder, options: Sequence[str], command: Sequence[str]
 ) -> socket.socket:
     folder.make(command)
     keeper = [sys.executable, "-P", "-m", f"{__package__}.keeper", "--folder", str(folder.path)]
     with (folder.path / LOG).open("ab") as log:
         # A session of its own: the end of this connection is not the end of the keeper.
         process = subprocess.Popen(
-            [*keeper, "--orphan-after", str(orphan_after), "--", *command],
+            [*keeper, *options, "--", *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -7,12 +7,13 @@ text of a failed fit's traceback and every corner of scoring are then scikit-lea
 from __future__ import annotations
 
 import inspect
+import pickle
 import random
 import sys
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import joblib
@@ -40,9 +41,9 @@ class Evaluator:
         ``X``, ``y``, ``fit_params`` and ``score_params``.
     search : mapping
         ``estimator``, ``scorer``, ``return_train_score``, ``error_score``, ``verbose``,
-        ``sklearn_config``, ``warning_filters``, ``sys_path``, ``neighbours`` and, where
-        scikit-learn knows fit callbacks, ``callback_context``: whether the search passes their
-        context on.
+        ``sklearn_config``, ``warning_filters`` (each one a pickle), ``sys_path``, ``neighbours``
+        and, where scikit-learn knows fit callbacks, ``callback_context``: whether the search passes
+        their context on.
     plan : mapping
         ``candidates``, a list of parameter settings, and ``splits``, a list of (train, test).
     """
@@ -54,7 +55,9 @@ class Evaluator:
         self._search = search
         self._candidates: Sequence[Mapping[str, Any]] = plan["candidates"]
         self._splits: Sequence[tuple[Any, Any]] = plan["splits"]
-        self._seen: list[warnings.WarningMessage] = []
+        self.noted: list[WarningNote] = []
+        """Warnings of the fit that runs or ran last."""
+
         self._kwargs = {
             "scorer": search["scorer"],
             "fit_params": data["fit_params"],
@@ -71,6 +74,11 @@ class Evaluator:
             # own searches take; a traceback then names the same lines.
             context = _NoCallbacks() if search.get("callback_context", True) else None
             self._kwargs |= {"caller": None, "callback_ctx": context}
+
+    @property
+    def scorer(self) -> Any:
+        """What scores a fit: one callable, scikit-learn's own multimetric scorer included."""
+        return self._search["scorer"]
 
     def prepare_process(self, threads: int) -> None:
         """Make this process a slot: threads, warnings, random state, scikit-learn's settings.
@@ -94,10 +102,17 @@ class Evaluator:
         warnings.resetwarnings()
         warnings.filters.extend(  # type: ignore[attr-defined]  # a list, typed as a sequence
             (("always" if rule[0] in ONCE_ACTIONS else rule[0]), *rule[1:])
-            for rule in self._search["warning_filters"]
+            for rule in _understood(self._search["warning_filters"])
         )
 
-    def evaluate(self, lease: int, slot: int, candidate: int, split: int) -> FitResult:
+    def evaluate(
+        self,
+        lease: int,
+        slot: int,
+        candidate: int,
+        split: int,
+        prepare: Callable[[Any], None] | None = None,
+    ) -> FitResult:
         """Fit and score one candidate on one split.
 
         Parameters
@@ -106,17 +121,22 @@ class Evaluator:
             Copied into the result.
         candidate, split : int
             Indices into the round's candidates and splits.
+        prepare : callable, optional
+            Given the estimator before the candidate's parameters are set on it.
 
         Returns
         -------
         result : FitResult
             Whatever the estimator does short of ending the process; nothing is raised.
         """
-        self._seen = []
+        self.noted = []
         train, test = self._splits[split]
         try:
+            estimator = clone(self._search["estimator"])
+            if prepare is not None:
+                prepare(estimator)
             out = _fit_and_score(
-                clone(self._search["estimator"]),
+                estimator,
                 self._data["X"],
                 self._data["y"],
                 train=train,
@@ -126,14 +146,15 @@ class Evaluator:
                 candidate_progress=(candidate, len(self._candidates)),
                 **self._kwargs,
             )
-            return self._result(lease, slot, out)
+            return self._result(lease, candidate, slot, out)
         except BaseException as error:  # noqa: BLE001 (it travels to the driver as text)
-            return self._raised(lease, slot, error)
+            return self._raised(lease, candidate, slot, error)
 
-    def _result(self, lease: int, slot: int, out: Mapping[str, Any]) -> FitResult:
+    def _result(self, lease: int, candidate: int, slot: int, out: Mapping[str, Any]) -> FitResult:
         failed = out["fit_error"] is not None
         return FitResult(
             lease=lease,
+            candidate=candidate,
             slot=slot,
             status="failed" if failed else "scored",
             test_scores=None if failed else to_wire(out["test_scores"]),
@@ -144,13 +165,14 @@ class Evaluator:
             fit_seconds=out["fit_time"],
             score_seconds=out["score_time"],
             fit_error=out["fit_error"],
-            warnings=self._notes() if self._seen else (),
+            warnings=tuple(self.noted),
         )
 
-    def _raised(self, lease: int, slot: int, error: BaseException) -> FitResult:
+    def _raised(self, lease: int, candidate: int, slot: int, error: BaseException) -> FitResult:
         kind = type(error)
         return FitResult(
             lease=lease,
+            candidate=candidate,
             slot=slot,
             status="raised",
             test_scores=None,
@@ -160,7 +182,7 @@ class Evaluator:
             score_seconds=0.0,
             fit_error="".join(traceback.format_exception(error)),
             exception=(f"{kind.__module__}:{kind.__qualname__}", _text(error)),
-            warnings=self._notes(),
+            warnings=tuple(self.noted),
         )
 
     def _note_warning(
@@ -172,17 +194,10 @@ class Evaluator:
         file: Any = None,
         line: str | None = None,
     ) -> None:
-        self._seen.append(warnings.WarningMessage(message, category, filename, lineno))
-
-    def _notes(self) -> tuple[WarningNote, ...]:
-        return tuple(
+        self.noted.append(
             WarningNote(
-                f"{note.category.__module__}:{note.category.__qualname__}",
-                str(note.message),
-                note.filename,
-                note.lineno,
+                f"{category.__module__}:{category.__qualname__}", str(message), filename, lineno
             )
-            for note in self._seen
         )
 
 
@@ -196,6 +211,13 @@ class _NoCallbacks:
         return self
 
     def call_on_fit_task_end(self, **_: Any) -> None: ...
+
+
+def _understood(pickled: Iterable[bytes]) -> Iterator[tuple[Any, ...]]:
+    """The warning filters whose category is known here; nothing can warn of one that is not."""
+    for rule in pickled:
+        with suppress(ImportError, AttributeError):
+            yield pickle.loads(rule)
 
 
 def _text(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of the messages and of the frames around them; compared in the handshake."""
 
 
@@ -29,8 +29,18 @@ class TypedNumber(msgspec.Struct, frozen=True, array_like=True):
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """A number of things from a node; what is kept of it fits every column and every float."""
 
+Processors = Annotated[int, msgspec.Meta(ge=1, le=65536)]
+"""Slots, or what they run on; no machine has more."""
+
+Digest = Annotated[str, msgspec.Meta(max_length=200)]
+"""Name of a blob."""
+
 Scores = float | TypedNumber | dict[str, float | TypedNumber]
 """One score, or one for each name of a multimetric scorer."""
+
+
+MOST_MEMBERS = 64
+"""Candidates in one group at the most: bits of a lease's `Lease.members` in a slot's task."""
 
 
 class WarningNote(msgspec.Struct, frozen=True, array_like=True):
@@ -54,6 +64,10 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
     split: int
     alone: bool = False
     """Run it while no other slot of the node runs anything."""
+
+    members: int = 0
+    """Bit i is set: the lease is for member i of the candidate's group as the plan lists it;
+    `candidate` is the first of those. 0: for the candidate alone."""
 
 
 # ---- from the driver ---------------------------------------------------------------------------
@@ -116,6 +130,9 @@ class OpenRound(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     plan: str
     """Name of the blob with the round's candidates and splits."""
 
+    keeps: bool = False
+    """Whether slots keep for each other what fits have in common: they need a folder for it."""
+
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True, tag="grant"):
     """Leases for the open round, the most urgent first. May be empty: there is no work now."""
@@ -165,12 +182,12 @@ class Greeting(msgspec.Struct, frozen=True, kw_only=True, tag="greeting"):
     machine: str
     """Architecture as `platform.machine` gives it."""
 
-    vcpus: int
-    memory_bytes: int
-    slots: int
-    threads_per_slot: int
-    pid: int
-    blobs: tuple[str, ...] = ()
+    vcpus: Processors
+    memory_bytes: Count
+    slots: Processors
+    threads_per_slot: Processors
+    pid: Count
+    blobs: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=1000)] = ()
     """Digests of blobs that the agent holds complete: they need not be sent."""
 
 
@@ -200,6 +217,7 @@ class FitResult(msgspec.Struct, frozen=True, array_like=True):
     """What one fit gave, as the slot that ran it says."""
 
     lease: Count
+    candidate: Count
     slot: Count
     status: Literal["scored", "failed", "raised"]
     """raised: not `fit` but something around it raised, or any of it under error_score="raise"."""
@@ -216,6 +234,16 @@ class FitResult(msgspec.Struct, frozen=True, array_like=True):
     """raised: ``module:qualified name`` of the exception's class, and its text."""
 
     warnings: tuple[WarningNote, ...] = ()
+    answered: bool = False
+    """No fit was run for it: the fit of the last result of this lease without this mark answered
+    this candidate too."""
+
+    prefix_kept: bool = False
+    """Its pipeline began where another fit on the same split had left the same first steps."""
+
+    busy_seconds: float = 0.0
+    """What the slot spent on it. `fit_seconds` and `score_seconds` are what a fit of its own would
+    have taken; where several candidates were answered together that is more."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
@@ -230,6 +258,9 @@ class SlotDied(msgspec.Struct, frozen=True, kw_only=True, tag="died"):
 
     round: int
     lease: Count
+    candidate: Count
+    """What it was at: of a lease with several members, the one that was not reported yet."""
+
     slot: Count
     cause: Literal["signal", "exit", "timeout", "memory"]
     detail: str
@@ -249,13 +280,13 @@ class Returned(msgspec.Struct, frozen=True, kw_only=True, tag="returned"):
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="beat"):
     """The agent lives; every lease it holds is renewed."""
 
-    busy: int
+    busy: Count
     """Slots that run a fit."""
 
     running: list[int]
     """Leases that run now; others that the agent holds have not started."""
 
-    slots_bytes: int
+    slots_bytes: Count
     """Resident memory of all slots together."""
 
     load: float
@@ -277,6 +308,15 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
     reason: str
 
 
+class Leaving(msgspec.Struct, frozen=True, kw_only=True, tag="leaving"):
+    """The machine is about to be taken away. The agent takes no more leases and gives back what
+    has not started; fits that run go on and are reported as long as it lasts."""
+
+    reason: str
+    seconds: float | None = None
+    """How long it may last, where that is known."""
+
+
 class Bye(msgspec.Struct, frozen=True, kw_only=True, tag="bye"):
     """The last message of an agent that was told to stop."""
 
@@ -292,5 +332,6 @@ FromAgent = (
     | Heartbeat
     | AgentLog
     | Refusal
+    | Leaving
     | Bye
 )

@@ -44,7 +44,7 @@ class Request:
 
     def listed(self, prefix: str) -> list[str]:
         """Values of ``prefix.1``, ``prefix.2``, ..."""
-        found = []
+        found: list[str] = []
         while (text := self.form.get(f"{prefix}.{len(found) + 1}")) is not None:
             found.append(text)
         return found

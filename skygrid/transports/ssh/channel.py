@@ -12,6 +12,7 @@ import paramiko
 
 from skygrid.environment.node_commands import NOT_READY_EXIT
 from skygrid.errors import NodeError
+from skygrid.printable import printable
 from skygrid.transports.resuming import NodeGoneError
 from skygrid.worker.bridge import IO_ERROR_EXIT, NO_KEEPER_EXIT, MarkSkipper
 from skygrid.worker.stream import StreamError
@@ -78,7 +79,8 @@ class Errors:
     def lines(self) -> list[str]:
         """The last lines, once the command has ended."""
         self._thread.join(STATUS_SECONDS)
-        return self._last.decode(errors="replace").splitlines()[-ERROR_LINES:]
+        text = printable(self._last.decode(errors="replace"), most=ERROR_LINES * 200)
+        return text.splitlines()[-ERROR_LINES:]
 
     def message(self) -> str:
         """The last line that our own programs wrote for a person, or simply the last one."""
@@ -193,6 +195,7 @@ def run_command(
     data: bytes,
     log: Callable[[bytes], None],
     seconds: float,
+    on_beat: Callable[[], None] = lambda: None,
 ) -> tuple[int, str]:
     """Run a command to its end, however long it says nothing, as long as the host lives.
 
@@ -207,6 +210,8 @@ def run_command(
         Takes what it writes to its standard error.
     seconds : float
         How long it may take.
+    on_beat : callable, optional
+        Called every few seconds while it runs.
 
     Returns
     -------
@@ -227,6 +232,7 @@ def run_command(
     until = time.monotonic() + seconds
     try:
         while _received(channel):
+            on_beat()
             if time.monotonic() > until:
                 raise NodeError(f"it was not done within {seconds:.0f} s")
         status = exit_status(channel)
@@ -252,8 +258,26 @@ def read_output(connection: Connection, command: str, seconds: float) -> bytes:
     NodeError
         If it takes longer than `seconds`, or says more than a short command should.
     """
+    return run_for_output(connection, command, seconds)[1]
+
+
+def run_for_output(
+    connection: Connection, command: str, seconds: float
+) -> tuple[int | None, bytes, str]:
+    """Run a short command.
+
+    Returns
+    -------
+    status, output, message
+        Exit code, None when nobody told; standard output; the last line it had for a person.
+
+    Raises
+    ------
+    OSError, NodeError
+        As `read_output`.
+    """
     channel = connection.execute(command)
-    Errors(channel, lambda data: None)
+    errors = Errors(channel, lambda data: None)
     output, until = b"", time.monotonic() + seconds
     try:
         with _as_broken():
@@ -262,9 +286,9 @@ def read_output(connection: Connection, command: str, seconds: float) -> bytes:
             output += data
             if len(output) > MOST_OUTPUT or time.monotonic() > until:
                 raise NodeError("its shell runs no plain command: see what its start files do")
+        return exit_status(channel), output, errors.message()
     finally:
         channel.close()
-    return output
 
 
 def _feed(channel: paramiko.Channel, data: bytes) -> None:

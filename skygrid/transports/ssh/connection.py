@@ -45,6 +45,10 @@ class _FastTransport(paramiko.Transport):
         *(name for name in paramiko.Transport._preferred_ciphers if name not in GCM),  # type: ignore[attr-defined]
     )
 
+    # How often a transport's thread wakes up while nothing comes. Ten times a second is paramiko's
+    # own choice; it serves timers that are not used here.
+    _active_check_timeout = 1.0
+
 
 def _transport(sock: socket.socket, **options: Any) -> paramiko.Transport:
     return _FastTransport(sock, **options | {"default_window_size": WINDOW_BYTES})
@@ -56,6 +60,8 @@ class Connection:
     Parameters
     ----------
     target : Target
+    socket_seconds : float, default=15
+        How long the first host on the way may take to answer at all.
 
     Raises
     ------
@@ -65,8 +71,9 @@ class Connection:
         If there is no connection for a reason that may pass.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, socket_seconds: float = STEP_SECONDS) -> None:
         self.target = target
+        self._socket_seconds = socket_seconds
         self._open: list[paramiko.SSHClient] = []
         try:
             for stage in (*target.jumps, target):
@@ -79,7 +86,7 @@ class Connection:
         """A socket, or a channel through the host before, to this one."""
         if not self._open:
             try:
-                return socket.create_connection((stage.host, stage.port), STEP_SECONDS)
+                return socket.create_connection((stage.host, stage.port), self._socket_seconds)
             except OSError as error:
                 raise unreachable(stage, error) from error
         with _failures(stage):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 
 from skygrid.environment.kit import Kit
-from skygrid.environment.node_commands import run_python, unpack_and_prepare
+from skygrid.environment.node_commands import quoted, run_python, unpack_and_prepare
 from skygrid.errors import NodeError
 from skygrid.transports.interface import Watcher
 
-from .channel import BridgeChannel, NotPreparedError, run_command
+from .channel import BridgeChannel, NotPreparedError, read_output, run_command
 from .connection import Connection
 from .failures import HostError
 from .targets import Target
@@ -22,6 +23,10 @@ PREPARE_SECONDS = 1800.0
 
 BRIDGE_SECONDS = 60.0
 """How long the bridge and the keeper may take to start, on a slow disk and a cold cache."""
+
+
+RENEW_SECONDS = 30.0
+"""Between renewals of a host's lease while it is made ready."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +48,33 @@ class AgentPlace:
     orphan_after: float
     """Seconds without a driver after which the agent ends itself."""
 
+    lease: str | None = None
+    """File that is touched as long as there is a driver; None: the host ends by nobody's clock."""
+
     def bridge_arguments(self, *, start: bool) -> list[str]:
         """Arguments of the bridge; with `start`, it starts the agent if there is none."""
         # Commands run in `root`, with the environment's own Python first on the PATH.
         arguments = ["--folder", f"agents/{self.name}", "--orphan-after", f"{self.orphan_after:g}"]
+        if self.lease is not None:
+            arguments += ["--lease", self.lease]
         if start:
             arguments += ["--", "python", "-P", "-m", "skygrid.worker", *self.arguments]
             arguments += ["--cache", "blobs", "--cache-max-gb", f"{self.cache_max_gb:g}"]
         return arguments
+
+
+class _Renewal:
+    """Keeps a host's lease from running out as long as no keeper does."""
+
+    def __init__(self, connection: Connection, lease: str | None) -> None:
+        self._connection, self._lease = connection, lease
+        self._next = 0.0
+
+    def turn(self) -> None:
+        """Renew it if it is time to; raises OSError when the connection is broken."""
+        if self._lease is not None and time.monotonic() >= self._next:
+            self._next = time.monotonic() + RENEW_SECONDS
+            read_output(self._connection, f"touch -c {quoted(self._lease)}", RENEW_SECONDS)
 
 
 class HostNode:
@@ -94,11 +118,12 @@ class HostNode:
         try:
             if self._closed:
                 raise HostError("the connection was given up")
-            kit = self._wait_for_kit()
+            renewal = _Renewal(connection, self._place.lease)
+            kit = self._wait_for_kit(renewal)
             try:
                 channel = self._bridge(connection, kit)
             except NotPreparedError:
-                self._prepare(connection, kit)
+                self._prepare(connection, kit, renewal)
                 channel = self._bridge(connection, kit)
         except NotPreparedError as error:
             connection.close()
@@ -121,8 +146,9 @@ class HostNode:
             self._told = state
             self._watcher.state(state)
 
-    def _wait_for_kit(self) -> Kit:
+    def _wait_for_kit(self, renewal: _Renewal) -> Kit:
         while True:
+            renewal.turn()
             try:
                 return self._kit.result(timeout=1.0)
             except FutureTimeoutError:
@@ -136,11 +162,11 @@ class HostNode:
         command = run_python(self._place.root, kit.environment_key, kit.code_key, arguments)
         return BridgeChannel(connection, command, self._watcher.log, BRIDGE_SECONDS)
 
-    def _prepare(self, connection: Connection, kit: Kit) -> None:
+    def _prepare(self, connection: Connection, kit: Kit, renewal: _Renewal) -> None:
         self._tell("preparing")
         command = unpack_and_prepare(self._place.root, kit.environment_key, kit.code_key)
         status, message = run_command(
-            connection, command, kit.data, self._watcher.log, PREPARE_SECONDS
+            connection, command, kit.data, self._watcher.log, PREPARE_SECONDS, renewal.turn
         )
         if status:
             raise NodeError(f"it could not be prepared: {message}")

@@ -1,0 +1,189 @@
+"""A look at a search before it runs: its rounds, one fit that is tried, what it will take."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from skygrid.config import RunConfig
+from skygrid.engines.pull import PullEngine
+from skygrid.engines.stopping import StopCondition, time_limit
+from skygrid.errors import SearchFailedError, SkygridError
+from skygrid.interrupts import Interrupts
+from skygrid.journal.memory import MemoryJournal
+from skygrid.listener import Listener
+from skygrid.loading import load_search
+from skygrid.places import nodes_of, policies_of, size_of
+from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.rented import make_offer
+from skygrid.reports.money import Quote
+from skygrid.reports.plain import plain_parameters
+from skygrid.reports.plan_view import CheckResult, RoundSize
+from skygrid.reports.shared_work import SharedWork, planned_sharing
+from skygrid.results.common_work import sharing_of
+from skygrid.results.outline import Outline, outline
+from skygrid.rounds import JournaledRounds
+from skygrid.spec import SearchSpec
+from skygrid.worker.scores import from_wire
+
+
+def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResult:
+    """Load a search, fit its first candidate on its first split, and count the rest.
+
+    Where nodes are to be rented, the one fit is tried on this machine, and the price is found out;
+    nothing is rented. Elsewhere nothing is fitted with ``config.dry_run``.
+
+    Parameters
+    ----------
+    path : Path
+        The search file.
+    config : RunConfig
+    listener : Listener
+
+    Returns
+    -------
+    check : CheckResult
+
+    Raises
+    ------
+    SkygridError
+        As for `skygrid.run.run_search`.
+    """
+    rents = config.on == "aws"
+    fits = rents or not config.dry_run
+    with trial_node(config, listener, start=fits) as engine:
+        listener.phase("loading")
+        spec = load_search(path)
+        quote = make_offer(config).quote if rents else None
+        return check_loaded(spec, config, listener, engine if fits else None, quote)
+
+
+@contextmanager
+def trial_node(config: RunConfig, listener: Listener, *, start: bool) -> Iterator[PullEngine]:
+    """Where one fit is tried: the nodes themselves, or this machine instead of rented ones."""
+    if config.on == "aws":
+        config = dataclasses.replace(
+            config, on="local", nodes=None, min_nodes=None, concurrency=None
+        )
+    stop = hours_over(config)
+    with nodes_of(config, listener, secrets.token_hex(8), stop=stop, start=start) as engine:
+        yield engine
+
+
+def check_loaded(
+    spec: SearchSpec,
+    config: RunConfig,
+    listener: Listener,
+    engine: PullEngine | None,
+    quote: Quote | None = None,
+) -> CheckResult:
+    """Count what a search asks for, and try its first fit.
+
+    Parameters
+    ----------
+    spec : SearchSpec
+    config : RunConfig
+    listener : Listener
+    engine : PullEngine or None
+        Where the fit is tried; None: it is not.
+    quote : Quote, optional
+        What is going to be rented.
+    """
+    with search_errors():
+        plan = outline(spec.search, spec.X, spec.y, spec.fit_params)
+    nodes, slots = size_of(config)
+    if quote is not None:
+        slots = quote.nodes * (config.concurrency or quote.vcpus)
+    found = CheckResult(
+        search=type(spec.search).__name__,
+        rounds=tuple(RoundSize(candidates=c, splits=s) for c, s in plan.rounds),
+        on=config.on,
+        nodes=nodes,
+        slots=slots,
+        open_ended=not plan.complete,
+        shared=None if config.no_sharing else _planned(plan),
+        quote=quote,
+    )
+    if engine is None or not plan.first.n_tasks:
+        return found
+    listener.phase("searching" if quote is None else "trying one fit here")
+    engine.equip(spec.imported)
+    return _with_sample(found, spec, plan, config, engine, listener)
+
+
+def _with_sample(
+    found: CheckResult,
+    spec: SearchSpec,
+    plan: Outline,
+    config: RunConfig,
+    engine: PullEngine,
+    listener: Listener,
+) -> CheckResult:
+    first = plan.first
+    rounds = JournaledRounds(
+        engine,
+        MemoryJournal(),
+        policies_of(config),
+        listener,
+        sources=spec.sources,
+        sharing=False,
+    )
+    rounds.begin(plan.work)
+    one = RoundPlan(round=0, candidates=first.candidates[:1], splits=first.splits[:1])
+    with Interrupts(engine.interrupt, engine.kill), search_errors():
+        _, (outcome,) = rounds.evaluate(one)
+    here = sum(node.slots for node in engine.greetings.values())
+    return msgspec.structs.replace(
+        found,
+        slots=here if found.quote is None else found.slots,
+        seconds_per_fit=outcome.fit_seconds + outcome.score_seconds,
+        sample_params=plain_parameters(first.candidates[0]),
+        sample_score=_plain_scores(outcome),
+        sample_error=outcome.fit_error,
+        notes=tuple(f"{kind}: {text}" for kind, text, _ in rounds.warnings.counted()),
+    )
+
+
+def _planned(plan: Outline) -> SharedWork:
+    first = plan.first
+    sharing = sharing_of(plan.work, first)
+    return planned_sharing(sharing, len(first.candidates), len(first.splits))
+
+
+def _plain_scores(outcome: Outcome) -> Any:
+    if outcome.test_scores is None:
+        return None
+    scores = from_wire(outcome.test_scores)
+    if isinstance(scores, dict):
+        return {name: _finite(score) for name, score in scores.items()}
+    return _finite(scores)
+
+
+def _finite(score: Any) -> float | None:
+    number = float(score)
+    return number if abs(number) != float("inf") and number == number else None
+
+
+def hours_over(config: RunConfig) -> StopCondition:
+    """Whether the hours that a run may take, from now on, are over."""
+    return time_limit(time.monotonic() + config.max_hours * 3600)
+
+
+@contextmanager
+def search_errors() -> Iterator[None]:
+    """What scikit-learn raises out of ``fit`` is the search's failure, not skygrid's."""
+    try:
+        yield
+    except (SkygridError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        notes = "\n".join(getattr(error, "__notes__", ()))
+        text = f"{type(error).__name__}: {error}" + (f"\n{notes}" if notes else "")
+        raise SearchFailedError(text) from error

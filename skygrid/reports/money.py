@@ -1,0 +1,107 @@
+"""What nodes that are rented will cost, and what they have cost: plain data and its words."""
+
+from __future__ import annotations
+
+import msgspec
+
+START_SECONDS = 150.0
+"""From the order of a node to its first fit, as a rule: it boots, and packages are installed. Only
+estimates of cost use it."""
+
+END_SECONDS = 90.0
+"""From the last fit to the last node's end, as a rule; a budget holds back what that costs."""
+
+
+class Quote(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is going to rent, and for how much."""
+
+    nodes: int
+    instance_type: str
+    """The type that is tried first."""
+
+    other_types: tuple[str, ...] = ()
+    """Types that are taken where the first one cannot be had."""
+
+    vcpus: int
+    memory_gib: float
+    market: str
+    region: str
+    zones: tuple[str, ...]
+    account: str
+    image: str
+    dollars_per_hour: float | None
+    """USD of one node for an hour; None: not known."""
+
+    price_source: str = ""
+    max_cost: float | None = None
+    """USD after which no fits are started."""
+
+    max_hours: float | None = None
+    """Hours after which no fits are started; None: no limit."""
+
+    notes: tuple[str, ...] = ()
+
+    @property
+    def dollars_per_hour_in_all(self) -> float | None:
+        """USD of all nodes for an hour."""
+        return None if self.dollars_per_hour is None else self.nodes * self.dollars_per_hour
+
+    def dollars_for(self, seconds: float) -> float | None:
+        """USD of a run whose fits take so many seconds of wall time, start and end included."""
+        if self.dollars_per_hour_in_all is None:
+            return None
+        return self.dollars_per_hour_in_all * (START_SECONDS + seconds + END_SECONDS) / 3600
+
+    @property
+    def most_dollars(self) -> float | None:
+        """USD that the limits allow at the most; None where nothing bounds them."""
+        bounds = [self.max_cost]
+        if self.max_hours is not None:
+            bounds.append(self.dollars_for(self.max_hours * 3600))
+        known = [bound for bound in bounds if bound is not None]
+        return min(known) if known else None
+
+
+class Bill(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run has rented in all its sessions, and what is left of it."""
+
+    dollars: float | None
+    """USD by the price list, until the nodes were seen to be gone; None: price not known."""
+
+    instances: int
+    """Instances that were had in all, replacements included."""
+
+    left: tuple[str, ...] = ()
+    """Instances that are not known to be gone."""
+
+    verified: bool = True
+    """Whether the provider was asked at the end, and knows of nothing that still costs."""
+
+    price_source: str = ""
+
+
+class Rental(msgspec.Struct, frozen=True, kw_only=True):
+    """What was rented for one node."""
+
+    instance: str
+    """The provider's own id."""
+
+    instance_type: str
+    zone: str
+    market: str
+
+
+def dollars_text(dollars: float | None) -> str:
+    """Return an amount as ``$1.25`` or, below ten cents, ``$0.0042``; ``not known`` for None."""
+    if dollars is None:
+        return "not known"
+    return f"${dollars:,.2f}" if dollars >= 0.1 else f"${dollars:.4f}"
+
+
+def bill_text(bill: Bill) -> str:
+    """Return a bill as one line."""
+    cost = f"cost {dollars_text(bill.dollars)}"
+    if bill.left or not bill.verified:
+        return f"{cost} so far, nodes that may still cost: {', '.join(bill.left) or 'not known'}"
+    count = f"{bill.instances} node{'' if bill.instances == 1 else 's'}"
+    return f"{cost} for {count}; 0 nodes left, verified"

@@ -1,0 +1,190 @@
+"""The watchdog of an instance, run for real where it can switch nothing off."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from skygrid.providers.ec2.user_data import BootOrders, watchdog_command
+
+POWER = '#!/bin/sh\necho "${0##*/} $*" >>"LOG"\n'
+"""What stands in for `shutdown` and `poweroff`: it says so, and nothing ends."""
+
+SLEEP = "#!/bin/sh\nexec {sleep} 0.02\n"
+"""A watchdog in a hurry; the seconds that it counts are real ones."""
+
+BOX = """
+mount --make-rprivate /
+set -e
+mount -t proc proc /proc
+[ ! -e /proc/sysrq-trigger ] || mount --bind "$0" /proc/sysrq-trigger
+[ ! -e /proc/sys/kernel/sysrq ] || mount --bind "$1" /proc/sys/kernel/sysrq
+shift
+set +e
+"$@"
+while :; do {sleep} 1; done
+"""
+"""The first process of a pid namespace: with its end everything in there ends."""
+
+
+class Box:
+    """A place in which a watchdog runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder / "node", folder / "log"
+        self.sysrq, self.switch = folder / "sysrq", folder / "switch"
+        for path in (self.log, self.sysrq, self.switch):
+            path.touch()
+        programs = folder / "programs"
+        programs.mkdir()
+        self._sleep = str(shutil.which("sleep"))
+        texts = dict.fromkeys(("shutdown", "poweroff"), POWER.replace("LOG", str(self.log)))
+        texts["sleep"] = SLEEP.format(sleep=self._sleep)
+        for name, text in texts.items():
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
+        self._path = f"{programs}:{os.environ['PATH']}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def boot(self, *, lease: float = 900, lifetime: float = 9000, expires: float = 4e9) -> None:
+        """Do what the user-data says first."""
+        orders = BootOrders(
+            authorized_key="",
+            host_key="",
+            host_key_public="",
+            lease_seconds=lease,
+            lifetime_seconds=lifetime,
+            expires_at=expires,
+        )
+        words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c"]
+        words += [BOX.format(sleep=self._sleep), str(self.sysrq), str(self.switch)]
+        self._process = subprocess.Popen(
+            [*words, *watchdog_command(orders, str(self.folder))],
+            env={"PATH": self._path},
+            start_new_session=True,
+        )
+        wait((self.folder / "seen").exists)
+
+    def watchdogs(self) -> list[psutil.Process]:
+        """Every process of the watchdog, without what it runs for a moment."""
+        mark = str(self.folder / "watchdog.sh")
+        return [p for p in psutil.process_iter(["cmdline"]) if mark in (p.info["cmdline"] or ())]
+
+    def said(self) -> list[str]:
+        """How it has tried to end the instance."""
+        return self.log.read_text().splitlines()
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    box = Box(tmp_path)
+    yield box
+    box.close()
+
+
+def wait(fact: object, seconds: float = 30.0) -> None:
+    assert callable(fact)
+    until = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < until, "it did not come about"
+        time.sleep(0.01)
+
+
+def test_a_lease_that_nobody_renews_ends_the_instance(box: Box) -> None:
+    """Without a driver the instance powers off when its lease is over, and no earlier."""
+    begin = time.monotonic()
+    box.boot(lease=2)
+    assert not box.said()
+    wait(box.said)
+    # The seconds of /proc/uptime are cut off, so one of them may be short.
+    assert time.monotonic() - begin >= 1.0
+    assert box.said()[0] == "shutdown -P now"
+
+
+def test_a_lease_that_is_renewed_lasts(box: Box) -> None:
+    """As long as the lease is touched, the instance stays, for much longer than one lease."""
+    box.boot(lease=2)
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        os.utime(box.folder / "lease")
+        time.sleep(0.1)
+    assert not box.said()
+    wait(box.said)
+
+
+def test_anybody_on_the_node_can_renew(box: Box) -> None:
+    """The user that is logged in as may touch the lease, and nothing beside it."""
+    box.boot()
+    assert (box.folder / "lease").stat().st_mode & 0o777 == 0o666
+    assert box.folder.stat().st_mode & 0o022 == 0
+
+
+def test_the_lifetime_ends_it_whatever_the_lease_says(box: Box) -> None:
+    """At the hard maximum lifetime the instance ends although its lease is renewed."""
+    box.boot(lifetime=2)
+    wait(box.said)
+    assert box.said()[0] == "shutdown -P now"
+
+
+def test_a_date_in_the_past_ends_it(box: Box) -> None:
+    """An instance that is booted again after its time ends at once."""
+    box.boot(expires=time.time() - 1)
+    wait(box.said)
+
+
+def test_it_can_be_told_to_end(box: Box) -> None:
+    """The word "end" in the lease ends the instance, which takes no further rights."""
+    box.boot()
+    (box.folder / "lease").write_text("end\n")
+    wait(box.said)
+
+
+def test_a_deleted_lease_is_no_way_out(box: Box) -> None:
+    """Without its lease file the instance ends as if nobody had renewed it."""
+    box.boot(lease=2)
+    (box.folder / "lease").unlink()
+    wait(box.said)
+
+
+def test_what_does_not_end_is_ended_harder(box: Box) -> None:
+    """Where `shutdown` does nothing `poweroff -f` is run, and after it the kernel is asked."""
+    box.boot(lease=1)
+    wait(lambda: box.said()[:2] == ["shutdown -P now", "poweroff -f"])
+    if Path("/proc/sysrq-trigger").exists():  # not every container shows it
+        wait(lambda: "o" in box.sysrq.read_text())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signals_do_not_end_it(box: Box, number: int) -> None:
+    """A signal that asks leaves the watchdog as it is."""
+    box.boot(lease=2)
+    before = {process.pid for process in box.watchdogs()}
+    assert before
+    for process in box.watchdogs():
+        process.send_signal(number)
+    wait(box.said)
+    assert before <= {process.pid for process in box.watchdogs()}
+
+
+def test_a_killed_one_is_started_again_and_remembers_its_lifetime(box: Box) -> None:
+    """kill -9 of the watchdog gains nothing: another takes its place with the same end."""
+    box.boot(lifetime=3)
+    began = (box.folder / "began").read_text()
+    (first,) = box.watchdogs()
+    first.kill()
+    wait(lambda: any(process.pid != first.pid for process in box.watchdogs()))
+    wait(box.said)
+    assert (box.folder / "began").read_text() == began
