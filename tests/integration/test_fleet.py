@@ -1,4 +1,4 @@
-"""A fleet against a cloud that behaves like AWS: launching, watching, ending, what goes wrong."""
+"""A fleet against a cloud that behaves like AWS: launching, watching, ending, and their faults."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def new_fleet(aws: Cloud, tmp_path: Path) -> Iterator[Maker]:
 
     yield make
     aws.faults.clear()
+    aws.faults.expire_credentials(expired=False)
     for fleet in made:
         fleet.teardown(SILENT)
 
@@ -381,7 +382,7 @@ def test_teardown_waits_for_a_launch_under_way(aws: Cloud, new_fleet: Maker) -> 
 
 
 def test_teardown_that_cannot_end_says_what_is_left(aws: Cloud, new_fleet: Maker) -> None:
-    """With expired credentials the report names the instances and what to do; later it succeeds."""
+    """With expired credentials the report names what is left and what to do; later it succeeds."""
     fleet = new_fleet()
     node = launch(fleet)
     fleet.wait_running(node, SILENT)
@@ -392,7 +393,7 @@ def test_teardown_that_cannot_end_says_what_is_left(aws: Cloud, new_fleet: Maker
     assert not report.verified
     assert node.instance_id in report.notes[0]
     assert "skygrid down first" in report.notes[0]
-    assert "renew them" in report.notes[0]
+    assert "renew the credentials" in report.notes[0]
     aws.faults.expire_credentials(expired=False)
     assert fleet.teardown(SILENT).verified
 

@@ -27,7 +27,18 @@ from skygrid.reports.plan_view import CheckResult, RoundSize
 from skygrid.reports.run_record import DriverMark, RunRecord, driver_mark
 from skygrid.reports.summary import CandidateRow, Summary
 
-HEAVY = ("sklearn", "numpy", "scipy", "pandas", "boto3", "paramiko", "plotly", "sqlite3", "rich")
+HEAVY = (
+    "sklearn",
+    "numpy",
+    "scipy",
+    "pandas",
+    "boto3",
+    "botocore",
+    "paramiko",
+    "plotly",
+    "sqlite3",
+    "rich",
+)
 
 
 @dataclass

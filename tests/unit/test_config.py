@@ -89,7 +89,7 @@ def test_named_file_must_be_there(tmp_path):
         ("max-hours = 3", r"unknown key max-hours in .*; did you mean max_hours\?"),
         ("zebra = 3", r"unknown key zebra in .*; there are: on, nodes, min_nodes, "),
         ("[run]\nnodes = 3", r"unknown key run in .*skygrid\.toml"),
-        ("no_sharing = true", r"no_sharing in .*: this version of skygrid has no such setting yet"),
+        ("no_sharing = 1", r"no_sharing in .* is 1; it must be true or false"),
         ("max_cost = 0", r"max_cost in .* must be USD, more than 0 and finite"),
         ("[aws]\nregion = 'Frankfurt'", r"region under \[aws\] in .* such as eu-central-1"),
         (
@@ -100,6 +100,7 @@ def test_named_file_must_be_there(tmp_path):
         ("[aws]\nallow_cidr = '1.2.3.4'", r"allow_cidr under \[aws\] .* such as 203.0.113.0/24"),
         ("[aws]\nallow_cidr = '1.2.3.4/8'", r"allow_cidr under \[aws\] .* such as 203.0.113.0/24"),
         ("[aws]\nami = 'ubuntu'", r"ami under \[aws\] in .* the id of an image, ami-"),
+        ("[aws]\npublic_ip = false", r"public_ip = false under \[aws\] needs allow_cidr"),
         ("[aws]\nlease_minutes = 0", r"lease_minutes under \[aws\] in .* minutes, more than 0"),
         ("version = 2", r"version in .*skygrid\.toml is 2; this skygrid reads version 1"),
         ("version = true", r"version in .* is True"),
@@ -154,7 +155,7 @@ def test_mistakes_in_the_file(tmp_path, text, message):
         ("SKYGRID_MAX_HOURS", "x", "SKYGRID_MAX_HOURS is 'x'; it must be a number"),
         ("SKYGRID_QUIET", "maybe", "SKYGRID_QUIET is 'maybe'; it must be true or false"),
         ("SKYGRID_NODE", "3", r"SKYGRID_NODE in the environment .* SKYGRID_NODES\?"),
-        ("SKYGRID_NO_SHARING", "1", "no_sharing in the environment: .* no such setting yet"),
+        ("SKYGRID_NO_SHARING", "maybe", "SKYGRID_NO_SHARING is 'maybe'; it must be true or false"),
     ],
 )
 def test_mistakes_in_the_environment(tmp_path, variable, text, message):

@@ -101,8 +101,8 @@ class Ending:
             self._delete_groups()
         else:
             self._notes.append(self._left_text(failure))
-        self._delete_objects()
-        verified = failure is None and self._verify()
+        emptied = self._delete_objects()
+        verified = failure is None and self._verify() and emptied
         return TeardownReport(
             left=tuple(self._alive()),
             verified=verified,
@@ -139,8 +139,6 @@ class Ending:
             missing = set(self._remains.launched) - {one.instance_id for one in found}
             if missing:
                 found += find_instances(self._clients, {"instance-id": sorted(missing)})
-            if self._remains.tokens:
-                found += find_instances(self._clients, {"client-token": [*self._remains.tokens]})
         except api_errors() as error:
             return judge(error, "ec2:DescribeInstances", self._clients.region)
         self._seen.update({one.instance_id: one for one in found})
@@ -238,15 +236,18 @@ class Ending:
                     f"the security group {group_id} is left, which costs nothing: {failure.text}"
                 )
 
-    def _delete_objects(self) -> None:
+    def _delete_objects(self) -> bool:
+        """Whether the run has no data in its bucket any more."""
         if self._remains.bucket is None:
-            return
+            return True
         try:
             delete_objects(self._clients, self._remains.bucket, self._remains.run_id)
         except api_errors() as error:
             failure = judge(error, "s3:DeleteObject", self._clients.region)
             place = f"s3://{self._remains.bucket}/{key_prefix(self._remains.run_id)}"
             self._notes.append(f"data may be left at {place}, and cost: {failure.text}")
+            return False
+        return True
 
     def _verify(self) -> bool:
         """Ask by tag for instances, volumes and groups; whether there are none."""

@@ -40,6 +40,21 @@ class Decision(Enum):
     STOP = "stop"
 
 
+THROTTLED = frozenset(
+    {
+        "EC2ThrottledException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+"""Refused for want of patience: nothing was done."""
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """A failed call, judged."""
 
@@ -47,6 +62,11 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     text: str
     """What is wrong and what to do, for the person."""
+
+    @property
+    def maybe_done(self) -> bool:
+        """Whether the call may have been executed all the same: there was no answer, or a 5xx."""
+        return self.decision is Decision.BACK_OFF and self.code not in THROTTLED
 
 
 _BY_CODE: dict[Decision, frozenset[str]] = {
@@ -75,12 +95,12 @@ _BY_CODE: dict[Decision, frozenset[str]] = {
             "VolumeLimitExceeded",
         }
     ),
-    Decision.BACK_OFF: frozenset(
+    Decision.BACK_OFF: THROTTLED
+    | frozenset(
         {
             "ConnectTimeoutError",
             "ConnectionClosedError",
             "ConnectionError",
-            "EC2ThrottledException",
             "EndpointConnectionError",
             "HTTPClientError",
             "IncompleteReadError",
@@ -90,16 +110,10 @@ _BY_CODE: dict[Decision, frozenset[str]] = {
             "PriorRequestNotComplete",
             "ProxyConnectionError",
             "ReadTimeoutError",
-            "RequestLimitExceeded",
-            "RequestThrottled",
-            "RequestThrottledException",
             "RequestTimeout",
+            "ResponseParserError",
             "ResponseStreamingError",
             "ServiceUnavailable",
-            "SlowDown",
-            "Throttling",
-            "ThrottlingException",
-            "TooManyRequestsException",
             "Unavailable",
         }
     ),

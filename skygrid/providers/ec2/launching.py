@@ -132,6 +132,7 @@ class Launcher:
     ) -> CloudNode | Failure:
         launch = self._intend(node, pool)
         give_up = time.monotonic() + AGAIN_SECONDS
+        maybe_done = False
         for delay in delays():
             result = self._call(launch, group_id, user_data)
             if isinstance(result, CloudNode):
@@ -139,16 +140,19 @@ class Launcher:
                 return result
             if result.decision is Decision.NEW_TOKEN:
                 self._store.refused(launch)
-                launch = self._intend(node, pool)
+                launch, maybe_done = self._intend(node, pool), False
             elif result.decision not in (Decision.BACK_OFF, Decision.NOT_YET_VISIBLE):
                 self._store.refused(launch)
                 return result
-            if time.monotonic() + delay > give_up:
-                # Whether the last call was executed is not known: the launch stays open, and
-                # whoever tears the run down looks for it.
-                return result
+            maybe_done |= result.maybe_done
             say(f"waiting to launch: {result.code}")
-            if self._stopped.wait(delay):
+            late = time.monotonic() + delay > give_up
+            if late or self._stopped.wait(delay):
+                # What may have been executed stays open: whoever tears the run down looks for it.
+                if not maybe_done:
+                    self._store.refused(launch)
+                if late:
+                    return result
                 raise NodeError(f"{node}: the run is being ended, so nothing more is launched")
         raise AssertionError("delays never end")
 

@@ -110,7 +110,8 @@ def table_price(region: str, instance_type: str, vcpus: int) -> Price | None:
     per_vcpu = table["per_vcpu"].get(region, {}).get(family)
     if per_vcpu is None or size.startswith(("metal", "medium")):
         return None
-    source = f"table of skygrid, {table['as_of']}"
+    as_of = table["as_of"].get(region, table["as_of"]["elsewhere"])
+    source = f"table of skygrid, {as_of}"
     return Price(dollars_per_hour=round(per_vcpu * vcpus, 6), source=source)
 
 

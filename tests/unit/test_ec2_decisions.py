@@ -1,0 +1,521 @@
+"""What is decided about nodes on EC2 without asking EC2: errors, requests, prices, records."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skygrid.config import AwsConfig
+from skygrid.errors import ConfigError, NodeError, UsageError
+from skygrid.providers.ec2.failures import Decision, Failure, judge
+from skygrid.providers.ec2.fleet import earlier_ends, remains_of, spent
+from skygrid.providers.ec2.instances import (
+    check_user_data,
+    client_token,
+    from_answer,
+    from_text,
+    run_request,
+    to_text,
+)
+from skygrid.providers.ec2.launching import Scarcity, Trial, quota_class, refusal
+from skygrid.providers.ec2.listing import orphans
+from skygrid.providers.ec2.network import leads_out
+from skygrid.providers.ec2.patience import LONGEST_SECONDS, delays
+from skygrid.providers.ec2.planning import order
+from skygrid.providers.ec2.prices import TABLE, Price, hourly_prices, table_price
+from skygrid.providers.ec2.records import CloudNode, Image, Pool, RunMark
+from skygrid.providers.ec2.store import FILE_NAME, CloudRecord, FleetStore, read_cloud_record
+from skygrid.providers.ec2.types import FAMILIES, InstanceType, candidate_names, fit
+
+POOL = Pool(
+    instance_type="c7i.xlarge",
+    market="on-demand",
+    zone="us-east-1a",
+    subnet="subnet-1",
+    dollars_per_hour=0.36,
+)
+MARK = RunMark(
+    run_id="ab" * 8, name="digits", owner="arn:aws:iam::1:user/x me@here", expires_at=2e9
+)
+IMAGE = Image(ami="ami-1", architecture="x86_64", root_device="/dev/sda1", min_disk_gb=8)
+
+
+def refused(code: str, message: str = "", status: int = 400) -> ClientError:
+    """What boto3 raises when the API answers with this code."""
+    answer: Any = {
+        "Error": {"Code": code, "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(answer, "Call")
+
+
+# ---- errors -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "decision", "text"),
+    [
+        (refused("InsufficientInstanceCapacity", status=500), Decision.NEXT_POOL, "Insufficient"),
+        (refused("Unsupported", "not in this zone"), Decision.NEXT_POOL, "not in this zone"),
+        (refused("VcpuLimitExceeded"), Decision.QUOTA, "quotas/L-1216C47A"),
+        (refused("MaxSpotInstanceCountExceeded"), Decision.QUOTA, "quotas/L-34B43A08"),
+        (refused("SecurityGroupLimitExceeded"), Decision.QUOTA, "services/vpc/quotas/L-E79EC296"),
+        (refused("RequestLimitExceeded", status=503), Decision.BACK_OFF, "RequestLimitExceeded"),
+        (refused("SomethingNew", status=502), Decision.BACK_OFF, "SomethingNew"),
+        (EndpointConnectionError(endpoint_url="x"), Decision.BACK_OFF, "EndpointConnectionError"),
+        (refused("IdempotentInstanceTerminated"), Decision.NEW_TOKEN, "Idempotent"),
+        (refused("InvalidInstanceID.NotFound"), Decision.NOT_YET_VISIBLE, "InvalidInstanceID"),
+        (refused("InvalidAMIID.NotFound", "no ami-1"), Decision.STOP, "no ami-1"),
+        (refused("DependencyViolation"), Decision.IN_USE, "DependencyViolation"),
+        (refused("UnauthorizedOperation"), Decision.NOT_ALLOWED, "do not allow ec2:RunInstances"),
+        (refused("Client.UnauthorizedOperation"), Decision.NOT_ALLOWED, "ec2:RunInstances"),
+        (refused("ExpiredToken"), Decision.EXPIRED, "aws sso login"),
+        (refused("RequestExpired"), Decision.EXPIRED, "clock"),
+        (NoCredentialsError(), Decision.EXPIRED, "no AWS credentials"),
+        (refused("PendingVerification"), Decision.STOP, "still verifying the account"),
+        (refused("InvalidParameterValue", "bad size"), Decision.STOP, "bad size"),
+    ],
+)
+def test_every_class_of_error_has_its_answer(error, decision, text):
+    """Each error leads to one decision, and its text says what was wrong or what to do."""
+    failure = judge(error, "ec2:RunInstances", "eu-central-1")
+
+    assert failure.decision is decision
+    assert text in failure.text
+
+
+def test_the_action_that_the_message_names_is_the_missing_one():
+    """A call can need more rights than its own; the encoded part of the message is left out."""
+    message = (
+        "You are not authorized to perform: ec2:CreateTags on resource: x because no policy allows "
+        "it. Encoded authorization failure message: AbCd-123_"
+    )
+    failure = judge(refused("UnauthorizedOperation", message), "ec2:RunInstances", "eu-west-1")
+
+    assert "do not allow ec2:CreateTags in eu-west-1" in failure.text
+    assert "AbCd" not in failure.text
+
+
+@pytest.mark.parametrize(
+    ("error", "maybe"),
+    [
+        (refused("RequestLimitExceeded", status=503), False),
+        (refused("InternalError", status=500), True),
+        (EndpointConnectionError(endpoint_url="x"), True),
+        (refused("InsufficientInstanceCapacity", status=500), False),
+    ],
+)
+def test_what_may_have_been_done_all_the_same(error, maybe):
+    """Only where there was no answer, or no proper one, may the call have been executed."""
+    assert judge(error, "ec2:RunInstances", "x").maybe_done is maybe
+
+
+# ---- requests and answers -----------------------------------------------------------------------
+
+
+@given(st.text(max_size=120), st.integers(1, 9999))
+def test_tokens_are_what_ec2_takes(node, generation):
+    """A client token has at most 64 ASCII characters and differs between generations."""
+    token = client_token(MARK.run_id, node, generation)
+
+    assert len(token) <= 64
+    assert token.isascii()
+    assert token != client_token(MARK.run_id, node, generation + 1)
+
+
+def request(pool: Pool = POOL, user_data: bytes = b"x", **settings: Any) -> dict[str, Any]:
+    """A request with all that does not matter filled in."""
+    return run_request(
+        node="aws-1",
+        pool=pool,
+        image=IMAGE,
+        token="t",
+        group_id="sg-1",
+        user_data=user_data,
+        mark=MARK,
+        settings=AwsConfig(**settings),
+    )
+
+
+def test_a_request_ties_everything_to_the_instance():
+    """Ending the instance, from inside too, ends its volume and interface; IMDSv2, no role."""
+    made = request(user_data=b"\x00#cloud")
+
+    assert made["InstanceInitiatedShutdownBehavior"] == "terminate"
+    assert made["MetadataOptions"]["HttpTokens"] == "required"
+    assert "IamInstanceProfile" not in made
+    (volume,) = made["BlockDeviceMappings"]
+    assert volume["Ebs"]["DeleteOnTermination"] is volume["Ebs"]["Encrypted"] is True
+    (interface,) = made["NetworkInterfaces"]
+    assert interface["DeleteOnTermination"] is True
+    assert interface["AssociatePublicIpAddress"] is True
+    assert base64.b64decode(made["UserData"]) == b"\x00#cloud"
+    assert (made["MinCount"], made["MaxCount"], "InstanceMarketOptions" in made) == (1, 1, False)
+
+
+def test_a_spot_request_is_for_once():
+    """A spot instance that is taken back ends and is not started again by AWS."""
+    options = request(msgspec.structs.replace(POOL, market="spot"))["InstanceMarketOptions"]
+
+    assert options["MarketType"] == "spot"
+    assert options["SpotOptions"] == {
+        "SpotInstanceType": "one-time",
+        "InstanceInterruptionBehavior": "terminate",
+    }
+
+
+def test_the_volume_holds_the_image():
+    """A disk smaller than the image's snapshot is enlarged to it; EC2 would refuse it."""
+    (volume,) = request(disk_gb=8)["BlockDeviceMappings"]
+    assert volume["Ebs"]["VolumeSize"] == 8
+    large = msgspec.structs.replace(IMAGE, min_disk_gb=50)
+    made = run_request(
+        node="n",
+        pool=POOL,
+        image=large,
+        token="t",
+        group_id="g",
+        user_data=b"",
+        mark=MARK,
+        settings=AwsConfig(disk_gb=8),
+    )
+    assert made["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] == 50
+
+
+def test_user_data_has_a_limit():
+    """16 KiB are taken, a byte more is refused before the call."""
+    check_user_data("aws-1", b"x" * 16384)
+    with pytest.raises(NodeError, match="16385 bytes, and EC2 takes 16384"):
+        check_user_data("aws-1", b"x" * 16385)
+
+
+def test_tags_come_back():
+    """What a request writes as tags is what an answer is read from."""
+    made = request(bucket="data")
+    (tags,) = {json.dumps(one["Tags"]) for one in made["TagSpecifications"]}
+    node = from_answer(
+        {
+            "InstanceId": "i-1",
+            "InstanceType": "c7i.xlarge",
+            "State": {"Name": "running"},
+            "LaunchTime": datetime.fromtimestamp(1e9, UTC),
+            "Tags": json.loads(tags),
+            "StateReason": {"Code": "Server.X", "Message": "Server.X: why"},
+        },
+        "eu-west-1",
+    )
+
+    assert (node.run_id, node.run_name, node.node) == (MARK.run_id, "digits", "aws-1")
+    assert (node.owner, node.expires_at, node.launched_at) == (MARK.owner, 2e9, 1e9)
+    assert (node.dollars_per_hour, node.bucket, node.reason) == (0.36, "data", "Server.X: why")
+
+
+@given(st.integers(0, 4_000_000_000))
+def test_moments_come_back(moment):
+    """A moment in a tag is the same moment when it is read, to the second."""
+    assert from_text(to_text(moment)) == moment
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2026-99-01"])
+def test_a_tag_that_somebody_changed_is_no_moment(text):
+    """What is no moment counts as none: anybody may write tags."""
+    assert from_text(text) == 0.0
+
+
+# ---- which pool ---------------------------------------------------------------------------------
+
+
+def kind(name: str, zones: tuple[str, ...] = ("a", "b"), **more: Any) -> InstanceType:
+    """An instance type with all that does not matter filled in."""
+    known = {"vcpus": 4, "memory_gib": 8.0, "architecture": "x86_64"}
+    markets = more.pop("markets", ("on-demand", "spot"))
+    return InstanceType(name=name, zones=zones, markets=markets, **(known | more))
+
+
+def test_cheap_pools_come_first_and_unknown_prices_last():
+    """The order is by price; without one by name of the config, and only where it is offered."""
+    prices = {("dear", "a"): 3.0, ("dear", "b"): 1.0, ("cheap", "a"): 2.0}
+
+    def price(name: str, zone: str) -> Price | None:
+        found = prices.get((name, zone))
+        return None if found is None else Price(dollars_per_hour=found, source="")
+
+    types = [kind("new"), kind("dear"), kind("cheap", zones=("a",)), kind("no", markets=())]
+    found = order([("a", "s-a"), ("b", "s-b"), ("c", "s-c")], types, "spot", price)
+
+    assert [(one.pool.instance_type, one.pool.zone) for one in found] == [
+        ("dear", "b"),
+        ("cheap", "a"),
+        ("dear", "a"),
+        ("new", "a"),
+        ("new", "b"),
+    ]
+    assert found[0].pool.subnet == "s-b"
+    assert found[0].pool.dollars_per_hour == 1.0
+
+
+def test_a_dry_pool_is_tried_last_for_a_while():
+    """Want of capacity is remembered for all nodes, and forgotten after five minutes."""
+    other = msgspec.structs.replace(POOL, zone="us-east-1b")
+    scarcity = Scarcity()
+    scarcity.dry(POOL, 0.0)
+
+    assert scarcity.order((POOL, other), 299.0) == [other, POOL]
+    assert scarcity.order((POOL, other), 300.0) == [POOL, other]
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("c7i.large", "standard"),
+        ("m7i-flex.large", "standard"),
+        ("t3.micro", "standard"),
+        ("r8g.large", "standard"),
+        ("inf2.xlarge", "inf2"),
+        ("trn1.2xlarge", "trn1"),
+        ("g5.xlarge", "g5"),
+        ("p5.48xlarge", "p5"),
+        ("hpc7a.12xlarge", "hpc7a"),
+        ("dl1.24xlarge", "dl1"),
+    ],
+)
+def test_families_that_share_a_quota(name, group):
+    """A used-up quota of the standard families says nothing of the others, which have their own."""
+    pool = msgspec.structs.replace(POOL, instance_type=name)
+    assert quota_class(pool) == ("on-demand", group)
+
+
+def test_what_a_person_is_told_of_pools_in_vain():
+    """Every pool that was tried is listed with its reason; another failure is told plainly."""
+    capacity = Failure(decision=Decision.NEXT_POOL, code="InsufficientInstanceCapacity", text="t")
+    right = Failure(decision=Decision.NOT_ALLOWED, code="U", text="no right")
+    many = refusal("aws-1", "eu-west-1", [Trial(pool=POOL, failure=capacity)] * 2)
+
+    assert many.count("c7i.xlarge on-demand in us-east-1a: no capacity") == 2
+    assert refusal("aws-1", "eu-west-1", [Trial(pool=POOL, failure=right)]) == "aws-1: no right"
+
+
+@pytest.mark.parametrize(("vcpus", "size"), [(1, "large"), (3, "xlarge"), (33, "12xlarge")])
+def test_the_smallest_size_that_has_the_vcpus(vcpus, size):
+    """Types that are chosen have the vCPUs and as few more as there are."""
+    for architecture, generations in FAMILIES.items():
+        found = candidate_names(vcpus, architecture)
+        assert found == [[f"{family}.{size}" for family in group] for group in generations]
+
+
+def test_no_type_is_large_enough():
+    """More fits at a time than any type has vCPUs is refused with what to do."""
+    with pytest.raises(ConfigError, match="more nodes, or name larger types"):
+        candidate_names(193, "x86_64")
+
+
+def test_named_types_have_to_fit():
+    """Of named types those are kept that have the vCPUs and boot the image; else it is said why."""
+    small, large, arm = kind("s", vcpus=2), kind("l", vcpus=8), kind("g", architecture="arm64")
+
+    assert fit([small, large, arm], 4, None) == [large, arm]
+    assert fit([small, large, arm], None, "x86_64") == [small, large]
+    with pytest.raises(ConfigError, match=r"no type .* has so many vCPUs: s \(2\)"):
+        fit([small], 4, None)
+    with pytest.raises(ConfigError, match="another architecture: g"):
+        fit([arm], 4, "x86_64")
+
+
+# ---- network ------------------------------------------------------------------------------------
+
+
+def table(*routes: dict[str, str], subnet: str | None = None) -> dict[str, Any]:
+    """A route table, of a subnet or the main one."""
+    place = {"SubnetId": subnet} if subnet else {"Main": True}
+    return {"Associations": [place], "Routes": list(routes)}
+
+
+OUT = {"DestinationCidrBlock": "0.0.0.0/0", "GatewayId": "igw-1", "State": "active"}
+NAT = {"DestinationCidrBlock": "0.0.0.0/0", "NatGatewayId": "nat-1", "State": "active"}
+LOCAL = {"DestinationCidrBlock": "172.31.0.0/16", "GatewayId": "local"}
+
+
+@pytest.mark.parametrize(
+    ("tables", "public", "private"),
+    [
+        ([table(LOCAL, OUT)], True, True),
+        ([table(LOCAL, NAT)], False, True),
+        ([table(LOCAL)], False, False),
+        ([table(OUT | {"State": "blackhole"})], False, False),
+        ([table(OUT), table(LOCAL, subnet="s-1")], False, False),
+        ([table(LOCAL), table(OUT, subnet="s-1")], True, True),
+        ([table(OUT, subnet="s-2")], False, False),
+    ],
+)
+def test_which_subnets_lead_out(tables, public, private):
+    """A subnet's own table counts, else the main one; public addresses need an internet gateway."""
+    assert leads_out("s-1", tables, public=True) is public
+    assert leads_out("s-1", tables, public=False) is private
+
+
+# ---- prices -------------------------------------------------------------------------------------
+
+
+def test_the_table_of_prices_is_dated_and_plain():
+    """The table says of which day it is, and has a sane price for every vCPU it lists."""
+    content = tomllib.loads(TABLE.read_text())
+
+    assert all("20" in day for day in content["as_of"].values())
+    for prices in content["per_vcpu"].values():
+        assert all(0.01 < price < 0.2 for price in prices.values())
+
+
+def test_prices_of_the_table():
+    """Sizes cost by their vCPUs; what is not in the table, or is no plain size, has no price."""
+    assert table_price("us-east-1", "c7i.xlarge", 4) == Price(
+        dollars_per_hour=0.1785, source="table of skygrid, 2026-01-19"
+    )
+    for region, name in (
+        ("us-east-1", "zz9.large"),
+        ("moon-1", "c7i.large"),
+        ("us-east-1", "c7i.metal-24xl"),
+    ):
+        assert table_price(region, name, 2) is None
+
+
+def test_prices_of_the_price_list():
+    """The hourly USD price is found in the nested document; free and other units are not it."""
+
+    def term(unit: str, usd: str) -> dict[str, Any]:
+        return {"priceDimensions": {"x": {"unit": unit, "pricePerUnit": {"USD": usd}}}}
+
+    terms = {"a": term("Hrs", "0.1785000000"), "b": term("Hrs", "0.0"), "c": term("Quantity", "9")}
+    assert hourly_prices(json.dumps({"terms": {"OnDemand": terms}})) == [0.1785]
+
+
+# ---- the record ---------------------------------------------------------------------------------
+
+
+def fresh() -> CloudRecord:
+    """The record of a run that has launched nothing."""
+    return CloudRecord(run_id=MARK.run_id, region="us-east-1", account="1")
+
+
+def token(generation: int) -> str:
+    """A token as `FleetStore.intend` asks for it."""
+    return f"t{generation}"
+
+
+def test_intent_is_on_disk_before_the_call(tmp_path: Path):
+    """A launch that was meant is in the file at once, open until its answer is there."""
+    store = FleetStore(tmp_path, fresh())
+    launch = store.intend("aws-1", POOL, token, 5.0)
+
+    (written,) = read_cloud_record(tmp_path).launches
+    assert (written.token, written.generation, written.open) == ("t1", 1, True)
+    store.launched(launch, "i-1", 6.0)
+    (written,) = read_cloud_record(tmp_path).launches
+    assert (written.instance_id, written.open) == ("i-1", False)
+    assert store.intend("aws-1", POOL, token, 7.0).generation == 2
+
+
+def test_a_record_is_of_one_region(tmp_path: Path):
+    """A run is not gone on with where its nodes are not."""
+    FleetStore(tmp_path, fresh()).group("sg-1")
+
+    with pytest.raises(UsageError, match="has had nodes in us-east-1"):
+        FleetStore(tmp_path, msgspec.structs.replace(fresh(), region="eu-west-1"))
+
+
+def test_a_record_of_a_later_version_is_refused(tmp_path: Path):
+    """A format that this version does not know is not guessed at."""
+    (tmp_path / FILE_NAME).write_text('{"format": 2}')
+
+    with pytest.raises(UsageError, match="reads up to 1: upgrade"):
+        read_cloud_record(tmp_path)
+    assert read_cloud_record(tmp_path / "none") is None
+
+
+def test_cost_is_counted_by_the_second_from_the_first_minute(tmp_path: Path):
+    """An hour costs its price, less than a minute costs a minute, and all sessions count."""
+    store = FleetStore(tmp_path, fresh())
+    for start, end in ((1000.0, 1010.0), (1000.0, 0.0)):
+        name = f"i-{end}"
+        store.launched(store.intend("n", POOL, token, start), name, start)
+        store.ended({name: end} if end else {})
+    # Both launches have the token of their generation; the second is still there.
+    assert spent(store.record, 4600.0) == pytest.approx(0.36 / 60 + 0.36)
+    nameless = msgspec.structs.replace(POOL, dollars_per_hour=None)
+    store.launched(store.intend("m", nameless, lambda _: "m1", 0.0), "i-m", 0.0)
+    assert spent(store.record, 4600.0) is None
+
+
+def test_ends_that_nobody_saw_are_bounded_by_the_lease(tmp_path: Path):
+    """A node whose driver died has ended a lease after the driver's last sign at the latest."""
+    store = FleetStore(tmp_path, fresh())
+    for name in ("i-1", "i-2"):
+        store.launched(store.intend(name, POOL, lambda _, name=name: name, 0.0), name, 100.0)
+    store.alive(500.0)
+
+    assert earlier_ends(store.record, {"i-2"}, 900.0, 1e9) == {"i-1": 1400.0}
+    assert earlier_ends(store.record, {"i-2"}, 900.0, 600.0) == {"i-1": 600.0}
+
+
+def test_what_remains_of_a_record(tmp_path: Path):
+    """Known instances and launches of unknown end are looked for, those refused are not."""
+    store = FleetStore(tmp_path, fresh())
+    store.launched(store.intend("a", POOL, lambda _: "a1", 1.0), "i-1", 2.0)
+    store.refused(store.intend("b", POOL, lambda _: "b1", 3.0))
+    store.intend("c", POOL, lambda _: "c1", 4.0)
+
+    remains = remains_of(store.record, "digits")
+    assert (remains.launched, remains.tokens) == ({"i-1": 2.0}, ("c1",))
+    assert remains.tokens_until == pytest.approx(124.0)
+
+
+# ---- the rest -----------------------------------------------------------------------------------
+
+
+def node(run_id: str, expires_at: float) -> CloudNode:
+    """A node with all that does not matter filled in."""
+    return CloudNode(
+        instance_id="i-1",
+        node="aws-1",
+        run_id=run_id,
+        run_name="",
+        owner="",
+        region="",
+        instance_type="",
+        market="spot",
+        zone="",
+        state="running",
+        launched_at=0.0,
+        expires_at=expires_at,
+        dollars_per_hour=3.6,
+    )
+
+
+def test_who_is_an_orphan():
+    """A node out of its time, or of a run without a driver; not one whose end is not known."""
+    late, dead, alive, unmarked = node("a", 50), node("b", 200), node("a", 200), node("c", 0.0)
+
+    assert orphans([late, dead, alive, unmarked], 100.0, {"b"}) == [late, dead]
+
+
+def test_cost_of_a_node_so_far():
+    """A node costs by the second since its launch, a minute at the least."""
+    assert node("a", 0.0).dollars(7200.0) == pytest.approx(7.2)
+    assert node("a", 0.0).dollars(5.0) == pytest.approx(0.06)
+
+
+def test_delays_grow_and_stay_bounded():
+    """Waits double up to a bound, with jitter."""
+    found = [delay for delay, _ in zip(delays(), range(12), strict=False)]
+
+    assert 0.35 <= found[0] <= 0.5
+    assert all(0.7 * LONGEST_SECONDS <= one <= LONGEST_SECONDS for one in found[4:])

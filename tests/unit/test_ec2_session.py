@@ -1,0 +1,73 @@
+"""Which region, profile and credentials a run on AWS uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from skygrid.config import AwsConfig
+from skygrid.errors import ConfigError, NodeError
+from skygrid.providers.ec2.session import open_clients
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An AWS configuration with a default profile and one more, and no other."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    config = tmp_path / "config"
+    config.write_text("[default]\n[profile work]\nregion = eu-west-3\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return monkeypatch
+
+
+def region(settings: AwsConfig) -> str:
+    """The region that these settings lead to."""
+    return open_clients(settings).region
+
+
+def test_the_region_is_the_one_that_the_aws_cli_takes(home: pytest.MonkeyPatch) -> None:
+    """Strongest first: the config, AWS_REGION, AWS_DEFAULT_REGION, the profile."""
+    assert region(AwsConfig(profile="work")) == "eu-west-3"
+    home.setenv("AWS_DEFAULT_REGION", "us-east-2")
+    assert region(AwsConfig(profile="work")) == "us-east-2"
+    home.setenv("AWS_REGION", "us-west-1")
+    assert region(AwsConfig(profile="work")) == "us-west-1"
+    assert region(AwsConfig(profile="work", region="sa-east-1")) == "sa-east-1"
+    assert open_clients(AwsConfig(region="sa-east-1"), region="us-east-1").region == "us-east-1"
+
+
+def test_a_profile_of_the_environment_is_taken(home: pytest.MonkeyPatch) -> None:
+    """AWS_PROFILE chooses the profile, as it does for the AWS CLI."""
+    home.setenv("AWS_PROFILE", "work")
+
+    assert region(AwsConfig()) == "eu-west-3"
+
+
+def test_no_region_is_said_plainly(home: pytest.MonkeyPatch) -> None:
+    """Without a region anywhere nothing is called, and the message says where to write one."""
+    with pytest.raises(ConfigError, match="no AWS region is chosen: write region") as caught:
+        region(AwsConfig())
+    assert caught.value.exit_code == 2
+
+
+def test_an_unknown_profile_is_named_with_those_there_are(home: pytest.MonkeyPatch) -> None:
+    """A misspelt profile is refused, and the profiles of the configuration are listed."""
+    with pytest.raises(ConfigError, match=r"under \[aws\] is 'wrok', .*: default, work"):
+        region(AwsConfig(profile="wrok"))
+    home.setenv("AWS_PROFILE", "wrok")
+    with pytest.raises(ConfigError, match=r"AWS_PROFILE is 'wrok'"):
+        region(AwsConfig())
+
+
+def test_no_credentials_are_said_plainly(home: pytest.MonkeyPatch) -> None:
+    """Without credentials the first call says how to get some, and exits with 3."""
+    clients = open_clients(AwsConfig(region="eu-west-1"))
+
+    with pytest.raises(NodeError, match="no AWS credentials: run `aws configure`") as caught:
+        _ = clients.account
+    assert caught.value.exit_code == 3
