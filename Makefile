@@ -10,7 +10,7 @@ READY  := $(VENV)/.made-from-pyproject
 SKLEARNS := 1.5 1.6 1.7 1.8 newest
 
 .DEFAULT_GOAL := help
-.PHONY: help run cloud test test-digits sshd check format bench bench-ssh test-sklearn clean
+.PHONY: help run cloud test test-digits sshd check format bench bench-peers bench-ssh test-sklearn clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,16 @@ format: $(READY) ## Format the code and mend what ruff can mend by itself
 bench: $(READY) ## Race scikit-learn's own loop and print the table
 	$(BIN)/python -m tests.benchmarks
 
+bench-peers: .venv-peers/.made-from-pyproject ## Race Ray, Dask and dask-ml as well, in an environment of their own
+	.venv-peers/bin/python -m tests.benchmarks.peers $(ARGS)
+
+# All in one environment, so that NumPy and scikit-learn are the same builds for everybody.
+.venv-peers/.made-from-pyproject: pyproject.toml
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --editable . \
+		scikit-learn ray 'dask[distributed]' dask-ml pandas psutil
+	touch $@
+
 bench-ssh: $(READY) sshd ## Measure runs on three SSH nodes, 50 ms away
 	$(BIN)/python -m tests.benchmarks.ssh
 
@@ -69,5 +79,5 @@ $(SKLEARNS:%=.test-sklearn-%): .test-sklearn-%: .venv-sklearn-%/.made-from-pypro
 	.venv-sklearn-$*/bin/python -m pytest -n 2 -m sklearn_versions tests/acceptance
 
 clean: ## Remove the environments, caches and build products (runs are kept)
-	rm -rf $(VENV) .venv-sklearn-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-peers .venv-sklearn-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find skygrid tests tools guides -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -44,6 +44,8 @@ class Cluster:
         Seconds that one fit may take; default: no limit.
     retries : int, optional
         How often a fit that took its slot down is tried again; default: 2.
+    sharing : bool, default=True
+        Whether candidates that one fit answers are answered by one fit; the scores are the same.
     start_method : {"auto", "fork", "spawn"}, optional
         How slots are started; default: "auto", which is fork on Linux, spawn elsewhere.
 
@@ -62,6 +64,7 @@ class Cluster:
         config: str | os.PathLike[str] | None = None,
         fit_timeout: float | None = None,
         retries: int | None = None,
+        sharing: bool = True,
         start_method: Literal["auto", "fork", "spawn"] | None = None,
     ) -> None:
         said = {
@@ -71,6 +74,7 @@ class Cluster:
             "fit_timeout": fit_timeout,
             "retries": retries,
             "start_method": start_method,
+            "no_sharing": None if sharing else True,
         }
         self._config = _config(said, config)
         self._stack = ExitStack()
@@ -130,6 +134,7 @@ class Cluster:
             policies_of(self._config),
             SilentListener(),
             sources=sources,
+            sharing=not self._config.no_sharing,
         )
         try:
             return fit_search(search, X, y, fit_params, rounds)

@@ -26,6 +26,8 @@ from skygrid.rented import make_offer
 from skygrid.reports.money import Quote
 from skygrid.reports.plain import plain_parameters
 from skygrid.reports.plan_view import CheckResult, RoundSize
+from skygrid.reports.shared_work import SharedWork, planned_sharing
+from skygrid.results.common_work import sharing_of
 from skygrid.results.outline import Outline, outline
 from skygrid.rounds import JournaledRounds
 from skygrid.spec import SearchSpec
@@ -106,6 +108,7 @@ def check_loaded(
         nodes=nodes,
         slots=slots,
         open_ended=not plan.complete,
+        shared=None if config.no_sharing else _planned(plan),
         quote=quote,
     )
     if engine is None or not plan.first.n_tasks:
@@ -125,7 +128,12 @@ def _with_sample(
 ) -> CheckResult:
     first = plan.first
     rounds = JournaledRounds(
-        engine, MemoryJournal(), policies_of(config), listener, sources=spec.sources
+        engine,
+        MemoryJournal(),
+        policies_of(config),
+        listener,
+        sources=spec.sources,
+        sharing=False,
     )
     rounds.begin(plan.work)
     one = RoundPlan(round=0, candidates=first.candidates[:1], splits=first.splits[:1])
@@ -141,6 +149,12 @@ def _with_sample(
         sample_error=outcome.fit_error,
         notes=tuple(f"{kind}: {text}" for kind, text, _ in rounds.warnings.counted()),
     )
+
+
+def _planned(plan: Outline) -> SharedWork:
+    first = plan.first
+    sharing = sharing_of(plan.work, first)
+    return planned_sharing(sharing, len(first.candidates), len(first.splits))
 
 
 def _plain_scores(outcome: Outcome) -> Any:

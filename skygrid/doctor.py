@@ -30,7 +30,7 @@ GIB = 2**30
 
 
 def examine(config: RunConfig) -> list[Finding]:
-    """Look at this machine and at every host of a configuration; changes nothing anywhere.
+    """Look at this machine and at where a configuration's nodes are; changes nothing anywhere.
 
     Raises
     ------
@@ -38,6 +38,8 @@ def examine(config: RunConfig) -> list[Finding]:
         If a host's spelling or the SSH configuration cannot be understood.
     """
     found = [_here(config.runs_dir)]
+    if config.on == "aws":
+        return found + _account(config)
     if config.on != "ssh":
         return found
     from skygrid.providers.ssh_hosts import find_targets
@@ -71,6 +73,16 @@ def _here(runs_dir: Path) -> Finding:
         ),
         problems=tuple(problems),
     )
+
+
+def _account(config: RunConfig) -> list[Finding]:
+    # boto3 takes a third of a second to import.
+    from skygrid.providers.ec2.examine import examine_account
+
+    return [
+        Finding(name=one.name, facts=one.facts, notes=one.notes, problems=one.problems)
+        for one in examine_account(config)
+    ]
 
 
 def _host(name: str, target: Target, config: RunConfig) -> Finding:

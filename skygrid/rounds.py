@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cloudpickle
@@ -19,6 +20,7 @@ from skygrid.plan.fingerprint import digest
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.queue.policies import QueuePolicies
 from skygrid.queue.work_queue import WorkQueue
+from skygrid.results.common_work import sharing_of
 from skygrid.results.fit_warnings import WarningCounter
 from skygrid.results.raised import exception_of
 from skygrid.results.sklearn_search import SearchWork
@@ -45,6 +47,8 @@ class JournaledRounds:
         Modules beside the search file, for nodes that have no such files.
     on_searched : callable
         Called when there will be no further round, before the refit.
+    sharing : bool, default=True
+        Whether what one fit answers is fitted once.
     """
 
     def __init__(
@@ -56,10 +60,15 @@ class JournaledRounds:
         on_round: Callable[[RoundPlan], None] = lambda plan: None,
         sources: Mapping[str, Source] | None = None,
         on_searched: Callable[[], None] = lambda: None,
+        *,
+        sharing: bool = True,
     ) -> None:
         self.warnings = WarningCounter()
         self.outcomes: list[Outcome] = []
         """All outcomes so far, those that were recorded before included."""
+
+        self.fresh: list[Outcome] = []
+        """Those that this session has recorded."""
 
         self.reused = 0
         """Outcomes that the journal held when their round opened."""
@@ -72,9 +81,12 @@ class JournaledRounds:
         self._policies = policies
         self._listener = listener
         self._next_lease = 1
+        self._shares = sharing
+        self._work: SearchWork | None = None
 
     def begin(self, work: SearchWork) -> None:
         """Make the blobs of data and search ready to travel."""
+        self._work = work
         self._engine.use(*work_blobs(work, self._sources, at_hand=self._engine.at_hand))
 
     def refitting(self) -> None:
@@ -92,6 +104,8 @@ class JournaledRounds:
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
         """Every task of the round, from the journal or from a node."""
         plan = self._settled(plan)
+        if self._shares and self._work is not None:
+            plan = replace(plan, sharing=sharing_of(self._work, plan))
         recorded = self._journal.outcomes(plan.round)
         self.reused += len(recorded)
         self._on_round(plan)
@@ -106,6 +120,7 @@ class JournaledRounds:
 
         def record(batch: Sequence[Outcome]) -> None:
             self._journal.append(batch)
+            self.fresh.extend(batch)
             keep(batch)
 
         keep(recorded)
@@ -153,7 +168,7 @@ class JournaledRounds:
         """The tasks before number `wanted` that have no outcome."""
         n_splits = len(plan.splits)
         done = [
-            (*divmod(task, n_splits), outcome.fit_seconds + outcome.score_seconds if outcome else 0)
+            (*divmod(task, n_splits), *_seconds(outcome))
             for task, outcome in enumerate(outcomes)
             if outcome is not None or task >= wanted
         ]
@@ -162,6 +177,8 @@ class JournaledRounds:
             n_candidates=len(plan.candidates),
             n_splits=n_splits,
             recorded=done,
+            groups=[group.members for group in plan.sharing.groups],
+            prefixes=plan.sharing.prefixes,
             policies=self._policies,
             first_lease_id=self._next_lease,
         )
@@ -190,6 +207,10 @@ class JournaledRounds:
         else:
             whole = digest((list(plan.candidates), list(plan.splits)))
             self._journal.record_round(plan.round, b"", whole)
+
+
+def _seconds(outcome: Outcome | None) -> tuple[float, float]:
+    return (outcome.fit_seconds, outcome.score_seconds) if outcome else (0.0, 0.0)
 
 
 def work_blobs(

@@ -285,6 +285,7 @@ class _Run:
             self._folder.round_opened,
             self._spec.sources,
             self._searched,
+            sharing=not self._config.no_sharing,
         )
         spec = self._spec
         if isinstance(spec.search.refit, str):
@@ -318,6 +319,7 @@ class _Run:
             outcomes=rounds.outcomes,
             nodes=rounds.known_nodes(),
             holdout_score=holdout,
+            fresh=rounds.fresh,
             reused=rounds.reused,
             retries=self._engine.slot_deaths,
         )

@@ -51,3 +51,20 @@ def _drawn(view: RenderableType, stream: TextIO) -> str:
 def say(message: str) -> None:
     """Write a message to stderr; what a fit or a host said may be part of it."""
     print(printable(message, MOST_SAID), file=sys.stderr)
+
+
+def can_ask() -> bool:
+    """Whether somebody is there to see a question and to answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def agrees(question: str) -> bool:
+    """Ask on stderr, as stdout is for results; only a plain yes is one."""
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        answer = ""
+    if not answer.endswith("\n"):
+        print(file=sys.stderr)
+    return answer.strip().lower() in ("y", "yes")

@@ -13,7 +13,7 @@ from skygrid.config import RunConfig, load_config
 from skygrid.errors import InterruptedRunError, NodeError, UsageError
 
 from . import options as given
-from .output import say, say_view, write_result, write_view
+from .output import agrees, can_ask, say, say_view, write_result, write_view
 from .run_names import find_run, run_folders
 
 if TYPE_CHECKING:
@@ -99,15 +99,9 @@ def _end_many(config: RunConfig, *, only_orphans: bool, asked: bool) -> Teardown
 
 
 def _confirm(question: str) -> None:
-    import sys
-
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask():
         raise UsageError("there is no terminal to ask on: add --yes")
-    try:
-        agreed = typer.confirm(question, default=False, err=True)
-    except typer.Abort:
-        agreed = False
-    if not agreed:
+    if not agrees(question):
         raise InterruptedRunError("nothing was ended")
 
 

@@ -23,9 +23,6 @@ FORMAT = 1
 FILE_NAME = "skygrid.toml"
 PREFIX = "SKYGRID_"
 
-NOT_YET = ("no_sharing",)
-"""Settings that are planned; to ignore one silently could cost money."""
-
 
 def find_file(
     environment: Mapping[str, str], search_file: Path | None, config_file: Path | None, cwd: Path
@@ -82,7 +79,6 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
             if text.strip():
                 given[variables[variable]] = Given(text.strip(), variable, textual=True)
         elif variable.startswith(PREFIX) and variable != PREFIX + "CONFIG":
-            _refuse_not_yet(variable.removeprefix(PREFIX).lower(), "the environment")
             # Some other program may use the prefix too; only what looks like a slip is one.
             near = difflib.get_close_matches(variable, variables, n=1, cutoff=0.9)
             if near:
@@ -111,14 +107,8 @@ def _known(table: str | None, name: str, where: str) -> str:
     there = settings_of(table)
     if name in there:
         return name
-    _refuse_not_yet(name.replace("-", "_"), where)
     if name.replace("-", "_") in there:
         raise ConfigError(f"unknown key {name} in {where}; did you mean {name.replace('-', '_')}?")
     near = difflib.get_close_matches(name, there, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(there)}"
     raise ConfigError(f"unknown key {name} in {where}; {hint}")
-
-
-def _refuse_not_yet(name: str, where: str) -> None:
-    if name in NOT_YET:
-        raise ConfigError(f"{name} in {where}: this version of skygrid has no such setting yet")

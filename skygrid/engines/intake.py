@@ -63,15 +63,12 @@ class Intake:
         """
         match message:
             case Report():
-                link.in_hand -= len(message.results)
                 self._take_report(link, message, work, now)
             case Pull():
                 link.wanted = min(message.count, MOST_IN_HAND)
             case Returned():
-                link.in_hand -= len(message.leases)
                 work.queue.returned(link.name, message.leases, now)
             case SlotDied():
-                link.in_hand -= 1
                 self._take_death(link, message, work, now)
 
     def _take_report(self, link: Link, report: Report, work: RoundInProgress, now: float) -> None:
@@ -80,8 +77,16 @@ class Intake:
         for result in report.results:
             if not is_honest(result):
                 raise LinkFailure(Gone("it sent scores that are none"))
-            seconds = result.fit_seconds + result.score_seconds
-            done = work.queue.complete(link.name, result.lease, seconds, now)
+            done = work.queue.complete(
+                link.name,
+                result.lease,
+                result.fit_seconds + result.score_seconds,
+                now,
+                candidate=result.candidate,
+                score_seconds=result.score_seconds,
+                busy_seconds=result.busy_seconds,
+                answered=result.answered,
+            )
             for name, lease in done.abandon:
                 self._roster.links[name].send(Abandon(leases=[lease]))
             if done.verdict is Verdict.UNKNOWN and done.candidate < 0:
@@ -95,7 +100,9 @@ class Intake:
             work.take(link.name, result, done, finished_at)
 
     def _take_death(self, link: Link, death: SlotDied, work: RoundInProgress, now: float) -> None:
-        answer = work.queue.slot_died(link.name, death.lease, death.cause, now)
+        answer = work.queue.slot_died(
+            link.name, death.lease, death.cause, now, candidate=death.candidate
+        )
         if answer is None:
             return
         self.slot_deaths += 1

@@ -188,14 +188,11 @@ class Link:
         self.wanted = 0
         """Leases that the node asked for and has not got."""
 
-        self.in_hand = 0
-        """Leases in hand by the node's own account; whoever has the fewest is served first."""
-
         self._started = self.heard = time.monotonic()
         """When the node last said anything; before that, when it was started."""
 
         self.granted = 0
-        """Leases that the node was given."""
+        """Tasks that the node was given leases for."""
 
         self._said = 0
         self._closed = False

@@ -77,11 +77,12 @@ class Opening:
         if link.leaving or link.opened_round == work.serial:
             return
         link.opened_round = work.serial
-        link.wanted = link.in_hand = 0
+        link.wanted = 0
         self._listener.node_changed(link.name, "receiving")
         data = link.send_blob(self._data_and_search[0], offered=True)
         search, plan = map(link.send_blob, (self._data_and_search[1], work.blob))
-        link.send(OpenRound(round=work.serial, data=data, search=search, plan=plan))
+        keeps = bool(work.plan.sharing.kept)
+        link.send(OpenRound(round=work.serial, data=data, search=search, plan=plan, keeps=keeps))
         link.keep_blobs({data, search, plan})
 
     def tell_progress(self, link: Link, beat: Heartbeat) -> None:

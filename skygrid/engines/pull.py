@@ -16,7 +16,7 @@ from typing import Any
 
 from skygrid.engines.intake import FitRaised, Intake
 from skygrid.engines.link import Cure, Event, Gone, Link, LinkFailure, NodeState
-from skygrid.engines.open_round import RoundInProgress
+from skygrid.engines.open_round import RoundInProgress, plan_content
 from skygrid.engines.opening import Opening
 from skygrid.engines.roster import Roster
 from skygrid.engines.settings import EngineSettings
@@ -173,7 +173,7 @@ class PullEngine:
         InterruptedRunError, BudgetReachedError
             If the run was told to stop; what had ended is recorded.
         """
-        blob = Blob({"candidates": list(plan.candidates), "splits": list(plan.splits)})
+        blob = Blob(plan_content(plan))
         self._serial += 1
         self._open = RoundInProgress(
             serial=self._serial,
@@ -246,7 +246,9 @@ class PullEngine:
             if link.up and starting and silence > self._settings.silence_seconds:
                 self._lose(link, Gone(f"it said nothing for {silence:.0f} s"), work)
         for link in list(self._roster.links.values()):
-            if link.leaving and (link.in_hand <= 0 or link.opened_round != work.serial):
+            if link.leaving and (
+                work.queue.in_hand(link.name) <= 0 or link.opened_round != work.serial
+            ):
                 self._lose(link, Gone("it was let go, as its machine is taken away"), work)
         for name, count in work.queue.recall(now):
             self._roster.links[name].send(Recall(count=count))
@@ -262,15 +264,14 @@ class PullEngine:
             if link.wanted and link.ready_round == work.serial and not link.leaving
         ]
         # The emptiest first: what one node gave back for another must not go straight back to it.
-        for link in sorted(hungry, key=lambda link: link.in_hand):
+        for link in sorted(hungry, key=lambda link: work.queue.in_hand(link.name)):
             # No more than its share at a time, or the first one to come takes everything.
-            share = -(-work.queue.pending // len(self._roster.links)) or link.wanted
+            share = -(-work.queue.pending_leases // len(self._roster.links)) or link.wanted
             slots = link.greeting.slots if link.greeting else 0
             leases = work.queue.pull(link.name, min(share, link.wanted), now, slots)
             if leases:
                 link.wanted = 0
-                link.in_hand += len(leases)
-                link.granted += len(leases)
+                link.granted += sum(max(1, lease.members.bit_count()) for lease in leases)
                 link.send(Grant(round=work.serial, leases=leases))
 
     # -- messages

@@ -29,8 +29,11 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
 
     split: int = -1
     attempt: int = 0
+    answered_by: int = -1
+    """The candidate whose fit on this split answered this one too; -1: it had a fit of its own."""
+
     abandon: tuple[tuple[str, int], ...] = ()
-    """(node, lease) of the task's other copies: nothing more is wanted of them."""
+    """(node, lease) of leases of which nothing more is wanted."""
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):

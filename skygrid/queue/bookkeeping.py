@@ -1,11 +1,9 @@
-"""What the queue remembers: live nodes, tasks with a history, what fits took."""
+"""What the queue remembers: live nodes, what fits took."""
 
 from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
-
-from skygrid.queue.policies import Cause
 
 
 @dataclass(slots=True)
@@ -34,23 +32,15 @@ class Node:
         """Leases in hand that no slot was seen to run."""
         return len(self.held) - len(self.running)
 
+    @property
+    def idle(self) -> int:
+        """Slots for which the node holds no lease."""
+        return max(0, self.slots - len(self.held))
+
     def drop(self, lease_id: int) -> None:
         """The node does not hold this lease any more."""
         self.held.discard(lease_id)
         self.running.pop(lease_id, None)
-
-
-@dataclass(slots=True)
-class Trouble:
-    """History of a task that was leased more than once. Most tasks have none."""
-
-    attempts: int = 1
-    causes: list[Cause] = field(default_factory=list)
-    died_on: set[int] = field(default_factory=set)
-    losses: int = 0
-    alone: bool = False
-    suspect: bool = False
-    """Nodes were lost while they held it."""
 
 
 class Times:

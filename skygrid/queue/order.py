@@ -40,6 +40,11 @@ class LongestFirst:
         """Tasks that wait."""
         return self._n_waiting
 
+    @property
+    def leases(self) -> int:
+        """Leases that the waiting tasks make."""
+        return self._n_waiting
+
     def waits(self, task: int) -> bool:
         """Whether this task waits here."""
         return bool(self._waits[task])
@@ -76,10 +81,24 @@ class LongestFirst:
         else:
             self._rank(candidate)
 
-    def take(self) -> int | None:
-        """Remove and return the next task, or None when none waits."""
-        if not self._n_waiting:
-            return None
+    def take(self, node: int) -> tuple[int, ...]:
+        """Remove and return the next task for this node; empty when none waits."""
+        return (self._next(),) if self._n_waiting else ()
+
+    def settled(self, task: int, node: int) -> None:
+        """A node has fitted this task."""
+
+    def let_go(self, task: int) -> None:
+        """A node that had this task will not fit it."""
+
+    def forget(self, node: int) -> None:
+        """A node was lost."""
+
+    def fall_apart(self, task: int) -> None:
+        """What is taken together with this task is taken separately from now on."""
+
+    def _next(self) -> int:
+        """Remove and return the next task; one must wait."""
         task = self._find_first()
         if task < 0:
             task = self._find_longest()

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from skygrid.queue.splitting import SplitPolicy
+
 Cause = Literal["signal", "exit", "timeout", "memory"]
 """How a slot ended under a fit, as `skygrid.worker.messages.SlotDied` says it."""
 
@@ -177,3 +179,4 @@ class QueuePolicies:
     """None: no fit is started a second time while it runs."""
 
     lease: LeasePolicy = field(default_factory=LeasePolicy)
+    split: SplitPolicy = field(default_factory=SplitPolicy)

@@ -6,14 +6,20 @@ clock, and one thread makes all calls.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from skygrid.queue.answers import Completion, Quarantine, Retry, Verdict
-from skygrid.queue.bookkeeping import Node, Times, Trouble
+from skygrid.queue.bookkeeping import Node
+from skygrid.queue.groups import Groups
+from skygrid.queue.idle_slots import RoundState, most_overdue, share_out, tail_of_a_group
 from skygrid.queue.leases import CLOSED, EXPIRED, RUNNING, LeaseBook
 from skygrid.queue.order import LongestFirst
 from skygrid.queue.policies import Cause, GiveUp, Hand, QueuePolicies
+from skygrid.queue.shared_order import SharedOrder
 from skygrid.worker.messages import Lease
+
+Recorded = tuple[int, int, float, float]
+"""candidate, split, seconds of the fit and of its scoring."""
 
 _NEVER_LEASED = Completion(verdict=Verdict.UNKNOWN)
 
@@ -28,16 +34,21 @@ class WorkQueue:
     n_candidates, n_splits
         Size of the round.
     recorded
-        (candidate, split, seconds) of outcomes that the journal already holds.
+        (candidate, split, fit seconds, score seconds) of outcomes that the journal already holds.
+    groups
+        Candidates that one fit answers, in the order in which they become ready.
+    prefixes
+        For each candidate the number of its pipeline's first steps, which others have too; -1 for
+        none. Empty: none has any.
     policies
-        How to retry, speculate, expire and recall.
+        How to retry, speculate, expire, recall and split.
     first_lease_id
         Id of the first lease: `next_lease_id` of the round before.
 
     Raises
     ------
     ValueError
-        A recorded outcome lies outside the round.
+        A recorded outcome or a group lies outside the round.
     """
 
     def __init__(
@@ -46,7 +57,9 @@ class WorkQueue:
         round: int,
         n_candidates: int,
         n_splits: int,
-        recorded: Iterable[tuple[int, int, float]] = (),
+        recorded: Iterable[Recorded] = (),
+        groups: Sequence[Sequence[int]] = (),
+        prefixes: Sequence[int] = (),
         policies: QueuePolicies | None = None,
         first_lease_id: int = 0,
     ) -> None:
@@ -54,21 +67,29 @@ class WorkQueue:
         self._policies = policies or QueuePolicies()
         self._n_candidates = n_candidates
         self._n_splits = n_splits
-        self._order = LongestFirst(n_candidates, n_splits)
-        self._ended = bytearray(n_candidates * n_splits)
+        self._groups = Groups(groups, n_candidates, n_splits) if groups or prefixes else None
+        self._order = (
+            SharedOrder(n_candidates, n_splits, self._groups, prefixes)
+            if self._groups
+            else LongestFirst(n_candidates, n_splits)
+        )
+        self._state = state = RoundState(
+            policies=self._policies,
+            n_splits=n_splits,
+            ended=bytearray(n_candidates * n_splits),
+            order=self._order,
+            groups=self._groups,
+            book=LeaseBook(first_lease_id),
+        )
+        self._ended, self._book, self._nodes = state.ended, state.book, state.nodes
+        self._leased, self._copies = state.leased, state.copies
+        self._times, self._troubles = state.times, state.troubles
         self._n_ended = 0
-        self._times = Times()
-        self._book = LeaseBook(first_lease_id)
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
-        self._nodes: dict[str, Node] = {}
-        self._leased: dict[int, int] = {}  # task -> its lease
-        self._copies: dict[int, int] = {}  # task -> lease of its second copy
-        self._retries: dict[int, None] = {}  # tasks, the oldest first
-        self._troubles: dict[int, Trouble] = {}
         self._quarantined: list[Quarantine] = []
-        for candidate, split, seconds in recorded:
-            self._take_over(candidate, split, seconds)
+        for candidate, split, fit, score in recorded:
+            self._take_over(candidate, split, fit, score)
 
     # ---- what stands where ---------------------------------------------------------------------
 
@@ -80,7 +101,12 @@ class WorkQueue:
     @property
     def pending(self) -> int:
         """Tasks that no live node holds and that have not ended."""
-        return len(self._order) + len(self._retries)
+        return len(self._order) + self._troubles.waiting
+
+    @property
+    def pending_leases(self) -> int:
+        """Leases that the pending tasks make: one for what a single fit answers."""
+        return self._order.leases + self._troubles.waiting
 
     @property
     def leased(self) -> int:
@@ -112,13 +138,21 @@ class WorkQueue:
         Returns
         -------
         (candidate, split, attempt) or None
-            None when this node was never given that lease or its task has ended.
+            Of several tasks the first that has not ended; None when this node was never given that
+            lease or all of it has ended.
         """
-        task = self._book.task_for(lease_id, self._numbers.get(node))
-        if task is None or self._ended[task]:
+        if not self._book.given(lease_id, self._numbers.get(node)):
             return None
-        candidate, split = divmod(task, self._n_splits)
-        return candidate, split, self._book.attempt(lease_id)
+        for task in self._book.tasks(lease_id):
+            if not self._ended[task]:
+                candidate, split = divmod(task, self._n_splits)
+                return candidate, split, self._book.attempt(lease_id, task)
+        return None
+
+    def in_hand(self, node: str) -> int:
+        """Leases that a node holds."""
+        member = self._nodes.get(node)
+        return len(member.held) if member else 0
 
     # ---- nodes ask and live --------------------------------------------------------------------
 
@@ -159,8 +193,19 @@ class WorkQueue:
 
     # ---- nodes report --------------------------------------------------------------------------
 
-    def complete(self, node: str, lease_id: int, seconds: float, now: float) -> Completion:
-        """Take the outcome of a lease. The first outcome of a task wins.
+    def complete(
+        self,
+        node: str,
+        lease_id: int,
+        seconds: float,
+        now: float,
+        *,
+        candidate: int | None = None,
+        score_seconds: float = 0.0,
+        busy_seconds: float = 0.0,
+        answered: bool = False,
+    ) -> Completion:
+        """Take the outcome of a lease, or of one of its tasks. The first outcome of a task wins.
 
         An outcome under an expired lease counts like any other, as long as the task has none.
 
@@ -169,28 +214,51 @@ class WorkQueue:
         node, lease_id
             Who reports, and under which lease.
         seconds
-            What the fit took, for the estimates.
+            What the fit took with its scoring, for the estimates.
         now
             Time of the report.
+        candidate
+            Which of the lease's candidates; None: the only one.
+        score_seconds
+            Of `seconds`, what the scoring took.
+        busy_seconds
+            What the slot spent on it.
+        answered
+            The node says that it ran no fit for it, as another of the lease's fits answered it.
         """
         book = self._book
-        task = book.task_for(lease_id, self._numbers.get(node))
-        if task is None:
+        if not book.given(lease_id, self._numbers.get(node)):
             return _NEVER_LEASED
-        candidate, split = divmod(task, self._n_splits)
-        attempt = book.attempt(lease_id)
+        task = book.task(lease_id)
+        several = book.is_group(lease_id)
+        if candidate is not None:
+            task = candidate * self._n_splits + task % self._n_splits
+            if task not in book.tasks(lease_id):
+                return _NEVER_LEASED
+        own, split = divmod(task, self._n_splits)
+        fitted = book.reported(lease_id, task, answered=answered) if several else None
         abandon: tuple[tuple[str, int], ...] = ()
         if self._ended[task]:
             verdict = Verdict.LATE
         elif book.state(lease_id) == CLOSED:
             verdict = Verdict.UNKNOWN
         else:
-            others = [other for other in self._end(task) if other != lease_id]
             verdict = Verdict.FIRST
+            self._learn(lease_id, own, split, seconds, score_seconds, busy_seconds)
+            others = [
+                other for other in self._end(task) if other != lease_id or book.unreported(other)
+            ]
             abandon = tuple((self._names[book.node(other)], other) for other in others)
-            self._learn(candidate, split, seconds)
+            self._order.settled(task, book.node(lease_id))
+        if several:
+            self._goes_on(lease_id, now)
         return Completion(
-            verdict=verdict, candidate=candidate, split=split, attempt=attempt, abandon=abandon
+            verdict=verdict,
+            candidate=own,
+            split=split,
+            attempt=book.attempt(lease_id, task),
+            answered_by=-1 if fitted is None else fitted // self._n_splits,
+            abandon=abandon,
         )
 
     def returned(self, node: str, lease_ids: Iterable[int], now: float) -> None:
@@ -205,29 +273,56 @@ class WorkQueue:
         for lease_id in lease_ids:
             if lease_id not in member.held:
                 continue
-            task = self._book.task(lease_id)
-            self._release(lease_id, member, CLOSED)
-            trouble = self._troubles.get(task)
-            if trouble is not None and trouble.attempts == self._book.attempt(lease_id):
-                trouble.attempts -= 1  # it was never tried
-            self._wait_again(task)
+            for task in self._release(lease_id, member, CLOSED):
+                self._not_tried(lease_id, task)
 
     def slot_died(
-        self, node: str, lease_id: int, cause: Cause, now: float
+        self,
+        node: str,
+        lease_id: int,
+        cause: Cause,
+        now: float,
+        *,
+        candidate: int | None = None,
     ) -> Retry | Quarantine | None:
         """Charge a task with the death of the slot that ran it.
+
+        What else was to be answered by the same lease is charged with nothing. All of it is fitted
+        separately from now on: which of them took the slot down is then beyond doubt.
+
+        Parameters
+        ----------
+        node, lease_id
+            Whose slot died, and under which lease.
+        cause
+        now
+        candidate
+            Which of the lease's candidates it was at; None: the only one.
 
         Returns
         -------
         Retry, Quarantine or None
-            None when the node does not hold that lease (any more). A quarantined task has ended.
+            None when the node does not hold that lease (any more), or it is not for that candidate,
+            or the task has ended. A quarantined task has ended.
         """
         member = self._nodes.get(node)
         if member is None or lease_id not in member.held:
             return None
-        task, attempt = self._book.task(lease_id), self._book.attempt(lease_id)
-        self._release(lease_id, member, CLOSED)
-        trouble = self._trouble_of(task)
+        task = self._book.task(lease_id)
+        if candidate is not None:
+            task = candidate * self._n_splits + task % self._n_splits
+        if task not in self._book.tasks(lease_id):
+            return None
+        attempt = self._book.attempt(lease_id, task)
+        if self._book.is_group(lease_id):
+            self._order.fall_apart(task)
+        opened = self._release(lease_id, member, CLOSED)
+        for other in opened:
+            if other != task:
+                self._not_tried(lease_id, other)
+        if task not in opened:
+            return None
+        trouble = self._troubles.of(task)
         trouble.causes.append(cause)
         trouble.died_on.add(member.number)
         decision = self._policies.retry.after_death(trouble.causes)
@@ -267,19 +362,11 @@ class WorkQueue:
         member = self._nodes.pop(node, None)
         if member is None:
             return 0
+        self._order.forget(member.number)
         held = sorted(member.held)
         for lease_id in held:
-            task = self._book.task(lease_id)
-            self._release(lease_id, member, EXPIRED)
-            trouble = self._trouble_of(task)
-            trouble.losses += not announced
-            decision = self._policies.retry.after_loss(trouble.losses)
-            if not isinstance(decision, GiveUp):
-                trouble.suspect = decision.alone
-                self._wait_again(task)
-            elif task not in self._leased:
-                attempt = self._book.attempt(lease_id)
-                self._quarantined.append(self._quarantine(task, attempt, node, decision.reason))
+            for task in self._release(lease_id, member, EXPIRED):
+                self._lost(lease_id, task, node, announced=announced)
         return len(held)
 
     def expire(self, now: float) -> list[str]:
@@ -316,7 +403,7 @@ class WorkQueue:
 
     # ---- inside --------------------------------------------------------------------------------
 
-    def _take_over(self, candidate: int, split: int, seconds: float) -> None:
+    def _take_over(self, candidate: int, split: int, fit: float, score: float) -> None:
         if not (0 <= candidate < self._n_candidates and 0 <= split < self._n_splits):
             raise ValueError(f"no candidate {candidate}, split {split} in round {self.round}")
         task = candidate * self._n_splits + split
@@ -324,14 +411,60 @@ class WorkQueue:
             self._ended[task] = 1
             self._n_ended += 1
             self._order.withdraw(task)
-            self._learn(candidate, split, seconds)
+            self._learn(-1, candidate, split, fit + score, score, 0.0)
+            self._estimate_group(task)
 
-    def _learn(self, candidate: int, split: int, seconds: float) -> None:
-        # The number comes from a node. In this order of arguments, NaN gives 0.0 as well.
+    def _learn(
+        self,
+        lease_id: int,
+        candidate: int,
+        split: int,
+        seconds: float,
+        score_seconds: float,
+        busy_seconds: float,
+    ) -> None:
+        # The numbers come from a node. In this order of arguments, NaN gives 0.0 as well.
         seconds = max(0.0, seconds)
         self._times.add(seconds)
-        if split == 0:
-            self._order.learn(candidate, seconds)
+        if self._groups is None or self._groups.of(candidate) < 0:
+            if split == 0:
+                self._order.learn(candidate, seconds)
+            return
+        score = min(seconds, max(0.0, score_seconds))
+        busy = max(0.0, busy_seconds)
+        several = lease_id >= 0 and self._book.is_group(lease_id)
+        self._groups.learn(lease_id if several else -1, candidate, seconds - score, score, busy)
+
+    def _estimate_group(self, task: int) -> None:
+        """When the first split of a whole group has ended, its time is the estimate for others."""
+        candidate, split = divmod(task, self._n_splits)
+        if self._groups is None or split or self._groups.of(candidate) < 0:
+            return
+        siblings = self._groups.siblings(task)
+        if all(self._ended[one] for one in siblings):
+            members = [one // self._n_splits for one in siblings]
+            seconds = self._groups.together(members)
+            for member in members if seconds is not None else ():
+                self._order.learn(member, seconds or 0.0)
+
+    def _not_tried(self, lease_id: int, task: int) -> None:
+        """A lease ended before it came to this task; it counts as no attempt."""
+        trouble = self._troubles.get(task)
+        if trouble is not None and trouble.attempts == self._book.attempt(lease_id, task):
+            trouble.attempts -= 1
+        self._wait_again(task)
+
+    def _lost(self, lease_id: int, task: int, node: str, *, announced: bool) -> None:
+        """The node that held the task was lost."""
+        trouble = self._troubles.of(task)
+        trouble.losses += not announced
+        decision = self._policies.retry.after_loss(trouble.losses)
+        if not isinstance(decision, GiveUp):
+            trouble.suspect = decision.alone
+            self._wait_again(task)
+        elif task not in self._leased:
+            attempt = self._book.attempt(lease_id, task)
+            self._quarantined.append(self._quarantine(task, attempt, node, decision.reason))
 
     def _welcome(self, name: str) -> Node:
         number = self._numbers.setdefault(name, len(self._names))
@@ -341,109 +474,96 @@ class WorkQueue:
         return member
 
     def _lease_next(self, member: Node, now: float) -> Lease | None:
-        task = self._next_retry(member) if self._retries else None
-        if task is None:
-            task = self._order.take()
-        if task is not None:
-            return self._lease(task, member, self._leased)
-        task = self._most_overdue(member, now)
-        if task is not None:
-            self._trouble_of(task)
-            return self._lease(task, member, self._copies)
-        return None
+        task = self._next_retry(member) if self._troubles.waiting else None
+        tasks = self._order.take(member.number) if task is None else (task,)
+        if len(tasks) > 1:
+            tasks, *others = share_out(self._state, tasks)
+            for other in (one for part in others for one in part):
+                self._order.put_back(other)
+        if tasks:
+            return self._lease(tasks, member, self._leased)
+        tasks = most_overdue(self._state, member, now)
+        if not tasks and self._groups is not None:
+            tasks = tail_of_a_group(self._state, now)
+        for task in tasks:
+            self._troubles.of(task)
+        return self._lease(tasks, member, self._copies) if tasks else None
 
-    def _lease(self, task: int, member: Node, holders: dict[int, int]) -> Lease:
-        attempt, alone = 1, False
-        if self._troubles and (trouble := self._troubles.get(task)) is not None:
-            trouble.attempts = attempt = trouble.attempts + 1
-            alone = trouble.alone or trouble.suspect
-        lease_id = self._book.issue(task, member.number, attempt)
+    def _lease(self, tasks: Sequence[int], member: Node, holders: dict[int, int]) -> Lease:
+        lease_id = self._book.issue(tasks, member.number)
         member.held.add(lease_id)
-        holders[task] = lease_id
-        candidate, split = divmod(task, self._n_splits)
-        return Lease(lease_id, candidate, split, alone)
+        alone = False
+        for task in tasks:
+            holders[task] = lease_id
+            if self._troubles and (trouble := self._troubles.get(task)) is not None:
+                trouble.attempts += 1
+                if trouble.attempts > 1:
+                    self._book.set_attempt(lease_id, task, trouble.attempts)
+                alone = alone or trouble.alone or trouble.suspect
+        candidate, split = divmod(tasks[0], self._n_splits)
+        bits = self._groups.bits(tasks) if self._groups and len(tasks) > 1 else 0
+        return Lease(lease_id, candidate, split, alone, bits)
 
     def _next_retry(self, member: Node) -> int | None:
-        others = {node.number for node in self._nodes.values()}
-        holds_suspect = self._holds_suspect(member)
-        for task in self._retries:
-            trouble = self._troubles[task]
-            avoids = member.number in trouble.died_on and not others <= trouble.died_on
-            if not avoids and not (trouble.suspect and holds_suspect):
-                del self._retries[task]
-                return task
-        return None
+        held = [task for lease_id in member.held for task in self._book.tasks(lease_id)]
+        numbers = [node.number for node in self._nodes.values()]
+        return self._troubles.next(member.number, numbers, held)
 
-    def _holds_suspect(self, member: Node) -> bool:
-        troubles = (self._troubles.get(self._book.task(lease)) for lease in member.held)
-        return any(trouble is not None and trouble.suspect for trouble in troubles)
+    def _goes_on(self, lease_id: int, now: float) -> None:
+        """A node reported a member of this lease, and is at the next one now."""
+        member = self._nodes.get(self._names[self._book.node(lease_id)])
+        if member is not None and lease_id in member.held:
+            member.running[lease_id] = now
+            self._book.set_state(lease_id, RUNNING)
 
-    def _most_overdue(self, member: Node, now: float) -> int | None:
-        policy = self._policies.speculation
-        if policy is None:
-            return None
-        worst, chosen = 0.0, None
-        for node in self._nodes.values():
-            if node is member:
-                continue
-            for lease_id, since in node.running.items():
-                task = self._book.task(lease_id)
-                if task in self._copies or self._is_dangerous(task):
-                    continue
-                expected = self._order.estimate(task)
-                if expected is None:
-                    expected = self._times.median()
-                excess = policy.overdue(now - since, expected)
-                if excess is not None and excess > worst:
-                    worst, chosen = excess, task
-        return chosen
-
-    def _is_dangerous(self, task: int) -> bool:
-        """Whether a task may be what takes slots and nodes down."""
-        trouble = self._troubles.get(task)
-        return trouble is not None and (bool(trouble.causes) or trouble.suspect)
-
-    def _trouble_of(self, task: int) -> Trouble:
-        trouble = self._troubles.get(task)
-        if trouble is None:
-            trouble = self._troubles[task] = Trouble()
-        return trouble
-
-    def _release(self, lease_id: int, member: Node, state: int) -> None:
-        """Take a held lease from its node and from its task."""
+    def _release(self, lease_id: int, member: Node, state: int) -> list[int]:
+        """Take a held lease from its node, and from its tasks; return those that have not ended."""
         member.drop(lease_id)
         self._book.set_state(lease_id, state)
-        task = self._book.task(lease_id)
-        if self._copies.get(task) == lease_id:
-            del self._copies[task]
-        elif task in self._copies:
-            self._leased[task] = self._copies.pop(task)
-        else:
-            del self._leased[task]
+        opened = [task for task in self._book.tasks(lease_id) if not self._ended[task]]
+        for task in opened:
+            if self._copies.get(task) == lease_id:
+                del self._copies[task]
+            elif task in self._copies:
+                self._leased[task] = self._copies.pop(task)
+            else:
+                del self._leased[task]
+            self._order.let_go(task)
+        if self._groups is not None:
+            self._groups.closed(lease_id)
+        return opened
 
     def _wait_again(self, task: int) -> None:
         if task in self._leased:
             return
-        if self._is_dangerous(task):
-            self._retries[task] = None
+        if self._troubles.is_dangerous(task):
+            self._troubles.wait(task)
         else:
             self._order.put_back(task)
 
     def _end(self, task: int) -> list[int]:
-        """Mark a task as ended; close and return the leases that nodes still hold for it."""
+        """Mark a task as ended; close and return the leases that are of no use any more."""
         self._ended[task] = 1
         self._n_ended += 1
         leases = []
         for lease_id in (self._leased.pop(task, None), self._copies.pop(task, None)):
-            if lease_id is not None:
+            if lease_id is not None and not self._is_open(lease_id):
                 self._holder(lease_id).drop(lease_id)
                 self._book.set_state(lease_id, CLOSED)
                 leases.append(lease_id)
-        if self._troubles:
-            self._troubles.pop(task, None)
-            self._retries.pop(task, None)
+                if self._groups is not None:
+                    self._groups.closed(lease_id)
+        self._troubles.forget(task)
         self._order.withdraw(task)
+        if self._groups is not None:
+            self._estimate_group(task)
         return leases
+
+    def _is_open(self, lease_id: int) -> bool:
+        """Whether the lease is for several tasks, and some have not ended."""
+        if not self._book.is_group(lease_id):
+            return False
+        return not all(self._ended[task] for task in self._book.tasks(lease_id))
 
     def _quarantine(self, task: int, attempt: int, node: str, reason: str) -> Quarantine:
         self._end(task)

@@ -20,6 +20,7 @@ from .nodes_view import NodesView
 from .plain import Plain, one_line, parameter_text, parameters_text, shorten
 from .plan_view import CheckResult
 from .run_view import RunView
+from .shared_work import shared_text
 from .summary import CandidateRow, NodeSummary, Summary, WarningCount, node_differences
 
 WARNINGS_SHOWN = 5
@@ -76,6 +77,9 @@ def check_view(check: CheckResult) -> RenderableType:
     if len(check.rounds) > 1 or check.open_ended:
         more = ", and rounds that depend on the scores" if check.open_ended else ""
         grid.add_row("together", f"{check.fits} fits{more}")
+    if check.shared is not None and (said := shared_text(check.shared)):
+        place = " in round 1" if len(check.rounds) > 1 or check.open_ended else ""
+        grid.add_row("sharing", said + place)
     slots = "all their vCPUs" if check.slots is None else f"{_count(check.slots, 'slot')} in all"
     grid.add_row("nodes", f"{_count(check.nodes, 'node')}, {slots}")
     if check.quote is not None:
@@ -223,7 +227,7 @@ def _top(rows: Sequence[CandidateRow]) -> RenderableType:
 
 
 def _effort(summary: Summary) -> RenderableType:
-    text = Text(f"{summary.fits} fits")
+    text = Text(shared_text(summary.shared) or f"{summary.fits} fits")
     if summary.failed:
         text.append(f", {summary.failed} failed", style="red")
     if summary.killed:
@@ -236,6 +240,10 @@ def _effort(summary: Summary) -> RenderableType:
         f" in {duration_text(summary.wall_seconds)} on {_count(len(summary.nodes), 'node')}, "
         f"{duration_text(summary.fit_seconds)} of fitting"
     )
+    if summary.slot_use is not None:
+        use = summary.slot_use
+        text.append(f"\nslots busy {100 * use.busy_share:.0f} %, ")
+        text.append(f"the first of them idle {duration_text(use.tail_seconds)} before the end")
     return text
 
 

@@ -49,7 +49,7 @@ class _Round:
     sums: list[float] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    """Fit and score time of each candidate's first outcome; -1 before it."""
+    """What a slot spent on each candidate's first outcome; -1 before it."""
 
     timed: int = 0
     """Candidates that have a time."""
@@ -94,6 +94,7 @@ class Progress:
         self._began = clock()
         self._phase = "starting"
         self._total = self._done = self._reused = self._failed = self._retries = 0
+        self._answered = 0
         self._spent = 0.0
         # (time, fits done, seconds that slots spent on them)
         self._marks: deque[tuple[float, int, float]] = deque()
@@ -233,6 +234,7 @@ class Progress:
                 reused=self._reused,
                 failed=self._failed,
                 retries=self._retries,
+                answered=self._answered,
                 rate=rate,
                 seconds_left=self._seconds_left(rate),
                 best_score=self._best[0] if self._best else None,
@@ -288,7 +290,9 @@ class Progress:
         candidate = outcome.candidate
         left = current.left[candidate] - 1
         current.left[candidate] = left
-        seconds = outcome.fit_seconds + outcome.score_seconds
+        seconds = outcome.busy_seconds
+        if outcome.answered_by >= 0:
+            self._answered += 1
         self._spent += seconds
         known = current.seconds[candidate]
         if known < 0:

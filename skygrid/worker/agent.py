@@ -46,7 +46,8 @@ from .messages import (
     Stop,
 )
 from .notices import Notices
-from .slot import load_evaluator
+from .round_work import load_round
+from .shared_folder import SharedFolder, shared_folder
 from .slots import Slot, SlotPool, Starter, forking, spawning
 from .store import BlobStore
 
@@ -97,6 +98,7 @@ class Agent:
             cache.tidy()
         self._store = BlobStore(cache)
         self._round: AgentRound | None = None
+        self._folder: SharedFolder | None = None
         self._notices = None if notices is None else Notices(notices)
         self._leaving: Leaving | None = None
         self._next_beat = 0.0
@@ -367,16 +369,18 @@ class Agent:
                 ("plan", order.plan),
             )
         }
+        self._folder = shared_folder() if order.keeps else None
+        folder = str(self._folder.path) if self._folder else None
         method = self._setup.start_method
         if method == "spawn" or (method == "auto" and sys.platform != "linux"):
-            return spawning(self._count, self._threads, files)
+            return spawning(self._count, self._threads, files, folder)
         before = machine.threads()
-        evaluator = load_evaluator(files["data"], files["search"], files["plan"])
+        work = load_round(files["data"], files["search"], files["plan"], folder)
         if method == "auto" and machine.threads() > before:
             # Their locks, copied while held, could stop a forked slot for good.
             self._line.send(AgentLog(text="loading the search started threads: slots are spawned"))
-            return spawning(self._count, self._threads, files)
-        return forking(evaluator, self._threads, self._close_in_child)
+            return spawning(self._count, self._threads, files, folder)
+        return forking(work, self._threads, self._close_in_child)
 
     def _close_in_child(self) -> None:
         self._line.close_in_child()
@@ -390,3 +394,6 @@ class Agent:
         if self._round is not None:
             self._round.close()
             self._round = None
+        if self._folder is not None:
+            self._folder.remove()
+            self._folder = None

@@ -125,7 +125,7 @@ class AgentRound:
     def _end_unwanted(self) -> None:
         for slot, record in self._pool.running():
             if record.lease in self._unwanted and slot.killed is None:
-                self._pool.kill(slot, "abandoned", "no longer wanted", record.lease)
+                self._pool.kill(slot, "abandoned", "no longer wanted", record)
 
     def _talk(self, now: float, asks: bool) -> None:
         """Report and ask for more, both at once: messages cost the driver more than results."""
@@ -204,11 +204,16 @@ class AgentRound:
             self._line.send(AgentLog(text=f"slot {death.index} ended between fits: {death.detail}"))
             if self._empty_deaths > EMPTY_DEATHS:
                 raise UnableError(f"slots end before they run anything: {death.detail}")
-        elif in_hand and death.cause != "abandoned":
+        elif not in_hand or death.cause == "abandoned":
+            return
+        elif death.cause == "passed":
+            self._line.send(Returned(round=self.number, leases=[lease]))
+        else:
             self._line.send(
                 SlotDied(
                     round=self.number,
                     lease=lease,
+                    candidate=death.status.candidate,
                     slot=death.index,
                     cause=death.cause,
                     detail=death.detail,

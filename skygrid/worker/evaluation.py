@@ -12,7 +12,7 @@ import random
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
@@ -55,7 +55,9 @@ class Evaluator:
         self._search = search
         self._candidates: Sequence[Mapping[str, Any]] = plan["candidates"]
         self._splits: Sequence[tuple[Any, Any]] = plan["splits"]
-        self._seen: list[warnings.WarningMessage] = []
+        self.noted: list[WarningNote] = []
+        """Warnings of the fit that runs or ran last."""
+
         self._kwargs = {
             "scorer": search["scorer"],
             "fit_params": data["fit_params"],
@@ -72,6 +74,11 @@ class Evaluator:
             # own searches take; a traceback then names the same lines.
             context = _NoCallbacks() if search.get("callback_context", True) else None
             self._kwargs |= {"caller": None, "callback_ctx": context}
+
+    @property
+    def scorer(self) -> Any:
+        """What scores a fit: one callable, scikit-learn's own multimetric scorer included."""
+        return self._search["scorer"]
 
     def prepare_process(self, threads: int) -> None:
         """Make this process a slot: threads, warnings, random state, scikit-learn's settings.
@@ -98,7 +105,14 @@ class Evaluator:
             for rule in _understood(self._search["warning_filters"])
         )
 
-    def evaluate(self, lease: int, slot: int, candidate: int, split: int) -> FitResult:
+    def evaluate(
+        self,
+        lease: int,
+        slot: int,
+        candidate: int,
+        split: int,
+        prepare: Callable[[Any], None] | None = None,
+    ) -> FitResult:
         """Fit and score one candidate on one split.
 
         Parameters
@@ -107,17 +121,22 @@ class Evaluator:
             Copied into the result.
         candidate, split : int
             Indices into the round's candidates and splits.
+        prepare : callable, optional
+            Given the estimator before the candidate's parameters are set on it.
 
         Returns
         -------
         result : FitResult
             Whatever the estimator does short of ending the process; nothing is raised.
         """
-        self._seen = []
+        self.noted = []
         train, test = self._splits[split]
         try:
+            estimator = clone(self._search["estimator"])
+            if prepare is not None:
+                prepare(estimator)
             out = _fit_and_score(
-                clone(self._search["estimator"]),
+                estimator,
                 self._data["X"],
                 self._data["y"],
                 train=train,
@@ -127,14 +146,15 @@ class Evaluator:
                 candidate_progress=(candidate, len(self._candidates)),
                 **self._kwargs,
             )
-            return self._result(lease, slot, out)
+            return self._result(lease, candidate, slot, out)
         except BaseException as error:  # noqa: BLE001 (it travels to the driver as text)
-            return self._raised(lease, slot, error)
+            return self._raised(lease, candidate, slot, error)
 
-    def _result(self, lease: int, slot: int, out: Mapping[str, Any]) -> FitResult:
+    def _result(self, lease: int, candidate: int, slot: int, out: Mapping[str, Any]) -> FitResult:
         failed = out["fit_error"] is not None
         return FitResult(
             lease=lease,
+            candidate=candidate,
             slot=slot,
             status="failed" if failed else "scored",
             test_scores=None if failed else to_wire(out["test_scores"]),
@@ -145,13 +165,14 @@ class Evaluator:
             fit_seconds=out["fit_time"],
             score_seconds=out["score_time"],
             fit_error=out["fit_error"],
-            warnings=self._notes() if self._seen else (),
+            warnings=tuple(self.noted),
         )
 
-    def _raised(self, lease: int, slot: int, error: BaseException) -> FitResult:
+    def _raised(self, lease: int, candidate: int, slot: int, error: BaseException) -> FitResult:
         kind = type(error)
         return FitResult(
             lease=lease,
+            candidate=candidate,
             slot=slot,
             status="raised",
             test_scores=None,
@@ -161,7 +182,7 @@ class Evaluator:
             score_seconds=0.0,
             fit_error="".join(traceback.format_exception(error)),
             exception=(f"{kind.__module__}:{kind.__qualname__}", _text(error)),
-            warnings=self._notes(),
+            warnings=tuple(self.noted),
         )
 
     def _note_warning(
@@ -173,17 +194,10 @@ class Evaluator:
         file: Any = None,
         line: str | None = None,
     ) -> None:
-        self._seen.append(warnings.WarningMessage(message, category, filename, lineno))
-
-    def _notes(self) -> tuple[WarningNote, ...]:
-        return tuple(
+        self.noted.append(
             WarningNote(
-                f"{note.category.__module__}:{note.category.__qualname__}",
-                str(note.message),
-                note.filename,
-                note.lineno,
+                f"{category.__module__}:{category.__qualname__}", str(message), filename, lineno
             )
-            for note in self._seen
         )
 
 

@@ -35,7 +35,7 @@ class SlotGuard:
             for slot, record in pool.running():
                 if now - record.started > self._timeout and slot.killed is None:
                     detail = f"took longer than {self._timeout:g} s"
-                    pool.kill(slot, "timeout", detail, record.lease)
+                    pool.kill(slot, "timeout", detail, record)
         # The quick measure counts pages that forked slots share once for each of them.
         if now >= self._next_measure and sum(pool.private_bytes().values()) > self._limit:
             self._end_largest(pool, now)
@@ -53,4 +53,4 @@ class SlotGuard:
                 f"held {largest / 2**30:.2f} GiB when the slots of this node together "
                 f"passed {self._limit / 2**30:.2f} GiB"
             )
-            pool.kill(slot, "memory", detail, record.lease)
+            pool.kill(slot, "memory", detail, record)

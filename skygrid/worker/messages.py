@@ -39,6 +39,10 @@ Scores = float | TypedNumber | dict[str, float | TypedNumber]
 """One score, or one for each name of a multimetric scorer."""
 
 
+MOST_MEMBERS = 64
+"""Candidates in one group at the most: bits of a lease's `Lease.members` in a slot's task."""
+
+
 class WarningNote(msgspec.Struct, frozen=True, array_like=True):
     """One warning that a fit issued."""
 
@@ -60,6 +64,10 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
     split: int
     alone: bool = False
     """Run it while no other slot of the node runs anything."""
+
+    members: int = 0
+    """Bit i is set: the lease is for member i of the candidate's group as the plan lists it;
+    `candidate` is the first of those. 0: for the candidate alone."""
 
 
 # ---- from the driver ---------------------------------------------------------------------------
@@ -123,6 +131,9 @@ class OpenRound(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
 
     plan: str
     """Name of the blob with the round's candidates and splits."""
+
+    keeps: bool = False
+    """Whether slots keep for each other what fits have in common: they need a folder for it."""
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True, tag="grant"):
@@ -208,6 +219,7 @@ class FitResult(msgspec.Struct, frozen=True, array_like=True):
     """What one fit gave, as the slot that ran it says."""
 
     lease: Count
+    candidate: Count
     slot: Count
     status: Literal["scored", "failed", "raised"]
     """raised: not `fit` but something around it raised, or any of it under error_score="raise"."""
@@ -224,6 +236,16 @@ class FitResult(msgspec.Struct, frozen=True, array_like=True):
     """raised: ``module:qualified name`` of the exception's class, and its text."""
 
     warnings: tuple[WarningNote, ...] = ()
+    answered: bool = False
+    """No fit was run for it: the fit of the last result of this lease without this mark answered
+    this candidate too."""
+
+    prefix_kept: bool = False
+    """Its pipeline began where another fit on the same split had left the same first steps."""
+
+    busy_seconds: float = 0.0
+    """What the slot spent on it. `fit_seconds` and `score_seconds` are what a fit of its own would
+    have taken; where several candidates were answered together that is more."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
@@ -238,6 +260,9 @@ class SlotDied(msgspec.Struct, frozen=True, kw_only=True, tag="died"):
 
     round: int
     lease: Count
+    candidate: Count
+    """What it was at: of a lease with several members, the one that was not reported yet."""
+
     slot: Count
     cause: Literal["signal", "exit", "timeout", "memory"]
     detail: str

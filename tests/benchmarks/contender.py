@@ -8,43 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
 from typing import Any
 
-import psutil
-
+from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.workloads import WORKLOADS, warm_up
-
-SAMPLE_SECONDS = 0.02
-
-
-class PeakMemory:
-    """Samples the proportional set size of a process tree: shared pages count once."""
-
-    def __init__(self) -> None:
-        self.peak = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> PeakMemory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        root = psutil.Process()
-        while not self._over.wait(SAMPLE_SECONDS):
-            total = 0
-            for process in (root, *root.children(recursive=True)):
-                try:
-                    total += process.memory_full_info().pss
-                except psutil.Error:
-                    continue  # it ended between the listing and the look
-            self.peak = max(self.peak, total)
 
 
 def fit_with_loky(workload: Any) -> float:

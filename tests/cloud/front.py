@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qsl
 
 from tests.cloud import extras
 from tests.cloud.api import (
@@ -157,6 +158,8 @@ class Front:
     ) -> tuple[Iterable[bytes], str]:
         """The answer, and the code of the error that it is, if it is one."""
         if request.service == "s3":
+            if request.action == "UploadPart":
+                self._check_upload(environ)
             return self._moto(environ, start), ""  # objects are large, and no state is shared
         with self._world.lock:
             if request.service == "ec2":
@@ -176,6 +179,15 @@ class Front:
                 self._world.update_gates()
         start(status, headers)
         return [body], code_in(int(status.split()[0]), body)
+
+    def _check_upload(self, environ: dict[str, Any]) -> None:
+        """Refuse a part of an upload that was never begun, or has ended."""
+        bucket = environ["PATH_INFO"].lstrip("/").partition("/")[0]
+        query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
+        uploads = self._world.uploads(bucket)
+        if uploads is not None and query.get("uploadId") not in uploads:
+            message = "The specified upload does not exist."
+            raise ApiError(code="NoSuchUpload", message=message, status=404)
 
     def _forward(self, environ: dict[str, Any]) -> Callable[[Mapping[str, str]], tuple[int, bytes]]:
         def ask(form: Mapping[str, str]) -> tuple[int, bytes]:

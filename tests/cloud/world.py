@@ -45,6 +45,13 @@ class World:
 
     # ---- moto's records -------------------------------------------------------------------------
 
+    def uploads(self, bucket: str) -> frozenset[str] | None:
+        """Ids of the uploads to a bucket that are not finished; None: there is no such bucket."""
+        from moto.s3.models import s3_backends
+
+        found = s3_backends[ACCOUNT]["aws"].buckets.get(bucket)
+        return None if found is None else frozenset(found.multiparts)
+
     def backend(self, region: str) -> Any:
         """moto's EC2 of a region, with what a default VPC has on AWS and moto forgets."""
         from moto.ec2.models import ec2_backends

@@ -142,7 +142,7 @@ def test_outcomes_of_fits_that_were_never_given_end_the_node(lease: int) -> None
 
     def lies(message: Any) -> Iterable[Any]:
         if isinstance(message, Report):
-            false = FitResult(lease, 0, "scored", 0.999, None, 24, 0.01, 0.01)
+            false = FitResult(lease, 0, 0, "scored", 0.999, None, 24, 0.01, 0.01)
             yield Report(round=message.round, results=[false])
         yield message
 

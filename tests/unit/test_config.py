@@ -297,6 +297,40 @@ def test_ssh_toml_shows_every_key(tmp_path):
     assert (config.nodes, config.min_nodes, config.environment.python) == (2, 1, "3.12")
 
 
+def test_aws_toml_is_a_valid_config():
+    """The example file loads; all that it shows as on, but the nodes' number, is a default."""
+    path = ROOT / "configs" / "aws.toml"
+
+    config = load_config({}, {}, config_file=path, cwd=ROOT)
+
+    assert config == RunConfig(on="aws", nodes=3, concurrency=4)
+
+
+def test_aws_toml_shows_every_key(tmp_path):
+    """Every key of [aws] and [environment] is in the example, and uncommented it still loads."""
+    path = _uncommented(tmp_path, "aws.toml")
+
+    shown = tomllib.loads(path.read_text())
+    assert set(shown["aws"]) == _names(AwsConfig)
+    assert set(shown["environment"]) == _names(EnvironmentConfig)
+    assert {"nodes", "min_nodes", "concurrency", "max_cost", "yes"} <= set(shown)
+    config = load_config({}, {}, config_file=path, cwd=tmp_path)
+    assert (config.max_cost, config.yes, config.aws.bucket) == (5.0, False, "my-skygrid-data")
+
+
+def test_aws_spot_toml_is_a_valid_config():
+    """The example file loads; it buys spot, bounds the cost, and can start with fewer nodes."""
+    path = ROOT / "configs" / "aws-spot.toml"
+
+    config = load_config({}, {}, config_file=path, cwd=ROOT)
+
+    assert (config.on, config.aws.market) == ("aws", "spot")
+    assert config.max_cost is not None
+    assert config.min_nodes is not None
+    assert config.min_nodes < config.nodes
+    assert config.aws == AwsConfig(market="spot", instance_types=config.aws.instance_types)
+
+
 def test_paths_in_tables_are_relative_to_the_file(tmp_path):
     """Keys, known hosts and requirements are found from the file that names them."""
     tables = "[ssh]\nkey = 'id'\nfolder = 'there'\n[environment]\npackages = 'needs.txt'\n"

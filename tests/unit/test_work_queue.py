@@ -16,7 +16,7 @@ def make_queue(
     n_candidates: int = 3,
     n_splits: int = 2,
     *,
-    recorded: tuple[tuple[int, int, float], ...] = (),
+    recorded: tuple[tuple[int, int, float, float], ...] = (),
     retry: RetryPolicy | None = None,
     speculation: SpeculationPolicy | None = None,
     first_lease_id: int = 0,
@@ -81,7 +81,9 @@ class TestOrder:
 
     def test_resumed_times_are_estimates(self) -> None:
         """A first split in the journal serves as estimate at once and is not run again."""
-        queue = make_queue(3, 2, recorded=((0, 0, 1.0), (1, 0, 9.0), (2, 0, 5.0), (1, 1, 9.0)))
+        queue = make_queue(
+            3, 2, recorded=((0, 0, 1.0, 0.0), (1, 0, 9.0, 0.0), (2, 0, 5.0, 0.0), (1, 1, 9.0, 0.0))
+        )
         assert tasks(queue.pull("a", 9, 0.0)) == [(2, 1), (0, 1)]
 
     def test_returned_first_splits_stay_first(self) -> None:
@@ -111,18 +113,18 @@ class TestConstruction:
 
     def test_fully_recorded_round(self) -> None:
         """A round that the journal holds whole is finished from the start."""
-        recorded = tuple((c, s, 1.0) for c in range(3) for s in range(2))
+        recorded = tuple((c, s, 1.0, 0.0) for c in range(3) for s in range(2))
         assert make_queue(recorded=recorded).finished
 
     def test_recorded_twice_counts_once(self) -> None:
         """The same recorded outcome given twice ends one task."""
-        assert make_queue(recorded=((0, 0, 1.0), (0, 0, 1.0))).ended == 1
+        assert make_queue(recorded=((0, 0, 1.0, 0.0), (0, 0, 1.0, 0.0))).ended == 1
 
     @pytest.mark.parametrize("task", [(3, 0), (0, 2), (-1, 0), (0, -1)])
     def test_recorded_outside_the_round(self, task: tuple[int, int]) -> None:
         """A recorded outcome that the round does not have is refused."""
         with pytest.raises(ValueError, match="in round 0"):
-            make_queue(recorded=((*task, 1.0),))
+            make_queue(recorded=((*task, 1.0, 0.0),))
 
     def test_lease_ids_go_on(self) -> None:
         """Lease ids count up from the first one given, and the next one is known."""
@@ -347,7 +349,9 @@ class TestSpeculation:
 
     def overdue_queue(self) -> tuple[WorkQueue, list[Lease]]:
         """Two tasks of candidates timed at 1 s and 20 s run on node a since 0."""
-        queue = make_queue(2, 2, recorded=((0, 0, 1.0), (1, 0, 20.0)), speculation=self.POLICY)
+        queue = make_queue(
+            2, 2, recorded=((0, 0, 1.0, 0.0), (1, 0, 20.0, 0.0)), speculation=self.POLICY
+        )
         leases = queue.pull("a", 2, 0.0)
         queue.started("a", [lease.id for lease in leases], 0.0)
         return queue, leases
@@ -376,7 +380,10 @@ class TestSpeculation:
     def test_the_median_stands_in(self) -> None:
         """A fit without an estimate is measured by the median of all fits."""
         queue = make_queue(
-            4, 1, recorded=((0, 0, 1.0), (1, 0, 30.0), (2, 0, 99.0)), speculation=self.POLICY
+            4,
+            1,
+            recorded=((0, 0, 1.0, 0.0), (1, 0, 30.0, 0.0), (2, 0, 99.0, 0.0)),
+            speculation=self.POLICY,
         )
         (lease,) = queue.pull("a", 1, 0.0)
         queue.started("a", [lease.id], 0.0)
@@ -385,7 +392,7 @@ class TestSpeculation:
 
     def test_not_while_anything_waits(self) -> None:
         """Fresh work goes before second copies."""
-        queue = make_queue(1, 3, recorded=((0, 0, 1.0),), speculation=self.POLICY)
+        queue = make_queue(1, 3, recorded=((0, 0, 1.0, 0.0),), speculation=self.POLICY)
         (lease,) = queue.pull("a", 1, 0.0)
         queue.started("a", [lease.id], 0.0)
         assert tasks(queue.pull("b", 1, 99.0)) == [(0, 2)]
@@ -395,7 +402,7 @@ class TestSpeculation:
         queue = make_queue(
             1,
             2,
-            recorded=((0, 0, 1.0),),
+            recorded=((0, 0, 1.0, 0.0),),
             speculation=self.POLICY,
             retry=RetryPolicy(max_node_losses=0),
         )
@@ -409,7 +416,11 @@ class TestSpeculation:
     def test_the_death_of_one_copy_leaves_the_other(self) -> None:
         """While a copy lives, a death does not end the task, whatever retries allow."""
         queue = make_queue(
-            1, 2, recorded=((0, 0, 1.0),), speculation=self.POLICY, retry=RetryPolicy(retries=0)
+            1,
+            2,
+            recorded=((0, 0, 1.0, 0.0),),
+            speculation=self.POLICY,
+            retry=RetryPolicy(retries=0),
         )
         (lease,) = queue.pull("a", 1, 0.0)
         queue.started("a", [lease.id], 0.0)

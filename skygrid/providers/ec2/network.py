@@ -259,16 +259,14 @@ def let_in(clients: Clients, group_id: str, cidr: str) -> tuple[str, ...]:
         _authorize(clients, group_id, cidr)
     gone = tuple(one for one in old if one != cidr)
     if gone:
-        clients.ec2.revoke_security_group_ingress(
-            GroupId=group_id, IpPermissions=[_ssh_from(*gone)]
-        )
+        clients.ec2.revoke_security_group_ingress(GroupId=group_id, IpPermissions=[ssh_from(*gone)])
     return gone
 
 
 def _authorize(clients: Clients, group_id: str, cidr: str) -> None:
     try:
         clients.ec2.authorize_security_group_ingress(
-            GroupId=group_id, IpPermissions=[_ssh_from(cidr)]
+            GroupId=group_id, IpPermissions=[ssh_from(cidr)]
         )
     except api_errors() as error:
         if code_of(error) != "InvalidPermission.Duplicate":
@@ -284,7 +282,8 @@ def _let_in_now(clients: Clients, group_id: str) -> tuple[str, ...]:
     )
 
 
-def _ssh_from(*cidrs: str) -> dict[str, Any]:
+def ssh_from(*cidrs: str) -> dict[str, Any]:
+    """The permission, as EC2 takes it, for these addresses to connect to port 22."""
     return {
         "IpProtocol": "tcp",
         "FromPort": SSH_PORT,

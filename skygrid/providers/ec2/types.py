@@ -190,6 +190,21 @@ def _described(clients: Clients, names: Sequence[str], zones: Sequence[str]) -> 
     return [_type(one, places.get(one["InstanceType"], set()) & set(zones)) for one in types]
 
 
+def vcpus_of(clients: Clients, names: Iterable[str]) -> dict[str, int]:
+    """vCPUs by type, of those types that exist.
+
+    Raises
+    ------
+    Exception
+        Of boto3.
+    """
+    named = [{"Name": "instance-type", "Values": sorted(names)}]
+    if not named[0]["Values"]:
+        return {}
+    found = _pages(clients, "describe_instance_types", "InstanceTypes", Filters=named)
+    return {one["InstanceType"]: int(one["VCpuInfo"]["DefaultVCpus"]) for one in found}
+
+
 def _pages(clients: Clients, call: str, key: str, **arguments: Any) -> list[Any]:
     pages = clients.ec2.get_paginator(call).paginate(**arguments)
     return [one for page in pages for one in page[key]]

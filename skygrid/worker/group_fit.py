@@ -1,0 +1,160 @@
+"""A fit that answers several candidates, and what each of them takes over from it."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Any
+
+import msgspec
+
+from .evaluation import Evaluator
+from .identity import is_plain_scorer
+from .kept_steps import Account
+from .messages import FitResult, WarningNote
+from .pipelines import Level, Line, levels, unfold
+from .prefix_fit import fit_with_kept, keep_outputs, timed
+from .prefixes import OwnParts, Store
+from .rules import Rule, SharedFit, fitted_state
+
+
+class NotAnsweredError(Exception):
+    """A fit that was shared does not answer this candidate after all."""
+
+
+class GroupFit:
+    """One fit that answers several candidates.
+
+    Parameters
+    ----------
+    rule : Rule
+        Why it does.
+    evaluator : Evaluator
+        What runs it.
+    store : Store or None
+        Where steps that others have too are kept.
+    kept : frozenset of str
+        Digests that are worth keeping.
+    """
+
+    def __init__(
+        self, rule: Rule, evaluator: Evaluator, store: Store | None, kept: frozenset[str]
+    ) -> None:
+        self._rule = rule
+        self._evaluator = evaluator
+        self._store = store
+        self._kept = kept
+        self._account = Account(evaluator.noted)
+        self._outputs = OwnParts()
+        self._known: tuple[Level, ...] = ()
+        self._states: list[dict[str, Any]] = []
+        self._notes: tuple[WarningNote, ...] = ()
+        self._seconds = 0.0
+        self._weight = 1.0
+        self._own_weight = 1.0
+        self._alone = 0.0
+        self.shared: SharedFit | None = None
+        """The fit, once it was made."""
+
+    def begin(self, estimator: Any) -> None:
+        """Replace the `fit` of the first member, the one that takes longest."""
+        vars(estimator)["fit"] = functools.partial(self._fit, estimator)
+
+    def answer(self, estimator: Any) -> None:
+        """Replace the `fit` of a further member."""
+        vars(estimator)["fit"] = functools.partial(self._take_over, estimator)
+
+    def first_timed(self, result: FitResult) -> FitResult:
+        """The first member's result with the times of a fit alone."""
+        result = timed(result, self._account)
+        self._alone = result.fit_seconds - self._seconds
+        return result
+
+    def member_timed(self, result: FitResult) -> FitResult:
+        """A further member's result with the times of a fit alone."""
+        result = timed(result, self._account)
+        own = self._alone + self._seconds * self._own_weight / self._weight
+        return msgspec.structs.replace(result, fit_seconds=max(0.0, own + result.fit_seconds))
+
+    def _fit(self, estimator: Any, *arguments: Any, **fit_params: Any) -> Any:
+        """The shared fit, in place of the first member's."""
+        del vars(estimator)["fit"]
+        self._account = Account(self._evaluator.noted)
+        line = unfold(estimator)
+        last = _last(line)
+        self._known = levels([step.estimator for step in line.steps])
+        vars(last)["fit"] = functools.partial(self._fit_last, last)
+        if last is estimator:
+            last.fit(*arguments, **fit_params)
+        else:
+            fit_with_kept(
+                estimator,
+                line,
+                self._known,
+                self._kept,
+                self._store,
+                self._account,
+                arguments,
+                fit_params,
+            )
+        self._states = [dict(vars(step.estimator)) for step in line.steps]
+        self._install_outputs(line, arguments[0])
+        return estimator
+
+    def _fit_last(self, last: Any, *arguments: Any, **fit_params: Any) -> Any:
+        del vars(last)["fit"]
+        own = last.get_params(deep=False)
+        noted = len(self._account.notes)
+        start = time.perf_counter()
+        last.set_params(**self._rule.shared(own))
+        type(last).fit(last, *arguments, **fit_params)
+        self._seconds = time.perf_counter() - start
+        if len(self._account.notes) > noted:
+            raise NotAnsweredError  # nobody knows how often each member would have warned
+        self._notes = tuple(self._account.notes)
+        self._weight = self._rule.weight(own)
+        shared = SharedFit(estimator=_snapshot(last), arguments=arguments, fit_params=fit_params)
+        for name in fitted_state(last):
+            del vars(last)[name]
+        vars(last).update(own)
+        self._derive(shared, last)
+        self.shared = shared
+        return last
+
+    def _take_over(self, estimator: Any, *arguments: Any, **_: Any) -> Any:
+        assert self.shared is not None  # the first member was answered
+        del vars(estimator)["fit"]
+        self._account = Account(self._evaluator.noted)
+        line = unfold(estimator)
+        for step, state in zip(line.steps, self._states, strict=True):
+            vars(step.estimator).update(state)
+        self._account.notes.extend(self._notes)
+        last = _last(line)
+        last._validate_params()
+        self._own_weight = self._rule.weight(last.get_params(deep=False))
+        self._derive(self.shared, last)
+        self._install_outputs(line, arguments[0])
+        return estimator
+
+    def _derive(self, shared: SharedFit, last: Any) -> None:
+        if not self._rule.derive(shared, last):
+            raise NotAnsweredError
+
+    def _install_outputs(self, line: Line, X_train: Any) -> None:
+        """All members score with the same transformed data, transformed once."""
+        if self._known and is_plain_scorer(self._evaluator.scorer):
+            ends = frozenset({self._known[-1].digest or ""})
+            keep_outputs(line, self._known, ends, X_train, self._outputs, self._account)
+
+
+def _last(line: Line) -> Any:
+    if line.last is None:
+        raise NotAnsweredError
+    return line.last.estimator
+
+
+def _snapshot(estimator: Any) -> Any:
+    """The estimator as it is now; its attributes are not copied."""
+    taken = object.__new__(type(estimator))
+    vars(taken).update(vars(estimator))
+    return taken

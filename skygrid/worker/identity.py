@@ -1,0 +1,306 @@
+"""When two estimators are the same: equal keys mean equal fits, bit for bit.
+
+Only what is known is given a key: exact classes from an allow-list, parameters of plain types, each
+with its type (1 is not 1.0, True is not 1), randomness with a seed. Everything else is `Uncertain`,
+and what is uncertain is fitted separately.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import numpy as np
+
+
+class Uncertain(Exception):
+    """Nobody can say whether two of these are the same."""
+
+
+Parameters = Mapping[str, Any]
+
+
+def _names(module: str, *classes: str) -> frozenset[str]:
+    return frozenset(f"sklearn.{module}.{name}" for name in classes)
+
+
+TRANSFORMERS = frozenset().union(
+    _names("preprocessing._data", "StandardScaler", "MinMaxScaler", "MaxAbsScaler"),
+    _names("preprocessing._data", "RobustScaler", "Normalizer", "Binarizer"),
+    _names("preprocessing._data", "QuantileTransformer", "PowerTransformer"),
+    _names("preprocessing._polynomial", "PolynomialFeatures", "SplineTransformer"),
+    _names("preprocessing._discretization", "KBinsDiscretizer"),
+    _names("preprocessing._encoders", "OneHotEncoder", "OrdinalEncoder"),
+    _names("preprocessing._target_encoder", "TargetEncoder"),
+    _names("preprocessing._function_transformer", "FunctionTransformer"),
+    _names("impute._base", "SimpleImputer", "MissingIndicator"),
+    _names("impute._knn", "KNNImputer"),
+    _names("decomposition._pca", "PCA"),
+    _names("decomposition._truncated_svd", "TruncatedSVD"),
+    _names("decomposition._factor_analysis", "FactorAnalysis"),
+    _names("decomposition._nmf", "NMF"),
+    _names("feature_selection._univariate_selection", "SelectKBest", "SelectPercentile"),
+    _names("feature_selection._univariate_selection", "SelectFpr", "SelectFdr", "SelectFwe"),
+    _names("feature_selection._variance_threshold", "VarianceThreshold"),
+    _names("feature_extraction.text", "CountVectorizer", "TfidfVectorizer", "TfidfTransformer"),
+    _names("feature_extraction.text", "HashingVectorizer"),
+    _names("kernel_approximation", "Nystroem", "RBFSampler"),
+    _names("random_projection", "GaussianRandomProjection", "SparseRandomProjection"),
+    _names("compose._column_transformer", "ColumnTransformer"),
+    _names("pipeline", "Pipeline", "FeatureUnion"),
+)
+"""Transformers whose output follows from their parameters, their seed and their input."""
+
+PREDICTORS = frozenset().union(
+    _names("ensemble._forest", "RandomForestClassifier", "RandomForestRegressor"),
+    _names("ensemble._forest", "ExtraTreesClassifier", "ExtraTreesRegressor"),
+    _names("ensemble._bagging", "BaggingClassifier", "BaggingRegressor"),
+    _names("ensemble._gb", "GradientBoostingClassifier", "GradientBoostingRegressor"),
+    _names(
+        "ensemble._hist_gradient_boosting.gradient_boosting",
+        "HistGradientBoostingClassifier",
+        "HistGradientBoostingRegressor",
+    ),
+    _names("ensemble._weight_boosting", "AdaBoostClassifier", "AdaBoostRegressor"),
+    _names("tree._classes", "DecisionTreeClassifier", "DecisionTreeRegressor"),
+    _names("tree._classes", "ExtraTreeClassifier", "ExtraTreeRegressor"),
+    _names("svm._classes", "SVC", "SVR", "NuSVC", "NuSVR", "OneClassSVM"),
+    _names("svm._classes", "LinearSVC", "LinearSVR"),
+    _names("linear_model._base", "LinearRegression"),
+    _names("linear_model._ridge", "Ridge", "RidgeClassifier"),
+    _names("linear_model._logistic", "LogisticRegression"),
+    _names("linear_model._coordinate_descent", "Lasso", "ElasticNet"),
+    _names("naive_bayes", "GaussianNB", "BernoulliNB", "MultinomialNB", "ComplementNB"),
+    _names("neighbors._classification", "KNeighborsClassifier"),
+    _names("neighbors._regression", "KNeighborsRegressor"),
+    _names("neighbors._nearest_centroid", "NearestCentroid"),
+    _names("discriminant_analysis", "LinearDiscriminantAnalysis"),
+    _names("discriminant_analysis", "QuadraticDiscriminantAnalysis"),
+    _names("dummy", "DummyClassifier", "DummyRegressor"),
+)
+
+SEEDS_ITS_PARTS = frozenset().union(
+    _names("ensemble._bagging", "BaggingClassifier", "BaggingRegressor"),
+    _names("ensemble._weight_boosting", "AdaBoostClassifier", "AdaBoostRegressor"),
+)
+"""Each of its estimators gets a seed drawn from its own."""
+
+SCORE_FUNCTIONS = frozenset(
+    f"sklearn.feature_selection._univariate_selection:{name}"
+    for name in ("f_classif", "f_regression", "r_regression", "chi2")
+)
+
+
+def _no_probability(parameters: Parameters) -> bool:
+    return parameters["probability"] is False or parameters["probability"] == "deprecated"
+
+
+_UNSEEDED: dict[str, Callable[[Parameters], bool]] = {
+    "sklearn.svm._classes.SVC": _no_probability,
+    "sklearn.svm._classes.NuSVC": _no_probability,
+    "sklearn.linear_model._logistic.LogisticRegression": lambda p: (
+        p["solver"] in {"lbfgs", "newton-cg", "newton-cholesky"}
+    ),
+    "sklearn.linear_model._ridge.Ridge": lambda p: p["solver"] in {"svd", "cholesky", "lsqr"},
+    "sklearn.linear_model._coordinate_descent.Lasso": lambda p: p["selection"] == "cyclic",
+    "sklearn.linear_model._coordinate_descent.ElasticNet": lambda p: p["selection"] == "cyclic",
+    "sklearn.decomposition._pca.PCA": lambda p: p["svd_solver"] in {"full", "covariance_eigh"},
+    "sklearn.preprocessing._discretization.KBinsDiscretizer": lambda p: p["subsample"] is None,
+    "sklearn.dummy.DummyClassifier": lambda p: p["strategy"] in {"prior", "most_frequent"},
+}
+"""Where a `random_state` of None draws nothing."""
+
+_SPECIAL_ATTRIBUTES = ("_metadata_request", "_skl_callbacks")
+"""What `clone` keeps beside parameters and may change a fit."""
+
+_PLAIN: dict[type, str] = {type(None): "None", bool: "bool", int: "int", str: "str", bytes: "bytes"}
+
+
+def class_name(kind: type) -> str:
+    """Where a class stands, if that is where it is found.
+
+    Raises
+    ------
+    Uncertain
+        If another class stands there: one of the user's that borrowed the name.
+    """
+    module: Any = sys.modules.get(kind.__module__)
+    if getattr(module, kind.__qualname__, None) is not kind:
+        raise Uncertain
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def value_key(value: Any, *, seeded: bool = False) -> Hashable:
+    """A key that two values share only if no fit could tell them apart.
+
+    Parameters
+    ----------
+    value : object
+        A parameter's value.
+    seeded : bool, default=False
+        Whether estimators in it are given a seed by the one that holds them.
+
+    Raises
+    ------
+    Uncertain
+    """
+    kind = type(value)
+    if kind in _PLAIN:
+        return (_PLAIN[kind], value)
+    if kind is float:
+        return ("float", value.hex())
+    if kind in (list, tuple):
+        return (kind.__name__, *(value_key(item, seeded=seeded) for item in value))
+    if kind is dict:
+        items = ((value_key(key), value_key(item)) for key, item in value.items())
+        return ("dict", *items)
+    if isinstance(value, np.generic):
+        return ("scalar", value.dtype.str, value.tobytes())
+    if kind is np.ndarray:
+        return _array_key(value)
+    if hasattr(value, "get_params") and not isinstance(value, type):
+        return estimator_key(value, seeded=seeded)
+    return _other_key(value)
+
+
+def _array_key(value: np.ndarray[Any, Any]) -> Hashable:
+    if value.dtype.kind not in "biufcSU":
+        raise Uncertain
+    content = hashlib.blake2b(value.tobytes("A"), digest_size=16).digest()
+    return ("array", value.dtype.str, value.shape, value.strides, content)
+
+
+def _other_key(value: Any) -> Hashable:
+    kind = type(value)
+    if kind is slice:
+        return ("slice", value_key(value.start), value_key(value.stop), value_key(value.step))
+    if kind is range:
+        return ("range", value.start, value.stop, value.step)
+    if isinstance(value, np.dtype):
+        return ("dtype", value.str)
+    if isinstance(value, type):
+        return ("class", class_name(value))
+    if isinstance(value, np.ufunc) and getattr(np, str(value.__name__), None) is value:
+        return ("ufunc", str(value.__name__))
+    name = f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', '')}"
+    if name in SCORE_FUNCTIONS:
+        module, _, function = name.partition(":")
+        if getattr(sys.modules.get(module), function, None) is value:
+            return ("function", name)
+    if class_or_none(kind) == "sklearn.compose._column_transformer.make_column_selector":
+        return ("selector", *(value_key(vars(value)[name]) for name in sorted(vars(value))))
+    raise Uncertain
+
+
+def class_or_none(kind: type) -> str | None:
+    """`class_name`, or None where it is uncertain."""
+    try:
+        return class_name(kind)
+    except Uncertain:
+        return None
+
+
+def estimator_key(estimator: Any, *, seeded: bool = False) -> Hashable:
+    """A key that two unfitted estimators share only if their fits on the same data are equal.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As `clone` returns it.
+    seeded : bool, default=False
+        Whether it is given a seed by the one that holds it.
+
+    Raises
+    ------
+    Uncertain
+    """
+    name = class_name(type(estimator))
+    parameters = estimator.get_params(deep=False)
+    check_certain(name, parameters, seeded=seeded)
+    return ("estimator", name, output_key(estimator), parameter_keys(name, parameters))
+
+
+def output_key(estimator: Any) -> Hashable:
+    """A key for what `set_output` has made of an estimator.
+
+    Raises
+    ------
+    Uncertain
+        If something else is set on it that `clone` keeps.
+    """
+    state = vars(estimator)
+    if any(name in state for name in _SPECIAL_ATTRIBUTES):
+        raise Uncertain
+    return value_key(state.get("_sklearn_output_config", {}))
+
+
+def parameter_keys(name: str, parameters: Parameters) -> frozenset[tuple[str, Hashable]]:
+    """Names and keys of all parameters of an estimator of the class `name`."""
+    seeds = name in SEEDS_ITS_PARTS
+    return frozenset(
+        (parameter, value_key(value, seeded=seeds)) for parameter, value in parameters.items()
+    )
+
+
+def check_certain(name: str, parameters: Parameters, *, seeded: bool = False) -> None:
+    """Raise `Uncertain` unless a fit follows from class, parameters and data alone.
+
+    Parameters
+    ----------
+    name : str
+        Name of the class.
+    parameters : mapping
+    seeded : bool, default=False
+        Whether it is given a seed by the one that holds it.
+    """
+    if name not in TRANSFORMERS and name not in PREDICTORS:
+        raise Uncertain
+    if parameters.get("copy", True) is not True or parameters.get("copy_X", True) is not True:
+        raise Uncertain  # it may write into its input, which others have too
+    if parameters.get("warm_start", False) is not False or parameters.get("memory") is not None:
+        raise Uncertain
+    if "random_state" in parameters:
+        _check_seed(name, parameters, seeded=seeded)
+
+
+def _check_seed(name: str, parameters: Parameters, *, seeded: bool) -> None:
+    seed = parameters["random_state"]
+    if type(seed) is int:
+        return
+    draws_nothing = name in _UNSEEDED and _UNSEEDED[name](parameters)
+    if seed is not None or not (seeded or draws_nothing):
+        raise Uncertain
+
+
+def digest(*parts: Hashable) -> str:
+    """A short name for keys, the same in every process."""
+    return hashlib.blake2b(_text(parts).encode(), digest_size=16).hexdigest()
+
+
+def _text(key: Hashable) -> str:
+    if isinstance(key, frozenset):
+        return f"{{{','.join(sorted(map(_text, key)))}}}"
+    if isinstance(key, tuple):
+        return f"({','.join(map(_text, key))})"
+    return repr(key)
+
+
+PLAIN_SCORERS = frozenset(
+    f"sklearn.metrics._scorer.{name}" for name in ("_Scorer", "_PassthroughScorer")
+)
+
+
+def is_plain_scorer(scorer: Any) -> bool:
+    """Whether a scorer calls nothing but an estimator's own methods, with X as it is given.
+
+    Parameters
+    ----------
+    scorer : callable
+        As scikit-learn has made it of ``scoring``.
+    """
+    name = class_or_none(type(scorer))
+    if name == "sklearn.metrics._scorer._MultimetricScorer":
+        return all(is_plain_scorer(part) for part in scorer._scorers.values())
+    return name in PLAIN_SCORERS

@@ -1,0 +1,121 @@
+"""A fit whose first steps may be there already."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from .evaluation import Evaluator
+from .identity import is_plain_scorer
+from .kept_steps import Account, KeptChain, KeptOutputs
+from .messages import FitResult
+from .pipelines import START, Level, Line, last_kept, levels, unfold
+from .prefixes import Store
+
+
+class PrefixFit:
+    """One fit whose first steps may be there already.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+        What runs it.
+    store : Store or None
+        None: nothing is kept.
+    kept : frozenset of str
+        Digests that are worth keeping.
+    """
+
+    def __init__(self, evaluator: Evaluator, store: Store | None, kept: frozenset[str]) -> None:
+        self._evaluator = evaluator
+        self._store = store
+        self._kept = kept
+        self._account = Account(evaluator.noted)
+
+    def begin(self, estimator: Any) -> None:
+        """Replace the `fit` of an estimator whose parameters are yet to be set."""
+        vars(estimator)["fit"] = functools.partial(self._fit, estimator)
+
+    def timed(self, result: FitResult) -> FitResult:
+        """The result with the times of a fit alone."""
+        return timed(result, self._account)
+
+    def _fit(self, estimator: Any, *arguments: Any, **fit_params: Any) -> Any:
+        del vars(estimator)["fit"]
+        self._account = Account(self._evaluator.noted)
+        line = unfold(estimator)
+        known = levels([step.estimator for step in line.steps])
+        fit_with_kept(
+            estimator, line, known, self._kept, self._store, self._account, arguments, fit_params
+        )
+        if self._store is not None and is_plain_scorer(self._evaluator.scorer):
+            keep_outputs(line, known, self._kept, arguments[0], self._store, self._account)
+        return estimator
+
+
+def fit_with_kept(
+    estimator: Any,
+    line: Line,
+    known: Sequence[Level],
+    kept: frozenset[str],
+    store: Store | None,
+    account: Account,
+    arguments: tuple[Any, ...],
+    fit_params: Mapping[str, Any],
+) -> None:
+    """Call an estimator's own `fit`, with those of its first steps that are kept.
+
+    Parameters
+    ----------
+    estimator : estimator
+    line, known
+        Its steps, and their levels.
+    kept : frozenset of str
+        Digests that are worth keeping.
+    store : Store or None
+    account : Account
+        Is told what was there.
+    arguments, fit_params
+        What `fit` is called with.
+    """
+    if store is None or not known:
+        type(estimator).fit(estimator, *arguments, **fit_params)
+        return
+    steps = [step.estimator for step in line.steps]
+    chain = KeptChain(steps, known, kept, store, account, START)
+    chain.install()
+    try:
+        type(estimator).fit(estimator, *arguments, **fit_params)
+    finally:
+        chain.strip()
+
+
+def timed(result: FitResult, account: Account) -> FitResult:
+    """The result with the times of a fit alone."""
+    return msgspec.structs.replace(
+        result,
+        fit_seconds=max(0.0, result.fit_seconds + account.fit_seconds),
+        score_seconds=max(0.0, result.score_seconds + account.score_seconds),
+        prefix_kept=account.parts > 0,
+    )
+
+
+def keep_outputs(
+    line: Line,
+    known: Sequence[Level],
+    kept: frozenset[str],
+    X_train: Any,
+    store: Store,
+    account: Account,
+) -> None:
+    """Have the output of a fitted line's last kept step taken from the store, too."""
+    last = last_kept(known, kept, states=False)
+    if last < 0:
+        return
+    name = known[last].digest
+    assert name is not None  # it is one of those that are kept
+    steps = [step.estimator for step in line.steps[: last + 1]]
+    KeptOutputs(steps, name, X_train, store, account).install()

@@ -1,0 +1,241 @@
+"""What a slot has fitted at the beginning of a pipeline, kept for the other slots of its node.
+
+A part is a file in a folder of the node's own, a blob (see `blobs`) that every slot maps privately:
+each fit has a fresh copy, which its next steps may write into, and memory is spent once. The slot
+that asks for a part first makes it under a lock, and the others wait for it. A part that is not
+worth keeping, or cannot be kept exactly, leaves an empty file, so that nobody waits for it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import sparse
+
+from .blobs import ROOM_FACTOR, WRITE_BYTES, Blob, open_blob
+from .messages import WarningNote
+
+KEPT_BYTES = 2 * 1024**3
+"""Most bytes of parts on one node; the part that was not used for longest goes first."""
+
+WORTH_SECONDS = 0.005
+"""A part that is made faster than this is not kept: writing and mapping one takes about a tenth."""
+
+_SPARSE = (sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.csc_array)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """Something that took a fit some time."""
+
+    value: Any
+    seconds: float
+    """What it took where it was made."""
+
+    notes: tuple[WarningNote, ...] = ()
+    """Warnings that came with it."""
+
+    exact: bool = True
+    """Whether others may have it."""
+
+
+class Store(Protocol):
+    """Where parts are kept. Parts are called by a digest and ``fit``, ``test`` or ``train``."""
+
+    def take(self, name: str, part: str, make: Callable[[], Made]) -> tuple[Made, bool]:
+        """A part, a fresh copy of its own, and whether it was there."""
+
+
+class PrefixStore:
+    """Parts of one split, shared by the slots of a node.
+
+    Parameters
+    ----------
+    folder : str
+        Private to the user and to one round.
+    split : int
+    limit : int, optional
+        Most bytes in the folder, by default `KEPT_BYTES`.
+    worth : float, optional
+        Seconds below which a part is not kept, by default `WORTH_SECONDS`.
+    """
+
+    def __init__(
+        self, folder: str, split: int, limit: int | None = None, worth: float | None = None
+    ) -> None:
+        self._folder = Path(folder)
+        self._split = split
+        self._limit = KEPT_BYTES if limit is None else limit
+        self._worth = WORTH_SECONDS if worth is None else worth
+
+    def take(self, name: str, part: str, make: Callable[[], Made]) -> tuple[Made, bool]:
+        """A part, made by `make` where nobody has it yet."""
+        path = self._folder / f"{self._split}-{name}-{part}"
+        if (made := _read(path)) is not None:
+            return made, True
+        with _locked(path) as mine:
+            made = _read(path)
+            if made is not None:
+                return made, True
+            try:
+                made = make()
+            except BaseException:
+                path.touch()  # whoever waits for it finds the same error without waiting
+                raise
+            if mine:
+                self._keep(path, made)
+            return made, False
+
+    def _keep(self, path: Path, made: Made) -> None:
+        blob = None
+        if made.exact and made.seconds >= self._worth:
+            with contextlib.suppress(pickle.PicklingError, TypeError, AttributeError):
+                blob = Blob((made.value, made.seconds, made.notes))
+        if blob is None or not self._make_room(blob.size):
+            path.touch()
+            return
+        new = path.with_suffix(".new")
+        try:
+            with new.open("wb", buffering=0) as file:
+                for _, data in blob.chunks(WRITE_BYTES):
+                    file.write(data)
+            new.rename(path)
+        except OSError:  # no room after all: the part is made again by whoever needs it
+            new.unlink(missing_ok=True)
+            path.touch()
+
+    def _make_room(self, size: int) -> bool:
+        room = os.statvfs(self._folder)
+        if size > self._limit or size * ROOM_FACTOR > room.f_bavail * room.f_frsize:
+            return False
+        parts = [(entry.stat(), entry.path) for entry in _parts(self._folder)]
+        used = sum(found.st_size for found, _ in parts)
+        for found, path in sorted(parts, key=lambda part: part[0].st_mtime_ns):
+            if used + size <= self._limit:
+                break
+            Path(path).unlink(missing_ok=True)  # who has mapped it keeps it
+            used -= found.st_size
+        return True
+
+
+class OwnParts:
+    """Parts that one group of candidates keeps for itself, as copies in memory."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[str, str], Made] = {}
+
+    def take(self, name: str, part: str, make: Callable[[], Made]) -> tuple[Made, bool]:
+        """A part, made by `make` the first time."""
+        kept = self._parts.get((name, part))
+        if kept is not None:
+            return _copy(kept), True
+        made = make()
+        if made.exact:
+            self._parts[name, part] = _copy(made)
+        return made, False
+
+
+def _copy(made: Made) -> Made:
+    value = made.value
+    copied = value.copy(order="K") if type(value) is np.ndarray else value.copy()
+    return Made(value=copied, seconds=made.seconds, notes=made.notes)
+
+
+def keeps_every_bit(output: Any, *inputs: Any) -> bool:
+    """Whether a transformer's output is of a kind that a copy replaces exactly.
+
+    Parameters
+    ----------
+    output : object
+    *inputs : object
+        What a fit still has and output must not be a view of: a step that writes into its input
+        would be seen there.
+    """
+    if type(output) in _SPARSE:
+        return not any(_overlap(output.data, getattr(given, "data", None)) for given in inputs)
+    if type(output) is not np.ndarray or output.dtype.hasobject:
+        return False
+    if not (output.flags.c_contiguous or output.flags.f_contiguous):
+        return False  # a copy would have another order, which decides the order of sums
+    return not any(_overlap(output, given) for given in inputs)
+
+
+def _overlap(output: np.ndarray[Any, Any], given: Any) -> bool:
+    if isinstance(given, np.ndarray):
+        return np.may_share_memory(output, given)
+    # A frame of one block hands its own memory out.
+    return hasattr(given, "dtypes") and output.base is not None
+
+
+def state_keeps_every_bit(state: Any) -> bool:
+    """Whether all arrays in what a fit has set keep their order of memory in a copy."""
+    if isinstance(state, np.ndarray):
+        return bool(state.flags.c_contiguous or state.flags.f_contiguous)
+    if isinstance(state, dict):
+        # A vocabulary is a large dictionary of numbers.
+        return all(map(state_keeps_every_bit, state.values())) if len(state) < 1000 else True
+    if isinstance(state, list | tuple):
+        return all(map(state_keeps_every_bit, state))
+    return not hasattr(state, "get_params") or state_keeps_every_bit(vars(state))
+
+
+def forget_split(folder: str, split: int) -> None:
+    """Give back the memory of a split's parts.
+
+    Parameters
+    ----------
+    folder : str
+        As the slots were given it.
+    split : int
+    """
+    for entry in _parts(Path(folder)):
+        if entry.name.startswith(f"{split}-"):
+            Path(entry.path).unlink(missing_ok=True)
+
+
+def _parts(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if not entry.name.endswith(".lock")]
+
+
+def _read(path: Path) -> Made | None:
+    """The part in a file; None where it is not there, or not kept."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                return None
+            value, seconds, notes = open_blob(file, size)
+    except FileNotFoundError:
+        return None
+    with contextlib.suppress(FileNotFoundError):  # it may just have been given back
+        os.utime(path)
+    return Made(value=value, seconds=seconds, notes=notes)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Hold a part's lock; False, without one, where the part is known not to be kept."""
+    if path.exists():
+        yield False
+        return
+    # The kernel frees the lock of a slot that dies.
+    with open(f"{path}.lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield True
+
+
+def timed(make: Callable[[], Any]) -> tuple[Any, float]:
+    """What `make` returns, and the seconds that it took."""
+    start = time.perf_counter()
+    value = make()
+    return value, time.perf_counter() - start

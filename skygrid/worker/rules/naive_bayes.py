@@ -1,0 +1,51 @@
+"""Gaussian naive Bayes: smoothing is added to variances that do not depend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import Setting, SharedFit, fitted_state, is_amount
+
+
+class SmoothedVariances:
+    """`var_smoothing` of GaussianNB.
+
+    `epsilon_` is ``var_smoothing`` times the largest variance of a feature, and is added to every
+    variance at the end of the fit. With a smoothing of 0 the variances are the bare ones; the
+    largest one is computed again, as `fit` computes it.
+    """
+
+    name = "smoothing of naive Bayes"
+    classes = frozenset({"sklearn.naive_bayes.GaussianNB"})
+    within = False
+
+    def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
+        return frozenset({"var_smoothing"})
+
+    def answers(self, parameters: Mapping[str, Any]) -> bool:
+        return is_amount(parameters["var_smoothing"])
+
+    def weight(self, parameters: Mapping[str, Any]) -> float:
+        return 1.0
+
+    def shared(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {"var_smoothing": 0.0}
+
+    def derive(self, fit: SharedFit, member: Any) -> bool:
+        state = fitted_state(fit.estimator)
+        if "largest" not in fit.notes:
+            fit.notes["largest"] = _largest_variance(fit)
+        state["epsilon_"] = member.var_smoothing * fit.notes["largest"]
+        state["var_"] = state["var_"].copy()
+        # In place, as `fit` does it: the variances may be of a smaller type than epsilon.
+        state["var_"][:, :] += state["epsilon_"]
+        vars(member).update(state)
+        return True
+
+
+def _largest_variance(fit: SharedFit) -> Any:
+    import numpy as np
+    from sklearn.utils import check_array
+
+    return np.max(np.var(check_array(fit.arguments[0]), axis=0))

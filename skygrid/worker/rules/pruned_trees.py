@@ -1,0 +1,37 @@
+"""One tree, cut back: pruning comes after growing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import Setting, SharedFit, fitted_state, is_amount
+
+
+class PrunedTree:
+    """`ccp_alpha` of a single tree: grown once, pruned for each value."""
+
+    name = "pruning of one tree"
+    classes = frozenset(
+        f"sklearn.tree._classes.{kind}Tree{task}"
+        for kind in ("Decision", "Extra")
+        for task in ("Classifier", "Regressor")
+    )
+    within = False
+
+    def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
+        return frozenset({"ccp_alpha"})
+
+    def answers(self, parameters: Mapping[str, Any]) -> bool:
+        return is_amount(parameters["ccp_alpha"])
+
+    def weight(self, parameters: Mapping[str, Any]) -> float:
+        return 1.0
+
+    def shared(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {"ccp_alpha": 0.0}
+
+    def derive(self, fit: SharedFit, member: Any) -> bool:
+        vars(member).update(fitted_state(fit.estimator))
+        member._prune_tree()
+        return True

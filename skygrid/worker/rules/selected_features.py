@@ -1,0 +1,56 @@
+"""How many features are kept, of those whose scores are known."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+from . import Setting, SharedFit, fitted_state, is_amount, is_count
+
+
+class _Selection:
+    within = True
+    parameter = ""
+
+    def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
+        return frozenset({self.parameter})
+
+    def weight(self, parameters: Mapping[str, Any]) -> float:
+        return 1.0
+
+    def shared(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {}
+
+
+class BestFeatures(_Selection):
+    """`k` of SelectKBest."""
+
+    name = "scores of features, for every k"
+    classes = frozenset({"sklearn.feature_selection._univariate_selection.SelectKBest"})
+    parameter = "k"
+
+    def answers(self, parameters: Mapping[str, Any]) -> bool:
+        k = parameters["k"]
+        return k == "all" if type(k) is str else is_count(k)
+
+    def derive(self, fit: SharedFit, member: Any) -> bool:
+        state = fitted_state(fit.estimator)
+        vars(member).update(state)
+        # A fit warns of a k that is too large.
+        return not isinstance(member.k, numbers.Integral) or member.k <= len(state["scores_"])
+
+
+class BestPercentile(_Selection):
+    """`percentile` of SelectPercentile."""
+
+    name = "scores of features, for every percentile"
+    classes = frozenset({"sklearn.feature_selection._univariate_selection.SelectPercentile"})
+    parameter = "percentile"
+
+    def answers(self, parameters: Mapping[str, Any]) -> bool:
+        return is_amount(parameters["percentile"])
+
+    def derive(self, fit: SharedFit, member: Any) -> bool:
+        vars(member).update(fitted_state(fit.estimator))
+        return True

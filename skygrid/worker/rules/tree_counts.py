@@ -1,0 +1,83 @@
+"""More trees of the same forest or bag: the first n of them are the smaller one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from . import Setting, SharedFit, fitted_state, is_count
+
+N_ESTIMATORS = frozenset({"n_estimators"})
+
+
+class _FirstTrees:
+    """Estimators are seeded in turn from one random state, and know nothing of those after them."""
+
+    within = False
+
+    def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
+        return N_ESTIMATORS
+
+    def answers(self, parameters: Mapping[str, Any]) -> bool:
+        return is_count(parameters["n_estimators"])
+
+    def weight(self, parameters: Mapping[str, Any]) -> float:
+        return float(parameters["n_estimators"])
+
+    def shared(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {"n_estimators": parameters["n_estimators"]}
+
+
+class ForestTrees(_FirstTrees):
+    """`n_estimators` of forests."""
+
+    name = "trees of a forest"
+    classes = frozenset(
+        f"sklearn.ensemble._forest.{kind}{task}"
+        for kind in ("RandomForest", "ExtraTrees")
+        for task in ("Classifier", "Regressor")
+    )
+
+    def derive(self, fit: SharedFit, member: Any) -> bool:
+        state = fitted_state(fit.estimator)
+        state["estimators_"] = state["estimators_"][: member.n_estimators]
+        out_of_bag = [name for name in state if name.startswith("oob_")]
+        for name in out_of_bag:
+            del state[name]
+        vars(member).update(state)
+        return not out_of_bag or _score_out_of_bag(fit, member)
+
+
+def _score_out_of_bag(fit: SharedFit, member: Any) -> bool:
+    """Have the member compute its out-of-bag attributes, as a fit that has all its trees does."""
+    member.warm_start = True
+    try:
+        with warnings.catch_warnings(record=True) as raised:
+            warnings.simplefilter("always")
+            member.fit(*fit.arguments, **fit.fit_params)
+    finally:
+        member.warm_start = False
+    # With few trees there are samples that all of them have seen, which a fit warns about.
+    return all("does not fit new trees" in str(warning.message) for warning in raised)
+
+
+class BaggedEstimators(_FirstTrees):
+    """`n_estimators` of bags."""
+
+    name = "estimators of a bag"
+    classes = frozenset(
+        f"sklearn.ensemble._bagging.Bagging{task}" for task in ("Classifier", "Regressor")
+    )
+
+    def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
+        # Out-of-bag scores are computed within `fit` alone.
+        return N_ESTIMATORS if parameters["oob_score"] is False else frozenset()
+
+    def derive(self, fit: SharedFit, member: Any) -> bool:
+        state = fitted_state(fit.estimator)
+        for name in ("estimators_", "estimators_features_"):
+            state[name] = state[name][: member.n_estimators]
+        state["_seeds"] = state["_seeds"][: member.n_estimators].copy()
+        vars(member).update(state)
+        return True

@@ -1,0 +1,110 @@
+"""Fits that answer several candidates, and fits that begin where another one has been.
+
+Every candidate goes through scikit-learn's own code for one fit and its scores, with an estimator
+whose `fit` takes over what is known already. When anything is not as expected, an error or a
+warning that names this code among it, the result is thrown away and the candidate is fitted by
+itself: what is reported is then scikit-learn's own, down to the text of a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from .evaluation import Evaluator
+from .group_fit import GroupFit
+from .kept_steps import names_this_code
+from .messages import FitResult
+from .prefix_fit import PrefixFit
+from .prefixes import PrefixStore
+from .rules import rules
+
+
+class SharedFits:
+    """Evaluates candidates together, with the results that each would have had alone.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    plan : mapping
+        ``candidates``, ``splits``, ``groups``, a list of (members, name of the rule), and
+        ``kept``, digests of the transformers that are worth keeping.
+    folder : str, optional
+        Where this node's slots keep what they share.
+    """
+
+    def __init__(self, evaluator: Evaluator, plan: Mapping[str, Any], folder: str | None) -> None:
+        self._evaluator = evaluator
+        self._kept: frozenset[str] = frozenset(plan.get("kept", ()))
+        self._prefixes: Sequence[int] = plan.get("prefixes", ())
+        self._folder = folder if self._kept and folder and os.path.isdir(folder) else None
+        self._rules: dict[int, tuple[str, int]] = {
+            member: (rule, position)
+            for members, rule in plan.get("groups", ())
+            for position, member in enumerate(members)
+        }
+
+    def evaluate(
+        self, lease: int, slot: int, members: Sequence[int], split: int
+    ) -> Iterator[FitResult]:
+        """Fit and score members of one group on one split; results come as they are ready.
+
+        Parameters
+        ----------
+        lease, slot : int
+            Copied into the results.
+        members : sequence of int
+            Candidates, all of one group or a single one.
+        split : int
+
+        Yields
+        ------
+        result : FitResult
+            One for each member, in the order of the plan's group.
+        """
+        if len(members) > 1 and all(member in self._rules for member in members):
+            yield from self._together(lease, slot, members, split)
+            return
+        for member in members:
+            yield self._alone(lease, slot, member, split)
+
+    def _together(
+        self, lease: int, slot: int, members: Sequence[int], split: int
+    ) -> Iterator[FitResult]:
+        ordered = sorted(members, key=lambda member: self._rules[member][1])
+        rule = rules()[self._rules[ordered[0]][0]]
+        group = GroupFit(rule, self._evaluator, self._store(split), self._kept)
+        first = self._evaluator.evaluate(lease, slot, ordered[0], split, group.begin)
+        if group.shared is None or _unexpected(first):
+            for member in ordered:
+                yield self._alone(lease, slot, member, split)
+            return
+        yield group.first_timed(first)
+        for member in ordered[1:]:
+            result = self._evaluator.evaluate(lease, slot, member, split, group.answer)
+            if _unexpected(result):
+                yield self._alone(lease, slot, member, split)
+            else:
+                yield msgspec.structs.replace(group.member_timed(result), answered=True)
+
+    def _alone(self, lease: int, slot: int, member: int, split: int) -> FitResult:
+        store = self._store(split)
+        if store is not None and member < len(self._prefixes) and self._prefixes[member] >= 0:
+            fit = PrefixFit(self._evaluator, store, self._kept)
+            result = self._evaluator.evaluate(lease, slot, member, split, fit.begin)
+            if not _unexpected(result):
+                return fit.timed(result)
+        return self._evaluator.evaluate(lease, slot, member, split)
+
+    def _store(self, split: int) -> PrefixStore | None:
+        return PrefixStore(self._folder, split) if self._folder is not None else None
+
+
+def _unexpected(result: FitResult) -> bool:
+    """Whether a result may differ from that of a fit alone: texts name the code that was run."""
+    return result.status != "scored" or any(
+        names_this_code(note) or "Scoring failed" in note.message for note in result.warnings
+    )

@@ -1,0 +1,213 @@
+"""Fitting candidates together and apart, and comparing every field of every result."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import sklearn
+from sklearn.base import is_classifier
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
+from threadpoolctl import threadpool_limits
+
+from skygrid.plan.sharing import Sharing, find_sharing
+from skygrid.worker import prefixes
+from skygrid.worker.evaluation import Evaluator
+from skygrid.worker.messages import FitResult
+from skygrid.worker.shared_fits import SharedFits
+from tests.acceptance.sameness import differences
+
+TIMES = {"fit_seconds", "score_seconds", "busy_seconds", "answered", "prefix_kept", "lease"}
+
+
+@dataclass
+class Shared:
+    """A search whose fits can be made apart and together."""
+
+    estimator: Any
+    grid: Any
+    X: Any
+    y: Any
+    scoring: Any = None
+    train_scores: bool = False
+    fit_params: Mapping[str, Any] = field(default_factory=dict)
+    error_score: Any = np.nan
+    cv: Any = 2
+    filters: Sequence[tuple[Any, ...]] = ()
+    """Warning filters, as arguments of `warnings.filterwarnings`."""
+
+    def __post_init__(self) -> None:
+        self.candidates = list(ParameterGrid(self.grid))
+        search = GridSearchCV(
+            self.estimator,
+            self.grid,
+            scoring=self.scoring,
+            error_score=self.error_score,
+            refit=False,
+        )
+        self.scorer = _scorer(search)
+        splitter = check_cv(self.cv, self.y, classifier=is_classifier(self.estimator))
+        self.splits = list(splitter.split(self.X, self.y))
+
+    @property
+    def sharing(self) -> Sharing:
+        """What the candidates have in common."""
+        return find_sharing(
+            self.estimator, self.candidates, scorer=self.scorer, n_samples=self.X.shape[0]
+        )
+
+    @property
+    def groups(self) -> list[set[int]]:
+        """The groups' members."""
+        return [set(group.members) for group in self.sharing.groups]
+
+    def evaluator(self) -> Evaluator:
+        """As a slot has it."""
+        data = {
+            "X": self.X,
+            "y": self.y,
+            "fit_params": dict(self.fit_params),
+            "score_params": {},
+        }
+        search = {
+            "estimator": self.estimator,
+            "scorer": self.scorer,
+            "return_train_score": self.train_scores,
+            "error_score": self.error_score,
+            "verbose": 0,
+            "sklearn_config": sklearn.get_config(),
+        }
+        return Evaluator(data, search, {"candidates": self.candidates, "splits": self.splits})
+
+    def apart(self) -> list[FitResult]:
+        """Every candidate on every split by a fit of its own."""
+        evaluator = self.evaluator()
+        with _noting(evaluator, self.filters):
+            return [
+                evaluator.evaluate(0, 0, candidate, split)
+                for split in range(len(self.splits))
+                for candidate in range(len(self.candidates))
+            ]
+
+    def together(self, folder: Any = None) -> list[FitResult]:
+        """The same results, in the same order, with everything shared that can be."""
+        groups = self.sharing.groups
+        grouped = {member for group in groups for member in group.members}
+        units = [group.members for group in groups]
+        units += [(index,) for index in range(len(self.candidates)) if index not in grouped]
+        return [
+            result
+            for split in range(len(self.splits))
+            for result in sorted(
+                self.evaluated(units, split, folder), key=lambda result: result.candidate
+            )
+        ]
+
+    def evaluated(
+        self, units: Sequence[Sequence[int]], split: int, folder: Any = None
+    ) -> list[FitResult]:
+        """What a slot makes of these leases, one after the other."""
+        sharing = self.sharing
+        evaluator = self.evaluator()
+        plan = {
+            "groups": [(group.members, group.rule) for group in sharing.groups],
+            "kept": sharing.kept,
+            "prefixes": sharing.prefixes,
+        }
+        fits = SharedFits(evaluator, plan, str(folder) if folder is not None else None)
+        with _noting(evaluator, self.filters):
+            return [result for unit in units for result in fits.evaluate(0, 0, unit, split)]
+
+
+def _scorer(search: GridSearchCV) -> Any:
+    if hasattr(search, "_get_scorers"):
+        found = search._get_scorers()
+        return found[0] if isinstance(found, tuple) else found
+    return check_scoring(search.estimator, search.scoring)  # before scikit-learn 1.5
+
+
+@contextlib.contextmanager
+def _noting(evaluator: Evaluator, filters: Sequence[tuple[Any, ...]]) -> Iterator[None]:
+    """Warnings are noted, and threads are few, as in a slot."""
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("always")
+        for arguments in filters:
+            warnings.filterwarnings(*arguments)
+        warnings.showwarning = evaluator._note_warning
+        yield
+
+
+def different(ours: Sequence[FitResult], theirs: Sequence[FitResult]) -> list[str]:
+    """Where results differ in anything but times and who answered."""
+    found = [] if len(ours) == len(theirs) else [f"{len(ours)} results are not {len(theirs)}"]
+    for one, other in zip(ours, theirs, strict=False):
+        for name in one.__struct_fields__:
+            if name not in TIMES:
+                path = f"candidate {other.candidate} {name}"
+                found += differences(getattr(one, name), getattr(other, name), path)
+    return found
+
+
+def assert_same(shared: Shared, folder: Any = None, *, answered: int | None = None) -> None:
+    """Fits together give what fits apart give.
+
+    Parameters
+    ----------
+    shared : Shared
+    folder : path, optional
+        Where prefixes are kept.
+    answered : int, optional
+        Results of one split that must have come without a fit of their own.
+    """
+    ours = shared.together(folder)
+    assert different(ours, shared.apart()) == []
+    if answered is not None:
+        assert sum(result.answered for result in ours) == answered * len(shared.splits)
+
+
+class StateScorer:
+    """A scorer that looks at everything: it remembers all estimators that it was given."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def __call__(self, estimator: Any, X: Any, y: Any) -> float:
+        self.seen.append(public_state(estimator))
+        return float(len(self.seen) * 0)
+
+
+def public_state(estimator: Any) -> dict[str, Any]:
+    """Parameters and fitted attributes by path, but for private ones and states of generators."""
+    found: dict[str, Any] = {}
+    steps = getattr(estimator, "steps", None)
+    if steps is not None:
+        for name, step in steps:
+            inner = public_state(step) if hasattr(step, "get_params") else {"": step}
+            found |= {f"{name}.{key}": value for key, value in inner.items()}
+        return found
+    for name, value in vars(estimator).items():
+        if not name.startswith("_"):
+            found[name] = _plain(value)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.random.RandomState):
+        return "a random state"
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:
+        return [_plain(item) for item in value.ravel().tolist()]
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "get_params") and not isinstance(value, type):
+        return public_state(value)
+    return value
+
+
+def keep_everything(monkeypatch: Any) -> None:
+    """Have prefixes kept that took no time at all."""
+    monkeypatch.setattr(prefixes, "WORTH_SECONDS", 0.0)

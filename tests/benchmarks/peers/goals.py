@@ -1,0 +1,116 @@
+"""What the race must show, judged from its rows."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from tests.benchmarks.peers import tables
+from tests.benchmarks.peers.records import Row
+from tests.benchmarks.peers.tables import OURS, cold, warm
+
+DIGITS, TEXT = 0.70, 0.35
+"""skygrid's time over loky's, at most."""
+
+FLOOR = 1.10
+"""Tiny fits: skygrid's time over the floor, at most."""
+
+TIMES_FASTER = 8.0
+"""50,000 tiny fits: the best peer's time over skygrid's, at least."""
+
+FLAT = 1.20
+"""Growth: the most that any length costs for each fit over the least, at most."""
+
+
+def judged(searches: Sequence[Row], growth: Sequence[Row]) -> str:
+    """Goals, what was measured, whether it is met, as a table."""
+    named = {row.workload: row for row in searches}
+    judgements = [
+        *_share(named, "digits", DIGITS),
+        *_share(named, "text", TEXT),
+        *_floor(named),
+        *_faster(named),
+        *_flat(growth),
+        *_memory(named),
+        *_first(searches),
+    ]
+    body = [[goal, measured, "yes" if met else "no"] for goal, measured, met in judgements]
+    return tables.markdown(["goal", "measured", "met"], body)
+
+
+Judgement = tuple[str, str, bool]
+
+
+def _share(rows: dict[str, Row], name: str, goal: float) -> Iterator[Judgement]:
+    row = rows.get(name)
+    ours, loky = (row.cell(OURS), row.cell("loky")) if row else (None, None)
+    if ours is None or loky is None:
+        return
+    share = tables.ratio(ours, loky, warm)
+    yield f"{name}: at most {goal:.2f} of loky's time", _number(share), _at_most(share, goal)
+
+
+def _floor(rows: dict[str, Row]) -> Iterator[Judgement]:
+    for name in ("tiny-5000", "tiny-50000"):
+        if (row := rows.get(name)) is not None and row.cell(OURS) is not None:
+            over = tables.over_floor(row)
+            yield f"{name}: at most {FLOOR:.2f} of the floor", _number(over), _at_most(over, FLOOR)
+
+
+def _faster(rows: dict[str, Row]) -> Iterator[Judgement]:
+    row = rows.get("tiny-50000")
+    ours = row.cell(OURS) if row else None
+    if row is None or ours is None or not tables.peers(row):
+        return
+    shares = [tables.ratio(ours, cell, warm) for cell in tables.peers(row)]
+    known = [share for share in shares if share is not None]
+    times = 1 / max(known) if known else None
+    cut = any(cell.stopped for cell in tables.peers(row))
+    text = f"{_number(times)}{' (or more: some were cut off)' if cut else ''}"
+    goal = f"tiny-50000: at least {TIMES_FASTER:.0f} times as fast as the best peer"
+    yield goal, text, times is not None and times >= TIMES_FASTER
+
+
+def _flat(growth: Sequence[Row]) -> Iterator[Judgement]:
+    costs = []
+    for row in growth:
+        ours = row.cell(OURS)
+        if ours is not None and ours.stopped is None:
+            costs.append(statistics.median(run.seconds for run in ours.runs) / row.fits)
+    if len(costs) > 1:
+        spread = max(costs) / min(costs)
+        goal = f"growth: the cost of a fit varies by at most {FLAT - 1:.0%}"
+        yield goal, f"{spread - 1:.0%}", spread <= FLAT
+
+
+def _memory(rows: dict[str, Row]) -> Iterator[Judgement]:
+    row = rows.get("large")
+    ours = row.cell(OURS) if row else None
+    if row is None or ours is None or ours.stopped is not None or not tables.peers(row):
+        return
+    used, *theirs = (
+        statistics.median(run.peak_bytes for run in cell.runs)
+        for cell in (ours, *tables.peers(row))
+    )
+    least = min(theirs)
+    text = f"{used / 2**20:.0f} MB, the least of theirs {least / 2**20:.0f} MB"
+    yield "large: peak memory no higher than any peer's", text, used <= least
+
+
+def _first(rows: Sequence[Row]) -> Iterator[Judgement]:
+    for words, measure in (("warm", warm), ("cold", cold)):
+        others = [
+            f"{row.workload} ({tables.TITLES[winner]})"
+            for row in rows
+            if tables.peers(row) and (winner := tables.first(row, measure)) not in (OURS, None)
+        ]
+        text = "not on " + ", ".join(others) if others else "on every row"
+        yield f"first on every row, {words}", text, not others
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _at_most(value: float | None, goal: float) -> bool:
+    return value is not None and value <= goal

@@ -1,0 +1,113 @@
+"""Everybody on one workload, in turn and in one go."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+import msgspec
+import psutil
+
+from tests.benchmarks.peers import machine
+from tests.benchmarks.peers.child import Limits, run_contender
+from tests.benchmarks.peers.contender import CORES
+from tests.benchmarks.peers.records import Cell, Row, Run
+
+REFERENCES = (
+    *("loky", "ray", "dask", "skygrid-no-sharing", "skygrid"),
+    *("dask-ml", "dask-ml-threads"),
+)
+"""Whose scores are compared with: the first of these that has any."""
+
+GROWING = ("skygrid", "loky")
+"""Who is asked how its cost grows; the other loops over joblib grow as loky's does."""
+
+MEMORY_SHARE = 0.6
+"""Of the machine's memory: a contender that takes more is stopped."""
+
+DENSE = frozenset({"large"})
+"""Workloads whose memory is looked at as often as it takes, at the price of some time."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How races are run."""
+
+    runs: int
+    size: str
+    cut_seconds: float
+    contenders: tuple[str, ...]
+
+
+def race(workload: str, settings: Settings) -> Row:
+    """Run every contender so many times on one workload, each time all of them in turn.
+
+    Who was stopped once is not run again.
+    """
+    limits = Limits(
+        search_seconds=settings.cut_seconds,
+        memory_bytes=int(psutil.virtual_memory().total * MEMORY_SHARE),
+        sampling=0.2 if workload in DENSE else 0.02,
+    )
+    others = machine.Others()
+    runs: dict[str, list[Run]] = {who: [] for who in _asked(workload, settings.contenders)}
+    scores: dict[str, list[float]] = {}
+    for _ in range(settings.runs):
+        for who, seen in runs.items():
+            if any(run.ended != "done" for run in seen):
+                continue
+            run, its_scores = run_contender(who, workload, settings.size, limits)
+            _say(workload, who, run)
+            seen.append(run)
+            if its_scores:
+                scores.setdefault(who, its_scores)
+    reference = next((who for who in REFERENCES if who in scores), "")
+    return Row(
+        workload=workload,
+        size=settings.size,
+        fits=len(scores.get(reference, ())),
+        reference=reference,
+        cells=[
+            _cell(who, seen, scores.get(who), scores.get(reference)) for who, seen in runs.items()
+        ],
+        cores=CORES,
+        cut_seconds=settings.cut_seconds,
+        machine=machine.description(),
+        versions=machine.versions(),
+        measured=time.strftime("%Y-%m-%d", time.gmtime()),
+        others_busy=others.share(),
+    )
+
+
+def _asked(workload: str, contenders: Sequence[str]) -> list[str]:
+    return [who for who in contenders if who in GROWING or not workload.startswith("growth-")]
+
+
+def _cell(
+    who: str, runs: list[Run], scores: list[float] | None, expected: list[float] | None
+) -> Cell:
+    differing, largest = differences(scores or [], expected or [])
+    return Cell(who=who, runs=runs, differing=differing, largest_difference=largest)
+
+
+def differences(scores: Sequence[float], expected: Sequence[float]) -> tuple[int, float]:
+    """How many scores are not equal, and by how much at the most.
+
+    Two missing scores are equal; a missing one differs from any other by infinity. Without either
+    list there is nothing to compare.
+    """
+    if not scores or not expected:
+        return 0, 0.0
+    if len(scores) != len(expected):
+        return max(len(scores), len(expected)), float("inf")
+    unequal = [
+        abs(ours - theirs) if abs(ours - theirs) >= 0 else float("inf")
+        for ours, theirs in zip(scores, expected, strict=True)
+        if ours != theirs and not (ours != ours and theirs != theirs)
+    ]
+    return len(unequal), max(unequal, default=0.0)
+
+
+def _say(workload: str, who: str, run: Run) -> None:
+    words = f"{run.seconds:.2f} s, start {run.startup_seconds:.2f} s, {run.peak_bytes >> 20} MB"
+    sys.stderr.write(f"{workload}: {who}: {run.ended} {run.why} {words}\n")

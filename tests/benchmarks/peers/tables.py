@@ -1,0 +1,216 @@
+"""Rows to Markdown. Nothing here measures."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+
+from tests.benchmarks.peers.records import Cell, Row, Run
+
+OURS = "skygrid"
+
+TITLES = {
+    "skygrid": "skygrid",
+    "skygrid-no-sharing": "skygrid, no sharing",
+    "loky": "scikit-learn, loky",
+    "ray": "joblib, Ray",
+    "dask": "joblib, Dask",
+    "dask-ml": "dask-ml on Dask",
+    "dask-ml-threads": "dask-ml, threads",
+}
+
+Measure = Callable[[Run], float]
+
+
+def warm(run: Run) -> float:
+    """Seconds of the search, the cluster being up."""
+    return run.seconds
+
+
+def cold(run: Run) -> float:
+    """Seconds from the start of the process to the result, less making the data."""
+    return run.cold_seconds
+
+
+def median(cell: Cell, measure: Measure) -> float | None:
+    """Over the runs that ended by themselves; None if one did not."""
+    if cell.stopped is not None or not cell.runs:
+        return None
+    return statistics.median(measure(run) for run in cell.runs)
+
+
+def ratio(ours: Cell, theirs: Cell, measure: Measure) -> float | None:
+    """Our time over theirs, the median of the turns; an upper bound where they were cut off."""
+    if ours.stopped is not None:
+        return None
+    if (stopped := theirs.stopped) is not None:
+        if stopped.ended != "cut" or not stopped.seconds:
+            return None
+        ours_median = median(ours, measure)
+        return None if ours_median is None else ours_median / measure(stopped)
+    pairs = zip(ours.runs, theirs.runs, strict=True)
+    return statistics.median(measure(a) / measure(b) for a, b in pairs)
+
+
+def peers(row: Row) -> list[Cell]:
+    """Everybody but skygrid."""
+    return [cell for cell in row.cells if not cell.who.startswith(OURS)]
+
+
+def first(row: Row, measure: Measure) -> str | None:
+    """Who has the lowest median, if anybody ended at all."""
+    medians = {
+        cell.who: seconds
+        for cell in row.cells
+        if (seconds := median(cell, measure)) is not None
+        # Without sharing it is no peer, and where nothing is shared the two differ by noise.
+        and cell.who != "skygrid-no-sharing"
+    }
+    return min(medians, key=medians.__getitem__, default=None)
+
+
+def seconds_table(rows: Sequence[Row], measure: Measure) -> str:
+    """A row for each workload, a column for each contender: seconds, and ours over theirs."""
+    who = _contenders(rows)
+    head = ["search", "fits", *(TITLES[name] for name in who), "first"]
+    body = []
+    for row in rows:
+        cells = [_seconds(row, name, measure) for name in who]
+        body.append(
+            [row.workload, f"{row.fits:,}", *cells, TITLES.get(first(row, measure) or "", "-")]
+        )
+    return markdown(head, body)
+
+
+def _seconds(row: Row, who: str, measure: Measure) -> str:
+    cell, ours = row.cell(who), row.cell(OURS)
+    if cell is None:
+        return "-"
+    star = " *" if cell.differing else ""
+    share = ratio(ours, cell, measure) if ours is not None and who != OURS else None
+    if (stopped := cell.stopped) is not None:
+        bound = f" (< {share:.2g})" if share is not None else ""
+        return f"{_stopped(stopped, measure)}{bound}{star}"
+    brackets = f" ({share:.2f})" if share is not None else ""
+    return f"{statistics.median(measure(run) for run in cell.runs):.2f}{brackets}{star}"
+
+
+def _stopped(run: Run, measure: Measure) -> str:
+    if run.ended == "cut" and run.seconds:
+        return f"> {measure(run):.0f}"
+    return {"cut": "did not start", "memory": f"stopped: {run.why}", "failed": "failed"}[run.ended]
+
+
+def start_table(rows: Sequence[Row]) -> str:
+    """What bringing each contender up took, over all its runs."""
+    body = []
+    for who in _contenders(rows):
+        starts = [
+            run.startup_seconds
+            for row in rows
+            if (cell := row.cell(who)) is not None
+            for run in cell.runs
+            if run.startup_seconds
+        ]
+        if starts:
+            cells = (statistics.median(starts), min(starts), max(starts))
+            body.append([TITLES[who], *(f"{seconds:.2f}" for seconds in cells)])
+    return markdown(["start-up", "median s", "shortest", "longest"], body)
+
+
+def memory_table(rows: Sequence[Row]) -> str:
+    """Peak memory of each contender's processes, in MB."""
+    who = _contenders(rows)
+    body = []
+    for row in rows:
+        cells = (row.cell(name) for name in who)
+        body.append([row.workload, *(_peak(cell) for cell in cells)])
+    return markdown(["search", *(TITLES[name] for name in who)], body)
+
+
+def _peak(cell: Cell | None) -> str:
+    if cell is None or not cell.runs:
+        return "-"
+    if (stopped := cell.stopped) is not None:
+        return f"> {stopped.peak_bytes / 2**20:.0f}"
+    return f"{statistics.median(run.peak_bytes for run in cell.runs) / 2**20:.0f}"
+
+
+def over_floor(row: Row) -> float | None:
+    """skygrid's time over its floor: what its fits and scores took, shared out over the cores."""
+    ours = row.cell(OURS)
+    if ours is None or ours.stopped is not None:
+        return None
+    return statistics.median(run.seconds * row.cores / run.fit_seconds for run in ours.runs)
+
+
+def growth_table(rows: Sequence[Row]) -> str:
+    """Time and driver memory for each fit, fits costing nothing."""
+    who = _contenders(rows)
+    head = ["fits"]
+    for name in who:
+        head += [f"{TITLES[name]}: us per fit", "bytes of driver per fit"]
+    body = []
+    for row in rows:
+        line = [f"{growth_fits(row):,}"]
+        for name in who:
+            line += _growth(row, name)
+        body.append(line)
+    return markdown(head, body)
+
+
+def growth_fits(row: Row) -> int:
+    """How many fits a row of growth asks for, also when nobody finished."""
+    return row.fits or int(row.workload.removeprefix("growth-"))
+
+
+def _growth(row: Row, who: str) -> list[str]:
+    cell = row.cell(who)
+    if cell is None:
+        return ["-", "-"]
+    fits = growth_fits(row)
+    if (stopped := cell.stopped) is not None:
+        return [f"> {1e6 * stopped.seconds / fits:.0f}", "-"]
+    return [
+        f"{1e6 * statistics.median(run.seconds for run in cell.runs) / fits:.0f}",
+        f"{statistics.median(run.driver_bytes for run in cell.runs) / fits:.0f}",
+    ]
+
+
+def notes(rows: Sequence[Row]) -> str:
+    """Whose scores differ, who was stopped and why, who is not first."""
+    lines = []
+    for row in rows:
+        for cell in row.cells:
+            name = TITLES[cell.who]
+            if cell.differing:
+                lines.append(
+                    f"\\* {row.workload}: {cell.differing:,} of {row.fits:,} scores of {name} are"
+                    f" not {TITLES[row.reference]}'s, by up to {cell.largest_difference:.2g}."
+                )
+            if (stopped := cell.stopped) is not None:
+                turns = "" if len(cell.runs) == 1 else f", in turn {len(cell.runs)}"
+                lines.append(
+                    f"{row.workload}: {name} was not finished ({stopped.ended}: "
+                    f"{stopped.why}{turns}), and not tried again."
+                )
+    if not any(cell.differing for row in rows for cell in row.cells):
+        lines.append("All scores of everybody who finished are equal, bit for bit.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def busy_table(rows: Iterable[Row]) -> str:
+    """When each row was measured and what else the machine did."""
+    body = [[row.workload, row.measured, f"{row.others_busy:.0%}"] for row in rows]
+    return markdown(["search", "measured", "processors taken by others"], body)
+
+
+def markdown(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """A table; numbers to the right."""
+    rule = ["---", *("---:" for _ in head[1:])]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
+
+
+def _contenders(rows: Iterable[Row]) -> list[str]:
+    present = {cell.who for row in rows for cell in row.cells}
+    return [who for who in TITLES if who in present]

@@ -1,0 +1,67 @@
+"""What clocks, quotas and refusals of AWS mean to the doctor."""
+
+from __future__ import annotations
+
+import pytest
+from botocore.exceptions import ClientError
+
+from skygrid.providers.ec2.examine import clock_skew, clock_texts, quota_texts
+from skygrid.providers.ec2.failures import ON_DEMAND_STANDARD
+from skygrid.providers.ec2.rights import Attempt, Verdict, judged
+
+NOON = 1764072000.0
+ANSWER = {"ResponseMetadata": {"HTTPHeaders": {"date": "Tue, 25 Nov 2025 12:00:00 GMT"}}}
+
+
+def test_the_clock_is_compared_with_the_date_of_an_answer() -> None:
+    """A clock that is ahead of AWS has a positive difference; without a date there is none."""
+    assert clock_skew(ANSWER, NOON + 40.0) == 40.0
+    assert clock_skew({}, NOON) is None
+
+
+@pytest.mark.parametrize(
+    ("skew", "problem", "note"),
+    [
+        (None, "", ""),
+        (-3.0, "", ""),
+        (60.0, "", "60 s ahead of AWS"),
+        (-400.0, "400 s behind AWS", ""),
+    ],
+)
+def test_a_clock_is_trouble_once_calls_are_refused(
+    skew: float | None, problem: str, note: str
+) -> None:
+    """Seconds are nothing, a minute is noted, and more than five are trouble."""
+    found = clock_texts(skew)
+
+    assert [bool(text) for text in found] == [bool(problem), bool(note)]
+    assert problem in found[0]
+    assert note in found[1]
+
+
+def test_a_quota_does_up_to_its_last_vcpu() -> None:
+    """A run may take all that is left of a quota, and not one vCPU more."""
+    assert quota_texts(ON_DEMAND_STANDARD, "eu-west-1", 16.0, 4, 12)[1] == ""
+    assert (
+        "leaves 11 vCPUs in eu-west-1"
+        in quota_texts(ON_DEMAND_STANDARD, "eu-west-1", 16.0, 5, 12)[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "own", "verdict"),
+    [
+        ("DryRunOperation", True, Verdict.ALLOWED),
+        ("NoSuchUpload", True, Verdict.ALLOWED),
+        ("UnauthorizedOperation", True, Verdict.DENIED),
+        ("UnauthorizedOperation", False, Verdict.UNTRIED),
+        ("InvalidInstanceID.NotFound", False, Verdict.UNTRIED),
+        ("InvalidParameterCombination", True, Verdict.FAILED),
+    ],
+)
+def test_refusals_say_what_they_can(code: str, own: bool, verdict: Verdict) -> None:
+    """A refusal is held against the rights only where it was tried on what skygrid may touch."""
+    attempt = Attempt(action="ec2:TerminateInstances", call=lambda: None, own=own)
+    error = ClientError({"Error": {"Code": code, "Message": "no"}}, "TerminateInstances")
+
+    assert judged(attempt, error, "us-east-1").verdict is verdict
