@@ -66,4 +66,4 @@ def test_data_that_the_bucket_does_not_take_is_sent(tmp_path: Path, cloud: Cloud
     code, _, err = bench.start("--nodes", "1").end()
     assert code == 0, err
     assert "over SSH" in err
-    assert "s3:PutObject" in err
+    assert "not allowed" in err or "not authorized" in err, err
