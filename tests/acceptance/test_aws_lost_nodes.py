@@ -13,6 +13,8 @@ from tests.command import Command, recorded, wait_for
 
 __all__ = ["cloud", "cloud_server"]
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.fixture
 def bench(tmp_path: Path, cloud: Cloud) -> CloudBench:

@@ -11,6 +11,8 @@ from tests.cloud_runs import CloudBench
 
 __all__ = ["cloud", "cloud_server"]
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.fixture
 def bench(tmp_path: Path, cloud: Cloud) -> CloudBench:
