@@ -90,6 +90,7 @@ _BY_CODE: dict[Decision, frozenset[str]] = {
             "PriorRequestNotComplete",
             "ProxyConnectionError",
             "ReadTimeoutError",
+            "ResponseParserError",
             "RequestLimitExceeded",
             "RequestThrottled",
             "RequestThrottledException",

@@ -26,8 +26,10 @@ https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-qu
 def api_errors() -> tuple[type[Exception], ...]:
     """What a call raises that was refused, or had no answer: for an ``except`` clause."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
-    return ClientError, BotoCoreError
+    # The last one for an answer that is none, such as a page of a load balancer; it stands alone.
+    return ClientError, BotoCoreError, ResponseParserError
 
 
 class Clients:
