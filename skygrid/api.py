@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
-from contextlib import ExitStack
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from skygrid.config import RunConfig, load_config
 from skygrid.engines.pull import PullEngine
+from skygrid.engines.stopping import never
 from skygrid.errors import UsageError
 from skygrid.journal.memory import MemoryJournal
 from skygrid.listener import SilentListener
 from skygrid.loading.programs import needs_of
 from skygrid.places import nodes_of, policies_of
+from skygrid.rented import RentedNodes, make_offer
+from skygrid.reports.money import bill_text, quote_text
 from skygrid.results.sklearn_search import fit_search
 from skygrid.rounds import JournaledRounds
 from skygrid.worker.neighbours import Source
@@ -35,8 +40,12 @@ class Cluster:
         Machines; on this machine: agents. Default: one here, or every host of the config.
     concurrency : int, optional
         Fits at a time on each; default: the node's vCPUs.
-    on : {"local", "ssh"}, optional
-        Where the nodes are; default: as the config says, or on this machine.
+    on : {"local", "ssh", "aws"}, optional
+        Where the nodes are. Default: as the config says; without one on AWS where `nodes` is
+        given, as on the command line, and otherwise on this machine. Nodes on AWS are started by
+        the first search, after a line on stderr with their price, and no question is asked.
+    max_cost : float, optional
+        USD after which no more fits are started; default: no limit.
     config : path, optional
         A TOML file as for ``skygrid run --config``, which names hosts and environment. Default:
         with `on` other than "local", a ``skygrid.toml`` in the working directory.
@@ -59,9 +68,10 @@ class Cluster:
         self,
         nodes: int | None = None,
         concurrency: int | None = None,
-        on: Literal["local", "ssh"] | None = None,
+        on: Literal["local", "ssh", "aws"] | None = None,
         *,
         config: str | os.PathLike[str] | None = None,
+        max_cost: float | None = None,
         fit_timeout: float | None = None,
         retries: int | None = None,
         sharing: bool = True,
@@ -71,6 +81,7 @@ class Cluster:
             "nodes": nodes,
             "concurrency": concurrency,
             "on": on,
+            "max_cost": max_cost,
             "fit_timeout": fit_timeout,
             "retries": retries,
             "start_method": start_method,
@@ -82,7 +93,10 @@ class Cluster:
 
     def __enter__(self) -> Self:
         # A cluster is closed by its program, not by a clock: there is no condition to stop.
-        nodes = nodes_of(self._config, SilentListener(), secrets.token_hex(8))
+        if self._config.on == "aws":
+            nodes = _rented(self._config)
+        else:
+            nodes = nodes_of(self._config, SilentListener(), secrets.token_hex(8))
         self._engine = self._stack.enter_context(nodes)
         return self
 
@@ -93,7 +107,7 @@ class Cluster:
         trace: TracebackType | None,
     ) -> None:
         self._engine = None
-        self._stack.close()
+        self._stack.__exit__(kind, error, trace)
 
     def fit(self, search: Any, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Fit a search in place, as ``search.fit(X, y, **fit_params)`` would.
@@ -142,8 +156,40 @@ class Cluster:
             rounds.warnings.issue()
 
 
+@contextmanager
+def _rented(config: RunConfig) -> Iterator[PullEngine]:
+    """Rent nodes, with their price said before and their cost after, as the command line does."""
+    offer = make_offer(config)
+    run_id = secrets.token_hex(8)
+    name = f"python-{run_id[:8]}"
+    folder = config.runs_dir / name
+    folder.mkdir(parents=True)
+    _say(f"{name}: {quote_text(offer.quote)}")
+    rented = RentedNodes(
+        config,
+        offer,
+        run_id=run_id,
+        run_name=name,
+        folder=folder,
+        listener=SilentListener(),
+        stop=never,
+    )
+    with rented.running() as engine:
+        yield engine
+    _say(f"{name}: {bill_text(rented.bill())}")
+    if rented.trouble is not None:
+        raise rented.trouble
+    # What is kept there is for finding nodes again, and none is left.
+    shutil.rmtree(folder)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
 def _config(said: Mapping[str, Any], file: str | os.PathLike[str] | None) -> RunConfig:
-    if file is None and said["on"] in (None, "local"):
+    here = said["on"] == "local" or (said["on"] is None and said["nodes"] is None)
+    if file is None and here:
         return RunConfig(**{name: value for name, value in said.items() if value is not None})
     path = None if file is None else Path(file)
     return load_config(said, os.environ, config_file=path, cwd=Path.cwd())

@@ -9,6 +9,7 @@ from skygrid.config import RunConfig
 from skygrid.engines.pull import PullEngine
 from skygrid.engines.settings import EngineSettings
 from skygrid.engines.stopping import StopCondition, never
+from skygrid.errors import UsageError
 from skygrid.listener import Listener
 from skygrid.providers.interface import Provider
 from skygrid.providers.local import LocalProvider
@@ -32,6 +33,8 @@ def provider_of(config: RunConfig, run_id: str) -> Provider:
         from skygrid.providers.ssh_hosts import SshHosts
 
         return SshHosts(config, run_id)
+    if config.on != "local":
+        raise UsageError(f"nodes on {config.on} are rented: they have a price to be said first")
     return LocalProvider(config.nodes or 1, config.concurrency)
 
 

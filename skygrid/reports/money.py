@@ -98,6 +98,15 @@ def dollars_text(dollars: float | None) -> str:
     return f"${dollars:,.2f}" if dollars >= 0.1 else f"${dollars:.4f}"
 
 
+def quote_text(quote: Quote) -> str:
+    """Return a quote as one line."""
+    rate = dollars_text(quote.dollars_per_hour_in_all)
+    return (
+        f"{quote.nodes} x {quote.instance_type} {quote.market} in {quote.region}, "
+        f"{rate} an hour{f' ({quote.price_source})' if quote.price_source else ''}"
+    )
+
+
 def bill_text(bill: Bill) -> str:
     """Return a bill as one line."""
     cost = f"cost {dollars_text(bill.dollars)}"

@@ -23,5 +23,5 @@ def _doubles_by_value() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def cluster(_doubles_by_value: None) -> Iterator[Any]:
     """One node of two slots on this machine."""
-    with skygrid.cluster(nodes=1, concurrency=2) as running:
+    with skygrid.cluster(on="local", nodes=1, concurrency=2) as running:
         yield running

@@ -102,7 +102,7 @@ COMBINATIONS = [
 @pytest.fixture(scope="module")
 def place(request: Any, _doubles_by_value: None) -> Iterator[Any]:
     """A cluster of the kind that is named."""
-    with skygrid.cluster(**PLACES[request.param]) as running:
+    with skygrid.cluster(on="local", **PLACES[request.param]) as running:
         yield running
 
 

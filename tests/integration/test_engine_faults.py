@@ -126,20 +126,20 @@ def test_a_node_that_never_says_anything_is_replaced() -> None:
 
 
 def test_a_cluster_that_is_closed_at_once_leaves_nothing() -> None:
-    with skygrid.cluster(nodes=2, concurrency=1):
+    with skygrid.cluster(on="local", nodes=2, concurrency=1):
         pass
 
 
 def test_a_cluster_outside_its_with_statement_refuses_to_work() -> None:
     X, y = data()
-    cluster = skygrid.cluster(nodes=1, concurrency=1)
+    cluster = skygrid.cluster(on="local", nodes=1, concurrency=1)
     with pytest.raises(UsageError, match="with"):
         cluster.fit(tree_search(), X, y)
 
 
 def test_a_search_that_does_not_load_does_not_spoil_the_cluster() -> None:
     X, y = data()
-    with skygrid.cluster(nodes=1, concurrency=1) as cluster:
+    with skygrid.cluster(on="local", nodes=1, concurrency=1) as cluster:
         with pytest.raises(NodeError, match="does not load"):
             cluster.fit(GridSearchCV(bad.Harmless(), {"path": [bad.Unloadable()]}, cv=2), X, y)
         search = cluster.fit(tree_search(), X, y)
@@ -161,7 +161,7 @@ from sklearn.model_selection import GridSearchCV
 import skygrid
 from tests import misbehaving as bad
 from tests.driven import data
-with skygrid.cluster(nodes=2, concurrency=1, start_method=sys.argv[1]) as cluster:
+with skygrid.cluster(on="local", nodes=2, concurrency=1, start_method=sys.argv[1]) as cluster:
     cluster.fit(GridSearchCV(bad.WaitingWithChild(path=sys.argv[2]), {"a": [1, 2]}, cv=2), *data())
 """
 
@@ -444,7 +444,7 @@ def test_under_error_score_raise_a_killed_fit_raises(
 def test_the_timeout_of_a_cluster_reaches_its_fits() -> None:
     X, y = data()
     with (
-        skygrid.cluster(nodes=1, concurrency=2, fit_timeout=0.4, retries=0) as cluster,
+        skygrid.cluster(on="local", nodes=1, concurrency=2, fit_timeout=0.4, retries=0) as cluster,
         pytest.warns(FitFailedWarning, match=r"took longer than 0\.4 s"),
     ):
         search = cluster.fit(culprit_search(bad.HoldingTheGil()), X, y)

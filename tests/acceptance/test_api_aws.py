@@ -1,0 +1,66 @@
+"""Searches from Python on nodes that are rented for them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.model_selection import GridSearchCV
+from sklearn.svm import SVC
+
+import skygrid
+from skygrid.errors import ConfigError
+from tests.cloud.client import Cloud, cloud, cloud_server
+
+__all__ = ["cloud", "cloud_server"]
+
+CONFIG = """
+[aws]
+launch_timeout = 60.0
+[environment]
+packages = ["scikit-learn"]
+"""
+
+
+@pytest.fixture
+def aws(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """The cloud, as AWS is to this process, in a folder of the test's own."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "SKYGRID_"))]:
+        monkeypatch.delenv(name)
+    for name, text in cloud.variables().items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "skygrid.toml").write_text(CONFIG)
+    return cloud
+
+
+def test_several_searches_on_the_same_rented_nodes(
+    aws: Cloud, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A cluster on AWS says its price, fits as scikit-learn does, and leaves nothing behind."""
+    X, y = load_iris(return_X_y=True)
+    with skygrid.cluster(nodes=2, concurrency=1) as cluster:
+        assert not aws.calls["ec2:RunInstances"], "nobody has asked for a fit yet"
+        for grid in ({"C": [0.1, 1, 10]}, {"gamma": [0.01, 0.1]}):
+            ours = cluster.fit(GridSearchCV(SVC(), grid, cv=3), X, y)
+            theirs = GridSearchCV(SVC(), grid, cv=3).fit(X, y)
+            np.testing.assert_array_equal(
+                ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"]
+            )
+    said = capfd.readouterr().err
+    assert "an hour" in said
+    assert "0 nodes left, verified" in said
+    assert aws.calls["ec2:RunInstances"] == 2
+    assert not list((tmp_path / "skygrid-runs").iterdir())
+    aws.check_nothing_left()
+
+
+def test_a_budget_that_is_too_small_rents_nothing(aws: Cloud) -> None:
+    """A budget below what start and end cost is refused as from the command line."""
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ConfigError, match="before the first fit"):
+        skygrid.fit(GridSearchCV(SVC(), {"C": [1]}), X, y, nodes=2, max_cost=0.001)
+    assert not aws.calls["ec2:RunInstances"]
