@@ -48,6 +48,8 @@ class CloudBench(Bench):
     def __init__(self, folder: Path, cloud: Cloud, search: str = SLOW_SEARCH, **aws: Any) -> None:
         super().__init__(folder, CloudBed(cloud), search)  # type: ignore[arg-type]
         self.cloud = cloud
+        # Boots, an environment that is made the first time, and a machine that others use as well.
+        self.patience = 150.0
         self.aws = {"lost_after": 20.0, "orphan_after": 30.0, "launch_timeout": 60.0, **aws}
         cloud.mount(folder)
 

@@ -13,7 +13,7 @@ import psutil
 from sklearn.base import clone
 
 from skygrid.loading import load_search
-from tests.command import SLOW_SEARCH, Command, recorded, result, wait_for
+from tests.command import PATIENCE_SECONDS, SLOW_SEARCH, Command, recorded, result, wait_for
 from tests.sshd import SshBed, SshNode
 
 SHARED = Path(__file__).parents[1] / ".pytest_cache" / "nodes"
@@ -43,6 +43,7 @@ class Bench:
         self.fitted = 0
         """Fits that had come to their end when the run had."""
 
+        self.patience = PATIENCE_SECONDS
         self.out = ""
         """What the last run that ended well has printed on stdout."""
 
@@ -96,11 +97,12 @@ class Bench:
         wait_for(
             lambda: recorded(self.folder, "r") >= fits or command.process.poll() is not None,
             f"{fits} recorded fits",
+            self.patience,
         )
 
     def ended_well(self, command: Command) -> str:
         """Wait for the end of a run that is to succeed as scikit-learn would; its stderr."""
-        code, self.out, err = command.end()
+        code, self.out, err = command.end(self.patience)
         assert code == 0, f"exit {code}\n{self.out}\n{err}"
         self.fitted = self.count_fits()
         self.check_answer()
@@ -109,7 +111,7 @@ class Bench:
 
     def ended_with(self, code: int, command: Command) -> str:
         """Wait for the end of a run that is to fail so; its stderr."""
-        found, out, err = command.end()
+        found, out, err = command.end(self.patience)
         assert found == code, f"exit {found}\n{out}\n{err}"
         assert "Traceback" not in err, err
         return err

@@ -360,9 +360,10 @@ class Link:
 
     def _transfer(self, blob: Blob) -> None:
         """Send what the node wants of a blob; returns when it has all of it."""
+        url = self.transport.url_of(blob)
         # One answer to the offer, and one to each transfer.
         self._offered, self._answers_due = blob, MOST_TRANSFERS + 1
-        self.transport.write(encode(BlobOffer(digest=blob.digest, size=blob.size)))
+        self.transport.write(encode(BlobOffer(digest=blob.digest, size=blob.size, url=url)))
         for transfers_left in reversed(range(MOST_TRANSFERS + 1)):
             offset = self._answers.get()
             if offset is None or offset == blob.size:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from skygrid.errors import NodeError
+from skygrid.worker.blobs import Blob
 
 
 class Watcher(Protocol):
@@ -45,6 +46,12 @@ class Transport(Protocol):
         ------
         OSError
             If the agent is gone.
+        """
+
+    def url_of(self, blob: Blob) -> str | None:
+        """Where the agent can fetch a blob by itself; None where it has to be sent.
+
+        May take as long as it takes to bring the blob there.
         """
 
     def mending(self) -> bool:

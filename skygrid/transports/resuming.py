@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from skygrid.errors import NodeError
+from skygrid.worker.blobs import Blob
 from skygrid.worker.stream import SESSION_BYTES, RefusedError, ResumableStream, StreamError
 
 MOST_UNREAD = 16 * 1024 * 1024
@@ -94,6 +95,8 @@ class ResumingTransport:
         from a thread of the transport.
     on_end : callable, optional
         Is called when the transport ends, so that an attempt to connect is given up.
+    url_of : callable, optional
+        Where the agent can fetch a blob by itself; by default nowhere.
     """
 
     shares_files = False
@@ -104,10 +107,12 @@ class ResumingTransport:
         patience: Patience | None = None,
         on_state: Callable[[str], None] | None = None,
         on_end: Callable[[], None] | None = None,
+        url_of: Callable[[Blob], str | None] = lambda blob: None,
     ) -> None:
         self._connect = connect
         self._patience = patience or Patience()
         self._on_state = on_state or (lambda text: None)
+        self._url_of = url_of
         self._on_end = on_end or (lambda: None)
         self.session = secrets.token_bytes(SESSION_BYTES)
         """Names this transport to keepers: one that knows it goes on, others begin."""
@@ -167,6 +172,10 @@ class ResumingTransport:
                 raise BrokenPipeError(self._end)
             self._stream.write(data)
             self._changed.notify_all()
+
+    def url_of(self, blob: Blob) -> str | None:
+        """Where the agent can fetch a blob by itself."""
+        return self._url_of(blob)
 
     def mending(self) -> bool:
         """Whether there is no connection at the moment, and one is being made."""

@@ -15,12 +15,14 @@ import time
 import traceback
 from typing import Any
 
+import msgspec
 import sklearn.model_selection  # noqa: F401  # imported once here, forked into every slot
 
 from . import machine
 from .agent_round import TICK_SECONDS, AgentRound, UnableError
 from .blobs import BlobError
 from .cache import BlobCache, size_text
+from .fetch import Fetch
 from .frames import FrameError
 from .guard import SlotGuard
 from .line import Line, LineEnd
@@ -100,10 +102,13 @@ class Agent:
         self._notices = None if notices is None else Notices(notices)
         self._leaving: Leaving | None = None
         self._next_beat = 0.0
+        self._fetch: Fetch | None = None
         self._forget_driver()
 
     def _forget_driver(self) -> None:
         """Be as at the start, but for the blobs."""
+        self._close_fetch()
+        self._offer = BlobOffer(digest="", size=0)
         self._setup = Setup(protocol=PROTOCOL)
         self._stop_at: float | None = None
 
@@ -121,6 +126,7 @@ class Agent:
         except FrameError as error:
             sys.exit(f"skygrid.worker: the driver broke the protocol: {error}")
         finally:
+            self._close_fetch()
             self._close_round()
 
     def _serve(self) -> None:
@@ -274,6 +280,8 @@ class Agent:
                 f"host {platform.node()} has {size_text(available)} of memory left and the data "
                 f"takes {size_text(offer.size)}: end what else runs there, or leave the host out"
             )
+        self._close_fetch()
+        self._offer = offer
         self._store.offer(offer)
 
     def _look(self) -> None:
@@ -281,8 +289,49 @@ class Agent:
             answer = self._store.look()
         except BlobError as error:
             raise UnableError(str(error)) from error
+        if answer is None:
+            return
+        if self._offer.url is None or answer.offset == self._offer.size:
+            self._line.send(answer)
+            return
+        self._fetch = Fetch(self._offer, answer.offset)
+        self._selector.register(self._fetch.source, selectors.EVENT_READ, self._take_fetched)
+
+    def _take_fetched(self) -> None:
+        """Some of the data has come from its URL, or no more will."""
+        fetch = self._fetch
+        assert fetch is not None
+        offset, data = fetch.position, fetch.read()
+        offer = fetch.offer
+        if not data:
+            self._send_instead("it could not be fetched as a whole")
+            return
+        chunk = BlobChunk(digest=offer.digest, size=offer.size, offset=offset, data=data)
+        try:
+            answer = self._store.receive(chunk)
+        except BlobError as error:
+            self._send_instead(str(error))
+            return
+        if fetch.position == offer.size:
+            self._close_fetch()
+            # Without an answer it was not the data that was offered: it is looked at anew.
+            self._offer = msgspec.structs.replace(offer, url=None)
         if answer is not None:
             self._line.send(answer)
+
+    def _send_instead(self, reason: str) -> None:
+        """Have the driver send what did not come from the URL."""
+        self._close_fetch()
+        self._line.send(AgentLog(text=f"the data is sent over this connection: {reason}"))
+        self._offer = msgspec.structs.replace(self._offer, url=None)
+        self._store.drop_partial()
+        self._store.offer(self._offer)
+
+    def _close_fetch(self) -> None:
+        if self._fetch is not None:
+            self._selector.unregister(self._fetch.source)
+            self._fetch.close()
+            self._fetch = None
 
     def _receive(self, blob: BlobChunk | BlobAt) -> None:
         try:

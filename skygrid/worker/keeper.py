@@ -56,7 +56,7 @@ TICK_SECONDS = 0.25
 FIRST_VISIT_SECONDS = 60.0
 """How long the driver that had the keeper started has to say its first word."""
 
-LEASE_SECONDS = 10.0
+LEASE_SECONDS = 3.0
 """Between renewals of a machine's lease."""
 
 LOCK_SECONDS = 0.5

@@ -89,6 +89,8 @@ class BlobOffer(msgspec.Struct, frozen=True, kw_only=True, tag="offer"):
 
     digest: str
     size: int
+    url: str | None = None
+    """Where what is missing can be fetched, before it is asked for here; None: nowhere."""
 
 
 class BlobChunk(msgspec.Struct, frozen=True, kw_only=True, tag="chunk"):

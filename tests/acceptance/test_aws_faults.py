@@ -79,7 +79,7 @@ def test_credentials_that_expire(bench: CloudBench) -> None:
     wait_for(lambda: not bench.cloud.nodes("pending", "running"), "the nodes' own end")
     bench.cloud.faults.expire_credentials(False)
     skygrid_down = Command(bench.folder, "down", RUN, "--yes", env=bench.bed.environment())
-    code, out, err = skygrid_down.end()
+    code, _, err = skygrid_down.end()
     assert code == 0, err
     bench.bed.wait_clean()
 

@@ -13,6 +13,8 @@ from tests.command import Command, recorded, wait_for
 
 __all__ = ["cloud", "cloud_server"]
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.fixture
 def bench(tmp_path: Path, cloud: Cloud) -> CloudBench:
@@ -50,11 +52,11 @@ def test_a_machine_that_dies_is_replaced(bench: CloudBench) -> None:
 
 def test_a_driver_that_dies_leaves_nothing(bench: CloudBench) -> None:
     """kill -9 of the driver in mid-search: the nodes end themselves, resume finishes elsewhere."""
-    bench.aws |= {"lease_minutes": 0.1, "orphan_after": 3.0}
+    bench.aws |= {"lease_minutes": 0.25, "orphan_after": 3.0}
     kill(bench.started(20, "--nodes", "2"))
     before = recorded(bench.folder, RUN)
     wait_for(lambda: not bench.cloud.nodes("pending", "running"), "the nodes' own end")
-    assert not bench.cloud.processes()
+    wait_for(lambda: not bench.cloud.processes(), "the end of what ran on them")
     bench.ended_well(bench.resume())
     assert len(bench.cloud.nodes()) == 4, "two nodes, and two for the rest"
     assert 0 < before < 200
@@ -69,7 +71,7 @@ def test_a_run_that_is_resumed_at_once_finds_its_nodes(bench: CloudBench) -> Non
 
 def test_a_driver_that_dies_in_a_launch(bench: CloudBench) -> None:
     """kill -9 while RunInstances is under way: what it launched ends itself, resume finishes."""
-    bench.aws["lease_minutes"] = 0.1
+    bench.aws["lease_minutes"] = 0.25
     bench.cloud.faults.delay_answer("ec2:RunInstances", 30.0, times=2)
     command = bench.start("--nodes", "2")
     wait_for(lambda: len(bench.cloud.nodes("running")) == 2, "instances that nobody was told of")
@@ -80,7 +82,7 @@ def test_a_driver_that_dies_in_a_launch(bench: CloudBench) -> None:
 
 def test_a_driver_that_dies_while_nodes_come_up(bench: CloudBench) -> None:
     """kill -9 while nodes are being made ready: they end themselves, resume finishes."""
-    bench.aws["lease_minutes"] = 0.1
+    bench.aws["lease_minutes"] = 0.25
     bench.cloud.faults.set(key_seconds=3.0)
     command = bench.start("--nodes", "2")
     wait_for(lambda: len(bench.cloud.nodes("running")) == 2, "instances")

@@ -11,6 +11,8 @@ from tests.cloud_runs import CloudBench
 
 __all__ = ["cloud", "cloud_server"]
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.fixture
 def bench(tmp_path: Path, cloud: Cloud) -> CloudBench:
@@ -25,3 +27,45 @@ def test_three_nodes_answer_as_scikit_learn_and_leave_nothing(bench: CloudBench)
     assert set(bench.nodes()) == {"aws-1", "aws-2", "aws-3"}
     assert bench.cloud.calls["ec2:RunInstances"] == 3
     assert not (bench.run_folder() / "aws").exists(), "keys outlive their nodes"
+
+
+LARGE_SEARCH = """
+import numpy as np
+from sklearn.dummy import DummyClassifier
+
+rng = np.random.RandomState(0)
+dataset = (rng.randn(40_000, 60), rng.randint(2, size=40_000))
+estimator = DummyClassifier(random_state=0)
+param_grid = {"strategy": ["prior", "stratified"]}
+cv = 3
+"""
+"""19 MB that do not become smaller."""
+
+
+def with_bucket(tmp_path: Path, cloud: Cloud) -> CloudBench:
+    """A search whose data is over the threshold of its bucket."""
+    cloud.client("s3").create_bucket(Bucket="data-of-runs")
+    return CloudBench(tmp_path, cloud, LARGE_SEARCH, bucket="data-of-runs", bucket_over_gb=0.01)
+
+
+def test_large_data_goes_up_once(tmp_path: Path, cloud: Cloud) -> None:
+    """Data above the threshold is uploaded once, fetched by each node, and deleted at the end."""
+    bench = with_bucket(tmp_path, cloud)
+    code, out, err = bench.start("--nodes", "2").end()
+    assert code == 0, err
+    assert err.count("uploading") == 1
+    assert "over SSH" not in err
+    assert cloud.calls["s3:GetObject"] >= 2, "each node for itself"
+    for name in ("aws-1", "aws-2"):
+        assert "is sent over this connection" not in bench.log(name)
+    assert "0 nodes left, verified" in out
+
+
+def test_data_that_the_bucket_does_not_take_is_sent(tmp_path: Path, cloud: Cloud) -> None:
+    """Without the right to put objects the data reaches the nodes over SSH, and that is said."""
+    bench = with_bucket(tmp_path, cloud)
+    cloud.faults.deny("s3:PutObject", "s3:CreateMultipartUpload")
+    code, _, err = bench.start("--nodes", "1").end()
+    assert code == 0, err
+    assert "over SSH" in err
+    assert "not allowed" in err or "not authorized" in err, err

@@ -61,7 +61,7 @@ class Fleet:
     ) -> None:
         self.plan = plan
         self.mark = mark
-        self._clients = clients
+        self.clients = self._clients = clients
         self._store = store
         self._settings = settings
         self._watch = Watch(clients, mark.run_id)

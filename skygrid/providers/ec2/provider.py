@@ -17,12 +17,14 @@ from skygrid.transports.interface import Transport, Watcher
 from skygrid.transports.resuming import Patience, ResumingTransport
 from skygrid.transports.ssh.node import AgentPlace
 from skygrid.transports.ssh.targets import SshOptions, Target, find_target
+from skygrid.worker.blobs import Blob
 
 from .fleet import Fleet
 from .goodbye import tell_to_end
 from .keys import RunKeys
 from .node import Ec2Node
 from .records import CloudNode, TeardownReport
+from .storage import RunStorage
 from .user_data import LEASE_FILE, BootOrders
 
 KEYS_FOLDER = "aws"
@@ -100,6 +102,10 @@ class Ec2Provider:
         self._expires_at = expires_at
         self._progress = progress
         self._kit = AwaitedKit(config.environment)
+        self._storage: RunStorage | None = None
+        if self._aws.bucket is not None:
+            over = self._aws.bucket_over_gb * 2**30
+            self._storage = RunStorage(fleet.clients, self._aws.bucket, run_id, over, progress)
         self._keys = RunKeys(folder / KEYS_FOLDER)
         self._jump = find_target(self._aws.jump, SshOptions()) if self._aws.jump else None
         self._nodes: dict[str, Ec2Node] = {}
@@ -141,7 +147,11 @@ class Ec2Provider:
             longest_delay_seconds=5.0,
         )
         return ResumingTransport(
-            node.connect, patience, on_state=watcher.state, on_end=lambda: self._let_go(node)
+            node.connect,
+            patience,
+            on_state=watcher.state,
+            on_end=lambda: self._let_go(node),
+            url_of=self._url_of,
         )
 
     def successor(self, name: str) -> str | None:
@@ -170,6 +180,8 @@ class Ec2Provider:
             self._closing = True
             for timer in self._retired.values():
                 timer.cancel()
+        if self._storage is not None:
+            self._storage.stop()
         report = self._fleet.teardown(self._progress)
         if report.left:
             told, notes = tell_to_end(report.left, self._way_to)
@@ -191,6 +203,9 @@ class Ec2Provider:
         )
 
     # -- nodes
+
+    def _url_of(self, blob: Blob) -> str | None:
+        return None if self._storage is None else self._storage.url_of(blob)
 
     def _make_node(self, name: str) -> Ec2Node:
         return Ec2Node(

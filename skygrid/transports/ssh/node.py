@@ -25,8 +25,11 @@ BRIDGE_SECONDS = 60.0
 """How long the bridge and the keeper may take to start, on a slow disk and a cold cache."""
 
 
-RENEW_SECONDS = 30.0
+RENEW_SECONDS = 5.0
 """Between renewals of a host's lease while it is made ready."""
+
+ANSWER_SECONDS = 30.0
+"""How long a host that is busy may take to renew it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +77,7 @@ class _Renewal:
         """Renew it if it is time to; raises OSError when the connection is broken."""
         if self._lease is not None and time.monotonic() >= self._next:
             self._next = time.monotonic() + RENEW_SECONDS
-            read_output(self._connection, f"touch -c {quoted(self._lease)}", RENEW_SECONDS)
+            read_output(self._connection, f"touch -c {quoted(self._lease)}", ANSWER_SECONDS)
 
 
 class HostNode:

@@ -1,0 +1,12 @@
+"""User-data as cloud-init itself sees it."""
+
+from __future__ import annotations
+
+from skygrid.providers.ec2.user_data import user_data
+from tests.cloud.schema import check_user_data
+from tests.unit.test_ec2_keys import orders
+
+
+def test_cloud_init_takes_the_user_data() -> None:
+    """cloud-init's own schema command has nothing to say against it."""
+    check_user_data(user_data(orders()))

@@ -1,0 +1,95 @@
+"""The keys of a run, and the user-data that brings them to a node."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from skygrid.providers.ec2.keys import RunKeys, make_key_pair
+from skygrid.providers.ec2.provider import node_name, read_name
+from skygrid.providers.ec2.user_data import LARGEST_BYTES, BootOrders, user_data
+
+
+def orders() -> BootOrders:
+    pair = make_key_pair()
+    return BootOrders(
+        authorized_key="ssh-ed25519 AAAA skygrid",
+        host_key=pair.private,
+        host_key_public=pair.public,
+        lease_seconds=900,
+        lifetime_seconds=90_000.5,
+        expires_at=1_800_000_000.2,
+    )
+
+
+def test_nobody_else_can_read_the_keys(tmp_path: Path) -> None:
+    """The folder and the private key are their user's alone."""
+    keys = RunKeys(tmp_path / "aws")
+    assert keys.folder.stat().st_mode & 0o777 == 0o700
+    assert keys.user_key.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_key_is_one_that_openssh_and_paramiko_take(tmp_path: Path) -> None:
+    """The private key opens, and its public half is the line of authorized_keys."""
+    keys = RunKeys(tmp_path / "aws")
+    opened = paramiko.Ed25519Key.from_private_key_file(str(keys.user_key))
+    assert f"{opened.get_name()} {opened.get_base64()}" == keys.public
+
+
+def test_a_later_session_has_the_same_keys(tmp_path: Path) -> None:
+    """A run that is resumed can log in to the nodes that it has."""
+    first = RunKeys(tmp_path / "aws")
+    first.pin("i-1", "ssh-ed25519 AAAA comment")
+    second = RunKeys(tmp_path / "aws")
+    assert second.public == first.public
+    assert second.pinned("i-1") == "ssh-ed25519 AAAA"
+
+
+def test_a_pinned_key_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    """Only the newest key of a node is known; the one from its user-data is refused."""
+    keys = RunKeys(tmp_path / "aws")
+    keys.pin("i-1", "ssh-ed25519 AAAA")
+    keys.pin("i-10", "ssh-ed25519 CCCC")
+    keys.pin("i-1", "ssh-ed25519 BBBB")
+    assert keys.pinned("i-1") == "ssh-ed25519 BBBB"
+    assert keys.pinned("i-10") == "ssh-ed25519 CCCC"
+    assert "AAAA" not in keys.known_hosts.read_text()
+
+
+def test_keys_are_forgotten(tmp_path: Path) -> None:
+    """Once no node is left, no key is."""
+    keys = RunKeys(tmp_path / "aws")
+    keys.forget()
+    assert not keys.folder.exists()
+
+
+def test_user_data_starts_the_watchdog_first_and_fits() -> None:
+    """The watchdog is the first thing that cloud-init does, and EC2 takes all of it."""
+    data = user_data(orders())
+    assert len(data) <= LARGEST_BYTES
+    first, _, rest = data.decode().partition("\n")
+    assert first == "#cloud-config"
+    config = json.loads(rest)
+    assert next(iter(config)) == "bootcmd"
+    (command,) = config["bootcmd"]
+    assert command[-3:] == ["900", "90001", "1800000001"]
+    assert config["ssh_pwauth"] is False
+    assert set(config["ssh_keys"]) == {"ed25519_private", "ed25519_public"}
+
+
+@pytest.mark.parametrize(
+    ("generation", "name"), [(1, "aws-2"), (2, "aws-2b"), (26, "aws-2z"), (27, "aws-2-27")]
+)
+def test_names_of_nodes_at_one_place(generation: int, name: str) -> None:
+    """Each node at a place has a name of its own, from which the place can be read."""
+    assert node_name("aws-2", generation) == name
+    assert read_name(name) == ("aws-2", generation)
+
+
+@pytest.mark.parametrize("name", ["", "other", "aws-2b-3", "aws-"])
+def test_a_strange_name_is_a_place(name: str) -> None:
+    """Whatever a tag says, reading it does not fail."""
+    assert read_name(name) == (name, 1)
