@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from skygrid.engines.pull import EngineSettings, PullEngine
+from skygrid.engines.pull import PullEngine
+from skygrid.engines.settings import EngineSettings
 from skygrid.journal.memory import MemoryJournal
 from skygrid.listener import SilentListener
 from skygrid.providers.local import LocalProvider
@@ -30,6 +31,8 @@ class Cluster:
         Seconds that one fit may take; default: no limit.
     retries : int, default=2
         How often a fit that took its slot down is tried again.
+    sharing : bool, default=True
+        Whether candidates that one fit answers are answered by one fit; the scores are the same.
     start_method : {"auto", "fork", "spawn"}, default="auto"
         How slots are started; auto: fork on Linux, spawn elsewhere.
     """
@@ -42,13 +45,16 @@ class Cluster:
         *,
         fit_timeout: float | None = None,
         retries: int = 2,
+        sharing: bool = True,
         start_method: Literal["auto", "fork", "spawn"] = "auto",
     ) -> None:
         if on != "local":
             raise ValueError(f"on={on!r}: this version runs on this machine only, on='local'")
         settings = EngineSettings(fit_timeout_seconds=fit_timeout, start_method=start_method)
         provider = LocalProvider(nodes, concurrency)
+        self._sharing = sharing
         self._policies = QueuePolicies(retry=RetryPolicy(retries=retries))
+        self._provider = provider
         self._engine = PullEngine(provider, settings, SilentListener())
 
     def __enter__(self) -> Self:
@@ -61,7 +67,10 @@ class Cluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._engine.close()
+        try:
+            self._engine.close()
+        finally:
+            self._provider.close()
 
     def fit(self, search: Any, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Fit a search in place, as ``search.fit(X, y, **fit_params)`` would.
@@ -88,7 +97,13 @@ class Cluster:
         Exception
             Whatever ``search.fit`` would raise.
         """
-        rounds = JournaledRounds(self._engine, MemoryJournal(), self._policies, SilentListener())
+        rounds = JournaledRounds(
+            self._engine,
+            MemoryJournal(),
+            self._policies,
+            SilentListener(),
+            sharing=self._sharing,
+        )
         try:
             return fit_search(search, X, y, fit_params, rounds)
         finally:

@@ -16,7 +16,7 @@ class Listener(Protocol):
         """Of several scores for each fit, this one ranks the candidates."""
 
     def node_changed(self, node: str, state: str) -> None:
-        """A node's state: starting, connecting, preparing, receiving, working, gone."""
+        """A node's state: starting, connecting, preparing, receiving, working, leaving, gone."""
 
     def node_lost(self, node: str, reason: str) -> None:
         """A node could not be had, or was lost; another of its name may come in its place."""

@@ -5,19 +5,22 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cloudpickle
 import msgspec
 import sklearn
 
-from skygrid.engines.pull import FitRaised, PullEngine
+from skygrid.engines.intake import FitRaised
+from skygrid.engines.pull import PullEngine
 from skygrid.journal.interface import Journal
 from skygrid.listener import Listener
 from skygrid.plan.fingerprint import digest
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.queue.policies import QueuePolicies
 from skygrid.queue.work_queue import WorkQueue
+from skygrid.results.common_work import sharing_of
 from skygrid.results.fit_warnings import WarningCounter
 from skygrid.results.raised import exception_of
 from skygrid.results.sklearn_search import SearchWork
@@ -42,6 +45,8 @@ class JournaledRounds:
         Called with each round's plan before it runs.
     sources : mapping of str to Source, optional
         Modules beside the search file, for nodes that have no such files.
+    sharing : bool, default=True
+        Whether what one fit answers is fitted once.
     """
 
     def __init__(
@@ -52,10 +57,15 @@ class JournaledRounds:
         listener: Listener,
         on_round: Callable[[RoundPlan], None] = lambda plan: None,
         sources: Mapping[str, Source] | None = None,
+        *,
+        sharing: bool = True,
     ) -> None:
         self.warnings = WarningCounter()
         self.outcomes: list[Outcome] = []
         """All outcomes so far, those that were recorded before included."""
+
+        self.fresh: list[Outcome] = []
+        """Those that this session has recorded."""
 
         self.reused = 0
         """Outcomes that the journal held when their round opened."""
@@ -67,9 +77,12 @@ class JournaledRounds:
         self._policies = policies
         self._listener = listener
         self._next_lease = 1
+        self._shares = sharing
+        self._work: SearchWork | None = None
 
     def begin(self, work: SearchWork) -> None:
         """Make the blobs of data and search ready to travel."""
+        self._work = work
         self._engine.use(*work_blobs(work, self._sources, at_hand=self._engine.at_hand))
 
     def refitting(self) -> None:
@@ -86,6 +99,8 @@ class JournaledRounds:
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
         """Every task of the round, from the journal or from a node."""
         plan = self._settled(plan)
+        if self._shares and self._work is not None:
+            plan = replace(plan, sharing=sharing_of(self._work, plan))
         recorded = self._journal.outcomes(plan.round)
         self.reused += len(recorded)
         self._on_round(plan)
@@ -100,6 +115,7 @@ class JournaledRounds:
 
         def record(batch: Sequence[Outcome]) -> None:
             self._journal.append(batch)
+            self.fresh.extend(batch)
             keep(batch)
 
         keep(recorded)
@@ -147,7 +163,7 @@ class JournaledRounds:
         """The tasks before number `wanted` that have no outcome."""
         n_splits = len(plan.splits)
         done = [
-            (*divmod(task, n_splits), outcome.fit_seconds + outcome.score_seconds if outcome else 0)
+            (*divmod(task, n_splits), *_seconds(outcome))
             for task, outcome in enumerate(outcomes)
             if outcome is not None or task >= wanted
         ]
@@ -156,6 +172,8 @@ class JournaledRounds:
             n_candidates=len(plan.candidates),
             n_splits=n_splits,
             recorded=done,
+            groups=[group.members for group in plan.sharing.groups],
+            prefixes=plan.sharing.prefixes,
             policies=self._policies,
             first_lease_id=self._next_lease,
         )
@@ -184,6 +202,10 @@ class JournaledRounds:
         else:
             whole = digest((list(plan.candidates), list(plan.splits)))
             self._journal.record_round(plan.round, b"", whole)
+
+
+def _seconds(outcome: Outcome | None) -> tuple[float, float]:
+    return (outcome.fit_seconds, outcome.score_seconds) if outcome else (0.0, 0.0)
 
 
 def work_blobs(

@@ -13,7 +13,8 @@ from typing import Any
 import sklearn
 
 from skygrid.config import RunConfig
-from skygrid.engines.pull import EngineSettings, PullEngine
+from skygrid.engines.pull import PullEngine
+from skygrid.engines.stopping import StopCondition, time_limit
 from skygrid.errors import (
     BudgetReachedError,
     InterruptedRunError,
@@ -28,15 +29,16 @@ from skygrid.journal.sqlite import SqliteJournal
 from skygrid.listener import Listener
 from skygrid.loading import load_search
 from skygrid.loading.output import stdout_to_stderr
+from skygrid.places import nodes_of, policies_of, size_of
 from skygrid.plan.fingerprint import fingerprint
 from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.providers.interface import Provider
-from skygrid.providers.local import LocalProvider
-from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy
+from skygrid.queue.policies import QueuePolicies
 from skygrid.reports.plain import plain_parameters
 from skygrid.reports.plan_view import CheckResult, RoundSize
 from skygrid.reports.run_record import RunRecord, State
+from skygrid.reports.shared_work import SharedWork, planned_sharing
 from skygrid.reports.summary import RunFacts, Summary, summarise
+from skygrid.results.common_work import sharing_of
 from skygrid.results.outline import Outline, outline
 from skygrid.results.sklearn_search import fit_search, refuse_callbacks
 from skygrid.rounds import JournaledRounds
@@ -44,9 +46,6 @@ from skygrid.run_folder import RunFolder
 from skygrid.spec import SearchSpec
 from skygrid.worker import machine
 from skygrid.worker.scores import from_wire
-
-REMOTE_LEASE = 40.0
-"""Seconds of silence after which the leases of a node elsewhere are given to others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +79,7 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
         With the exit code that belongs to it; what was recorded stays, and can be resumed.
     """
     run_id = secrets.token_hex(8)
-    with _nodes(config, listener, run_id) as engine:
+    with nodes_of(config, listener, run_id, stop=_stop(config)) as engine:
         listener.phase("loading")
         spec = load_search(path)
         refuse_callbacks(spec.search)
@@ -115,7 +114,7 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
     record = RunRecord.read(folder)
     if record.search_file is None:
         raise UsageError(f"run {record.name} has no search file to load its search from")
-    with _nodes(config, listener, record.id) as engine:
+    with nodes_of(config, listener, record.id, stop=_stop(config)) as engine:
         listener.phase("loading")
         spec = load_search(Path(record.search_file))
         opened = RunFolder.open(folder, record, config)
@@ -143,12 +142,13 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
     SkygridError
         As for `run_search`.
     """
-    with _nodes(config, listener, secrets.token_hex(8), start=not config.dry_run) as engine:
+    run_id, stop = secrets.token_hex(8), _stop(config)
+    with nodes_of(config, listener, run_id, stop=stop, start=not config.dry_run) as engine:
         listener.phase("loading")
         spec = load_search(path)
         with _search_errors():
             plan = outline(spec.search, spec.X, spec.y, spec.fit_params)
-        nodes, slots = _size(config)
+        nodes, slots = size_of(config)
         found = CheckResult(
             search=type(spec.search).__name__,
             rounds=tuple(RoundSize(candidates=c, splits=s) for c, s in plan.rounds),
@@ -156,6 +156,7 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
             nodes=nodes,
             slots=slots,
             open_ended=not plan.complete,
+            shared=None if config.no_sharing else _planned(plan),
         )
         if config.dry_run or not plan.first.n_tasks:
             return found
@@ -174,7 +175,12 @@ def _with_sample(
 ) -> CheckResult:
     first = plan.first
     rounds = JournaledRounds(
-        engine, MemoryJournal(), _policies(config), listener, sources=spec.sources
+        engine,
+        MemoryJournal(),
+        policies_of(config),
+        listener,
+        sources=spec.sources,
+        sharing=False,
     )
     rounds.begin(plan.work)
     one = RoundPlan(round=0, candidates=first.candidates[:1], splits=first.splits[:1])
@@ -187,12 +193,19 @@ def _with_sample(
         nodes=found.nodes,
         slots=sum(node.slots for node in engine.greetings.values()),
         open_ended=found.open_ended,
+        shared=found.shared,
         seconds_per_fit=outcome.fit_seconds + outcome.score_seconds,
         sample_params=plain_parameters(first.candidates[0]),
         sample_score=_plain_scores(outcome),
         sample_error=outcome.fit_error,
         notes=tuple(f"{kind}: {text}" for kind, text, _ in rounds.warnings.counted()),
     )
+
+
+def _planned(plan: Outline) -> SharedWork:
+    first = plan.first
+    sharing = sharing_of(plan.work, first)
+    return planned_sharing(sharing, len(first.candidates), len(first.splits))
 
 
 def _plain_scores(outcome: Outcome) -> Any:
@@ -269,6 +282,7 @@ class _Run:
             self._listener,
             self._folder.round_opened,
             self._spec.sources,
+            sharing=not self._config.no_sharing,
         )
         spec = self._spec
         if isinstance(spec.search.refit, str):
@@ -284,7 +298,7 @@ class _Run:
 
     @property
     def _policies(self) -> QueuePolicies:
-        return _policies(self._config)
+        return policies_of(self._config)
 
     def _holdout(self, search: Any) -> Any:
         if self._spec.holdout is None or not hasattr(search, "best_estimator_"):
@@ -302,56 +316,15 @@ class _Run:
             outcomes=rounds.outcomes,
             nodes=rounds.known_nodes(),
             holdout_score=holdout,
+            fresh=rounds.fresh,
             reused=rounds.reused,
             retries=self._engine.slot_deaths,
         )
         return summarise(search, facts)
 
 
-def _provider(config: RunConfig, run_id: str) -> Provider:
-    if config.on == "ssh":
-        # paramiko takes a third of a second to import.
-        from skygrid.providers.ssh_hosts import SshHosts
-
-        return SshHosts(config, run_id)
-    return LocalProvider(config.nodes or 1, config.concurrency)
-
-
-def _size(config: RunConfig) -> tuple[int, int | None]:
-    """Nodes, and slots on all of them where that is known before they are there."""
-    if config.on == "local":
-        provider = LocalProvider(config.nodes or 1, config.concurrency)
-        return len(provider.names()), len(provider.names()) * provider.slots
-    nodes = config.nodes or len(config.ssh.hosts)
-    return nodes, None if config.concurrency is None else nodes * config.concurrency
-
-
-def _policies(config: RunConfig) -> QueuePolicies:
-    # A connection that broke is noticed within its silence; only then is it known to be mended.
-    lease = LeasePolicy() if config.on == "local" else LeasePolicy(timeout_seconds=REMOTE_LEASE)
-    return QueuePolicies(retry=RetryPolicy(retries=config.retries), lease=lease)
-
-
-@contextmanager
-def _nodes(
-    config: RunConfig, listener: Listener, run_id: str, *, start: bool = True
-) -> Iterator[PullEngine]:
-    """Nodes that come up while the search file is still loading, and are gone at the end."""
-    limit = config.memory_limit_gb
-    settings = EngineSettings(
-        fit_timeout_seconds=config.fit_timeout,
-        start_method=config.start_method,
-        memory_limit_bytes=None if limit is None else int(limit * 2**30),
-        min_nodes=config.min_nodes or (1 if config.on == "local" else _size(config)[0]),
-        deadline=time.monotonic() + config.max_hours * 3600,
-    )
-    engine = PullEngine(_provider(config, run_id), settings, listener)
-    if start:
-        engine.start()
-    try:
-        yield engine
-    finally:
-        engine.close()
+def _stop(config: RunConfig) -> StopCondition:
+    return time_limit(time.monotonic() + config.max_hours * 3600)
 
 
 @contextmanager

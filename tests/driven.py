@@ -11,7 +11,8 @@ import numpy as np
 from sklearn.datasets import make_classification
 from sklearn.model_selection import GridSearchCV
 
-from skygrid.engines.pull import EngineSettings, PullEngine
+from skygrid.engines.pull import PullEngine
+from skygrid.engines.settings import EngineSettings
 from skygrid.journal.memory import MemoryJournal
 from skygrid.listener import SilentListener
 from skygrid.plan.records import Outcome
@@ -60,8 +61,10 @@ class Nodes:
         self.made[name].append(own)
         return self._wrap(name, len(self.made[name]) - 1, own)
 
-    def replaceable(self, name: str) -> bool:
-        return True
+    def successor(self, name: str) -> str | None:
+        return name
+
+    def close(self) -> None: ...
 
     def pid(self, name: str) -> int:
         """Process id of the node's agent, the newest one."""

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 from sklearn.tree import DecisionTreeClassifier
 
-from skygrid.engines.pull import EngineSettings, PullEngine
+from skygrid.engines.pull import PullEngine
+from skygrid.engines.settings import EngineSettings
 from skygrid.journal.memory import MemoryJournal
 from skygrid.listener import SilentListener
 from skygrid.plan.records import Outcome
@@ -49,13 +50,10 @@ def bridge(folder: Path, command: Sequence[str], orphan_after: float = 30.0) -> 
 class BridgeProcess:
     """A channel to a keeper of this machine: a bridge in the place of an SSH channel."""
 
-    def __init__(self, folder: Path, orphan_after: float, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         self._mark = MarkSkipper()
         self.process = subprocess.Popen(
-            bridge(folder, command, orphan_after),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, bufsize=0
         )
 
     def read(self) -> bytes:
@@ -113,7 +111,7 @@ class Kept:
         if self.lost:
             raise ConnectionRefusedError("no route")
         command = [] if self.transport.bytes_received else self._agent
-        channel = BridgeProcess(self.folder, self._orphan_after, command)
+        channel = BridgeProcess(bridge(self.folder, command, self._orphan_after))
         self.channels.append(channel)
         return channel
 
@@ -138,8 +136,8 @@ class Kept:
     def new_transport(self, name: str, watcher: Watcher) -> Transport:
         return self.transport
 
-    def replaceable(self, name: str) -> bool:
-        return False
+    def successor(self, name: str) -> str | None:
+        return None
 
     def keepers(self) -> list[psutil.Process]:
         """Keepers of the folder; one, or none."""
@@ -209,8 +207,9 @@ def run(
     """The search on the kept agent, with trouble."""
 
     class Provider:
-        names, transport, replaceable = kept.names, kept.new_transport, kept.replaceable
+        names, transport, successor = kept.names, kept.new_transport, kept.successor
         equip = staticmethod(lambda imported: None)
+        close = staticmethod(lambda: None)
         at_hand = False
 
     engine = PullEngine(Provider(), EngineSettings(), listener)  # type: ignore[arg-type]

@@ -110,6 +110,14 @@ class WaitingOnce(Harmless):
         signal.pause()
 
 
+class Gated(Harmless):
+    """Fits once there is a file at `path`."""
+
+    def misbehave(self, X: Any) -> None:
+        while not Path(self.path).exists():
+            threading.Event().wait(0.01)
+
+
 class WaitingWithChild(Harmless):
     """Waits as `Waiting` does, beside a process that it started and that holds all descriptors."""
 

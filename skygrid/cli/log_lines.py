@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from skygrid.errors import UsageError
+from skygrid.printable import printable
 
 
 class LogReader:
@@ -42,7 +43,7 @@ class LogReader:
         width = max((len(path.stem) for path in paths), default=0)
         for path in paths:
             for line in self._added(path, to_the_end=to_the_end):
-                yield f"{path.stem:{width}} | {line}\n"
+                yield f"{path.stem:{width}} | {printable(line, len(line))}\n"
 
     def _paths(self, *, expected: bool) -> list[Path]:
         everything = sorted(self._folder.glob("*.log"))

@@ -68,6 +68,11 @@ Retries = Annotated[
         help=f"Retries of a fit that took its slot down. Default: {RunConfig.retries}.",
     ),
 ]
+NO_SHARING_HELP = "One fit for each candidate and split, as scikit-learn does."
+NoSharing = Annotated[bool | None, typer.Option("--no-sharing", help=NO_SHARING_HELP)]
+ChangedSharing = Annotated[
+    bool | None, typer.Option("--no-sharing/--sharing", help=NO_SHARING_HELP)
+]
 DryRun = Annotated[
     bool | None, typer.Option("--dry-run", help="Show the plan and end; nothing is fitted.")
 ]

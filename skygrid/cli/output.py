@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from skygrid.printable import printable
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+MOST_SAID = 100_000
+"""Characters of a message."""
 
 
 def write_result(text: str) -> None:
@@ -35,5 +40,5 @@ def write_view(view: RenderableType) -> None:
 
 
 def say(message: str) -> None:
-    """Write a message to stderr."""
-    print(message, file=sys.stderr)
+    """Write a message to stderr; what a fit or a host said may be part of it."""
+    print(printable(message, MOST_SAID), file=sys.stderr)

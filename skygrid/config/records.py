@@ -70,6 +70,9 @@ class RunConfig:
     retries: int = 2
     """How often a fit that took its slot down is tried again."""
 
+    no_sharing: bool = False
+    """One fit for each candidate and split, also where one fit would answer several candidates."""
+
     start_method: Literal["auto", "fork", "spawn"] = "auto"
     """How an agent starts its slots; auto: fork on Linux, spawn elsewhere."""
 

@@ -23,7 +23,7 @@ FORMAT = 1
 FILE_NAME = "skygrid.toml"
 PREFIX = "SKYGRID_"
 
-NOT_YET = ("max_cost", "no_sharing", "yes")
+NOT_YET = ("max_cost", "yes")
 """Settings that are planned; to ignore one silently could cost money."""
 
 

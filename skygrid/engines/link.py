@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
 from skygrid.errors import NodeError, ProtocolError, SkygridError
+from skygrid.printable import printable
 from skygrid.transports.interface import Transport, Watcher
 from skygrid.worker.blobs import Blob
 from skygrid.worker.frames import FrameError, FrameReader, encode
@@ -51,16 +52,30 @@ class Gone(msgspec.Struct, frozen=True):
     error: SkygridError | None = None
 
 
+Cure = Literal["agent", "machine", "nothing"]
+"""What may do better than a node that failed: a new agent there, only another machine, or none."""
+
+
+class LinkFailure(Exception):
+    """A node cannot be kept: it may not work here, or said what cannot be true.
+
+    Parameters
+    ----------
+    gone : Gone
+        Why.
+    cure : {"agent", "machine", "nothing"}, default="agent"
+        What may do better in its place.
+    """
+
+    def __init__(self, gone: Gone, *, cure: Cure = "agent") -> None:
+        super().__init__(gone.reason)
+        self.gone, self.cure = gone, cure
+
+
 class NodeState(msgspec.Struct, frozen=True):
     """What goes on with a node before it works, or while its connection is mended."""
 
     text: str
-
-
-def printable(text: str, most: int = 2000) -> str:
-    """What a node said, fit for a terminal: no escape sequences, and not without end."""
-    cut = text if len(text) <= most else f"{text[:most]}..."
-    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in cut)
 
 
 @dataclass(frozen=True)
@@ -100,24 +115,26 @@ class NodeLog:
     def write(self, data: bytes) -> None:
         """Take in output of the node."""
         with self._lock:
-            if self._written + len(data) > LOG_LIMIT_BYTES:
-                return
-            self._written += len(data)
             self._last = (self._last + data)[-TAIL_BYTES:]
-            if self._file is None:
-                self._early += data
-                return
-            try:
-                self._file.write(data)
-            except OSError:
-                # A log that cannot be written must not stop the fits; the journal speaks up.
-                self._written = LOG_LIMIT_BYTES
+            self._keep(data)
 
     def note(self, line: str) -> None:
         """Add a line of the driver's own; it is none of the node's last words."""
-        last = self._last
-        self.write(f"{line}\n".encode())
-        self._last = last
+        with self._lock:
+            self._keep(f"{line}\n".encode())
+
+    def _keep(self, data: bytes) -> None:
+        if self._written + len(data) > LOG_LIMIT_BYTES:
+            return
+        self._written += len(data)
+        if self._file is None:
+            self._early += data
+            return
+        try:
+            self._file.write(data)
+        except OSError:
+            # A log that cannot be written must not stop the fits; the journal speaks up.
+            self._written = LOG_LIMIT_BYTES
 
     def tail(self, lines: int = 5) -> str:
         """The last lines of what has come."""
@@ -165,17 +182,17 @@ class Link:
         self.receives = False
         """Whether data was arriving at the node by its last heartbeat."""
 
+        self.leaving = False
+        """Whether its machine is about to be taken away: it gets no more work."""
+
         self.wanted = 0
         """Leases that the node asked for and has not got."""
-
-        self.in_hand = 0
-        """Leases in hand by the node's own account; whoever has the fewest is served first."""
 
         self._started = self.heard = time.monotonic()
         """When the node last said anything; before that, when it was started."""
 
         self.granted = 0
-        """Leases that the node was given."""
+        """Tasks that the node was given leases for."""
 
         self._said = 0
         self._closed = False
@@ -287,7 +304,7 @@ class Link:
                         return Gone(text, NodeError(text))
                     self._deliver(message)
         except FrameError as error:
-            text = f"node {self.name} broke the protocol: {error}"
+            text = printable(f"node {self.name} broke the protocol: {error}")
             return Gone(text, ProtocolError(text))
         except (OSError, ValueError) as error:
             return Gone(f"its channel broke: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from skygrid.listener import Listener
 from skygrid.plan.records import Outcome, RoundPlan
@@ -16,6 +17,17 @@ from skygrid.worker.scores import from_wire
 
 RECORD_AFTER_SECONDS = 0.05
 """Outcomes are recorded together, the oldest at most about so late."""
+
+
+def plan_content(plan: RoundPlan) -> dict[str, Any]:
+    """The plan of a round as a blob carries it: in plain containers, without our own classes."""
+    return {
+        "candidates": list(plan.candidates),
+        "splits": list(plan.splits),
+        "groups": [(group.members, group.rule) for group in plan.sharing.groups],
+        "prefixes": plan.sharing.prefixes,
+        "kept": plan.sharing.kept,
+    }
 
 
 @dataclass(kw_only=True)
@@ -58,6 +70,9 @@ class RoundInProgress:
                 n_test_samples=result.n_test_samples,
                 fit_seconds=result.fit_seconds,
                 score_seconds=result.score_seconds,
+                answered_by=done.answered_by,
+                prefix_kept=result.prefix_kept,
+                busy_seconds=result.busy_seconds,
                 fit_error=result.fit_error,
                 warnings=result.warnings,
                 finished_at=finished_at,
@@ -78,6 +93,7 @@ class RoundInProgress:
                 slot=slot,
                 attempt=quarantine.attempt,
                 fit_seconds=seconds,
+                busy_seconds=seconds,
                 fit_error=f"skygrid gave this fit up: {reason}\n",
                 finished_at=time.time(),
             )

@@ -11,10 +11,12 @@ from skygrid.plan.records import Outcome, Status
 
 Row = tuple[
     int, int, int, Status, str, int | None, int | None, float | None, float | None,
-    int | None, float | None, float | None, float | None, bytes | None, int,
+    int | None, float | None, float | None, float | None, float | None, int | None,
+    bytes | None, int,
 ]  # fmt: skip
 """round, candidate, split, status, node, slot, attempt, test score, train score, test samples,
-fit seconds, score seconds, finished at, whole outcome, checksum of all before."""
+fit seconds, score seconds, busy seconds, finished at, answered by, whole outcome, checksum of all
+before."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Outcome).decode
@@ -40,18 +42,21 @@ def to_row(outcome: Outcome) -> Row:
         and not o.warnings
         and o.fit_seconds > 0.0
         and o.score_seconds > 0.0
+        and o.busy_seconds > 0.0
         and o.finished_at > 0.0
+        and not o.prefix_kept
         and -1 < o.n_test_samples < _LARGEST
         and -1 < o.slot < _LARGEST
     ):
         values = (
             o.round, o.candidate, o.split, o.status, o.node, o.slot, o.attempt, test, train,
-            o.n_test_samples, o.fit_seconds, o.score_seconds, o.finished_at, None,
+            o.n_test_samples, o.fit_seconds, o.score_seconds, o.busy_seconds, o.finished_at,
+            o.answered_by, None,
         )  # fmt: skip
         return (*values, _checksum(_encode(values)))
     whole = (
         o.round, o.candidate, o.split, o.status, o.node, None, None, None, None,
-        None, None, None, None, _encode(o),
+        None, None, None, None, None, None, _encode(o),
     )  # fmt: skip
     return (*whole, _checksum(_encode(whole)))
 
@@ -66,7 +71,8 @@ def from_row(row: tuple[Any, ...]) -> Outcome:
     """
     (
         round, candidate, split, status, node, slot, attempt, test, train,
-        samples, fit_seconds, score_seconds, finished_at, whole, checksum,
+        samples, fit_seconds, score_seconds, busy_seconds, finished_at, answered_by, whole,
+        checksum,
     ) = row  # fmt: skip
     if _checksum(_encode(row[:-1])) != checksum:
         raise msgspec.DecodeError(f"wrong checksum: candidate {candidate}, split {split}")
@@ -85,5 +91,7 @@ def from_row(row: tuple[Any, ...]) -> Outcome:
         n_test_samples=samples,
         fit_seconds=fit_seconds,
         score_seconds=score_seconds,
+        busy_seconds=busy_seconds,
+        answered_by=answered_by,
         finished_at=finished_at,
     )

@@ -16,7 +16,7 @@ from skygrid.journal.rows import from_row, to_row
 from skygrid.journal.writer_lock import WriterLock
 from skygrid.plan.records import Outcome
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the tables, kept in SQLite's ``user_version``."""
 
 APPLICATION_ID = 0x534B5947
@@ -49,7 +49,9 @@ CREATE_TABLES = (
         n_test_samples INTEGER,
         fit_seconds REAL,
         score_seconds REAL,
+        busy_seconds REAL,
         finished_at REAL,
+        answered_by INTEGER, -- candidate whose fit answered this one too, -1 for none
         whole BLOB, -- MessagePack of an outcome that does not fit the columns before
         checksum INTEGER NOT NULL, -- CRC-32 of the other columns as a MessagePack array
         PRIMARY KEY (round, candidate, split)
@@ -74,7 +76,7 @@ ADD_ROUND = "INSERT INTO rounds (round, plan, digest) VALUES (?, ?, ?)"
 READ_NODES = "SELECT node, facts FROM nodes"
 PUT_NODE = """INSERT INTO nodes (node, facts) VALUES (?, ?)
     ON CONFLICT (node) DO UPDATE SET facts = excluded.facts"""
-ADD_OUTCOME = """INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ADD_OUTCOME = """INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (round, candidate, split) DO NOTHING"""
 READ_OUTCOMES = "SELECT * FROM outcomes WHERE round = ? ORDER BY candidate, split"
 COUNT_OUTCOMES = "SELECT count(*) FROM outcomes"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +13,32 @@ from skygrid.worker.messages import Scores, WarningNote
 Status = Literal["scored", "failed", "killed"]
 """scored: fitted and scored. failed: `fit` raised, `fit_error` holds scikit-learn's own traceback
 text. killed: the fit took its slot down until its retries were spent, `fit_error` says how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Candidates that one fit answers, on any one split."""
+
+    members: tuple[int, ...]
+    """Indices into the round's candidates, two or more, the one that takes longest first."""
+
+    rule: str
+    """Name of the rule that says so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharing:
+    """What the fits of one round have in common."""
+
+    groups: tuple[Group, ...] = ()
+    """Disjoint; a candidate in none of them is fitted by itself."""
+
+    prefixes: tuple[int, ...] = ()
+    """For each candidate the number of the longest beginning of its pipeline that others have
+    too; -1 where there is none."""
+
+    kept: frozenset[str] = frozenset()
+    """Digests of the fitted transformers that a node keeps for others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +56,9 @@ class RoundPlan:
 
     splits: Sequence[tuple[Any, Any]]
     """(train, test) index arrays, in scikit-learn's order."""
+
+    sharing: Sharing = field(default_factory=Sharing)
+    """What its fits have in common."""
 
     @property
     def n_tasks(self) -> int:
@@ -64,6 +93,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     n_test_samples: int = 0
     fit_seconds: float = 0.0
     score_seconds: float = 0.0
+    busy_seconds: float = 0.0
+    """What the slot spent on it: less than the two before where other fits had done part of it."""
+
+    answered_by: int = -1
+    """The candidate whose fit on this split answered this one too; -1: it had a fit of its own."""
+
+    prefix_kept: bool = False
+    """The first steps of its pipeline were taken from another fit on this split."""
+
     fit_error: str | None = None
     warnings: tuple[WarningNote, ...] = ()
     finished_at: float = 0.0

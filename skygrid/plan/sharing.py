@@ -14,6 +14,7 @@ from typing import Any
 import sklearn
 from sklearn.base import clone
 
+from skygrid.plan.records import Group, Sharing
 from skygrid.worker.identity import (
     PREDICTORS,
     Uncertain,
@@ -26,32 +27,6 @@ from skygrid.worker.identity import (
 )
 from skygrid.worker.pipelines import Level, Line, every_digest, last_kept, levels, unfold
 from skygrid.worker.rules import TESTED, Rule, Setting, rule_for, rules
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Candidates that one fit answers, on any one split."""
-
-    members: tuple[int, ...]
-    """Indices into the round's candidates, two or more, the one that takes longest first."""
-
-    rule: str
-    """Name of the rule that says so."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sharing:
-    """What the fits of one round have in common."""
-
-    groups: tuple[Group, ...] = ()
-    """Disjoint; a candidate in none of them is fitted by itself."""
-
-    prefixes: tuple[int, ...] = ()
-    """For each candidate the number of the longest beginning of its pipeline that others have
-    too; -1 where there is none."""
-
-    kept: frozenset[str] = frozenset()
-    """Digests of the fitted transformers that a node keeps for others."""
 
 
 def find_sharing(

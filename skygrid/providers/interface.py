@@ -26,5 +26,25 @@ class Provider(Protocol):
     def transport(self, name: str, watcher: Watcher) -> Transport:
         """A channel to a fresh agent on this node, not started yet."""
 
-    def replaceable(self, name: str) -> bool:
-        """Whether a node that was lost can be had again under its name."""
+    def successor(self, name: str) -> str | None:
+        """Under which name the place of a node is taken that was lost, or is about to be.
+
+        Must answer at once: it is asked on the thread that drives the run.
+
+        Returns
+        -------
+        successor : str or None
+            The node's own name where a new agent can be had on the same machine; another name,
+            never used before, for another machine; None when nobody can take its place.
+        """
+
+    def close(self) -> None:
+        """The run is over and no channel is open any more: end what was had for it.
+
+        Called once, by whoever made the provider, however the run ended.
+
+        Raises
+        ------
+        SkygridError
+            If something of it is left.
+        """

@@ -38,6 +38,9 @@ class LocalProvider:
         """A fresh agent process."""
         return LocalProcess(agent_command(self.slots, self._vcpus))
 
-    def replaceable(self, name: str) -> bool:
+    def successor(self, name: str) -> str | None:
         """A process can always be started again."""
-        return True
+        return name
+
+    def close(self) -> None:
+        """Nothing: agents end with their channels."""

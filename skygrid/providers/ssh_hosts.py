@@ -74,9 +74,12 @@ class SshHosts:
         )
         return ResumingTransport(node.connect, patience, on_state=watcher.state, on_end=node.close)
 
-    def replaceable(self, name: str) -> bool:
-        """A host that answers can be given a new agent."""
-        return True
+    def successor(self, name: str) -> str | None:
+        """A host that answers can be given a new agent; there is no other host."""
+        return name
+
+    def close(self) -> None:
+        """Nothing: hosts are the user's own, and agents end with their channels."""
 
 
 def make_kit(settings: EnvironmentConfig, imported: Collection[str]) -> Kit:

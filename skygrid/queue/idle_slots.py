@@ -84,7 +84,8 @@ def tail_of_a_group(state: RoundState, now: float) -> tuple[int, ...]:
         if seconds is None or len(tasks) < 2:
             continue
         left = group_seconds(seconds) - (now - since)
-        cut = state.policies.split.tail(seconds, now - since)
+        fitted = state.book.has_fitted(lease_id)
+        cut = state.policies.split.tail(seconds, now - since, fitted=fitted)
         if cut and left > longest:
             longest, chosen = left, tasks[cut:]
     return chosen

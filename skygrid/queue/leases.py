@@ -110,6 +110,10 @@ class LeaseBook:
         self._fitted[lease_id] = task
         return None
 
+    def has_fitted(self, lease_id: int) -> bool:
+        """Whether the node has reported any task of this lease of several."""
+        return lease_id in self._fitted
+
     def unreported(self, lease_id: int) -> bool:
         """Whether the node has yet to report tasks of this lease of several."""
         return bool(self._unreported.get(lease_id))

@@ -7,7 +7,7 @@ costs a further fit for each part; it is worth it when slots would idle and the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,11 @@ def group_seconds(members: Sequence[MemberSeconds]) -> float:
     longest = max(members, key=lambda member: member.fit)
     own = sum(member.further for member in members if member is not longest)
     return longest.fit + own + sum(member.score for member in members)
+
+
+def seconds_left(members: Sequence[MemberSeconds], elapsed: float) -> float:
+    """What is left of it when the slot has been at the first of them for so long."""
+    return max(0.0, group_seconds(members) - elapsed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +80,7 @@ class SplitPolicy:
         longest_first = sorted(parts, key=lambda part: -_seconds(part, members))
         return [sorted(part) for part in longest_first]
 
-    def tail(self, members: Sequence[MemberSeconds], elapsed: float) -> int:
+    def tail(self, members: Sequence[MemberSeconds], elapsed: float, *, fitted: bool) -> int:
         """Decide from where on an idle slot does members of a group that another slot runs.
 
         Parameters
@@ -84,16 +89,19 @@ class SplitPolicy:
             Those not reported yet, in the order in which they become ready; the first runs.
         elapsed
             Seconds since it began to run.
+        fitted
+            The fit that answers them is done: what is left there is what each adds to it.
 
         Returns
         -------
         int
             Position of the first member that the idle slot does; 0 when it is to do none.
         """
-        whole = group_seconds(members) - elapsed
+        here = [replace(member, fit=0.0) for member in members] if fitted else members
+        whole = seconds_left(here, elapsed)
         best, span = 0, whole
         for cut in range(1, len(members)):
-            kept = group_seconds(members[:cut]) - elapsed
+            kept = seconds_left(here[:cut], elapsed)
             end = max(kept, group_seconds(members[cut:]))
             if end < span:
                 best, span = cut, end

@@ -149,12 +149,6 @@ class WorkQueue:
                 return candidate, split, self._book.attempt(lease_id, task)
         return None
 
-    def covers(self, node: str, lease_id: int, candidate: int) -> bool:
-        """Whether this node was ever given that lease, and for this candidate among others."""
-        if not self._book.given(lease_id, self._numbers.get(node)):
-            return False
-        return any(t // self._n_splits == candidate for t in self._book.tasks(lease_id))
-
     def in_hand(self, node: str) -> int:
         """Leases that a node holds."""
         member = self._nodes.get(node)
@@ -308,8 +302,8 @@ class WorkQueue:
         Returns
         -------
         Retry, Quarantine or None
-            None when the node does not hold that lease (any more), or the task has ended. A
-            quarantined task has ended.
+            None when the node does not hold that lease (any more), or it is not for that candidate,
+            or the task has ended. A quarantined task has ended.
         """
         member = self._nodes.get(node)
         if member is None or lease_id not in member.held:
@@ -317,6 +311,8 @@ class WorkQueue:
         task = self._book.task(lease_id)
         if candidate is not None:
             task = candidate * self._n_splits + task % self._n_splits
+        if task not in self._book.tasks(lease_id):
+            return None
         attempt = self._book.attempt(lease_id, task)
         if self._book.is_group(lease_id):
             self._order.fall_apart(task)
@@ -346,10 +342,17 @@ class WorkQueue:
 
     # ---- nodes go ------------------------------------------------------------------------------
 
-    def node_lost(self, node: str, now: float) -> int:
+    def node_leaves(self, node: str) -> None:
+        """A node will ask no more; it may still report and return what it holds."""
+        member = self._nodes.get(node)
+        if member is not None:
+            member.wanted = 0
+
+    def node_lost(self, node: str, now: float, *, announced: bool = False) -> int:
         """Put a node's tasks back into the queue, not charged to them.
 
-        A task that was in hand at too many losses is given up: see `take_quarantined`.
+        A task that was in hand at too many losses is given up: see `take_quarantined`. Losses that
+        were announced are not counted, as no fit can have caused them.
 
         Returns
         -------
@@ -363,7 +366,7 @@ class WorkQueue:
         held = sorted(member.held)
         for lease_id in held:
             for task in self._release(lease_id, member, EXPIRED):
-                self._lost(lease_id, task, node)
+                self._lost(lease_id, task, node, announced=announced)
         return len(held)
 
     def expire(self, now: float) -> list[str]:
@@ -451,10 +454,10 @@ class WorkQueue:
             trouble.attempts -= 1
         self._wait_again(task)
 
-    def _lost(self, lease_id: int, task: int, node: str) -> None:
+    def _lost(self, lease_id: int, task: int, node: str, *, announced: bool) -> None:
         """The node that held the task was lost."""
         trouble = self._troubles.of(task)
-        trouble.losses += 1
+        trouble.losses += not announced
         decision = self._policies.retry.after_loss(trouble.losses)
         if not isinstance(decision, GiveUp):
             trouble.suspect = decision.alone

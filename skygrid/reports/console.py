@@ -12,10 +12,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from skygrid.printable import printable
+
 from .finding import Finding
 from .plain import Plain, one_line, parameter_text, parameters_text, shorten
 from .plan_view import CheckResult
 from .run_view import RunView
+from .shared_work import shared_text
 from .summary import CandidateRow, NodeSummary, Summary, WarningCount, node_differences
 
 WARNINGS_SHOWN = 5
@@ -69,6 +72,9 @@ def check_view(check: CheckResult) -> RenderableType:
     if len(check.rounds) > 1 or check.open_ended:
         more = ", and rounds that depend on the scores" if check.open_ended else ""
         grid.add_row("together", f"{check.fits} fits{more}")
+    if check.shared is not None and (said := shared_text(check.shared)):
+        place = " in round 1" if len(check.rounds) > 1 or check.open_ended else ""
+        grid.add_row("sharing", said + place)
     slots = "all their vCPUs" if check.slots is None else f"{_count(check.slots, 'slot')} in all"
     grid.add_row("nodes", f"{_count(check.nodes, 'node')}, {slots}")
     if check.seconds_per_fit is not None:
@@ -82,8 +88,10 @@ def check_view(check: CheckResult) -> RenderableType:
     parts: list[RenderableType] = [Text(check.search, style="bold"), grid]
     if check.sample_error:
         parts.append(Text("the fit that was tried failed:", style="yellow"))
-        parts.append(Padding(Text(check.sample_error.strip(), overflow="fold"), (0, 0, 0, 2)))
-    parts.extend(Text(note, style="yellow") for note in check.notes)
+        parts.append(
+            Padding(Text(printable(check.sample_error.strip()), overflow="fold"), (0, 0, 0, 2))
+        )
+    parts.extend(Text(printable(note), style="yellow") for note in check.notes)
     return Group(*parts)
 
 
@@ -141,7 +149,7 @@ def _top(rows: Sequence[CandidateRow]) -> RenderableType:
 
 
 def _effort(summary: Summary) -> RenderableType:
-    text = Text(f"{summary.fits} fits")
+    text = Text(shared_text(summary.shared) or f"{summary.fits} fits")
     if summary.failed:
         text.append(f", {summary.failed} failed", style="red")
     if summary.killed:
@@ -154,6 +162,10 @@ def _effort(summary: Summary) -> RenderableType:
         f" in {duration_text(summary.wall_seconds)} on {_count(len(summary.nodes), 'node')}, "
         f"{duration_text(summary.fit_seconds)} of fitting"
     )
+    if summary.slot_use is not None:
+        use = summary.slot_use
+        text.append(f"\nslots busy {100 * use.busy_share:.0f} %, ")
+        text.append(f"the first of them idle {duration_text(use.tail_seconds)} before the end")
     return text
 
 
@@ -163,7 +175,7 @@ def _warnings(warnings: Sequence[WarningCount]) -> RenderableType:
     grid.add_column(overflow="fold")
     for warning in warnings[:WARNINGS_SHOWN]:
         text = shorten(f"{warning.category}: {one_line(warning.message)}", 220)
-        grid.add_row(f"{warning.count} x", Text(text))
+        grid.add_row(f"{warning.count} x", Text(printable(text)))
     rest = warnings[WARNINGS_SHOWN:]
     if rest:
         grid.add_row(f"{sum(one.count for one in rest)} x", f"{len(rest)} other warnings")
@@ -235,9 +247,10 @@ def run_panel(view: RunView, now: float) -> RenderableType:
     if record.search_file is not None:
         grid.add_row("file", Text(record.search_file, overflow="fold"))
     for node in record.nodes:
-        grid.add_row("node", f"{node.name}, {_count(node.slots, 'slot')}, {node.host} {node.cpu}")
+        what = f"{node.name}, {_count(node.slots, 'slot')}, {node.host} {node.cpu}"
+        grid.add_row("node", Text(what))
     if record.error:
-        grid.add_row("error", Text(record.error, style="red", overflow="fold"))
+        grid.add_row("error", Text(printable(record.error), style="red", overflow="fold"))
     parts: list[RenderableType] = [Text(record.name, style="bold"), grid]
     if view.resumable:
         parts.append(_resume_line(view))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,17 @@ def result_json(
         placement
             For each round a list of n_candidates lists of n_splits indices into ``nodes``: which
             node computed it, null where nothing was recorded.
+        answered_by
+            In the same shape the candidate whose fit on that split answered this one too, null
+            where it had a fit of its own.
     """
     document: dict[str, Any] = {"format": FORMAT, **msgspec.to_builtins(summary)}
     document["cv_results"] = {name: _column(name, column) for name, column in results.items()}
-    document["placement"] = _placement(summary, outcomes)
+    places = {node.name: place for place, node in enumerate(summary.nodes)}
+    document["placement"] = _per_fit(outcomes, lambda outcome: places.get(outcome.node))
+    document["answered_by"] = _per_fit(
+        outcomes, lambda outcome: None if outcome.answered_by < 0 else outcome.answered_by
+    )
     return _layout(document) + "\n"
 
 
@@ -114,26 +121,28 @@ def _number(value: Any) -> Any:
     return plain_parameter(value)
 
 
-def _placement(summary: Summary, outcomes: Sequence[Outcome]) -> list[list[list[int | None]]]:
-    places = {node.name: place for place, node in enumerate(summary.nodes)}
+def _per_fit(
+    outcomes: Sequence[Outcome], value: Callable[[Outcome], int | None]
+) -> list[list[list[int | None]]]:
+    """A value of each outcome by round, candidate and split; None where there is no outcome."""
     sizes: dict[int, int] = {}
     for outcome in outcomes:
         sizes[outcome.round] = max(sizes.get(outcome.round, 0), outcome.candidate + 1)
     splits = 1 + max((outcome.split for outcome in outcomes), default=-1)
-    placement: list[list[list[int | None]]] = [
+    table: list[list[list[int | None]]] = [
         [[None] * splits for _ in range(sizes.get(number, 0))]
         for number in range(1 + max(sizes, default=-1))
     ]
     for outcome in outcomes:
-        placement[outcome.round][outcome.candidate][outcome.split] = places.get(outcome.node)
-    return placement
+        table[outcome.round][outcome.candidate][outcome.split] = value(outcome)
+    return table
 
 
 def _layout(document: Mapping[str, Any]) -> str:
     """Write small things over several lines, for people, and each long column in one."""
     lines = []
     for key, value in document.items():
-        if key in ("cv_results", "placement"):
+        if key in ("cv_results", "placement", "answered_by"):
             lines.append(f'  "{key}": {_columns(value)}')
         else:
             pretty = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

@@ -65,6 +65,7 @@ def progress_line(view: ProgressView, width: int = 200) -> str:
         view.phase,
         f"{view.done}/{view.total} fits",
         f"{view.failed} failed",
+        *([f"{view.answered} answered by others"] if view.answered else []),
         f"{busy}/{slots} slots",
         rate_text(view.rate),
         f"{seconds_text(view.seconds_left)} left",
@@ -226,6 +227,8 @@ def _counters(view: ProgressView) -> RenderableType:
     text.append(f"{view.failed} failed", style="red" if view.failed else "")
     if view.retries:
         text.append(f"   {view.retries} slots died", style="yellow")
+    if view.answered:
+        text.append(f"   {view.answered} answered by others", style="dim")
     if view.reused:
         text.append(f"   {view.reused} from before", style="dim")
     return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .plain import Plain
+from .shared_work import SharedWork
 
 FORMAT = 1
 """Version of the JSON document."""
@@ -41,6 +42,10 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     open_ended: bool = False
     """True when later rounds depend on scores in a way that cannot be counted beforehand."""
 
+    shared: SharedWork | None = None
+    """How many fits of the first round are to be run, and how many others they answer; None when
+    nothing may be shared."""
+
     seconds_per_fit: float | None = None
     """Fit and score time of the fit that was tried; None when none was."""
 
@@ -76,8 +81,11 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
         """Wall time if every fit takes as long as the one tried; None when none was."""
         if self.seconds_per_fit is None or self.slots is None:
             return None
+        fits = [size.fits for size in self.rounds]
+        if self.shared is not None and fits:
+            fits[0] = self.shared.run
         # A round ends with its last fit, so each takes whole turns of all slots.
-        turns = sum(-(-size.fits // max(1, self.slots)) for size in self.rounds)
+        turns = sum(-(-count // max(1, self.slots)) for count in fits)
         return turns * self.seconds_per_fit
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.printable import printable
 from skygrid.worker.messages import Greeting, Heartbeat, Scores, TypedNumber
 
 from .progress_view import Event, Level, NodeView, ProgressView
@@ -48,7 +49,7 @@ class _Round:
     sums: list[float] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    """Fit and score time of each candidate's first outcome; -1 before it."""
+    """What a slot spent on each candidate's first outcome; -1 before it."""
 
     timed: int = 0
     """Candidates that have a time."""
@@ -92,6 +93,7 @@ class Progress:
         self._began = clock()
         self._phase = "starting"
         self._total = self._done = self._reused = self._failed = self._retries = 0
+        self._answered = 0
         self._spent = 0.0
         # (time, fits done, seconds that slots spent on them)
         self._marks: deque[tuple[float, int, float]] = deque()
@@ -218,6 +220,7 @@ class Progress:
                 reused=self._reused,
                 failed=self._failed,
                 retries=self._retries,
+                answered=self._answered,
                 rate=rate,
                 seconds_left=self._seconds_left(rate),
                 best_score=self._best[0] if self._best else None,
@@ -256,7 +259,7 @@ class Progress:
         if len(self._events) >= EVENTS_KEPT:
             self._events.popleft()
             self._dropped += 1
-        self._events.append(Event(level=level, text=text))
+        self._events.append(Event(level=level, text=printable(text)))
 
     def _add(self, outcome: Outcome) -> None:
         current = self._round
@@ -271,7 +274,9 @@ class Progress:
         candidate = outcome.candidate
         left = current.left[candidate] - 1
         current.left[candidate] = left
-        seconds = outcome.fit_seconds + outcome.score_seconds
+        seconds = outcome.busy_seconds
+        if outcome.answered_by >= 0:
+            self._answered += 1
         self._spent += seconds
         known = current.seconds[candidate]
         if known < 0:

@@ -69,6 +69,9 @@ class ProgressView:
     retries: int
     """Attempts that took their slot down."""
 
+    answered: int
+    """Of `done`, fits that were not run, as another candidate's answered them."""
+
     rate: float | None
     """Fits per second of late; None before two measurements."""
 

@@ -18,6 +18,8 @@ from skygrid.plan.records import Outcome
 from skygrid.worker.messages import Greeting
 
 from .plain import Plain, plain_parameters, plain_score
+from .shared_work import SharedWork, shared_work
+from .slot_use import SlotUse, slot_use
 
 TOP_CANDIDATES = 10
 """Rows in the table of the best candidates."""
@@ -40,6 +42,9 @@ class RunFacts:
 
     holdout_score: Any = None
     """Number, or dict of str to number for several scorers, or None."""
+
+    fresh: Sequence[Outcome] = ()
+    """Of `outcomes`, those of this session."""
 
     reused: int = 0
     """Outcomes that earlier sessions had recorded."""
@@ -79,7 +84,7 @@ class NodeSummary(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     fits: int
     fit_seconds: float
-    """Fit and score times of its fits, summed."""
+    """What its slots spent on them, summed."""
 
     host: str = ""
     cpu: str = ""
@@ -132,11 +137,17 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     reused: int
     wall_seconds: float
     fit_seconds: float
-    """Fit and score times of all outcomes, summed over all slots."""
+    """What slots spent on all outcomes, summed."""
 
     nodes: tuple[NodeSummary, ...]
     warnings: tuple[WarningCount, ...]
     """The most frequent first."""
+
+    shared: SharedWork = SharedWork()
+    """How many fits were asked for, and how many of them were run."""
+
+    slot_use: SlotUse | None = None
+    """How well the slots of the last session were used; None when it fitted nothing."""
 
 
 def summarise(search: Any, facts: RunFacts) -> Summary:
@@ -183,9 +194,11 @@ def summarise(search: Any, facts: RunFacts) -> Summary:
         retries=facts.retries,
         reused=facts.reused,
         wall_seconds=facts.wall_seconds,
-        fit_seconds=math.fsum(_seconds(outcome) for outcome in facts.outcomes),
+        fit_seconds=math.fsum(outcome.busy_seconds for outcome in facts.outcomes),
         nodes=_nodes(facts),
         warnings=count_warnings(facts.outcomes),
+        shared=shared_work(facts.outcomes),
+        slot_use=slot_use(facts.fresh, {name: node.slots for name, node in facts.nodes.items()}),
     )
 
 
@@ -262,15 +275,11 @@ def _holdout(score: Any) -> float | dict[str, float | None] | None:
     return plain_score(score)
 
 
-def _seconds(outcome: Outcome) -> float:
-    return outcome.fit_seconds + outcome.score_seconds
-
-
 def _nodes(facts: RunFacts) -> tuple[NodeSummary, ...]:
     fits = Counter(outcome.node for outcome in facts.outcomes)
     seconds: dict[str, float] = dict.fromkeys(fits, 0.0)
     for outcome in facts.outcomes:
-        seconds[outcome.node] += _seconds(outcome)
+        seconds[outcome.node] += outcome.busy_seconds
     return tuple(
         _node(name, fits[name], seconds.get(name, 0.0), facts.nodes.get(name))
         for name in sorted({*fits, *facts.nodes})

@@ -244,7 +244,8 @@ class ResumingTransport:
                 # One attempt may take long because the node is being prepared.
                 over = time.monotonic() > deadline and attempt > 1
                 if over or self._end is not None:
-                    raise NodeGoneError(f"it could not be reached: {error}") from error
+                    # A new agent there would be no easier to reach.
+                    raise NodeError(f"it could not be reached: {error}") from error
             self._pause(attempt)
             attempt += 1
 

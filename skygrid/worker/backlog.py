@@ -31,7 +31,7 @@ BRISK_SECONDS = 0.005
 """Time between ends of fits below which an agent reads them in portions."""
 
 SMOOTHING = 0.2
-"""Weight of the newest fit in the running mean of fit times."""
+"""Weight of the newest lease in the running mean of what leases take."""
 
 SETTLE_SECONDS = 0.5
 """A lease that no slot runs or reports for so long after a slot's death was lost with it."""
@@ -57,7 +57,10 @@ class Backlog:
         self._alone: deque[Lease] = deque()
         self._started: set[int] = set()
         self._alone_running = 0
-        self._fit_seconds = 0.0
+        # Of leases for several candidates: results to come, and what slots spent by now.
+        self._to_come: dict[int, int] = {}
+        self._spent: dict[int, float] = {}
+        self._lease_seconds = 0.0
         self._round_trip = 0.0
         self._pulled_at = 0.0
         self._pulled = 0
@@ -72,6 +75,8 @@ class Backlog:
         self._pulled = 0
         for lease in leases:
             self._in_hand[lease.id] = lease
+            if lease.members:
+                self._to_come[lease.id] = lease.members.bit_count()
             (self._alone if lease.alone else self._held).append(lease)
 
     def wanted(self, now: float, *, anyway: bool = False) -> int:
@@ -94,7 +99,7 @@ class Backlog:
     @property
     def brisk(self) -> bool:
         """Whether fits end so fast that reading each one by itself would cost too much."""
-        return bool(self._fit_seconds) and self._fit_seconds / self._slots < BRISK_SECONDS
+        return bool(self._lease_seconds) and self._lease_seconds / self._slots < BRISK_SECONDS
 
     @property
     def collects(self) -> bool:
@@ -102,7 +107,7 @@ class Backlog:
 
         Somebody may wait for the last ones of a round.
         """
-        often = 0.0 < self._fit_seconds / self._slots < REPORT_SECONDS / 2
+        often = 0.0 < self._lease_seconds / self._slots < REPORT_SECONDS / 2
         return often and len(self._in_hand) > self._slots
 
     def _ahead(self) -> tuple[int, int]:
@@ -110,11 +115,11 @@ class Backlog:
 
         The rest is what slots that become free start until the answer comes.
         """
-        if not self._fit_seconds:
+        if not self._lease_seconds:
             return 0, 0
-        answer = (self._round_trip + HORIZON_SECONDS) / self._fit_seconds
+        answer = (self._round_trip + HORIZON_SECONDS) / self._lease_seconds
         reserve = max(answer, min(1.0, LOCKSTEP * answer))
-        batch = REPORT_SECONDS / self._fit_seconds
+        batch = REPORT_SECONDS / self._lease_seconds
         ahead = min(reserve + batch, MOST_PER_SLOT)
         return math.ceil(self._slots * ahead), int(self._slots * batch * ahead / (reserve + batch))
 
@@ -150,7 +155,7 @@ class Backlog:
         """Hand one lease over; False when it must wait. One that has ended meanwhile is dropped."""
         if lease.id not in self._in_hand:
             return True
-        if not pool.put(lease.id, lease.candidate, lease.split):
+        if not pool.put(lease):
             return False
         self._started.add(lease.id)
         return True
@@ -159,14 +164,32 @@ class Backlog:
 
     def accept(self, results: Sequence[FitResult]) -> list[FitResult]:
         """Results of leases in hand; what a slot sends twice is dropped."""
+        accepted = []
         for result in results:
-            self._ended(result.lease)
-        accepted = [result for result in results if self._in_hand.pop(result.lease, None)]
-        for result in accepted:
-            seconds = result.fit_seconds + result.score_seconds
-            last = self._fit_seconds or seconds
-            self._fit_seconds = max(1e-5, last + SMOOTHING * (seconds - last))
+            last = self._is_last(result)
+            if last:
+                self._ended(result.lease)
+            if result.lease in self._in_hand:
+                accepted.append(result)
+                if last:
+                    del self._in_hand[result.lease]
+                    self._learn(self._spent.pop(result.lease, 0.0) + result.busy_seconds)
         return accepted
+
+    def _is_last(self, result: FitResult) -> bool:
+        """Whether no further result comes of this lease."""
+        to_come = self._to_come.get(result.lease, 1) - 1
+        if to_come:
+            self._to_come[result.lease] = to_come
+            spent = self._spent.get(result.lease, 0.0)
+            self._spent[result.lease] = spent + result.busy_seconds
+        else:
+            self._to_come.pop(result.lease, None)
+        return not to_come
+
+    def _learn(self, seconds: float) -> None:
+        last = self._lease_seconds or seconds
+        self._lease_seconds = max(1e-5, last + SMOOTHING * (seconds - last))
 
     def _ended(self, lease: int) -> None:
         """No slot runs this lease any more, nor will one take it."""
@@ -180,10 +203,12 @@ class Backlog:
         for queue in (self._held, self._alone):
             while queue and len(returned) < count:
                 returned.append(queue.pop().id)
-        for lease, _, _ in pool.take_back(count - len(returned)):
+        for lease in pool.take_back(count - len(returned)):
             self._ended(lease)
             returned.append(lease)
         self._pulled = 0
+        for lease in returned:
+            self._to_come.pop(lease, None)
         return [lease for lease in returned if self._in_hand.pop(lease, None)]
 
     def forget(self, pool: SlotPool, leases: set[int]) -> None:
@@ -197,6 +222,8 @@ class Backlog:
     def slot_died(self, pool: SlotPool, lease: int, now: float) -> bool:
         """A slot died under this lease (0: none); whether the lease was in hand still."""
         in_hand = self._in_hand.pop(lease, None) is not None
+        self._to_come.pop(lease, None)
+        self._spent.pop(lease, None)
         self._ended(lease)
         # It may have died after taking a task and before saying so. What then lies in the pipe
         # was not taken by it; what is neither there nor held is suspected to be lost.
@@ -207,7 +234,7 @@ class Backlog:
 
     def _hold_waiting(self, pool: SlotPool) -> None:
         """Take back what no slot has taken, to be started again in the same order."""
-        for lease_id, _, _ in reversed(pool.take_back(sys.maxsize)):
+        for lease_id in reversed(pool.take_back(sys.maxsize)):
             self._ended(lease_id)
             self._hold_again(lease_id)
 

@@ -19,22 +19,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import selectors
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
 from .folder import KeeperFolder
-from .frames import HEADER, FrameError, encode, take_frames
-from .messages import AgentLog, Attach, Greeting
-from .session import end_session
+from .frames import FrameError, encode, take_frames
+from .kept_agent import LAST_WORDS_SECONDS, READ_BYTES, KeptAgent
+from .messages import AgentLog
 from .stream import (
     TAKEN_OVER,
     RefusedError,
@@ -44,6 +39,7 @@ from .stream import (
     read_hello,
     refusal,
 )
+from .waiting import Waiting
 
 PING_SECONDS = 3.0
 SILENCE_SECONDS = 15.0
@@ -52,19 +48,12 @@ SILENCE_SECONDS = 15.0
 MOST_PRINTED = 4 * 1024 * 1024
 """Bytes that may wait for the driver before what is printed is dropped."""
 
-MOST_UNTOLD = 32 * 1024 * 1024
-"""Bytes that may wait for the agent before no more are taken from the driver."""
-
 LOG_BYTES = 64 * 1024
 """The keeper's own log ends here."""
 
 TICK_SECONDS = 0.25
-READ_BYTES = 1 << 18
 FIRST_VISIT_SECONDS = 60.0
 """How long the driver that had the keeper started has to say its first word."""
-
-LAST_WORDS_SECONDS = 5.0
-"""How long an agent whose driver is gone has to end."""
 
 LOCK_SECONDS = 0.5
 """How long the keeper tries, at its end, to be the one who clears up."""
@@ -102,7 +91,7 @@ class Keeper:
         self._folder = folder
         self._orphan_after = orphan_after
         self._host = StreamHost()
-        self._selector = selectors.DefaultSelector()
+        self._waiting = Waiting()
         self._connections: list[Connection] = []
         self._current: Connection | None = None
         """The one of them that carries the stream."""
@@ -113,27 +102,10 @@ class Keeper:
         self._finished_at: float | None = None
         """When the driver was found to have said its last."""
 
-        self._input_closed = False
         self._from_driver = bytearray()
-        self._to_agent = bytearray()
-        self._from_agent = bytearray()
-        self._printed = bytearray()
-        self._greetings_due = 1
-        """Nothing of the agent is passed on until so many have come: it greets by itself when it
-        starts, and once more for each `Attach`."""
-
-        self._heard_to_the_end: set[int] = set()
         self._logged = 0
         self._listener = folder.listen()
-        # A session of its own: whatever a fit has started and left is found by it at the end.
-        self._agent = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
+        self._agent = KeptAgent(command, self._waiting, self._tell_driver, self._tell_print)
 
     def run(self) -> None:
         """Keep until the agent has ended and all it said is delivered, or no driver comes."""
@@ -145,36 +117,19 @@ class Keeper:
             self._listener.close()
             for connection in list(self._connections):
                 self._drop(connection)
-            self._end_agent()
+            self._agent.end()
             self._clear_up()
 
     def _open(self) -> None:
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._tell_to_end)
-        for pipe in (self._stdin, self._stdout, self._stderr):
-            os.set_blocking(pipe, False)
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._waiting.want(self._listener, self._accept, read=True)
         # Whoever finds the socket finds one that is listened to, and an agent behind it.
         self._folder.publish()
 
     def _tell_to_end(self, *_: object) -> None:
         self._told_to_end = True
-
-    @property
-    def _stdin(self) -> int:
-        assert self._agent.stdin is not None
-        return self._agent.stdin.fileno()
-
-    @property
-    def _stdout(self) -> int:
-        assert self._agent.stdout is not None
-        return self._agent.stdout.fileno()
-
-    @property
-    def _stderr(self) -> int:
-        assert self._agent.stderr is not None
-        return self._agent.stderr.fileno()
 
     @property
     def _stream(self) -> ResumableStream | None:
@@ -184,9 +139,7 @@ class Keeper:
         now, stream = time.monotonic(), self._stream
         if self._told_to_end:
             return True
-        if self._stdout in self._heard_to_the_end and (
-            stream is None or stream.settled or stream.finished
-        ):
+        if self._agent.silent and (stream is None or stream.settled or stream.finished):
             return True
         if self._finished_at is not None and now - self._finished_at > LAST_WORDS_SECONDS:
             return True
@@ -201,10 +154,8 @@ class Keeper:
 
     def _turn(self) -> None:
         self._choose()
-        for key, events in self._selector.select(TICK_SECONDS):
-            # To what can be written to again, all is written below.
-            if events & selectors.EVENT_READ:
-                key.data()
+        # To what can be written to again, all is written below.
+        self._waiting.turn(TICK_SECONDS)
         now = time.monotonic()
         for connection in list(self._connections):
             if now - connection.heard > SILENCE_SECONDS:
@@ -221,34 +172,18 @@ class Keeper:
     def _choose(self) -> None:
         """Wait for what can be dealt with, and for nothing else."""
         stream = self._stream
-        listening = stream is not None and not stream.full
-        self._await(self._stdout, listening, False, self._hear_agent)
-        self._await(self._stderr, stream is not None, False, self._hear_prints)
-        if not self._input_closed:
-            self._await(self._stdin, False, bool(self._to_agent), self._tell_agent)
-        enough = len(self._to_agent) > MOST_UNTOLD
+        self._agent.choose(frames=stream is not None and not stream.full, prints=stream is not None)
         for connection in self._connections:
-            held_back = connection is self._current and enough
+            held_back = connection is self._current and self._agent.behind
             if held_back:
                 # It is not its fault that nothing is heard of it.
                 connection.heard = time.monotonic()
-            reads = not connection.refused and not held_back
-            hear = self._hearer(connection)
-            self._await(connection.sock, reads, bool(connection.unsent), hear)
-
-    def _await(
-        self, file: int | socket.socket, read: bool, write: bool, act: Callable[[], None]
-    ) -> None:
-        if file in self._heard_to_the_end:
-            return
-        events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
-        known = self._selector.get_map().get(file)
-        if known is None and events:
-            self._selector.register(file, events, act)
-        elif known is not None and not events:
-            self._selector.unregister(file)
-        elif known is not None and known.events != events:
-            self._selector.modify(file, events, act)
+            self._waiting.want(
+                connection.sock,
+                self._hearer(connection),
+                read=not connection.refused and not held_back,
+                write=bool(connection.unsent),
+            )
 
     # -- drivers
 
@@ -310,8 +245,7 @@ class Keeper:
         # Half a frame of the last driver ends here; what is whole is still told, as it may be
         # part of the data, which the agent keeps.
         self._from_driver.clear()
-        self._to_agent += encode(Attach())
-        self._greetings_due += 1
+        self._agent.attach()
 
     def _take(self, data: bytes) -> None:
         stream = self._stream
@@ -320,8 +254,7 @@ class Keeper:
             stream.feed(data)
         finally:
             self._from_driver += stream.read()
-            for frame in take_frames(self._from_driver):
-                self._to_agent += frame
+            self._agent.take(take_frames(self._from_driver))
 
     def _refuse(self, connection: Connection, reason: str) -> None:
         """Say that a driver has no place here; it is let go of when it has heard it."""
@@ -353,96 +286,28 @@ class Keeper:
         if connection not in self._connections:
             return
         self._connections.remove(connection)
-        if connection.sock in self._selector.get_map():
-            self._selector.unregister(connection.sock)
+        self._waiting.forget(connection.sock)
         connection.sock.close()
         if connection is self._current:
             self._current = None
 
     # -- the agent
 
-    def _hear_agent(self) -> None:
-        self._from_agent += self._read(self._stdout)
-        try:
-            # Whole messages only, so that what was printed can be put between them.
-            frames = take_frames(self._from_agent)
-        except FrameError as error:
-            # Nothing that follows can be understood: this is the end of what it says.
-            self._tell_driver(encode(AgentLog(text=f"the agent broke the protocol: {error}")))
-            self._from_agent.clear()
-            self._selector.unregister(self._stdout)
-            self._heard_to_the_end.add(self._stdout)
-            return
-        for frame in frames:
-            if self._greetings_due and _is_greeting(frame):
-                self._greetings_due -= 1
-            if not self._greetings_due:
-                self._tell_driver(frame)
-
     def _tell_driver(self, frame: bytes) -> None:
         if self._stream is not None:
             self._stream.write(frame)
 
-    def _hear_prints(self) -> None:
-        self._printed += self._read(self._stderr)
-        lines, newline, rest = self._printed.rpartition(b"\n")
-        if len(rest) > READ_BYTES:
-            lines, newline, rest = self._printed, bytearray(b"\n"), bytearray()
-        if newline:
-            self._printed = rest
-            # A fit must not stop because nobody takes what it prints.
-            if self._stream is not None and self._stream.waiting < MOST_PRINTED:
-                self._tell_driver(encode(AgentLog(text=lines.decode(errors="replace"))))
-
-    def _read(self, pipe: int) -> bytes:
-        try:
-            data = os.read(pipe, READ_BYTES)
-        except BlockingIOError:
-            return b""
-        if not data:
-            self._selector.unregister(pipe)
-            self._heard_to_the_end.add(pipe)
-        return data
+    def _tell_print(self, text: str) -> None:
+        # A fit must not stop because nobody takes what it prints.
+        if self._stream is not None and self._stream.waiting < MOST_PRINTED:
+            self._stream.write(encode(AgentLog(text=text)))
 
     def _tell_agent(self) -> None:
-        finished = self._stream is not None and self._stream.finished
-        if finished and self._finished_at is None:
-            self._finished_at = time.monotonic()
-        while self._to_agent and not self._input_closed:
-            try:
-                del self._to_agent[: os.write(self._stdin, self._to_agent)]
-            except BlockingIOError:
-                return
-            except BrokenPipeError:
-                self._close_input()
-                return
-        if finished:
-            self._close_input()
-
-    def _close_input(self) -> None:
-        self._to_agent.clear()
-        if self._input_closed:
-            return
-        self._input_closed = True
-        if self._stdin in self._selector.get_map():
-            self._selector.unregister(self._stdin)
-        with contextlib.suppress(BrokenPipeError):
-            assert self._agent.stdin is not None
-            self._agent.stdin.close()
-
-    def _end_agent(self) -> None:
-        self._close_input()
-        # An agent that waits for somebody to take what it says notices this.
-        for pipe in (self._agent.stdout, self._agent.stderr):
-            if pipe is not None:
-                pipe.close()
-        try:
-            self._agent.wait(LAST_WORDS_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._agent.kill()
-            self._agent.wait()
-        # Slots end with their agent; what their fits had started may not.
-        end_session(self._agent.pid)
+        self._agent.tell()
+        if self._stream is not None and self._stream.finished:
+            self._finished_at = self._finished_at or time.monotonic()
+            if self._agent.told:
+                self._agent.close_input()
 
     # -- the folder
 
@@ -462,17 +327,6 @@ class Keeper:
         if self._logged < LOG_BYTES:
             sys.stderr.write(line)
             sys.stderr.flush()
-
-
-def _is_greeting(frame: bytes) -> bool:
-    try:
-        _greetings.decode(memoryview(frame)[HEADER.size :])
-    except (msgspec.DecodeError, ValueError):
-        return False
-    return True
-
-
-_greetings = msgspec.msgpack.Decoder(Greeting)
 
 
 def main() -> None:

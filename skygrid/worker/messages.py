@@ -29,6 +29,12 @@ class TypedNumber(msgspec.Struct, frozen=True, array_like=True):
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """A number of things from a node; what is kept of it fits every column and every float."""
 
+Processors = Annotated[int, msgspec.Meta(ge=1, le=65536)]
+"""Slots, or what they run on; no machine has more."""
+
+Digest = Annotated[str, msgspec.Meta(max_length=200)]
+"""Name of a blob."""
+
 Scores = float | TypedNumber | dict[str, float | TypedNumber]
 """One score, or one for each name of a multimetric scorer."""
 
@@ -60,8 +66,8 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
     """Run it while no other slot of the node runs anything."""
 
     members: int = 0
-    """Bit i is set: the lease is for member i of the candidate's group as the plan lists it, at most
-    `MOST_MEMBERS`; `candidate` is the first of those. 0: for the candidate alone."""
+    """Bit i is set: the lease is for member i of the candidate's group as the plan lists it;
+    `candidate` is the first of those. 0: for the candidate alone."""
 
 
 # ---- from the driver ---------------------------------------------------------------------------
@@ -124,6 +130,9 @@ class OpenRound(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     plan: str
     """Name of the blob with the round's candidates and splits."""
 
+    keeps: bool = False
+    """Whether slots keep for each other what fits have in common: they need a folder for it."""
+
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True, tag="grant"):
     """Leases for the open round, the most urgent first. May be empty: there is no work now."""
@@ -173,12 +182,12 @@ class Greeting(msgspec.Struct, frozen=True, kw_only=True, tag="greeting"):
     machine: str
     """Architecture as `platform.machine` gives it."""
 
-    vcpus: int
-    memory_bytes: int
-    slots: int
-    threads_per_slot: int
-    pid: int
-    blobs: tuple[str, ...] = ()
+    vcpus: Processors
+    memory_bytes: Count
+    slots: Processors
+    threads_per_slot: Processors
+    pid: Count
+    blobs: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=1000)] = ()
     """Digests of blobs that the agent holds complete: they need not be sent."""
 
 
@@ -271,13 +280,13 @@ class Returned(msgspec.Struct, frozen=True, kw_only=True, tag="returned"):
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="beat"):
     """The agent lives; every lease it holds is renewed."""
 
-    busy: int
+    busy: Count
     """Slots that run a fit."""
 
     running: list[int]
     """Leases that run now; others that the agent holds have not started."""
 
-    slots_bytes: int
+    slots_bytes: Count
     """Resident memory of all slots together."""
 
     load: float
@@ -299,6 +308,15 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
     reason: str
 
 
+class Leaving(msgspec.Struct, frozen=True, kw_only=True, tag="leaving"):
+    """The machine is about to be taken away. The agent takes no more leases and gives back what
+    has not started; fits that run go on and are reported as long as it lasts."""
+
+    reason: str
+    seconds: float | None = None
+    """How long it may last, where that is known."""
+
+
 class Bye(msgspec.Struct, frozen=True, kw_only=True, tag="bye"):
     """The last message of an agent that was told to stop."""
 
@@ -314,5 +332,6 @@ FromAgent = (
     | Heartbeat
     | AgentLog
     | Refusal
+    | Leaving
     | Bye
 )

@@ -19,18 +19,17 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from .blobs import open_blob
-from .evaluation import Evaluator, find_modules
 from .messages import FitResult, WarningNote
+from .round_work import RoundWork, load_round
 from .status import StatusPage
 
-TASK = struct.Struct("<QII")
-"""A task in the pipe: lease, candidate, split."""
+TASK = struct.Struct("<QIIQ")
+"""A task in the pipe: lease, candidate, split, members as `messages.Lease.members` has them."""
 
 LENGTH = struct.Struct("<I")
 MAX_RESULT = 4 * 1024 * 1024
@@ -63,7 +62,7 @@ class SlotLoop:
     ----------
     index : int
         The slot's number on its node, from 0.
-    evaluator : Evaluator
+    work : RoundWork
     tasks : int
         File descriptor of the pipe that all slots read.
     news : int
@@ -72,10 +71,10 @@ class SlotLoop:
     """
 
     def __init__(
-        self, index: int, evaluator: Evaluator, tasks: int, news: int, status: StatusPage
+        self, index: int, work: RoundWork, tasks: int, news: int, status: StatusPage
     ) -> None:
         self._index = index
-        self._evaluator = evaluator
+        self._work = work
         self._tasks = tasks
         self._news = news
         self._status = status
@@ -86,12 +85,24 @@ class SlotLoop:
         """Take tasks until the agent closes the pipe."""
         send_news(self._news, SlotNews(ready=True))
         while record := self._next_task():
-            lease, candidate, split = TASK.unpack(record)
-            self._status.begin(self._index, lease, time.monotonic())
-            result = self._evaluator.evaluate(lease, self._index, candidate, split)
+            lease, candidate, split, bits = TASK.unpack(record)
+            self._run(lease, self._work.members(candidate, bits), split)
+
+    def _run(self, lease: int, members: Sequence[int], split: int) -> None:
+        """Run one task; the page always says which of its members comes next."""
+        began = time.monotonic()
+        self._status.begin(self._index, lease, members[0], began)
+        left = dict.fromkeys(members)
+        for result in self._work.results(lease, self._index, members, split):
+            now = time.monotonic()
+            timed = msgspec.structs.replace(result, busy_seconds=now - began)
             # Sent before the page says that it ended: a result in the pipe outlives its slot.
-            _send(self._news, _encode_result(result))
-            self._status.end(self._index)
+            _send(self._news, _encode_result(timed))
+            left.pop(result.candidate, None)
+            began = time.monotonic()
+            if left:
+                self._status.begin(self._index, lease, next(iter(left)), began)
+        self._status.end(self._index)
 
     def _next_task(self) -> bytes:
         while True:
@@ -155,6 +166,7 @@ def _unsendable(result: FitResult, reason: str) -> FitResult:
         n_test_samples=0,
         fit_seconds=result.fit_seconds,
         score_seconds=result.score_seconds,
+        busy_seconds=result.busy_seconds,
         fit_error=text,
         exception=("builtins:ValueError", text),
     )
@@ -198,16 +210,6 @@ def _end_with(agent: int) -> None:
     os._exit(0)
 
 
-def load_evaluator(data: Any, search: Any, plan: Any) -> Evaluator:
-    """Open the three blobs of a round, each given as (file, size).
-
-    The search comes first: it extends the import path that the others may need.
-    """
-    opened_search = open_blob(*search)
-    find_modules(opened_search)
-    return Evaluator(open_blob(*data), opened_search, open_blob(*plan))
-
-
 def main() -> None:
     """Entry of a spawned slot: everything it needs comes as file descriptors."""
     parser = argparse.ArgumentParser()
@@ -215,20 +217,23 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, required=True)
     for name in ("data", "search", "plan"):
         parser.add_argument(f"--{name}", type=int, nargs=2, required=True)
+    parser.add_argument("--folder")
     args = parser.parse_args()
     become_slot(args.agent)
     # A slot ends by SIGKILL, and what a fit printed should be in the log by then.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
-        blobs = [(os.fdopen(fd, "rb"), size) for fd, size in (args.data, args.search, args.plan)]
-        evaluator = load_evaluator(*blobs)
-        evaluator.prepare_process(args.threads)
+        data, search, plan = (
+            (os.fdopen(fd, "rb"), size) for fd, size in (args.data, args.search, args.plan)
+        )
+        work = load_round(data, search, plan, args.folder)
+        work.evaluator.prepare_process(args.threads)
     except BaseException:  # noqa: BLE001 (told to the driver, whatever it is)
         send_news(args.news, SlotNews(refusal=traceback.format_exc()))
         os._exit(REFUSAL_EXIT)
     status = StatusPage(args.slots, os.fdopen(args.status, "r+b"))
-    SlotLoop(args.index, evaluator, args.tasks, args.news, status).run()
+    SlotLoop(args.index, work, args.tasks, args.news, status).run()
 
 
 if __name__ == "__main__":

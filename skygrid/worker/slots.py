@@ -16,7 +16,8 @@ from typing import IO, Any, Literal, Protocol
 import msgspec
 
 from . import machine
-from .evaluation import Evaluator
+from .messages import Lease
+from .round_work import RoundWork
 from .slot import LENGTH, MAX_RESULT, REFUSAL_EXIT, TASK, SlotLoop, SlotNews, become_slot
 from .status import SlotStatus, StatusPage
 
@@ -35,7 +36,10 @@ class SlotDeath:
     status: SlotStatus
     """Where it stood when it ended."""
 
-    cause: Literal["signal", "exit", "timeout", "memory", "abandoned"]
+    cause: Literal["signal", "exit", "timeout", "memory", "abandoned", "passed"]
+    """passed: killed for a candidate that was reported before the signal came; of its lease there
+    is more."""
+
     detail: str
     peak_bytes: int
 
@@ -60,8 +64,8 @@ class Slot:
     """Its process was reaped; nothing of it is left to close."""
 
     buffer: bytearray = field(default_factory=bytearray)
-    killed: tuple[KillCause, str, int] | None = None
-    """Why the agent killed it, as a cause and for a person; and the lease it was killed for."""
+    killed: tuple[KillCause, str, SlotStatus] | None = None
+    """Why the agent killed it, as a cause and for a person; and where it stood."""
 
 
 class SlotPool:
@@ -99,20 +103,21 @@ class SlotPool:
 
     # -- tasks
 
-    def put(self, lease: int, candidate: int, split: int) -> bool:
+    def put(self, lease: Lease) -> bool:
         """Hand a task to whichever slot is free first; False when the pipe is full."""
+        record = TASK.pack(lease.id, lease.candidate, lease.split, lease.members)
         try:
-            return os.write(self._tasks_write, TASK.pack(lease, candidate, split)) == TASK.size
+            return os.write(self._tasks_write, record) == TASK.size
         except BlockingIOError:
             return False
 
-    def take_back(self, count: int) -> list[tuple[int, int, int]]:
-        """Up to `count` tasks that no slot has taken, as (lease, candidate, split)."""
-        taken: list[tuple[int, int, int]] = []
+    def take_back(self, count: int) -> list[int]:
+        """Up to `count` tasks that no slot has taken, as the numbers of their leases."""
+        taken: list[int] = []
         # A slot may be quicker at any moment; the pipe then reads as empty.
         with contextlib.suppress(BlockingIOError):
             while len(taken) < count:
-                taken.append(TASK.unpack(os.read(self._tasks_read, TASK.size)))
+                taken.append(TASK.unpack(os.read(self._tasks_read, TASK.size))[0])
         return taken
 
     @property
@@ -187,9 +192,9 @@ class SlotPool:
         except msgspec.DecodeError as error:
             raise ValueError(f"a slot sent something that is no news: {error}") from error
 
-    def kill(self, slot: Slot, cause: KillCause, detail: str, lease: int) -> None:
+    def kill(self, slot: Slot, cause: KillCause, detail: str, record: SlotStatus) -> None:
         """End a slot and all that it started; its death is read like any other."""
-        slot.killed = (cause, detail, lease)
+        slot.killed = (cause, detail, record)
         kill_group(slot.pid)
 
     def bury(self, slot: Slot) -> SlotDeath:
@@ -201,8 +206,11 @@ class SlotPool:
         status = self.status.read(slot.index)
         self.status.end(slot.index)
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        if slot.killed and slot.killed[2] == status.lease:
-            return SlotDeath(slot.index, status, slot.killed[0], slot.killed[1], peak)
+        if slot.killed and slot.killed[2].lease == status.lease:
+            cause, detail, record = slot.killed
+            if cause == "abandoned" or record.candidate == status.candidate:
+                return SlotDeath(slot.index, status, cause, detail, peak)
+            return SlotDeath(slot.index, status, "passed", detail, peak)
         if slot.killed:
             # The fit had ended when the signal came: nobody is to blame for this death.
             status = SlotStatus(0, 0.0)
@@ -248,12 +256,12 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def forking(evaluator: Evaluator, threads: int, close_in_child: Callable[[], None]) -> Starter:
+def forking(work: RoundWork, threads: int, close_in_child: Callable[[], None]) -> Starter:
     """Slots that are forked from the agent: they start in milliseconds and share its memory.
 
     Parameters
     ----------
-    evaluator : Evaluator
+    work : RoundWork
     threads : int
         BLAS and OpenMP threads for each slot.
     close_in_child : callable
@@ -273,8 +281,8 @@ def forking(evaluator: Evaluator, threads: int, close_in_child: Callable[[], Non
             os.setpgid(0, 0)
             close_in_child()
             become_slot(agent)
-            evaluator.prepare_process(threads)
-            SlotLoop(index, evaluator, tasks, news, status).run()
+            work.evaluator.prepare_process(threads)
+            SlotLoop(index, work, tasks, news, status).run()
         finally:
             # Not sys.exit: nothing of the agent's may run in its copy.
             os._exit(0 if sys.exc_info()[0] is None else _report_crash())
@@ -288,7 +296,12 @@ def _report_crash() -> int:
     return 1
 
 
-def spawning(count: int, threads: int, blobs: dict[str, tuple[IO[bytes], int]]) -> Starter:
+def spawning(
+    count: int,
+    threads: int,
+    blobs: dict[str, tuple[IO[bytes], int]],
+    folder: str | None = None,
+) -> Starter:
     """Slots that are started as new interpreters and map the blobs from their files.
 
     Parameters
@@ -299,6 +312,8 @@ def spawning(count: int, threads: int, blobs: dict[str, tuple[IO[bytes], int]]) 
         BLAS and OpenMP threads for each slot.
     blobs : dict
         ``data``, ``search`` and ``plan``, each as (file, size in bytes).
+    folder : str, optional
+        Where slots keep what they share.
     """
 
     def start(index: int, tasks: int, news: int, status: StatusPage) -> int:
@@ -316,6 +331,8 @@ def spawning(count: int, threads: int, blobs: dict[str, tuple[IO[bytes], int]]) 
             command += [f"--{name}", str(number)]
         for name, (file, size) in blobs.items():
             command += [f"--{name}", str(file.fileno()), str(size)]
+        if folder is not None:
+            command += ["--folder", folder]
         inherited = [tasks, news, status.file.fileno(), *(f.fileno() for f, _ in blobs.values())]
         process: Any = subprocess.Popen(
             command, pass_fds=inherited, stdin=subprocess.DEVNULL, process_group=0

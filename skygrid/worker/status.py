@@ -3,7 +3,7 @@
 A slot writes where it stands with two stores and no system call; the agent reads it when a fit
 takes long and when a slot has died. One record for each slot, little-endian:
 
-    u64 lease, 0 when none | f64 monotonic time of its start
+    u64 lease, 0 when none | f64 monotonic time of its start | u64 candidate
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 import tempfile
 from typing import IO, NamedTuple
 
-_RECORD = struct.Struct("<Qd")
+_RECORD = struct.Struct("<QdQ")
 
 
 class SlotStatus(NamedTuple):
@@ -24,6 +24,10 @@ class SlotStatus(NamedTuple):
 
     started: float
     """`time.monotonic()` when it started; the clock is the machine's, the same in every process."""
+
+    candidate: int = 0
+    """Of a lease for several candidates the one that comes next; `started` is then when the one
+    before it was done."""
 
 
 class StatusPage:
@@ -44,13 +48,13 @@ class StatusPage:
         self.file = file
         self._page = mmap.mmap(file.fileno(), size)
 
-    def begin(self, slot: int, lease: int, now: float) -> None:
-        """The slot starts a lease."""
-        _RECORD.pack_into(self._page, _RECORD.size * slot, lease, now)
+    def begin(self, slot: int, lease: int, candidate: int, now: float) -> None:
+        """The slot starts a lease, or the next candidate of one."""
+        _RECORD.pack_into(self._page, _RECORD.size * slot, lease, now, candidate)
 
     def end(self, slot: int) -> None:
         """Nothing runs in the slot."""
-        _RECORD.pack_into(self._page, _RECORD.size * slot, 0, 0.0)
+        _RECORD.pack_into(self._page, _RECORD.size * slot, 0, 0.0, 0)
 
     def read(self, slot: int) -> SlotStatus:
         """The slot's record."""

@@ -269,6 +269,33 @@ def test_a_host_that_cannot_be_had_is_left_out_if_allowed(tmp_path: Path, ssh_be
     assert set(bench.nodes()) == {"node1"}
 
 
+ROOM_FOR_NO_DATA = 8 * 2**20
+LARGE_DATA = SLOW_SEARCH + "dataset = (np.hstack([X, rng.randn(60, 40_000)]), y)\n"
+"""Twenty megabytes of it."""
+
+
+@pytest.mark.parametrize("min_nodes", [1, 2])
+def test_a_node_without_room_for_the_data_is_one_that_cannot_be_had(
+    tmp_path: Path, ssh_bed: SshBed, min_nodes: int
+) -> None:
+    """A node that has no disk for the data is left out where min_nodes allows, or ends the run."""
+    bench = Bench(tmp_path, ssh_bed, LARGE_DATA)
+    bench.extra = f"min_nodes = {min_nodes}"
+    bench.node()
+    bench.node(home_bytes=ROOM_FOR_NO_DATA)
+    command = bench.start()
+    if min_nodes == 1:
+        err = bench.ended_well(command)
+        assert set(bench.nodes()) == {"node1"}
+    else:
+        err = bench.ended_with(3, command)
+        assert "1 of 2 nodes can be had" in err
+        assert not bench.attempts()
+        ssh_bed.wait_clean()
+    assert "node2" in err
+    assert "room" in err or "disk" in err
+
+
 def test_another_python_is_refused_before_anything_starts(bench: Bench) -> None:
     """A Python of another minor version cannot give the same answer, and is refused at once."""
     bench.node()

@@ -17,7 +17,8 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 
-from skygrid.engines.pull import EngineSettings, PullEngine
+from skygrid.engines.pull import PullEngine
+from skygrid.engines.settings import EngineSettings
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.listener import SilentListener
 from skygrid.queue.policies import QueuePolicies
@@ -40,8 +41,10 @@ class EchoProvider:
     def transport(self, name: str, watcher: Watcher) -> Transport:
         return LocalProcess([sys.executable, "-m", "tests.benchmarks.echo_agent"])
 
-    def replaceable(self, name: str) -> bool:
-        return False
+    def close(self) -> None: ...
+
+    def successor(self, name: str) -> str | None:
+        return None
 
 
 def main(candidates: int) -> None:

@@ -15,6 +15,7 @@ from skygrid.worker.messages import (
     FitResult,
     Grant,
     Greeting,
+    Lease,
     OpenRound,
     Pull,
     Report,
@@ -50,7 +51,7 @@ def main() -> None:
                     _send(RoundReady(round=message.round))
                     _send(Pull(round=message.round, count=IN_HAND))
                 case Grant():
-                    results = [_result(lease.id) for lease in message.leases]
+                    results = [_result(lease) for lease in message.leases]
                     _send(Report(round=message.round, results=results))
                     _send(Pull(round=message.round, count=IN_HAND))
                 case Stop():
@@ -61,16 +62,18 @@ def main() -> None:
                     continue
 
 
-def _result(lease: int) -> FitResult:
+def _result(lease: Lease) -> FitResult:
     return FitResult(
-        lease=lease,
+        lease=lease.id,
+        candidate=lease.candidate,
         slot=0,
         status="scored",
-        test_scores=1.0 / lease,
+        test_scores=1.0 / lease.id,
         train_scores=None,
         n_test_samples=10,
         fit_seconds=1e-3,
         score_seconds=1e-4,
+        busy_seconds=1.1e-3,
     )
 
 

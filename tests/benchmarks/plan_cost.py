@@ -35,6 +35,7 @@ class _Planned(Exception):
 class PlanningEngine:
     """Does what an engine does before it waits for the first pull."""
 
+    at_hand = True
     greetings: dict[str, Any] = {}
 
     def use(self, data: Blob, search: Blob) -> None:

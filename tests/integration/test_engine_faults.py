@@ -119,7 +119,7 @@ def test_a_node_that_never_says_anything_is_replaced() -> None:
     def first_silent(name: str, times: int, own: LocalProcess) -> Transport:
         return own if times else python(silent)
 
-    with Driven(Nodes(1, first_silent), silence_seconds=3.0) as run:
+    with Driven(Nodes(1, first_silent), silence_seconds=8.0) as run:
         search = run.fit(tree_search(), X, y)
         assert run.watch.losses >= 1
     assert_as_scikit_learn(search)
@@ -226,7 +226,7 @@ def test_a_channel_that_turns_a_bit_round_is_given_up(kind: type[Passing]) -> No
 
 
 def result(lease: int, score: Any = 0.123) -> FitResult:
-    return FitResult(lease, 0, "scored", score, None, 24, 0.01, 0.01)
+    return FitResult(lease, 0, 0, "scored", score, None, 24, 0.01, 0.01)
 
 
 def lies(message: Any) -> Iterable[Any]:
@@ -241,6 +241,7 @@ def lies(message: Any) -> Iterable[Any]:
             yield SlotDied(
                 round=message.round,
                 lease=lease,
+                candidate=0,
                 slot=0,
                 cause="signal",
                 detail="a lie",

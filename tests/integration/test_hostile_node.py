@@ -17,10 +17,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from skygrid.queue.policies import QueuePolicies, RetryPolicy
 from skygrid.transports.interface import Transport
 from skygrid.transports.local_process import LocalProcess
 from skygrid.worker.frames import HEADER, MAX_FRAME, encode
-from skygrid.worker.messages import FitResult, Greeting, Heartbeat, Pull, Refusal, Report
+from skygrid.worker.messages import FitResult, Greeting, Heartbeat, Pull, Refusal, Report, SlotDied
 from tests.driven import Driven, Meddling, Nodes, Passing, assert_as_scikit_learn, data, tree_search
 
 FLOOD = 10_000_000
@@ -141,7 +142,7 @@ def test_outcomes_of_fits_that_were_never_given_end_the_node(lease: int) -> None
 
     def lies(message: Any) -> Iterable[Any]:
         if isinstance(message, Report):
-            false = FitResult(lease, 0, "scored", 0.999, None, 24, 0.01, 0.01)
+            false = FitResult(lease, 0, 0, "scored", 0.999, None, 24, 0.01, 0.01)
             yield Report(round=message.round, results=[false])
         yield message
 
@@ -152,14 +153,14 @@ def test_outcomes_of_fits_that_were_never_given_end_the_node(lease: int) -> None
     assert all(outcome.test_scores != 0.999 for outcome in run.watch.outcomes)
 
 
-def test_what_a_node_says_of_itself_is_fit_for_a_terminal() -> None:
+RUDE = "\x1b]0;owned\x07\x1b[2J" + "y" * 100_000
+
+
+def test_a_refusal_is_fit_for_a_terminal() -> None:
     """A refusal full of escape sequences is shown without them, and not in all its length."""
 
     def rude(message: Any) -> Iterable[Any]:
-        if isinstance(message, Greeting):
-            yield Refusal(reason="\x1b]0;owned\x07\x1b[2J" + "y" * 100_000)
-        else:
-            yield message
+        yield Refusal(reason=RUDE) if isinstance(message, Greeting) else message
 
     run = run_beside(lambda own: Meddling(own, rude))
 
@@ -167,3 +168,75 @@ def test_what_a_node_says_of_itself_is_fit_for_a_terminal() -> None:
     assert "owned" in reason
     assert "\x1b" not in reason
     assert len(reason) < 3000
+
+
+def test_what_a_node_says_of_itself_is_fit_for_a_table() -> None:
+    """Host, processor and versions reach tables and the journal without escape sequences."""
+
+    def rude(message: Any) -> Iterable[Any]:
+        if isinstance(message, Greeting):
+            versions = {**message.versions, "blas": RUDE, RUDE: "1"}
+            yield msgspec.structs.replace(
+                message, host=RUDE, cpu=RUDE, machine=RUDE, versions=versions
+            )
+        else:
+            yield message
+
+    X, y = data()
+    with Driven(Nodes(1, lambda name, times, own: Meddling(own, rude))) as run:
+        assert_as_scikit_learn(run.fit(tree_search(), X, y))
+        greeting = run.engine.greetings["node-1"]
+    said = msgspec.json.encode(greeting).decode()
+    assert "owned" in greeting.host
+    assert "\\u001b" not in said
+    assert len(said) < 3000
+
+
+def test_a_death_is_told_fit_for_a_terminal() -> None:
+    """What a node says of a slot's death is shown without escape sequences."""
+
+    def rude(message: Any) -> Iterable[Any]:
+        if isinstance(message, Report):
+            lease = message.results[0].lease
+            yield SlotDied(
+                round=message.round, lease=lease, slot=0, cause="exit",
+                detail=RUDE, peak_bytes=0, seconds=0.0,
+            )  # fmt: skip
+        else:
+            yield message
+
+    X, y = data()
+    nodes = Nodes(1, lambda name, times, own: Meddling(own, rude))
+    with Driven(nodes, QueuePolicies(retry=RetryPolicy(retries=0))) as run:
+        run.fit(tree_search(error_score=0.0), X, y)
+    assert run.watch.failures
+    assert all("owned" in detail for detail in run.watch.failures)
+    assert all("\x1b" not in detail for detail in run.watch.failures)
+    assert all("\x1b" not in (outcome.fit_error or "") for outcome in run.watch.outcomes)
+    assert all(len(detail) < 1000 for detail in run.watch.failures)
+
+
+def test_a_node_greets_once() -> None:
+    """A node that says a second time what it is, is dropped: its first word counted."""
+
+    def twice(message: Any) -> Iterable[Any]:
+        yield message
+        if isinstance(message, Greeting):
+            yield msgspec.structs.replace(message, slots=1000)
+
+    run = run_beside(lambda own: Meddling(own, twice))
+
+    assert all("said twice" in reason for _, reason in run.watch.reasons)
+
+
+@pytest.mark.parametrize("slots", [0, -1, 10**6])
+def test_a_node_with_slots_that_nobody_has_is_dropped(slots: int) -> None:
+    """Slots are a number that a machine may have; anything else is no greeting."""
+
+    def boastful(message: Any) -> Iterable[Any]:
+        greets = isinstance(message, Greeting)
+        yield msgspec.structs.replace(message, slots=slots) if greets else message
+
+    run = run_beside(lambda own: Meddling(own, boastful))
+
+    assert all("broke the protocol" in reason for _, reason in run.watch.reasons)

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from skygrid.errors import NodeError
-from skygrid.transports.resuming import NodeGoneError, Patience, ResumingTransport
+from skygrid.transports.resuming import Patience, ResumingTransport
 from skygrid.worker.bridge import IO_ERROR_EXIT, NO_KEEPER_EXIT
 from skygrid.worker.frames import FrameReader, encode
 from skygrid.worker.messages import AgentLog, BlobChunk, FromAgent, Greeting
@@ -151,7 +151,7 @@ def test_a_second_visit_takes_the_place_of_the_first(kept: Kept) -> None:
     first = kept.channels[-1].process
     stream = ResumableStream(kept.transport.session)
     stream.connect()
-    second = BridgeProcess(kept.folder, 30.0, [])
+    second = BridgeProcess(bridge(kept.folder, []))
     try:
         second.write(stream.outgoing())
         wait_for(lambda: first.poll() is not None, "the first bridge ends")
@@ -299,7 +299,7 @@ def test_a_bridge_without_a_command_clears_what_is_stale(tmp_path: Path) -> None
 
 def test_bridges_that_come_together_start_one_keeper(kept: Kept) -> None:
     """Of many bridges at once one starts the keeper, and all of them reach it."""
-    bridges = [BridgeProcess(kept.folder, 30.0, agent()) for _ in range(4)]
+    bridges = [BridgeProcess(bridge(kept.folder, agent())) for _ in range(4)]
     try:
         for one in bridges:
             stream = ResumableStream(os.urandom(16))
@@ -399,5 +399,23 @@ def test_the_first_connection_has_its_own_patience() -> None:
     patience = Patience(
         first_connect_seconds=0.2, give_up_seconds=1000.0, longest_delay_seconds=0.05
     )
-    with pytest.raises(NodeGoneError, match="no route to it"):
+    with pytest.raises(NodeError, match="no route to it"):
         ResumingTransport(connect, patience).start()
+
+
+def test_who_cannot_be_reached_any_more_is_not_tried_once_more(tmp_path: Path) -> None:
+    """A node that is gone for good is lost for good: its end is no case for a new agent there."""
+    patience = Patience(ping_seconds=0.3, give_up_seconds=0.5, longest_delay_seconds=0.05)
+    kept = Kept(tmp_path / "agent")
+    kept.transport = ResumingTransport(kept.connect, patience)
+    try:
+        kept.greeting()
+        kept.lost = True
+        kept.cut()
+        assert kept.next_greeting() is None
+        error = kept.transport.error()
+        assert error is not None
+        assert "it could not be reached: no route" in str(error)
+    finally:
+        for process in kept.family():
+            process.kill()

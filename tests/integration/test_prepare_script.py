@@ -28,9 +28,9 @@ from skygrid.environment.settings import EnvironmentConfig
 from skygrid.environment.wheels import build_wheels
 from skygrid.transports.resuming import ResumingTransport
 from skygrid.worker import machine
-from skygrid.worker.bridge import MarkSkipper
 from skygrid.worker.frames import FrameReader
 from skygrid.worker.messages import FromAgent, Greeting
+from tests.kept import BridgeProcess
 from tests.processes import wait_until
 
 MINOR = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -155,37 +155,6 @@ def host(tmp_path: Path, shared: Path) -> Host:
     return Host(tmp_path, shared / "uv-cache")
 
 
-class ShellChannel:
-    """A command in a shell in the place of an SSH channel."""
-
-    def __init__(self, host: Host, command: str) -> None:
-        self.process = subprocess.Popen(
-            ["sh", "-c", command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=host.variables(),
-            bufsize=0,
-        )
-        self._mark = MarkSkipper()
-
-    def read(self) -> bytes:
-        assert self.process.stdout is not None
-        while data := os.read(self.process.stdout.fileno(), 1 << 16):
-            if rest := self._mark.feed(data):
-                return rest
-        return b""
-
-    def write(self, data: bytes) -> None:
-        assert self.process.stdin is not None
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self.process.stdin.fileno(), view) :]
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
 # ---- what is made --------------------------------------------------------------------------------
 
 
@@ -193,7 +162,9 @@ def test_an_agent_greets_from_the_environment(prepared: Host, full_kit: Kit) -> 
     """In what was prepared an agent starts behind a keeper and has the driver's versions."""
     agent = ["--folder", "agents/one", "--", "python", "-P", "-m", "skygrid.worker", "--slots", "1"]
     command = run_python(prepared.root, full_kit.environment_key, full_kit.code_key, agent)
-    transport = ResumingTransport(lambda: ShellChannel(prepared, command))
+    transport = ResumingTransport(
+        lambda: BridgeProcess(["sh", "-c", command], prepared.variables())
+    )
     transport.start()
     try:
         reader, greetings = FrameReader(FromAgent), list[Greeting]()

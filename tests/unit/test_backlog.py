@@ -22,7 +22,7 @@ from skygrid.worker.status import SlotStatus
 
 
 def fitted(lease: int, seconds: float = 0.0) -> FitResult:
-    return FitResult(lease, 0, "scored", 0.5, None, 10, seconds, 0.0)
+    return FitResult(lease, 0, 0, "scored", 0.5, None, 10, seconds, 0.0, busy_seconds=seconds)
 
 
 class PaperPool:
@@ -36,16 +36,16 @@ class PaperPool:
 
         self.run: list[int] = []
 
-    def put(self, lease: int, candidate: int, split: int) -> bool:
+    def put(self, lease: Lease) -> bool:
         if len(self.pipe) >= self.room:
             return False
-        self.pipe.append(lease)
+        self.pipe.append(lease.id)
         return True
 
-    def take_back(self, count: int) -> list[tuple[int, int, int]]:
+    def take_back(self, count: int) -> list[int]:
         found = []
         while self.pipe and len(found) < count:
-            found.append((self.pipe.popleft(), 0, 0))
+            found.append(self.pipe.popleft())
         return found
 
     def running(self) -> list[tuple[Any, SlotStatus]]:

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from skygrid.errors import FingerprintError, JournalError
@@ -42,7 +43,9 @@ def scored(candidate: int = 0, split: int = 0, round: int = 0, score: Scores = 0
         n_test_samples=50,
         fit_seconds=0.25,
         score_seconds=0.125,
+        busy_seconds=0.0625,
         finished_at=1.7e9,
+        answered_by=candidate - 1,
     )
 
 
@@ -102,7 +105,7 @@ class TestOutcomes:
         one = Outcome(
             round=0, candidate=0, split=0, status="scored", node="n", slot=0,
             test_scores=0.5, train_scores=score, fit_seconds=1.0, score_seconds=1.0,
-            finished_at=1.0,
+            busy_seconds=2.0, finished_at=1.0,
         )  # fmt: skip
         journal.append([one, scored(1, score=score), scored(2, score={"auc": score})])
         train, test, multi = journal.outcomes(0)
@@ -138,6 +141,7 @@ class TestOutcomes:
             Outcome(round=0, candidate=3, split=0, status="scored", node="n", slot=0,
                     test_scores=0.5, train_scores={"a": 1.0}, n_test_samples=2**63,
                     warnings=(WarningNote("builtins:UserWarning", "careful", "f.py", 3),)),
+            msgspec.structs.replace(scored(4), prefix_kept=True),
         ]  # fmt: skip
         journal.append(outcomes)
         assert journal.outcomes(0) == outcomes

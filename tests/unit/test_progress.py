@@ -154,14 +154,14 @@ def test_time_left_counts_what_is_left(progress, clock):
     """A slow candidate's other splits take as long as its first, whatever the rate was so far."""
     progress.round_opened(plan(2, 5), [])
     clock.now += 9
-    progress.outcomes_recorded([outcome(0, 0, fit_seconds=8.0, score_seconds=1.0)])
+    progress.outcomes_recorded([outcome(0, 0, busy_seconds=9.0)])
     clock.now += 1
-    progress.outcomes_recorded([outcome(1, 0, fit_seconds=1.0)])
+    progress.outcomes_recorded([outcome(1, 0, busy_seconds=1.0)])
     assert progress.view().seconds_left == pytest.approx(4 * 9 + 4 * 1)
 
     for split in range(1, 5):
         clock.now += 9
-        progress.outcomes_recorded([outcome(0, split, fit_seconds=9.0)])
+        progress.outcomes_recorded([outcome(0, split, busy_seconds=9.0)])
 
     assert progress.view().seconds_left == pytest.approx(4 * 1)
 

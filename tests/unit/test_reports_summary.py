@@ -104,8 +104,8 @@ def test_work_is_added_up(search):
     """Fits, failures, kills, seconds and warnings are sums over all outcomes."""
     note = WarningNote("sklearn.exceptions:ConvergenceWarning", "did not converge", "f.py", 1)
     outcomes = [
-        outcome(0, 0, fit_seconds=1.0, score_seconds=0.5, warnings=(note, note)),
-        outcome(1, 0, status="failed", fit_seconds=0.25, node="two", warnings=(note,)),
+        outcome(0, 0, busy_seconds=1.5, warnings=(note, note)),
+        outcome(1, 0, status="failed", busy_seconds=0.25, node="two", warnings=(note,)),
         outcome(2, 0, status="killed", node="two"),
     ]
 

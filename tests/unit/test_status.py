@@ -10,13 +10,20 @@ from hypothesis import strategies as st
 from skygrid.worker.status import SlotStatus, StatusPage
 
 
-@given(st.integers(1, 2**64 - 1), st.floats(allow_nan=False), st.integers(0, 2))
-def test_a_slot_that_begins_is_seen_in_every_mapping(lease: int, now: float, slot: int) -> None:
+@given(
+    st.integers(1, 2**64 - 1),
+    st.integers(0, 2**64 - 1),
+    st.floats(allow_nan=False),
+    st.integers(0, 2),
+)
+def test_a_slot_that_begins_is_seen_in_every_mapping(
+    lease: int, candidate: int, now: float, slot: int
+) -> None:
     page = StatusPage(3)
     other = StatusPage(3, os.fdopen(os.dup(page.file.fileno()), "r+b"))
-    page.begin(slot, lease, now)
+    page.begin(slot, lease, candidate, now)
     expected = [SlotStatus(0, 0.0)] * 3
-    expected[slot] = SlotStatus(lease, now)
+    expected[slot] = SlotStatus(lease, now, candidate)
     assert [other.read(index) for index in range(3)] == expected
     other.end(slot)
     assert page.read(slot) == SlotStatus(0, 0.0)
@@ -31,10 +38,10 @@ def test_a_forked_process_writes_where_its_parent_reads() -> None:
     page = StatusPage(2)
     pid = os.fork()
     if pid == 0:
-        page.begin(1, 7, 0.5)
+        page.begin(1, 7, 3, 0.5)
         os._exit(0)
     os.waitpid(pid, 0)
-    assert page.read(1) == SlotStatus(7, 0.5)
+    assert page.read(1) == SlotStatus(7, 0.5, 3)
 
 
 def test_the_page_has_no_name() -> None:

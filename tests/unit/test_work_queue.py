@@ -81,7 +81,9 @@ class TestOrder:
 
     def test_resumed_times_are_estimates(self) -> None:
         """A first split in the journal serves as estimate at once and is not run again."""
-        queue = make_queue(3, 2, recorded=((0, 0, 1.0, 0.0), (1, 0, 9.0, 0.0), (2, 0, 5.0, 0.0), (1, 1, 9.0, 0.0)))
+        queue = make_queue(
+            3, 2, recorded=((0, 0, 1.0, 0.0), (1, 0, 9.0, 0.0), (2, 0, 5.0, 0.0), (1, 1, 9.0, 0.0))
+        )
         assert tasks(queue.pull("a", 9, 0.0)) == [(2, 1), (0, 1)]
 
     def test_returned_first_splits_stay_first(self) -> None:
@@ -347,7 +349,9 @@ class TestSpeculation:
 
     def overdue_queue(self) -> tuple[WorkQueue, list[Lease]]:
         """Two tasks of candidates timed at 1 s and 20 s run on node a since 0."""
-        queue = make_queue(2, 2, recorded=((0, 0, 1.0, 0.0), (1, 0, 20.0, 0.0)), speculation=self.POLICY)
+        queue = make_queue(
+            2, 2, recorded=((0, 0, 1.0, 0.0), (1, 0, 20.0, 0.0)), speculation=self.POLICY
+        )
         leases = queue.pull("a", 2, 0.0)
         queue.started("a", [lease.id for lease in leases], 0.0)
         return queue, leases
@@ -376,7 +380,10 @@ class TestSpeculation:
     def test_the_median_stands_in(self) -> None:
         """A fit without an estimate is measured by the median of all fits."""
         queue = make_queue(
-            4, 1, recorded=((0, 0, 1.0, 0.0), (1, 0, 30.0, 0.0), (2, 0, 99.0, 0.0)), speculation=self.POLICY
+            4,
+            1,
+            recorded=((0, 0, 1.0, 0.0), (1, 0, 30.0, 0.0), (2, 0, 99.0, 0.0)),
+            speculation=self.POLICY,
         )
         (lease,) = queue.pull("a", 1, 0.0)
         queue.started("a", [lease.id], 0.0)
@@ -409,7 +416,11 @@ class TestSpeculation:
     def test_the_death_of_one_copy_leaves_the_other(self) -> None:
         """While a copy lives, a death does not end the task, whatever retries allow."""
         queue = make_queue(
-            1, 2, recorded=((0, 0, 1.0, 0.0),), speculation=self.POLICY, retry=RetryPolicy(retries=0)
+            1,
+            2,
+            recorded=((0, 0, 1.0, 0.0),),
+            speculation=self.POLICY,
+            retry=RetryPolicy(retries=0),
         )
         (lease,) = queue.pull("a", 1, 0.0)
         queue.started("a", [lease.id], 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -22,7 +22,9 @@ from skygrid.queue.policies import (
     RetryPolicy,
     SpeculationPolicy,
 )
+from skygrid.queue.splitting import SplitPolicy
 from skygrid.queue.work_queue import WorkQueue
+from skygrid.worker.messages import Lease
 
 NODES = ("a", "b", "c")
 TIMEOUT = 15.0
@@ -41,10 +43,15 @@ class ModelLease:
 
     id: int
     node: str
-    task: Task
-    attempt: int
+    tasks: tuple[Task, ...]
+    attempts: dict[Task, int]
     state: str = "held"  # held, expired, closed
     running: bool = False
+    reported: set[Task] = field(default_factory=set)
+
+    def left(self, ended: set[Task]) -> list[Task]:
+        """Its tasks that have no outcome yet."""
+        return [task for task in self.tasks if task not in ended]
 
 
 class WorkQueueMachine(RuleBasedStateMachine):
@@ -56,6 +63,8 @@ class WorkQueueMachine(RuleBasedStateMachine):
         recorded=st.sets(st.tuples(st.integers(0, 5), st.integers(0, 2)), max_size=5),
         retries=st.integers(0, 3),
         speculative=st.booleans(),
+        shapes=st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 1)), min_size=6, max_size=6),
+        splits_early=st.booleans(),
         first_lease_id=st.integers(0, 5),
     )
     def start(
@@ -65,6 +74,8 @@ class WorkQueueMachine(RuleBasedStateMachine):
         recorded: set[Task],
         retries: int,
         speculative: bool,
+        shapes: list[tuple[int, int]],
+        splits_early: bool,
         first_lease_id: int,
     ) -> None:
         self.all_tasks = {(c, s) for c in range(n_candidates) for s in range(n_splits)}
@@ -77,20 +88,32 @@ class WorkQueueMachine(RuleBasedStateMachine):
         self.asked: set[str] = set()
         self.deaths = dict.fromkeys(self.all_tasks, 0)
         self.losses = dict.fromkeys(self.all_tasks, 0)
+        numbers = [group for group, _ in shapes[:n_candidates]]
+        groups = [[c for c, of in enumerate(numbers) if of == number] for number in range(3)]
+        self.groups = [group for group in groups if len(group) > 1]
+        self.apart: set[tuple[int, int]] = set()
         self.queue = WorkQueue(
             round=0,
             n_candidates=n_candidates,
             n_splits=n_splits,
             recorded=[(*task, 1.0, 0.0) for task in sorted(self.ended)],
+            groups=self.groups,
+            prefixes=[prefix for _, prefix in shapes[:n_candidates]],
             policies=QueuePolicies(
                 retry=RetryPolicy(retries=retries, isolate_after=ISOLATE_AFTER, max_node_losses=3),
                 speculation=SpeculationPolicy(minimum_seconds=0.4, factor=0.1)
                 if speculative
                 else None,
                 lease=LeasePolicy(timeout_seconds=TIMEOUT),
+                split=SplitPolicy(share=1.5, minimum_seconds=-1.0)
+                if splits_early
+                else SplitPolicy(),
             ),
             first_lease_id=first_lease_id,
         )
+
+    def number(self, task: Task) -> int:
+        return task[0] * self.queue._n_splits + task[1]
 
     # ---- the model -----------------------------------------------------------------------------
 
@@ -98,14 +121,30 @@ class WorkQueueMachine(RuleBasedStateMachine):
         return [
             lease
             for lease in self.leases.values()
-            if lease.state == "held" and node in (None, lease.node) and task in (None, lease.task)
+            if lease.state == "held"
+            and node in (None, lease.node)
+            and (task is None or task in lease.left(self.ended))
         ]
 
-    def end(self, task: Task) -> None:
+    def end(self, task: Task) -> list[ModelLease]:
+        """The task has its outcome; returns the leases that have nothing left to do."""
         assert task not in self.ended, "a task ended twice"
+        holders = self.held(task=task)
         self.ended.add(task)
-        for lease in self.held(task=task):
+        done = {id(lease): lease for lease in holders if not lease.left(self.ended)}
+        for lease in done.values():
             lease.state = "closed"
+        return list(done.values())
+
+    def group_of(self, candidate: int) -> list[int]:
+        return next((group for group in self.groups if candidate in group), [candidate])
+
+    def members(self, lease: Lease) -> list[int]:
+        """The candidates of a lease as a slot would read it."""
+        if not lease.members:
+            return [lease.candidate]
+        group = self.group_of(lease.candidate)
+        return [member for place, member in enumerate(group) if lease.members >> place & 1]
 
     def choose(self, pick: int, leases: list[ModelLease]) -> ModelLease | None:
         return leases[pick % len(leases)] if leases else None
@@ -115,51 +154,74 @@ class WorkQueueMachine(RuleBasedStateMachine):
         del self.deadlines[node]
         self.asked.discard(node)
         for lease in self.held(node=node):
-            lease.state = "expired"
-            self.losses[lease.task] += 1
+            self.expire(lease)
         for given_up in self.queue.take_quarantined():
             task = (given_up.candidate, given_up.split)
             assert self.losses[task] > 3, "quarantined for losses that it did not have"
             assert not self.held(task=task), "quarantined while a node works on it"
             self.end(task)
 
-    def check_completion(self, answer: Completion, lease: ModelLease) -> None:
-        task = (answer.candidate, answer.split)
-        assert task == lease.task
-        assert answer.attempt == lease.attempt
-        if lease.task in self.ended:
+    def expire(self, lease: ModelLease) -> None:
+        lease.state = "expired"
+        for task in lease.left(self.ended):
+            self.losses[task] += 1
+
+    def check_completion(self, answer: Completion, lease: ModelLease, task: Task) -> None:
+        assert (answer.candidate, answer.split) == task
+        assert answer.attempt == lease.attempts[task]
+        lease.reported.add(task)
+        if answer.answered_by >= 0:
+            assert (answer.answered_by, answer.split) in lease.reported - {task}
+        if task in self.ended:
             assert answer.verdict is Verdict.LATE
         elif lease.state == "closed":
             assert answer.verdict is Verdict.UNKNOWN
         else:
             assert answer.verdict is Verdict.FIRST
-            others = {(o.node, o.id) for o in self.held(task=task) if o is not lease}
-            assert set(answer.abandon) == others
-            self.end(task)
-            lease.state = "closed"
+            done = self.end(task)
+            useless = {(o.node, o.id) for o in done if o is not lease}
+            if lease in done and lease.reported != set(lease.tasks):
+                useless.add((lease.node, lease.id))
+            assert set(answer.abandon) == useless
+            if not lease.left(self.ended):
+                lease.state = "closed"
+            elif lease.state == "held":
+                lease.running = True
             return
+        if lease.state == "held":
+            lease.running = True
         assert answer.abandon == ()
 
     # ---- what nodes do -------------------------------------------------------------------------
 
-    @rule(node=nodes, count=st.integers(-1, 5))
-    def pull(self, node: str, count: int) -> None:
-        granted = self.queue.pull(node, count, self.now)
+    @rule(node=nodes, count=st.integers(-1, 5), slots=st.integers(0, 4))
+    def pull(self, node: str, count: int, slots: int = 0) -> None:
+        granted = self.queue.pull(node, count, self.now, slots)
         self.deadlines[node] = self.now + TIMEOUT
         assert len(granted) <= max(0, count)
         for lease in granted:
-            task = (lease.candidate, lease.split)
-            assert task not in self.ended, "leased after its end"
             assert lease.id > self.last_id, "lease ids must count up"
             self.last_id = lease.id
-            others = self.held(task=task)
-            assert len(others) <= 1, "a third copy"
-            assert all(other.node != node and other.running for other in others)
+            tasks = tuple((candidate, lease.split) for candidate in self.members(lease))
+            assert tasks[0][0] == lease.candidate
+            for task in tasks:
+                assert task not in self.ended, "leased after its end"
+                others = self.held(task=task)
+                assert len(others) <= 1, "a third copy"
+                assert all(other.running for other in others)
+                assert all(other.node != node or len(other.tasks) > 1 for other in others)
+                if len(tasks) > 1:
+                    assert not self.deaths[task], "a fit that took a slot down is not alone"
+                    assert others or task not in self.apart, "a group that fell apart is leased"
             found = self.queue.task_of(node, lease.id)
             assert found is not None
-            assert found[:2] == task
+            assert found[:2] == tasks[0]
             assert found[2] >= 1
-            self.leases[lease.id] = ModelLease(lease.id, node, task, found[2])
+            attempts = {
+                task: self.queue._book.attempt(lease.id, self.number(task)) for task in tasks
+            }
+            assert found[2] == attempts[tasks[0]]
+            self.leases[lease.id] = ModelLease(lease.id, node, tasks, attempts)
         if len(granted) < count:
             self.check_nothing_withheld()
 
@@ -201,15 +263,46 @@ class WorkQueueMachine(RuleBasedStateMachine):
         """A report under any lease there ever was: first, late, twice, expired, returned."""
         lease = self.choose(pick, list(self.leases.values()))
         if lease is not None:
-            answer = self.queue.complete(lease.node, lease.id, seconds, self.now)
-            self.check_completion(answer, lease)
+            self.report(lease, lease.tasks[pick % len(lease.tasks)], seconds)
 
     @rule(pick=picks, seconds=seconds_taken)
     def complete_held(self, pick: int, seconds: float) -> None:
         lease = self.choose(pick, self.held())
         if lease is not None:
-            answer = self.queue.complete(lease.node, lease.id, seconds, self.now)
-            self.check_completion(answer, lease)
+            self.report(lease, lease.left(self.ended)[0], seconds)
+
+    @rule(pick=picks)
+    def report_whole_group(self, pick: int) -> None:
+        """A slot answers all that is left of a lease, the first by a fit and the others by it."""
+        lease = self.choose(pick, [lease for lease in self.held() if len(lease.tasks) > 1])
+        for number, task in enumerate(lease.left(self.ended) if lease else ()):
+            self.report(lease, task, 5.0, answered=number > 0)
+
+    def report(
+        self, lease: ModelLease, task: Task, seconds: float, *, answered: bool = False
+    ) -> None:
+        answer = self.queue.complete(
+            lease.node,
+            lease.id,
+            seconds,
+            self.now,
+            candidate=task[0],
+            score_seconds=seconds / 2,
+            busy_seconds=seconds,
+            answered=answered,
+        )
+        self.check_completion(answer, lease, task)
+
+    @rule(pick=picks, candidate=st.integers(-2, 2**53))
+    def lie_about_a_candidate(self, pick: int, candidate: int) -> None:
+        """A node speaks of a candidate for which its lease is not."""
+        lease = self.choose(pick, list(self.leases.values()))
+        if lease is None or candidate in [member for member, _ in lease.tasks]:
+            return
+        answer = self.queue.complete(lease.node, lease.id, 1.0, self.now, candidate=candidate)
+        assert answer == Completion(verdict=Verdict.UNKNOWN)
+        death = self.queue.slot_died(lease.node, lease.id, "signal", self.now, candidate=candidate)
+        assert death is None
 
     @rule(node=st.sampled_from([*NODES, "stranger"]), lease_id=st.integers(-2, 60), cause=causes)
     def lie(self, node: str, lease_id: int, cause: Cause) -> None:
@@ -239,23 +332,29 @@ class WorkQueueMachine(RuleBasedStateMachine):
         lease = self.choose(pick, list(self.leases.values()))
         if lease is None:
             return
-        death = self.queue.slot_died(lease.node, lease.id, cause, self.now)
+        task = lease.tasks[pick % len(lease.tasks)]
+        death = self.queue.slot_died(lease.node, lease.id, cause, self.now, candidate=task[0])
         if lease.state != "held":
             assert death is None
             return
-        assert death is not None
-        assert (death.candidate, death.split, death.attempt) == (*lease.task, lease.attempt)
         lease.state = "closed"
-        self.deaths[lease.task] += 1
+        if len(lease.tasks) > 1:
+            self.apart |= {(member, task[1]) for member in self.group_of(task[0])}
+        if task in self.ended:
+            assert death is None
+            return
+        assert death is not None
+        assert (death.candidate, death.split, death.attempt) == (*task, lease.attempts[task])
+        self.deaths[task] += 1
         # A second copy may die after the last allowed attempt; nothing else goes beyond it.
-        assert self.deaths[lease.task] <= self.retries + 2
+        assert self.deaths[task] <= self.retries + 2
         if isinstance(death, Quarantine):
-            assert not self.held(task=lease.task)
-            self.end(lease.task)
+            assert not self.held(task=task)
+            self.end(task)
         else:
             assert isinstance(death, Retry)
-            within = self.deaths[lease.task] <= self.retries
-            assert within or self.held(task=lease.task)
+            within = self.deaths[task] <= self.retries
+            assert within or self.held(task=task)
 
     @rule(node=nodes)
     def lose_node(self, node: str) -> None:
@@ -274,8 +373,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
             del self.deadlines[node]
             self.asked.discard(node)
             for lease in self.held(node=node):
-                lease.state = "expired"
-                self.losses[lease.task] += 1
+                self.expire(lease)
         for quarantine in given_up:
             self.end((quarantine.candidate, quarantine.split))
 
@@ -297,7 +395,10 @@ class WorkQueueMachine(RuleBasedStateMachine):
     def counts_add_up(self) -> None:
         queue = self.queue
         assert queue.ended == len(self.ended)
-        assert queue.leased == len({lease.task for lease in self.held()})
+        assert queue.leased == len({t for lease in self.held() for t in lease.left(self.ended)})
+        assert 0 <= queue.pending_leases <= queue.pending
+        assert bool(queue.pending_leases) == bool(queue.pending)
+        assert sum(queue.in_hand(node) for node in NODES) == len(self.held())
         assert queue.pending + queue.leased + queue.ended == len(self.all_tasks) == queue.n_tasks
         assert queue.finished == (self.ended == self.all_tasks)
         assert queue.next_lease_id == self.last_id + 1
@@ -305,7 +406,8 @@ class WorkQueueMachine(RuleBasedStateMachine):
     @invariant()
     def open_tasks_are_known(self) -> None:
         for lease in self.leases.values():
-            known = None if lease.task in self.ended else (*lease.task, lease.attempt)
+            left = lease.left(self.ended)
+            known = (*left[0], lease.attempts[left[0]]) if left else None
             assert self.queue.task_of(lease.node, lease.id) == known
 
     def teardown(self) -> None:
@@ -317,9 +419,12 @@ class WorkQueueMachine(RuleBasedStateMachine):
             self.lose(node)
         for _ in range(len(self.all_tasks) + 1):
             for lease in self.queue.pull("fresh", 2, self.now):
-                answer = self.queue.complete("fresh", lease.id, 1.0, self.now)
-                assert answer.verdict is Verdict.FIRST
-                self.end((lease.candidate, lease.split))
+                for candidate in self.members(lease):
+                    answer = self.queue.complete(
+                        "fresh", lease.id, 1.0, self.now, candidate=candidate
+                    )
+                    assert answer.verdict is Verdict.FIRST
+                    self.end((candidate, lease.split))
         assert self.queue.finished
         assert self.ended == self.all_tasks
 

@@ -12,6 +12,7 @@ import paramiko
 
 from skygrid.environment.node_commands import NOT_READY_EXIT
 from skygrid.errors import NodeError
+from skygrid.printable import printable
 from skygrid.transports.resuming import NodeGoneError
 from skygrid.worker.bridge import IO_ERROR_EXIT, NO_KEEPER_EXIT, MarkSkipper
 from skygrid.worker.stream import StreamError
@@ -78,7 +79,8 @@ class Errors:
     def lines(self) -> list[str]:
         """The last lines, once the command has ended."""
         self._thread.join(STATUS_SECONDS)
-        return self._last.decode(errors="replace").splitlines()[-ERROR_LINES:]
+        text = printable(self._last.decode(errors="replace"), most=ERROR_LINES * 200)
+        return text.splitlines()[-ERROR_LINES:]
 
     def message(self) -> str:
         """The last line that our own programs wrote for a person, or simply the last one."""

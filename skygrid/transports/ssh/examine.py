@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from skygrid.environment.node_commands import Probe, probe, read_probe
+from skygrid.printable import printable
 
 from .channel import read_output
 from .connection import Connection
@@ -44,7 +45,7 @@ def look_at(target: Target, root: str) -> Look:
     try:
         connected = time.monotonic() - begin
         output = read_output(connection, probe(root), PROBE_SECONDS)
-        found = read_probe(output.decode(errors="replace"))
+        found = read_probe(printable(output.decode(errors="replace"), len(output)))
         return Look(probe=found, connect_seconds=connected, cipher=connection.cipher)
     finally:
         connection.close()

@@ -1,0 +1,109 @@
+"""What a node is told before it can work: how to work, then the data, the search and the round."""
+
+from __future__ import annotations
+
+import msgspec
+
+from skygrid.engines.handshake import check_greeting
+from skygrid.engines.link import Gone, Link, LinkFailure
+from skygrid.engines.open_round import RoundInProgress
+from skygrid.engines.settings import EngineSettings
+from skygrid.errors import HandshakeError
+from skygrid.listener import Listener
+from skygrid.printable import printable
+from skygrid.worker import machine
+from skygrid.worker.blobs import Blob
+from skygrid.worker.messages import PROTOCOL, Greeting, Heartbeat, OpenRound, Setup
+
+MOST_NAMED, MOST_VERSIONS = 200, 50
+"""Characters of a name or a version that a node gives, and how many versions it may give."""
+
+
+class Opening:
+    """Makes nodes ready for a round, and says how far they are.
+
+    Parameters
+    ----------
+    settings : EngineSettings
+    listener : Listener
+    """
+
+    def __init__(self, settings: EngineSettings, listener: Listener) -> None:
+        self._listener = listener
+        self._versions = machine.versions()
+        self._setup = Setup(
+            protocol=PROTOCOL,
+            fit_timeout_seconds=settings.fit_timeout_seconds,
+            start_method=settings.start_method,  # type: ignore[arg-type]
+            memory_limit_bytes=settings.memory_limit_bytes,
+        )
+        self._data_and_search: tuple[Blob, Blob] | None = None
+
+    def use(self, data: Blob, search: Blob) -> None:
+        """The data and the search that all following rounds are about."""
+        self._data_and_search = (data, search)
+
+    def welcome(self, link: Link, greeting: Greeting) -> Greeting:
+        """Take in what a node says of itself and answer with how to work.
+
+        Returns
+        -------
+        greeting : Greeting
+            What it said, fit for a terminal.
+
+        Raises
+        ------
+        LinkFailure
+            If it may not work for this driver.
+        """
+        if link.greeting is not None:
+            # One for each driver: when there is a new one, the agent's keeper begins anew.
+            raise LinkFailure(Gone("it said twice what it is"), cure="machine")
+        greeting = _cleaned(greeting)
+        try:
+            check_greeting(link.name, greeting, self._versions)
+        except HandshakeError as error:
+            raise LinkFailure(Gone(str(error), error), cure="nothing") from error
+        link.greeting = greeting
+        link.holds_blobs(greeting.blobs)
+        self._listener.node_greeted(link.name, greeting)
+        link.send(self._setup)
+        return greeting
+
+    def open_on(self, link: Link, work: RoundInProgress) -> None:
+        """Send a node what it needs for a round, once; not before it greeted, nor if it leaves."""
+        if link.greeting is None or self._data_and_search is None:
+            return
+        if link.leaving or link.opened_round == work.serial:
+            return
+        link.opened_round = work.serial
+        link.wanted = 0
+        self._listener.node_changed(link.name, "receiving")
+        data = link.send_blob(self._data_and_search[0], offered=True)
+        search, plan = map(link.send_blob, (self._data_and_search[1], work.blob))
+        keeps = bool(work.plan.sharing.kept)
+        link.send(OpenRound(round=work.serial, data=data, search=search, plan=plan, keeps=keeps))
+        link.keep_blobs({data, search, plan})
+
+    def tell_progress(self, link: Link, beat: Heartbeat) -> None:
+        """Say how much of the data a node has by its heartbeat."""
+        if beat.receiving is not None:
+            percent = f"{100 * beat.receiving:.0f} %"
+            self._listener.node_changed(link.name, f"receiving {percent}")
+        elif link.receives:
+            self._listener.node_changed(link.name, "loading")
+        link.receives = beat.receiving is not None
+
+
+def _cleaned(greeting: Greeting) -> Greeting:
+    """What a node says of itself ends up in tables: short, and nothing but text."""
+    return msgspec.structs.replace(
+        greeting,
+        host=printable(greeting.host, MOST_NAMED),
+        cpu=printable(greeting.cpu, MOST_NAMED),
+        machine=printable(greeting.machine, MOST_NAMED),
+        versions={
+            printable(name, MOST_NAMED): printable(version, MOST_NAMED)
+            for name, version in list(greeting.versions.items())[:MOST_VERSIONS]
+        },
+    )

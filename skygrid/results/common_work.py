@@ -1,0 +1,50 @@
+"""What the fits of a round have in common, as the queue and the nodes can use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from skygrid.plan.records import Group, RoundPlan, Sharing
+from skygrid.plan.sharing import find_sharing
+from skygrid.results.sklearn_search import SearchWork
+from skygrid.worker.messages import MOST_MEMBERS
+
+
+def sharing_of(work: SearchWork, plan: RoundPlan) -> Sharing:
+    """Find what need not be fitted twice in a round.
+
+    Parameters
+    ----------
+    work : SearchWork
+    plan : RoundPlan
+
+    Returns
+    -------
+    sharing : Sharing
+        No group has more than `MOST_MEMBERS` members. Prefixes are empty when no candidate has one.
+    """
+    found = find_sharing(
+        work.estimator, plan.candidates, scorer=work.scorer, n_samples=_length(work.X)
+    )
+    return replace(
+        found,
+        groups=tuple(part for group in found.groups for part in _cut(group)),
+        prefixes=found.prefixes if max(found.prefixes, default=-1) >= 0 else (),
+    )
+
+
+def _cut(group: Group) -> Iterator[Group]:
+    """A group in as few parts as its size allows, about equal ones."""
+    count = len(group.members)
+    ways = -(-count // MOST_MEMBERS)
+    for way in range(ways):
+        members: Sequence[int] = group.members[way * count // ways : (way + 1) * count // ways]
+        yield replace(group, members=tuple(members))
+
+
+def _length(X: object) -> int | None:
+    shape = getattr(X, "shape", None)
+    if shape:
+        return int(shape[0])
+    return len(X) if hasattr(X, "__len__") else None

@@ -1,0 +1,223 @@
+"""One round on a node: its slots, the leases in hand, what becomes of both."""
+
+from __future__ import annotations
+
+import selectors
+import sys
+import time
+
+from .backlog import Backlog
+from .guard import SlotGuard
+from .line import Line
+from .messages import AgentLog, FitResult, Lease, Pull, Returned, RoundReady, SlotDied
+from .slots import Slot, SlotDeath, SlotPool, slot_died_at_start
+from .status import SlotStatus
+
+TICK_SECONDS = 0.1
+PORTION_SECONDS = 0.01
+"""How long results of brisk fits collect before the agent reads them."""
+
+EMPTY_DEATHS = 5
+"""Slots that may die one after another without having run anything before the agent gives up."""
+
+
+class UnableError(Exception):
+    """The node cannot do what was asked; the text says why, for the driver."""
+
+
+class AgentRound:
+    """From the first slot's start to the next round.
+
+    Parameters
+    ----------
+    number : int
+        The round's number on the wire.
+    pool : SlotPool
+        Its slots, not started yet.
+    count : int
+        How many they are.
+    guard : SlotGuard
+    line : Line
+    selector : BaseSelector
+        The agent's own; it comes back with a `Slot` for one whose news are to be read.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        pool: SlotPool,
+        count: int,
+        guard: SlotGuard,
+        line: Line,
+        selector: selectors.BaseSelector,
+    ) -> None:
+        self.number = number
+        self._pool = pool
+        self._guard = guard
+        self._line = line
+        self._selector = selector
+        self._backlog = Backlog(count)
+        self._unwanted: set[int] = set()
+        self._empty_deaths = 0
+        self._next_watch = 0.0
+        self._line.begin(number)
+
+    def open(self) -> None:
+        """Start the slots."""
+        self._pool.open()
+        for slot in self._pool.slots:
+            self._selector.register(slot.news, selectors.EVENT_READ, slot)
+
+    def close(self) -> None:
+        """End the slots, whatever they run."""
+        for slot in self._pool.slots:
+            if slot.news in self._selector.get_map():
+                self._selector.unregister(slot.news)
+        self._pool.close()
+
+    def close_in_child(self) -> None:
+        """In a slot that was just forked: close what only the agent may read and write."""
+        self._pool.close_in_child()
+
+    def running(self) -> list[tuple[Slot, SlotStatus]]:
+        """Slots that run a lease, with their records."""
+        return self._pool.running()
+
+    @property
+    def slots_bytes(self) -> int:
+        """Memory of all slots together."""
+        return sum(self._pool.private_bytes().values())
+
+    @property
+    def idle(self) -> bool:
+        """Whether no lease is in hand."""
+        return self._backlog.empty
+
+    def turn(self, now: float, *, asks: bool) -> None:
+        """Start what can be started, report, and, if it `asks`, ask for more."""
+        if now >= self._next_watch:
+            self._next_watch = now + TICK_SECONDS
+            self._watch(now)
+        self._backlog.feed(self._pool, now)
+        self._talk(now, asks)
+        if self._backlog.brisk:
+            # Results wait in the pipes meanwhile, and slots have work in hand.
+            time.sleep(PORTION_SECONDS)
+
+    # -- leases
+
+    def granted(self, leases: list[Lease]) -> None:
+        """Leases have arrived."""
+        self._backlog.granted(leases, time.monotonic())
+
+    def give_back(self, count: int = sys.maxsize) -> None:
+        """Return up to so many leases that no slot has started."""
+        leases = self._backlog.give_back(self._pool, count)
+        self._line.send(Returned(round=self.number, leases=leases))
+
+    def abandon(self, leases: set[int]) -> None:
+        """Stop these leases, started or not."""
+        self._backlog.forget(self._pool, leases)
+        # A slot may have taken one of them and not said so yet: looked for again at every watch.
+        self._unwanted |= leases
+        self._end_unwanted()
+
+    def _end_unwanted(self) -> None:
+        for slot, record in self._pool.running():
+            if record.lease in self._unwanted and slot.killed is None:
+                self._pool.kill(slot, "abandoned", "no longer wanted", record)
+
+    def _talk(self, now: float, asks: bool) -> None:
+        """Report and ask for more, both at once: messages cost the driver more than results."""
+        report_at = self._line.report_at
+        due = report_at is not None and (now >= report_at or not self._backlog.collects)
+        wanted = self._backlog.wanted(now, anyway=due) if asks else 0
+        if wanted:
+            self._line.send(Pull(round=self.number, count=wanted))
+        elif due:
+            self._line.report()
+
+    # -- what slots say
+
+    def read_slot(self, slot: Slot) -> None:
+        """Take in what a slot has sent, or that it has ended.
+
+        Raises
+        ------
+        UnableError
+            If the search cannot be loaded in it.
+        """
+        if slot not in self._pool.slots:
+            return
+        news, alive = self._pool.read_news(slot)
+        for piece in news:
+            if piece.refusal:
+                raise UnableError(f"the search cannot be loaded in a slot:\n{piece.refusal}")
+            if piece.ready:
+                self._slot_ready(slot)
+        self._take([piece.result for piece in news if piece.result])
+        if not alive:
+            self._replace(slot)
+
+    def read_last(self) -> None:
+        """Take in the results of fits that have ended by now; the slots are not needed any more."""
+        for slot in self._pool.slots:
+            news, _ = self._pool.read_news(slot)
+            self._take([piece.result for piece in news if piece.result])
+
+    def _slot_ready(self, slot: Slot) -> None:
+        slot.ready = True
+        # The round is announced once; slots that replace dead ones come up unannounced.
+        if all(other.ready for other in self._pool.slots) and not self._backlog.open:
+            self._backlog.open = True
+            self._line.send(RoundReady(round=self.number))
+
+    def _take(self, results: list[FitResult]) -> None:
+        accepted = self._backlog.accept(results)
+        if accepted:
+            self._empty_deaths = 0
+            self._line.collect(accepted)
+
+    # -- slots that die
+
+    def _watch(self, now: float) -> None:
+        for slot in list(self._pool.slots):
+            if self._pool.ended(slot):
+                self.read_slot(slot)
+        self._end_unwanted()
+        self._guard.watch(self._pool, now)
+
+    def _replace(self, slot: Slot) -> None:
+        self._selector.unregister(slot.news)
+        death = self._pool.bury(slot)
+        if slot_died_at_start(death):
+            raise UnableError("a slot could not load the search")
+        self._tell_death(death)
+        fresh = self._pool.replace(slot)
+        self._selector.register(fresh.news, selectors.EVENT_READ, fresh)
+
+    def _tell_death(self, death: SlotDeath) -> None:
+        lease = death.status.lease
+        in_hand = self._backlog.slot_died(self._pool, lease, time.monotonic())
+        if not lease:
+            self._empty_deaths += 1
+            self._line.send(AgentLog(text=f"slot {death.index} ended between fits: {death.detail}"))
+            if self._empty_deaths > EMPTY_DEATHS:
+                raise UnableError(f"slots end before they run anything: {death.detail}")
+        elif not in_hand or death.cause == "abandoned":
+            return
+        elif death.cause == "passed":
+            self._line.send(Returned(round=self.number, leases=[lease]))
+        else:
+            self._line.send(
+                SlotDied(
+                    round=self.number,
+                    lease=lease,
+                    candidate=death.status.candidate,
+                    slot=death.index,
+                    cause=death.cause,
+                    detail=death.detail,
+                    peak_bytes=death.peak_bytes,
+                    seconds=max(0.0, time.monotonic() - death.status.started),
+                )
+            )

@@ -1,0 +1,113 @@
+"""The agent's line to its driver: frames in and out, and results that wait for company."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from .backlog import REPORT_SECONDS
+from .frames import FrameError, FrameReader, encode
+from .messages import FitResult, Report, ToAgent
+
+READ_BYTES = 1 << 20
+
+
+class LineEnd(Exception):
+    """The driver has closed the line."""
+
+
+class Line:
+    """Reads the driver's messages and writes the agent's.
+
+    Parameters
+    ----------
+    source, sink : int
+        File descriptors: from the driver, to the driver.
+    """
+
+    def __init__(self, source: int, sink: int) -> None:
+        self.source, self.sink = source, sink
+        self._reader = FrameReader(ToAgent)
+        self._results: list[FitResult] = []
+        self._round = -1
+        self._report_at = 0.0
+
+    def read(self) -> Iterator[Any]:
+        """Messages that have come.
+
+        Raises
+        ------
+        LineEnd
+            If none will come any more.
+        FrameError
+            If what came is none of a driver's messages.
+        """
+        try:
+            data = os.read(self.source, READ_BYTES)
+        except BlockingIOError:
+            return  # whoever made the channel made it non-blocking
+        if not data:
+            raise LineEnd
+        yield from self._reader.feed(data)
+
+    def send(self, message: Any) -> None:
+        """Send a message, and the results that wait before it.
+
+        Results go first: whoever hears of a lease again has heard how its fit ended.
+        """
+        self._write(self._report() + encode(message))
+
+    def _write(self, frame: bytes) -> None:
+        data = memoryview(frame)
+        while data:
+            try:
+                data = data[os.write(self.sink, data) :]
+            except BlockingIOError:
+                select.select([], [self.sink], [])
+
+    # -- results
+
+    def begin(self, round: int) -> None:
+        """Results are of this round from now on; what waits of another is of no use any more."""
+        self._round = round
+        self._results = []
+
+    def collect(self, results: list[FitResult]) -> None:
+        """Let results wait for others, or for a message, that can go with them."""
+        if not self._results:
+            self._report_at = time.monotonic() + REPORT_SECONDS
+        self._results += results
+
+    @property
+    def report_at(self) -> float | None:
+        """Monotonic time by which the results that wait are to be sent; None: none wait."""
+        return self._report_at if self._results else None
+
+    def report(self) -> None:
+        """Send the results that wait."""
+        self._write(self._report())
+
+    def _report(self) -> bytes:
+        results, self._results = self._results, []
+        return _frames_of(self._round, results) if results else b""
+
+    # -- slots
+
+    def close_in_child(self) -> None:
+        """In a slot that was just forked: the line is the agent's alone."""
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, self.source)
+        os.close(nothing)
+        os.close(self.sink)
+
+
+def _frames_of(round: int, results: list[FitResult]) -> bytes:
+    try:
+        return encode(Report(round=round, results=results))
+    except FrameError:
+        # Many long tracebacks together; each by itself is far below the limit.
+        half = len(results) // 2
+        return _frames_of(round, results[:half]) + _frames_of(round, results[half:])

@@ -1,0 +1,27 @@
+"""The benchmarks are programs of their own, and nothing else would notice that one has broken."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("program", ["plan_cost", "driver_cost"])
+def test_a_benchmark_of_the_driver_runs_at_its_smallest(program: str) -> None:
+    """Each program that measures the driver still ends well and prints its one JSON line."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.benchmarks.{program}", "20"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 3

@@ -1,0 +1,59 @@
+"""An agent that hears through a named pipe what is about to happen to its machine.
+
+``python -m tests.notified_agent PIPE --slots N --vcpus N``
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from skygrid.worker import machine
+from skygrid.worker.frames import encode
+from skygrid.worker.messages import Leaving
+
+
+def main() -> None:
+    """As ``skygrid.worker``, with a pipe more."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("pipe", type=Path)
+    parser.add_argument("--slots", type=int)
+    parser.add_argument("--vcpus", type=int)
+    args = parser.parse_args()
+    machine.limit_threads(1)
+    channel = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+
+    from skygrid.worker.agent import Agent
+
+    # For writing too: a pipe without a writer would be at its end.
+    notices = os.open(args.pipe, os.O_RDWR)
+    Agent(
+        0, channel, slots=args.slots, threads=1, vcpus=args.vcpus, cache=None, notices=notices
+    ).run()
+
+
+def command(pipe: Path) -> list[str]:
+    """The command that runs such an agent; the pipe is made."""
+    if not pipe.exists():
+        os.mkfifo(pipe)
+    return [sys.executable, "-m", "tests.notified_agent", str(pipe)]
+
+
+NOTICE = encode(Leaving(reason="wanted back", seconds=120.0))
+
+
+def notify(pipe: Path, notice: bytes = NOTICE) -> None:
+    """Tell the agent."""
+    descriptor = os.open(pipe, os.O_WRONLY)
+    try:
+        os.write(descriptor, notice)
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main()
