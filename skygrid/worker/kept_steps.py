@@ -9,6 +9,7 @@ that one answers for all of them. Where scores come from predictions alone, the 
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -227,7 +228,7 @@ def names_this_code(note: WarningNote) -> bool:
     return note.filename.startswith(_THIS_CODE)
 
 
-_THIS_CODE = __file__.rpartition("worker")[0] + "worker"
+_THIS_CODE = os.path.join(os.path.dirname(__file__), "")
 
 
 class KeptOutputs:
