@@ -22,6 +22,7 @@ import numpy as np
 from scipy import sparse
 
 from .blobs import ROOM_FACTOR, WRITE_BYTES, Blob, open_blob
+from .layout import LayoutPickler, copy_layout, has_layout
 from .messages import WarningNote
 
 KEPT_BYTES = 2 * 1024**3
@@ -113,7 +114,7 @@ class PrefixStore:
         blob = None
         if made.exact and made.seconds >= self._worth:
             with contextlib.suppress(pickle.PicklingError, TypeError, AttributeError):
-                blob = Blob((made.value, made.seconds, made.notes))
+                blob = Blob((made.value, made.seconds, made.notes), LayoutPickler)
         if blob is None or not self._make_room(blob.size):
             self._refuse(name, part)
             path.touch()
@@ -165,7 +166,7 @@ class OwnParts:
 
 def _copy(made: Made) -> Made:
     value = made.value
-    copied = value.copy(order="K") if type(value) is np.ndarray else value.copy()
+    copied = copy_layout(value) if type(value) is np.ndarray else value.copy()
     return Made(value=copied, seconds=made.seconds, notes=made.notes)
 
 
@@ -183,9 +184,7 @@ def keeps_every_bit(output: Any, *inputs: Any) -> bool:
         return not any(_overlap(output.data, getattr(given, "data", None)) for given in inputs)
     if type(output) is not np.ndarray or output.dtype.hasobject:
         return False
-    if not (output.flags.c_contiguous or output.flags.f_contiguous):
-        return False  # a copy would have another order, which decides the order of sums
-    return not any(_overlap(output, given) for given in inputs)
+    return has_layout(output) and not any(_overlap(output, given) for given in inputs)
 
 
 def _overlap(output: np.ndarray[Any, Any], given: Any) -> bool:
@@ -193,18 +192,6 @@ def _overlap(output: np.ndarray[Any, Any], given: Any) -> bool:
         return np.may_share_memory(output, given)
     # A frame of one block hands its own memory out.
     return hasattr(given, "dtypes") and output.base is not None
-
-
-def state_keeps_every_bit(state: Any) -> bool:
-    """Whether all arrays in what a fit has set keep their order of memory in a copy."""
-    if isinstance(state, np.ndarray):
-        return bool(state.flags.c_contiguous or state.flags.f_contiguous)
-    if isinstance(state, dict):
-        # A vocabulary is a large dictionary of numbers.
-        return all(map(state_keeps_every_bit, state.values())) if len(state) < 1000 else True
-    if isinstance(state, list | tuple):
-        return all(map(state_keeps_every_bit, state))
-    return not hasattr(state, "get_params") or state_keeps_every_bit(vars(state))
 
 
 def forget_split(folder: str, split: int) -> None:

@@ -178,6 +178,19 @@ def test_a_split_that_is_done_gives_its_memory_back(tmp_path: Path) -> None:
     assert not PrefixStore(str(tmp_path), 1).take(NAME, "fit", made(array()))[1]
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_slices_keep_their_strides(tmp_path: Path, order: Any) -> None:
+    """A slice of a larger array is laid out in the same way where it is taken over."""
+    whole = np.asarray(array(64).reshape(8, 8), order=order)
+    for value in (whole[:, :3], whole[:3], whole.T[2:5], whole[::2, 1:4]):
+        store = PrefixStore(str(tmp_path), value.strides[0] * 100 + value.shape[0])
+        store.take(NAME, "fit", made({"inside": [value]}))
+        kept = store.take(NAME, "fit", never)[0].value["inside"][0]
+        assert kept.strides == value.strides
+        assert (kept == value).all()
+        assert kept.flags.writeable
+
+
 def test_only_copies_with_the_same_memory_order_are_exact() -> None:
     """Views, frames, objects and the input itself are not kept; arrays and sparse matrices are."""
     X = np.ones((4, 6))
@@ -186,7 +199,8 @@ def test_only_copies_with_the_same_memory_order_are_exact() -> None:
     assert keeps_every_bit(sparse.csr_matrix(X), X)
     assert not keeps_every_bit(X, X)
     assert not keeps_every_bit(X[:2], X)
-    assert not keeps_every_bit((X + 1)[:, ::2], X)
+    assert keeps_every_bit((X + 1)[:, ::2], X)
+    assert not keeps_every_bit((X + 1)[::-1], X)
     assert not keeps_every_bit(X.astype(object), X)
     assert not keeps_every_bit(X.tolist(), X)
     matrix = sparse.csr_matrix(X)
