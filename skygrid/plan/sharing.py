@@ -140,7 +140,10 @@ def _prefixes(sketches: Sequence[_Sketch | None], kept: frozenset[str]) -> tuple
             last = last_kept(line, kept, states=True)
             known = sorted(kept.intersection(every_digest(line)))
             # Without a kept level there may still be kept steps within one.
-            key = line[last].digest if last >= 0 else known[0] if known else None
+            key = known[0] if known else None
+            if last >= 0:
+                level = line[last]
+                key = level.digest if level.digest in kept else level.state
             found[line] = -1 if key is None else numbers.setdefault(key, len(numbers))
         return found[line]
 
@@ -207,6 +210,7 @@ class _Shape:
         self._setting = setting
         self._paths = tuple(step.path for step in line.steps)
         self._levels: dict[Hashable, tuple[Level, ...]] = {}
+        self._places: dict[str, tuple[int | None, str]] = {}
         self._last = None if line.last is None else _Last(line.last.estimator, setting)
 
     def sketch(self, values: Mapping[str, Any]) -> _Sketch | None:
@@ -225,24 +229,29 @@ class _Shape:
         self, values: Mapping[str, Any]
     ) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
         """The values by the step that they are set on."""
-        of_steps: dict[int, dict[str, Any]] = defaultdict(dict)
+        of_steps: dict[int, dict[str, Any]] = {}
         of_last: dict[str, Any] = {}
         for name, value in values.items():
-            for index, path in enumerate(self._paths):
-                if name.startswith(f"{path}__"):
-                    of_steps[index][name[len(path) + 2 :]] = value
-                    break
+            if name not in self._places:
+                self._places[name] = self._place(name)
+            index, within = self._places[name]
+            if index is None:
+                of_last[within] = value
             else:
-                of_last[self._name_in_last(name)] = value
+                of_steps.setdefault(index, {})[within] = value
         return of_steps, of_last
 
-    def _name_in_last(self, name: str) -> str:
-        path = self._line.last.path if self._line.last is not None else None
-        if path == "":
-            return name
-        if path is None or not name.startswith(f"{path}__"):
+    def _place(self, name: str) -> tuple[int | None, str]:
+        """Index of the step that a parameter is set on, None for the last; its name there."""
+        for index, path in enumerate(self._paths):
+            if name.startswith(f"{path}__"):
+                return index, name[len(path) + 2 :]
+        last = self._line.last
+        if last is not None and last.path == "":
+            return None, name
+        if last is None or not name.startswith(f"{last.path}__"):
             raise Uncertain  # it is set on a pipeline
-        return name[len(path) + 2 :]
+        return None, name[len(last.path) + 2 :]
 
     def _line_levels(self, of_steps: Mapping[int, Mapping[str, Any]]) -> tuple[Level, ...]:
         try:
@@ -290,7 +299,7 @@ class _Last:
             self._output = output_key(estimator)
         except Uncertain:
             self._name = ""
-        self._keys: dict[str, Hashable] = {}
+        self._staying: dict[frozenset[str], frozenset[tuple[str, Hashable]]] = {}
         self._rule = rule_for(self._name)
 
     def sketch(
@@ -328,10 +337,12 @@ class _Last:
     def _parameter_keys(
         self, fixed: Mapping[str, Any], values: Mapping[str, Any]
     ) -> frozenset[tuple[str, Hashable]]:
-        """Keys of the parameters that members have in common; what no candidate sets, once."""
-        changed = {name.partition("__")[0] for name in values}
-        still = fixed.keys() - changed
-        if not still <= self._keys.keys():
-            self._keys.update(parameter_keys(self._name, {name: fixed[name] for name in still}))
-        own = {name: fixed[name] for name in fixed.keys() & changed}
-        return parameter_keys(self._name, own) | {(name, self._keys[name]) for name in still}
+        """Keys of the parameters that members have in common; of those that stay, once."""
+        changed = frozenset(name.partition("__")[0] for name in values)
+        staying = frozenset(fixed) - changed
+        if staying not in self._staying:
+            self._staying[staying] = parameter_keys(
+                self._name, {name: fixed[name] for name in staying}
+            )
+        own = {name: fixed[name] for name in changed if name in fixed}
+        return self._staying[staying] | parameter_keys(self._name, own)

@@ -52,12 +52,14 @@ class Blob:
     ----------
     value : object
         Anything that cloudpickle can pickle.
+    pickler : type of NodePickler, optional
+        What pickles it.
     """
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, pickler: type[NodePickler] = NodePickler) -> None:
         buffers: list[pickle.PickleBuffer] = []
         stream = io.BytesIO()
-        NodePickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
+        pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
         raw = [buffer.raw() for buffer in buffers]
         self._parts = list(_layout(memoryview(stream.getvalue()), raw))
         self.size = sum(len(part) for part in self._parts)

@@ -182,8 +182,10 @@ def _other_key(value: Any) -> Hashable:
         return ("dtype", value.str)
     if isinstance(value, type):
         return ("class", class_name(value))
-    if isinstance(value, np.ufunc) and getattr(np, str(value.__name__), None) is value:
-        return ("ufunc", str(value.__name__))
+    if kind is np.ufunc:
+        called = getattr(value, "__name__", "")
+        if getattr(np, called, None) is value:
+            return ("ufunc", called)
     name = f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', '')}"
     if name in SCORE_FUNCTIONS:
         module, _, function = name.partition(":")

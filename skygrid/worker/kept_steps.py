@@ -9,6 +9,7 @@ that one answers for all of them. Where scores come from predictions alone, the 
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from sklearn.base import BaseEstimator
 
 from .messages import WarningNote
 from .pipelines import Level, branches_of, last_kept, whole
-from .prefixes import Made, Store, keeps_every_bit, state_keeps_every_bit
+from .prefixes import Made, Store, keeps_every_bit
 from .rules import SharedFit, fitted_state, rule_for
 
 _HOOKS = ("fit_transform", "transform", "__sklearn_clone__")
@@ -141,11 +142,7 @@ class KeptChain:
         seconds = time.perf_counter() - start + self._account.fit_seconds - saved
         notes = tuple(self._account.notes[noted:])
         states = [self._state(step) for step in self._steps[: index + 1]]
-        exact = (
-            keeps_every_bit(output, X)
-            and state_keeps_every_bit(states)
-            and not any(map(names_this_code, notes))
-        )
+        exact = keeps_every_bit(output, X) and not any(map(names_this_code, notes))
         return Made(value=(states, output), seconds=seconds, notes=notes, exact=exact)
 
     def _state(self, step: Any) -> dict[str, Any]:
@@ -227,7 +224,7 @@ def names_this_code(note: WarningNote) -> bool:
     return note.filename.startswith(_THIS_CODE)
 
 
-_THIS_CODE = __file__.rpartition("worker")[0] + "worker"
+_THIS_CODE = os.path.join(os.path.dirname(__file__), "")
 
 
 class KeptOutputs:

@@ -22,6 +22,7 @@ import numpy as np
 from scipy import sparse
 
 from .blobs import ROOM_FACTOR, WRITE_BYTES, Blob, open_blob
+from .layout import LayoutPickler, copy_layout, has_layout
 from .messages import WarningNote
 
 KEPT_BYTES = 2 * 1024**3
@@ -29,6 +30,9 @@ KEPT_BYTES = 2 * 1024**3
 
 WORTH_SECONDS = 0.005
 """A part that is made faster than this is not kept: writing and mapping one takes about a tenth."""
+
+FITTED = frozenset({"fit", "state"})
+"""Parts that are fits; the others are data that a fit has transformed."""
 
 _SPARSE = (sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.csc_array)
 
@@ -49,7 +53,7 @@ class Made:
 
 
 class Store(Protocol):
-    """Where parts are kept. Parts are called by a digest and ``fit``, ``test`` or ``train``."""
+    """Where parts are kept: ``fit``, ``state``, ``test`` and ``train`` of what a digest names."""
 
     def take(self, name: str, part: str, make: Callable[[], Made]) -> tuple[Made, bool]:
         """A part, a fresh copy of its own, and whether it was there."""
@@ -76,10 +80,14 @@ class PrefixStore:
         self._split = split
         self._limit = KEPT_BYTES if limit is None else limit
         self._worth = WORTH_SECONDS if worth is None else worth
+        self._asked: set[str] = set()
+        self._refused: set[str] = set()
 
     def take(self, name: str, part: str, make: Callable[[], Made]) -> tuple[Made, bool]:
         """A part, made by `make` where nobody has it yet."""
         path = self._folder / f"{self._split}-{name}-{part}"
+        if part in FITTED:
+            self._asked.add(name)
         if (made := _read(path)) is not None:
             return made, True
         with _locked(path) as mine:
@@ -92,26 +100,38 @@ class PrefixStore:
                 path.touch()  # whoever waits for it finds the same error without waiting
                 raise
             if mine:
-                self._keep(path, made)
+                self._keep(name, part, path, made)
+            else:
+                self._refuse(name, part)
             return made, False
 
-    def _keep(self, path: Path, made: Made) -> None:
+    @property
+    def futile(self) -> bool:
+        """Whether no fit of all that were asked for is kept."""
+        return bool(self._asked) and self._asked <= self._refused
+
+    def _keep(self, name: str, part: str, path: Path, made: Made) -> None:
         blob = None
         if made.exact and made.seconds >= self._worth:
             with contextlib.suppress(pickle.PicklingError, TypeError, AttributeError):
-                blob = Blob((made.value, made.seconds, made.notes))
+                blob = Blob((made.value, made.seconds, made.notes), LayoutPickler)
         if blob is None or not self._make_room(blob.size):
+            self._refuse(name, part)
             path.touch()
             return
         new = path.with_suffix(".new")
         try:
-            with new.open("wb", buffering=0) as file:
+            with new.open("wb") as file:
                 for _, data in blob.chunks(WRITE_BYTES):
                     file.write(data)
             new.rename(path)
         except OSError:  # no room after all: the part is made again by whoever needs it
             new.unlink(missing_ok=True)
             path.touch()
+
+    def _refuse(self, name: str, part: str) -> None:
+        if part in FITTED:
+            self._refused.add(name)
 
     def _make_room(self, size: int) -> bool:
         room = os.statvfs(self._folder)
@@ -146,7 +166,7 @@ class OwnParts:
 
 def _copy(made: Made) -> Made:
     value = made.value
-    copied = value.copy(order="K") if type(value) is np.ndarray else value.copy()
+    copied = copy_layout(value) if type(value) is np.ndarray else value.copy()
     return Made(value=copied, seconds=made.seconds, notes=made.notes)
 
 
@@ -164,9 +184,7 @@ def keeps_every_bit(output: Any, *inputs: Any) -> bool:
         return not any(_overlap(output.data, getattr(given, "data", None)) for given in inputs)
     if type(output) is not np.ndarray or output.dtype.hasobject:
         return False
-    if not (output.flags.c_contiguous or output.flags.f_contiguous):
-        return False  # a copy would have another order, which decides the order of sums
-    return not any(_overlap(output, given) for given in inputs)
+    return has_layout(output) and not any(_overlap(output, given) for given in inputs)
 
 
 def _overlap(output: np.ndarray[Any, Any], given: Any) -> bool:
@@ -174,18 +192,6 @@ def _overlap(output: np.ndarray[Any, Any], given: Any) -> bool:
         return np.may_share_memory(output, given)
     # A frame of one block hands its own memory out.
     return hasattr(given, "dtypes") and output.base is not None
-
-
-def state_keeps_every_bit(state: Any) -> bool:
-    """Whether all arrays in what a fit has set keep their order of memory in a copy."""
-    if isinstance(state, np.ndarray):
-        return bool(state.flags.c_contiguous or state.flags.f_contiguous)
-    if isinstance(state, dict):
-        # A vocabulary is a large dictionary of numbers.
-        return all(map(state_keeps_every_bit, state.values())) if len(state) < 1000 else True
-    if isinstance(state, list | tuple):
-        return all(map(state_keeps_every_bit, state))
-    return not hasattr(state, "get_params") or state_keeps_every_bit(vars(state))
 
 
 def forget_split(folder: str, split: int) -> None:

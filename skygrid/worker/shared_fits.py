@@ -41,6 +41,9 @@ class SharedFits:
         self._kept: frozenset[str] = frozenset(plan.get("kept", ()))
         self._prefixes: Sequence[int] = plan.get("prefixes", ())
         self._folder = folder if self._kept and folder and os.path.isdir(folder) else None
+        self._futile: set[int] = set()
+        """Prefixes that turned out not to be worth keeping: on other splits they are the same."""
+
         self._rules: dict[int, tuple[str, int]] = {
             member: (rule, position)
             for members, rule in plan.get("groups", ())
@@ -91,12 +94,15 @@ class SharedFits:
                 yield msgspec.structs.replace(group.member_timed(result), answered=True)
 
     def _alone(self, lease: int, slot: int, member: int, split: int) -> FitResult:
-        store = self._store(split)
-        if store is not None and member < len(self._prefixes) and self._prefixes[member] >= 0:
+        prefix = self._prefixes[member] if member < len(self._prefixes) else -1
+        store = self._store(split) if prefix >= 0 and prefix not in self._futile else None
+        if store is not None:
             fit = PrefixFit(self._evaluator, store, self._kept)
-            result = self._evaluator.evaluate(lease, slot, member, split, fit.begin)
+            result = fit.timed(self._evaluator.evaluate(lease, slot, member, split, fit.begin))
+            if store.futile:
+                self._futile.add(prefix)
             if not _unexpected(result):
-                return fit.timed(result)
+                return result
         return self._evaluator.evaluate(lease, slot, member, split)
 
     def _store(self, split: int) -> PrefixStore | None:

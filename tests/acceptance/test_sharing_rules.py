@@ -354,14 +354,18 @@ def test_a_rule_gives_the_bits_of_separate_fits(name: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_a_scorer_that_looks_at_everything_sees_what_a_separate_fit_made(name: str) -> None:
+def test_a_scorer_that_looks_at_everything_sees_what_a_separate_fit_made(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Members of a group that a user's own scorer sees have all public attributes of a fit."""
+    monkeypatch.setattr("skygrid.worker.prefixes.WORTH_SECONDS", 0.0)
 
     @hypothesis.settings(max_examples=10, deadline=None, derandomize=True, database=None)
     @hypothesis.given(problems(name))
     def compare(shared: Shared) -> None:
         shared.scoring = shared.scorer = scorer = StateScorer()
-        shared.together()
+        with tempfile.TemporaryDirectory() as folder:
+            shared.together(folder)
         together = sorted(scorer.seen, key=_setting)
         scorer.seen = []
         shared.apart()

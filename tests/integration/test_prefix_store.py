@@ -1,0 +1,208 @@
+"""Parts of fits that the slots of a node keep for each other, with real processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from skygrid.worker.prefixes import Made, PrefixStore, forget_split, keeps_every_bit
+
+FORK = multiprocessing.get_context("fork")
+NAME = "0123456789abcdef"
+
+
+def array(size: int = 1000) -> np.ndarray:
+    return np.random.default_rng(size).normal(size=size)
+
+
+def made(value: Any, seconds: float = 1.0, exact: bool = True) -> Callable[[], Made]:
+    return lambda: Made(value=value, seconds=seconds, exact=exact)
+
+
+def never() -> Made:
+    raise AssertionError("it is there")
+
+
+def total(folder: Path) -> int:
+    return sum(entry.stat().st_size for entry in folder.iterdir())
+
+
+def test_slots_that_ask_at_once_have_a_part_made_once(tmp_path: Path) -> None:
+    """Of processes that need the same part one makes it; all have its bits."""
+    gate = FORK.Barrier(4)
+    sums = FORK.SimpleQueue()
+    ledger = tmp_path / "ledger"
+    parts = tmp_path / "parts"
+    parts.mkdir()
+
+    def make() -> Made:
+        with ledger.open("a") as file:
+            file.write("made\n")
+        return Made(value=array(), seconds=1.0)
+
+    def slot() -> None:
+        gate.wait()
+        part, _ = PrefixStore(str(parts), 0).take(NAME, "fit", make)
+        sums.put(part.value.tobytes())
+
+    slots = [FORK.Process(target=slot) for _ in range(4)]
+    for process in slots:
+        process.start()
+    found = {sums.get() for _ in slots}
+    for process in slots:
+        process.join()
+    assert found == {array().tobytes()}
+    assert ledger.read_text() == "made\n"
+
+
+def test_a_part_whose_maker_is_killed_is_made_by_the_next(tmp_path: Path) -> None:
+    """kill -9 of the slot that makes a part frees it for the slot that waits."""
+    making = FORK.Event()
+
+    def slow() -> Made:
+        making.set()
+        signal.pause()
+        raise AssertionError("nobody wakes it")
+
+    maker = FORK.Process(target=lambda: PrefixStore(str(tmp_path), 0).take(NAME, "fit", slow))
+    maker.start()
+    assert making.wait(60)
+    answer = FORK.SimpleQueue()
+
+    def waiter() -> None:
+        part, there = PrefixStore(str(tmp_path), 0).take(NAME, "fit", made(array()))
+        answer.put((part.value.tobytes(), there))
+
+    other = FORK.Process(target=waiter)
+    other.start()
+    assert maker.pid is not None
+    os.kill(maker.pid, signal.SIGKILL)
+    assert answer.get() == (array().tobytes(), False)
+    maker.join()
+    other.join()
+    assert PrefixStore(str(tmp_path), 0).take(NAME, "fit", never)[1]
+
+
+def test_each_fit_has_a_copy_that_it_may_write_into(tmp_path: Path) -> None:
+    """What a fit writes into a part is seen by no other fit."""
+    store = PrefixStore(str(tmp_path), 0)
+    store.take(NAME, "fit", made(array()))
+    first, _ = store.take(NAME, "fit", never)
+    first.value[:] = 0
+    second, there = store.take(NAME, "fit", never)
+    assert there
+    assert second.value.tobytes() == array().tobytes()
+
+
+def test_memory_has_a_bound_and_what_was_used_last_stays(tmp_path: Path) -> None:
+    """Parts go when the bound is passed, the one first that nobody used for longest."""
+    store = PrefixStore(str(tmp_path), 0, limit=30_000)
+    for number in range(3):
+        store.take(f"{NAME}{number}", "fit", made(array()))
+        os.utime(tmp_path / f"0-{NAME}{number}-fit", (number, number))
+    store.take(f"{NAME}0", "fit", never)  # used: it is the newest now
+    store.take(f"{NAME}3", "fit", made(array()))
+    assert total(tmp_path) <= 30_000
+    assert store.take(f"{NAME}0", "fit", never)[1]
+    assert not store.take(f"{NAME}1", "fit", made(array()))[1]
+
+
+def test_a_part_beyond_the_bound_is_not_kept_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    """What is too large is made by each fit for itself."""
+    store = PrefixStore(str(tmp_path), 0, limit=5_000)
+    assert not store.take(NAME, "fit", made(array(10_000)))[1]
+    assert total(tmp_path) == 0
+    assert store.futile
+    held = FORK.Event()
+    done = FORK.Event()
+
+    def long() -> Made:
+        held.set()
+        assert done.wait(60)
+        return Made(value=array(), seconds=1.0)
+
+    other = FORK.Process(target=lambda: PrefixStore(str(tmp_path), 0).take(NAME, "fit", long))
+    other.start()
+    assert held.wait(60)
+    assert not store.take(NAME, "fit", made(array()))[1]  # while the other one makes its own
+    done.set()
+    other.join()
+    assert other.exitcode == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds", "exact"),
+    [
+        (array(), 0.0001, True),
+        (array(), 1.0, False),
+        (lambda: None, 1.0, False),
+    ],
+    ids=["made at once", "not exact", "cannot be copied"],
+)
+def test_what_is_not_worth_it_is_not_kept(
+    tmp_path: Path, value: Any, seconds: float, exact: bool
+) -> None:
+    """A part that is made at once, or whose copy might differ, leaves nothing behind."""
+    store = PrefixStore(str(tmp_path), 0)
+    store.take(NAME, "fit", made(value, seconds, exact))
+    assert total(tmp_path) == 0
+    assert store.futile
+
+
+def test_an_error_is_everybodys_own(tmp_path: Path) -> None:
+    """A part that cannot be made raises for each that asks, and locks nobody out."""
+
+    def broken() -> Made:
+        raise ValueError("broken")
+
+    store = PrefixStore(str(tmp_path), 0)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="broken"):
+            store.take(NAME, "fit", broken)
+
+
+def test_a_split_that_is_done_gives_its_memory_back(tmp_path: Path) -> None:
+    """forget_split removes the parts of that split and of no other."""
+    for split in (1, 11):
+        PrefixStore(str(tmp_path), split).take(NAME, "fit", made(array()))
+    forget_split(str(tmp_path), 1)
+    assert PrefixStore(str(tmp_path), 11).take(NAME, "fit", never)[1]
+    assert not PrefixStore(str(tmp_path), 1).take(NAME, "fit", made(array()))[1]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_slices_keep_their_strides(tmp_path: Path, order: Any) -> None:
+    """A slice of a larger array is laid out in the same way where it is taken over."""
+    whole = np.asarray(array(64).reshape(8, 8), order=order)
+    for value in (whole[:, :3], whole[:3], whole.T[2:5], whole[::2, 1:4]):
+        store = PrefixStore(str(tmp_path), value.strides[0] * 100 + value.shape[0])
+        store.take(NAME, "fit", made({"inside": [value]}))
+        kept = store.take(NAME, "fit", never)[0].value["inside"][0]
+        assert kept.strides == value.strides
+        assert (kept == value).all()
+        assert kept.flags.writeable
+
+
+def test_only_copies_with_the_same_memory_order_are_exact() -> None:
+    """Views, frames, objects and the input itself are not kept; arrays and sparse matrices are."""
+    X = np.ones((4, 6))
+    assert keeps_every_bit(X + 1, X)
+    assert keeps_every_bit(np.asfortranarray(X + 1), X)
+    assert keeps_every_bit(sparse.csr_matrix(X), X)
+    assert not keeps_every_bit(X, X)
+    assert not keeps_every_bit(X[:2], X)
+    assert keeps_every_bit((X + 1)[:, ::2], X)
+    assert not keeps_every_bit((X + 1)[::-1], X)
+    assert not keeps_every_bit(X.astype(object), X)
+    assert not keeps_every_bit(X.tolist(), X)
+    matrix = sparse.csr_matrix(X)
+    assert not keeps_every_bit(matrix, matrix)
+    assert not keeps_every_bit(sparse.coo_matrix(X), X)
