@@ -10,7 +10,7 @@ READY  := $(VENV)/.made-from-pyproject
 SKLEARNS := 1.5 1.6 1.7 1.8 newest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-digits sshd check format bench bench-ssh test-sklearn clean
+.PHONY: help run cloud test test-digits sshd check format bench bench-ssh test-sklearn clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ $(READY): pyproject.toml
 
 run: $(READY) ## Run the digits search of the guide on all cores
 	$(BIN)/skygrid run guides/digits/search.py
+
+cloud: $(READY) sshd ## Start a cloud on this machine to try EC2 without an account (root)
+	@$(BIN)/python -m tests.cloud $(if $(PORT),--port $(PORT)) $(if $(BOOT),--boot $(BOOT))
 
 test: $(READY) sshd ## Run every test, two at a time
 	$(BIN)/python -m pytest -n 2

@@ -2,59 +2,84 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from skygrid.config import RunConfig, load_config
 from skygrid.engines.pull import PullEngine
-from skygrid.engines.settings import EngineSettings
+from skygrid.errors import UsageError
 from skygrid.journal.memory import MemoryJournal
 from skygrid.listener import SilentListener
-from skygrid.providers.local import LocalProvider
-from skygrid.queue.policies import QueuePolicies, RetryPolicy
+from skygrid.loading.programs import needs_of
+from skygrid.places import nodes_of, policies_of
 from skygrid.results.sklearn_search import fit_search
 from skygrid.rounds import JournaledRounds
+from skygrid.worker.neighbours import Source
 
 
 class Cluster:
     """Nodes that stay up for several searches. Use it in a ``with`` statement.
 
+    Nodes elsewhere get an environment that has what the first search is made of: the packages of
+    its estimators, scorers and data, in the versions that are installed here. What is imported
+    only while a fit runs, or by a later search, is named under ``[environment]`` of the config.
+
     Parameters
     ----------
-    nodes : int, default=1
-        Machines; on this machine: agents.
+    nodes : int, optional
+        Machines; on this machine: agents. Default: one here, or every host of the config.
     concurrency : int, optional
         Fits at a time on each; default: the node's vCPUs.
-    on : {"local"}, default="local"
-        Where the nodes are.
+    on : {"local", "ssh"}, optional
+        Where the nodes are; default: as the config says, or on this machine.
+    config : path, optional
+        A TOML file as for ``skygrid run --config``, which names hosts and environment. Default:
+        with `on` other than "local", a ``skygrid.toml`` in the working directory.
     fit_timeout : float, optional
         Seconds that one fit may take; default: no limit.
-    retries : int, default=2
-        How often a fit that took its slot down is tried again.
-    start_method : {"auto", "fork", "spawn"}, default="auto"
-        How slots are started; auto: fork on Linux, spawn elsewhere.
+    retries : int, optional
+        How often a fit that took its slot down is tried again; default: 2.
+    start_method : {"auto", "fork", "spawn"}, optional
+        How slots are started; default: "auto", which is fork on Linux, spawn elsewhere.
+
+    Raises
+    ------
+    ConfigError
+        Something of this is not understood, or a host is named twice.
     """
 
     def __init__(
         self,
-        nodes: int = 1,
+        nodes: int | None = None,
         concurrency: int | None = None,
-        on: Literal["local"] = "local",
+        on: Literal["local", "ssh"] | None = None,
         *,
+        config: str | os.PathLike[str] | None = None,
         fit_timeout: float | None = None,
-        retries: int = 2,
-        start_method: Literal["auto", "fork", "spawn"] = "auto",
+        retries: int | None = None,
+        start_method: Literal["auto", "fork", "spawn"] | None = None,
     ) -> None:
-        if on != "local":
-            raise ValueError(f"on={on!r}: this version runs on this machine only, on='local'")
-        settings = EngineSettings(fit_timeout_seconds=fit_timeout, start_method=start_method)
-        provider = LocalProvider(nodes, concurrency)
-        self._policies = QueuePolicies(retry=RetryPolicy(retries=retries))
-        self._provider = provider
-        self._engine = PullEngine(provider, settings, SilentListener())
+        said = {
+            "nodes": nodes,
+            "concurrency": concurrency,
+            "on": on,
+            "fit_timeout": fit_timeout,
+            "retries": retries,
+            "start_method": start_method,
+        }
+        self._config = _config(said, config)
+        self._stack = ExitStack()
+        self._engine: PullEngine | None = None
 
     def __enter__(self) -> Self:
-        self._engine.start()
+        # A cluster is closed by its program, not by a clock: there is no condition to stop.
+        nodes = nodes_of(self._config, SilentListener(), secrets.token_hex(8))
+        self._engine = self._stack.enter_context(nodes)
         return self
 
     def __exit__(
@@ -63,10 +88,8 @@ class Cluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            self._engine.close()
-        finally:
-            self._provider.close()
+        self._engine = None
+        self._stack.close()
 
     def fit(self, search: Any, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Fit a search in place, as ``search.fit(X, y, **fit_params)`` would.
@@ -89,18 +112,39 @@ class Cluster:
         Raises
         ------
         SkygridError
-            If nodes are lost for good, or the search carries callbacks.
+            If nodes cannot be had or are lost for good, or the search carries callbacks.
         Exception
             Whatever ``search.fit`` would raise.
         """
-        rounds = JournaledRounds(self._engine, MemoryJournal(), self._policies, SilentListener())
+        engine = self._engine
+        if engine is None:
+            raise UsageError("no nodes run: use the cluster inside its `with` statement")
+        sources: Mapping[str, Source] = {}
+        if not engine.at_hand:
+            needs = needs_of(search, X, y, fit_params)
+            engine.equip(needs.imported)
+            sources = needs.sources
+        rounds = JournaledRounds(
+            engine,
+            MemoryJournal(),
+            policies_of(self._config),
+            SilentListener(),
+            sources=sources,
+        )
         try:
             return fit_search(search, X, y, fit_params, rounds)
         finally:
             rounds.warnings.issue()
 
 
-def cluster(nodes: int = 1, concurrency: int | None = None, **options: Any) -> Cluster:
+def _config(said: Mapping[str, Any], file: str | os.PathLike[str] | None) -> RunConfig:
+    if file is None and said["on"] in (None, "local"):
+        return RunConfig(**{name: value for name, value in said.items() if value is not None})
+    path = None if file is None else Path(file)
+    return load_config(said, os.environ, config_file=path, cwd=Path.cwd())
+
+
+def cluster(nodes: int | None = None, concurrency: int | None = None, **options: Any) -> Cluster:
     """Nodes that stay up for several searches; see `Cluster` for the parameters."""
     return Cluster(nodes, concurrency, **options)
 
@@ -110,7 +154,7 @@ def fit(
     X: Any,
     y: Any = None,
     *,
-    nodes: int = 1,
+    nodes: int | None = None,
     concurrency: int | None = None,
     fit_params: Mapping[str, Any] | None = None,
     **options: Any,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from skygrid.errors import ConfigError, InterruptedRunError, NodeError, SkygridE
 from skygrid.interrupts import Interrupts
 from skygrid.listener import Listener
 from skygrid.places import settings_of
-from skygrid.reports.money import END_SECONDS, Bill, Quote, Rental
+from skygrid.reports.money import END_SECONDS, Bill, Quote, Rental, bill_text, dollars_text
 
 if TYPE_CHECKING:
     from skygrid.providers.ec2.fleet import Fleet
@@ -39,8 +39,14 @@ class Offer:
     quote: Quote
 
 
-def make_offer(config: RunConfig) -> Offer:
+def make_offer(config: RunConfig, folder: Path | None = None) -> Offer:
     """Find out what the nodes of a configuration are and cost; starts nothing.
+
+    Parameters
+    ----------
+    config : RunConfig
+    folder : Path, optional
+        Of a run that may have had nodes before: it goes on in the region that it began in.
 
     Raises
     ------
@@ -52,14 +58,22 @@ def make_offer(config: RunConfig) -> Offer:
     # boto3 takes a third of a second to import.
     from skygrid.providers.ec2.planning import plan_cloud
     from skygrid.providers.ec2.session import open_clients
+    from skygrid.providers.ec2.store import read_cloud_record
 
-    clients = open_clients(config.aws)
+    before = read_cloud_record(folder) if folder is not None else None
+    clients = open_clients(config.aws, region=before.region if before else None)
     plan = plan_cloud(config, clients)
     quote = _quote(plan, config)
     if config.max_cost is not None and quote.dollars_per_hour is None:
         raise ConfigError(
             f"--max-cost cannot be kept: the price of {quote.instance_type} in {quote.region} is "
             "not known. Say it as price_per_hour under [aws]"
+        )
+    least = quote.dollars_for(0.0)
+    if config.max_cost is not None and least is not None and least > config.max_cost:
+        raise ConfigError(
+            f"--max-cost {config.max_cost:g} is spent before the first fit: to start and end "
+            f"{quote.nodes} x {quote.instance_type} costs about {dollars_text(least)}"
         )
     return Offer(clients=clients, plan=plan, quote=quote)
 
@@ -102,8 +116,6 @@ class RentedNodes:
     listener : Listener
     stop : callable
         When no more fits are started, for reasons other than cost.
-    say : callable
-        Takes a line for the person who waits.
     """
 
     def __init__(
@@ -116,7 +128,6 @@ class RentedNodes:
         folder: Path,
         listener: Listener,
         stop: StopCondition,
-        say: Callable[[str], None],
     ) -> None:
         from skygrid.providers.ec2.fleet import open_fleet
         from skygrid.providers.ec2.planning import mark_of
@@ -125,9 +136,9 @@ class RentedNodes:
         mark = mark_of(config, offer.clients, run_id, run_name, time.time())
         self._fleet: Fleet = open_fleet(offer.clients, offer.plan, mark, folder, config.aws)
         self._provider: Ec2Provider = Ec2Provider(
-            config, run_id, self._fleet, folder, mark.expires_at, say
+            config, run_id, self._fleet, folder, mark.expires_at, self._tell
         )
-        self._name, self._offer, self._listener, self._say = run_name, offer, listener, say
+        self._name, self._offer, self._listener = run_name, offer, listener
         if config.max_cost is not None:
             stop = any_of(stop, cost_limit(config.max_cost, self._dollars_at_the_end))
         self.engine = PullEngine(self._provider, settings_of(config, stop), listener)
@@ -155,12 +166,13 @@ class RentedNodes:
             except SkygridError as error:
                 self._end()
                 if self.trouble is None:
+                    self._listener.told(bill_text(self.bill()), always=True)
                     raise
                 raise type(error)(f"{error}\n{self.trouble}") from error
             except BaseException:
                 self._end()
                 if self.trouble is not None:
-                    self._say(str(self.trouble))
+                    self._listener.told(str(self.trouble), always=True)
                 raise
             else:
                 self._end()
@@ -193,11 +205,15 @@ class RentedNodes:
             for one in self._fleet.nodes()
         }
 
+    def _tell(self, text: str) -> None:
+        self._listener.told(text, always=False)
+
     # -- signals
 
     def _ask(self) -> bool:
         if self._ending:
-            self._say("the nodes are being ended; once more to stop at once, without waiting")
+            waiting = "the nodes are being ended; once more to stop at once, without waiting"
+            self._listener.told(waiting, always=True)
             return True
         return self.engine.interrupt()
 

@@ -226,7 +226,8 @@ def work_blobs(
             "verbose": work.verbose,
             "callback_context": work.callback_context,
             "sklearn_config": sklearn.get_config(),
-            "warning_filters": list(warnings.filters),
+            # Each by itself: a node may lack the module of a category that nothing there can raise.
+            "warning_filters": [cloudpickle.dumps(rule) for rule in warnings.filters],
             # Elsewhere the same folder, if there is one, may hold something else.
             "sys_path": [folder for folder in sys.path if folder] if at_hand else [],
             "neighbours": {} if at_hand else dict(sources),

@@ -162,20 +162,18 @@ def prepare_resume(folder: Path, config: RunConfig, listener: Listener) -> Prepa
     """
     record = RunRecord.read(folder)
     spec = _loaded(_search_file(record), listener)
-    offer = make_offer(config)
+    offer = make_offer(config, folder)
     check = check_loaded(spec, config, listener, None, offer.quote)
     return Prepared(spec=spec, config=config, offer=offer, check=check, path=folder, record=record)
 
 
-def run_prepared(prepared: Prepared, listener: Listener, say: Callable[[str], None]) -> RunResult:
+def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
     """Rent the nodes of a run, run it, and see that the nodes are gone.
 
     Parameters
     ----------
     prepared : Prepared
     listener : Listener
-    say : callable
-        Takes a line for the person who waits.
 
     Returns
     -------
@@ -200,7 +198,6 @@ def run_prepared(prepared: Prepared, listener: Listener, say: Callable[[str], No
         folder=folder.path,
         listener=listener,
         stop=hours_over(config),
-        say=say,
     )
     try:
         with rented.running() as engine:

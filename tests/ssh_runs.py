@@ -43,6 +43,9 @@ class Bench:
         self.fitted = 0
         """Fits that had come to their end when the run had."""
 
+        self.out = ""
+        """What the last run that ended well has printed on stdout."""
+
         self.environment = 'packages = ["scikit-learn"]'
         self.concurrency = 2
         self._ssh = {"connect_timeout": 10.0, "lost_after": 20.0, "orphan_after": 30.0, **ssh}
@@ -97,8 +100,8 @@ class Bench:
 
     def ended_well(self, command: Command) -> str:
         """Wait for the end of a run that is to succeed as scikit-learn would; its stderr."""
-        code, out, err = command.end()
-        assert code == 0, f"exit {code}\n{out}\n{err}"
+        code, self.out, err = command.end()
+        assert code == 0, f"exit {code}\n{self.out}\n{err}"
         self.fitted = self.count_fits()
         self.check_answer()
         self.bed.wait_clean()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import typer
-
 from skygrid.config import RunConfig
 from skygrid.errors import InterruptedRunError, UsageError
 
-from .output import say, say_view
+from .output import say_view
 
 if TYPE_CHECKING:
     from skygrid.reports.plan_view import CheckResult
@@ -24,7 +22,7 @@ def refuse_to_ask_nobody(config: RunConfig) -> None:
     UsageError
         If stdin or stderr is no terminal and ``--yes`` was not said.
     """
-    if not config.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not config.yes and not can_ask():
         raise UsageError(
             "nodes on AWS cost money, and there is no terminal to ask on: add --yes to spend it, "
             "or --dry-run to see the price"
@@ -42,12 +40,22 @@ def approve(check: CheckResult, config: RunConfig) -> None:
     from skygrid.reports.console import check_view
 
     say_view(check_view(check))
-    if config.yes:
-        return
+    if not config.yes and not agrees("Start these nodes?"):
+        raise InterruptedRunError("not agreed to; nothing was started")
+
+
+def can_ask() -> bool:
+    """Whether somebody is there to see a question and to answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def agrees(question: str) -> bool:
+    """Ask on stderr, as stdout is for results; only a plain yes is one."""
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
     try:
-        agreed = typer.confirm("Start these nodes?", default=False, err=True)
-    except typer.Abort:
-        agreed = False
-    if not agreed:
-        say("nothing was started")
-        raise InterruptedRunError("not agreed to")
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        answer = ""
+    if not answer.endswith("\n"):
+        print(file=sys.stderr)
+    return answer.strip().lower() in ("y", "yes")

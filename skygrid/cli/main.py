@@ -16,7 +16,7 @@ import typer
 
 from skygrid.errors import SkygridError
 
-from . import looking, running
+from . import looking, renting, running
 from .output import say
 
 EXIT_BUG = 1
@@ -57,6 +57,8 @@ app.command("resume")(running.resume)
 app.command("runs")(looking.runs)
 app.command("show")(looking.show)
 app.command("logs")(looking.logs)
+app.command("nodes")(renting.nodes)
+app.command("down")(renting.down)
 app.command("doctor")(looking.doctor)
 
 

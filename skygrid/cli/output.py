@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
@@ -30,20 +30,22 @@ def write_result(text: str) -> None:
 
 def write_view(view: RenderableType) -> None:
     """Write a table to stdout, coloured where stdout is a terminal."""
-    from skygrid.reports.console import stdout_console
-
-    console = stdout_console()
-    with console.capture() as captured:
-        console.print(view)
-    # Rich pads every line to the width of its table; nobody wants to copy the blanks.
-    write_result("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+    write_result(_drawn(view, sys.stdout))
 
 
 def say_view(view: RenderableType) -> None:
     """Write a table to stderr, coloured where that is a terminal."""
+    print(_drawn(view, sys.stderr), end="", file=sys.stderr, flush=True)
+
+
+def _drawn(view: RenderableType, stream: TextIO) -> str:
     from skygrid.reports.console import stdout_console
 
-    stdout_console(sys.stderr).print(view)
+    console = stdout_console(stream)
+    with console.capture() as captured:
+        console.print(view)
+    # Rich pads every line to the width of its table; nobody wants to copy the blanks.
+    return "".join(line.rstrip() + "\n" for line in captured.get().splitlines())
 
 
 def say(message: str) -> None:

@@ -135,12 +135,12 @@ def _runs_dir(option: Path | None) -> Path:
 
 
 @contextmanager
-def _progress(config: RunConfig) -> Iterator[Listener]:
+def _progress(config: RunConfig, *, transient: bool = False) -> Iterator[Listener]:
     from skygrid.reports.live import show_progress
     from skygrid.reports.progress import Progress
 
     progress = Progress(time.monotonic)
-    with show_progress(progress, quiet=config.quiet, verbose=config.verbose):
+    with show_progress(progress, quiet=config.quiet, verbose=config.verbose, transient=transient):
         yield progress
 
 
@@ -159,14 +159,14 @@ def _prepare_resume(folder: Path, config: RunConfig, listener: Listener) -> Prep
 def _rented(prepare: Callable[[Listener], Prepared], config: RunConfig) -> None:
     """Say what nodes will cost, ask, and only then rent them."""
     refuse_to_ask_nobody(config)
-    with _progress(config) as listener:
+    with _progress(config, transient=True) as listener:
         prepared = prepare(listener)
     approve(prepared.check, config)
 
     def start(listener: Listener) -> RunResult:
         from skygrid.run import run_prepared
 
-        return run_prepared(prepared, listener, say)
+        return run_prepared(prepared, listener)
 
     _search(start, config)
 

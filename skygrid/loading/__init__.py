@@ -53,7 +53,7 @@ def load_search(path: Path) -> SearchSpec:
         search = build_search(names)
         data = read_data(names, search, refits=does_refit(search))
         check_agreement(names, search, data)
-        user_modules = register_user_modules(file)
+        user_modules = register_user_modules(file.folder)
         imported = imported_modules(user_modules, before)
     return SearchSpec(
         search=search,

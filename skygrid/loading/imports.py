@@ -86,9 +86,9 @@ def run_file(file: SearchFile) -> ModuleType:
     return module
 
 
-def register_user_modules(file: SearchFile) -> tuple[str, ...]:
-    """Have every module from the file's folder pickled by value, and return their names."""
-    names = user_modules(file.folder)
+def register_user_modules(folder: Path) -> tuple[str, ...]:
+    """Have every module from a folder pickled by value, and return their names."""
+    names = user_modules(folder)
     for pickler in _picklers():
         for name in names:
             pickler.register_pickle_by_value(sys.modules[name])

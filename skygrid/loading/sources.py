@@ -60,6 +60,11 @@ def neighbour_sources(tree: ast.Module, folder: Path) -> dict[str, Source]:
     return found
 
 
+def read_module(path: Path) -> ast.Module:
+    """A Python file as a tree; an empty one if it cannot be read or parsed."""
+    return _parsed(_read(path))
+
+
 def own_source(path: Path) -> dict[str, Source]:
     """The search file's own text, whose lines stand in the tracebacks of failed fits."""
     return {path.stem: (str(path), False, _read(path))}

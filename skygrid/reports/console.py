@@ -16,6 +16,7 @@ from skygrid.printable import printable
 
 from .finding import Finding
 from .money import Quote, bill_text, dollars_text
+from .nodes_view import NodesView
 from .plain import Plain, one_line, parameter_text, parameters_text, shorten
 from .plan_view import CheckResult
 from .run_view import RunView
@@ -101,6 +102,37 @@ def check_view(check: CheckResult) -> RenderableType:
     notes = (*check.notes, *(check.quote.notes if check.quote else ()))
     parts.extend(Text(printable(note), style="yellow") for note in notes)
     return Group(*parts)
+
+
+def nodes_view(view: NodesView) -> RenderableType:
+    """Return the nodes that run somewhere as a table, and what they cost together."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("run", "node", "instance", "type", "state", "age", "cost"):
+        right = heading in ("age", "cost")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for node in view.nodes:
+        style = "green" if node.state == "running" else "yellow"
+        table.add_row(
+            node.run,
+            node.node,
+            node.instance,
+            f"{node.instance_type} {node.market}",
+            Text(node.state, style=style),
+            duration_text(node.age_seconds),
+            dollars_text(node.dollars),
+        )
+    rates = [node.dollars_per_hour for node in view.nodes]
+    costs = [node.dollars for node in view.nodes]
+    total = (
+        f"{_count(len(view.nodes), 'node')} in {', '.join(view.regions)}: "
+        f"{dollars_text(_sum(rates))} an hour, {dollars_text(_sum(costs))} so far"
+    )
+    return Group(table, Text(total))
+
+
+def _sum(amounts: Sequence[float | None]) -> float | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if len(known) == len(amounts) else None
 
 
 def _rented(quote: Quote) -> str:

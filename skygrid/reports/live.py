@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -93,6 +94,7 @@ def show_progress(
     *,
     quiet: bool = False,
     verbose: int = 0,
+    transient: bool = False,
     stream: TextIO | None = None,
     wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
 ) -> Iterator[Progress]:
@@ -106,6 +108,8 @@ def show_progress(
         Show nothing at all.
     verbose : int
         From 1 on, every change of a node, a round and a phase gets a line.
+    transient : bool
+        Leave nothing of the live display behind: something else follows.
     stream : text file, optional
         Instead of stderr.
     wait : callable
@@ -116,7 +120,8 @@ def show_progress(
         return
     stream = sys.stderr if stream is None else stream
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    show = _live if console.is_terminal and not console.is_dumb_terminal else _lines
+    live = console.is_terminal and not console.is_dumb_terminal
+    show = partial(_live, transient=transient) if live else _lines
     with show(console, progress, verbose, wait):
         yield progress
 
@@ -127,6 +132,7 @@ def _live(
     progress: Progress,
     verbose: int,
     wait: Callable[[threading.Event, float], bool],
+    transient: bool,
 ) -> Iterator[None]:
     def draw() -> RenderableType:
         return progress_screen(progress.view(), console.width)
@@ -139,6 +145,7 @@ def _live(
             console=console,
             auto_refresh=False,
             redirect_stdout=shared,
+            transient=transient,
             vertical_overflow="crop",
         ) as live,
         _repeated(lambda: _redraw(console, live, progress, verbose), 1 / REDRAWS_PER_SECOND, wait),

@@ -89,7 +89,8 @@ class Progress:
         self._clock = clock
         self._metric = metric
         self._window = window
-        self._lock = threading.Lock()
+        # A signal handler may have a line to tell while its own thread is in here.
+        self._lock = threading.RLock()
         self._began = clock()
         self._phase = "starting"
         self._total = self._done = self._reused = self._failed = self._retries = 0
@@ -203,6 +204,11 @@ class Progress:
         with self._lock:
             self._phase = name
             self._say("detail", name)
+
+    def told(self, text: str, *, always: bool) -> None:
+        """Remember the line until it is shown."""
+        with self._lock:
+            self._say("problem" if always else "detail", text)
 
     def metered(self, dollars: Callable[[], float | None]) -> None:
         """Remember whom to ask what the run has cost."""

@@ -1,9 +1,9 @@
 """The bridge: what runs at the far end of a connection, between it and the keeper's socket.
 
 ``python -m skygrid.worker.bridge --folder F [--orphan-after S] [--lease F] [-- COMMAND ...]`` says
-`MARK`, and then copies its standard input to the keeper's socket, and what comes from there to its standard
-output, until either ends. It keeps nothing: when it dies, keeper and driver agree over the next one
-on what was lost.
+`MARK`, and then copies its standard input to the keeper's socket, and what comes from there to its
+standard output, until either ends. It keeps nothing: when it dies, keeper and driver agree over the
+next one on what was lost.
 
 With a command it starts a keeper where there is none, or one that was started for another command,
 which it ends first. Without one it finds the keeper that is there, or ends with `NO_KEEPER_EXIT`.

@@ -7,12 +7,13 @@ text of a failed fit's traceback and every corner of scoring are then scikit-lea
 from __future__ import annotations
 
 import inspect
+import pickle
 import random
 import sys
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import joblib
@@ -40,9 +41,9 @@ class Evaluator:
         ``X``, ``y``, ``fit_params`` and ``score_params``.
     search : mapping
         ``estimator``, ``scorer``, ``return_train_score``, ``error_score``, ``verbose``,
-        ``sklearn_config``, ``warning_filters``, ``sys_path``, ``neighbours`` and, where
-        scikit-learn knows fit callbacks, ``callback_context``: whether the search passes their
-        context on.
+        ``sklearn_config``, ``warning_filters`` (each one a pickle), ``sys_path``, ``neighbours``
+        and, where scikit-learn knows fit callbacks, ``callback_context``: whether the search passes
+        their context on.
     plan : mapping
         ``candidates``, a list of parameter settings, and ``splits``, a list of (train, test).
     """
@@ -94,7 +95,7 @@ class Evaluator:
         warnings.resetwarnings()
         warnings.filters.extend(  # type: ignore[attr-defined]  # a list, typed as a sequence
             (("always" if rule[0] in ONCE_ACTIONS else rule[0]), *rule[1:])
-            for rule in self._search["warning_filters"]
+            for rule in _understood(self._search["warning_filters"])
         )
 
     def evaluate(self, lease: int, slot: int, candidate: int, split: int) -> FitResult:
@@ -196,6 +197,13 @@ class _NoCallbacks:
         return self
 
     def call_on_fit_task_end(self, **_: Any) -> None: ...
+
+
+def _understood(pickled: Iterable[bytes]) -> Iterator[tuple[Any, ...]]:
+    """The warning filters whose category is known here; nothing can warn of one that is not."""
+    for rule in pickled:
+        with suppress(ImportError, AttributeError):
+            yield pickle.loads(rule)
 
 
 def _text(error: BaseException) -> str:

@@ -113,6 +113,9 @@ class Keeper:
         self._visited = time.monotonic()
         self._next_ping = 0.0
         self._told_to_end = False
+        self._asked = False
+        """Whether the driver was asked if it has the agent's last words."""
+
         self._finished_at: float | None = None
         """When the driver was found to have said its last."""
 
@@ -177,7 +180,10 @@ class Keeper:
         if self._current is not None and self._stream is not None:
             self._visited = now
             self._renew(now)
-            if now >= self._next_ping:
+            last_words = self._agent.silent and not self._asked
+            if now >= self._next_ping or last_words:
+                # How far the driver has come must be known before this can end.
+                self._asked = self._agent.silent
                 self._next_ping = now + PING_SECONDS
                 self._stream.ping()
         for connection in list(self._connections):
@@ -354,7 +360,7 @@ class Keeper:
 
 
 def main() -> None:
-    """``python -m skygrid.worker.keeper --folder F --orphan-after S [--lease F] -- COMMAND ...``."""
+    """``python -m skygrid.worker.keeper --folder F [--orphan-after S] [--lease F] -- COMMAND``."""
     parser = argparse.ArgumentParser(prog="skygrid.worker.keeper")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--orphan-after", type=float, default=600.0)

@@ -21,6 +21,10 @@ A session is one stream. The caller (the driver) makes up its name; who is calle
 on with the session that it has, begins afresh with one that it never heard of, and refuses one in
 whose place another has come. What of this is decision and not I/O is in `StreamHost`.
 
+An ACK costs as much as any packet and hurries nobody, as what is not acknowledged is only kept for
+a while longer. So it goes with the next DATA, or in answer to a PING or an END, or when much has
+come.
+
 An offset makes what is sent twice harmless. A gap, a checksum that does not fit, an unknown kind
 end the connection, and with the next one all is well again. The checksum finds what a network
 broke; it keeps out nobody who means harm, which is for the connection (SSH) to do.
@@ -44,6 +48,9 @@ SESSION_BYTES = 16
 
 DATA_BYTES = 64 * 1024
 """Most bytes of the stream in one packet."""
+
+ACK_BYTES = 256 * 1024
+"""So much that came is acknowledged even if there is nothing else to say."""
 
 MAX_BODY = DATA_BYTES + _OFFSET.size
 
@@ -89,10 +96,14 @@ class ResumableStream:
         self._written = 0
         self._sent = 0
         self._received = 0
+        self._told = 0
+        """Bytes that the other end knows to have arrived here."""
+
         self._arrived: deque[bytes] = deque()
         self._incoming = bytearray()
         self._control: deque[bytes] = deque()
         self._greeted = False
+        self._asks = False
         self._end: int | None = None
         self.finished = False
         """Whether the other end has said its last byte, and it has arrived."""
@@ -150,11 +161,15 @@ class ResumableStream:
         self._incoming.clear()
         self._control.clear()
         self._control.append(_packet(HELLO, _HELLO.pack(self.session, self._received)))
-        self._greeted = False
+        self._told = self._received
+        self._greeted = self._asks = False
 
     def ping(self) -> None:
-        """Tell the other end that this one is there."""
-        self._control.append(_packet(PING, b""))
+        """Tell the other end that this one is there, and ask it how far it has come.
+
+        Asked after all that waits to be sent.
+        """
+        self._asks = True
 
     def outgoing(self) -> bytes:
         """The next bytes for the connection; empty when there is nothing to send now."""
@@ -163,16 +178,23 @@ class ResumableStream:
             self._control.clear()
             return packets
         # Nothing of the stream before the other end has said how far it has come.
-        if not self._greeted or self._sent >= self._written:
+        if not self._greeted:
             return b""
+        if self._sent >= self._written:
+            asks, self._asks = self._asks, False
+            return _packet(PING, b"") if asks else b""
+        if self._received > self._told:
+            self._tell_received()
+        acknowledgement = b"".join(self._control)
+        self._control.clear()
         if self._sent == self._end:
             self._sent += 1
-            return _packet(END, _OFFSET.pack(self._end))
+            return acknowledgement + _packet(END, _OFFSET.pack(self._end))
         most = DATA_BYTES if self._end is None else min(DATA_BYTES, self._end - self._sent)
         body = self._slice(self._sent, most)
         packet = _packet(DATA, _OFFSET.pack(self._sent) + body)
         self._sent += len(body)
-        return packet
+        return acknowledgement + packet
 
     def feed(self, data: bytes) -> None:
         """Take bytes that came over the connection.
@@ -185,11 +207,14 @@ class ResumableStream:
             If the other end will have nothing to do with this session any more.
         """
         self._incoming += data
-        before = self._received
         for kind, body in self._cut():
             self._take(kind, body)
-        if self._received != before:
-            self._control.append(_packet(ACK, _OFFSET.pack(self._received)))
+        if self._received - self._told >= ACK_BYTES:
+            self._tell_received()
+
+    def _tell_received(self) -> None:
+        self._told = self._received
+        self._control.append(_packet(ACK, _OFFSET.pack(self._received)))
 
     def _cut(self) -> Iterator[tuple[int, bytes]]:
         buffer, start = self._incoming, 0
@@ -203,7 +228,7 @@ class ResumableStream:
 
     def _take(self, kind: int, body: bytes) -> None:
         if kind == PING and not body:
-            self._control.append(_packet(ACK, _OFFSET.pack(self._received)))
+            self._tell_received()
             return
         if kind == REFUSED:
             raise RefusedError(body[:MAX_REASON].decode(errors="replace"))
@@ -220,6 +245,7 @@ class ResumableStream:
         elif kind == END and self._greeted and self._received in (offset, offset + 1):
             self._received = offset + 1
             self.finished = True
+            self._tell_received()
         else:
             raise StreamError(f"a packet of kind {kind} out of turn")
 

@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 
 from tests.cloud.faults import Settings
-from tests.cloud.install import install_all
+from tests.cloud.install import CloudMissingError, install_all
 from tests.cloud.server import Server, shared_environments
 
 SHARED = Path(__file__).parents[2] / ".pytest_cache" / "cloud-nodes"
@@ -28,7 +28,10 @@ def main() -> None:
     parser.add_argument("--boot", type=float, default=0.0, help="seconds that a boot takes")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    install_all(schema=False)
+    try:
+        install_all()
+    except CloudMissingError as missing:
+        sys.exit(str(missing))
     if asked.serve:
         serve(asked.port)
     else:
@@ -55,8 +58,8 @@ def by_hand(port: int, boot_seconds: float) -> None:
     print(
         "A cloud that boots, on this machine. In another terminal:\n\n"
         f"  export AWS_ENDPOINT_URL={server.url}\n"
-        "  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1\n"
-        f"  export SKYGRID_AWS_ADDRESS_URL={server.url}/checkip\n\n"
+        "  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test\n"
+        "  export AWS_DEFAULT_REGION=us-east-1\n\n"
         "  skygrid run guides/digits/search.py --nodes 3 --concurrency 4\n\n"
         "Ctrl-C here ends every instance.",
         flush=True,

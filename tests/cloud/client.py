@@ -143,7 +143,7 @@ class Cloud:
 
     def __init__(self, *, share_environments: bool = True) -> None:
         try:
-            install_all(schema=False)
+            install_all()
         except CloudMissingError as missing:
             pytest.fail(str(missing), pytrace=False)
         self._shared = shared_environments(SHARED) if share_environments else None
@@ -258,13 +258,21 @@ class Cloud:
         """End the connections to one instance, or to all; new ones are taken."""
         self._ask("cut", instance_id=instance_id)
 
+    def mount(self, folder: Path) -> None:
+        """Have new instances see and write a folder of this machine, at the same place.
+
+        For a search that notes each of its fits in a file beside it.
+        """
+        folder.chmod(0o777)
+        self.faults.set(mounts=[str(folder)])
+
     def reset(self) -> None:
         """End everything and begin anew, without faults."""
         self._ask("reset", shared=self._shared)
         self.allowed_left = set()
         self.allow_problems = False
 
-    def check_nothing_left(self) -> None:
+    def check_nothing_left(self, seconds: float = 10.0) -> None:
         """Fail when something is left that the test did not allow, or a boot went wrong.
 
         An end that was asked for may still be on its way: it is waited for.
@@ -275,7 +283,7 @@ class Cloud:
                 and not ("instances" not in self.allowed_left and self.processes())
             ),
             lambda: f"nothing to be left, but: {self._unexpected()} {self._running_on()}",
-            seconds=10.0,
+            seconds=seconds,
         )
         problems = self.problems()
         assert self.allow_problems or not problems, "\n".join(problems)

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from tests.cloud.api import ApiError, Request
+from tests.cloud.api import ApiError, Request, permission
+
+MOST_SKEW_SECONDS = 300
+"""How wrong a signature's time may be."""
 
 Market = Literal["on-demand", "spot"]
 
@@ -68,6 +71,9 @@ class Settings:
     denied: tuple[str, ...] = ()
     """Actions that the caller may not do, e.g. ``ec2:RunInstances``; patterns."""
 
+    clock_seconds: float = 0.0
+    """How far the cloud's clock is ahead of the caller's."""
+
     expired: bool = False
     """The caller's credentials are no longer valid."""
 
@@ -76,6 +82,9 @@ class Settings:
 
     dead: int = 0
     """The next so many instances run for the API and never boot."""
+
+    mounts: tuple[str, ...] = ()
+    """Folders of this machine that new instances have too, at the same place."""
 
     shared: str | None = None
     """Folder of environments that instances share, or None."""
@@ -148,8 +157,8 @@ def settings_from(document: dict[str, Any]) -> dict[str, Any]:
     values = dict(document)
     if "lacking" in values:
         values["lacking"] = tuple(Pool(**pool) for pool in values["lacking"])
-    if "denied" in values:
-        values["denied"] = tuple(values["denied"])
+    for name in {"denied", "mounts"} & values.keys():
+        values[name] = tuple(values[name])
     return values
 
 
@@ -168,7 +177,13 @@ def check_caller(request: Request, settings: Settings) -> None:
         code = "ExpiredToken" if service in {"s3", "sts"} else "ExpiredTokenException"
         text = "The security token included in the request is expired"
         raise ApiError(code=code, message=text, status=400 if service == "s3" else 403)
-    for name in (request.name, *implied_actions(request)):
+    if abs(settings.clock_seconds) > MOST_SKEW_SECONDS:
+        text = "AWS was not able to validate the provided access credentials"
+        if service == "ec2":
+            raise ApiError(code="AuthFailure", message=text, status=401)
+        code = "RequestTimeTooSkewed" if service == "s3" else "SignatureDoesNotMatch"
+        raise ApiError(code=code, message="Signature expired", status=403)
+    for name in (permission(request.name), *implied_actions(request)):
         if any(fnmatchcase(name, pattern) for pattern in settings.denied):
             raise _not_allowed(service, name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import socket
 import threading
 import time
@@ -134,11 +135,11 @@ class Front:
                     message="Request would have succeeded, but DryRun flag is set.",
                     status=412,
                 )
-            answer = self._execute(request, environ, start)
+            answer, code = self._execute(request, environ, start)
         except ApiError as error:
             self._record(request, error.code)
             return send(error_reply(request, error), start)
-        self._record(request)
+        self._record(request, code)
         self._spoil(failure, environ)
         return answer
 
@@ -154,28 +155,30 @@ class Front:
 
     def _execute(
         self, request: Request, environ: dict[str, Any], start: StartResponse
-    ) -> Iterable[bytes]:
+    ) -> tuple[Iterable[bytes], str]:
+        """The answer, and the code of the error that it is, if it is one."""
         if request.service == "s3":
             if request.action == "UploadPart":
                 self._check_upload(environ)
-            return self._moto(environ, start)  # its objects are large, and no state is shared
+            return self._moto(environ, start), ""  # objects are large, and no state is shared
         with self._world.lock:
             if request.service == "ec2":
                 self._world.backend(request.region)
                 if request.action in UNSUPPORTED:
                     raise ApiError(code="UnsupportedOperation", message="Not in this cloud")
             if request.name == "ec2:RunInstances":
-                return send(self._launching.run(request, self._forward(environ)), start)
+                reply = self._launching.run(request, self._forward(environ))
+                return send(reply, start), code_in(reply.status, reply.body)
             handler = self._handlers.get(request.name)
-            reply = handler(request) if handler else None
-            if reply is not None:
-                return send(reply, start)
+            answer = handler(request) if handler else None
+            if answer is not None:
+                return send(answer, start), ""
             with self._hidden(request):
                 status, headers, body = self._ask_moto(environ)
             if request.action in GROUP_CHANGES:
                 self._world.update_gates()
         start(status, headers)
-        return [body]
+        return [body], code_in(int(status.split()[0]), body)
 
     def _check_upload(self, environ: dict[str, Any]) -> None:
         """Refuse a part of an upload that was never begun, or has ended."""
@@ -294,6 +297,14 @@ def types() -> Mapping[str, Any]:
     from moto.ec2.models.instance_types import INSTANCE_TYPES
 
     return INSTANCE_TYPES
+
+
+def code_in(status: int, body: bytes) -> str:
+    """The code of an error of moto's, in XML or JSON; empty for what is none."""
+    found = (
+        re.search(rb'<Code>([^<]*)</Code>|"__type": *"([^"]*)"', body) if status >= 400 else None
+    )
+    return (found[1] or found[2]).decode() if found else ""
 
 
 def read_form(environ: dict[str, Any]) -> bytes | None:

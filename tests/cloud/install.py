@@ -1,4 +1,4 @@
-"""What the cloud needs of this machine: OpenSSH, sudo, and cloud-init's check."""
+"""What the cloud needs of this machine: OpenSSH and sudo."""
 
 from __future__ import annotations
 
@@ -18,14 +18,8 @@ class CloudMissingError(RuntimeError):
     """This machine cannot hold the cloud."""
 
 
-def install_all(*, schema: bool) -> None:
-    """Have everything there; raises `CloudMissingError` with what to do.
-
-    Parameters
-    ----------
-    schema : bool
-        cloud-init's command too.
-    """
+def install_all() -> None:
+    """Have everything there; raises `CloudMissingError` with what to do."""
     if sys.platform != "linux" or os.getuid() != 0:
         raise CloudMissingError(
             "the cloud for tests needs root on Linux: its instances live in namespaces "
@@ -40,8 +34,6 @@ def install_all(*, schema: bool) -> None:
         raise CloudMissingError(f"the cloud for tests needs {', '.join(lacking)} (util-linux)")
     if shutil.which("sudo") is None:
         install("sudo")
-    if schema and shutil.which("cloud-init") is None:
-        install("cloud-init")
 
 
 def install(package: str) -> None:
@@ -68,6 +60,6 @@ def install(package: str) -> None:
 
 if __name__ == "__main__":
     try:
-        install_all(schema="--schema" in sys.argv[1:])
+        install_all()
     except CloudMissingError as error:
         sys.exit(str(error))

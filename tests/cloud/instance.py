@@ -184,6 +184,7 @@ class Instance:
             user_data=raw,
             plan=plan,
             key_seconds=self.settings.key_seconds,
+            mounts=self.settings.mounts,
             shared=Path(self.settings.shared) if self.settings.shared else None,
         )
 

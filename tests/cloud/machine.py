@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,9 @@ class MachineSpec:
     shared: Path | None = None
     """Environments to share with other machines, or None."""
 
+    mounts: tuple[str, ...] = ()
+    """Folders of this machine that are there too, at the same place."""
+
     sshd_settings: tuple[str, ...] = ()
 
 
@@ -102,6 +106,7 @@ class Machine:
         words = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
         words += ["--propagation", "private", "--", "/bin/sh", script, str(self._root)]
         words += [self._python, sys.base_prefix, shared, str(self.console_file), str(INSIDE)]
+        words += self.spec.mounts
         with self.console_file.open("ab") as console:
             process = subprocess.Popen(
                 words,
@@ -188,6 +193,9 @@ class Machine:
     def wait(self) -> None:
         """Return once nothing of it runs and its last event was told."""
         self._process.wait()
+        # The kernel ends the others while `unshare` is gone already.
+        while self.processes():
+            time.sleep(0.002)
         if threading.current_thread() is not self._thread:
             self._thread.join()
 

@@ -6,7 +6,9 @@ import json
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +46,18 @@ class Server:
         from tests.cloud.front import Front
         from tests.cloud.world import World
 
+        faults = Faults(settings=settings)
+
         class Quiet(MotoRequestHandler):
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                """The time of the cloud's own clock."""
+                now = time.time() if timestamp is None else timestamp
+                return formatdate(now + faults.settings.clock_seconds, usegmt=True)
+
             def log(self, *_: Any) -> None:
                 """The terminal is for what instances do."""
 
-        self.world = World(Faults(settings=settings), say)
+        self.world = World(faults, say)
         moto = DomainDispatcherApplication(create_backend_app)
         front = Front(moto, self.world)
         self._server = make_server(

@@ -163,7 +163,7 @@ def test_rights_over_a_bucket_are_tried(aws: Cloud) -> None:
     aws.allowed_left = {"objects"}
     aws.client("s3").create_bucket(Bucket="lots-of-data")
     assert not _problems(_looks(bucket="lots-of-data"))
-    aws.faults.deny("s3:UploadPart")
+    aws.faults.deny("s3:PutObject")
 
     (problem,) = _problems(_looks(bucket="lots-of-data"))
 

@@ -1,4 +1,4 @@
-"""A fleet against a cloud that behaves like AWS: launching, watching, ending, and what goes wrong."""
+"""A fleet against a cloud that behaves like AWS: launching, watching, ending, what goes wrong."""
 
 from __future__ import annotations
 
@@ -372,7 +372,7 @@ def test_teardown_waits_for_a_launch_under_way(aws: Cloud, new_fleet: Maker) -> 
 
     with ThreadPoolExecutor(1) as threads:
         late = threads.submit(launch, fleet)
-        wait(lambda: aws.nodes(), lambda: "the launch to be executed")
+        wait(aws.nodes, lambda: "the launch to be executed")
         report = fleet.teardown(SILENT)
         assert isinstance(late.exception(), NodeError)
 
@@ -475,7 +475,7 @@ def test_a_driver_killed_around_a_launch(aws: Cloud, tmp_path: Path, moment: str
     )
     assert driver.stdout is not None
     if moment == "before the answer":
-        wait(lambda: aws.nodes(), lambda: "the launch to be executed")
+        wait(aws.nodes, lambda: "the launch to be executed")
     else:
         wait(lambda: b"launched" in driver.stdout.readline(), lambda: "the launch")  # type: ignore[union-attr]
     driver.send_signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The watchdog of an instance, run for real where it can switch nothing off but its own processes."""
+"""The watchdog of an instance, run for real where it can switch nothing off."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Box:
             env={"PATH": self._path},
             start_new_session=True,
         )
-        wait(lambda: (self.folder / "seen").exists())
+        wait((self.folder / "seen").exists)
 
     def watchdogs(self) -> list[psutil.Process]:
         """Every process of the watchdog, without what it runs for a moment."""

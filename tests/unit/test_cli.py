@@ -41,10 +41,11 @@ class Answer:
 class Result:
     folder: Path
     summary: Summary
+    trouble: errors.SkygridError | None = None
 
 
 class FakeRuns:
-    """Stands in for `skygrid.run`: answers at once and remembers what it was asked."""
+    """Stands in for `skygrid.run` and `skygrid.checks`: answers at once, remembers questions."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Path, RunConfig]] = []
@@ -135,14 +136,16 @@ def cli(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def fake_runs(tmp_path, monkeypatch):
-    """Put `FakeRuns` where the commands look for `skygrid.run`."""
+    """Put `FakeRuns` where the commands look for runs and checks."""
     runs = FakeRuns()
     runs.folder = tmp_path / "folder"
     runs.folder.mkdir()
-    module = types.ModuleType("skygrid.run")
-    for name in ("run_search", "resume_run", "check_search"):
-        setattr(module, name, getattr(runs, name))
-    monkeypatch.setitem(sys.modules, "skygrid.run", module)
+    answers = {"skygrid.run": ("run_search", "resume_run"), "skygrid.checks": ("check_search",)}
+    for module_name, functions in answers.items():
+        module = types.ModuleType(module_name)
+        for name in functions:
+            setattr(module, name, getattr(runs, name))
+        monkeypatch.setitem(sys.modules, module_name, module)
     return runs
 
 

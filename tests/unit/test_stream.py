@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from skygrid.worker.bridge import MARK, MarkSkipper
 from skygrid.worker.stream import (
+    ACK_BYTES,
     Hello,
     RefusedError,
     ResumableStream,
@@ -95,6 +96,9 @@ class Wire:
         """Everything that can be sent and delivered is."""
         for _ in range(10_000):
             for side in (0, 1):
+                end = self.end(side)
+                if end is not None:
+                    end.ping()
                 self.send(side)
                 self.deliver(side, len(self.flying[side]))
             ends = (self.caller, self.host.stream)
@@ -219,8 +223,10 @@ def test_a_writer_is_told_when_too_much_waits() -> None:
     other.feed(small.outgoing())
     small.feed(other.outgoing())
     small.write(b"x" * 10)
+    small.ping()
     assert small.full
-    other.feed(small.outgoing())
+    for _ in ("the data", "the question"):
+        other.feed(small.outgoing())
     small.feed(other.outgoing())
     assert not small.full
     assert other.read() == b"x" * 10
@@ -303,3 +309,46 @@ def test_endless_noise_is_an_error() -> None:
     assert skipper.feed(b"x" * 64 * 1024) == b""
     with pytest.raises(StreamError, match="no bridge"):
         skipper.feed(b"x" * 1000)
+
+
+def ends_that_have_met() -> tuple[ResumableStream, ResumableStream]:
+    """Two ends of a stream, greeted."""
+    one, other = ResumableStream(SESSION), ResumableStream(SESSION)
+    one.connect()
+    other.connect()
+    other.feed(one.outgoing())
+    one.feed(other.outgoing())
+    return one, other
+
+
+def test_what_came_is_acknowledged_with_the_answer() -> None:
+    """An acknowledgement alone is no reason to send anything; with the next data it travels."""
+    one, other = ends_that_have_met()
+    one.write(b"question")
+    other.feed(one.outgoing())
+    assert other.outgoing() == b""
+    other.write(b"answer")
+    one.feed(other.outgoing())
+    assert one.settled
+    assert one.read() == b"answer"
+
+
+def test_much_that_came_is_acknowledged_by_itself() -> None:
+    """Who only sends hears in time how far the other one is, and keeps little for it."""
+    one, other = ends_that_have_met()
+    one.write(b"x" * (4 * ACK_BYTES))
+    while packet := one.outgoing():
+        other.feed(packet)
+        one.feed(other.outgoing())
+    assert one.waiting < ACK_BYTES
+
+
+def test_the_last_word_is_acknowledged_at_once() -> None:
+    """Who ends hears at once that all has arrived."""
+    one, other = ends_that_have_met()
+    one.write(b"last")
+    one.end()
+    while packet := one.outgoing():
+        other.feed(packet)
+    one.feed(other.outgoing())
+    assert one.done

@@ -226,13 +226,16 @@ class Ec2Node:
             self._check_wanted()
 
     def _await_new_key(self, instance: CloudNode) -> None:
-        """Until sshd has read its new key it shows the old one, which nobody takes any more."""
+        """Until sshd has read its new key it shows the old one, which nobody takes any more.
+
+        For a moment it does not listen at all.
+        """
         until = time.monotonic() + RELOAD_SECONDS
         while True:
             try:
                 Connection(self._target(instance)).close()
                 return
-            except ChangedHostKeyError:
+            except (ChangedHostKeyError, OSError):
                 if time.monotonic() > until:
                     raise
                 self._closed.wait(0.05)

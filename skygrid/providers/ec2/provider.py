@@ -186,8 +186,8 @@ class Ec2Provider:
         notes = "".join(f"\n{note}" for note in report.notes)
         return (
             f"the run's nodes are not known to be gone: {left}{notes}\n"
-            f"Each ends itself at the latest {self._aws.lease_minutes:g} min after it last heard of "
-            f"this machine. To look: skygrid nodes; to end them: skygrid down {self._run_id}"
+            f"Each ends itself {self._aws.lease_minutes:g} min after it last heard of this machine "
+            f"at the latest. To look: skygrid nodes; to end them: skygrid down {self._run_id}"
         )
 
     # -- nodes

@@ -90,6 +90,7 @@ def _speed(race: Race, report: Report, fits: int, seconds: float, goal: float) -
     what = f"{fits} fits of {1000 * seconds:.0f} ms"
     report.add(what, [r.efficiency for r in runs], goal, "{:.3f} of ideal", least=True)
     report.add("  driver's CPU per fit", [r.driver_us for r in runs], 60, "{:.0f} us", least=False)
+    report.note("    by its threads, in the last run", _threads(runs[-1]))
     for name, number in (
         ("  search phase", [f"{r.search_seconds:.2f} s" for r in runs]),
         ("  whole command", [f"{r.wall_seconds:.2f} s" for r in runs]),
@@ -98,6 +99,11 @@ def _speed(race: Race, report: Report, fits: int, seconds: float, goal: float) -
     ):
         report.note(name, ", ".join(number))
     return runs
+
+
+def _threads(run: Measured) -> str:
+    spent = sorted(run.threads_us.items(), key=lambda item: -item[1])
+    return ", ".join(f"{kind} {us:.0f}" for kind, us in spent if us >= 1)
 
 
 def _bytes_per_fit(run: Measured) -> str:

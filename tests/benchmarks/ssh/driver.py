@@ -9,7 +9,9 @@ from __future__ import annotations
 import cProfile
 import json
 import os
+import re
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,17 +30,34 @@ class Stopwatch(Progress):
         super().__init__(time.monotonic)
         self.working = self.last = 0.0
         self.cpu_working = self.cpu_last = 0.0
+        self.threads_working: dict[str, float] = {}
+        self.threads_last: dict[str, float] = {}
         self.fits = 0
+        self._next_look = 0.0
 
     def node_changed(self, node: str, state: str) -> None:
         super().node_changed(node, state)
         if state == "working" and not self.working:
             self.working, self.cpu_working = time.time(), time.process_time()
+            self.threads_working = thread_seconds()
 
     def outcomes_recorded(self, outcomes: Sequence[Outcome]) -> None:
         super().outcomes_recorded(outcomes)
         self.fits += len(outcomes)
         self.last, self.cpu_last = time.time(), time.process_time()
+        if self.last > self._next_look:
+            self._next_look = self.last + 1.0
+            self.threads_last = thread_seconds()
+
+
+def thread_seconds() -> dict[str, float]:
+    """Processor time of each kind of thread so far; nodes and numbers in names do not count."""
+    seconds: dict[str, float] = {}
+    for thread in threading.enumerate():
+        kind = re.sub(r"^n[^-]*-|-?\d+ ?", "", thread.name)
+        clock = time.pthread_getcpuclockid(thread.ident or 0)
+        seconds[kind] = seconds.get(kind, 0.0) + time.clock_gettime(clock)
+    return seconds
 
 
 def main(name: str) -> None:
@@ -57,6 +76,10 @@ def main(name: str) -> None:
         "first_working": watch.working,
         "last_recorded": watch.last,
         "cpu_seconds": watch.cpu_last - watch.cpu_working,
+        "thread_seconds": {
+            kind: seconds - watch.threads_working.get(kind, 0.0)
+            for kind, seconds in watch.threads_last.items()
+        },
         "scores": sorted(set(found.search.cv_results_["mean_test_score"].tolist())),
     }
     print(json.dumps(said))

@@ -44,6 +44,9 @@ class Measured:
     """Processor time of the driver for each fit, from the first node at work to the last outcome.
     """
 
+    threads_us: dict[str, float]
+    """The same by kind of thread, but for the last second."""
+
     busy: float
     """Share of this machine's processors that was in use: driver, nodes, proxies and all else."""
 
@@ -104,6 +107,10 @@ class Race:
             wall_seconds=wall,
             first_fit_seconds=first - begin,
             driver_us=1e6 * said["cpu_seconds"] / said["fits"],
+            threads_us={
+                kind: 1e6 * seconds / said["fits"]
+                for kind, seconds in said["thread_seconds"].items()
+            },
             busy=busy,
             bytes_up=[p.bytes_up - up for p, (up, _) in zip(self._proxies, before, strict=True)],
             bytes_down=[p.bytes_down - d for p, (_, d) in zip(self._proxies, before, strict=True)],

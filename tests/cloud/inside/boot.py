@@ -20,6 +20,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+
+Plan = dict[str, Any]
 
 LOG = "/var/log/cloud-init-output.log"
 
@@ -36,7 +39,7 @@ ROOT_KEY_OPTIONS = (
 """What cloud-init's `disable_root` puts before each key of root."""
 
 
-def tell(event, **more):
+def tell(event: str, **more: str) -> None:
     """One event, whole: several processes write to this pipe."""
     os.write(1, (json.dumps({"event": event, **more}) + "\n").encode())
 
@@ -47,7 +50,7 @@ def tell(event, **more):
 class Boot:
     """The steps of the plan, each in cloud-init's order."""
 
-    def __init__(self, plan):
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.environment = {
             "PATH": SEARCH_PATH,
@@ -55,7 +58,7 @@ class Boot:
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": plan["metadata"],
         }
 
-    def run(self):
+    def run(self) -> None:
         plan = self.plan
         early = plan["key_seconds"] > 0
         steps = [
@@ -76,7 +79,7 @@ class Boot:
         Path("/var/lib/cloud/instance/boot-finished").write_text("finished\n")
         tell("finished")
 
-    def run_command(self, words, name):
+    def run_command(self, words: list[str], name: str) -> None:
         """Run one step; as in cloud-init its failure is told and the boot goes on."""
         with open(LOG, "ab") as log:
             done = subprocess.run(
@@ -90,7 +93,7 @@ class Boot:
         if done.returncode:
             tell("failed", step=name, why=f"exit {done.returncode}")
 
-    def write_machine(self):
+    def write_machine(self) -> None:
         """What the image has: users, sudo, sshd's configuration, the ends of the machine."""
         plan = self.plan
         socket.sethostname(plan["hostname"])
@@ -111,14 +114,14 @@ class Boot:
         user_data.write_bytes(base64.b64decode(plan["user_data"]))
         Path("/var/log/cloud-init.log").write_text("")
 
-    def bootcmd(self):
+    def bootcmd(self) -> None:
         if self.plan["bootcmd"] is None:
             return
         script = Path("/run/instance/bootcmd")
         script.write_text(self.plan["bootcmd"])
         self.run_command(["/bin/sh", str(script)], "bootcmd")
 
-    def write_files(self, deferred):
+    def write_files(self, deferred: bool) -> None:
         for entry in self.plan["files"]:
             if entry["defer"] == deferred:
                 path = Path(entry["path"])
@@ -129,18 +132,18 @@ class Boot:
                 user, _, group = entry["owner"].partition(":")
                 shutil.chown(path, user, group or None)
 
-    def set_hostname(self):
+    def set_hostname(self) -> None:
         if self.plan["wanted_hostname"]:
             socket.sethostname(self.plan["wanted_hostname"])
             Path("/etc/hostname").write_text(self.plan["wanted_hostname"] + "\n")
 
-    def make_users(self):
+    def make_users(self) -> None:
         for number, user in enumerate(self.plan["users"], 1000):
             make_user(user, number)
         if Path("/run/instance/shared").exists() and self.plan["users"]:
             self.share_cache(self.plan["users"][0]["name"])
 
-    def share_cache(self, name):
+    def share_cache(self, name: str) -> None:
         """Environments that other instances made already; see `tests/ssh_runs.py`."""
         account = pwd.getpwnam(name)
         folder = Path(account.pw_dir) / ".cache" / "skygrid"
@@ -150,7 +153,7 @@ class Boot:
         for path in (folder.parent, folder):
             os.chown(path, account.pw_uid, account.pw_gid)
 
-    def write_host_keys(self):
+    def write_host_keys(self) -> None:
         folder = Path("/etc/ssh")
         if self.plan["delete_host_keys"]:
             for old in folder.glob("ssh_host_*key*"):
@@ -178,7 +181,7 @@ class Boot:
                 words = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)]
                 self.run_command(words, "ssh")
 
-    def write_user_keys(self):
+    def write_user_keys(self) -> None:
         for user in self.plan["users"]:
             write_keys(user["name"], user["keys"], "")
         if self.plan["users"]:
@@ -186,13 +189,13 @@ class Boot:
             options = ROOT_KEY_OPTIONS.format(user=first["name"])
             write_keys("root", first["keys"], options if self.plan["disable_root"] else "")
 
-    def start_sshd(self):
+    def start_sshd(self) -> None:
         # By itself sshd reads every host key that is in the usual place, as Ubuntu's does.
         self.run_command(["/usr/sbin/sshd"], "sshd")
         wait_for_listener(self.plan["address"])
         tell("sshd")
 
-    def run_scripts(self):
+    def run_scripts(self) -> None:
         folder = Path("/var/lib/cloud/instance/scripts")
         for script in self.plan["scripts"]:
             path = folder / script["name"]
@@ -201,7 +204,7 @@ class Boot:
             self.run_command([str(path)], path.name)
 
 
-def put_program(path, text):
+def put_program(path: str, text: str) -> None:
     # Through a new file: the old one may be a link to something else.
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
@@ -209,7 +212,7 @@ def put_program(path, text):
     os.chmod(path, 0o755)
 
 
-def keep_system_users():
+def keep_system_users() -> None:
     """A fresh image has no people: those of this machine are not the instance's."""
     people = {account.pw_name for account in pwd.getpwall() if 1000 <= account.pw_uid < 60000}
     for name in ("passwd", "shadow", "group", "gshadow"):
@@ -222,7 +225,7 @@ def keep_system_users():
             old.unlink()
 
 
-def make_user(user, number):
+def make_user(user: Plan, number: int) -> None:
     name, home = user["name"], f"/home/{user['name']}"
     append("/etc/passwd", f"{name}:x:{number}:{number}::{home}:{user['shell']}\n")
     # Not "!": sshd without PAM takes that for an account that is locked for keys too.
@@ -232,9 +235,9 @@ def make_user(user, number):
         path = Path("/etc/group")
         pattern = re.compile(rf"^({re.escape(group)}:[^:]*:[^:]*:)(.*)$", re.MULTILINE)
         text = path.read_text()
-        if pattern.search(text):
-            joined = lambda found: found[1] + ",".join(filter(None, [found[2], name]))  # noqa: E731
-            path.write_text(pattern.sub(joined, text))
+        if found := pattern.search(text):
+            members = ",".join(filter(None, [found[2], name]))
+            path.write_text(pattern.sub(rf"\g<1>{members}", text))
     os.mkdir(home, 0o750)
     os.chown(home, number, number)
     if user["sudo"]:
@@ -244,12 +247,12 @@ def make_user(user, number):
         os.chmod("/etc/sudoers.d/90-cloud-init-users", 0o440)
 
 
-def append(path, text):
+def append(path: str, text: str) -> None:
     with open(path, "a") as file:
         file.write(text)
 
 
-def write_keys(name, keys, options):
+def write_keys(name: str, keys: list[str], options: str) -> None:
     account = pwd.getpwnam(name)
     folder = Path(account.pw_dir) / ".ssh"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -260,7 +263,7 @@ def write_keys(name, keys, options):
         os.chown(one, account.pw_uid, account.pw_gid)
 
 
-def wait_for_listener(address):
+def wait_for_listener(address: str) -> None:
     for _ in range(2000):
         with socket.socket() as trial:
             if trial.connect_ex((address, 22)) == 0:
@@ -275,9 +278,11 @@ def wait_for_listener(address):
 class Init:
     """Waits for the end, in whatever form it comes, and reaps what has ended."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.input = b""
-        self.due = None  # (moment, how): a shutdown that was asked for in advance
+        self.due: tuple[float, str] | None = (
+            None  # (moment, how): a shutdown that was asked for in advance
+        )
         self.power = os.open("/run/power", os.O_RDWR | os.O_NONBLOCK)
         self.sysrq = os.open("/run/sysrq", os.O_RDWR | os.O_NONBLOCK)
         self.wake, wake_write = os.pipe()
@@ -288,16 +293,17 @@ class Init:
         for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
             signal.signal(ignored, lambda *_: None)
 
-    def read_plan(self):
+    def read_plan(self) -> Plan:
         while b"\n" not in self.input:
             data = os.read(0, 65536)
             if not data:
                 raise SystemExit(0)
             self.input += data
         line, _, self.input = self.input.partition(b"\n")
-        return json.loads(line)
+        plan: Plan = json.loads(line)
+        return plan
 
-    def start_boot(self, plan):
+    def start_boot(self, plan: Plan) -> None:
         if os.fork() == 0:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
@@ -310,7 +316,7 @@ class Init:
                 code = 1
             os._exit(code)
 
-    def run(self, plan):
+    def run(self, plan: Plan) -> None:
         os.chdir("/")
         self.start_boot(plan)
         how = None
@@ -322,7 +328,7 @@ class Init:
         tell("down", how=how)
         end_all()
 
-    def asked(self, ready):
+    def asked(self, ready: list[int]) -> str | None:
         """How to end now, or None."""
         if self.wake in ready:
             os.read(self.wake, 4096)
@@ -348,13 +354,13 @@ class Init:
         return None
 
 
-def reap():
+def reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
-def end_all():
+def end_all() -> None:
     """SIGTERM to everything, a moment, SIGKILL; this process is the last."""
     deadline = time.monotonic() + GRACE_SECONDS
     with contextlib.suppress(ProcessLookupError):

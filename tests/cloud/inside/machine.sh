@@ -3,12 +3,14 @@
 #
 # Runs in mount, pid, uts and ipc namespaces of its own; every mount made here is gone with them.
 #
-#   machine.sh FOLDER PYTHON PYTHON_PREFIX SHARED CONSOLE BOOT_FOLDER
+#   machine.sh FOLDER PYTHON PYTHON_PREFIX SHARED CONSOLE BOOT_FOLDER [MOUNT ...]
 #
 # FOLDER is an empty directory to mount on, SHARED a directory for the default user's
-# ~/.cache/skygrid or "-", CONSOLE the file that becomes the log of the boot.
+# ~/.cache/skygrid or "-", CONSOLE the file that becomes the log of the boot, and every MOUNT a
+# folder of this machine that is there too, at the same place.
 set -eu
 folder=$1 python=$2 prefix=$3 shared=$4 console=$5 boot=$6
+shift 6
 
 mount -t tmpfs -o mode=755 instance "$folder"
 mkdir "$folder/upper" "$folder/work" "$folder/root"
@@ -43,4 +45,8 @@ if [ "$shared" != - ]; then
     mkdir -p run/instance/shared
     mount --bind "$shared" run/instance/shared
 fi
+for place; do
+    mkdir -p ".$place"
+    mount --bind "$place" ".$place"
+done
 exec chroot . "$python" -I -S -u /run/instance/boot.py

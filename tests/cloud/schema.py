@@ -1,0 +1,82 @@
+"""User-data checked by cloud-init's own schema command.
+
+Debian's package is unpacked and not installed: installed it would take over this machine's next
+boot. What it imports beside the standard library is in the project's own environment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.cloud.install import CloudMissingError
+
+FOLDER = Path(__file__).parents[2] / ".pytest_cache" / "cloud-init"
+
+
+def check_user_data(raw: bytes) -> None:
+    """Fail with cloud-init's own words when it would not take this ``#cloud-config``.
+
+    Parameters
+    ----------
+    raw : bytes
+        As `read_user_data` takes it, uncompressed.
+    """
+    packages = ensure_cloud_init()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "user-data"
+        file.write_bytes(raw)
+        done = subprocess.run(
+            [sys.executable, "-m", "cloudinit.config.schema", "--config-file", str(file)],
+            env={**os.environ, "PYTHONPATH": str(packages)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "Valid cloud-config" in said, said
+
+
+def ensure_cloud_init() -> Path:
+    """Where cloud-init's Python packages are; fetched first if need be.
+
+    Raises
+    ------
+    CloudMissingError
+        With what to do.
+    """
+    packages = FOLDER / "usr" / "lib" / "python3" / "dist-packages"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (packages / "cloudinit").exists():
+            _fetch()
+    return packages
+
+
+def _fetch() -> None:
+    for program in ("apt-get", "dpkg-deb"):
+        if shutil.which(program) is None:
+            raise CloudMissingError(f"cloud-init's check needs {program}: Debian or Ubuntu")
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        done = subprocess.run(
+            ["apt-get", "-qq", "download", "cloud-init"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found = list(Path(folder).glob("*.deb"))
+        if not found:
+            raise CloudMissingError(
+                f"apt-get download cloud-init failed: {done.stderr.strip()[-400:]} "
+                "(apt-get update may help)"
+            )
+        subprocess.run(["dpkg-deb", "-x", str(found[0]), str(FOLDER)], check=True)

@@ -1,0 +1,81 @@
+"""Runs on a cloud that boots: a driver as a child process, and what a user keeps of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.cloud.client import Cloud, Node
+from tests.command import SLOW_SEARCH, Command, wait_for
+from tests.ssh_runs import Bench
+
+LONG_SEARCH = SLOW_SEARCH.replace("range(-5, 5)", "range(-25, 25)")
+"""50 candidates x 4 splits of a tenth of a second."""
+
+RUN = "r"
+
+
+class CloudBed:
+    """A cloud in the place of hosts that are there."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def environment(self) -> dict[str, str]:
+        """What makes a process take the cloud for AWS."""
+        return self._cloud.variables()
+
+    def wait_clean(self) -> None:
+        """Nothing is left of any node."""
+        self._cloud.check_nothing_left()
+
+
+class CloudBench(Bench):
+    """A folder with a search and a config of nodes on a cloud.
+
+    Parameters
+    ----------
+    folder : Path
+        Instances see it at the same path.
+    cloud : Cloud
+    search : str
+        Text of ``search.py``.
+    **aws
+        Keys of the ``[aws]`` table; timeouts are short unless given.
+    """
+
+    def __init__(self, folder: Path, cloud: Cloud, search: str = SLOW_SEARCH, **aws: Any) -> None:
+        super().__init__(folder, CloudBed(cloud), search)  # type: ignore[arg-type]
+        self.cloud = cloud
+        self.aws = {"lost_after": 20.0, "orphan_after": 30.0, "launch_timeout": 60.0, **aws}
+        cloud.mount(folder)
+
+    def write_config(self) -> None:
+        """Write the config of the search."""
+        table = "\n".join(f"{name} = {json.dumps(value)}" for name, value in self.aws.items())
+        (self.folder / "skygrid.toml").write_text(
+            f'on = "aws"\nconcurrency = {self.concurrency}\nyes = true\n{self.extra}\n'
+            f"[aws]\n{table}\n[environment]\n{self.environment}\n"
+        )
+
+    def resume(self, *options: str) -> Command:
+        """Go on with the run."""
+        return self.start("--yes", *options, command="resume")
+
+    def instances(self, *states: str) -> dict[str, Node]:
+        """Instances in these states, by the names of their nodes; the newest one of each."""
+        return {node.tags.get("skygrid:node", ""): node for node in self.cloud.nodes(*states)}
+
+    def instance(self, name: str) -> Node:
+        """The running instance of a node, which is waited for."""
+        wait_for(lambda: name in self.instances("running"), f"{name} to run")
+        return self.instances("running")[name]
+
+    def run_folder(self) -> Path:
+        """The folder of the run."""
+        return self.folder / "skygrid-runs" / RUN
+
+    def record(self) -> Any:
+        """``run.json``."""
+        return json.loads((self.run_folder() / "run.json").read_text())

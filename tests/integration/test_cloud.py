@@ -1,0 +1,463 @@
+"""What the cloud for tests promises of its machines: they boot, let in, end, and leave nothing."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cloud.caller import CALLER, Caller, subnet_without_a_route
+from tests.cloud.client import Cloud, wait
+from tests.cloud.extras import IMAGES
+from tests.sshd import SshBed, make_key
+
+SPOT = {"InstanceMarketOptions": {"MarketType": "spot"}}
+
+
+@pytest.fixture
+def caller(cloud: Cloud, tmp_path: Path) -> Caller:
+    """Someone with a key and a security group that lets them in."""
+    return Caller(cloud, tmp_path)
+
+
+@contextmanager
+def _session(caller: Caller, address: str, command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A session that is killed in the end."""
+    words = caller.ssh_words(address, command)
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as session:
+        try:
+            yield session
+        finally:
+            session.kill()
+
+
+def _is_silent(address: str, seconds: float = 0.3) -> bool:
+    with socket.socket() as trial:
+        trial.settimeout(seconds)
+        try:
+            trial.connect((address, 22))
+        except TimeoutError:
+            return True
+        except ConnectionRefusedError:
+            pass
+        return False
+
+
+# ---- boot ----------------------------------------------------------------------------------------
+
+
+def test_an_instance_boots_and_lets_in_its_key_alone(caller: Caller, tmp_path: Path) -> None:
+    """Who has the key of the user-data logs in as ubuntu, with sudo; nobody else, nor as root."""
+    node = caller.launch()
+    address = caller.ready(node)
+    done = caller.ssh(address, "id -un; hostname; sudo -n id -un; python3 -c 'print(6 * 7)'")
+    private = caller.describe(node)["PrivateIpAddress"]
+    assert done.stdout.split() == ["ubuntu", f"ip-{private.replace('.', '-')}", "root", "42"]
+    make_key(tmp_path / "stranger", "stranger")
+    assert caller.ssh(address, "true", key=tmp_path / "stranger").returncode == 255
+    words = caller.ssh_words(address, "echo in", name="root")
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as as_root:
+        assert as_root.stdout is not None
+        assert b'Please login as the user "ubuntu"' in as_root.stdout.readline()
+        as_root.kill()
+    caller.end(node)
+
+
+def test_user_data_is_executed_in_cloud_inits_order(caller: Caller) -> None:
+    """bootcmd sees no user, write_files comes after it, runcmd sees everything."""
+    note = "echo $(getent passwd ubuntu >/dev/null && echo user) $(cat /etc/given) $(pgrep -c sshd)"
+    node = caller.launch(
+        caller.cloud_config(
+            bootcmd=[f"echo boot $({note}) >> /var/tmp/steps"],
+            write_files=[
+                {"path": "/etc/given", "content": "Z2l2ZW4=", "encoding": "b64"},
+                {"path": "/opt/new/run", "content": "x", "permissions": "0755", "owner": "daemon"},
+            ],
+            runcmd=[["sh", "-c", f"echo run $({note}) >> /var/tmp/steps"]],
+            hostname="named",
+        )
+    )
+    address = caller.ready(node)
+    wait(lambda: "run" in caller.ssh(address, "cat /var/tmp/steps").stdout, lambda: "runcmd to run")
+    done = caller.ssh(address, "cat /var/tmp/steps; stat -c '%a %U' /opt/new/run; hostname")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "boot 0"
+    assert lines[1].startswith("run user given ")
+    assert lines[2:] == ["755 daemon", "named"]
+    caller.end(node)
+
+
+def test_a_script_as_user_data_runs_and_the_key_pair_of_the_launch_lets_in(
+    caller: Caller, cloud: Cloud
+) -> None:
+    """User-data that begins with #! is run as root; KeyName's public key lets ubuntu in."""
+    caller.ec2.import_key_pair(KeyName="pair", PublicKeyMaterial=caller.public_key.encode())
+    node = caller.launch("#!/bin/sh\nid -un; echo said\n", KeyName="pair")
+    address = caller.address(node)
+    wait(lambda: "said" in cloud.console(node), lambda: cloud.console(node))
+    assert "root\nsaid" in caller.ec2.get_console_output(InstanceId=node)["Output"]
+    options = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
+    done = caller.ssh(address, "echo in", *options)
+    assert done.stdout == "in\n", done.stderr
+    caller.ec2.delete_key_pair(KeyName="pair")
+    caller.end(node)
+
+
+def test_compressed_user_data_is_understood(caller: Caller) -> None:
+    """User-data may be gzip'ed, as cloud-init allows."""
+    node = caller.launch(gzip.compress(caller.cloud_config().encode()))
+    caller.ready(node)
+    caller.end(node)
+
+
+@pytest.mark.parametrize(
+    ("user_data", "said"),
+    [
+        ("#cloud-config\nbutcmd: []\n", "not known here: butcmd"),
+        ("#include\nhttp://x\n", "neither #cloud-config nor #!"),
+        ("#cloud-config\nbootcmd: [exit 3]\nssh_genkeytypes: [ed25519]\n", "bootcmd: exit 3"),
+    ],
+)
+def test_what_does_not_run_is_a_problem(
+    caller: Caller, cloud: Cloud, user_data: str, said: str
+) -> None:
+    """User-data that is not known, and steps that fail, are told and fail the test."""
+    node = caller.launch(user_data)
+    wait(lambda: any(said in one for one in cloud.problems()), lambda: f"{cloud.problems()}")
+    caller.end(node)
+    with pytest.raises(AssertionError, match=said):
+        cloud.check_nothing_left()
+    cloud.allow_problems = True
+
+
+def test_sshd_may_be_up_before_the_key_is(caller: Caller, cloud: Cloud) -> None:
+    """With `key_seconds` the host greets with its key and refuses the user for a while."""
+    cloud.faults.set(key_seconds=1.5)
+    node = caller.launch()
+    address = caller.address(node)
+    wait(lambda: "denied" in caller.ssh(address, "true").stderr, lambda: "a refusal")
+    caller.ready(node)
+    caller.end(node)
+
+
+def test_a_boot_takes_the_time_it_is_told(caller: Caller, cloud: Cloud) -> None:
+    """While an instance boots it is `running` in the API and silent on the network."""
+    cloud.faults.set(boot_seconds=1.5)
+    node = caller.launch()
+    caller.wait_state(node, "running")
+    assert _is_silent(caller.address(node))
+    assert not cloud.processes()
+    caller.ready(node)
+    caller.end(node)
+
+
+def test_a_folder_may_be_on_both_sides(caller: Caller, cloud: Cloud, tmp_path: Path) -> None:
+    """What an instance sees of this machine's files is read-only, unless a folder is mounted."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    cloud.mount(shared)
+    node = caller.launch()
+    address = caller.ready(node)
+    assert caller.ssh(address, f"echo there > {shared}/note; ls {tmp_path}").stdout == "shared\n"
+    assert (shared / "note").read_text() == "there\n"
+    caller.ssh(address, "sudo touch /etc/touched /touched; touch /tmp/touched-by-an-instance")
+    assert not Path("/etc/touched").exists()
+    assert not Path("/touched").exists()
+    assert not Path("/tmp/touched-by-an-instance").exists()
+    caller.end(node)
+
+
+def test_one_of_three_can_be_out_of_reach(caller: Caller, cloud: Cloud) -> None:
+    """The next so many instances run and boot, and their addresses stay silent."""
+    cloud.faults.set(unreachable=1)
+    silent, first, second = (caller.launch() for _ in range(3))
+    for node in (first, second):
+        caller.ready(node)
+    assert caller.state(silent) == "running"
+    assert _is_silent(caller.address(silent))
+    caller.end(silent, first, second)
+
+
+# ---- the end -------------------------------------------------------------------------------------
+
+
+def test_terminate_ends_every_process(caller: Caller, cloud: Cloud) -> None:
+    """TerminateInstances ends what runs there, deaf to signals or not, and its volumes go."""
+    node = caller.launch(
+        caller.cloud_config(bootcmd=["setsid sh -c 'trap : TERM; while :; do sleep 1; done' &"])
+    )
+    address = caller.ready(node)
+    assert any("trap" in one for one in cloud.processes())
+    caller.end(node)
+    assert cloud.processes() == []
+    assert cloud.left() == {}
+    assert caller.describe(node)["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((address, 22), timeout=5)
+
+
+@pytest.mark.parametrize("command", ["shutdown -P now", "poweroff", "shutdown -h +0"])
+def test_power_off_inside_terminates_in_the_api(caller: Caller, command: str) -> None:
+    """A power-off from inside ends the instance, as its InstanceInitiatedShutdownBehavior says."""
+    node = caller.launch()
+    caller.ssh(caller.ready(node), f"sudo {command}")
+    caller.wait_state(node, "terminated")
+    assert caller.describe(node)["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+    caller.end()
+
+
+def test_power_off_inside_stops_without_that_setting(caller: Caller, cloud: Cloud) -> None:
+    """An instance that is not set to terminate is stopped, and its volume still costs."""
+    node = caller.launch(InstanceInitiatedShutdownBehavior="stop")
+    caller.ssh(caller.ready(node), "sudo poweroff")
+    caller.wait_state(node, "stopped")
+    assert set(cloud.left()) == {"instances", "volumes", "groups"}
+    caller.end(node)
+
+
+def test_halt_does_not_end_an_instance(caller: Caller, cloud: Cloud) -> None:
+    """After `halt` nothing runs and nobody answers, and the API says `running`."""
+    node = caller.launch()
+    address = caller.ready(node)
+    with _session(caller, address, "sudo halt"):
+        wait(lambda: not cloud.processes(), lambda: f"{cloud.processes()}")
+    assert caller.state(node) == "running"
+    wait(lambda: _is_silent(address), lambda: "silence")
+    caller.end(node)
+
+
+def test_a_dead_machine_is_silent_and_running(caller: Caller, cloud: Cloud) -> None:
+    """A machine that dies closes no connection, and the API does not notice."""
+    node = caller.launch()
+    address = caller.ready(node)
+    with _session(caller, address, "echo up; exec sleep 1000") as session:
+        assert session.stdout is not None
+        assert session.stdout.readline() == b"up\n"
+        cloud.kill(node)
+        assert cloud.processes() == []
+        assert _is_silent(address)
+        assert session.poll() is None
+    assert caller.state(node) == "running"
+    caller.end(node)
+
+
+# ---- the network ---------------------------------------------------------------------------------
+
+
+def test_who_is_not_let_in_finds_silence(cloud: Cloud, tmp_path: Path) -> None:
+    """The security group decides by the caller's address, which /checkip says and can change."""
+    import urllib.request
+
+    caller = Caller(cloud, tmp_path, ingress=None)
+    node = caller.launch()
+    address = caller.address(node)
+    wait(lambda: _is_silent(address), lambda: "a closed firewall")
+    with urllib.request.urlopen(cloud.checkip, timeout=10) as answer:
+        assert answer.read().decode().strip() == CALLER
+    caller.allow(f"{CALLER}/32")
+    caller.ready(node)
+    cloud.faults.move_caller("203.0.113.99")
+    assert _is_silent(address)
+    caller.allow("203.0.113.0/24")
+    caller.ready(node)
+    caller.end(node)
+
+
+def test_a_connection_falls_silent_when_the_callers_address_changes(
+    caller: Caller, cloud: Cloud
+) -> None:
+    """Packets from another address belong to no connection: nothing comes, nothing ends."""
+    node = caller.launch()
+    address = caller.ready(node)
+    with _session(caller, address, "cat") as session:
+        assert session.stdin is not None
+        assert session.stdout is not None
+        session.stdin.write(b"one\n")
+        session.stdin.flush()
+        assert session.stdout.readline() == b"one\n"
+        cloud.faults.move_caller("203.0.113.99")
+        session.stdin.write(b"two\n")
+        session.stdin.flush()
+        os.set_blocking(session.stdout.fileno(), False)
+        assert _is_silent(address)  # meanwhile, 0.3 s
+        assert session.stdout.read() is None
+        assert session.poll() is None
+    caller.end(node)
+
+
+def test_an_address_is_given_to_the_next_instance(caller: Caller) -> None:
+    """The moment an instance has ended its address may be another's."""
+    first = caller.launch()
+    address = caller.ready(first)
+    caller.ec2.terminate_instances(InstanceIds=[first])
+    caller.wait_state(first, "terminated")
+    second = caller.launch()
+    assert caller.ready(second) == address
+    caller.end(second)
+
+
+def test_a_private_address_is_reached_through_a_jump_host_alone(
+    cloud: Cloud, tmp_path: Path, ssh_bed: SshBed
+) -> None:
+    """Without a public address only what an sshd forwards gets there."""
+    caller = Caller(cloud, tmp_path, ingress="172.31.0.0/16")
+    jump = ssh_bed.node()
+    group = caller.group
+    interface = {"DeviceIndex": 0, "AssociatePublicIpAddress": False, "Groups": [group]}
+    subnet = subnet_without_a_route(cloud)
+    node = caller.launch(SecurityGroupIds=[], NetworkInterfaces=[{**interface, "SubnetId": subnet}])
+    found = caller.describe(node)
+    assert "PublicIpAddress" not in found
+    address = found["PrivateIpAddress"]
+    proxy = " ".join(
+        [
+            "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=no",
+            f"-o UserKnownHostsFile=/dev/null -i {ssh_bed.key} -p {jump.port}",
+            f"-W %h:%p {jump.user}@{jump.address}",
+        ]
+    )
+    through = ("-o", f"ProxyCommand={proxy}")
+    wait(
+        lambda: caller.ssh(address, "true", *through).returncode == 0,
+        lambda: caller.ssh(address, "true", *through).stderr,
+    )
+    with socket.create_connection((address, 22), timeout=5) as direct:
+        direct.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            direct.recv(4)
+    caller.end(node)
+
+
+# ---- metadata and spot ---------------------------------------------------------------------------
+
+
+def _metadata(caller: Caller, address: str, path: str) -> str:
+    token = (
+        "$(curl -s -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "
+        '"$AWS_EC2_METADATA_SERVICE_ENDPOINT/latest/api/token")'
+    )
+    return caller.ssh(
+        address,
+        f'curl -s -w " %{{http_code}}" -H "X-aws-ec2-metadata-token: {token}" '
+        f'"$AWS_EC2_METADATA_SERVICE_ENDPOINT/latest/{path}"',
+    ).stdout
+
+
+def test_metadata_wants_a_token(caller: Caller) -> None:
+    """An instance asks for its own metadata with a token, and without one gets 401."""
+    node = caller.launch()
+    address = caller.ready(node)
+    assert _metadata(caller, address, "meta-data/instance-id") == f"{node} 200"
+    assert _metadata(caller, address, "user-data").startswith("#cloud-config\n")
+    assert _metadata(caller, address, "meta-data/spot/instance-action") == " 404"
+    plain = 'curl -s -w "%{http_code}" $AWS_EC2_METADATA_SERVICE_ENDPOINT/latest/meta-data/ami-id'
+    assert caller.ssh(address, plain).stdout == "401"
+    caller.end(node)
+
+
+def test_a_spot_instance_is_told_of_its_interruption_and_ended(
+    caller: Caller, cloud: Cloud
+) -> None:
+    """The notice appears in the metadata; when its time has come the instance ends."""
+    node = caller.launch(**SPOT)
+    assert caller.describe(node)["InstanceLifecycle"] == "spot"
+    address = caller.ready(node)
+    cloud.interrupt(node, 1.5)
+    text, _, code = _metadata(caller, address, "meta-data/spot/instance-action").rpartition(" ")
+    assert code == "200"
+    assert json.loads(text)["action"] == "terminate"
+    caller.wait_state(node, "terminated")
+    assert caller.describe(node)["StateReason"]["Code"] == "Server.SpotInstanceTermination"
+    caller.end()
+
+
+def test_an_instance_fetches_an_object_by_its_presigned_url(caller: Caller, cloud: Cloud) -> None:
+    """Who has the URL needs no credentials, and may ask for a range."""
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="data", Body=b"0123456789")
+    assert cloud.left()["objects"] == ["bucket/data"]
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "data"})
+    node = caller.launch()
+    address = caller.ready(node)
+    assert (
+        caller.ssh(address, f"curl -s '{url}'; curl -s -r 5- '{url}'").stdout == "012345678956789"
+    )
+    s3.delete_object(Bucket="bucket", Key="data")
+    caller.end(node)
+
+
+# ---- the cloud as a whole ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second_cloud() -> Iterator[Cloud]:
+    """Another cloud beside the first."""
+    with Cloud() as cloud:
+        yield cloud
+
+
+def test_two_clouds_share_nothing(caller: Caller, second_cloud: Cloud, tmp_path: Path) -> None:
+    """Each cloud has addresses and instances of its own, which end when it is killed."""
+    (tmp_path / "second").mkdir()
+    other = Caller(second_cloud, tmp_path / "second")
+    ours, theirs = caller.launch(), other.launch()
+    assert caller.ready(ours) != other.ready(theirs)
+    found = Path("/proc") / str(second_cloud._process.pid)
+    assert second_cloud.processes()
+    namespaces = _namespaces_below(second_cloud._process.pid)
+    os.kill(second_cloud._process.pid, signal.SIGKILL)
+    wait(lambda: not found.exists() or not namespaces & _all_namespaces(), lambda: "its end")
+    wait(lambda: not namespaces & _all_namespaces(), lambda: "the machines to end with it")
+    assert caller.ssh(caller.address(ours), "true").returncode == 0
+    caller.end(ours)
+
+
+def _namespaces_below(pid: int) -> set[str]:
+    import psutil
+
+    found = set()
+    for child in psutil.Process(pid).children(recursive=True):
+        try:
+            found.add(os.readlink(f"/proc/{child.pid}/ns/pid"))
+        except OSError:
+            continue
+    return found - {os.readlink("/proc/self/ns/pid")}
+
+
+def _all_namespaces() -> set[str]:
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                found.add(os.readlink(entry / "ns" / "pid"))
+            except OSError:
+                continue
+    return found
+
+
+def test_what_is_left_fails_the_test(caller: Caller, cloud: Cloud) -> None:
+    """An instance that a test forgets is an error of that test, named by its id."""
+    node = caller.launch()
+    caller.ready(node)
+    with pytest.raises(AssertionError, match=node):
+        cloud.check_nothing_left(seconds=0.1)
+    cloud.allowed_left = {"instances", "groups", "volumes"}
+    cloud.check_nothing_left(seconds=0.1)
+    caller.end(node)
+
+
+def test_instances_of_arm_boot_from_an_image_of_arm(caller: Caller) -> None:
+    """An image and a type must be of one architecture, as on EC2."""
+    node = caller.launch(ImageId=IMAGES["arm64"], InstanceType="c7g.large")
+    assert caller.describe(node)["Architecture"] == "arm64"
+    caller.ready(node)
+    caller.end(node)

@@ -1,0 +1,189 @@
+"""What the cloud for tests decides without any machine: user-data, rules, requests, faults."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.cloud.api import ApiError, Request, error_reply, read_request
+from tests.cloud.faults import Failure, Faults, Pool, Settings, check_caller
+from tests.cloud.firewall import Rule, lets_in
+from tests.cloud.user_data import UserDataError, read_user_data
+
+# ---- user-data -----------------------------------------------------------------------------------
+
+
+def test_empty_user_data_makes_the_default_user_and_all_host_keys() -> None:
+    """Without user-data a host gets three keys of its own and the key of the launch."""
+    plan = read_user_data(b"", launch_keys=("ssh-ed25519 A",))
+    assert plan.generate_host_keys == ("rsa", "ecdsa", "ed25519")
+    assert plan.delete_host_keys
+    assert [(user.name, user.keys) for user in plan.users] == [("ubuntu", ("ssh-ed25519 A",))]
+
+
+def test_given_host_keys_are_the_only_ones() -> None:
+    """cloud-init generates no host key when it is given one."""
+    plan = read_user_data(b'#cloud-config\nssh_keys: {ed25519_private: "k"}\n')
+    assert plan.generate_host_keys == ()
+    assert plan.host_keys == {"ed25519_private": "k\n"}
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        bytes,
+        gzip.compress,
+        base64.b64encode,
+        lambda text: base64.b64encode(gzip.compress(text)),
+    ],
+)
+def test_user_data_is_unpacked(pack: object) -> None:
+    """Plain, gzip'ed and base64 user-data say the same."""
+    text = b"#cloud-config\nruncmd: [echo]\n"
+    assert read_user_data(pack(text)) == read_user_data(text)  # type: ignore[operator]
+
+
+def test_commands_become_a_script_as_cloud_init_makes_it() -> None:
+    """Texts are lines of shell, lists are words that are quoted."""
+    plan = read_user_data(b"#cloud-config\nbootcmd: ['a | b', [c, 'd e', 1]]\n")
+    assert plan.bootcmd == "#!/bin/sh\na | b\nc 'd e' 1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("#cloud-config\n- a\n", "not a mapping"),
+        ("#cloud-config\na: [\n", "not YAML"),
+        ("#cloud-config\npackages: [htop]\n", "not known here: packages"),
+        ("#cloud-config\npackage_update: true\n", "package_update is not done"),
+        ("#cloud-config\nbootcmd: true\n", "bootcmd is not a list"),
+        ("#cloud-config\nruncmd: [{a: 1}]\n", "neither a text nor a list"),
+        ("#cloud-config\nssh_pwauth: true\n", "password"),
+        ("#cloud-config\nssh_keys: {dsa_private: x}\n", "dsa_private"),
+        ("#cloud-config\nwrite_files: [{path: /a, mode: 1}]\n", "mode"),
+        ("#cloud-config\nwrite_files: [{path: /a, permissions: 0644}]\n", "must be a text"),
+        ("#cloud-config\nusers: [{name: a, uid: 3}]\n", "uid"),
+        ("#" * 16385, "EC2 takes 16384"),
+        ("hello", "cannot be decoded"),
+    ],
+)
+def test_what_is_not_known_is_refused(text: str, said: str) -> None:
+    """Nothing is left out without a word."""
+    with pytest.raises(UserDataError, match=said):
+        read_user_data(text.encode())
+
+
+# ---- the firewall --------------------------------------------------------------------------------
+
+SSH = Rule(protocol="tcp", first_port=22, last_port=22, cidr="203.0.113.10/32")
+
+
+@pytest.mark.parametrize(
+    ("rules", "admitted"),
+    [
+        ([], False),
+        ([SSH], True),
+        ([Rule(protocol="tcp", first_port=0, last_port=21, cidr="0.0.0.0/0")], False),
+        ([Rule(protocol="udp", first_port=22, last_port=22, cidr="0.0.0.0/0")], False),
+        ([Rule(protocol="-1", first_port=None, last_port=None, cidr="203.0.113.0/24")], True),
+        ([Rule(protocol="tcp", first_port=22, last_port=22, cidr="198.51.100.0/24"), SSH], True),
+    ],
+)
+def test_a_rule_admits_by_protocol_port_and_address(rules: list[Rule], admitted: bool) -> None:
+    """One rule that fits is enough, and only one that fits all three."""
+    assert lets_in(rules, "203.0.113.10", 22) is admitted
+
+
+@given(st.ip_addresses(v=4), st.integers(0, 32))
+def test_a_block_admits_its_own_addresses(address: object, bits: int) -> None:
+    """Any address is in the block of any size that is named after it."""
+    rule = Rule(protocol="tcp", first_port=22, last_port=22, cidr=f"{address}/{bits}")
+    assert lets_in([rule], str(address), 22)
+
+
+# ---- requests ------------------------------------------------------------------------------------
+
+
+def _scope(service: str) -> str:
+    return f"AWS4-HMAC-SHA256 Credential=K/20260101/eu-west-1/{service}/aws4_request, Signed"
+
+
+def test_a_request_is_known_by_its_signature_and_form() -> None:
+    """Service and region come from the signature, the action from form, header or path."""
+    form = read_request(
+        {"HTTP_AUTHORIZATION": _scope("ec2")},
+        b"Action=RunInstances&InstanceId.1=i-1&InstanceId.2=i",
+    )
+    assert (form.name, form.region) == ("ec2:RunInstances", "eu-west-1")
+    assert form.listed("InstanceId") == ["i-1", "i"]
+    target = {"HTTP_AUTHORIZATION": _scope("ssm"), "HTTP_X_AMZ_TARGET": "AmazonSSM.GetParameter"}
+    assert read_request(target, b'{"Name": "x"}').document == {"Name": "x"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "action"),
+    [
+        ("PUT", "/bucket", "", "CreateBucket"),
+        ("GET", "/bucket", "list-type=2", "ListObjects"),
+        ("POST", "/bucket", "delete", "DeleteObjects"),
+        ("PUT", "/bucket/a/b", "", "PutObject"),
+        ("POST", "/bucket/a", "uploads", "CreateMultipartUpload"),
+        ("PUT", "/bucket/a", "partNumber=1&uploadId=x", "UploadPart"),
+        ("POST", "/bucket/a", "uploadId=x", "CompleteMultipartUpload"),
+        ("DELETE", "/bucket/a", "uploadId=x", "AbortMultipartUpload"),
+        ("DELETE", "/bucket/a", "", "DeleteObject"),
+        ("HEAD", "/bucket/a", "", "HeadObject"),
+        ("GET", "/bucket/a", "X-Amz-Credential=K%2F20260101%2Fr%2Fs3%2Faws4_request", "GetObject"),
+    ],
+)
+def test_an_operation_of_s3_is_known_by_method_and_path(
+    method: str, path: str, query: str, action: str
+) -> None:
+    """REST has no name for what it does; the count and the permissions want one."""
+    environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query}
+    assert read_request(environ, None).name == f"s3:{action}"
+
+
+@pytest.mark.parametrize("service", ["ec2", "sts", "s3", "ssm"])
+def test_an_error_names_its_code_in_every_shape(service: str) -> None:
+    """The code and the message are in the answer of each protocol, escaped."""
+    request = Request(service=service, action="A", region="r")
+    reply = error_reply(request, ApiError(code="Code", message="a < b", status=403))
+    assert reply.status == 403
+    assert b"Code" in reply.body
+    assert (b"a &lt; b" in reply.body) is (service != "ssm")
+
+
+# ---- faults --------------------------------------------------------------------------------------
+
+
+@given(after=st.integers(0, 5), times=st.integers(0, 5), calls=st.integers(0, 20))
+def test_a_failure_comes_when_and_as_often_as_it_was_told(
+    after: int, times: int, calls: int
+) -> None:
+    """Of all calls those that follow the first `after` fail, `times` of them."""
+    faults = Faults()
+    faults.add(Failure(action="ec2:Run*", after=after, times=times))
+    failed = [faults.next_failure("ec2:RunInstances") is not None for _ in range(calls)]
+    assert failed == [after <= number < after + times for number in range(calls)]
+    assert faults.next_failure("ec2:TerminateInstances") is None
+
+
+def test_a_pool_is_a_pattern() -> None:
+    """Each field may be a pattern; one that is not given holds anything."""
+    pool = Pool(instance_type="c7i.*", market="spot")
+    assert pool.holds("us-east-1a", "c7i.large", "spot")
+    assert not pool.holds("us-east-1a", "c7i.large", "on-demand")
+
+
+def test_what_is_not_denied_is_allowed() -> None:
+    """Only the actions that are named are refused."""
+    settings = Settings(denied=("ec2:Run*",))
+    check_caller(Request(service="ec2", action="StopInstances", region="r"), settings)
+    with pytest.raises(ApiError) as raised:
+        check_caller(Request(service="ec2", action="RunInstances", region="r"), settings)
+    assert raised.value.code == "UnauthorizedOperation"

@@ -1,0 +1,103 @@
+"""What nodes will cost, have cost, and may not cost: sums, limits and words."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from skygrid.engines.stopping import any_of, cost_limit, never, time_limit
+from skygrid.reports.money import END_SECONDS, START_SECONDS, Bill, Quote, bill_text, dollars_text
+from skygrid.reports.plan_view import CheckResult, RoundSize
+
+QUOTE = Quote(
+    nodes=3,
+    instance_type="c7i.xlarge",
+    vcpus=4,
+    memory_gib=8.0,
+    market="on-demand",
+    region="us-east-1",
+    zones=("us-east-1a",),
+    account="123456789012",
+    image="ami-1",
+    dollars_per_hour=0.2,
+)
+
+
+def test_a_cost_counts_every_node_and_the_time_around_the_fits() -> None:
+    """The estimate of a cost is that of all nodes, from their order to their end."""
+    hours = (START_SECONDS + 3600 + END_SECONDS) / 3600
+    assert QUOTE.dollars_for(3600) == pytest.approx(3 * 0.2 * hours)
+
+
+def test_an_unknown_price_makes_no_number() -> None:
+    """Without a price nothing is estimated, and no limit in hours becomes one in money."""
+    unknown = msgspec.structs.replace(QUOTE, dollars_per_hour=None, max_hours=2.0)
+    assert unknown.dollars_for(60) is None
+    assert unknown.dollars_per_hour_in_all is None
+    assert unknown.most_dollars is None
+
+
+@pytest.mark.parametrize(
+    ("max_cost", "max_hours", "most"),
+    [
+        (None, None, None),
+        (1.5, None, 1.5),
+        (1.5, 24.0, 1.5),
+        (100.0, 1.0, 0.6 * (START_SECONDS + 3600 + END_SECONDS) / 3600),
+    ],
+)
+def test_the_tighter_limit_bounds_the_cost(max_cost, max_hours, most) -> None:
+    """What a run can cost at the most is what the tighter of its limits leaves."""
+    quote = msgspec.structs.replace(QUOTE, max_cost=max_cost, max_hours=max_hours)
+    assert quote.most_dollars == (None if most is None else pytest.approx(most))
+
+
+def test_a_check_estimates_by_turns_of_all_slots() -> None:
+    """A check's cost is that of as many turns as its fits take on all slots."""
+    check = CheckResult(
+        search="GridSearchCV",
+        rounds=(RoundSize(candidates=5, splits=5),),
+        on="aws",
+        nodes=3,
+        slots=12,
+        seconds_per_fit=100.0,
+        quote=QUOTE,
+    )
+    assert check.estimated_seconds == 300.0
+    assert check.estimated_dollars == pytest.approx(QUOTE.dollars_for(300.0))
+
+
+@pytest.mark.parametrize(
+    ("dollars", "text"),
+    [(None, "not known"), (0.0, "$0.0000"), (0.0123, "$0.0123"), (1234.5, "$1,234.50")],
+)
+def test_small_amounts_show_their_digits(dollars, text) -> None:
+    """Amounts below ten cents have four places, others two."""
+    assert dollars_text(dollars) == text
+
+
+def test_a_bill_says_whether_anything_is_left() -> None:
+    """Only a bill that was verified says that nothing is left."""
+    bill = Bill(dollars=0.5, instances=3)
+    assert bill_text(bill) == "cost $0.50 for 3 nodes; 0 nodes left, verified"
+    unsure = msgspec.structs.replace(bill, left=("i-1",), verified=False)
+    assert "may still cost: i-1" in bill_text(unsure)
+    assert "verified" not in bill_text(unsure)
+
+
+def test_a_cost_limit_stops_at_its_limit() -> None:
+    """A run stops once it would have cost its limit, and an unknown cost stops nothing."""
+    spent: list[float | None] = [0.99]
+    limit = cost_limit(1.0, lambda: spent[-1])
+    assert limit(0.0) is None
+    spent.append(1.0)
+    assert "--max-cost" in (limit(0.0) or "")
+    spent.append(None)
+    assert limit(0.0) is None
+
+
+def test_the_first_of_several_reasons_is_told() -> None:
+    """Conditions put together stop for the first one that has a reason."""
+    both = any_of(never, time_limit(5.0), cost_limit(1.0, lambda: 2.0))
+    assert "--max-cost" in (both(4.0) or "")
+    assert "--max-hours" in (both(5.0) or "")
