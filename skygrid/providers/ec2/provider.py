@@ -232,10 +232,11 @@ class Ec2Provider:
 
     def _place(self, name: str) -> AgentPlace:
         slots = self._config.concurrency
+        arguments = ("--slots", str(slots)) if slots else ()
         return AgentPlace(
             root=self._aws.folder,
             name=f"{self._run_id}-{name}",
-            arguments=("--slots", str(slots)) if slots else (),
+            arguments=(*arguments, "--interruptions"),
             cache_max_gb=self._aws.cache_max_gb,
             orphan_after=self._aws.orphan_after,
             lease=LEASE_FILE,
