@@ -24,6 +24,26 @@ TARGETS = {
 }
 
 
+PERMISSIONS = {
+    "s3:AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "s3:CompleteMultipartUpload": "s3:PutObject",
+    "s3:CreateMultipartUpload": "s3:PutObject",
+    "s3:DeleteObjects": "s3:DeleteObject",
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "s3:ListObjects": "s3:ListBucket",
+    "s3:UploadPart": "s3:PutObject",
+}
+"""What a policy has to allow for operations of S3 that are called otherwise:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html"""
+
+
+def permission(name: str) -> str:
+    """The IAM action that allows an operation; mostly it has the same name."""
+    return PERMISSIONS.get(name, name)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """One call of an API."""
@@ -95,6 +115,8 @@ def _s3_action(environ: Mapping[str, Any]) -> str:
         if method == "POST" and "delete" in query:
             return "DeleteObjects"
         names = {"PUT": "CreateBucket", "HEAD": "HeadBucket", "DELETE": "DeleteBucket"}
+        if method == "GET" and "uploads" in query:
+            return "ListMultipartUploads"
         return names.get(method, "ListObjects")
     if method == "POST":
         return "CreateMultipartUpload" if "uploads" in query else "CompleteMultipartUpload"

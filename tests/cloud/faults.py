@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from tests.cloud.api import ApiError, Request
+from tests.cloud.api import ApiError, Request, permission
 
 MOST_SKEW_SECONDS = 300
 """How wrong a signature's time may be."""
@@ -183,7 +183,7 @@ def check_caller(request: Request, settings: Settings) -> None:
             raise ApiError(code="AuthFailure", message=text, status=401)
         code = "RequestTimeTooSkewed" if service == "s3" else "SignatureDoesNotMatch"
         raise ApiError(code=code, message="Signature expired", status=403)
-    for name in (request.name, *implied_actions(request)):
+    for name in (permission(request.name), *implied_actions(request)):
         if any(fnmatchcase(name, pattern) for pattern in settings.denied):
             raise _not_allowed(service, name)
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from skygrid.config import AwsConfig, RunConfig
 from skygrid.providers.ec2.examine import Look, examine_account
 from skygrid.providers.ec2.instances import RUN
@@ -163,7 +165,7 @@ def test_rights_over_a_bucket_are_tried(aws: Cloud) -> None:
     aws.allowed_left = {"objects"}
     aws.client("s3").create_bucket(Bucket="lots-of-data")
     assert not _problems(_looks(bucket="lots-of-data"))
-    aws.faults.deny("s3:UploadPart")
+    aws.faults.deny("s3:PutObject")
 
     (problem,) = _problems(_looks(bucket="lots-of-data"))
 
@@ -177,3 +179,32 @@ def test_a_bucket_that_is_not_there_is_trouble(aws: Cloud) -> None:
 
     assert problems
     assert all("NoSuchBucket" in problem for problem in problems)
+
+
+def test_a_wrong_clock_is_told_from_wrong_credentials(aws: Cloud) -> None:
+    """A clock that is an hour off is what is wrong, not the credentials alone."""
+    aws.faults.set(clock_seconds=3600)
+
+    (problem,) = _problems(_looks())
+
+    assert "set this machine's clock" in problem
+
+
+def test_a_slow_clock_is_noted(aws: Cloud) -> None:
+    """A clock that is some minutes off still works, and is noted."""
+    aws.faults.set(clock_seconds=120)
+
+    looks = _looks()
+
+    assert not _problems(looks)
+    assert "behind AWS" in " ".join(looks["AWS account"].notes)
+
+
+def test_no_region_is_trouble(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no region is chosen, the doctor says where to choose one."""
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+
+    (problem,) = _problems(_looks())
+
+    assert "no AWS region is chosen" in problem
