@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+from sklearn.base import clone
 
-from tests.command import SLOW_SEARCH, Command
-from tests.search_runs import SearchRuns
+from skygrid.loading import load_search
+from tests.command import SLOW_SEARCH, Command, recorded, result, wait_for
 from tests.sshd import SshBed, SshNode
 
 SHARED = Path(__file__).parents[1] / ".pytest_cache" / "nodes"
 """Environments of nodes, made once by the first run that needs one: they are large."""
 
 
-class Bench(SearchRuns):
+class Bench:
     """A folder with a search and a config, and the nodes that the config names.
 
     Parameters
@@ -31,15 +34,22 @@ class Bench(SearchRuns):
     """
 
     def __init__(self, folder: Path, bed: SshBed, search: str = SLOW_SEARCH, **ssh: Any) -> None:
-        super().__init__(folder, search)
+        self.folder = folder
         self.bed = bed
         self.hosts: list[str] = []
         self.extra = ""
         """More lines for the config, above its tables."""
 
+        self.fitted = 0
+        """Fits that had come to their end when the run had."""
+
+        self.out = ""
+        """What the last run that ended well has printed on stdout."""
+
         self.environment = 'packages = ["scikit-learn"]'
         self.concurrency = 2
         self._ssh = {"connect_timeout": 10.0, "lost_after": 20.0, "orphan_after": 30.0, **ssh}
+        (folder / "search.py").write_text(search)
 
     def node(self, *, prepared: bool = True, host: bool = True, **options: Any) -> SshNode:
         """Start a node; `prepared` shares the environments of other tests with it."""
@@ -74,9 +84,69 @@ class Bench(SearchRuns):
             f"{table}\n[environment]\n{self.environment}\n"
         )
 
-    def wait_clean(self) -> None:
-        """Wait until nothing runs on any node."""
+    def started(self, fits: int, *options: str) -> Command:
+        """Start the search and wait until so many fits are recorded."""
+        command = self.start(*options)
+        self.wait_for_fits(command, fits)
+        assert command.process.poll() is None, command.end()
+        return command
+
+    def wait_for_fits(self, command: Command, fits: int) -> None:
+        """Wait until so many fits are recorded, or the command has ended."""
+        wait_for(
+            lambda: recorded(self.folder, "r") >= fits or command.process.poll() is not None,
+            f"{fits} recorded fits",
+        )
+
+    def ended_well(self, command: Command) -> str:
+        """Wait for the end of a run that is to succeed as scikit-learn would; its stderr."""
+        code, self.out, err = command.end()
+        assert code == 0, f"exit {code}\n{self.out}\n{err}"
+        self.fitted = self.count_fits()
+        self.check_answer()
         self.bed.wait_clean()
+        return err
+
+    def ended_with(self, code: int, command: Command) -> str:
+        """Wait for the end of a run that is to fail so; its stderr."""
+        found, out, err = command.end()
+        assert found == code, f"exit {found}\n{out}\n{err}"
+        assert "Traceback" not in err, err
+        return err
+
+    def count_fits(self) -> int:
+        """How many fits have come to their end, on any node, the refit included."""
+        return len((self.folder / "ledger.txt").read_text().splitlines())
+
+    def check_answer(self) -> None:
+        """The run's scores are those of scikit-learn's own ``fit``."""
+        spec = load_search(self.folder / "search.py")
+        search: Any = clone(spec.search).set_params(estimator__seconds=0.0).fit(spec.X, spec.y)
+        document = result(self.folder, "r")["cv_results"]
+        for name, column in search.cv_results_.items():
+            if "test" in name:
+                assert document[name] == column.tolist(), name
+
+    def attempts(self) -> Counter[int]:
+        """How many outcomes are those of a first attempt, a second, and so on."""
+        return Counter(number for _, number in self._outcomes())
+
+    def nodes(self) -> Counter[str]:
+        """How many outcomes each node computed."""
+        return Counter(node for node, _ in self._outcomes())
+
+    def _outcomes(self) -> list[tuple[str, int]]:
+        path = self.folder / "skygrid-runs" / "r" / "journal.sqlite"
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            return connection.execute("SELECT node, attempt FROM outcomes").fetchall()
+        finally:
+            connection.close()
+
+    def log(self, node: str) -> str:
+        """What the run has of a node's log."""
+        path = self.folder / "skygrid-runs" / "r" / "logs" / f"{node}.log"
+        return path.read_text() if path.exists() else ""
 
 
 def agents(node: SshNode) -> list[int]:

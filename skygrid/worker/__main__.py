@@ -17,6 +17,9 @@ def main() -> None:
     parser.add_argument("--vcpus", type=int, default=0, help="vCPUs to share out; 0: all")
     parser.add_argument("--cache", type=Path, help="folder that keeps data for later runs")
     parser.add_argument("--cache-max-gb", type=float, default=20.0, help="GiB in that folder")
+    parser.add_argument(
+        "--interruptions", action="store_true", help="heed the interruption of a spot instance"
+    )
     args = parser.parse_args()
     vcpus = args.vcpus or machine.vcpus()
     slots = args.slots or vcpus
@@ -29,9 +32,11 @@ def main() -> None:
 
     from .agent import Agent
     from .cache import BlobCache
+    from .interruption import start_watching
 
     cache = BlobCache(args.cache, args.cache_max_gb * 2**30) if args.cache else None
-    Agent(0, channel, slots=slots, threads=threads, vcpus=vcpus, cache=cache).run()
+    notices = start_watching() if args.interruptions else None
+    Agent(0, channel, slots=slots, threads=threads, vcpus=vcpus, cache=cache, notices=notices).run()
 
 
 if __name__ == "__main__":

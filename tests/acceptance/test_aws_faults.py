@@ -6,167 +6,170 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.client import REGION, Cloud, cloud, cloud_server
-from tests.cloud.faults import Pool
-from tests.cloud_runs import CloudBench
-from tests.command import SLOW_SEARCH, wait_for
+from tests.cloud.client import REGION, Cloud, Pool, cloud, cloud_server
+from tests.cloud_runs import LONG_SEARCH, RUN, CloudBench
+from tests.command import SLOW_SEARCH, Command, wait_for
 
 __all__ = ["cloud", "cloud_server"]
 
-pytestmark = pytest.mark.timeout(300)
-
-LONG_SEARCH = SLOW_SEARCH.replace("range(-5, 5)", "range(-25, 25)")
-"""50 candidates x 4 splits of a tenth of a second."""
+GATED_SEARCH = SLOW_SEARCH.replace(
+    "        time.sleep(self.seconds)\n",
+    "        while self.shift > 0 and not LEDGER.with_name('go').exists():\n"
+    "            time.sleep(0.05)\n",
+)
+"""40 fits, of which some wait for a file ``go`` in the folder."""
 
 
 @pytest.fixture
 def bench(tmp_path: Path, cloud: Cloud) -> CloudBench:
-    """A search of 200 fits on two nodes."""
+    """A search of 200 fits."""
     return CloudBench(tmp_path, cloud, LONG_SEARCH)
+
+
+@pytest.fixture
+def short(tmp_path: Path, cloud: Cloud) -> CloudBench:
+    """A search of 40 fits."""
+    return CloudBench(tmp_path, cloud, SLOW_SEARCH)
 
 
 # ---- launches ------------------------------------------------------------------------------------
 
 
-def test_a_launch_whose_answer_was_lost_is_not_made_twice(bench: CloudBench) -> None:
+def test_a_launch_whose_answer_was_lost_is_not_made_twice(short: CloudBench) -> None:
     """A RunInstances that was carried out and not answered is found again by its token."""
-    bench.cloud.faults.lose_answer("ec2:RunInstances", times=2)
-    bench.ended_well(bench.start())
-    assert len(bench.instances()) == 2
-    assert bench.cloud.calls["ec2:RunInstances"] == 4
+    short.cloud.faults.lose_answer("ec2:RunInstances", times=2)
+    short.ended_well(short.start("--nodes", "2"))
+    assert len(short.cloud.nodes()) == 2
+    assert short.cloud.calls["ec2:RunInstances"] == 4
 
 
-def test_calls_that_are_throttled_are_made_again(bench: CloudBench) -> None:
+def test_calls_that_are_throttled_are_made_again(short: CloudBench) -> None:
     """A run goes on when AWS wants fewer calls, whichever they are."""
     for action in ("ec2:RunInstances", "ec2:DescribeInstances", "ec2:TerminateInstances"):
-        bench.cloud.faults.throttle(action, times=2)
-    bench.ended_well(bench.start())
-    assert len(bench.instances()) == 2
+        short.cloud.faults.throttle(action, times=2)
+    short.ended_well(short.start("--nodes", "2"))
+    assert len(short.cloud.nodes()) == 2
 
 
-def test_an_instance_that_nobody_knows_yet_is_waited_for(bench: CloudBench) -> None:
+def test_an_instance_that_nobody_knows_yet_is_waited_for(short: CloudBench) -> None:
     """A new instance that the API does not find for a while is neither lost nor launched twice."""
-    bench.cloud.faults.set(invisible_seconds=2.0, pending_seconds=2.5)
-    bench.ended_well(bench.start())
-    assert len(bench.instances()) == 2
+    short.cloud.faults.set(invisible_seconds=2.0, pending_seconds=2.5)
+    short.ended_well(short.start("--nodes", "2"))
+    assert len(short.cloud.nodes()) == 2
 
 
-def test_another_zone_is_taken_where_one_has_no_capacity(bench: CloudBench) -> None:
+def test_another_zone_is_taken_where_one_has_no_capacity(short: CloudBench) -> None:
     """Without capacity in a zone the nodes start in the next one."""
-    bench.cloud.faults.no_capacity(Pool(zone=f"{REGION}a"), Pool(zone=f"{REGION}b"))
-    bench.ended_well(bench.start())
-    assert {one.zone for one in bench.instances()} <= {f"{REGION}{letter}" for letter in "cdef"}
+    short.cloud.faults.no_capacity(Pool(zone=f"{REGION}a"), Pool(zone=f"{REGION}b"))
+    short.ended_well(short.start("--nodes", "2"))
+    zones = {one.zone for one in short.cloud.nodes()}
+    assert zones.isdisjoint({f"{REGION}a", f"{REGION}b"})
 
 
-def test_without_capacity_anywhere_every_pool_is_named(bench: CloudBench) -> None:
+def test_without_capacity_anywhere_every_pool_is_named(short: CloudBench) -> None:
     """Exit 3, and the message lists each zone and type that was tried."""
-    bench.aws.update(instance_types=["c7i.large", "m7i.large"], zones=[f"{REGION}a", f"{REGION}b"])
-    bench.cloud.faults.no_capacity()
-    err = bench.ended_with(3, bench.start())
-    for zone in ("a", "b"):
-        for name in ("c7i.large", "m7i.large"):
-            assert any(
-                name in line
-                and f"{REGION}{zone}" in line
-                and "InsufficientInstanceCapacity" in line
-                for line in err.splitlines()
-            ), err
-    assert bench.instances() == []
-    bench.wait_clean()
+    types = ["c7i.large", "m7i.large"]
+    short.aws |= {"instance_types": types, "zones": [f"{REGION}a", f"{REGION}b"]}
+    short.cloud.faults.no_capacity()
+    err = short.ended_with(3, short.start("--nodes", "2"))
+    lines = [line for line in err.splitlines() if "InsufficientInstanceCapacity" in line]
+    for name in types:
+        for zone in short.aws["zones"]:
+            assert any(name in line and zone in line for line in lines), err
+    assert short.cloud.nodes() == []
+    short.bed.wait_clean()
 
 
-def test_a_quota_that_is_used_up_is_named_with_its_page(bench: CloudBench) -> None:
+def test_a_quota_that_is_used_up_is_named_with_its_page(short: CloudBench) -> None:
     """Exit 3; the message has the quota's name and the address where to ask for more."""
-    bench.cloud.faults.set(on_demand_vcpus=3)
-    err = bench.ended_with(3, bench.start())
+    short.cloud.faults.set(on_demand_vcpus=3)
+    err = short.ended_with(3, short.start("--nodes", "2"))
     assert "Running On-Demand Standard" in err
     assert "servicequotas/home/services/ec2/quotas/L-1216C47A" in err
-    bench.wait_clean()
+    short.bed.wait_clean()
 
 
-def test_what_is_not_allowed_is_named(bench: CloudBench) -> None:
+def test_what_is_not_allowed_is_named(short: CloudBench) -> None:
     """Exit 3; the message names the missing IAM action."""
-    bench.cloud.faults.deny("ec2:RunInstances")
-    err = bench.ended_with(3, bench.start())
+    short.cloud.faults.deny("ec2:RunInstances")
+    err = short.ended_with(3, short.start("--nodes", "2"))
     assert "ec2:RunInstances" in err
-    bench.wait_clean()
+    short.bed.wait_clean()
 
 
-def test_one_of_three_that_is_never_reachable_is_done_without(tmp_path: Path, cloud: Cloud) -> None:
-    """With min_nodes the search runs on those that can be had; the silent one is ended too."""
-    bench = CloudBench(tmp_path, cloud, LONG_SEARCH, nodes=3, launch_timeout=15.0, replace=False)
-    bench.extra = "min_nodes = 2"
-    cloud.faults.set(unreachable=1)
-    bench.ended_well(bench.start())
-    assert len(bench.nodes()) == 2
+def test_a_node_that_nobody_can_reach_does_not_keep_the_others(short: CloudBench) -> None:
+    """One of three nodes is never reachable: with min_nodes the search ends on the others."""
+    short.extra = "min_nodes = 2"
+    short.cloud.faults.set(unreachable=1)
+    short.ended_well(short.start("--nodes", "3"))
+    assert len(short.nodes()) == 2
 
 
 # ---- in mid-run ----------------------------------------------------------------------------------
 
 
-def test_a_caller_whose_address_changes_is_let_in_again(bench: CloudBench) -> None:
-    """The security group gets the new address and loses the old one; every fit comes in once."""
-    command = bench.started(20)
-    bench.cloud.faults.move_caller("198.51.100.7")
-    bench.wait_for_fits(command, 60)
-    assert command.process.poll() is None
-    ec2 = bench.cloud.client("ec2")
-    blocks = [
+def _admitted(cloud: Cloud) -> list[str]:
+    """The blocks of addresses that the run's security group lets in."""
+    return [
         block["CidrIp"]
-        for group in ec2.describe_security_groups()["SecurityGroups"]
+        for group in cloud.client("ec2").describe_security_groups()["SecurityGroups"]
         if group["GroupName"] != "default"
         for rule in group["IpPermissions"]
         for block in rule["IpRanges"]
     ]
-    assert blocks == ["198.51.100.7/32"]
-    bench.ended_well(command)
 
 
-def test_a_machine_that_dies_is_replaced(bench: CloudBench) -> None:
-    """A node that falls silent for good is given up, another is launched, nothing is missing."""
-    bench.aws.update(lost_after=4.0)
-    command = bench.started(20)
-    bench.cloud.kill(bench.instance("aws-1").id)
-    bench.ended_well(command)
-    assert "aws-1b" in {one.tags["skygrid:node"] for one in bench.instances()}
+def test_a_caller_whose_address_changes_is_let_in_again(bench: CloudBench) -> None:
+    """The security group gets the new address and loses the old one; no fit is lost."""
+    command = bench.started(20, "--nodes", "2")
+    assert _admitted(bench.cloud) == ["203.0.113.10/32"]
+    bench.cloud.faults.move_caller("198.51.100.7")
+    bench.wait_for_fits(command, 60)
+    assert _admitted(bench.cloud) == ["198.51.100.7/32"]
+    err = bench.ended_well(command)
+    assert "198.51.100.7" in err
+    assert bench.attempts() == {1: 200}
 
 
 def test_credentials_that_expire_do_not_cost_the_results(bench: CloudBench) -> None:
-    """The search is finished and saved; what could not be ended is said, and ends itself."""
-    bench.aws.update(lease_minutes=0.1)
-    command = bench.started(20)
+    """The search is finished and saved, exit 3; the nodes are told over SSH to end themselves."""
+    command = bench.started(20, "--nodes", "2")
     bench.cloud.faults.expire_credentials()
     err = bench.ended_with(3, command)
     bench.check_answer()
+    assert "expired" in err
     assert "skygrid down" in err
+    wait_for(lambda: not bench.cloud.nodes("pending", "running"), "the nodes' own end")
     bench.cloud.faults.expire_credentials(False)
-    wait_for(lambda: not bench.instances("running", "shutting-down"), "the nodes to end themselves")
-    code, out, said = bench.command("down", "r").end()
-    assert code == 0, f"{out}\n{said}"
-    bench.wait_clean()
-
-
-def test_a_termination_that_fails_five_times_succeeds(bench: CloudBench) -> None:
-    """The teardown goes on until the API says that all is gone."""
-    bench.cloud.faults.fail("ec2:TerminateInstances", "InternalError", times=5)
-    bench.cloud.faults.set(shutdown_seconds=1.0, interface_seconds=1.0)
-    err = bench.ended_well(bench.start())
-    assert bench.cloud.calls["ec2:TerminateInstances"] >= 6
-    assert "Traceback" not in err
-
-
-def test_two_runs_at_once_do_not_touch_each_others_nodes(tmp_path: Path, cloud: Cloud) -> None:
-    """The run that ends first ends its own nodes and its own group, and no other's."""
-    for name in ("short", "long"):
-        (tmp_path / name).mkdir()
-    tmp_path.chmod(0o777)
-    short = CloudBench(tmp_path / "short", cloud, SLOW_SEARCH, nodes=1)
-    long = CloudBench(tmp_path / "long", cloud, LONG_SEARCH, nodes=1)
-    cloud.mount(tmp_path)
-    (tmp_path / "short").chmod(0o777)
-    other = long.started(10)
-    code, out, err = short.start().end(short.patience)
+    down = Command(bench.folder, "down", RUN, "--yes", env=bench.bed.environment())
+    code, out, err = down.end()
     assert code == 0, f"{out}\n{err}"
-    short.check_answer()
+    bench.bed.wait_clean()
+
+
+def test_a_termination_that_fails_five_times_succeeds(short: CloudBench) -> None:
+    """The teardown goes on until the API says that all is gone, the group too."""
+    short.cloud.faults.fail("ec2:TerminateInstances", "InternalError", times=5)
+    short.cloud.faults.set(shutdown_seconds=1.0, interface_seconds=1.0)
+    short.ended_well(short.start("--nodes", "2"))
+    assert short.cloud.calls["ec2:TerminateInstances"] >= 6
+    assert "0 nodes left, verified" in short.out
+
+
+def test_two_runs_at_once_do_not_touch_each_others_nodes(cloud: Cloud, tmp_path: Path) -> None:
+    """The run that ends first ends its own nodes and its own group, and no other's."""
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (
+        CloudBench(folder, cloud, search)
+        for folder, search in zip(folders, (SLOW_SEARCH, GATED_SEARCH), strict=True)
+    )
+    cloud.mount(tmp_path)
+    longer = second.started(10, "--nodes", "1")
+    code, out, err = first.start("--nodes", "1").end()
+    assert code == 0, f"{out}\n{err}"
+    first.check_answer()
     assert [len(cloud.nodes(state)) for state in ("running", "terminated")] == [1, 1]
-    long.ended_well(other)
+    (second.folder / "go").touch()
+    second.ended_well(longer)

@@ -186,7 +186,7 @@ class Ec2Provider:
         notes = "".join(f"\n{note}" for note in report.notes)
         return (
             f"the run's nodes are not known to be gone: {left}{notes}\n"
-            f"Each ends itself {self._aws.lease_minutes:g} min after it last heard of this machine, "
+            f"Each ends itself {self._aws.lease_minutes:g} min after it last heard of this machine "
             f"at the latest. To look: skygrid nodes; to end them: skygrid down {self._run_id}"
         )
 
@@ -232,10 +232,11 @@ class Ec2Provider:
 
     def _place(self, name: str) -> AgentPlace:
         slots = self._config.concurrency
+        arguments = ("--slots", str(slots)) if slots else ()
         return AgentPlace(
             root=self._aws.folder,
             name=f"{self._run_id}-{name}",
-            arguments=("--slots", str(slots)) if slots else (),
+            arguments=(*arguments, "--interruptions"),
             cache_max_gb=self._aws.cache_max_gb,
             orphan_after=self._aws.orphan_after,
             lease=LEASE_FILE,

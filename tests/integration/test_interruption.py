@@ -1,0 +1,105 @@
+"""The process that watches for a spot instance's interruption, against a service that answers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from skygrid.worker.frames import FrameReader
+from skygrid.worker.interruption import MetadataService, read_notice
+from skygrid.worker.messages import Leaving
+from tests.cloud import metadata
+
+ACTION = "meta-data/spot/instance-action"
+NOTICE = '{"action": "terminate", "time": "2026-01-01T00:02:00Z"}'
+
+
+class Service:
+    """A metadata service whose texts the test decides."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self.asked = threading.Event()
+        # An address of its own, so that tests run side by side: port 80 is the service's.
+        self.address = f"127.62.{os.getpid() % 250 + 1}.{threading.get_ident() % 250 + 1}"
+        self._service = metadata.MetadataService(self.address, self._look_up)
+        self.url = self._service.url
+
+    def _look_up(self, path: str) -> str | None:
+        self.asked.set()
+        return self.texts.get(path)
+
+    def forget_tokens(self) -> None:
+        self._service.tokens.clear()
+
+    def close(self) -> None:
+        self._service.close()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    service = Service()
+    yield service
+    service.close()
+
+
+def watcher(service: Service) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "skygrid.worker.interruption"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "AWS_EC2_METADATA_SERVICE_ENDPOINT": service.url},
+    )
+
+
+def test_a_notice_is_passed_on_once(service: Service) -> None:
+    """When the notice comes the process says so in one frame, and ends."""
+    service.texts[ACTION] = NOTICE
+    process = watcher(service)
+    out, _ = process.communicate(timeout=30)
+    (notice,) = FrameReader(Leaving).feed(out)
+    assert "AWS takes this spot instance back" in notice.reason
+    assert notice.seconds == 0.0, "its time is past"
+
+
+def test_it_ends_when_nobody_listens(service: Service) -> None:
+    """A process whose agent is gone does not go on asking."""
+    process = watcher(service)
+    assert service.asked.wait(30)
+    assert process.stdout is not None
+    process.stdout.close()
+    process.wait(timeout=30)
+
+
+def test_a_token_that_has_run_out_is_renewed(service: Service) -> None:
+    """A refused token costs one question; the next one brings a new token."""
+    asking = MetadataService(service.url)
+    assert asking.get(ACTION) is None
+    service.texts[ACTION] = NOTICE
+    service.forget_tokens()
+    with pytest.raises(OSError, match="401"):
+        asking.get(ACTION)
+    assert asking.get(ACTION) == NOTICE
+
+
+def test_a_proxy_is_not_asked(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's proxy, which knows nothing of the instance, is passed by."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert MetadataService(service.url).get(ACTION) is None
+
+
+def test_seconds_until_the_interruption() -> None:
+    """The notice's time is told as seconds from now."""
+    moment = time.mktime((2026, 1, 1, 0, 0, 0, 0, 0, 0)) - time.timezone
+    assert read_notice(NOTICE, moment).seconds == 120.0
+
+
+@pytest.mark.parametrize("text", ["", "<html>", "[]", '{"action": "stop"}', '{"time": 1}'])
+def test_a_notice_that_cannot_be_read_is_a_notice(text: str) -> None:
+    """Whatever the service says at that path, the instance is about to go."""
+    assert read_notice(text, 0.0).seconds is None
