@@ -1,4 +1,4 @@
-"""What a run on AWS survives. After each fault the API is asked what is left: nothing."""
+"""What a run on EC2 survives, or ends in. After each fault nothing is left in the API."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.client import Cloud, Pool, cloud, cloud_server
+from tests.cloud.client import REGION, Cloud, Pool, cloud, cloud_server
 from tests.cloud_runs import LONG_SEARCH, RUN, CloudBench
-from tests.command import Command, wait_for
+from tests.command import SLOW_SEARCH, Command, wait_for
 
 __all__ = ["cloud", "cloud_server"]
+
+GATED_SEARCH = SLOW_SEARCH.replace(
+    "        time.sleep(self.seconds)\n",
+    "        while self.shift > 0 and not LEDGER.with_name('go').exists():\n"
+    "            time.sleep(0.05)\n",
+)
+"""40 fits, of which some wait for a file ``go`` in the folder."""
 
 
 @pytest.fixture
@@ -19,80 +26,150 @@ def bench(tmp_path: Path, cloud: Cloud) -> CloudBench:
     return CloudBench(tmp_path, cloud, LONG_SEARCH)
 
 
-def test_a_node_that_nobody_can_reach_does_not_keep_the_others(bench: CloudBench) -> None:
+@pytest.fixture
+def short(tmp_path: Path, cloud: Cloud) -> CloudBench:
+    """A search of 40 fits."""
+    return CloudBench(tmp_path, cloud, SLOW_SEARCH)
+
+
+# ---- launches ------------------------------------------------------------------------------------
+
+
+def test_a_launch_whose_answer_was_lost_is_not_made_twice(short: CloudBench) -> None:
+    """A RunInstances that was carried out and not answered is found again by its token."""
+    short.cloud.faults.lose_answer("ec2:RunInstances", times=2)
+    short.ended_well(short.start("--nodes", "2"))
+    assert len(short.cloud.nodes()) == 2
+    assert short.cloud.calls["ec2:RunInstances"] == 4
+
+
+def test_calls_that_are_throttled_are_made_again(short: CloudBench) -> None:
+    """A run goes on when AWS wants fewer calls, whichever they are."""
+    for action in ("ec2:RunInstances", "ec2:DescribeInstances", "ec2:TerminateInstances"):
+        short.cloud.faults.throttle(action, times=2)
+    short.ended_well(short.start("--nodes", "2"))
+    assert len(short.cloud.nodes()) == 2
+
+
+def test_an_instance_that_nobody_knows_yet_is_waited_for(short: CloudBench) -> None:
+    """A new instance that the API does not find for a while is neither lost nor launched twice."""
+    short.cloud.faults.set(invisible_seconds=2.0, pending_seconds=2.5)
+    short.ended_well(short.start("--nodes", "2"))
+    assert len(short.cloud.nodes()) == 2
+
+
+def test_another_zone_is_taken_where_one_has_no_capacity(short: CloudBench) -> None:
+    """Without capacity in a zone the nodes start in the next one."""
+    short.cloud.faults.no_capacity(Pool(zone=f"{REGION}a"), Pool(zone=f"{REGION}b"))
+    short.ended_well(short.start("--nodes", "2"))
+    zones = {one.zone for one in short.cloud.nodes()}
+    assert zones.isdisjoint({f"{REGION}a", f"{REGION}b"})
+
+
+def test_without_capacity_anywhere_every_pool_is_named(short: CloudBench) -> None:
+    """Exit 3, and the message lists each zone and type that was tried."""
+    types = ["c7i.large", "m7i.large"]
+    short.aws |= {"instance_types": types, "zones": [f"{REGION}a", f"{REGION}b"]}
+    short.cloud.faults.no_capacity()
+    err = short.ended_with(3, short.start("--nodes", "2"))
+    lines = [line for line in err.splitlines() if "InsufficientInstanceCapacity" in line]
+    for name in types:
+        for zone in short.aws["zones"]:
+            assert any(name in line and zone in line for line in lines), err
+    assert short.cloud.nodes() == []
+    short.bed.wait_clean()
+
+
+def test_a_quota_that_is_used_up_is_named_with_its_page(short: CloudBench) -> None:
+    """Exit 3; the message has the quota's name and the address where to ask for more."""
+    short.cloud.faults.set(on_demand_vcpus=3)
+    err = short.ended_with(3, short.start("--nodes", "2"))
+    assert "Running On-Demand Standard" in err
+    assert "servicequotas/home/services/ec2/quotas/L-1216C47A" in err
+    short.bed.wait_clean()
+
+
+def test_what_is_not_allowed_is_named(short: CloudBench) -> None:
+    """Exit 3; the message names the missing IAM action."""
+    short.cloud.faults.deny("ec2:RunInstances")
+    err = short.ended_with(3, short.start("--nodes", "2"))
+    assert "ec2:RunInstances" in err
+    short.bed.wait_clean()
+
+
+def test_a_node_that_nobody_can_reach_does_not_keep_the_others(short: CloudBench) -> None:
     """One of three nodes is never reachable: with min_nodes the search ends on the others."""
-    bench.extra = "min_nodes = 2"
-    bench.cloud.faults.set(unreachable=1)
-    bench.ended_well(bench.start("--nodes", "3"))
-    assert len(bench.nodes()) == 2
+    short.extra = "min_nodes = 2"
+    short.cloud.faults.set(unreachable=1)
+    short.ended_well(short.start("--nodes", "3"))
+    assert len(short.nodes()) == 2
 
 
-def test_no_capacity_anywhere(bench: CloudBench) -> None:
-    """Where no zone has capacity the run ends with exit code 3 and names every pool it tried."""
-    bench.cloud.faults.no_capacity()
-    err = bench.ended_with(3, bench.start("--nodes", "2"))
-    for zone in {node.zone for node in bench.cloud.nodes()} or {"us-east-1a", "us-east-1b"}:
-        assert zone in err
-    bench.bed.wait_clean()
+# ---- in mid-run ----------------------------------------------------------------------------------
 
 
-def test_no_capacity_in_one_zone_is_no_matter(bench: CloudBench) -> None:
-    """Capacity that one zone lacks is taken from the next one."""
-    bench.cloud.faults.no_capacity(Pool(zone="us-east-1a"))
-    bench.ended_well(bench.start("--nodes", "2"))
-    assert {node.zone for node in bench.cloud.nodes()}.isdisjoint({"us-east-1a"})
+def _admitted(cloud: Cloud) -> list[str]:
+    """The blocks of addresses that the run's security group lets in."""
+    return [
+        block["CidrIp"]
+        for group in cloud.client("ec2").describe_security_groups()["SecurityGroups"]
+        if group["GroupName"] != "default"
+        for rule in group["IpPermissions"]
+        for block in rule["IpRanges"]
+    ]
 
 
-def test_a_quota_is_named(bench: CloudBench) -> None:
-    """A quota that is too low ends the run with exit code 3, its name and where to raise it."""
-    bench.cloud.faults.set(on_demand_vcpus=2)
-    err = bench.ended_with(3, bench.start("--nodes", "2"))
-    assert "quota" in err
-    assert "console.aws.amazon.com" in err
-    bench.bed.wait_clean()
-
-
-def test_a_moved_caller_is_let_in_again(bench: CloudBench) -> None:
-    """The caller's address changes in mid-run: the security group follows, no fit is lost."""
+def test_a_caller_whose_address_changes_is_let_in_again(bench: CloudBench) -> None:
+    """The security group gets the new address and loses the old one; no fit is lost."""
     command = bench.started(20, "--nodes", "2")
-    bench.cloud.faults.move_caller("203.0.113.77")
-    bench.cloud.cut()
+    assert _admitted(bench.cloud) == ["203.0.113.10/32"]
+    bench.cloud.faults.move_caller("198.51.100.7")
+    bench.wait_for_fits(command, 60)
+    assert _admitted(bench.cloud) == ["198.51.100.7/32"]
     err = bench.ended_well(command)
-    assert "203.0.113.77" in err
+    assert "198.51.100.7" in err
     assert bench.attempts() == {1: 200}
 
 
-def test_a_termination_that_fails_five_times(bench: CloudBench) -> None:
-    """TerminateInstances fails five times: the sixth time it succeeds, and nothing is left."""
-    bench.cloud.faults.fail("ec2:TerminateInstances", "InternalError", times=5)
-    bench.ended_well(bench.start("--nodes", "2"))
-    assert "0 nodes left, verified" in bench.out
-
-
-def test_credentials_that_expire(bench: CloudBench) -> None:
-    """Credentials expire in mid-run: the results are saved, the nodes are told over SSH to end."""
+def test_credentials_that_expire_do_not_cost_the_results(bench: CloudBench) -> None:
+    """The search is finished and saved, exit 3; the nodes are told over SSH to end themselves."""
     command = bench.started(20, "--nodes", "2")
     bench.cloud.faults.expire_credentials()
     err = bench.ended_with(3, command)
-    assert "expired" in err
     bench.check_answer()
+    assert "expired" in err
+    assert "skygrid down" in err
     wait_for(lambda: not bench.cloud.nodes("pending", "running"), "the nodes' own end")
     bench.cloud.faults.expire_credentials(False)
-    skygrid_down = Command(bench.folder, "down", RUN, "--yes", env=bench.bed.environment())
-    code, _, err = skygrid_down.end()
-    assert code == 0, err
+    down = Command(bench.folder, "down", RUN, "--yes", env=bench.bed.environment())
+    code, out, err = down.end()
+    assert code == 0, f"{out}\n{err}"
     bench.bed.wait_clean()
 
 
-def test_two_runs_do_not_touch_each_other(bench: CloudBench, tmp_path: Path) -> None:
-    """While one run ends its nodes, those of another work on."""
-    command = bench.started(10, "--nodes", "2")
-    other = tmp_path / "other"
-    other.mkdir()
-    second = CloudBench(other, bench.cloud)
-    bench.cloud.mount(tmp_path)
-    err = second.start("--nodes", "1").end()
-    assert err[0] == 0, err
-    assert bench.count_fits() >= 10
-    bench.ended_well(command)
-    assert bench.attempts() == {1: 200}
+def test_a_termination_that_fails_five_times_succeeds(short: CloudBench) -> None:
+    """The teardown goes on until the API says that all is gone, the group too."""
+    short.cloud.faults.fail("ec2:TerminateInstances", "InternalError", times=5)
+    short.cloud.faults.set(shutdown_seconds=1.0, interface_seconds=1.0)
+    short.ended_well(short.start("--nodes", "2"))
+    assert short.cloud.calls["ec2:TerminateInstances"] >= 6
+    assert "0 nodes left, verified" in short.out
+
+
+def test_two_runs_at_once_do_not_touch_each_others_nodes(cloud: Cloud, tmp_path: Path) -> None:
+    """The run that ends first ends its own nodes and its own group, and no other's."""
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (
+        CloudBench(folder, cloud, search)
+        for folder, search in zip(folders, (SLOW_SEARCH, GATED_SEARCH), strict=True)
+    )
+    cloud.mount(tmp_path)
+    longer = second.started(10, "--nodes", "1")
+    code, out, err = first.start("--nodes", "1").end()
+    assert code == 0, f"{out}\n{err}"
+    first.check_answer()
+    assert [len(cloud.nodes(state)) for state in ("running", "terminated")] == [1, 1]
+    (second.folder / "go").touch()
+    second.ended_well(longer)

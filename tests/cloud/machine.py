@@ -26,6 +26,9 @@ INSIDE = Path(__file__).parent / "inside"
 END_SECONDS = 4.0
 """How long the first process may take to end the others before it is killed."""
 
+LAST_SECONDS = 5.0
+"""How long the kernel may take to end a namespace whose first process is gone."""
+
 SSHD_CONFIG = """\
 ListenAddress {address}
 PidFile /run/sshd.pid
@@ -151,6 +154,12 @@ class Machine:
                 self.namespace = self._find_namespace()
             self._tell(json.loads(line))
         self._process.wait()
+        # The kernel ends the others while `unshare` is gone already.
+        deadline = time.monotonic() + LAST_SECONDS
+        while self.processes() and time.monotonic() < deadline:
+            time.sleep(0.002)
+        # The kernel may give its number to the next namespace of anybody.
+        self.namespace = ""
         self._tell({"event": "gone"})
 
     def _find_namespace(self) -> str:
@@ -193,9 +202,6 @@ class Machine:
     def wait(self) -> None:
         """Return once nothing of it runs and its last event was told."""
         self._process.wait()
-        # The kernel ends the others while `unshare` is gone already.
-        while self.processes():
-            time.sleep(0.002)
         if threading.current_thread() is not self._thread:
             self._thread.join()
 

@@ -32,7 +32,6 @@ class World:
         self._block = AddressBlock()
         self._timers: set[threading.Timer] = set()
         self._enders: set[threading.Thread] = set()
-        self._namespaces: set[str] = set()
         self._prepared: set[str] = set()
         self._own_problems: list[str] = []
         # What goes wrong in a thread of ours must not pass unseen.
@@ -123,9 +122,6 @@ class World:
     def _heard(self, instance: Instance, event: dict[str, Any]) -> None:
         """An event of a machine, in its own thread."""
         with self.lock:
-            machine = instance.machine
-            if machine is not None and machine.namespace:
-                self._namespaces.add(machine.namespace)
             match event["event"]:
                 case "sshd" if not instance.ending:
                     instance.listens = True
@@ -256,7 +252,9 @@ class World:
     def processes(self) -> list[str]:
         """Command lines of everything that instances have running."""
         with self.lock:
-            return [command for _, command in processes_in(set(self._namespaces))]
+            machines = [one.machine for one in self.instances.values() if one.machine is not None]
+            namespaces = {machine.namespace for machine in machines} - {""}
+        return [command for _, command in processes_in(namespaces)]
 
     # ---- the end of it all ----------------------------------------------------------------------
 
@@ -281,7 +279,6 @@ class World:
                 self._block.give_back(instance.addresses)
         with self.lock:
             self._prepared.clear()
-            self._namespaces.clear()
             self._own_problems.clear()
 
     def close(self) -> None:
