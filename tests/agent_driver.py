@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -50,7 +51,7 @@ def search_of(estimator: Any, scorer: Any, **changes: Any) -> dict[str, Any]:
         "error_score": np.nan,
         "verbose": 0,
         "sklearn_config": sklearn.get_config(),
-        "warning_filters": [("default", None, Warning, None, 0)],
+        "warning_filters": [pickle.dumps(("default", None, Warning, None, 0))],
         "sys_path": [],
         "neighbours": {},
     } | changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -187,13 +188,17 @@ def test_warning_filters_of_the_driver_reach_the_slots(agent: AgentDriver) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         filters = list(warnings.filters)
-    agent.open(search_of(bad.Warning_(), bad.slot_pid, warning_filters=filters))
+    agent.open(
+        search_of(bad.Warning_(), bad.slot_pid, warning_filters=list(map(pickle.dumps, filters)))
+    )
     (result,) = agent.run(0)
     assert result.warnings == ()
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         filters = list(warnings.filters)
-    agent.open(search_of(bad.Warning_(), bad.slot_pid, warning_filters=filters))
+    agent.open(
+        search_of(bad.Warning_(), bad.slot_pid, warning_filters=list(map(pickle.dumps, filters)))
+    )
     (result,) = agent.run(0)
     assert "RuntimeWarning: three times" in result.fit_error
 
