@@ -187,7 +187,7 @@ def test_warnings_come_with_class_text_and_number(agent: AgentDriver) -> None:
 def test_warning_filters_of_the_driver_reach_the_slots(agent: AgentDriver) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        filters = list(warnings.filters)
+        filters = [pickle.dumps(rule) for rule in warnings.filters]
     agent.open(
         search_of(bad.Warning_(), bad.slot_pid, warning_filters=list(map(pickle.dumps, filters)))
     )
@@ -195,7 +195,7 @@ def test_warning_filters_of_the_driver_reach_the_slots(agent: AgentDriver) -> No
     assert result.warnings == ()
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        filters = list(warnings.filters)
+        filters = [pickle.dumps(rule) for rule in warnings.filters]
     agent.open(
         search_of(bad.Warning_(), bad.slot_pid, warning_filters=list(map(pickle.dumps, filters)))
     )
