@@ -188,17 +188,13 @@ def test_warning_filters_of_the_driver_reach_the_slots(agent: AgentDriver) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         filters = [pickle.dumps(rule) for rule in warnings.filters]
-    agent.open(
-        search_of(bad.Warning_(), bad.slot_pid, warning_filters=list(map(pickle.dumps, filters)))
-    )
+    agent.open(search_of(bad.Warning_(), bad.slot_pid, warning_filters=filters))
     (result,) = agent.run(0)
     assert result.warnings == ()
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         filters = [pickle.dumps(rule) for rule in warnings.filters]
-    agent.open(
-        search_of(bad.Warning_(), bad.slot_pid, warning_filters=list(map(pickle.dumps, filters)))
-    )
+    agent.open(search_of(bad.Warning_(), bad.slot_pid, warning_filters=filters))
     (result,) = agent.run(0)
     assert "RuntimeWarning: three times" in result.fit_error
 
