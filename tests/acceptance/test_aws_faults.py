@@ -14,7 +14,7 @@ __all__ = ["cloud", "cloud_server"]
 
 GATED_SEARCH = SLOW_SEARCH.replace(
     "        time.sleep(self.seconds)\n",
-    "        while self.shift > 0 and not LEDGER.with_name('go').exists():\n"
+    "        while self.shift == 0.4 and not LEDGER.with_name('go').exists():\n"
     "            time.sleep(0.05)\n",
 )
 """40 fits, of which some wait for a file ``go`` in the folder."""

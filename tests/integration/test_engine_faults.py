@@ -249,7 +249,7 @@ def lies(message: Any) -> Iterable[Any]:
                 seconds=float("nan"),
             )
         yield Returned(round=message.round, leases=[10**9, message.results[0].lease])
-        yield Heartbeat(busy=99, running=[10**9], slots_bytes=-1, load=float("inf"))
+        yield Heartbeat(busy=99, running=[10**9], slots_bytes=2**50, load=float("inf"))
         yield RoundReady(round=77)
         yield RoundReady(round=message.round)
         yield Pull(round=message.round + 1, count=5)
