@@ -173,28 +173,31 @@ class ResumableStream:
 
     def outgoing(self) -> bytes:
         """The next bytes for the connection; empty when there is nothing to send now."""
-        if self._control:
-            packets = b"".join(self._control)
-            self._control.clear()
-            return packets
         # Nothing of the stream before the other end has said how far it has come.
         if not self._greeted:
-            return b""
+            return self._take_control()
         if self._sent >= self._written:
             asks, self._asks = self._asks, False
-            return _packet(PING, b"") if asks else b""
+            return self._take_control() + (_packet(PING, b"") if asks else b"")
         if self._received > self._told:
             self._tell_received()
-        acknowledgement = b"".join(self._control)
+        # Together with data, never instead of it: whoever is asked often must not fall behind.
+        return self._take_control() + self._next_packet()
+
+    def _take_control(self) -> bytes:
+        packets = b"".join(self._control)
         self._control.clear()
+        return packets
+
+    def _next_packet(self) -> bytes:
         if self._sent == self._end:
             self._sent += 1
-            return acknowledgement + _packet(END, _OFFSET.pack(self._end))
+            return _packet(END, _OFFSET.pack(self._end))
         most = DATA_BYTES if self._end is None else min(DATA_BYTES, self._end - self._sent)
         body = self._slice(self._sent, most)
         packet = _packet(DATA, _OFFSET.pack(self._sent) + body)
         self._sent += len(body)
-        return acknowledgement + packet
+        return packet
 
     def feed(self, data: bytes) -> None:
         """Take bytes that came over the connection.

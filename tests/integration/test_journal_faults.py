@@ -450,4 +450,4 @@ class TestDamage:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA user_version = 7")
             connection.execute("PRAGMA journal_mode = DELETE")
-        self.refuse(path, read_only, "has version 7; this skygrid reads version 1")
+        self.refuse(path, read_only, "has version 7; this skygrid reads version 2")
