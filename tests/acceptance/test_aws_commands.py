@@ -138,7 +138,7 @@ def test_a_signal_while_nodes_boot_ends_them(bench: CloudBench) -> None:
 
 def test_a_second_signal_stops_at_once_and_down_ends_the_nodes(bench: CloudBench) -> None:
     """Twice Ctrl-C ends the driver without waiting and names the command that ends the nodes."""
-    bench.cloud.faults.set(shutdown_seconds=60.0)
+    bench.cloud.faults.set(shutdown_seconds=20.0)
     running = bench.started(5, "--nodes", "2")
     running.signal(signal.SIGINT)
     wait_for(lambda: bench.instances("shutting-down"), "the nodes to be ended")

@@ -56,7 +56,8 @@ def main(candidates: int) -> None:
     engine = PullEngine(EchoProvider(), EngineSettings(), SilentListener())
     with tempfile.TemporaryDirectory() as folder:
         journal = SqliteJournal(Path(folder) / "journal.sqlite")
-        rounds = JournaledRounds(engine, journal, QueuePolicies(), SilentListener())
+        # A lease for each fit, as a search without anything to share has them.
+        rounds = JournaledRounds(engine, journal, QueuePolicies(), SilentListener(), sharing=False)
         begin, wall = time.process_time(), time.perf_counter()
         engine.start()
         fit_search(search, X, y, {}, rounds)
