@@ -183,15 +183,19 @@ class Ec2Provider:
         if self._storage is not None:
             self._storage.stop()
         report = self._fleet.teardown(self._progress)
-        if report.left:
-            told, notes = tell_to_end(report.left, self._way_to)
-            notes += [f"{node.instance_id} was told over SSH to end itself" for node in told]
-            report = msgspec.structs.replace(report, notes=(*report.notes, *notes))
+        if not report.verified:
+            report = self._tell_to_end(report)
         self.report = report
-        if report.verified:
-            self._keys.forget()
-        else:
+        if not report.verified:
             raise NodeError(self._left_text(report))
+        self._keys.forget()
+
+    def _tell_to_end(self, report: TeardownReport) -> TeardownReport:
+        """Have nodes end themselves where the API does not end them, or says nothing of them."""
+        left = report.left or tuple(node for node in self._fleet.nodes() if not node.gone)
+        told, notes = tell_to_end(left, self._way_to)
+        notes += [f"{node.instance_id} was told over SSH to end itself" for node in told]
+        return msgspec.structs.replace(report, left=left, notes=(*report.notes, *notes))
 
     def _left_text(self, report: TeardownReport) -> str:
         left = ", ".join(node.instance_id for node in report.left) or "what is left is not known"
@@ -199,7 +203,7 @@ class Ec2Provider:
         return (
             f"the run's nodes are not known to be gone: {left}{notes}\n"
             f"Each ends itself {self._aws.lease_minutes:g} min after it last heard of this machine "
-            f"at the latest. To look: skygrid nodes; to end them: skygrid down {self._run_id}"
+            f"at the latest. To look: skygrid nodes; to end them: skygrid down {self._fleet.mark.name}"
         )
 
     # -- nodes
