@@ -10,7 +10,7 @@ READY  := $(VENV)/.made-from-pyproject
 SKLEARNS := 1.5 1.6 1.7 1.8 newest
 
 .DEFAULT_GOAL := help
-.PHONY: help run cloud test test-digits sshd check format bench bench-peers bench-ssh test-sklearn clean
+.PHONY: help run cloud test test-cloud test-digits sshd check format bench bench-peers bench-ssh test-sklearn clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ cloud: $(READY) sshd ## Start a cloud on this machine to try EC2 without an acco
 
 test: $(READY) sshd ## Run every test, two at a time
 	$(BIN)/python -m pytest -n 2
+
+test-cloud: $(READY) sshd ## Run searches and their faults on a cloud that boots
+	$(BIN)/python -m pytest -n 2 -m cloud tests/acceptance
 
 test-digits: $(READY) sshd ## Run the guide's search on three fresh hosts and compare with this machine
 	$(BIN)/python -m pytest -m digits tests/acceptance

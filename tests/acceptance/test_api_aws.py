@@ -17,6 +17,8 @@ from tests.cloud.client import Cloud, cloud, cloud_server
 
 __all__ = ["cloud", "cloud_server"]
 
+pytestmark = pytest.mark.cloud
+
 CONFIG = """
 [aws]
 launch_timeout = 60.0

@@ -15,6 +15,8 @@ from tests.terminal import Terminal
 
 __all__ = ["cloud", "cloud_server"]
 
+pytestmark = pytest.mark.cloud
+
 
 @pytest.fixture
 def bench(tmp_path: Path, cloud: Cloud) -> CloudBench:

@@ -12,6 +12,8 @@ from tests.command import SLOW_SEARCH, Command, wait_for
 
 __all__ = ["cloud", "cloud_server"]
 
+pytestmark = pytest.mark.cloud
+
 GATED_SEARCH = SLOW_SEARCH.replace(
     "        time.sleep(self.seconds)\n",
     "        while self.shift == 0.4 and not LEDGER.with_name('go').exists():\n"

@@ -13,7 +13,7 @@ from tests.command import Command, recorded, wait_for
 
 __all__ = ["cloud", "cloud_server"]
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.cloud, pytest.mark.timeout(400)]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.cloud_runs import CloudBench
 
 __all__ = ["cloud", "cloud_server"]
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.cloud, pytest.mark.timeout(400)]
 
 
 @pytest.fixture

@@ -203,7 +203,8 @@ class Ec2Provider:
         return (
             f"the run's nodes are not known to be gone: {left}{notes}\n"
             f"Each ends itself {self._aws.lease_minutes:g} min after it last heard of this machine "
-            f"at the latest. To look: skygrid nodes; to end them: skygrid down {self._fleet.mark.name}"
+            "at the latest. To look: skygrid nodes; to end them: skygrid down "
+            f"{self._fleet.mark.name}"
         )
 
     # -- nodes
