@@ -44,8 +44,7 @@ def called(cloud: Cloud) -> set[str]:
 
 
 def test_the_policy_of_the_guide_covers_every_call(tmp_path: Path, cloud: Cloud) -> None:
-    """A run on spot, `nodes`, `down` and the doctor call nothing that the policy does not grant, and
-    the policy grants nothing of EC2 that none of them calls."""
+    """What a run, `nodes`, `down` and the doctor call is granted, and nothing else of EC2 is."""
     bench = CloudBench(tmp_path, cloud)
     bench.aws["market"] = "spot-then-on-demand"
     bench.ended_well(bench.start("--nodes", "1"))
