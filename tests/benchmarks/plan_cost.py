@@ -18,6 +18,7 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 
+from skygrid.engines.open_round import plan_content
 from skygrid.journal.memory import MemoryJournal
 from skygrid.listener import SilentListener
 from skygrid.plan.records import Outcome, RoundPlan
@@ -43,7 +44,7 @@ class PlanningEngine:
 
     def run_round(self, plan: RoundPlan, queue: WorkQueue, record: Any) -> Sequence[Outcome]:
         """Make the plan ready to travel, lease the first task, stop."""
-        Blob({"candidates": list(plan.candidates), "splits": list(plan.splits)}).digest  # noqa: B018
+        Blob(plan_content(plan)).digest  # noqa: B018
         assert queue.pull("node", 1, 0.0)
         raise _Planned
 

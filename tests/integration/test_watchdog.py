@@ -76,7 +76,11 @@ class Box:
     def watchdogs(self) -> list[psutil.Process]:
         """Every process of the watchdog, without what it runs for a moment."""
         mark = str(self.folder / "watchdog.sh")
-        return [p for p in psutil.process_iter(["cmdline"]) if mark in (p.info["cmdline"] or ())]
+        every = psutil.process_iter(["cmdline", "ppid"])
+        found = [p for p in every if mark in (p.info["cmdline"] or ())]
+        # A shell that has just forked, to run `date`, is there twice under the same words.
+        watchdogs = {p.pid for p in found}
+        return [p for p in found if p.info["ppid"] not in watchdogs]
 
     def said(self) -> list[str]:
         """How it has tried to end the instance."""
