@@ -234,8 +234,13 @@ get_python() {
     if fetch_python && find_python "$root/tools/python"; then return 0; fi
     say "$output"
     if is_disk_full "$output"; then fail_disk_full; fi
-    fail "no Python $SKYGRID_PYTHON on this host and none could be downloaded;" \
+    fail "no Python $SKYGRID_PYTHON on this host ($(python_at_hand)) and none could be downloaded;" \
         "install it or set python under [environment]"
+}
+
+python_at_hand() {
+    python3 -c 'import sys; print("its python3 is %d.%d.%d" % sys.version_info[:3])' 2>/dev/null ||
+        say "it has no python3"
 }
 
 check_minor() {
