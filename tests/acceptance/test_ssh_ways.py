@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import subprocess
 import sys
 import sysconfig
@@ -90,25 +92,36 @@ def test_a_search_runs_with_a_key_that_has_a_passphrase(bench: Bench) -> None:
 TOOLS = "sh uname mkdir mktemp tar gzip rm df awk sed tail head find cp mv touch grep cat tr date"
 
 
+PLACES = (
+    "~/.pyenv/versions/*/bin/python3",
+    "~/.local/share/uv/python/*/bin/python3",
+    "/opt/*/bin/python3",
+    "/usr/local/bin/python3.*",
+    "/usr/bin/python3.*",
+)
+"""Where machines have interpreters beside the one on the PATH."""
+
+
 @pytest.fixture(scope="module")
 def other_python() -> str:
     """An interpreter of another minor version, from this machine."""
-    minor = sys.version_info[1]
-    for wanted in (f">=3.{minor + 1}", f">=3.8,<3.{minor}"):
-        found = subprocess.run(
-            [UV, "python", "find", "--system", "--no-project", "--no-python-downloads", wanted],
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        if found.returncode == 0:
-            return found.stdout.strip()
-    pytest.skip(f"this machine has no Python but 3.{minor}")
+    for pattern in PLACES:
+        for path in sorted(glob.glob(os.path.expanduser(pattern)), reverse=True):
+            version = _version(path)
+            # Older ones than these are none to uv.
+            if version >= (3, 8) and version[1] != sys.version_info[1]:
+                return path
+    pytest.skip(f"this machine has no Python but 3.{sys.version_info[1]}")
 
 
-def _version(python: str) -> str:
+def _version(python: str) -> tuple[int, ...]:
+    """Version of an interpreter; empty for what is none."""
     code = "import platform; print(platform.python_version())"
-    return subprocess.check_output([python, "-c", code], text=True).strip()
+    done = subprocess.run([python, "-c", code], check=False, capture_output=True, text=True)
+    try:
+        return tuple(int(part) for part in done.stdout.strip().split("."))
+    except ValueError:
+        return ()
 
 
 def host_with(bench: Bench, python: str) -> Any:
@@ -128,7 +141,7 @@ def test_a_host_with_another_python_alone_is_refused(bench: Bench, other_python:
     err = bench.ended_with(3, bench.start())
     assert "node2" in err
     assert f"no Python 3.{sys.version_info[1]} on this host" in err
-    assert f"its python3 is {_version(other_python)}" in err
+    assert f"its python3 is {'.'.join(map(str, _version(other_python)))}" in err
     assert not (bench.folder / "ledger.txt").exists()
     bench.bed.wait_clean()
 
@@ -145,11 +158,14 @@ def test_a_host_with_another_python_is_left_out_if_allowed(bench: Bench, other_p
 
 def test_another_python_by_its_path_is_refused(bench: Bench, other_python: str) -> None:
     """A path under [environment] that is a Python of another minor version is no way round."""
-    bench.node(prepared=False)
+    bench.node(prepared=False, environment={"SKYGRID_UV": str(UV)})
     bench.environment = f'python = "{other_python}"\npackages = ["scikit-learn"]'
     err = bench.ended_with(3, bench.start())
-    minor = ".".join(_version(other_python).split(".")[:2])
-    assert f"{other_python} is Python {minor} and the driver runs 3.{sys.version_info[1]}" in err
+    major, minor = _version(other_python)[:2]
+    assert (
+        f"{other_python} is Python {major}.{minor} and the driver runs 3.{sys.version_info[1]}"
+        in err
+    )
     assert not (bench.folder / "ledger.txt").exists()
 
 
