@@ -30,7 +30,7 @@ cloud: $(READY) sshd ## Start a cloud on this machine to try EC2 without an acco
 test: $(READY) sshd ## Run every test but the slowest, two at a time
 	$(BIN)/python -m pytest -n 2
 
-test-faults: $(READY) sshd ## Cut, freeze, corrupt and kill what a run over SSH is made of
+test-faults: $(READY) sshd ## Kill, cut, freeze and corrupt what whole runs are made of
 	$(BIN)/python -m pytest -n 2 -m faults tests/acceptance
 
 test-cloud: $(READY) sshd ## Run searches and their faults on a cloud that boots

@@ -26,6 +26,8 @@ from tests.command import (
     wait_for,
 )
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def slow(tmp_path: Path) -> Path:

@@ -493,6 +493,20 @@ def test_uv_is_installed_where_it_is_missing(host: Host, bare_path: str) -> None
     assert "getting uv" not in said
 
 
+def test_a_python_that_does_not_run_hides_no_other(host: Host, bare_path: str) -> None:
+    """Behind a version of pyenv that is not chosen, the Python that does run is found."""
+    shims = host.home / "shims"
+    shims.mkdir()
+    (shims / f"python{MINOR}").write_text("#!/bin/sh\necho not chosen >&2\nexit 127\n")
+    (shims / f"python{MINOR}").chmod(0o755)
+    shutil.copy(Path(bare_path) / "python3", Path(bare_path) / f"python{MINOR}")
+    kit = build_kit(SMALL)
+    changes = {"SKYGRID_UV": UV, "UV_PYTHON_INSTALL_MIRROR": "http://127.0.0.1:9"}
+    status, said = host.prepare(kit, PATH=f"{shims}:{bare_path}", **changes)
+    assert status == 0, said
+    assert host.is_ready(kit)
+
+
 def test_a_host_without_uv_and_network_is_told(host: Host, bare_path: str) -> None:
     """When uv cannot be installed either, the last line says where to get it."""
     (Path(bare_path) / "python3").unlink()
