@@ -524,7 +524,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
         running.stdout.read(10)
         running.stdout.close()
         assert running.stderr.read() == ""
-        assert running.wait(30) == 0
+        assert running.wait(120) == 0
 
 
 def test_ctrl_c_while_following(tmp_path):
@@ -538,5 +538,5 @@ def test_ctrl_c_while_following(tmp_path):
         assert running.stderr is not None
         assert running.stdout.readline() == "one | a\n"
         running.send_signal(signal.SIGINT)
-        assert running.wait(30) == 130
+        assert running.wait(120) == 130
         assert "Traceback" not in running.stderr.read()
