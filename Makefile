@@ -30,8 +30,8 @@ cloud: $(READY) sshd ## Start a cloud on this machine to try EC2 without an acco
 test: $(READY) sshd ## Run every test but the slowest, two at a time
 	$(BIN)/python -m pytest -n 2
 
-test-faults: $(READY) sshd ## Kill, cut, freeze and corrupt what whole runs are made of
-	$(BIN)/python -m pytest -n 2 -m faults tests/acceptance
+test-faults: $(READY) sshd ## Kill, cut, freeze and corrupt what whole searches are made of
+	$(BIN)/python -m pytest -n 2 -m faults
 
 test-cloud: $(READY) sshd ## Run searches and their faults on a cloud that boots
 	$(BIN)/python -m pytest -n 2 -m cloud tests/acceptance

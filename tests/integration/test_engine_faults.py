@@ -49,7 +49,7 @@ from tests.processes import marked, running, wait_until
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = ["fork", "spawn"]
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("nothing_left")]
 
 
 def impatient(seconds: float = 3.0) -> QueuePolicies:

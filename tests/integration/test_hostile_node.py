@@ -26,6 +26,8 @@ from skygrid.worker.messages import FitResult, Greeting, Heartbeat, Pull, Refusa
 from tests.driven import Driven, Meddling, Nodes, Passing, assert_as_scikit_learn, data, tree_search
 from tests.processes import WAIT_SECONDS
 
+pytestmark = pytest.mark.faults
+
 FLOOD = 10_000_000
 
 
