@@ -6,6 +6,7 @@ or it has ended. Every step from one to the other is made here.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 from skygrid.queue.bookkeeping import Node, NodeBook, Times
@@ -66,6 +67,12 @@ class RoundState:
 
         self.copies: dict[int, int] = {}
         """Task -> lease of its second copy."""
+
+        self.splits_over: list[int] = []
+        """Splits on which every candidate has ended; nobody has been told of them yet."""
+
+        self._left = array("l", [n_candidates]) * n_splits
+        """By split: candidates that have not ended."""
 
     # ---- a task is leased ----------------------------------------------------------------------
 
@@ -135,6 +142,10 @@ class RoundState:
         """Mark a task as ended; close and return the leases that are of no use any more."""
         self.ended[task] = 1
         self.n_ended += 1
+        split = task % self.n_splits
+        self._left[split] -= 1
+        if not self._left[split]:
+            self.splits_over.append(split)
         leases = []
         for lease_id in (self.leased.pop(task, None), self.copies.pop(task, None)):
             if lease_id is not None and not self._is_open(lease_id):

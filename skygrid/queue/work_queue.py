@@ -1,4 +1,4 @@
-"""The tasks of one round: who may run what now, and what every report means for it.
+"""The tasks of one round: what nodes may ask and say, and what that means.
 
 Pure: no clock, no thread, no I/O. The time is passed in, in seconds of the driver's monotonic
 clock, and one thread makes all calls.
@@ -294,6 +294,11 @@ class WorkQueue:
     def take_quarantined(self) -> list[Quarantine]:
         """Tasks given up because of lost nodes, each returned once; `finished` waits for it."""
         taken, self._quarantined = self._quarantined, []
+        return taken
+
+    def take_splits_over(self) -> list[int]:
+        """Splits on which every candidate has ended, each returned once."""
+        taken, self._state.splits_over = self._state.splits_over, []
         return taken
 
     # ---- nodes go ------------------------------------------------------------------------------
