@@ -181,7 +181,11 @@ def keeps_every_bit(output: Any, *inputs: Any) -> bool:
         would be seen there.
     """
     if type(output) in _SPARSE:
-        return not any(_overlap(output.data, getattr(given, "data", None)) for given in inputs)
+        parts = (output.data, output.indices, output.indptr)
+        others = [
+            getattr(given, name, None) for given in inputs for name in ("data", "indices", "indptr")
+        ]
+        return not any(_overlap(part, other) for part in parts for other in others)
     if type(output) is not np.ndarray or output.dtype.hasobject:
         return False
     return has_layout(output) and not any(_overlap(output, given) for given in inputs)
