@@ -521,7 +521,7 @@ ALONE = cases(
     unknown_name_in_the_test_set=(
         "A kept step that cannot transform one test set.",
         lambda: of(
-            make_pipeline(OneHotEncoder(), LogisticRegression(max_iter=3, solver="saga")),
+            make_pipeline(OneHotEncoder(), LogisticRegression()),
             {"logisticregression__C": [0.1, 1.0]},
             rare_names,
             cv=[(np.arange(2, 50), np.arange(2))],

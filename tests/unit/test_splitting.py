@@ -95,12 +95,16 @@ class TestParts:
     def test_no_part_is_there_that_ends_nothing_sooner(
         self, members: list[MemberSeconds], slots: int
     ) -> None:
-        """Two parts put together would take longer than the longest part does."""
+        """The two shortest parts put together would take longer than the longest does."""
         parts = SplitPolicy(share=1.0, minimum_seconds=0.0).parts(members, slots)
-        longest = of(members, parts[0])
-        for index, part in enumerate(parts):
-            for other in parts[index + 1 :]:
-                assert of(members, [*part, *other]) > longest
+        if len(parts) > 1:
+            both = sorted([*parts[-1], *parts[-2]])
+            assert of(members, both) > of(members, parts[0])
+
+    def test_a_slot_that_would_end_nothing_sooner_is_left_idle(self) -> None:
+        """Four equal members take two slots as long as three."""
+        members = [member(1.0, 10.0)] * 4
+        assert sorted(map(len, POLICY.parts(members, 3))) == [2, 2]
 
 
 class TestTail:

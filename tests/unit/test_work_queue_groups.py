@@ -261,20 +261,17 @@ class TestIdleSlots:
         report(queue, lease, 2, 30.0, 0.1, now=30.1)
         assert queue.pull("b", 1, 30.1, slots=1) == []
 
-    def test_a_member_that_took_slots_down_is_in_no_tail(self) -> None:
-        """Dangerous members are not started twice."""
-        queue = queue_of(3, 2, recorded=[(c, 0, 1.0, 20.0) for c in GROUP])
-        (lease,) = queue.pull("a", 1, 0.0, slots=1)
-        queue.node_lost("a", 0.0)
-        queue.pull("a", 0, 0.0)
-        queue.node_lost("a", 0.0)
-        for node in ("b", "c"):
-            queue.pull(node, 9, 0.0, slots=1)
-            queue.node_lost(node, 0.0)
-        assert lease.id == 0
-        (again, *_) = queue.pull("d", 9, 0.0, slots=1)
-        queue.started("d", [again.id], 0.0)
-        assert queue.pull("e", 1, 1000.0, slots=1) == []
+    def test_a_member_that_took_a_slot_down_is_not_given_away_again(self) -> None:
+        """When the idle slot dies of it, the slot that has it all comes to it in its turn."""
+        queue, lease = self.running()
+        (tail,) = queue.pull("b", 1, 21.0, slots=1)
+        death = queue.slot_died("b", tail.id, "signal", 22.0, candidate=0)
+        assert isinstance(death, Retry)
+        assert queue.pull("b", 1, 22.0, slots=1) == []
+        assert queue.pull("c", 1, 22.0, slots=1) == []
+        for candidate in (1, 0):
+            assert report(queue, lease, candidate, now=60.0).verdict is Verdict.FIRST
+        assert queue.finished
 
     def test_a_group_that_drags_on_is_started_elsewhere_whole(self) -> None:
         """What is overdue is what all of its members should take together."""
