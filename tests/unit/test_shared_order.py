@@ -158,6 +158,8 @@ class TestFamilies:
         order.forget(HERE)
         assert order.take(THERE) == (1,)
         assert order.take(THERE) == (4,)
+        order.let_go(1)
+        assert order.take(THERE) == (2,)
 
     def test_a_prefix_on_two_nodes_survives_the_loss_of_one(self) -> None:
         """Siblings still go to the node that has it, and nowhere else."""
