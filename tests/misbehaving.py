@@ -69,7 +69,8 @@ class Hoarding(Harmless):
         hoard = []
         for _ in range(128):
             hoard.append(np.ones(2 * 2**20))
-            time.perf_counter()
+            # At a pace at which a busy machine's agent sees it in time.
+            threading.Event().wait(0.02)
         raise AssertionError("nobody stopped it")
 
 
