@@ -119,6 +119,14 @@ class TestFamilies:
         assert order.take(THERE) == (4,)
         assert order.take(HERE) == (2,)
 
+    def test_a_sibling_that_is_passed_over_goes_where_the_prefix_is(self) -> None:
+        """What another node leaves aside for its prefix is next on the node that has it."""
+        order = order_of(4, prefixes=[0, 0, -1, -1])
+        order.take(HERE)
+        order.settled(0, HERE)
+        assert order.take(THERE) == (2,)
+        assert order.take(HERE) == (1,)
+
     def test_a_node_without_the_prefix_makes_it_rather_than_idle(self) -> None:
         """Where nothing else is left a sibling goes to a node that has to fit the prefix itself."""
         order = order_of(3, prefixes=[0, 0, 0])

@@ -154,6 +154,17 @@ class TestSlotDeaths:
             assert queue.complete("a", one.id, 1.0, 0.0).verdict is Verdict.FIRST
         assert queue.finished
 
+    def test_an_attempt_that_was_not_reached_is_none(self) -> None:
+        """Members that wait for a third time, but were tried once, are at their second attempt."""
+        queue = queue_of()
+        queue.pull("a", 1, 0.0)
+        queue.node_lost("a", 0.0)
+        (lease,) = queue.pull("b", 1, 0.0)
+        queue.slot_died("b", lease.id, "signal", 0.0, candidate=2)
+        again = queue.pull("b", 9, 0.0)
+        found = sorted(queue.task_of("b", one.id) or () for one in again)
+        assert found == [(0, 0, 2), (1, 0, 2), (2, 0, 3)]
+
     def test_a_death_after_the_last_report_is_nobodys(self) -> None:
         """A slot that dies when all members were reported has nothing left to answer for."""
         queue = queue_of()
