@@ -149,6 +149,14 @@ def result(folder: Path, run: str) -> Any:
     return json.loads((folder / "skygrid-runs" / run / "result.json").read_text())
 
 
+def answer_of(document: Any) -> Any:
+    """What a search answers by its ``result.json``, without what it took."""
+    results = {
+        name: column for name, column in document["cv_results"].items() if "time" not in name
+    }
+    return results, document["best_params"], document["best_score"], document["holdout_score"]
+
+
 def gone(processes: Sequence[psutil.Process]) -> bool:
     """Whether none of these is left, zombies included."""
     return not [process for process in processes if process.is_running()]

@@ -119,6 +119,18 @@ class Gated(Harmless):
             threading.Event().wait(0.01)
 
 
+class GatedLater(Harmless):
+    """Appends a line to the file at `path`; from the fourth on, waits for a file beside it."""
+
+    def misbehave(self, X: Any) -> None:
+        with Path(self.path).open("a+") as file:
+            file.write(f"{os.getpid()}\n")
+            file.seek(0)
+            count = len(file.readlines())
+        while count > 3 and not Path(f"{self.path}.gate").exists():
+            threading.Event().wait(0.01)
+
+
 class WaitingWithChild(Harmless):
     """Waits as `Waiting` does, beside a process that it started and that holds all descriptors."""
 

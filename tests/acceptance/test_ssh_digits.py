@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.command import result, skygrid
+from tests.command import answer_of, result, skygrid
 from tests.ssh_runs import Bench
 from tests.sshd import SshBed, ssh_bed
 
@@ -47,15 +46,7 @@ def test_the_digits_search_on_three_hosts_equals_the_local_one(
     assert local["best_params"]["clf__kernel"] == "rbf"
     assert local["best_score"] == pytest.approx(0.99165, abs=5e-6)
     assert local["holdout_score"] == pytest.approx(0.98611, abs=5e-6)
-    assert answer(remote) == answer(local)
+    assert answer_of(remote) == answer_of(local)
     assert [node["name"] for node in remote["nodes"]] == ["node1", "node2", "node3"]
     assert all(node["cpu"] and node["host"] and node["versions"] for node in remote["nodes"])
     ssh_bed.wait_clean()
-
-
-def answer(document: Any) -> Any:
-    """What a search answers, without what it took."""
-    results = {
-        name: column for name, column in document["cv_results"].items() if "time" not in name
-    }
-    return results, document["best_params"], document["best_score"], document["holdout_score"]

@@ -47,6 +47,12 @@ class Node:
     public: str | None
     private: str
     hidden: str
+    launched_at: float
+    """Seconds since the epoch, as all moments here."""
+
+    listens_at: float | None
+    """When its sshd was up; None: it never was."""
+
     metadata: str | None
     tags: dict[str, str]
 
