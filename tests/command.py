@@ -115,6 +115,16 @@ class Command:
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out, err
 
+    def wait_for_line(self, words: str) -> str:
+        """Read its stderr up to a line with these words, which `end` does not return any more."""
+        assert self.process.stderr is not None
+        said = []
+        for line in self.process.stderr:
+            if words in line:
+                return line
+            said.append(line)
+        raise AssertionError(f"it ended without {words!r}:\n{''.join(said)}")
+
     def family(self) -> list[psutil.Process]:
         """Its agents and slots, as they are now."""
         return psutil.Process(self.process.pid).children(recursive=True)
