@@ -138,10 +138,9 @@ class Ec2Node:
     def _ready_host(self) -> HostNode:
         if self._host is None:
             instance = self._launched()
-            if not self._is_own_key(instance):
-                self._enter(instance)
+            opened = None if self._is_own_key(instance) else self._enter(instance)
             target = self._target(instance)
-            self._host = HostNode(target, self._place, self._kit, self._watcher)
+            self._host = HostNode(target, self._place, self._kit, self._watcher, opened)
             if self._closed.is_set():
                 self._host.close()
         return self._host
@@ -187,8 +186,8 @@ class Ec2Node:
     def _target(self, instance: CloudNode) -> Target:
         return self._way(self._fleet.address(instance), instance.instance_id)
 
-    def _enter(self, instance: CloudNode) -> None:
-        """Log in as soon as it can be done, and replace the host key."""
+    def _enter(self, instance: CloudNode) -> Connection:
+        """Log in as soon as it can be done, replace the host key, and log in by the new one."""
         self._watcher.state("booting")
         connection = self._first_login(instance)
         try:
@@ -196,7 +195,7 @@ class Ec2Node:
         finally:
             connection.close()
         self._keys.pin(instance.instance_id, public)
-        self._await_new_key(instance)
+        return self._by_new_key(instance)
 
     def _first_login(self, instance: CloudNode) -> Connection:
         begin = time.monotonic()
@@ -225,16 +224,15 @@ class Ec2Node:
             self._closed.wait(pause)
             self._check_wanted()
 
-    def _await_new_key(self, instance: CloudNode) -> None:
-        """Until sshd has read its new key it shows the old one, which nobody takes any more.
+    def _by_new_key(self, instance: CloudNode) -> Connection:
+        """Log in again. Until sshd has read its new key it shows the old one, which nobody takes.
 
         For a moment it does not listen at all.
         """
         until = time.monotonic() + RELOAD_SECONDS
         while True:
             try:
-                Connection(self._target(instance)).close()
-                return
+                return Connection(self._target(instance))
             except (ChangedHostKeyError, OSError):
                 if time.monotonic() > until:
                     raise

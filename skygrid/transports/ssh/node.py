@@ -91,10 +91,17 @@ class HostNode:
         What the host needs; connections are made while it is still being put together.
     watcher : Watcher
         Is told what goes on, and takes what the host prints.
+    opened : Connection, optional
+        One to this host that is open already, for the first call of `connect`.
     """
 
     def __init__(
-        self, target: Target, place: AgentPlace, kit: Future[Kit], watcher: Watcher
+        self,
+        target: Target,
+        place: AgentPlace,
+        kit: Future[Kit],
+        watcher: Watcher,
+        opened: Connection | None = None,
     ) -> None:
         self._target = target
         self._place = place
@@ -102,7 +109,7 @@ class HostNode:
         self._watcher = watcher
         self._told = ""
         self._started = False
-        self._connection: Connection | None = None
+        self._opened = self._connection = opened
         self._closed = False
 
     def connect(self) -> BridgeChannel:
@@ -117,7 +124,8 @@ class HostNode:
         """
         if not self._started:
             self._tell("connecting")
-        connection = self._connection = Connection(self._target)
+        opened, self._opened = self._opened, None
+        connection = self._connection = opened or Connection(self._target)
         try:
             if self._closed:
                 raise HostError("the connection was given up")
