@@ -139,5 +139,5 @@ def _cheapest(
         return None
     ends = [_seconds([*part, at], members) for part in parts]
     best = min(range(len(parts)), key=ends.__getitem__)
-    alone = members[at].fit + members[at].score
-    return None if room and ends[best] > max(span, alone) else best
+    # The longest come first: by itself it takes no longer than the longest part does now.
+    return None if room and ends[best] > span else best

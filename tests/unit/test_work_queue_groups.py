@@ -272,6 +272,31 @@ class TestIdleSlots:
         report(queue, lease, 2, 30.0, 0.1, now=30.1)
         assert queue.pull("b", 1, 30.1, slots=1) == []
 
+    def test_a_fit_that_is_done_outweighs_what_it_is_left_to_score(self) -> None:
+        """Once the fit has ended, an idle slot would need longer for a fit of its own."""
+        group = (3, 2, 1, 0)
+        recorded = [(c, 0, 10.0, 3.0) for c in group]
+        queue = queue_of(4, 2, groups=[group], recorded=recorded)
+        (lease,) = queue.pull("a", 1, 0.0, slots=1)
+        queue.complete("a", lease.id, 13.0, 13.0, candidate=3, score_seconds=3.0)
+        assert queue.pull("b", 1, 13.0, slots=1) == []
+
+    @pytest.mark.parametrize("long", [0, 1])
+    def test_the_group_with_most_left_gives_its_tail_away(self, long: int) -> None:
+        """Of two running groups the one that would end last is helped."""
+        groups = [(0, 1), (2, 3)]
+        scores = [60.0 if c in groups[long] else 30.0 for c in range(4)]
+        recorded = [(c, 0, 1.0, scores[c]) for c in range(4)]
+        queue = queue_of(4, 2, groups=groups, recorded=recorded)
+        leases = {}
+        for node in ("a", "b"):
+            (lease,) = queue.pull(node, 1, 0.0, slots=1)
+            queue.started(node, [lease.id], 0.0)
+            leases[lease.candidate] = lease
+        assert leases.keys() == {0, 2}
+        (tail,) = queue.pull("c", 1, 0.0, slots=1)
+        assert members(tail, groups) == [groups[long][1]]
+
     def test_a_member_that_took_a_slot_down_is_not_given_away_again(self) -> None:
         """When the idle slot dies of it, the slot that has it all comes to it in its turn."""
         queue, lease = self.running()
@@ -293,6 +318,51 @@ class TestIdleSlots:
         queue.started("a", [lease.id], 0.0)
         assert queue.pull("b", 1, 20.0, slots=1) == []
         assert pulled(queue, "b", 1, 20.1) == [[2, 1, 0]]
+
+    def test_what_is_left_of_a_group_is_overdue_by_what_is_left(self) -> None:
+        """Members that were reported are not waited for once more."""
+        policy = SpeculationPolicy(minimum_seconds=1.0, factor=2.0)
+        recorded = [(c, 0, 10.0, 5.0) for c in GROUP]
+        queue = queue_of(3, 2, recorded=recorded, speculation=policy)
+        (lease,) = queue.pull("a", 1, 0.0, slots=1)
+        report(queue, lease, 2, 10.0, 5.0, now=15.0)
+        # 20 s for the fit and the two that are left; all three together would be 25 s.
+        assert queue.pull("b", 1, 15.0 + 40.0, slots=1) == []
+        assert pulled(queue, "b", 1, 15.0 + 40.1) == [[1, 0]]
+
+
+class TestFamilies:
+    """Candidates 0 to 2 begin alike; 3 and 4 have nothing in common."""
+
+    def led(self) -> WorkQueue:
+        """Node a has the leader, node b has 3; 1, 2 and 4 wait."""
+        queue = queue_of(5, groups=(), prefixes=[0, 0, 0, -1, -1])
+        assert pulled(queue, "a", 1) == [[0]]
+        assert pulled(queue, "b", 1) == [[3]]
+        return queue
+
+    def test_a_report_of_the_leader_brings_its_siblings_to_its_node(self) -> None:
+        """The node that has fitted the first steps goes on with them."""
+        queue = self.led()
+        queue.complete("a", 0, 1.0, 0.0)
+        assert pulled(queue, "a", 1) == [[1]]
+        assert pulled(queue, "b", 1) == [[4]]
+
+    def test_when_the_leaders_node_is_lost_another_leads(self) -> None:
+        """One of the family goes first elsewhere, before what has nothing in common with it."""
+        queue = self.led()
+        queue.node_lost("a", 0.0)
+        (first,) = pulled(queue, "b", 1)
+        assert first in ([0], [1])
+        assert pulled(queue, "b", 1) == [[4]]
+
+    def test_when_the_only_node_with_the_first_steps_is_lost_another_leads(self) -> None:
+        """What was fitted there is gone with it."""
+        queue = self.led()
+        queue.complete("a", 0, 1.0, 0.0)
+        queue.node_lost("a", 0.0)
+        assert pulled(queue, "b", 1) == [[1]]
+        assert pulled(queue, "b", 1) == [[4]]
 
 
 class TestTimes:
@@ -334,6 +404,23 @@ class TestTimes:
             MemberSeconds(fit=10.0, score=0.0),
             MemberSeconds(fit=4.0, score=0.0),
         ]
+
+    def test_what_a_member_adds_is_learned_where_it_is_seen_first(self) -> None:
+        """A journal does not say it, and the first lease that does is believed."""
+        groups = Groups([(1, 0)], 2, 3)
+        groups.learn(-1, 0, 4.0, 1.0, 5.0)
+        for lease_id, busy in ((7, 3.0), (8, 9.0)):
+            groups.learn(lease_id, 1, 10.0, 1.0, 11.0)
+            groups.learn(lease_id, 0, 4.0, 1.0, busy)
+        assert groups.seconds([0]) == [MemberSeconds(fit=4.0, score=1.0, further=2.0)]
+
+    def test_after_its_end_a_lease_says_nothing_of_what_a_member_adds(self) -> None:
+        """A late report is of a fit that nobody knows to have gone on."""
+        groups = Groups([(1, 0)], 2, 1)
+        groups.learn(7, 1, 10.0, 0.0, 10.0)
+        groups.closed(7)
+        groups.learn(7, 0, 4.0, 0.0, 9.0)
+        assert groups.seconds([0]) == [MemberSeconds(fit=4.0, score=0.0)]
 
     def test_unknown_times_make_no_guess(self) -> None:
         """Where one member was never timed, what all take is not known."""
