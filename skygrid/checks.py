@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +13,12 @@ import msgspec
 
 from skygrid.config import RunConfig
 from skygrid.engines.pull import PullEngine
-from skygrid.engines.stopping import StopCondition, time_limit
 from skygrid.errors import SearchFailedError, SkygridError
 from skygrid.interrupts import Interrupts
 from skygrid.journal.memory import MemoryJournal
 from skygrid.listener import Listener
 from skygrid.loading import load_search
-from skygrid.places import nodes_of, policies_of, size_of
+from skygrid.places import hours_over, nodes_of, policies_of, size_of
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.rented import make_offer
 from skygrid.reports.money import Quote
@@ -58,7 +56,7 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
     """
     rents = config.on == "aws"
     fits = rents or not config.dry_run
-    with trial_node(config, listener, start=fits) as engine:
+    with trial_node(config, listener, path, start=fits) as engine:
         listener.phase("loading")
         spec = load_search(path)
         quote = make_offer(config).quote if rents else None
@@ -66,14 +64,16 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
 
 
 @contextmanager
-def trial_node(config: RunConfig, listener: Listener, *, start: bool) -> Iterator[PullEngine]:
+def trial_node(
+    config: RunConfig, listener: Listener, search_file: Path, *, start: bool
+) -> Iterator[PullEngine]:
     """Where one fit is tried: the nodes themselves, or this machine instead of rented ones."""
     if config.on == "aws":
         config = dataclasses.replace(
             config, on="local", nodes=None, min_nodes=None, concurrency=None
         )
-    stop = hours_over(config)
-    with nodes_of(config, listener, secrets.token_hex(8), stop=stop, start=start) as engine:
+    stop, run_id = hours_over(config), secrets.token_hex(8)
+    with nodes_of(config, listener, run_id, search_file, stop=stop, start=start) as engine:
         yield engine
 
 
@@ -169,11 +169,6 @@ def _plain_scores(outcome: Outcome) -> Any:
 def _finite(score: Any) -> float | None:
     number = float(score)
     return number if abs(number) != float("inf") and number == number else None
-
-
-def hours_over(config: RunConfig) -> StopCondition:
-    """Whether the hours that a run may take, from now on, are over."""
-    return time_limit(time.monotonic() + config.max_hours * 3600)
 
 
 @contextmanager

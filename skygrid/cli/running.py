@@ -20,7 +20,8 @@ from .template import write_template
 
 if TYPE_CHECKING:
     from skygrid.listener import Listener
-    from skygrid.run import Prepared, RunResult
+    from skygrid.run import Prepared
+    from skygrid.session import RunResult
 
 
 def init(
