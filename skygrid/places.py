@@ -97,7 +97,8 @@ def nodes_of(
     stop : callable, optional
         When no more fits are started.
     start : bool, default=True
-        Whether nodes are started at once: they come up while the search is still loading.
+        Whether nodes are started at once and come up while the search is still loading; otherwise
+        they are when a round has work for them.
 
     Raises
     ------
@@ -108,8 +109,7 @@ def nodes_of(
     try:
         engine = PullEngine(provider, settings_of(config, stop), listener)
         try:
-            if start:
-                engine.start()
+            engine.start(at_once=start)
             yield engine
         finally:
             engine.close()

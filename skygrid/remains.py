@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from skygrid.config import RunConfig
 from skygrid.errors import ConfigError, UsageError
 from skygrid.reports.nodes_view import NodesView, RentedNode
@@ -109,7 +111,8 @@ def end_run(config: RunConfig, run: str, here: RunHere | None, say: Say) -> Tear
         cloud = read_cloud_record(here.folder)
         assert cloud is not None, "that is what makes it a run with nodes"
         clients = open_clients(config.aws, region=cloud.region)
-        return down(clients, [remains_of(cloud, here.record.name)], say)
+        report = down(clients, [remains_of(cloud, here.record.name)], say)
+        return _without_keys(report, [here])
     clients = open_clients(config.aws)
     found = [one for one in find_remains(clients) if run in (one.run_id, one.name)]
     if len(found) > 1:
@@ -147,13 +150,25 @@ def end_many(
 
             out_of_time = {one.run_id for one in orphans(find_cloud_nodes(clients), now, dead)}
             remains = [one for one in remains if one.run_id in out_of_time | dead]
-        reports.append(down(clients, remains, say))
+        report = down(clients, remains, say)
+        reports.append(_without_keys(report, [r for r in here if r.region == clients.region]))
     return TeardownReport(
         left=tuple(node for report in reports for node in report.left),
         verified=all(report.verified for report in reports),
         ended=sum(report.ended for report in reports),
         notes=tuple(note for report in reports for note in report.notes),
     )
+
+
+def _without_keys(report: TeardownReport, runs: Iterable[RunHere]) -> TeardownReport:
+    """The report, once the keys of runs that have nothing left are deleted as well."""
+    from skygrid.providers.ec2.keys import KEYS_FOLDER, forget_keys
+
+    if not report.verified:
+        return report
+    troubles = [forget_keys(one.folder / KEYS_FOLDER) for one in runs if not one.driven]
+    notes = (*report.notes, *filter(None, troubles))
+    return msgspec.structs.replace(report, notes=notes)
 
 
 def _places(config: RunConfig, here: Iterable[RunHere]) -> list[Clients]:

@@ -253,6 +253,9 @@ class RentedNodes:
             self._provider.close()
         except NodeError as error:
             self.trouble = error
+            return
+        for note in self._provider.report.notes if self._provider.report else ():
+            self._listener.told(note, always=True)
 
     # -- money
 

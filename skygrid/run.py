@@ -1,7 +1,7 @@
-"""A run from its search file to its folder, or from where it stopped.
+"""What the commands ask for: nodes first, then the search that they are for.
 
-Nodes come first: to connect to them and to start what runs there takes about as long as importing
-scikit-learn here. So nothing that needs scikit-learn is imported before they are on their way.
+Nothing here imports scikit-learn before the nodes are started, which takes both a second or more:
+agents import it while this process does.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skygrid.config import RunConfig
+from skygrid.engines.pull import PullEngine
 from skygrid.errors import UsageError
 from skygrid.listener import Listener
 from skygrid.places import hours_over, nodes_of
+from skygrid.rented import Offer, RentedNodes, make_offer
+from skygrid.reports.plan_view import CheckResult
 from skygrid.reports.run_record import RunRecord
+from skygrid.run_folder import RunFolder
+from skygrid.spec import SearchSpec
 
 if TYPE_CHECKING:
-    from skygrid.rented import Offer
-    from skygrid.reports.plan_view import CheckResult
     from skygrid.session import RunResult
-    from skygrid.spec import SearchSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,54 @@ class Prepared:
 
     record: RunRecord | None = None
     """The run to go on with."""
+
+
+def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResult:
+    """Load a search, fit its first candidate on its first split, and count the rest.
+
+    Where nodes are to be rented, the one fit is tried on this machine, and the price is found out;
+    nothing is rented. Elsewhere nothing is fitted with ``config.dry_run``.
+
+    Parameters
+    ----------
+    path : Path
+        The search file.
+    config : RunConfig
+    listener : Listener
+
+    Returns
+    -------
+    check : CheckResult
+
+    Raises
+    ------
+    SkygridError
+        As for `run_search`.
+    """
+    rents = config.on == "aws"
+    fits = rents or not config.dry_run
+    with trial_node(config, listener, path, start=fits) as engine:
+        with _importing():
+            from skygrid.checks import check_loaded
+            from skygrid.session import load
+
+        spec = load(path, listener)
+        quote = make_offer(config).quote if rents else None
+        return check_loaded(spec, config, listener, engine if fits else None, quote)
+
+
+@contextmanager
+def trial_node(
+    config: RunConfig, listener: Listener, search_file: Path, *, start: bool
+) -> Iterator[PullEngine]:
+    """Where one fit is tried: the nodes themselves, or this machine instead of rented ones."""
+    if config.on == "aws":
+        config = dataclasses.replace(
+            config, on="local", nodes=None, min_nodes=None, concurrency=None
+        )
+    stop, run_id = hours_over(config), secrets.token_hex(8)
+    with nodes_of(config, listener, run_id, search_file, stop=stop, start=start) as engine:
+        yield engine
 
 
 def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
@@ -67,10 +117,9 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
     run_id = secrets.token_hex(8)
     with nodes_of(config, listener, run_id, path, stop=hours_over(config)) as engine:
         with _importing():
-            from skygrid.run_folder import RunFolder
-            from skygrid.session import Session, loaded
+            from skygrid.session import Session, load
 
-        spec = loaded(path, listener)
+        spec = load(path, listener)
         folder = RunFolder.create(config, path, run_id)
         return Session(spec, config, engine, folder, listener).complete()
 
@@ -100,14 +149,14 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
         As for `run_search`.
     """
     record = RunRecord.read(folder)
-    place = dataclasses.replace(config, on="local", nodes=None) if is_complete(record) else config
-    path = _search_file(record)
-    with nodes_of(place, listener, record.id, stop=hours_over(config)) as engine:
+    complete = is_complete(record)
+    place = dataclasses.replace(config, on="local", nodes=None) if complete else config
+    stop = hours_over(config)
+    with nodes_of(place, listener, record.id, stop=stop, start=not complete) as engine:
         with _importing():
-            from skygrid.run_folder import RunFolder
-            from skygrid.session import Session, loaded
+            from skygrid.session import Session, load
 
-        spec = loaded(path, listener)
+        spec = load(_search_file(record), listener)
         opened = RunFolder.open(folder, record, config)
         return Session(spec, config, engine, opened, listener).complete()
 
@@ -127,12 +176,12 @@ def prepare_run(path: Path, config: RunConfig, listener: Listener) -> Prepared:
     SkygridError
         As for `run_search`; nothing was begun.
     """
-    from skygrid.checks import check_loaded, trial_node
-    from skygrid.rented import make_offer
-    from skygrid.session import loaded
-
     with trial_node(config, listener, path, start=not config.yes) as engine:
-        spec = loaded(path, listener)
+        with _importing():
+            from skygrid.checks import check_loaded
+            from skygrid.session import load
+
+        spec = load(path, listener)
         offer = make_offer(config)
         trial = None if config.yes else engine
         check = check_loaded(spec, config, listener, trial, offer.quote)
@@ -148,11 +197,10 @@ def prepare_resume(folder: Path, config: RunConfig, listener: Listener) -> Prepa
         As for `resume_run`; nothing was begun.
     """
     from skygrid.checks import check_loaded
-    from skygrid.rented import make_offer
-    from skygrid.session import loaded
+    from skygrid.session import load
 
     record = RunRecord.read(folder)
-    spec = loaded(_search_file(record), listener)
+    spec = load(_search_file(record), listener)
     offer = make_offer(config, folder)
     check = check_loaded(spec, config, listener, None, offer.quote)
     return Prepared(spec=spec, config=config, offer=offer, check=check, path=folder, record=record)
@@ -176,8 +224,6 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
     SkygridError
         As for `run_search`; the text says of nodes that may be left.
     """
-    from skygrid.rented import RentedNodes
-    from skygrid.run_folder import RunFolder
     from skygrid.session import Session
 
     config, record = prepared.config, prepared.record

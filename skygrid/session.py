@@ -1,8 +1,4 @@
-"""One session of a run: from its search file to a full folder.
-
-Importing this takes a second, as it brings scikit-learn: whoever is in a hurry for nodes starts
-them first.
-"""
+"""One session of a run: from its search file to a full folder."""
 
 from __future__ import annotations
 
@@ -49,14 +45,8 @@ class RunResult:
     """Nodes that may be left although the run is complete."""
 
 
-def loaded(path: Path, listener: Listener) -> SearchSpec:
-    """Load the search of a file.
-
-    Raises
-    ------
-    SearchFileError
-        If it is none that can be run.
-    """
+def load(path: Path, listener: Listener) -> SearchSpec:
+    """The search of a file, refused here if it cannot be run."""
     listener.phase("loading")
     spec = load_search(path)
     refuse_callbacks(spec.search)
@@ -64,20 +54,7 @@ def loaded(path: Path, listener: Listener) -> SearchSpec:
 
 
 class Session:
-    """One session of a run, of a search that was loaded.
-
-    Parameters
-    ----------
-    spec : SearchSpec
-    config : RunConfig
-    engine : PullEngine
-    folder : RunFolder
-    listener : Listener
-    interrupts : context manager, optional
-        Heeds Ctrl-C meanwhile; by default it stops the engine.
-    searched : callable, optional
-        Called when there will be no further round, before the refit.
-    """
+    """One session of a run: from a loaded search to a full folder."""
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 from tests.cloud.client import Cloud, Node
 from tests.command import SLOW_SEARCH, Command, wait_for
 from tests.ssh_runs import Bench
+from tests.sshd import SshBed
 
 LONG_SEARCH = SLOW_SEARCH.replace("range(-5, 5)", "range(-25, 25)")
 """50 candidates x 4 splits of a tenth of a second."""
@@ -17,18 +18,21 @@ RUN = "r"
 
 
 class CloudBed:
-    """A cloud in the place of hosts that are there."""
+    """A cloud in the place of hosts that are there, and the hosts of a user who has some."""
 
-    def __init__(self, cloud: Cloud) -> None:
-        self._cloud = cloud
+    def __init__(self, cloud: Cloud, hosts: SshBed | None = None) -> None:
+        self._cloud, self._hosts = cloud, hosts
 
     def environment(self) -> dict[str, str]:
         """What makes a process take the cloud for AWS."""
-        return self._cloud.variables()
+        found = self._hosts.environment() if self._hosts is not None else {}
+        return {**found, **self._cloud.variables()}
 
     def wait_clean(self) -> None:
         """Nothing is left of any node."""
         self._cloud.check_nothing_left()
+        if self._hosts is not None:
+            self._hosts.wait_clean()
 
 
 class CloudBench(Bench):
@@ -41,12 +45,21 @@ class CloudBench(Bench):
     cloud : Cloud
     search : str
         Text of ``search.py``.
+    hosts : SshBed, optional
+        Of a user who has hosts beside the cloud, such as one to jump through.
     **aws
         Keys of the ``[aws]`` table; timeouts are short unless given.
     """
 
-    def __init__(self, folder: Path, cloud: Cloud, search: str = SLOW_SEARCH, **aws: Any) -> None:
-        super().__init__(folder, CloudBed(cloud), search)  # type: ignore[arg-type]
+    def __init__(
+        self,
+        folder: Path,
+        cloud: Cloud,
+        search: str = SLOW_SEARCH,
+        hosts: SshBed | None = None,
+        **aws: Any,
+    ) -> None:
+        super().__init__(folder, CloudBed(cloud, hosts), search)  # type: ignore[arg-type]
         self.cloud = cloud
         # Boots, an environment that is made the first time, and a machine that others use as well.
         self.patience = 150.0

@@ -17,7 +17,8 @@ import psutil
 from skygrid.errors import JournalError
 from skygrid.journal.sqlite import SqliteJournal
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
+"""How long to wait for a fact before the test fails; it comes much sooner."""
 
 SLOW_SEARCH = '''
 """Fits that take a while and leave a line each, so that a test can count them."""
@@ -56,6 +57,12 @@ dataset = (X, y)
 cv = 4
 '''
 """10 candidates x 4 splits of a tenth of a second."""
+
+GATED_SEARCH = SLOW_SEARCH.replace(
+    "time.sleep(self.seconds)",
+    'while not (LEDGER.with_name("go").exists() or self.shift == -0.5): time.sleep(0.02)',
+)
+"""The same, of which all but the first candidate wait for a file `go` beside the search file."""
 
 
 def wait_for(fact: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
@@ -108,6 +115,16 @@ class Command:
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out, err
 
+    def wait_for_line(self, words: str) -> str:
+        """Read its stderr up to a line with these words, which `end` does not return any more."""
+        assert self.process.stderr is not None
+        said = []
+        for line in self.process.stderr:
+            if words in line:
+                return line
+            said.append(line)
+        raise AssertionError(f"it ended without {words!r}:\n{''.join(said)}")
+
     def family(self) -> list[psutil.Process]:
         """Its agents and slots, as they are now."""
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -140,6 +157,14 @@ def recorded(folder: Path, run: str) -> int:
 def result(folder: Path, run: str) -> Any:
     """``result.json`` of a run."""
     return json.loads((folder / "skygrid-runs" / run / "result.json").read_text())
+
+
+def answer_of(document: Any) -> Any:
+    """What a search answers by its ``result.json``, without what it took."""
+    results = {
+        name: column for name, column in document["cv_results"].items() if "time" not in name
+    }
+    return results, document["best_params"], document["best_score"], document["holdout_score"]
 
 
 def gone(processes: Sequence[psutil.Process]) -> bool:

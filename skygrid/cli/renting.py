@@ -108,7 +108,7 @@ def _confirm(question: str) -> None:
 def _tell(report: TeardownReport) -> None:
     count = f"{report.ended} node{'' if report.ended == 1 else 's'}"
     if report.verified and not report.left:
-        say(f"{count} ended; 0 nodes left, verified")
+        say("\n".join((f"{count} ended; 0 nodes left, verified", *report.notes)))
         return
     left = ", ".join(node.instance_id for node in report.left) or "what is left is not known"
     raise NodeError("\n".join((f"not known to be gone: {left}", *report.notes)))

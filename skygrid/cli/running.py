@@ -193,7 +193,7 @@ def _show(result: RunResult, config: RunConfig) -> None:
 
 
 def _check(file: Path, config: RunConfig) -> None:
-    from skygrid.checks import check_search
+    from skygrid.run import check_search
 
     with _progress(config) as listener:
         found = check_search(file, config, listener)

@@ -152,6 +152,7 @@ def test_a_second_signal_stops_at_once_and_down_ends_the_nodes(bench: CloudBench
     code, _, err = command(bench, "down", "r")
     assert code == 0, err
     assert "0 nodes left, verified" in err
+    assert not (bench.run_folder() / "aws").exists(), "keys outlive their nodes"
     bench.cloud.check_nothing_left()
 
 
@@ -186,9 +187,11 @@ def test_orphans_are_the_nodes_of_drivers_that_died(bench: CloudBench) -> None:
     assert bench.instances("running").keys() == {"aws-1"}
     living.process.kill()
     living.end()
+    assert (bench.run_folder() / "aws").exists()
     code, _, err = command(bench, "down", "--orphans")
     assert code == 0, err
     bench.cloud.check_nothing_left()
+    assert not (bench.run_folder() / "aws").exists(), "keys outlive their nodes"
 
 
 def test_all_needs_a_yes(bench: CloudBench) -> None:

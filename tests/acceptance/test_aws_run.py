@@ -8,8 +8,9 @@ import pytest
 
 from tests.cloud.client import Cloud, cloud, cloud_server
 from tests.cloud_runs import CloudBench
+from tests.sshd import SshBed, ssh_bed
 
-__all__ = ["cloud", "cloud_server"]
+__all__ = ["cloud", "cloud_server", "ssh_bed"]
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(400)]
 
@@ -27,6 +28,29 @@ def test_three_nodes_answer_as_scikit_learn_and_leave_nothing(bench: CloudBench)
     assert set(bench.nodes()) == {"aws-1", "aws-2", "aws-3"}
     assert bench.cloud.calls["ec2:RunInstances"] == 3
     assert not (bench.run_folder() / "aws").exists(), "keys outlive their nodes"
+
+
+def test_nodes_without_a_public_address_are_reached_through_a_jump_host(
+    tmp_path: Path, cloud: Cloud, ssh_bed: SshBed
+) -> None:
+    """With public_ip = false the jump host is the only way in, and it may break for a moment."""
+    gate = ssh_bed.node(alias="gate")
+    seen_from_inside = "172.31.255.10/32"
+    bench = CloudBench(
+        tmp_path,
+        cloud,
+        hosts=ssh_bed,
+        public_ip=False,
+        jump="gate",
+        allow_cidr=seen_from_inside,
+    )
+    running = bench.started(5, "--nodes", "2")
+    assert [node.public for node in cloud.nodes("running")] == [None, None]
+    gate.kill_connections()
+    bench.ended_well(running)
+    assert "0 nodes left, verified" in bench.out
+    assert bench.attempts() == {1: 40}
+    assert gate.log.read_text().count("Accepted publickey") >= 4, "two nodes, twice"
 
 
 LARGE_SEARCH = """

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.command import result, skygrid
+from tests.command import answer_of, result, skygrid
 from tests.ssh_runs import Bench
 from tests.sshd import SshBed, ssh_bed
 
@@ -23,7 +22,11 @@ NODES = 3
 def test_the_digits_search_on_three_hosts_equals_the_local_one(
     tmp_path: Path, ssh_bed: SshBed
 ) -> None:
-    """Three fresh hosts of four slots, prepared from nothing, answer what this machine does."""
+    """Three fresh hosts of four slots, prepared from nothing, answer what this machine does.
+
+    That is what the guide promises: 21 candidates, 105 fits, SVC with C=10 and rbf, 0.99165 in
+    validation, 0.98611 held out.
+    """
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
@@ -38,16 +41,12 @@ def test_the_digits_search_on_three_hosts_equals_the_local_one(
 
     assert code == 0, err
     local, remote = result(here, "r"), json.loads(out)
-    assert answer(remote) == answer(local)
-    assert remote["holdout_score"] == pytest.approx(0.98611, abs=5e-6)
+    assert (local["candidates"], local["fits"]) == (21, 105)
+    assert local["best_params"]["clf__C"] == 10
+    assert local["best_params"]["clf__kernel"] == "rbf"
+    assert local["best_score"] == pytest.approx(0.99165, abs=5e-6)
+    assert local["holdout_score"] == pytest.approx(0.98611, abs=5e-6)
+    assert answer_of(remote) == answer_of(local)
     assert [node["name"] for node in remote["nodes"]] == ["node1", "node2", "node3"]
     assert all(node["cpu"] and node["host"] and node["versions"] for node in remote["nodes"])
     ssh_bed.wait_clean()
-
-
-def answer(document: Any) -> Any:
-    """What a search answers, without what it took."""
-    results = {
-        name: column for name, column in document["cv_results"].items() if "time" not in name
-    }
-    return results, document["best_params"], document["best_score"], document["holdout_score"]

@@ -1,7 +1,7 @@
 """``make bench``: skygrid and scikit-learn with loky, in turn, medians and ratios as tables.
 
 ``make bench WORKLOADS=tiny,driver RUNS=5`` measures some parts only: the workloads of the race by
-their names, and ``plan``, ``driver`` and ``start``.
+their names, and ``plan``, ``driver``, ``start`` and ``cloud``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ console = Console(width=100)
 
 def main() -> None:
     """Race, then measure the driver and the start."""
-    parts = {"plan": plan_cost, "driver": driver_cost, "start": start_up}
+    parts = {
+        "plan": plan_cost,
+        "driver": driver_cost,
+        "start": start_up,
+        "cloud": cloud_start_up,
+    }
     known = (*WORKLOADS, *parts)
     chosen = [name for name in os.environ.get("WORKLOADS", "").split(",") if name] or known
     if unknown := [name for name in chosen if name not in known]:
@@ -124,6 +129,14 @@ def start_up() -> None:
     cells = (statistics.median(ours), statistics.median(imports), difference)
     table.add_row(*(f"{cell:.2f}" for cell in cells))
     console.print(table)
+
+
+def cloud_start_up() -> None:
+    """From RunInstances to the first fit, on a cloud that boots on this machine."""
+    # It takes moto and pytest, which the other parts do without.
+    from tests.benchmarks.cloud.report import cloud_starts
+
+    cloud_starts(console, RUNS)
 
 
 def _first_fit_seconds() -> float:

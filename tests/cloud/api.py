@@ -72,10 +72,13 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """An answer of ours."""
+    """An answer."""
 
     status: int = 200
     content_type: str = "text/xml;charset=UTF-8"
+    headers: tuple[tuple[str, str], ...] = ()
+    """All of them, where they are moto's."""
+
     body: bytes = b""
 
 
@@ -88,8 +91,8 @@ class ApiError(Exception):
     status: int = 400
 
 
-def read_request(environ: Mapping[str, Any], body: bytes | None) -> Request:
-    """Return what is asked; `body` is None where it is data and was not read."""
+def read_request(environ: Mapping[str, Any], body: bytes) -> Request:
+    """Return what is asked."""
     signed = environ.get("HTTP_AUTHORIZATION", "") + environ.get("QUERY_STRING", "")
     scope = SCOPE.search(signed.replace("%2F", "/").replace("X-Amz-Credential=", "Credential="))
     region, service = (scope[1], scope[2]) if scope else ("us-east-1", "s3")
@@ -102,7 +105,7 @@ def read_request(environ: Mapping[str, Any], body: bytes | None) -> Request:
         )
     if service == "s3":
         return Request(service=service, action=_s3_action(environ), region=region)
-    form = dict(parse_qsl((body or b"").decode(), keep_blank_values=True))
+    form = dict(parse_qsl(body.decode(), keep_blank_values=True))
     return Request(service=service, action=form.get("Action", ""), region=region, form=form)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -92,6 +93,8 @@ class Control:
                     "public": one.record.public_ip,
                     "private": one.addresses.private,
                     "hidden": one.addresses.hidden,
+                    "launched_at": since_epoch(one.launched_at),
+                    "listens_at": since_epoch(one.listens_at),
                     "metadata": one.metadata.url if one.metadata else None,
                     "tags": {tag["key"]: tag["value"] for tag in one.record.get_tags()},
                 }
@@ -105,10 +108,15 @@ class Control:
     def _reset(self, **document: Any) -> None:
         """As new, with these settings."""
         self._world.clear()
-        with self._world.lock:
+        with self._world.lock, self._world.objects_lock:
             self._reset_moto()
             self._world.faults.reset(**settings_from(document))
             self._front.clear()
+
+
+def since_epoch(moment: float | None) -> float | None:
+    """A moment of the monotonic clock, in seconds since the epoch."""
+    return None if moment is None else time.time() - (time.monotonic() - moment)
 
 
 def _json(document: dict[str, Any], status: int = 200) -> Reply:

@@ -8,10 +8,13 @@ import re
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -42,6 +45,11 @@ GROUP_CHANGES = frozenset(
 )
 
 UNSUPPORTED = frozenset({"StopInstances", "StartInstances", "RebootInstances"})
+
+BROKEN = ApiError(code="InternalError", message="An internal error has occurred", status=500)
+"""What AWS answers when it is its own fault, and what its SDKs try again."""
+
+HTTP_WORDS = {one.value: one.phrase for one in HTTPStatus}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +130,7 @@ class Front:
                 content_type="text/plain", body=f"{self._world.faults.settings.caller}\n".encode()
             )
             return send(reply, start)
-        body = read_form(environ)
-        request = read_request(environ, body)
+        request = read_request(environ, read_body(environ))
         failure = self._world.faults.next_failure(request.name)
         try:
             check_caller(request, self._world.faults.settings)
@@ -135,13 +142,18 @@ class Front:
                     message="Request would have succeeded, but DryRun flag is set.",
                     status=412,
                 )
-            answer, code = self._execute(request, environ, start)
+            reply = self._execute(request, environ)
         except ApiError as error:
             self._record(request, error.code)
             return send(error_reply(request, error), start)
-        self._record(request, code)
+        except Exception as error:
+            # The server beneath would answer with a page that no SDK reads.
+            self._world.failed(error, request.name, ours=raised_here(error))
+            self._record(request, BROKEN.code)
+            return send(error_reply(request, BROKEN), start)
+        self._record(request, code_in(reply.status, reply.body))
         self._spoil(failure, environ)
-        return answer
+        return send(reply, start)
 
     def _spoil(self, failure: Failure | None, environ: Mapping[str, Any]) -> None:
         """Let the answer of what was executed come late or never."""
@@ -153,32 +165,28 @@ class Front:
             with suppress(OSError):
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
 
-    def _execute(
-        self, request: Request, environ: dict[str, Any], start: StartResponse
-    ) -> tuple[Iterable[bytes], str]:
-        """The answer, and the code of the error that it is, if it is one."""
+    def _execute(self, request: Request, environ: dict[str, Any]) -> Reply:
         if request.service == "s3":
-            if request.action == "UploadPart":
-                self._check_upload(environ)
-            return self._moto(environ, start), ""  # objects are large, and no state is shared
+            with self._world.objects_lock:
+                if request.action == "UploadPart":
+                    self._check_upload(environ)
+                return self._ask_moto(environ)
         with self._world.lock:
             if request.service == "ec2":
                 self._world.backend(request.region)
                 if request.action in UNSUPPORTED:
                     raise ApiError(code="UnsupportedOperation", message="Not in this cloud")
             if request.name == "ec2:RunInstances":
-                reply = self._launching.run(request, self._forward(environ))
-                return send(reply, start), code_in(reply.status, reply.body)
+                return self._launching.run(request, self._forward(environ))
             handler = self._handlers.get(request.name)
             answer = handler(request) if handler else None
             if answer is not None:
-                return send(answer, start), ""
+                return answer
             with self._hidden(request):
-                status, headers, body = self._ask_moto(environ)
+                answer = self._ask_moto(environ)
             if request.action in GROUP_CHANGES:
                 self._world.update_gates()
-        start(status, headers)
-        return [body], code_in(int(status.split()[0]), body)
+            return answer
 
     def _check_upload(self, environ: dict[str, Any]) -> None:
         """Refuse a part of an upload that was never begun, or has ended."""
@@ -192,18 +200,19 @@ class Front:
     def _forward(self, environ: dict[str, Any]) -> Callable[[Mapping[str, str]], tuple[int, bytes]]:
         def ask(form: Mapping[str, str]) -> tuple[int, bytes]:
             replaced_form(environ, form)
-            status, _, body = self._ask_moto(environ)
-            return int(status.split()[0]), body
+            reply = self._ask_moto(environ)
+            return reply.status, reply.body
 
         return ask
 
-    def _ask_moto(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
+    def _ask_moto(self, environ: dict[str, Any]) -> Reply:
         heard: list[Any] = []
         answer = self._moto(environ, lambda status, headers, *_: heard.extend([status, headers]))
         body = b"".join(answer)
         if callable(close := getattr(answer, "close", None)):
             close()
-        return heard[0], heard[1], body
+        status, headers = heard
+        return Reply(status=int(status.split()[0]), headers=tuple(headers), body=body)
 
     def _hidden(self, request: Request) -> _Hidden:
         backend = self._world.backend(request.region) if request.service == "ec2" else None
@@ -307,23 +316,32 @@ def code_in(status: int, body: bytes) -> str:
     return (found[1] or found[2]).decode() if found else ""
 
 
-def read_form(environ: dict[str, Any]) -> bytes | None:
-    """The body, put back; None for data of S3, which may be large."""
-    kind = environ.get("CONTENT_TYPE", "")
-    wanted = kind.startswith("application/x-www-form-urlencoded") or "x-amz-json" in kind
-    if not wanted:
-        return None
-    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+def read_body(environ: dict[str, Any]) -> bytes:
+    """What was sent, and put back: one who sends slowly must not keep a lock."""
+    if "CONTENT_LENGTH" not in environ:
+        return b""
+    body: bytes = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"] or 0))
     environ["wsgi.input"] = io.BytesIO(body)
     return body
 
 
+def raised_here(error: BaseException) -> bool:
+    """Whether an error is this cloud's own, not moto's."""
+    here = Path(__file__).parent
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_relative_to(here):
+            return True
+        if "moto" in path.parts:
+            return False
+    return False
+
+
 def send(reply: Reply, start: StartResponse) -> list[bytes]:
     """Answer with this."""
-    words = {200: "OK", 412: "Precondition Failed", 403: "Forbidden", 503: "Service Unavailable"}
-    status = f"{reply.status} {words.get(reply.status, 'Error')}"
-    start(
-        status,
-        [("Content-Type", reply.content_type), ("Content-Length", str(len(reply.body)))],
+    headers = reply.headers or (
+        ("Content-Type", reply.content_type),
+        ("Content-Length", str(len(reply.body))),
     )
+    start(f"{reply.status} {HTTP_WORDS.get(reply.status, 'Error')}", list(headers))
     return [reply.body]

@@ -71,8 +71,8 @@ class Instance:
     launched_at: float = field(default_factory=time.monotonic)
     reachable: bool = True
     bootable: bool = True
-    listens: bool = False
-    """Whether its sshd is up."""
+    listens_at: float | None = None
+    """When its sshd was up."""
 
     machine: Machine | None = None
     gates: list[Gate] = field(default_factory=list)
@@ -225,7 +225,9 @@ class Instance:
             gate.freeze()
 
     def _admits(self, address: str) -> bool:
-        return self.listens and self.reachable and lets_in(self._rules(), address, 22)
+        return (
+            self.listens_at is not None and self.reachable and lets_in(self._rules(), address, 22)
+        )
 
     def _rules(self) -> list[Rule]:
         backend = self.record.ec2_backend

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import tempfile
@@ -10,10 +11,13 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.cloud.extras import IMAGE_ENTRIES
 from tests.cloud.faults import Faults, Settings
+
+SERVICES: Final = ("ec2", "s3", "ssm", "sts")
+"""Those that moto answers."""
 
 
 class Server:
@@ -42,6 +46,7 @@ class Server:
         )
         from werkzeug.serving import make_server
 
+        load_moto()
         from tests.cloud.control import Control
         from tests.cloud.front import Front
         from tests.cloud.world import World
@@ -76,6 +81,20 @@ class Server:
         self._server.shutdown()
         self.world.close()
         self._images.close()
+
+
+def load_moto() -> None:
+    """Import what moto imports at the first call of a service.
+
+    Two threads that import modules which import each other are let through by Python before all
+    names are there (``_DeadlockError`` of importlib), so this is done before there are threads.
+    """
+    from moto import backends
+
+    for service in SERVICES:
+        backends.get_backend(service)
+        for part in ("responses", "urls"):
+            importlib.import_module(f"moto.{service}.{part}")
 
 
 def reset_moto() -> None:

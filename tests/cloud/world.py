@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import traceback
@@ -22,11 +23,15 @@ COUNTED = frozenset({"pending", "running"})
 
 
 class World:
-    """Instances by id; one lock for them and for moto's records."""
+    """Instances by id; one lock for them and for moto's records, one for moto's objects in S3.
+
+    Who wants both takes that for the objects second.
+    """
 
     def __init__(self, faults: Faults, say: Callable[[str], None]) -> None:
         self.faults = faults
         self.lock = threading.RLock()
+        self.objects_lock = threading.RLock()
         self.instances: dict[str, Instance] = {}
         self._say = say
         self._block = AddressBlock()
@@ -38,9 +43,23 @@ class World:
         threading.excepthook = self._thread_failed
 
     def _thread_failed(self, failed: threading.ExceptHookArgs) -> None:
-        text = "".join(traceback.format_exception(failed.exc_value))
-        self._own_problems.append(f"the cloud itself: {text}")
-        self._say(text)
+        assert failed.exc_value is not None
+        self.failed(failed.exc_value, "a thread", ours=True)
+
+    def failed(self, error: BaseException, what: str, *, ours: bool) -> None:
+        """Note an error that nobody expected; one of moto's own is no problem, it is tried again.
+
+        Parameters
+        ----------
+        error : BaseException
+        what : str
+            What went wrong with it.
+        ours : bool
+        """
+        text = "".join(traceback.format_exception(error))
+        if ours:
+            self._own_problems.append(f"the cloud itself, {what}: {text}")
+        print(f"{what}: {text}", file=sys.stderr, flush=True)
 
     # ---- moto's records -------------------------------------------------------------------------
 
@@ -124,7 +143,7 @@ class World:
         with self.lock:
             match event["event"]:
                 case "sshd" if not instance.ending:
-                    instance.listens = True
+                    instance.listens_at = time.monotonic()
                     if not instance.gates:
                         instance.open_gates(lambda: self.faults.settings)
                 case "failed":
@@ -219,7 +238,7 @@ class World:
         """What went wrong in boots."""
         return [*self._own_problems] + [
             f"{instance.id}: {problem}\n{instance.console()[-2000:]}"
-            for instance in self.instances.values()
+            for instance in list(self.instances.values())
             for problem in instance.problems
         ]
 
@@ -246,7 +265,8 @@ class World:
                         if not group.is_default and group.name != "default"
                     ),
                 )
-            add("objects", stored_objects())
+            with self.objects_lock:
+                add("objects", stored_objects())
         return found
 
     def processes(self) -> list[str]:

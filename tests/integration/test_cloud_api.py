@@ -6,6 +6,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def test_a_launch_that_cannot_be_names_why(
 
 def test_a_new_instance_is_pending_and_not_yet_visible(caller: Caller, cloud: Cloud) -> None:
     """For a while nobody knows a new instance but the answer of its launch."""
-    cloud.faults.set(invisible_seconds=1.0, pending_seconds=2.0)
+    cloud.faults.set(invisible_seconds=3.0, pending_seconds=6.0)
     node = caller.launch()
     assert code_of(caller.describe, node) == "InvalidInstanceID.NotFound"
     assert caller.ec2.describe_instances()["Reservations"] == []
@@ -143,7 +144,7 @@ def test_a_new_instance_is_pending_and_not_yet_visible(caller: Caller, cloud: Cl
 
 def test_an_end_takes_its_time_and_the_group_longer(caller: Caller, cloud: Cloud) -> None:
     """`shutting-down` lasts, and a security group stays in use until the interface is gone."""
-    cloud.faults.set(shutdown_seconds=1.0, interface_seconds=1.0)
+    cloud.faults.set(shutdown_seconds=3.0, interface_seconds=3.0)
     node = caller.launch()
     caller.ec2.terminate_instances(InstanceIds=[node])
     delete = caller.ec2.delete_security_group
@@ -220,6 +221,44 @@ def test_a_call_fails_as_often_as_it_is_told(caller: Caller, cloud: Cloud) -> No
     cloud.faults.throttle("ec2:Describe*", times=1)
     assert code_of(caller.ec2.describe_volumes) == "RequestLimitExceeded"
     caller.end(node)
+
+
+def test_what_breaks_in_the_cloud_is_answered_as_awss_own_fault(cloud: Cloud) -> None:
+    """An error that nobody expected is an InternalError, and a problem unless it is moto's."""
+    ec2 = cloud.client("ec2", parameter_validation=False)
+    unknown = [{"Name": "no-such-filter", "Values": ["x"]}]
+    assert code_of(ec2.describe_subnets, Filters=unknown) == "InternalError"
+    assert cloud.problems() == []
+    launch = {"ImageId": IMAGES["x86_64"], "InstanceType": "c7i.large"}
+    assert code_of(ec2.run_instances, **launch, MinCount="x", MaxCount=1) == "InternalError"
+    (problem,) = cloud.problems()
+    assert "RunInstances" in problem
+    assert "ValueError" in problem
+    cloud.allow_problems = True
+
+
+def test_many_at_once_are_answered_as_one_after_the_other(cloud: Cloud) -> None:
+    """Objects come and go while others list them and ask EC2, and no call breaks."""
+    s3, ec2 = cloud.client("s3"), cloud.client("ec2")
+    s3.create_bucket(Bucket="crowd")
+
+    def store(number: int) -> None:
+        place = {"Bucket": "crowd", "Key": f"k{number}"}
+        upload = {**place, "UploadId": s3.create_multipart_upload(**place)["UploadId"]}
+        s3.upload_part(**upload, PartNumber=1, Body=b"x" * 1000)
+        s3.abort_multipart_upload(**upload)
+        s3.put_object(**place, Body=b"x")
+        s3.delete_object(**place)
+
+    def look(_: int) -> None:
+        cloud.left()
+        s3.list_multipart_uploads(Bucket="crowd")
+        ec2.describe_volumes()
+
+    with ThreadPoolExecutor(8) as pool:
+        done = [pool.submit(one, number) for number in range(20) for one in (store, look)]
+    for one in done:
+        one.result()
 
 
 def test_calls_are_counted(caller: Caller, cloud: Cloud) -> None:

@@ -416,6 +416,26 @@ def test_objects_of_the_run_go_with_it(aws: Cloud, new_fleet: Maker) -> None:
     s3.delete_object(Bucket="data", Key="skygrid/other/x")
 
 
+def test_data_that_is_left_is_no_clean_end(aws: Cloud, new_fleet: Maker) -> None:
+    """Objects that cannot be deleted are named with their place, and nothing is called verified."""
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="data")
+    fleet = new_fleet(bucket="data")
+    place = f"skygrid/{fleet.mark.run_id}/"
+    launch(fleet)
+    s3.put_object(Bucket="data", Key=f"{place}one", Body=b"1")
+    aws.faults.deny("s3:DeleteObject")
+    report = fleet.teardown(SILENT)
+    assert (report.verified, report.left) == (False, ())
+    (note,) = report.notes
+    assert f"s3://data/{place}" in note
+    assert "s3:DeleteObject" in note
+    assert aws.left() == {"objects": [f"data/{place}one"]}
+
+    aws.faults.set(denied=[])
+    assert fleet.teardown(SILENT).verified
+
+
 def test_two_runs_do_not_touch_each_other(aws: Cloud, new_fleet: Maker) -> None:
     """The end of one run leaves the nodes and the group of another alone."""
     one, other = new_fleet("one"), new_fleet("other")

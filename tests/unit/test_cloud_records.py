@@ -145,7 +145,7 @@ def test_an_operation_of_s3_is_known_by_method_and_path(
 ) -> None:
     """REST has no name for what it does; the count and the permissions want one."""
     environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query}
-    assert read_request(environ, None).name == f"s3:{action}"
+    assert read_request(environ, b"").name == f"s3:{action}"
 
 
 @pytest.mark.parametrize("service", ["ec2", "sts", "s3", "ssm"])

@@ -62,8 +62,18 @@ def test_a_pinned_key_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
 def test_keys_are_forgotten(tmp_path: Path) -> None:
     """Once no node is left, no key is."""
     keys = RunKeys(tmp_path / "aws")
-    keys.forget()
+    assert keys.forget() == ""
     assert not keys.folder.exists()
+    assert keys.forget() == "", "they may be forgotten twice"
+
+
+def test_keys_that_cannot_be_deleted_are_named(tmp_path: Path) -> None:
+    """Keys that outlive their nodes are said, with the folder to delete."""
+    (tmp_path / "aws").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    trouble = RunKeys(tmp_path / "aws").forget()
+    assert str(tmp_path / "aws") in trouble
+    assert "delete" in trouble
 
 
 def test_user_data_starts_the_watchdog_first_and_fits() -> None:

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from skygrid.files import write_atomic
 
+KEYS_FOLDER = "aws"
+"""Folder of a run's keys, in the run's own."""
+
 USER_KEY = "key"
 KNOWN_HOSTS = "known_hosts"
 
@@ -100,9 +103,26 @@ class RunKeys:
             return []
         return self.known_hosts.read_text(encoding="ascii").splitlines()
 
-    def forget(self) -> None:
-        """Delete everything: no node is left that knows these keys."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def forget(self) -> str:
+        """Delete everything, as `forget_keys` does."""
+        return forget_keys(self.folder)
+
+
+def forget_keys(folder: Path) -> str:
+    """Delete a folder of keys: no node is left that knows them.
+
+    Returns
+    -------
+    trouble : str
+        What to do, where it cannot be deleted; empty once it is gone.
+    """
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"the keys of nodes that are gone are left, delete them: {folder} ({error})"
+    return ""
 
 
 def _write_private(path: Path, text: str) -> None:

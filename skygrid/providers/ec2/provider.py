@@ -21,14 +21,11 @@ from skygrid.worker.blobs import Blob
 
 from .fleet import Fleet
 from .goodbye import tell_to_end
-from .keys import RunKeys
+from .keys import KEYS_FOLDER, RunKeys
 from .node import Ec2Node
 from .records import CloudNode, TeardownReport
 from .storage import RunStorage
 from .user_data import LEASE_FILE, BootOrders
-
-KEYS_FOLDER = "aws"
-"""Folder of the run's keys, in the run's own."""
 
 UNUSED_SECONDS = 5.0
 """An instance that has had no agent of ours for so long is ended."""
@@ -188,7 +185,8 @@ class Ec2Provider:
         self.report = report
         if not report.verified:
             raise NodeError(self._left_text(report))
-        self._keys.forget()
+        if trouble := self._keys.forget():
+            self.report = msgspec.structs.replace(report, notes=(*report.notes, trouble))
 
     def _tell_to_end(self, report: TeardownReport) -> TeardownReport:
         """Have nodes end themselves where the API does not end them, or says nothing of them."""

@@ -18,6 +18,12 @@ from .failures import judge
 CALLS_AT_ONCE = 40
 """Connections to one service that are kept: each node's thread may be in a call."""
 
+READ_SECONDS = 30.0
+"""For so long an answer is waited for, once."""
+
+PRICING_SECONDS = 5.0
+"""The same for the price list: no price is worth waiting for."""
+
 PRICING_REGION = "us-east-1"
 """The price list answers in few regions, for all of them:
 https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html"""
@@ -70,7 +76,7 @@ class Clients:
 
     @property
     def pricing(self) -> Any:
-        """The price list; it is asked once, as no price is worth waiting for."""
+        """The price list; it is asked once, and not for long."""
         return self._client("pricing", attempts=1)
 
     @property
@@ -111,15 +117,16 @@ class Clients:
     def _make(self, service: str, attempts: int) -> Any:
         from botocore.config import Config
 
+        pricing = service == "pricing"
         config = Config(
             connect_timeout=5,
-            read_timeout=30,
+            read_timeout=PRICING_SECONDS if pricing else READ_SECONDS,
             max_pool_connections=CALLS_AT_ONCE,
             retries={"mode": "adaptive" if attempts > 1 else "standard"}
             | {"total_max_attempts": attempts},
             user_agent_extra="skygrid",
         )
-        region = PRICING_REGION if service == "pricing" else self.region
+        region = PRICING_REGION if pricing else self.region
         return self.session.client(service, region_name=region, config=config)
 
 

@@ -19,7 +19,8 @@ if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null; then
         /bin/sh "$folder/watchdog.sh" "$folder" "$@" && started=yes
 fi
 if [ -z "$started" ]; then
-    setsid /bin/sh -c 'trap "" HUP INT TERM
-        while :; do /bin/sh "$0/watchdog.sh" "$0" "$@"; sleep 1; done' \
+    setsid /bin/sh -c 'trap "" HUP INT
+        trap : TERM
+        until /bin/sh "$0/watchdog.sh" "$0" "$@"; do sleep 1; done' \
         "$folder" "$@" </dev/null >/dev/null 2>&1 &
 fi

@@ -27,7 +27,8 @@ class Sleeper(ClassifierMixin, BaseEstimator):
         global first
         if first:
             first = False
-            (STARTS / str(os.getpid())).write_text(repr(time.time()))
+            # Pids of two machines may be the same.
+            (STARTS / f"{{os.uname().nodename}}-{{os.getpid()}}").write_text(repr(time.time()))
         time.sleep(self.seconds)
         self.classes_ = np.array([0, 1])
         return self

@@ -1,0 +1,46 @@
+"""One run on AWS, as ``skygrid run`` does it, that notes when each node was in which state.
+
+``python -m tests.benchmarks.cloud.driver NAME`` in a folder with ``search.py`` and ``skygrid.toml``
+prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from skygrid.config import load_config
+from skygrid.reports.live import show_progress
+from skygrid.reports.progress import Progress
+from skygrid.run import prepare_run, run_prepared
+
+
+class Diary(Progress):
+    """The display of a run, which notes every change of a node's state."""
+
+    def __init__(self) -> None:
+        super().__init__(time.monotonic)
+        self.states: list[tuple[str, str, float]] = []
+
+    def node_changed(self, node: str, state: str) -> None:
+        super().node_changed(node, state)
+        self.states.append((node, state, time.time()))
+
+
+def main(name: str) -> None:
+    """Run ``search.py`` as run `name` and print what the diary says."""
+    diary, search = Diary(), Path("search.py").absolute()
+    config = load_config({"name": name}, os.environ, search_file=search, cwd=Path.cwd())
+    with show_progress(diary, quiet=True, verbose=0):
+        found = run_prepared(prepare_run(search, config, diary), diary)
+    if found.trouble is not None:
+        sys.exit(str(found.trouble))
+    scores = sorted(set(found.search.cv_results_["mean_test_score"].tolist()))
+    print(json.dumps({"states": diary.states, "scores": scores}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,148 @@
+"""Runs on a cloud that boots, and when each step of their start was over."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.benchmarks.ssh.searches import SCORE, sleepers
+from tests.cloud.client import Cloud, Node
+from tests.cloud_runs import CloudBench
+
+ROOT = Path(__file__).parents[3]
+
+BOOT_SECONDS = 3.0
+"""What the cloud is told that a boot takes; it is no part of what is measured."""
+
+FITS_PER_NODE, FIT_SECONDS = 8, 0.2
+RUN_SECONDS = 600.0
+"""A run that takes longer is given up, and the benchmark with it."""
+
+GREETED = ("receiving", "loading", "working")
+"""The first state of a node whose agent has answered is one of these."""
+
+MOMENTS = ("accepted", "listening", "entered", "greeted", "fitting")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """How a run began.
+
+    All seconds are from the answer to the run's first RunInstances, without the boot that the
+    cloud was told to take.
+    """
+
+    nodes: int
+    first_fit_seconds: float
+    last_node_seconds: float
+    """When the last of the nodes had its first fit."""
+
+    steps: dict[str, float]
+    """Of the node that fitted first, what each step took, by the moment that ended it; the boot
+    that was told is left out."""
+
+    calls: int
+    """Of every API, from the plan to the proof that nothing is left."""
+
+    busy: float
+    """Share of this machine's processors that was in use."""
+
+
+class Starts:
+    """Runs one search after another on the same cloud.
+
+    Parameters
+    ----------
+    folder : Path
+    cloud : Cloud
+    """
+
+    def __init__(self, folder: Path, cloud: Cloud) -> None:
+        self._folder, self._cloud = folder, cloud
+        self._bench = CloudBench(folder, cloud, launch_timeout=300.0, lost_after=120.0)
+        self._serial = 0
+
+    def run(self, nodes: int, min_nodes: int) -> Start:
+        """Run a search whose fits sleep on so many nodes, and end them."""
+        starts = self._prepare(nodes, min_nodes)
+        before = self._cloud.calls.total()
+        psutil.cpu_percent()
+        began = time.time()
+        said = self._drive()
+        busy = psutil.cpu_percent() / 100
+        self._cloud.check_nothing_left()
+        assert all(abs(score - SCORE) < 1e-9 for score in said["scores"]), said["scores"]
+        ours = [one for one in self._cloud.nodes() if one.launched_at >= began]
+        moments = {one.tags["skygrid:node"]: self._moments(one, said, starts) for one in ours}
+        accepted = min(found["accepted"] for found in moments.values())
+        firsts = [found["fitting"] for found in moments.values() if "fitting" in found]
+        return Start(
+            nodes=len(ours),
+            first_fit_seconds=min(firsts) - accepted - BOOT_SECONDS,
+            last_node_seconds=max(firsts) - accepted - BOOT_SECONDS,
+            steps=_steps(
+                next(one for one in moments.values() if one.get("fitting") == min(firsts))
+            ),
+            calls=self._cloud.calls.total() - before,
+            busy=busy,
+        )
+
+    def _prepare(self, nodes: int, min_nodes: int) -> Path:
+        self._serial += 1
+        starts = self._folder / "starts"
+        shutil.rmtree(starts, ignore_errors=True)
+        starts.mkdir()
+        starts.chmod(0o777)  # nodes have users of their own
+        search = sleepers(FITS_PER_NODE * nodes, FIT_SECONDS)
+        (self._folder / "search.py").write_text(search)
+        self._bench.extra = f"nodes = {nodes}\nmin_nodes = {min_nodes}"
+        self._bench.write_config()
+        return starts
+
+    def _drive(self) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks.cloud.driver", f"r{self._serial}"],
+            cwd=self._folder,
+            env={**self._cloud.environment(), "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"a run failed:\n{done.stderr[-3000:]}")
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def _moments(self, node: Node, said: Any, starts: Path) -> dict[str, float]:
+        """When each step of a node's start was over, in seconds since the epoch."""
+        name, host = node.tags["skygrid:node"], f"ip-{node.private.replace('.', '-')}"
+        states = [(state, at) for who, state, at in said["states"] if who == name]
+        found = {
+            "accepted": node.launched_at,
+            "listening": node.listens_at,
+            "entered": _first(at for state, at in states if state == "connecting"),
+            "greeted": _first(at for state, at in states if state in GREETED),
+            "fitting": _first(float(path.read_text()) for path in starts.glob(f"{host}-*")),
+        }
+        return {moment: at for moment, at in found.items() if at is not None}
+
+
+def _first(moments: Iterable[float]) -> float | None:
+    return min(moments, default=None)
+
+
+def _steps(moments: dict[str, float]) -> dict[str, float]:
+    """What each step took; the boot that was told ends when sshd listens."""
+    pairs = pairwise(MOMENTS)
+    steps = {after: moments[after] - moments[before] for before, after in pairs}
+    return {**steps, "listening": steps["listening"] - BOOT_SECONDS}
