@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from skygrid.config import RunConfig
 from skygrid.engines.pull import PullEngine
@@ -20,7 +21,7 @@ REMOTE_LEASE = 40.0
 """Seconds of silence after which the leases of a node elsewhere are given to others."""
 
 
-def provider_of(config: RunConfig, run_id: str) -> Provider:
+def provider_of(config: RunConfig, run_id: str, search_file: Path | None = None) -> Provider:
     """The place that a configuration names.
 
     Parameters
@@ -28,12 +29,14 @@ def provider_of(config: RunConfig, run_id: str) -> Provider:
     config : RunConfig
     run_id : str
         The run's own mark; what it left running is found again by it.
+    search_file : Path, optional
+        Of a run that begins: what its nodes need is guessed from the last run of the same file.
     """
     if config.on == "ssh":
         # paramiko takes a third of a second to import.
         from skygrid.providers.ssh_hosts import SshHosts
 
-        return SshHosts(config, run_id)
+        return SshHosts(config, run_id, search_file)
     if config.on != "local":
         raise UsageError(f"nodes on {config.on} are rented: they have a price to be said first")
     return LocalProvider(config.nodes or 1, config.concurrency)
@@ -77,6 +80,7 @@ def nodes_of(
     config: RunConfig,
     listener: Listener,
     run_id: str,
+    search_file: Path | None = None,
     *,
     stop: StopCondition = never,
     start: bool = True,
@@ -88,6 +92,8 @@ def nodes_of(
     config : RunConfig
     listener : Listener
     run_id : str
+    search_file : Path, optional
+        As for `provider_of`.
     stop : callable, optional
         When no more fits are started.
     start : bool, default=True
@@ -99,7 +105,7 @@ def nodes_of(
     SkygridError
         If the nodes cannot be had, or something of them is left.
     """
-    provider = provider_of(config, run_id)
+    provider = provider_of(config, run_id, search_file)
     try:
         engine = PullEngine(provider, settings_of(config, stop), listener)
         try:

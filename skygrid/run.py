@@ -7,6 +7,7 @@ agents import it while this process does.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -70,9 +71,10 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
     """
     rents = config.on == "aws"
     fits = rents or not config.dry_run
-    with trial_node(config, listener, start=fits) as engine:
-        from skygrid.checks import check_loaded
-        from skygrid.session import load
+    with trial_node(config, listener, path, start=fits) as engine:
+        with _importing():
+            from skygrid.checks import check_loaded
+            from skygrid.session import load
 
         spec = load(path, listener)
         quote = make_offer(config).quote if rents else None
@@ -80,14 +82,16 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
 
 
 @contextmanager
-def trial_node(config: RunConfig, listener: Listener, *, start: bool) -> Iterator[PullEngine]:
+def trial_node(
+    config: RunConfig, listener: Listener, search_file: Path, *, start: bool
+) -> Iterator[PullEngine]:
     """Where one fit is tried: the nodes themselves, or this machine instead of rented ones."""
     if config.on == "aws":
         config = dataclasses.replace(
             config, on="local", nodes=None, min_nodes=None, concurrency=None
         )
-    stop = hours_over(config)
-    with nodes_of(config, listener, secrets.token_hex(8), stop=stop, start=start) as engine:
+    stop, run_id = hours_over(config), secrets.token_hex(8)
+    with nodes_of(config, listener, run_id, search_file, stop=stop, start=start) as engine:
         yield engine
 
 
@@ -111,8 +115,9 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
         With the exit code that belongs to it; what was recorded stays, and can be resumed.
     """
     run_id = secrets.token_hex(8)
-    with nodes_of(config, listener, run_id, stop=hours_over(config)) as engine:
-        from skygrid.session import Session, load
+    with nodes_of(config, listener, run_id, path, stop=hours_over(config)) as engine:
+        with _importing():
+            from skygrid.session import Session, load
 
         spec = load(path, listener)
         folder = RunFolder.create(config, path, run_id)
@@ -148,7 +153,8 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
     place = dataclasses.replace(config, on="local", nodes=None) if complete else config
     stop = hours_over(config)
     with nodes_of(place, listener, record.id, stop=stop, start=not complete) as engine:
-        from skygrid.session import Session, load
+        with _importing():
+            from skygrid.session import Session, load
 
         spec = load(_search_file(record), listener)
         opened = RunFolder.open(folder, record, config)
@@ -170,9 +176,10 @@ def prepare_run(path: Path, config: RunConfig, listener: Listener) -> Prepared:
     SkygridError
         As for `run_search`; nothing was begun.
     """
-    with trial_node(config, listener, start=not config.yes) as engine:
-        from skygrid.checks import check_loaded
-        from skygrid.session import load
+    with trial_node(config, listener, path, start=not config.yes) as engine:
+        with _importing():
+            from skygrid.checks import check_loaded
+            from skygrid.session import load
 
         spec = load(path, listener)
         offer = make_offer(config)
@@ -242,6 +249,17 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
         folder.charge(rented.bill(), rented.rentals())
     billed = msgspec.structs.replace(result.summary, bill=rented.bill())
     return dataclasses.replace(result, summary=billed, trouble=rented.trouble)
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Import in peace: nothing of it becomes garbage, and to look for some takes a tenth of it."""
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def _search_file(record: RunRecord) -> Path:

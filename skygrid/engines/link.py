@@ -284,9 +284,7 @@ class Link:
             self._inbox.put(Event(self, Gone(str(error), error)))
             return
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for this node
-            self.node_log.write(traceback.format_exc().encode())
-            text = f"it could not be started: {type(error).__name__}: {error}"
-            self._inbox.put(Event(self, Gone(text, NodeError(text))))
+            self._inbox.put(Event(self, self._unforeseen("it could not be started", error)))
             return
         self.heard, self.up = time.monotonic(), True
         self._thread(self._write, "writer")
@@ -314,7 +312,18 @@ class Link:
             return Gone(text, ProtocolError(text))
         except (OSError, ValueError) as error:
             return Gone(f"its channel broke: {error}")
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for this node
+            return self._unforeseen("it can be heard no more", error)
         return Gone(self.transport.ended(), self.transport.error())
+
+    def _unforeseen(self, what: str, error: Exception) -> Gone:
+        """What nobody foresaw has ended a thread of this node, and the node with it."""
+        if isinstance(error, SkygridError):
+            return Gone(f"{what}: {error}", error)
+        # All of it for whoever mends it; the line is for the person who waits.
+        self.node_log.write("".join(traceback.format_exception(error)).encode())
+        text = f"{what}: {type(error).__name__}: {error}"
+        return Gone(text, NodeError(text))
 
     def _babbles(self) -> bool:
         self._said += 1
@@ -356,6 +365,10 @@ class Link:
                     self.transport.write(frame)
             except (OSError, ValueError):
                 # The agent is gone; the reader sees the same and says so.
+                return
+            except Exception as error:  # noqa: BLE001  # the agent would wait for what was to come
+                gone = self._unforeseen("it can be told no more", error)
+                self._inbox.put(Event(self, gone))
                 return
 
     def _transfer(self, blob: Blob) -> None:

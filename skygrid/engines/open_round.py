@@ -13,7 +13,6 @@ from skygrid.queue.answers import Completion, Quarantine
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.worker.blobs import Blob
 from skygrid.worker.messages import FitResult
-from skygrid.worker.scores import from_wire
 
 RECORD_AFTER_SECONDS = 0.05
 """Outcomes are recorded together, the oldest at most about so late."""
@@ -123,6 +122,9 @@ def is_honest(result: FitResult) -> bool:
         return True
     if result.test_scores is None:
         return False
+    # It brings NumPy, and whoever waits for nodes should not have to wait for that first.
+    from skygrid.worker.scores import from_wire
+
     try:
         for scores in (result.test_scores, result.train_scores):
             if scores is not None and type(scores) is not float:

@@ -19,6 +19,11 @@ MOST_NAMED, MOST_VERSIONS = 200, 50
 """Characters of a name or a version that a node gives, and how many versions it may give."""
 
 
+ASKED_FROM_BYTES = 64 * 1024
+"""Data of so many bytes is offered first, as a node may have it. Less is sent at once: the answer
+would take longer than the data."""
+
+
 class Opening:
     """Makes nodes ready for a round, and says how far they are.
 
@@ -79,11 +84,13 @@ class Opening:
         link.opened_round = work.serial
         link.wanted = 0
         self._listener.node_changed(link.name, "receiving")
-        data = link.send_blob(self._data_and_search[0], offered=True)
-        search, plan = map(link.send_blob, (self._data_and_search[1], work.blob))
+        data, search = self._data_and_search
+        offered = data.size >= ASKED_FROM_BYTES
+        names = (link.send_blob(data, offered=offered), *map(link.send_blob, (search, work.blob)))
         keeps = bool(work.plan.sharing.kept)
-        link.send(OpenRound(round=work.serial, data=data, search=search, plan=plan, keeps=keeps))
-        link.keep_blobs({data, search, plan})
+        order = dict(zip(("data", "search", "plan"), names, strict=True))
+        link.send(OpenRound(round=work.serial, **order, keeps=keeps))
+        link.keep_blobs(set(names))
 
     def tell_progress(self, link: Link, beat: Heartbeat) -> None:
         """Say how much of the data a node has by its heartbeat."""

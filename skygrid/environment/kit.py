@@ -7,8 +7,9 @@ import hashlib
 import io
 import shlex
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import skygrid.worker
@@ -20,17 +21,35 @@ PACKAGE_MARK = b'"""On a node there is only skygrid.worker."""\n'
 
 
 @dataclass(frozen=True, kw_only=True)
+class KitKeys:
+    """Tells one kit from another; a host that has what both name is prepared."""
+
+    environment: str
+    """Names the Python environment that it makes."""
+
+    code: str
+    """Names the worker's code: it changes more often, and costs nothing to replace."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Kit:
     """What is sent to a node before it can work."""
 
-    data: bytes
-    """A tar.gz: prepare.sh, the worker's code, requirements, wheels, setup commands."""
+    files: Mapping[str, bytes]
+    """prepare.sh, the worker's code, requirements, wheels, setup commands, by their paths."""
 
     environment_key: str
-    """Names the Python environment that it makes."""
-
     code_key: str
-    """Names the worker's code: it changes more often, and costs nothing to replace."""
+
+    @cached_property
+    def data(self) -> bytes:
+        """All of it as a tar.gz, packed when a node that is not prepared wants it."""
+        return _archive(self.files)
+
+    @property
+    def keys(self) -> KitKeys:
+        """What tells it from other kits."""
+        return KitKeys(environment=self.environment_key, code=self.code_key)
 
 
 def build_kit(environment: Environment) -> Kit:
@@ -52,7 +71,7 @@ def build_kit(environment: Environment) -> Kit:
     except OSError as error:
         raise PreparationError(f"cannot pack what a node needs: {error}") from error
     return Kit(
-        data=_archive(files),
+        files=files,
         environment_key=environment.key,
         code_key=_digest(code),
     )
@@ -100,7 +119,7 @@ def _lines(lines: Iterator[str] | tuple[str, ...]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _archive(files: dict[str, bytes]) -> bytes:
+def _archive(files: Mapping[str, bytes]) -> bytes:
     packed = io.BytesIO()
     # GNU's format: the tar of a node may be busybox's.
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:

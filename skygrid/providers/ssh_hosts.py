@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from skygrid.config import RunConfig
 from skygrid.errors import ConfigError
@@ -12,6 +14,9 @@ from skygrid.transports.interface import Transport, Watcher
 from skygrid.transports.resuming import Patience, ResumingTransport
 from skygrid.transports.ssh.node import AgentPlace, HostNode
 from skygrid.transports.ssh.targets import SshOptions, Target, find_target
+
+MOST_LOOKUPS = 8
+"""Hosts that are looked up at a time: each is a process of OpenSSH's."""
 
 
 class SshHosts:
@@ -22,6 +27,8 @@ class SshHosts:
     config : RunConfig
     run_id : str
         The run's own mark; an agent of the same run is found again by it.
+    search_file : Path, optional
+        Of a run that begins: hosts start before it is loaded, with what it needed last.
 
     Raises
     ------
@@ -31,10 +38,11 @@ class SshHosts:
 
     at_hand = False
 
-    def __init__(self, config: RunConfig, run_id: str) -> None:
+    def __init__(self, config: RunConfig, run_id: str, search_file: Path | None = None) -> None:
         self._config = config
         self._run_id = run_id
-        self._kit = AwaitedKit(config.environment)
+        self._kit = AwaitedKit(config.environment, search_file)
+        self._guess = self._kit.guess()
         self.targets = find_targets(config)
 
     def names(self) -> Sequence[str]:
@@ -56,7 +64,7 @@ class SshHosts:
             cache_max_gb=ssh.cache_max_gb,
             orphan_after=ssh.orphan_after,
         )
-        node = HostNode(self.targets[name], place, self._kit.future, watcher)
+        node = HostNode(self.targets[name], place, self._kit.future, watcher, guess=self._guess)
         patience = Patience(
             first_connect_seconds=ssh.connect_timeout, give_up_seconds=ssh.lost_after
         )
@@ -75,8 +83,10 @@ def find_targets(config: RunConfig) -> dict[str, Target]:
     ssh = config.ssh
     options = SshOptions(config_file=ssh.config_file, known_hosts=ssh.known_hosts, key=ssh.key)
     found: dict[str, Target] = {}
-    for spelled in ssh.hosts[: config.nodes]:
-        target = find_target(spelled, options)
+    hosts = ssh.hosts[: config.nodes]
+    with ThreadPoolExecutor(max(1, min(len(hosts), MOST_LOOKUPS))) as pool:
+        targets = list(pool.map(lambda spelled: find_target(spelled, options), hosts))
+    for spelled, target in zip(hosts, targets, strict=True):
         name = _as_name(target.alias)
         if name in found:
             name = _as_name(spelled)

@@ -118,11 +118,17 @@ class ResumingTransport:
         """Names this transport to keepers: one that knows it goes on, others begin."""
 
         self._stream = ResumableStream(self.session)
-        self._changed = threading.Condition()
+        # One lock, and a condition for each who waits often: nobody wakes up for what is another's.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._readable = threading.Condition(self._lock)
+        self._sendable = threading.Condition(self._lock)
+        self._sending = False
         self._channel: Channel | None = None
-        self._heard = 0.0
+        self._heard = self._said = 0.0
         self._end: str | None = None
         self._error: NodeError | None = None
+        self._unforeseen: Exception | None = None
         self._started = False
         self._broken = False
         self._trouble = ""
@@ -145,19 +151,39 @@ class ResumingTransport:
             raise NodeGoneError(self._end)
         self._adopt(channel)
         self._started = True
-        threading.Thread(target=self._keep_connected, args=(deadline,), daemon=True).start()
-        threading.Thread(target=self._send_all, daemon=True).start()
+        self._thread(lambda: self._keep_connected(deadline), "stream-in")
+        self._thread(self._send_all, "stream-out")
+
+    def _thread(self, work: Callable[[], None], name: str) -> None:
+        thread = threading.Thread(target=self._to_its_end, args=(work,), name=name, daemon=True)
+        thread.start()
+
+    def _to_its_end(self, work: Callable[[], None]) -> None:
+        """Do a thread's work; what nobody foresaw ends the transport, and its reader is told."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits in `read`
+            self._unforeseen = error
+            self._finish(f"{type(error).__name__}: {error}")
 
     def read(self) -> bytes:
-        """Wait for bytes of the agent; empty when there will be none any more."""
-        with self._changed:
+        """Wait for bytes of the agent; empty when there will be none any more.
+
+        Raises
+        ------
+        Exception
+            Whatever has ended the connection that is no matter of connections.
+        """
+        with self._lock:
             while True:
                 data = self._stream.read()
                 if len(data) > MOST_UNREAD:
                     self._changed.notify_all()
+                if not data and self._unforeseen is not None:
+                    raise self._unforeseen
                 if data or self._end is not None:
                     return data
-                self._changed.wait()
+                self._readable.wait()
 
     def read_log(self) -> bytes:
         """Nothing: the keeper sends what the agent prints among the agent's own messages."""
@@ -165,13 +191,13 @@ class ResumingTransport:
 
     def write(self, data: bytes) -> None:
         """Take bytes for the agent; waits while very much is on its way."""
-        with self._changed:
+        with self._lock:
             while self._stream.full and self._end is None:
                 self._changed.wait()
             if self._end is not None:
                 raise BrokenPipeError(self._end)
             self._stream.write(data)
-            self._changed.notify_all()
+        self._send()
 
     def url_of(self, blob: Blob) -> str | None:
         """Where the agent can fetch a blob by itself."""
@@ -194,15 +220,15 @@ class ResumingTransport:
 
         What cannot be reached ends by itself, when no driver has come for long enough.
         """
-        with self._changed:
+        with self._lock:
             self._stream.end()
-            self._changed.notify_all()
+            self._sendable.notify()
 
     def close(self) -> None:
         """End the agent: give the word for it a moment to arrive, then let go."""
-        with self._changed:
+        with self._lock:
             self._stream.end()
-            self._changed.notify_all()
+            self._sendable.notify()
             if self._started:
                 self._changed.wait_for(
                     lambda: self._stream.settled or self._end is not None, CLOSE_SECONDS
@@ -212,10 +238,11 @@ class ResumingTransport:
     # -- the connection
 
     def _finish(self, reason: str) -> None:
-        with self._changed:
+        with self._lock:
             self._end = self._end or reason
             channel, self._channel = self._channel, None
-            self._changed.notify_all()
+            for waiting in (self._changed, self._readable, self._sendable):
+                waiting.notify_all()
         if channel is not None:
             channel.close()
         self._on_end()
@@ -235,14 +262,14 @@ class ResumingTransport:
             channel.close()
 
     def _adopt(self, channel: Channel) -> None:
-        with self._changed:
+        with self._lock:
             if self._end is not None:
                 channel.close()
                 return
             self._stream.connect()
             self._heard = time.monotonic()
             self._channel = channel
-            self._changed.notify_all()
+            self._sendable.notify()
 
     def _reach(self, deadline: float) -> Channel:
         attempt = 1
@@ -259,7 +286,7 @@ class ResumingTransport:
             attempt += 1
 
     def _pause(self, attempt: int) -> None:
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: self._end is not None, self._patience.delay(attempt))
 
     def _keep_connected(self, deadline: float) -> None:
@@ -301,11 +328,11 @@ class ResumingTransport:
             return False
         try:
             while data := channel.read():
-                with self._changed:
+                with self._lock:
                     self._heard = time.monotonic()
                     self.bytes_received += len(data)
                     self._stream.feed(data)
-                    self._changed.notify_all()
+                    self._tell_those_who_wait()
                     while self._stream.unread > MOST_UNREAD and self._end is None:
                         self._changed.wait(1.0)
                 if not came:
@@ -316,7 +343,7 @@ class ResumingTransport:
         except (OSError, StreamError) as error:
             self._trouble = f": {error}"  # the next connection mends it
         finally:
-            with self._changed:
+            with self._lock:
                 if self._channel is channel:
                     self._channel = None
             channel.close()
@@ -332,31 +359,61 @@ class ResumingTransport:
             self.reconnects += 1
             self._on_state("connected")
 
+    def _tell_those_who_wait(self) -> None:
+        if self._stream.unread:
+            self._readable.notify()
+        if self._stream.talkative:
+            self._sendable.notify()
+        self._changed.notify_all()
+
     def _send_all(self) -> None:
-        """Send what there is over whatever connection there is, and a ping now and then."""
-        next_ping = 0.0
+        """Send what nobody sends by himself, and a ping now and then."""
+        pinged = 0.0
         while self._end is None:
-            with self._changed:
+            with self._lock:
                 channel, now = self._channel, time.monotonic()
-                if channel is not None and now >= next_ping:
-                    next_ping = now + self._patience.ping_seconds
+                # While something goes and comes, each end knows of the other.
+                quiet_since = max(pinged, min(self._said, self._heard))
+                if channel is not None and now >= quiet_since + self._patience.ping_seconds:
+                    pinged = now
                     self._stream.ping()
-                data = self._stream.outgoing() if channel is not None else b""
-                if not data:
-                    self._changed.wait(self._patience.ping_seconds)
-                silent = channel is not None and (
-                    time.monotonic() - self._heard > self._patience.silence_seconds
-                )
-            if channel is not None and (silent or not _sent(channel, data)):
+                if channel is None or self._sending or not self._stream.talkative:
+                    self._sendable.wait(self._patience.ping_seconds)
+                silent = time.monotonic() - self._heard > self._patience.silence_seconds
+            if silent and channel is not None and channel is self._channel:
                 # Its reader sees the end, and a new connection is made.
                 channel.close()
-            self.bytes_sent += len(data)
+            self._send()
 
+    def _send(self) -> None:
+        """Send all that there is to send; a thread that is at it takes this along."""
+        with self._lock:
+            if self._sending:
+                return
+            self._sending = True
+        try:
+            while (packet := self._next_packet()) is not None:
+                channel, data = packet
+                self.bytes_sent += len(data)
+                channel.write(data)
+        except OSError:
+            # Its reader sees the end, and with a new connection all is sent again.
+            channel.close()
+            self._let_others_send()
+        except BaseException:
+            self._let_others_send()
+            raise
 
-def _sent(channel: Channel, data: bytes) -> bool:
-    try:
-        if data:
-            channel.write(data)
-    except OSError:
-        return False
-    return True
+    def _let_others_send(self) -> None:
+        with self._lock:
+            self._sending = False
+            self._sendable.notify()
+
+    def _next_packet(self) -> tuple[Channel, bytes] | None:
+        """What is to be sent next, and over what; None: there is nothing, and nobody sends now."""
+        with self._lock:
+            if self._channel is not None and (data := self._stream.outgoing()):
+                self._said = time.monotonic()
+                return self._channel, data
+            self._sending = False
+            return None

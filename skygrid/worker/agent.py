@@ -6,6 +6,7 @@ no other thread and starts no parallel region, forking slots from it is safe.
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import selectors
@@ -152,9 +153,12 @@ class Agent:
         now = time.monotonic()
         if self._stop_at is not None:
             self._stop_when_done(self._stop_at, now)
-        if self._round is not None:
-            self._round.turn(now, asks=self._takes_work)
-        self._beat(now)
+        with self._line.together():
+            if self._round is not None:
+                self._round.turn(now, asks=self._takes_work, speaks=now >= self._next_beat)
+            self._beat(now)
+        if self._round is not None and self._round.pause_seconds:
+            time.sleep(self._round.pause_seconds)
 
     def _pause(self) -> float:
         if self._store.looking:
@@ -245,13 +249,15 @@ class Agent:
     # -- what the driver is told of the node
 
     def _beat(self, now: float) -> None:
-        if now >= self._next_beat:
-            beat = self._heartbeat()
-            pause = self._setup.heartbeat_seconds
-            if beat.receiving is not None:
-                pause = min(pause, RECEIVING_SECONDS)
-            self._next_beat = now + pause
-            self._line.send(beat)
+        pause = self._setup.heartbeat_seconds
+        # Rather early and along with something else than on time and alone.
+        if now < self._next_beat - (pause / 2 if self._line.speaking else 0.0):
+            return
+        beat = self._heartbeat()
+        if beat.receiving is not None:
+            pause = min(pause, RECEIVING_SECONDS)
+        self._next_beat = now + pause
+        self._line.send(beat)
 
     def _heartbeat(self) -> Heartbeat:
         running = self._round.running() if self._round else []
@@ -404,6 +410,8 @@ class Agent:
         if self._round is not None:
             self._round.close()
             self._round = None
+            # What was frozen for its slots may be garbage now.
+            gc.unfreeze()
         if self._folder is not None:
             self._folder.remove()
             self._folder = None

@@ -93,16 +93,21 @@ class AgentRound:
         """Whether no lease is in hand."""
         return self._backlog.empty
 
-    def turn(self, now: float, *, asks: bool) -> None:
-        """Start what can be started, report, and, if it `asks`, ask for more."""
+    def turn(self, now: float, *, asks: bool, speaks: bool) -> None:
+        """Start what can be started, report, and, if it `asks`, ask for more.
+
+        When the agent `speaks` to the driver anyway, what would wait for company goes along.
+        """
         if now >= self._next_watch:
             self._next_watch = now + TICK_SECONDS
             self._watch(now)
         self._backlog.feed(self._pool, now)
-        self._talk(now, asks)
-        if self._backlog.brisk:
-            # Results wait in the pipes meanwhile, and slots have work in hand.
-            time.sleep(PORTION_SECONDS)
+        self._talk(now, asks, speaks)
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long results of brisk fits may collect: in the pipes, while slots have work."""
+        return PORTION_SECONDS if self._backlog.brisk else 0.0
 
     # -- leases
 
@@ -127,14 +132,14 @@ class AgentRound:
             if record.lease in self._unwanted and slot.killed is None:
                 self._pool.kill(slot, "abandoned", "no longer wanted", record)
 
-    def _talk(self, now: float, asks: bool) -> None:
+    def _talk(self, now: float, asks: bool, speaks: bool) -> None:
         """Report and ask for more, both at once: messages cost the driver more than results."""
         report_at = self._line.report_at
-        due = report_at is not None and (now >= report_at or not self._backlog.collects)
+        due = speaks or (report_at is not None and (now >= report_at or not self._backlog.collects))
         wanted = self._backlog.wanted(now, anyway=due) if asks else 0
         if wanted:
             self._line.send(Pull(round=self.number, count=wanted))
-        elif due:
+        elif due and report_at is not None:
             self._line.report()
 
     # -- what slots say
@@ -176,7 +181,7 @@ class AgentRound:
         accepted = self._backlog.accept(results)
         if accepted:
             self._empty_deaths = 0
-            self._line.collect(accepted)
+            self._line.collect(accepted, self._backlog.report_seconds)
 
     # -- slots that die
 

@@ -1,12 +1,14 @@
 """The bridge: what runs at the far end of a connection, between it and the keeper's socket.
 
-``python -m skygrid.worker.bridge --folder F [--orphan-after S] [--lease F] [-- COMMAND ...]`` says
-`MARK`, and then copies its standard input to the keeper's socket, and what comes from there to its
-standard output, until either ends. It keeps nothing: when it dies, keeper and driver agree over the
-next one on what was lost.
+``python -m skygrid.worker.bridge --folder F [OPTION ...] [-- COMMAND ...]`` says `MARK`, and then
+copies its standard input to the keeper's socket, and what comes from there to its standard output,
+until either ends. It keeps nothing: when it dies, keeper and driver agree over the next one on what
+was lost.
 
-With a command it starts a keeper where there is none, or one that was started for another command,
-which it ends first. Without one it finds the keeper that is there, or ends with `NO_KEEPER_EXIT`.
+With a command it starts a keeper where there is none, or where there is one that was started for
+another command or from another kit (``--kit``), which it ends first. Without one it finds the
+keeper that is there, or ends with `NO_KEEPER_EXIT`. With ``--end`` it ends the keeper that is
+there, and does nothing else.
 """
 
 from __future__ import annotations
@@ -82,6 +84,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--orphan-after", type=float, default=600.0)
     parser.add_argument("--lease", help="file that the keeper touches while it hears its driver")
+    parser.add_argument("--kit", default="", help="what the agent's environment was made from")
+    parser.add_argument("--end", action="store_true", help="end the keeper that is there")
     parser.add_argument("command", nargs="*")
     args = parser.parse_args()
     # As an exit, so that nothing is left half made.
@@ -90,7 +94,11 @@ def main() -> None:
         options = ["--orphan-after", str(args.orphan_after)]
         if args.lease:
             options += ["--lease", args.lease]
-        sock = _reach(KeeperFolder(args.folder), options, args.command)
+        folder = KeeperFolder(args.folder, args.kit)
+        if args.end:
+            _end(folder)
+            return
+        sock = _reach(folder, options, args.command)
         if sock is None:
             sys.exit(NO_KEEPER_EXIT)
         with sock, contextlib.suppress(ConnectionError):
@@ -122,6 +130,17 @@ def _reach(
             if command:
                 sock = _start_keeper(folder, options, command)
         return sock
+
+
+def _end(folder: KeeperFolder) -> None:
+    if not folder.path.parent.exists():
+        return
+    with folder.locked(LOCK_SECONDS):
+        sock = folder.connect()
+        if sock is not None:
+            with sock:
+                folder.end_keeper(sock)
+        folder.clear()
 
 
 def _start_keeper(

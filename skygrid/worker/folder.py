@@ -45,10 +45,13 @@ class KeeperFolder:
     ----------
     path : Path
         Of this node: where several nodes share a disk, each has a path of its own.
+    kit : str, optional
+        What the agent's environment was made from; a keeper of another kit is another keeper.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kit: str = "") -> None:
         self.path = path.absolute()
+        self._kit = kit
         self._lock = self.path.with_name(f"{self.path.name}.lock")
 
     # -- the lock
@@ -145,14 +148,17 @@ class KeeperFolder:
     def make(self, command: Sequence[str]) -> None:
         """Make the folder, for a keeper of this command."""
         self.path.mkdir(parents=True, mode=0o700)
-        (self.path / COMMAND).write_text(_purpose(command))
+        (self.path / COMMAND).write_text(self._purpose(command))
 
     def made_for(self, command: Sequence[str]) -> bool:
         """Whether the keeper that is here was started for this command, by this version."""
         try:
-            return (self.path / COMMAND).read_text() == _purpose(command)
+            return (self.path / COMMAND).read_text() == self._purpose(command)
         except FileNotFoundError:
             return False
+
+    def _purpose(self, command: Sequence[str]) -> str:
+        return json.dumps({"protocol": PROTOCOL, "kit": self._kit, "command": list(command)})
 
     def last_words(self) -> str:
         """The last line of the keeper's log."""
@@ -214,7 +220,3 @@ def _peer(sock: socket.socket) -> int:
     if pid <= 0 or uid != os.geteuid():
         raise PermissionError("the keeper there is no process of this user that can be seen here")
     return int(pid)
-
-
-def _purpose(command: Sequence[str]) -> str:
-    return json.dumps({"protocol": PROTOCOL, "command": list(command)})

@@ -111,7 +111,7 @@ class Keeper:
         """The one of them that carries the stream."""
 
         self._visited = time.monotonic()
-        self._next_ping = 0.0
+        self._pinged = self._said = 0.0
         self._told_to_end = False
         self._asked = False
         """Whether the driver was asked if it has the agent's last words."""
@@ -134,7 +134,8 @@ class Keeper:
             self._listener.close()
             for connection in list(self._connections):
                 self._drop(connection)
-            self._agent.end()
+            # One that no driver ever came for has nothing to finish, and may be busy importing.
+            self._agent.end(0.0 if self._stream is None else LAST_WORDS_SECONDS)
             self._clear_up()
 
     def _open(self) -> None:
@@ -181,10 +182,12 @@ class Keeper:
             self._visited = now
             self._renew(now)
             last_words = self._agent.silent and not self._asked
-            if now >= self._next_ping or last_words:
+            # While something goes and comes, each end knows of the other.
+            quiet_since = max(self._pinged, min(self._said, self._current.heard))
+            if now >= quiet_since + PING_SECONDS or last_words:
                 # How far the driver has come must be known before this can end.
                 self._asked = self._agent.silent
-                self._next_ping = now + PING_SECONDS
+                self._pinged = now
                 self._stream.ping()
         for connection in list(self._connections):
             self._send(connection)
@@ -310,6 +313,8 @@ class Keeper:
         """Take what there is of the stream to send; whether there is anything."""
         assert self._stream is not None
         connection.unsent = self._stream.outgoing()
+        if connection.unsent:
+            self._said = time.monotonic()
         return bool(connection.unsent)
 
     def _drop(self, connection: Connection) -> None:

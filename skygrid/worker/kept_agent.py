@@ -176,8 +176,14 @@ class KeptAgent:
             self._waiting.forget(pipe.fileno())
             pipe.close()
 
-    def end(self) -> None:
-        """See the agent to its end, and what its fits had started."""
+    def end(self, patience: float = LAST_WORDS_SECONDS) -> None:
+        """See the agent to its end, and what its fits had started.
+
+        Parameters
+        ----------
+        patience : float
+            Seconds that it has to end by itself.
+        """
         self.close_input()
         # An agent that waits for somebody to take what it says notices this.
         self._close(self._stdout)
@@ -185,7 +191,7 @@ class KeptAgent:
         self._close(self._stderr)
         self._stderr = None
         try:
-            self._process.wait(LAST_WORDS_SECONDS)
+            self._process.wait(patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

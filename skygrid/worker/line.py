@@ -6,9 +6,9 @@ import os
 import select
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from .backlog import REPORT_SECONDS
 from .frames import FrameError, FrameReader, encode
 from .messages import FitResult, Report, ToAgent
 
@@ -34,6 +34,7 @@ class Line:
         self._results: list[FitResult] = []
         self._round = -1
         self._report_at = 0.0
+        self._held: list[bytes] | None = None
 
     def read(self) -> Iterator[Any]:
         """Messages that have come.
@@ -60,7 +61,30 @@ class Line:
         """
         self._write(self._report() + encode(message))
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Send all that is said inside in one piece, in the end.
+
+        What costs the driver is the number of pieces, far more than their length.
+        """
+        held: list[bytes] = []
+        self._held = held
+        try:
+            yield
+        finally:
+            self._held = None
+            if held:
+                self._write(b"".join(held))
+
+    @property
+    def speaking(self) -> bool:
+        """Whether something is about to be sent, together with whatever else is said now."""
+        return bool(self._held)
+
     def _write(self, frame: bytes) -> None:
+        if self._held is not None:
+            self._held.append(frame)
+            return
         data = memoryview(frame)
         while data:
             try:
@@ -75,10 +99,17 @@ class Line:
         self._round = round
         self._results = []
 
-    def collect(self, results: list[FitResult]) -> None:
-        """Let results wait for others, or for a message, that can go with them."""
+    def collect(self, results: list[FitResult], seconds: float) -> None:
+        """Let results wait for others, or for a message, that can go with them.
+
+        Parameters
+        ----------
+        results : list of FitResult
+        seconds : float
+            How long the first of those that wait may wait.
+        """
         if not self._results:
-            self._report_at = time.monotonic() + REPORT_SECONDS
+            self._report_at = time.monotonic() + seconds
         self._results += results
 
     @property

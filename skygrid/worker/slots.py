@@ -268,7 +268,6 @@ def forking(work: RoundWork, threads: int, close_in_child: Callable[[], None]) -
         Closes what belongs to the agent alone.
     """
     # What the collector has seen is not looked at again, so its pages stay shared after the fork.
-    gc.unfreeze()
     gc.collect()
     gc.freeze()
 

@@ -171,6 +171,12 @@ class ResumableStream:
         """
         self._asks = True
 
+    @property
+    def talkative(self) -> bool:
+        """Whether there is anything to send now: `outgoing` is not empty."""
+        untold = self._greeted and (self._asks or self._sent < self._written)
+        return bool(self._control) or untold
+
     def outgoing(self) -> bytes:
         """The next bytes for the connection; empty when there is nothing to send now."""
         # Nothing of the stream before the other end has said how far it has come.

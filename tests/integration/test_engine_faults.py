@@ -223,6 +223,49 @@ def test_a_channel_that_turns_a_bit_round_is_given_up(kind: type[Passing]) -> No
     assert len(run.watch.outcomes) == 60
 
 
+class Odd(Passing):
+    """Fails as no transport should, in reading or in writing, when so many bytes have passed."""
+
+    def __init__(self, own: LocalProcess, fault: str) -> None:
+        super().__init__(own)
+        self._fault, self._passed = fault, 0
+
+    def read(self) -> bytes:
+        data = self._own.read()
+        self._pass("read", len(data))
+        return data
+
+    def write(self, data: bytes) -> None:
+        self._pass("write", len(data))
+        self._own.write(data)
+
+    def _pass(self, what: str, count: int) -> None:
+        if what == self._fault:
+            self._passed += count
+            if self._passed > 1200:
+                raise LookupError("nobody thought of this")
+
+
+@pytest.mark.parametrize("fault", ["read", "write"])
+def test_what_nobody_foresaw_in_a_channel_costs_its_node_and_not_the_run(
+    fault: str, tmp_path: Path
+) -> None:
+    """An odd exception on a thread of a node loses it with the reason; others finish the run."""
+    X, y = data()
+
+    def first_odd(name: str, times: int, own: LocalProcess) -> Transport:
+        return Odd(own, fault) if name == "node-1" else own
+
+    # Data is written before a node is ready, and results are read later, when both are to be there.
+    with Driven(Nodes(2, first_odd), min_nodes=1 if fault == "write" else 2) as run:
+        run.engine.keep_logs(tmp_path)
+        search = run.fit(tree_search(), X, y)
+    assert_as_scikit_learn(search)
+    assert [node for node, _ in run.watch.reasons] == ["node-1"]
+    assert "LookupError: nobody thought of this" in run.watch.reasons[0][1]
+    assert "Traceback" in (tmp_path / "node-1.log").read_text()
+
+
 # ---- nodes that lie -----------------------------------------------------------------------------
 
 

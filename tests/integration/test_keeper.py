@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,16 @@ import psutil
 import pytest
 
 from skygrid.errors import NodeError
+from skygrid.transports.interface import Transport
 from skygrid.transports.resuming import Patience, ResumingTransport
 from skygrid.worker.bridge import IO_ERROR_EXIT, NO_KEEPER_EXIT
 from skygrid.worker.frames import FrameReader, encode
 from skygrid.worker.messages import AgentLog, BlobChunk, FromAgent, Greeting
 from skygrid.worker.stream import ResumableStream
 from tests.command import gone, wait_for
-from tests.kept import BridgeProcess, Kept, Trouble, agent, bridge, run, samples, search
+from tests.driven import Driven, Nodes, data, once, tree_search
+from tests.driven import assert_as_scikit_learn as assert_same_tree_search
+from tests.kept import QUICK, BridgeProcess, Kept, Trouble, agent, bridge, run, samples, search
 
 
 @pytest.fixture
@@ -72,6 +75,62 @@ def test_a_connection_that_goes_silent_is_given_up(kept: Kept) -> None:
     """A half-open connection, which no read or write would ever notice, is found by its silence."""
     assert_as_scikit_learn(run(kept, Trouble(100, lambda: kept.cut(signal.SIGSTOP))))
     assert kept.transport.reconnects >= 1
+
+
+class OddChannel(BridgeProcess):
+    """Fails as no channel should, in reading or in writing, when so many bytes have passed."""
+
+    def __init__(self, command: Sequence[str], fault: str) -> None:
+        super().__init__(command)
+        self._fault, self._passed = fault, 0
+
+    def read(self) -> bytes:
+        data = super().read()
+        self._pass("read", len(data))
+        return data
+
+    def write(self, data: bytes) -> None:
+        self._pass("write", len(data))
+        super().write(data)
+
+    def _pass(self, what: str, count: int) -> None:
+        if what == self._fault:
+            self._passed += count
+            if self._passed > 1200:
+                raise LookupError("nobody thought of this")
+
+
+@pytest.mark.parametrize("fault", ["read", "write", "connect"])
+@pytest.mark.usefixtures("nothing_left")
+def test_what_nobody_foresaw_in_a_connection_costs_its_node_and_not_the_run(
+    fault: str, tmp_path: Path
+) -> None:
+    """An odd exception on a thread of a connection loses the node with its reason; others go on."""
+    command = bridge(tmp_path / "kept", agent(1), orphan_after=1.0)
+    channels: list[BridgeProcess] = []
+
+    def connect() -> BridgeProcess:
+        if channels and fault == "connect":
+            raise LookupError("nobody thought of this")
+        channels.append(OddChannel(command, fault))
+        return channels[-1]
+
+    def cut() -> None:
+        channels[0].process.kill()
+
+    def wrap(name: str, times: int, own: Transport) -> Transport:
+        return ResumingTransport(connect, QUICK) if name == "node-1" else own
+
+    # Data is written before a node is ready, and results are read later, when both are to be there.
+    with Driven(Nodes(2, wrap), min_nodes=1 if fault == "write" else 2) as run:
+        run.engine.keep_logs(tmp_path)
+        if fault == "connect":
+            run.watch.on_outcomes = once(cut)
+        fitted = run.fit(tree_search(), *data())
+    assert_same_tree_search(fitted)
+    assert [node for node, _ in run.watch.reasons] == ["node-1"]
+    assert "LookupError: nobody thought of this" in run.watch.reasons[0][1]
+    assert "Traceback" in (tmp_path / "node-1.log").read_text()
 
 
 def test_an_agent_that_is_gone_is_not_waited_for(kept: Kept) -> None:
@@ -276,6 +335,41 @@ def test_another_command_means_another_agent(kept: Kept) -> None:
     assert kept.next_greeting() is None
     assert "its agent is gone" in kept.transport.ended()
     assert len(other.keepers()) == 1
+
+
+def early(kept: Kept, *options: str) -> list[psutil.Process]:
+    """Start an agent that hears no word yet; its keeper and itself."""
+    command = bridge(kept.folder, agent())
+    place = command.index("--")
+    channel = BridgeProcess([*command[:place], *options, *command[place:]])
+    kept.channels.append(channel)
+    wait_for(lambda: len(kept.family()) == 2, "keeper and agent are there")
+    return kept.family()
+
+
+def test_an_agent_that_was_started_early_waits_for_its_driver(kept: Kept) -> None:
+    """Whoever calls for the first word finds the agent that an earlier call has started."""
+    family = early(kept)
+    kept.channels[-1].close()
+    assert kept.greeting().pid == family[1].pid
+
+
+def test_another_kit_means_another_agent(kept: Kept) -> None:
+    """An agent that was started from another kit is replaced, though its command is the same."""
+    family = early(kept, "--kit", "of yesterday")
+    assert kept.greeting().pid != family[1].pid
+    wait_for(lambda: gone(family), "nothing is left of the first agent")
+
+
+def test_a_bridge_can_end_the_agent_that_was_started_early(kept: Kept) -> None:
+    """With --end it starts nothing, ends the keeper that is there, and leaves no folder."""
+    family = early(kept)
+    end = [sys.executable, "-P", "-m", "skygrid.worker.bridge", "--folder", str(kept.folder)]
+    for _ in range(2):
+        subprocess.run([*end, "--end"], check=True, timeout=20)
+        assert list(kept.folder.parent.iterdir()) == []
+    kept.channels[-1].close()
+    wait_for(lambda: gone(family), "nothing is left of them")
 
 
 def test_a_folder_without_a_keeper_is_made_anew(kept: Kept) -> None:

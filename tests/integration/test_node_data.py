@@ -18,6 +18,7 @@ from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import GridSearchCV
 
+from skygrid.environment.kit import KitKeys
 from skygrid.errors import NodeError
 from skygrid.transports.interface import Transport
 from skygrid.transports.local_process import LocalProcess, agent_command
@@ -47,10 +48,13 @@ class Counting(Passing):
         self.sent = 0
         """Bytes of the data, as they travel."""
 
+        self.offers = 0
+
     def write(self, data: bytes) -> None:
         self._own.write(data)
         for message in self._reader.feed(data):
             if isinstance(message, BlobOffer):
+                self.offers += 1
                 self._data.add(message.digest)
             elif isinstance(message, BlobChunk) and message.digest in self._data:
                 self.offsets.append(message.offset)
@@ -399,6 +403,14 @@ def test_data_that_can_be_packed_travels_packed(tmp_path: Path) -> None:
     assert nodes.far[0].sent < 0.25 * blob.stat().st_size
 
 
+def test_little_data_is_sent_without_a_question(tmp_path: Path) -> None:
+    """Where the answer to an offer would take longer than the data, there is no offer."""
+    nodes = FarNodes(tmp_path)
+    run(nodes, *large(rows=100))
+    assert nodes.far[0].offers == 0
+    assert blobs(tmp_path) == []
+
+
 class Greedy(Passing):
     """Says that it wants data which it was not offered, as soon as it has greeted."""
 
@@ -484,6 +496,7 @@ def test_agents_on_hosts_keep_their_data() -> None:
         cache_max_gb=2.5,
         orphan_after=600.0,
     )
-    text = " ".join(place.bridge_arguments(start=True))
+    kit = KitKeys(environment="e", code="c")
+    text = " ".join(place.bridge_arguments(kit, start=True))
     assert text.endswith("-m skygrid.worker --slots 2 --cache blobs --cache-max-gb 2.5")
-    assert "blobs" not in " ".join(place.bridge_arguments(start=False))
+    assert "blobs" not in " ".join(place.bridge_arguments(kit, start=False))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from skygrid.environment.installed import Distribution, Installed, read_installed
 from skygrid.environment.records import Environment, Wheel
@@ -361,3 +362,13 @@ def test_describing_imports_nothing_heavy() -> None:
     code = "import sys, skygrid.environment.resolve; print({'numpy', 'rich'} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "set()"
+
+
+def test_what_is_installed_is_read_as_the_standard_library_reads_it() -> None:
+    """Modules, versions and dependencies are those of importlib.metadata, read in one go."""
+    found = read_installed()
+    for module, names in metadata.packages_distributions().items():
+        assert {canonicalize_name(name) for name in names} <= set(found.providers[module]), module
+    for one in metadata.distributions():
+        mine = found.distributions[canonicalize_name(one.metadata["Name"])]
+        assert (mine.version, mine.requires) == (one.version, tuple(one.requires or ()))

@@ -140,7 +140,7 @@ class Ec2Node:
             instance = self._launched()
             opened = None if self._is_own_key(instance) else self._enter(instance)
             target = self._target(instance)
-            self._host = HostNode(target, self._place, self._kit, self._watcher, opened)
+            self._host = HostNode(target, self._place, self._kit, self._watcher, opened=opened)
             if self._closed.is_set():
                 self._host.close()
         return self._host

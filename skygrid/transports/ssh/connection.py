@@ -125,9 +125,12 @@ class Connection:
         """A socket, or a channel through the host before, to this one."""
         if not self._open:
             try:
-                return socket.create_connection((stage.host, stage.port), self._socket_seconds)
+                sock = socket.create_connection((stage.host, stage.port), self._socket_seconds)
+                # As OpenSSH does it: what follows a small packet must not wait for its receipt.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError as error:
                 raise unreachable(stage, error) from error
+            return sock
         with _failures(stage):
             try:
                 return self._transport.open_channel(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from tests.proxy import FaultProxy
 from tests.ssh_runs import Bench
 from tests.sshd import SshBed, opened_bed
 
-NODES, SLOTS = 3, 4
+NODES = int(os.environ.get("NODES", "3"))
+SLOTS = 4
 ONE_WAY_SECONDS = 0.025
 RUN_SECONDS = 300.0
 """A run that takes longer is given up, and the benchmark with it."""
@@ -86,7 +88,7 @@ class Race:
         done = subprocess.run(
             [sys.executable, "-m", "tests.benchmarks.ssh.driver", f"r{self._serial}"],
             cwd=self._folder,
-            env={**self._bed.environment(), "PYTHONPATH": str(Path(__file__).parents[3])},
+            env=self._environment(),
             capture_output=True,
             text=True,
             timeout=RUN_SECONDS,
@@ -115,6 +117,12 @@ class Race:
             bytes_up=[p.bytes_up - up for p, (up, _) in zip(self._proxies, before, strict=True)],
             bytes_down=[p.bytes_down - d for p, (_, d) in zip(self._proxies, before, strict=True)],
         )
+
+    def _environment(self) -> dict[str, str]:
+        """A user's: Python keeps what it has compiled."""
+        left_out = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
+        found = {k: v for k, v in self._bed.environment().items() if k not in left_out}
+        return found | {"PYTHONPATH": str(Path(__file__).parents[3])}
 
 
 @contextmanager
