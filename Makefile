@@ -10,7 +10,7 @@ READY  := $(VENV)/.made-from-pyproject
 SKLEARNS := 1.5 1.6 1.7 1.8 newest
 
 .DEFAULT_GOAL := help
-.PHONY: help run cloud test test-cloud test-aws test-digits sshd check format bench bench-peers bench-ssh test-sklearn clean
+.PHONY: help run cloud test test-cloud test-aws test-digits test-faults sshd check format bench bench-peers bench-ssh test-sklearn clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +27,11 @@ run: $(READY) ## Run the digits search of the guide on all cores
 cloud: $(READY) sshd ## Start a cloud on this machine to try EC2 without an account (root)
 	@$(BIN)/python -m tests.cloud $(if $(PORT),--port $(PORT)) $(if $(BOOT),--boot $(BOOT))
 
-test: $(READY) sshd ## Run every test, two at a time
+test: $(READY) sshd ## Run every test but the slowest, two at a time
 	$(BIN)/python -m pytest -n 2
+
+test-faults: $(READY) sshd ## Kill, cut, freeze and corrupt what whole searches are made of
+	$(BIN)/python -m pytest -n 2 -m faults
 
 test-cloud: $(READY) sshd ## Run searches and their faults on a cloud that boots
 	$(BIN)/python -m pytest -n 2 -m cloud tests/acceptance

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from skygrid.config import RunConfig
 from skygrid.engines.pull import PullEngine
-from skygrid.engines.stopping import StopCondition, time_limit
 from skygrid.errors import SearchFailedError, SkygridError
 from skygrid.interrupts import Interrupts
 from skygrid.journal.memory import MemoryJournal
 from skygrid.listener import Listener
-from skygrid.loading import load_search
-from skygrid.places import nodes_of, policies_of, size_of
+from skygrid.places import policies_of, size_of
 from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.rented import make_offer
 from skygrid.reports.money import Quote
 from skygrid.reports.plain import plain_parameters
 from skygrid.reports.plan_view import CheckResult, RoundSize
@@ -32,49 +25,6 @@ from skygrid.results.outline import Outline, outline
 from skygrid.rounds import JournaledRounds
 from skygrid.spec import SearchSpec
 from skygrid.worker.scores import from_wire
-
-
-def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResult:
-    """Load a search, fit its first candidate on its first split, and count the rest.
-
-    Where nodes are to be rented, the one fit is tried on this machine, and the price is found out;
-    nothing is rented. Elsewhere nothing is fitted with ``config.dry_run``.
-
-    Parameters
-    ----------
-    path : Path
-        The search file.
-    config : RunConfig
-    listener : Listener
-
-    Returns
-    -------
-    check : CheckResult
-
-    Raises
-    ------
-    SkygridError
-        As for `skygrid.run.run_search`.
-    """
-    rents = config.on == "aws"
-    fits = rents or not config.dry_run
-    with trial_node(config, listener, start=fits) as engine:
-        listener.phase("loading")
-        spec = load_search(path)
-        quote = make_offer(config).quote if rents else None
-        return check_loaded(spec, config, listener, engine if fits else None, quote)
-
-
-@contextmanager
-def trial_node(config: RunConfig, listener: Listener, *, start: bool) -> Iterator[PullEngine]:
-    """Where one fit is tried: the nodes themselves, or this machine instead of rented ones."""
-    if config.on == "aws":
-        config = dataclasses.replace(
-            config, on="local", nodes=None, min_nodes=None, concurrency=None
-        )
-    stop = hours_over(config)
-    with nodes_of(config, listener, secrets.token_hex(8), stop=stop, start=start) as engine:
-        yield engine
 
 
 def check_loaded(
@@ -169,11 +119,6 @@ def _plain_scores(outcome: Outcome) -> Any:
 def _finite(score: Any) -> float | None:
     number = float(score)
     return number if abs(number) != float("inf") and number == number else None
-
-
-def hours_over(config: RunConfig) -> StopCondition:
-    """Whether the hours that a run may take, from now on, are over."""
-    return time_limit(time.monotonic() + config.max_hours * 3600)
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from skygrid.config import RunConfig
 from skygrid.engines.pull import PullEngine
 from skygrid.engines.settings import EngineSettings
-from skygrid.engines.stopping import StopCondition, never
+from skygrid.engines.stopping import StopCondition, never, time_limit
 from skygrid.errors import UsageError
 from skygrid.listener import Listener
 from skygrid.providers.interface import Provider
@@ -66,6 +67,11 @@ def settings_of(config: RunConfig, stop: StopCondition = never) -> EngineSetting
     )
 
 
+def hours_over(config: RunConfig) -> StopCondition:
+    """Whether the hours that a run may take, from now on, are over."""
+    return time_limit(time.monotonic() + config.max_hours * 3600)
+
+
 @contextmanager
 def nodes_of(
     config: RunConfig,
@@ -85,7 +91,8 @@ def nodes_of(
     stop : callable, optional
         When no more fits are started.
     start : bool, default=True
-        Whether nodes are started at once: they come up while the search is still loading.
+        Whether nodes are started at once and come up while the search is still loading; otherwise
+        they are when a round has work for them.
 
     Raises
     ------
@@ -96,8 +103,7 @@ def nodes_of(
     try:
         engine = PullEngine(provider, settings_of(config, stop), listener)
         try:
-            if start:
-                engine.start()
+            engine.start(at_once=start)
             yield engine
         finally:
             engine.close()

@@ -17,7 +17,8 @@ import psutil
 from skygrid.errors import JournalError
 from skygrid.journal.sqlite import SqliteJournal
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
+"""How long to wait for a fact before the test fails; it comes much sooner."""
 
 SLOW_SEARCH = '''
 """Fits that take a while and leave a line each, so that a test can count them."""
@@ -56,6 +57,12 @@ dataset = (X, y)
 cv = 4
 '''
 """10 candidates x 4 splits of a tenth of a second."""
+
+GATED_SEARCH = SLOW_SEARCH.replace(
+    "time.sleep(self.seconds)",
+    'while not (LEDGER.with_name("go").exists() or self.shift == -0.5): time.sleep(0.02)',
+)
+"""The same, of which all but the first candidate wait for a file `go` beside the search file."""
 
 
 def wait_for(fact: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
@@ -107,6 +114,16 @@ class Command:
         """Wait for its end: exit code, stdout, stderr."""
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out, err
+
+    def wait_for_line(self, words: str) -> str:
+        """Read its stderr up to a line with these words, which `end` does not return any more."""
+        assert self.process.stderr is not None
+        said = []
+        for line in self.process.stderr:
+            if words in line:
+                return line
+            said.append(line)
+        raise AssertionError(f"it ended without {words!r}:\n{''.join(said)}")
 
     def family(self) -> list[psutil.Process]:
         """Its agents and slots, as they are now."""

@@ -113,6 +113,7 @@ class Watching(SilentListener):
 
         self.failures: list[str] = []
         self.on_outcomes: Callable[[], None] = lambda: None
+        self.on_lost: Callable[[], None] = lambda: None
         self.on_beat: Callable[[str, Heartbeat], None] = lambda node, beat: None
 
     def node_changed(self, node: str, state: str) -> None:
@@ -121,6 +122,7 @@ class Watching(SilentListener):
     def node_lost(self, node: str, reason: str) -> None:
         self.states.append((node, "lost"))
         self.reasons.append((node, reason))
+        self.on_lost()
 
     def node_beat(self, node: str, beat: Heartbeat) -> None:
         self.on_beat(node, beat)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -150,11 +151,11 @@ class Kept:
 
     def family(self) -> list[psutil.Process]:
         """Keeper, agent and slots, as they are now."""
-        return [
-            process
-            for keeper in self.keepers()
-            for process in (keeper, *keeper.children(recursive=True))
-        ]
+        found = []
+        for keeper in self.keepers():
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                found += [keeper, *keeper.children(recursive=True)]
+        return found
 
     def cut(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End, or stop, the connection that is used now."""

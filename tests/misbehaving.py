@@ -69,7 +69,8 @@ class Hoarding(Harmless):
         hoard = []
         for _ in range(128):
             hoard.append(np.ones(2 * 2**20))
-            time.perf_counter()
+            # At a pace at which a busy machine's agent sees it in time.
+            threading.Event().wait(0.02)
         raise AssertionError("nobody stopped it")
 
 
@@ -115,6 +116,18 @@ class Gated(Harmless):
 
     def misbehave(self, X: Any) -> None:
         while not Path(self.path).exists():
+            threading.Event().wait(0.01)
+
+
+class GatedLater(Harmless):
+    """Appends a line to the file at `path`; from the fourth on, waits for a file beside it."""
+
+    def misbehave(self, X: Any) -> None:
+        with Path(self.path).open("a+") as file:
+            file.write(f"{os.getpid()}\n")
+            file.seek(0)
+            count = len(file.readlines())
+        while count > 3 and not Path(f"{self.path}.gate").exists():
             threading.Event().wait(0.01)
 
 

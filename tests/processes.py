@@ -13,7 +13,7 @@ import psutil
 MARK = "SKYGRID_TEST_MARK"
 """Environment variable that every process started under `leaving_nothing` inherits."""
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 """How long to wait for a fact before the test fails; it comes much sooner."""
 
 
@@ -69,7 +69,7 @@ def leaving_nothing() -> Iterator[str]:
         else:
             os.environ[MARK] = outer
     try:
-        wait_until(lambda: not _left(mark, before), "no process to be left", 20)
+        wait_until(lambda: not _left(mark, before), "no process to be left")
     except AssertionError:
         raise AssertionError(f"left behind: {_described(_left(mark, before))}") from None
     finally:

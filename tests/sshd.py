@@ -41,7 +41,7 @@ NODE_MARK = "SKYGRID_TEST_NODE"
 BED_MARK = "SKYGRID_TEST_BED"
 """Environment variable of every process that runs in the environment of an `SshBed`."""
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 """How long to wait for a fact before the test fails; it comes much sooner."""
 
 PROGRAMS = ("sshd", "ssh", "ssh-keygen", "ssh-agent", "ssh-add", "scp")
@@ -832,7 +832,12 @@ class SshBed:
             found["SSH_AUTH_SOCK"] = str(self._agent_socket)
         return found
 
-    def start_agent(self, *, only: bool = False) -> Path:
+    def lock_key(self, passphrase: str) -> None:
+        """Give the user's key a passphrase, which nobody is asked for."""
+        words = [_program("ssh-keygen"), "-q", "-p", "-P", "", "-N", passphrase, "-f"]
+        subprocess.run([*words, str(self.key)], check=True, capture_output=True)
+
+    def start_agent(self, *, only: bool = False, passphrase: str = "") -> Path:
         """Run a real ssh-agent that holds the key; with `only` the key is nowhere else."""
         # In the foreground: an agent that goes to the background is no child of ours to wait for.
         self._agent = subprocess.Popen(
@@ -843,19 +848,28 @@ class SshBed:
             start_new_session=True,
         )
         _wait(self._agent_socket.exists, "the socket of ssh-agent", lambda: "")
-        subprocess.run(
-            [_program("ssh-add"), "-q", str(self.key)],
-            env=self.environment(),
-            check=True,
-            capture_output=True,
-            timeout=PATIENCE_SECONDS,
-        )
+        self._add_key(passphrase)
         if only:
             self._key_file_used = False
             self.key.unlink()
             self.key.with_name(f"{self.key.name}.pub").unlink()
             self._write_config()
         return self._agent_socket
+
+    def _add_key(self, passphrase: str) -> None:
+        # Without a terminal ssh-add asks a program for the passphrase.
+        asked = self.folder / "askpass"
+        asked.write_text(f"#!/bin/sh\nprintf '%s\\n' {shlex.quote(passphrase)}\n")
+        asked.chmod(0o700)
+        asking = {"SSH_ASKPASS": str(asked), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": "none"}
+        subprocess.run(
+            [_program("ssh-add"), "-q", str(self.key)],
+            env=self.environment() | asking,
+            stdin=subprocess.DEVNULL,
+            check=True,
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
+        )
 
     def ssh(
         self, alias: str, command: str, *options: str, timeout: float = PATIENCE_SECONDS

@@ -20,7 +20,8 @@ from .template import write_template
 
 if TYPE_CHECKING:
     from skygrid.listener import Listener
-    from skygrid.run import Prepared, RunResult
+    from skygrid.run import Prepared
+    from skygrid.session import RunResult
 
 
 def init(
@@ -192,7 +193,7 @@ def _show(result: RunResult, config: RunConfig) -> None:
 
 
 def _check(file: Path, config: RunConfig) -> None:
-    from skygrid.checks import check_search
+    from skygrid.run import check_search
 
     with _progress(config) as listener:
         found = check_search(file, config, listener)

@@ -35,6 +35,7 @@ from skygrid.queue.work_queue import WorkQueue
 from skygrid.worker.blobs import Blob
 from skygrid.worker.messages import (
     Bye,
+    Forget,
     Grant,
     Greeting,
     Heartbeat,
@@ -252,8 +253,17 @@ class PullEngine:
                 self._lose(link, Gone("it was let go, as its machine is taken away"), work)
         for name, count in work.queue.recall(now):
             self._roster.links[name].send(Recall(count=count))
+        self._tell_what_is_over(work)
         for quarantine in work.queue.take_quarantined():
             work.give_up(quarantine, quarantine.reason)
+
+    def _tell_what_is_over(self, work: RoundInProgress) -> None:
+        """Have nodes give back the memory of what fits on a split have in common."""
+        splits = work.queue.take_splits_over()
+        if splits and work.plan.sharing.kept:
+            for link in self._roster.links.values():
+                if link.ready_round == work.serial:
+                    link.send(Forget(round=work.serial, splits=splits))
 
     def _serve_hungry(self, work: RoundInProgress, now: float) -> None:
         if not self._roster.enough:

@@ -213,6 +213,21 @@ find_python() {
     )
 }
 
+# uv gives up at a Python that does not run, and pyenv puts one on the PATH for each version that it
+# has and that is not chosen.
+find_python_behind() {
+    found=$(
+        IFS=:
+        for folder in $PATH; do
+            if "$folder/python$SKYGRID_PYTHON" -c '' 2>/dev/null </dev/null; then
+                say "$folder/python$SKYGRID_PYTHON"
+                break
+            fi
+        done
+    )
+    [ -n "$found" ] && python=$found
+}
+
 # Pythons that skygrid brings lie under ROOT: to remove ROOT is to remove all of it.
 fetch_python() {
     say "downloading Python $SKYGRID_PYTHON"
@@ -230,12 +245,17 @@ get_python() {
         ;;
     esac
     # First what the user has, then what was fetched earlier.
-    if find_python || find_python "$root/tools/python"; then return 0; fi
+    if find_python || find_python_behind || find_python "$root/tools/python"; then return 0; fi
     if fetch_python && find_python "$root/tools/python"; then return 0; fi
     say "$output"
     if is_disk_full "$output"; then fail_disk_full; fi
-    fail "no Python $SKYGRID_PYTHON on this host and none could be downloaded;" \
+    fail "no Python $SKYGRID_PYTHON on this host ($(python_at_hand)) and none could be downloaded;" \
         "install it or set python under [environment]"
+}
+
+python_at_hand() {
+    python3 -c 'import sys; print("its python3 is %d.%d.%d" % sys.version_info[:3])' 2>/dev/null ||
+        say "it has no python3"
 }
 
 check_minor() {

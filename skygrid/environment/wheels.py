@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -89,6 +90,8 @@ def _commands(source: str, into: Path) -> Iterator[list[str]]:
         quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
         pip = [sys.executable, "-m", "pip", "wheel", *quiet, "--no-deps"]
         yield [*pip, "--wheel-dir", str(into), source]
-    uv = shutil.which("uv")
+    # Beside this interpreter as well: an environment that is not activated is not on the PATH.
+    uv = shutil.which("uv") or shutil.which("uv", path=sysconfig.get_path("scripts"))
     if uv is not None and not source.startswith("git+"):
-        yield [uv, "build", "--quiet", "--wheel", "--out-dir", str(into), source]
+        # Under --quiet it keeps what the build said to itself.
+        yield [uv, "build", "--no-progress", "--wheel", "--out-dir", str(into), source]

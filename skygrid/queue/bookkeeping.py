@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import ItemsView, ValuesView
 from dataclasses import dataclass, field
 
 
@@ -41,6 +42,53 @@ class Node:
         """The node does not hold this lease any more."""
         self.held.discard(lease_id)
         self.running.pop(lease_id, None)
+
+
+class NodeBook:
+    """Live nodes by name, and the number of every node that there ever was."""
+
+    def __init__(self) -> None:
+        self._live: dict[str, Node] = {}
+        self._numbers: dict[str, int] = {}
+        self._names: list[str] = []
+
+    def get(self, name: str) -> Node | None:
+        """A live node; None when there is none of that name."""
+        return self._live.get(name)
+
+    def welcome(self, name: str) -> Node:
+        """A live node, from now on if it was not; its number is what it was before."""
+        node = self._live.get(name)
+        if node is None:
+            number = self._numbers.setdefault(name, len(self._names))
+            if number == len(self._names):
+                self._names.append(name)
+            self._live[name] = node = Node(number=number, deadline=0.0)
+        return node
+
+    def drop(self, name: str) -> Node | None:
+        """The node is not alive any more."""
+        return self._live.pop(name, None)
+
+    def name(self, number: int) -> str:
+        """Name of the node with this number."""
+        return self._names[number]
+
+    def number(self, name: str) -> int | None:
+        """Number of a node that is or was alive."""
+        return self._numbers.get(name)
+
+    def holder(self, number: int) -> Node | None:
+        """The live node with this number."""
+        return self._live.get(self._names[number])
+
+    def items(self) -> ItemsView[str, Node]:
+        """Names and live nodes."""
+        return self._live.items()
+
+    def values(self) -> ValuesView[Node]:
+        """The live nodes."""
+        return self._live.values()
 
 
 class Times:

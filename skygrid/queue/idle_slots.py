@@ -3,39 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
-from skygrid.queue.bookkeeping import Node, Times
-from skygrid.queue.groups import Groups
-from skygrid.queue.leases import LeaseBook
-from skygrid.queue.order import LongestFirst
-from skygrid.queue.policies import QueuePolicies
+from skygrid.queue.bookkeeping import Node
+from skygrid.queue.round_state import RoundState
 from skygrid.queue.splitting import group_seconds
-from skygrid.queue.troubles import Troubles
-
-
-@dataclass(kw_only=True)
-class RoundState:
-    """What a queue knows. The queue alone changes it."""
-
-    policies: QueuePolicies
-    n_splits: int
-    ended: bytearray
-    """By task: whether it has an outcome."""
-
-    order: LongestFirst
-    groups: Groups | None
-    """None when every candidate has a fit of its own and no two share a prefix."""
-
-    book: LeaseBook
-    times: Times = field(default_factory=Times)
-    troubles: Troubles = field(default_factory=Troubles)
-    nodes: dict[str, Node] = field(default_factory=dict)
-    leased: dict[int, int] = field(default_factory=dict)
-    """Task -> its lease."""
-
-    copies: dict[int, int] = field(default_factory=dict)
-    """Task -> lease of its second copy."""
 
 
 def share_out(state: RoundState, tasks: tuple[int, ...]) -> list[tuple[int, ...]]:

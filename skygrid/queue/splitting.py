@@ -24,9 +24,9 @@ class MemberSeconds:
 
 def group_seconds(members: Sequence[MemberSeconds]) -> float:
     """What one slot takes for all of them together: the longest fit, and what each adds to it."""
-    longest = max(members, key=lambda member: member.fit)
-    own = sum(member.further for member in members if member is not longest)
-    return longest.fit + own + sum(member.score for member in members)
+    longest = max(range(len(members)), key=lambda at: members[at].fit)
+    own = sum(member.further for at, member in enumerate(members) if at != longest)
+    return members[longest].fit + own + sum(member.score for member in members)
 
 
 def seconds_left(members: Sequence[MemberSeconds], elapsed: float) -> float:
@@ -62,7 +62,7 @@ class SplitPolicy:
         -------
         list of list of int
             Positions of members, at most `slots` parts, the longest part first; one part when it
-            is best not to take the group apart. No more parts than end it sooner.
+            is best not to take the group apart. The two shortest together would be the longest.
         """
         whole = list(range(len(members)))
         by_length = sorted(whole, key=lambda at: -(members[at].fit + members[at].score))
@@ -75,10 +75,10 @@ class SplitPolicy:
             else:
                 parts[best].append(at)
             span = max(_seconds(part, members) for part in parts)
+        parts = _without_spare(parts, members, span)
         if len(parts) == 1 or not self.sooner(span, group_seconds(members)):
             return [whole]
-        longest_first = sorted(parts, key=lambda part: -_seconds(part, members))
-        return [sorted(part) for part in longest_first]
+        return [sorted(part) for part in parts]
 
     def tail(self, members: Sequence[MemberSeconds], elapsed: float, *, fitted: bool) -> int:
         """Decide from where on an idle slot does members of a group that another slot runs.
@@ -109,7 +109,21 @@ class SplitPolicy:
 
 
 def _seconds(part: Sequence[int], members: Sequence[MemberSeconds]) -> float:
-    return group_seconds([members[at] for at in part])
+    return group_seconds([members[at] for at in sorted(part)])
+
+
+def _without_spare(
+    parts: list[list[int]], members: Sequence[MemberSeconds], span: float
+) -> list[list[int]]:
+    """The longest part first, short ones put together: each costs a fit, and must save time."""
+    ordered = sorted(parts, key=lambda part: -_seconds(part, members))
+    while len(ordered) > 1:
+        *others, one, other = ordered
+        both = [*one, *other]
+        if _seconds(both, members) > span:
+            break
+        ordered = sorted([*others, both], key=lambda part: -_seconds(part, members))
+    return ordered
 
 
 def _cheapest(
@@ -125,5 +139,5 @@ def _cheapest(
         return None
     ends = [_seconds([*part, at], members) for part in parts]
     best = min(range(len(parts)), key=ends.__getitem__)
-    alone = members[at].fit + members[at].score
-    return None if room and ends[best] > max(span, alone) else best
+    # The longest come first: by itself it takes no longer than the longest part does now.
+    return None if room and ends[best] > span else best

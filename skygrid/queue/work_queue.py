@@ -1,4 +1,4 @@
-"""The tasks of one round: who may run what now, and what every report means for it.
+"""The tasks of one round: what nodes may ask and say, and what that means.
 
 Pure: no clock, no thread, no I/O. The time is passed in, in seconds of the driver's monotonic
 clock, and one thread makes all calls.
@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from skygrid.queue.answers import Completion, Quarantine, Retry, Verdict
-from skygrid.queue.bookkeeping import Node
-from skygrid.queue.groups import Groups
-from skygrid.queue.idle_slots import RoundState, most_overdue, share_out, tail_of_a_group
-from skygrid.queue.leases import CLOSED, EXPIRED, RUNNING, LeaseBook
-from skygrid.queue.order import LongestFirst
-from skygrid.queue.policies import Cause, GiveUp, Hand, QueuePolicies
-from skygrid.queue.shared_order import SharedOrder
+from skygrid.queue.handing_out import call_back, next_lease
+from skygrid.queue.leases import CLOSED, EXPIRED, RUNNING
+from skygrid.queue.mishaps import after_death, after_loss
+from skygrid.queue.policies import Cause, QueuePolicies
+from skygrid.queue.round_state import RoundState
 from skygrid.worker.messages import Lease
 
 Recorded = tuple[int, int, float, float]
@@ -64,73 +62,59 @@ class WorkQueue:
         first_lease_id: int = 0,
     ) -> None:
         self.round = round
-        self._policies = policies or QueuePolicies()
         self._n_candidates = n_candidates
-        self._n_splits = n_splits
-        self._groups = Groups(groups, n_candidates, n_splits) if groups or prefixes else None
-        self._order = (
-            SharedOrder(n_candidates, n_splits, self._groups, prefixes)
-            if self._groups
-            else LongestFirst(n_candidates, n_splits)
-        )
-        self._state = state = RoundState(
-            policies=self._policies,
+        self._state = RoundState(
+            n_candidates=n_candidates,
             n_splits=n_splits,
-            ended=bytearray(n_candidates * n_splits),
-            order=self._order,
-            groups=self._groups,
-            book=LeaseBook(first_lease_id),
+            groups=groups,
+            prefixes=prefixes,
+            policies=policies or QueuePolicies(),
+            first_lease_id=first_lease_id,
         )
-        self._ended, self._book, self._nodes = state.ended, state.book, state.nodes
-        self._leased, self._copies = state.leased, state.copies
-        self._times, self._troubles = state.times, state.troubles
-        self._n_ended = 0
-        self._names: list[str] = []
-        self._numbers: dict[str, int] = {}
         self._quarantined: list[Quarantine] = []
         for candidate, split, fit, score in recorded:
-            self._take_over(candidate, split, fit, score)
+            self._state.take_over(self._number(candidate, split), fit, score)
 
     # ---- what stands where ---------------------------------------------------------------------
 
     @property
     def n_tasks(self) -> int:
         """Tasks of the round."""
-        return len(self._ended)
+        return len(self._state.ended)
 
     @property
     def pending(self) -> int:
         """Tasks that no live node holds and that have not ended."""
-        return len(self._order) + self._troubles.waiting
+        return len(self._state.order) + self._state.troubles.waiting
 
     @property
     def pending_leases(self) -> int:
         """Leases that the pending tasks make: one for what a single fit answers."""
-        return self._order.leases + self._troubles.waiting
+        return self._state.order.leases + self._state.troubles.waiting
 
     @property
     def leased(self) -> int:
         """Tasks that at least one live node holds."""
-        return len(self._leased)
+        return len(self._state.leased)
 
     @property
     def ended(self) -> int:
         """Tasks that have an outcome: recorded before, completed or quarantined."""
-        return self._n_ended
+        return self._state.n_ended
 
     @property
     def finished(self) -> bool:
         """Every task has ended, and every quarantined one was taken."""
-        return self._n_ended == len(self._ended) and not self._quarantined
+        return self._state.n_ended == len(self._state.ended) and not self._quarantined
 
     @property
     def next_lease_id(self) -> int:
         """Id of the next lease, for the queue of the next round."""
-        return self._book.next_id
+        return self._state.book.next_id
 
     def hungry(self) -> list[tuple[str, int]]:
         """Live nodes whose last pull was not filled, with the leases they still want."""
-        return [(name, node.wanted) for name, node in self._nodes.items() if node.wanted]
+        return [(name, one.wanted) for name, one in self._state.nodes.items() if one.wanted]
 
     def task_of(self, node: str, lease_id: int) -> tuple[int, int, int] | None:
         """Look a lease up.
@@ -141,17 +125,18 @@ class WorkQueue:
             Of several tasks the first that has not ended; None when this node was never given that
             lease or all of it has ended.
         """
-        if not self._book.given(lease_id, self._numbers.get(node)):
+        state = self._state
+        if not state.book.given(lease_id, state.nodes.number(node)):
             return None
-        for task in self._book.tasks(lease_id):
-            if not self._ended[task]:
-                candidate, split = divmod(task, self._n_splits)
-                return candidate, split, self._book.attempt(lease_id, task)
+        for task in state.book.tasks(lease_id):
+            if not state.ended[task]:
+                candidate, split = divmod(task, state.n_splits)
+                return candidate, split, state.book.attempt(lease_id, task)
         return None
 
     def in_hand(self, node: str) -> int:
         """Leases that a node holds."""
-        member = self._nodes.get(node)
+        member = self._state.nodes.get(node)
         return len(member.held) if member else 0
 
     # ---- nodes ask and live --------------------------------------------------------------------
@@ -163,12 +148,12 @@ class WorkQueue:
         is remembered (see `hungry`) until it pulls again. `slots` is how many fits it runs at a
         time, 0 when that is not known.
         """
-        member = self._nodes.get(node) or self._welcome(node)
+        member = self._state.nodes.welcome(node)
         member.slots = slots
-        member.deadline = self._policies.lease.deadline(now)
+        member.deadline = self._state.policies.lease.deadline(now)
         leases: list[Lease] = []
         while len(leases) < count:
-            lease = self._lease_next(member, now)
+            lease = next_lease(self._state, member, now)
             if lease is None:
                 break
             leases.append(lease)
@@ -177,19 +162,19 @@ class WorkQueue:
 
     def renew(self, node: str, now: float) -> None:
         """Renew all leases of a node. No effect when it is not known, or lost."""
-        member = self._nodes.get(node)
+        member = self._state.nodes.get(node)
         if member is not None:
-            member.deadline = self._policies.lease.deadline(now)
+            member.deadline = self._state.policies.lease.deadline(now)
 
     def started(self, node: str, lease_ids: Collection[int], now: float) -> None:
         """Note which leases a node runs now. Leases that it does not hold are ignored."""
-        member = self._nodes.get(node)
+        member = self._state.nodes.get(node)
         if member is None:
             return
         for lease_id in lease_ids:
             if lease_id in member.held and lease_id not in member.running:
                 member.running[lease_id] = now
-                self._book.set_state(lease_id, RUNNING)
+                self._state.book.set_state(lease_id, RUNNING)
 
     # ---- nodes report --------------------------------------------------------------------------
 
@@ -226,38 +211,33 @@ class WorkQueue:
         answered
             The node says that it ran no fit for it, as another of the lease's fits answered it.
         """
-        book = self._book
-        if not book.given(lease_id, self._numbers.get(node)):
+        state, book = self._state, self._state.book
+        if not book.given(lease_id, state.nodes.number(node)):
             return _NEVER_LEASED
-        task = book.task(lease_id)
+        task = self._named(lease_id, candidate)
+        if task is None:
+            return _NEVER_LEASED
         several = book.is_group(lease_id)
-        if candidate is not None:
-            task = candidate * self._n_splits + task % self._n_splits
-            if task not in book.tasks(lease_id):
-                return _NEVER_LEASED
-        own, split = divmod(task, self._n_splits)
         fitted = book.reported(lease_id, task, answered=answered) if several else None
         abandon: tuple[tuple[str, int], ...] = ()
-        if self._ended[task]:
+        if state.ended[task]:
             verdict = Verdict.LATE
         elif book.state(lease_id) == CLOSED:
             verdict = Verdict.UNKNOWN
         else:
             verdict = Verdict.FIRST
-            self._learn(lease_id, own, split, seconds, score_seconds, busy_seconds)
-            others = [
-                other for other in self._end(task) if other != lease_id or book.unreported(other)
-            ]
-            abandon = tuple((self._names[book.node(other)], other) for other in others)
-            self._order.settled(task, book.node(lease_id))
+            state.learn(lease_id, task, seconds, score_seconds, busy_seconds)
+            abandon = self._useless(state.end(task), lease_id)
+            state.order.settled(task, book.node(lease_id))
         if several:
-            self._goes_on(lease_id, now)
+            state.goes_on(lease_id, now)
+        own, split = divmod(task, state.n_splits)
         return Completion(
             verdict=verdict,
             candidate=own,
             split=split,
             attempt=book.attempt(lease_id, task),
-            answered_by=-1 if fitted is None else fitted // self._n_splits,
+            answered_by=-1 if fitted is None else fitted // state.n_splits,
             abandon=abandon,
         )
 
@@ -266,15 +246,15 @@ class WorkQueue:
 
         Leases that the node does not hold are ignored.
         """
-        member = self._nodes.get(node)
+        member = self._state.nodes.get(node)
         if member is None:
             return
         member.recalled = 0
         for lease_id in lease_ids:
             if lease_id not in member.held:
                 continue
-            for task in self._release(lease_id, member, CLOSED):
-                self._not_tried(lease_id, task)
+            for task in self._state.release(lease_id, member, CLOSED):
+                self._state.not_tried(lease_id, task)
 
     def slot_died(
         self,
@@ -305,46 +285,27 @@ class WorkQueue:
             None when the node does not hold that lease (any more), or it is not for that candidate,
             or the task has ended. A quarantined task has ended.
         """
-        member = self._nodes.get(node)
+        member = self._state.nodes.get(node)
         if member is None or lease_id not in member.held:
             return None
-        task = self._book.task(lease_id)
-        if candidate is not None:
-            task = candidate * self._n_splits + task % self._n_splits
-        if task not in self._book.tasks(lease_id):
-            return None
-        attempt = self._book.attempt(lease_id, task)
-        if self._book.is_group(lease_id):
-            self._order.fall_apart(task)
-        opened = self._release(lease_id, member, CLOSED)
-        for other in opened:
-            if other != task:
-                self._not_tried(lease_id, other)
-        if task not in opened:
-            return None
-        trouble = self._troubles.of(task)
-        trouble.causes.append(cause)
-        trouble.died_on.add(member.number)
-        decision = self._policies.retry.after_death(trouble.causes)
-        candidate, split = divmod(task, self._n_splits)
-        # A copy that still runs is the further attempt, whatever the policy says.
-        if isinstance(decision, GiveUp) and task not in self._leased:
-            return self._quarantine(task, attempt, node, decision.reason)
-        alone = True if isinstance(decision, GiveUp) else decision.alone
-        trouble.alone = trouble.alone or alone
-        self._wait_again(task)
-        return Retry(candidate=candidate, split=split, attempt=attempt, alone=trouble.alone)
+        task = self._named(lease_id, candidate)
+        return None if task is None else after_death(self._state, member, lease_id, task, cause)
 
     def take_quarantined(self) -> list[Quarantine]:
         """Tasks given up because of lost nodes, each returned once; `finished` waits for it."""
         taken, self._quarantined = self._quarantined, []
         return taken
 
+    def take_splits_over(self) -> list[int]:
+        """Splits on which every candidate has ended, each returned once."""
+        taken, self._state.splits_over = self._state.splits_over, []
+        return taken
+
     # ---- nodes go ------------------------------------------------------------------------------
 
     def node_leaves(self, node: str) -> None:
         """A node will ask no more; it may still report and return what it holds."""
-        member = self._nodes.get(node)
+        member = self._state.nodes.get(node)
         if member is not None:
             member.wanted = 0
 
@@ -359,19 +320,21 @@ class WorkQueue:
         int
             Leases that the node held.
         """
-        member = self._nodes.pop(node, None)
+        member = self._state.nodes.drop(node)
         if member is None:
             return 0
-        self._order.forget(member.number)
+        self._state.order.forget(member.number)
         held = sorted(member.held)
         for lease_id in held:
-            for task in self._release(lease_id, member, EXPIRED):
-                self._lost(lease_id, task, node, announced=announced)
+            for task in self._state.release(lease_id, member, EXPIRED):
+                given_up = after_loss(self._state, member, lease_id, task, announced=announced)
+                if given_up is not None:
+                    self._quarantined.append(given_up)
         return len(held)
 
     def expire(self, now: float) -> list[str]:
         """Treat nodes as lost that were not heard of for the lease timeout, and name them."""
-        silent = [name for name, node in self._nodes.items() if now >= node.deadline]
+        silent = [name for name, one in self._state.nodes.items() if now >= one.deadline]
         for name in silent:
             self.node_lost(name, now)
         return silent
@@ -382,196 +345,32 @@ class WorkQueue:
         Every node named here must answer with `returned`, with an empty list if need be; until
         then it is not named again.
         """
-        if len(self._order) or not any(node.wanted for node in self._nodes.values()):
-            return []
-        lease = self._policies.lease
-        hands = [
-            Hand(
-                node=name,
-                unstarted=node.unstarted,
-                wanted=node.wanted,
-                askable=not node.recalled and now >= node.recalled_at + lease.recall_seconds,
-                idle=max(0, node.slots - len(node.running)),
-            )
-            for name, node in self._nodes.items()
-        ]
-        asked = lease.share(hands, expected=sum(node.recalled for node in self._nodes.values()))
-        for name, count in asked:
-            self._nodes[name].recalled = count
-            self._nodes[name].recalled_at = now
-        return asked
+        return call_back(self._state, now)
 
     # ---- inside --------------------------------------------------------------------------------
 
-    def _take_over(self, candidate: int, split: int, fit: float, score: float) -> None:
-        if not (0 <= candidate < self._n_candidates and 0 <= split < self._n_splits):
+    def _number(self, candidate: int, split: int) -> int:
+        if not (0 <= candidate < self._n_candidates and 0 <= split < self._state.n_splits):
             raise ValueError(f"no candidate {candidate}, split {split} in round {self.round}")
-        task = candidate * self._n_splits + split
-        if not self._ended[task]:
-            self._ended[task] = 1
-            self._n_ended += 1
-            self._order.withdraw(task)
-            self._learn(-1, candidate, split, fit + score, score, 0.0)
-            self._estimate_group(task)
+        return candidate * self._state.n_splits + split
 
-    def _learn(
-        self,
-        lease_id: int,
-        candidate: int,
-        split: int,
-        seconds: float,
-        score_seconds: float,
-        busy_seconds: float,
-    ) -> None:
-        # The numbers come from a node. In this order of arguments, NaN gives 0.0 as well.
-        seconds = max(0.0, seconds)
-        self._times.add(seconds)
-        if self._groups is None or self._groups.of(candidate) < 0:
-            if split == 0:
-                self._order.learn(candidate, seconds)
-            return
-        score = min(seconds, max(0.0, score_seconds))
-        busy = max(0.0, busy_seconds)
-        several = lease_id >= 0 and self._book.is_group(lease_id)
-        self._groups.learn(lease_id if several else -1, candidate, seconds - score, score, busy)
+    def _named(self, lease_id: int, candidate: int | None) -> int | None:
+        """The task of a lease that is about this candidate; None when it has none.
 
-    def _estimate_group(self, task: int) -> None:
-        """When the first split of a whole group has ended, its time is the estimate for others."""
-        candidate, split = divmod(task, self._n_splits)
-        if self._groups is None or split or self._groups.of(candidate) < 0:
-            return
-        siblings = self._groups.siblings(task)
-        if all(self._ended[one] for one in siblings):
-            members = [one // self._n_splits for one in siblings]
-            seconds = self._groups.together(members)
-            for member in members if seconds is not None else ():
-                self._order.learn(member, seconds or 0.0)
+        Without a candidate it is the lease's only one.
+        """
+        state = self._state
+        task = state.book.task(lease_id)
+        if candidate is None:
+            return task
+        task = candidate * state.n_splits + task % state.n_splits
+        return task if task in state.book.tasks(lease_id) else None
 
-    def _not_tried(self, lease_id: int, task: int) -> None:
-        """A lease ended before it came to this task; it counts as no attempt."""
-        trouble = self._troubles.get(task)
-        if trouble is not None and trouble.attempts == self._book.attempt(lease_id, task):
-            trouble.attempts -= 1
-        self._wait_again(task)
-
-    def _lost(self, lease_id: int, task: int, node: str, *, announced: bool) -> None:
-        """The node that held the task was lost."""
-        trouble = self._troubles.of(task)
-        trouble.losses += not announced
-        decision = self._policies.retry.after_loss(trouble.losses)
-        if not isinstance(decision, GiveUp):
-            trouble.suspect = decision.alone
-            self._wait_again(task)
-        elif task not in self._leased:
-            attempt = self._book.attempt(lease_id, task)
-            self._quarantined.append(self._quarantine(task, attempt, node, decision.reason))
-
-    def _welcome(self, name: str) -> Node:
-        number = self._numbers.setdefault(name, len(self._names))
-        if number == len(self._names):
-            self._names.append(name)
-        self._nodes[name] = member = Node(number=number, deadline=0.0)
-        return member
-
-    def _lease_next(self, member: Node, now: float) -> Lease | None:
-        task = self._next_retry(member) if self._troubles.waiting else None
-        tasks = self._order.take(member.number) if task is None else (task,)
-        if len(tasks) > 1:
-            tasks, *others = share_out(self._state, tasks)
-            for other in (one for part in others for one in part):
-                self._order.put_back(other)
-        if tasks:
-            return self._lease(tasks, member, self._leased)
-        tasks = most_overdue(self._state, member, now)
-        if not tasks and self._groups is not None:
-            tasks = tail_of_a_group(self._state, now)
-        for task in tasks:
-            self._troubles.of(task)
-        return self._lease(tasks, member, self._copies) if tasks else None
-
-    def _lease(self, tasks: Sequence[int], member: Node, holders: dict[int, int]) -> Lease:
-        lease_id = self._book.issue(tasks, member.number)
-        member.held.add(lease_id)
-        alone = False
-        for task in tasks:
-            holders[task] = lease_id
-            if self._troubles and (trouble := self._troubles.get(task)) is not None:
-                trouble.attempts += 1
-                if trouble.attempts > 1:
-                    self._book.set_attempt(lease_id, task, trouble.attempts)
-                alone = alone or trouble.alone or trouble.suspect
-        candidate, split = divmod(tasks[0], self._n_splits)
-        bits = self._groups.bits(tasks) if self._groups and len(tasks) > 1 else 0
-        return Lease(lease_id, candidate, split, alone, bits)
-
-    def _next_retry(self, member: Node) -> int | None:
-        held = [task for lease_id in member.held for task in self._book.tasks(lease_id)]
-        numbers = [node.number for node in self._nodes.values()]
-        return self._troubles.next(member.number, numbers, held)
-
-    def _goes_on(self, lease_id: int, now: float) -> None:
-        """A node reported a member of this lease, and is at the next one now."""
-        member = self._nodes.get(self._names[self._book.node(lease_id)])
-        if member is not None and lease_id in member.held:
-            member.running[lease_id] = now
-            self._book.set_state(lease_id, RUNNING)
-
-    def _release(self, lease_id: int, member: Node, state: int) -> list[int]:
-        """Take a held lease from its node, and from its tasks; return those that have not ended."""
-        member.drop(lease_id)
-        self._book.set_state(lease_id, state)
-        opened = [task for task in self._book.tasks(lease_id) if not self._ended[task]]
-        for task in opened:
-            if self._copies.get(task) == lease_id:
-                del self._copies[task]
-            elif task in self._copies:
-                self._leased[task] = self._copies.pop(task)
-            else:
-                del self._leased[task]
-            self._order.let_go(task)
-        if self._groups is not None:
-            self._groups.closed(lease_id)
-        return opened
-
-    def _wait_again(self, task: int) -> None:
-        if task in self._leased:
-            return
-        if self._troubles.is_dangerous(task):
-            self._troubles.wait(task)
-        else:
-            self._order.put_back(task)
-
-    def _end(self, task: int) -> list[int]:
-        """Mark a task as ended; close and return the leases that are of no use any more."""
-        self._ended[task] = 1
-        self._n_ended += 1
-        leases = []
-        for lease_id in (self._leased.pop(task, None), self._copies.pop(task, None)):
-            if lease_id is not None and not self._is_open(lease_id):
-                self._holder(lease_id).drop(lease_id)
-                self._book.set_state(lease_id, CLOSED)
-                leases.append(lease_id)
-                if self._groups is not None:
-                    self._groups.closed(lease_id)
-        self._troubles.forget(task)
-        self._order.withdraw(task)
-        if self._groups is not None:
-            self._estimate_group(task)
-        return leases
-
-    def _is_open(self, lease_id: int) -> bool:
-        """Whether the lease is for several tasks, and some have not ended."""
-        if not self._book.is_group(lease_id):
-            return False
-        return not all(self._ended[task] for task in self._book.tasks(lease_id))
-
-    def _quarantine(self, task: int, attempt: int, node: str, reason: str) -> Quarantine:
-        self._end(task)
-        candidate, split = divmod(task, self._n_splits)
-        return Quarantine(
-            candidate=candidate, split=split, attempt=attempt, node=node, reason=reason
+    def _useless(self, ended: Sequence[int], reported: int) -> tuple[tuple[str, int], ...]:
+        """Of the leases that a report has ended, those that a node is still at."""
+        book, nodes = self._state.book, self._state.nodes
+        return tuple(
+            (nodes.name(book.node(lease_id)), lease_id)
+            for lease_id in ended
+            if lease_id != reported or book.unreported(lease_id)
         )
-
-    def _holder(self, lease_id: int) -> Node:
-        """The live node that holds a lease."""
-        return self._nodes[self._names[self._book.node(lease_id)]]

@@ -35,6 +35,7 @@ from .messages import (
     BlobChunk,
     BlobOffer,
     Bye,
+    Forget,
     Grant,
     Greeting,
     Heartbeat,
@@ -46,6 +47,7 @@ from .messages import (
     Stop,
 )
 from .notices import Notices
+from .prefixes import forget_split
 from .round_work import load_round
 from .shared_folder import SharedFolder, shared_folder
 from .slots import Slot, SlotPool, Starter, forking, spawning
@@ -198,6 +200,8 @@ class Agent:
                 self._round.give_back(message.count)
             case Abandon() if self._round is not None:
                 self._round.abandon(set(message.leases))
+            case Forget():
+                self._forget(message)
             case Stop():
                 self._stop_at = time.monotonic() + message.grace_seconds
                 if self._round is not None:
@@ -223,6 +227,12 @@ class Agent:
         self._round.granted(grant.leases)
         if not self._takes_work:
             self._round.give_back()
+
+    def _forget(self, message: Forget) -> None:
+        here = self._round is not None and message.round == self._round.number
+        if here and self._folder is not None:
+            for split in message.splits:
+                forget_split(str(self._folder.path), split)
 
     def _stop_when_done(self, stop_at: float, now: float) -> None:
         if self._round is not None:

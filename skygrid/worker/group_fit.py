@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 from .evaluation import Evaluator
 from .identity import is_plain_scorer
 from .kept_steps import Account
+from .layout import copy_state
 from .messages import FitResult, WarningNote
 from .pipelines import Level, Line, levels, unfold
 from .prefix_fit import fit_with_kept, keep_outputs, timed
@@ -46,6 +48,9 @@ class GroupFit:
         self._kept = kept
         self._account = Account(evaluator.noted)
         self._outputs = OwnParts()
+        self._plain = is_plain_scorer(evaluator.scorer)
+        """Else the scorer may write into what it is given: nothing of it may be a sibling's."""
+
         self._known: tuple[Level, ...] = ()
         self._states: list[dict[str, Any]] = []
         self._notes: tuple[WarningNote, ...] = ()
@@ -97,7 +102,7 @@ class GroupFit:
                 arguments,
                 fit_params,
             )
-        self._states = [dict(vars(step.estimator)) for step in line.steps]
+        self._states = [self._own(dict(vars(step.estimator))) for step in line.steps]
         self._install_outputs(line, arguments[0])
         return estimator
 
@@ -127,22 +132,31 @@ class GroupFit:
         self._account = Account(self._evaluator.noted)
         line = unfold(estimator)
         for step, state in zip(line.steps, self._states, strict=True):
-            vars(step.estimator).update(state)
+            vars(step.estimator).update(self._own(state))
         self._account.notes.extend(self._notes)
         last = _last(line)
         last._validate_params()
         self._own_weight = self._rule.weight(last.get_params(deep=False))
-        self._derive(self.shared, last)
+        shared = self.shared
+        if last is estimator:
+            # What the shared fit was given, its scorer may have written into meanwhile.
+            shared = dataclasses.replace(shared, arguments=arguments)
+        self._derive(shared, last)
         self._install_outputs(line, arguments[0])
         return estimator
 
     def _derive(self, shared: SharedFit, last: Any) -> None:
         if not self._rule.derive(shared, last):
             raise NotAnsweredError
+        if not self._plain:
+            vars(last).update(self._own(fitted_state(last)))
+
+    def _own(self, state: dict[str, Any]) -> dict[str, Any]:
+        return state if self._plain else copy_state(state)
 
     def _install_outputs(self, line: Line, X_train: Any) -> None:
         """All members score with the same transformed data, transformed once."""
-        if self._known and is_plain_scorer(self._evaluator.scorer):
+        if self._known and self._plain:
             ends = frozenset({self._known[-1].digest or ""})
             keep_outputs(line, self._known, ends, X_train, self._outputs, self._account)
 

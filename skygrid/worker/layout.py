@@ -6,6 +6,7 @@ memory decides the order in which they are summed, and with it the last bits of 
 
 from __future__ import annotations
 
+import io
 import pickle
 from typing import Any
 
@@ -54,6 +55,20 @@ def copy_layout(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if is_contiguous(array):
         return array.copy(order="K")
     return _strided(_span(array).copy(), array.shape, array.strides)
+
+
+def copy_state(state: dict[str, Any]) -> dict[str, Any]:
+    """A copy of an estimator's attributes down to the last array, each with its strides.
+
+    Raises
+    ------
+    Exception
+        If something in it cannot be pickled.
+    """
+    stream = io.BytesIO()
+    LayoutPickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(state)
+    copied: dict[str, Any] = pickle.loads(stream.getbuffer())
+    return copied
 
 
 def _length(array: np.ndarray[Any, Any]) -> int:

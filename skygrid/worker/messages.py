@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of the messages and of the frames around them; compared in the handshake."""
 
 
@@ -155,6 +155,13 @@ class Abandon(msgspec.Struct, frozen=True, kw_only=True, tag="abandon"):
     leases: list[int]
 
 
+class Forget(msgspec.Struct, frozen=True, kw_only=True, tag="forget"):
+    """No fit on these splits is to come: what slots have kept of them may go."""
+
+    round: int
+    splits: list[int]
+
+
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     """Start nothing more, wait so long for fits that run, report, say `Bye` and end."""
 
@@ -166,7 +173,17 @@ class Attach(msgspec.Struct, frozen=True, kw_only=True, tag="attach"):
 
 
 ToAgent = (
-    Attach | Setup | BlobOffer | BlobChunk | BlobAt | OpenRound | Grant | Recall | Abandon | Stop
+    Attach
+    | Setup
+    | BlobOffer
+    | BlobChunk
+    | BlobAt
+    | OpenRound
+    | Grant
+    | Recall
+    | Abandon
+    | Forget
+    | Stop
 )
 
 # ---- from the agent ----------------------------------------------------------------------------

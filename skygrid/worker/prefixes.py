@@ -181,7 +181,11 @@ def keeps_every_bit(output: Any, *inputs: Any) -> bool:
         would be seen there.
     """
     if type(output) in _SPARSE:
-        return not any(_overlap(output.data, getattr(given, "data", None)) for given in inputs)
+        parts = (output.data, output.indices, output.indptr)
+        others = [
+            getattr(given, name, None) for given in inputs for name in ("data", "indices", "indptr")
+        ]
+        return not any(_overlap(part, other) for part in parts for other in others)
     if type(output) is not np.ndarray or output.dtype.hasobject:
         return False
     return has_layout(output) and not any(_overlap(output, given) for given in inputs)
@@ -190,8 +194,18 @@ def keeps_every_bit(output: Any, *inputs: Any) -> bool:
 def _overlap(output: np.ndarray[Any, Any], given: Any) -> bool:
     if isinstance(given, np.ndarray):
         return np.may_share_memory(output, given)
-    # A frame of one block hands its own memory out.
-    return hasattr(given, "dtypes") and output.base is not None
+    if not hasattr(given, "dtypes") or output.base is None:
+        return False
+    # A frame hands its own memory out: all of it where it is one block, else column by column.
+    return any(np.may_share_memory(output, column) for column in _columns(given))
+
+
+def _columns(frame: Any) -> Iterator[np.ndarray[Any, Any]]:
+    if hasattr(frame, "iter_columns"):  # polars
+        return (column.to_numpy() for column in frame.iter_columns())
+    if frame.ndim == 1:
+        return iter([frame.to_numpy()])
+    return (column.to_numpy() for _, column in frame.items())
 
 
 def forget_split(folder: str, split: int) -> None:

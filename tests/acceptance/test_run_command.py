@@ -11,7 +11,6 @@ import re
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,7 @@ from typing import Any
 import pytest
 
 from skygrid.worker import machine
-from tests.command import SLOW_SEARCH, Command, recorded, result, skygrid
-
-GUIDE = Path(__file__).parents[2] / "guides" / "digits" / "search.py"
+from tests.command import SLOW_SEARCH, recorded, result, skygrid
 
 SMALL_SEARCH = """
 from sklearn.datasets import load_iris
@@ -245,9 +242,11 @@ def test_some_fits_failing_is_a_result(tmp_path: Path) -> None:
 def test_the_hour_limit_stops_and_resume_goes_on(tmp_path: Path) -> None:
     """--max-hours exits 4 with everything recorded kept, and resume fits only the rest."""
     (tmp_path / "search.py").write_text(SLOW_SEARCH.replace("seconds=0.1", "seconds=0.3"))
+    # One slot: many would be done before the limit on a machine that has them.
     _, err = skygrid(
-        tmp_path, "run", "search.py", "--name", "late", "--max-hours", "0.0012", expect=4
-    )
+        tmp_path, "run", "search.py", "--name", "late", "--max-hours", "0.0012",
+        "--concurrency", "1", expect=4,
+    )  # fmt: skip
     assert "skygrid resume late" in err
     before = recorded(tmp_path, "late")
     assert before < 40
@@ -271,7 +270,7 @@ def test_a_terminal_of_80_columns_shows_a_live_display(tmp_path: Path) -> None:
     )
     os.close(screen)
     shown = b"".join(iter(lambda: _read(terminal), b"")).decode()
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert b"best of 10 candidates" in out
     assert re.search("\x1b\\[[0-9]*A", shown), "lines are redrawn in place"
@@ -287,18 +286,3 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:  # how Linux says that the other side is closed
         return b""
-
-
-@pytest.mark.timeout(400)
-def test_the_digits_guide_gives_the_numbers_it_promises() -> None:
-    """21 candidates, 105 fits, SVC with C=10 and rbf, 0.99165 in validation, 0.98611 held out."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = Command(Path(folder), "run", str(GUIDE), "--json", "--quiet")
-        out, err = command.process.communicate(timeout=380)
-        assert command.process.returncode == 0, err
-    found = json.loads(out)
-    assert (found["candidates"], found["fits"]) == (21, 105)
-    assert found["best_params"]["clf__C"] == 10
-    assert found["best_params"]["clf__kernel"] == "rbf"
-    assert round(found["best_score"], 5) == 0.99165
-    assert round(found["holdout_score"], 5) == 0.98611

@@ -15,7 +15,18 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from skygrid.loading import load_search
-from tests.command import SLOW_SEARCH, Command, gone, recorded, result, skygrid, wait_for
+from tests.command import (
+    GATED_SEARCH,
+    SLOW_SEARCH,
+    Command,
+    gone,
+    recorded,
+    result,
+    skygrid,
+    wait_for,
+)
+
+pytestmark = pytest.mark.faults
 
 
 @pytest.fixture
@@ -174,11 +185,11 @@ def test_a_candidate_that_takes_all_memory_is_cut_off(tmp_path: Path) -> None:
 
 def test_a_second_driver_of_the_same_run_is_refused(slow: Path) -> None:
     """resume of a run that still runs says so and disturbs nothing."""
-    # Long enough for the second driver to come while the first one is still at it.
-    (slow / "search.py").write_text(SLOW_SEARCH.replace("seconds=0.1", "seconds=0.5"))
-    command = _started(slow, 2)
+    (slow / "search.py").write_text(GATED_SEARCH)
+    command = _started(slow, 1)
     _, err = skygrid(slow, "resume", "r", expect=None)
     assert f"process {command.process.pid}" in err
+    (slow / "go").touch()
     code, _, _ = command.end()
     assert code == 0
     _same_as_sklearn(slow, "r")

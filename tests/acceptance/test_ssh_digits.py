@@ -22,7 +22,11 @@ NODES = 3
 def test_the_digits_search_on_three_hosts_equals_the_local_one(
     tmp_path: Path, ssh_bed: SshBed
 ) -> None:
-    """Three fresh hosts of four slots, prepared from nothing, answer what this machine does."""
+    """Three fresh hosts of four slots, prepared from nothing, answer what this machine does.
+
+    That is what the guide promises: 21 candidates, 105 fits, SVC with C=10 and rbf, 0.99165 in
+    validation, 0.98611 held out.
+    """
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
@@ -37,8 +41,12 @@ def test_the_digits_search_on_three_hosts_equals_the_local_one(
 
     assert code == 0, err
     local, remote = result(here, "r"), json.loads(out)
+    assert (local["candidates"], local["fits"]) == (21, 105)
+    assert local["best_params"]["clf__C"] == 10
+    assert local["best_params"]["clf__kernel"] == "rbf"
+    assert local["best_score"] == pytest.approx(0.99165, abs=5e-6)
+    assert local["holdout_score"] == pytest.approx(0.98611, abs=5e-6)
     assert answer_of(remote) == answer_of(local)
-    assert remote["holdout_score"] == pytest.approx(0.98611, abs=5e-6)
     assert [node["name"] for node in remote["nodes"]] == ["node1", "node2", "node3"]
     assert all(node["cpu"] and node["host"] and node["versions"] for node in remote["nodes"])
     ssh_bed.wait_clean()

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 SHARED = ROOT / ".pytest_cache" / "cloud-nodes"
 """Environments of nodes, made once by the first run that needs one: they are large."""
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 REGION = "us-east-1"
 
@@ -278,7 +278,7 @@ class Cloud:
         self.allowed_left = set()
         self.allow_problems = False
 
-    def check_nothing_left(self, seconds: float = 10.0) -> None:
+    def check_nothing_left(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Fail when something is left that the test did not allow, or a boot went wrong.
 
         An end that was asked for may still be on its way: it is waited for.

@@ -140,7 +140,7 @@ def test_what_does_not_run_is_a_problem(
 
 def test_sshd_may_be_up_before_the_key_is(caller: Caller, cloud: Cloud) -> None:
     """With `key_seconds` the host greets with its key and refuses the user for a while."""
-    cloud.faults.set(key_seconds=1.5)
+    cloud.faults.set(key_seconds=4.0)
     node = caller.launch()
     address = caller.address(node)
     wait(lambda: "denied" in caller.ssh(address, "true").stderr, lambda: "a refusal")
@@ -150,7 +150,7 @@ def test_sshd_may_be_up_before_the_key_is(caller: Caller, cloud: Cloud) -> None:
 
 def test_a_boot_takes_the_time_it_is_told(caller: Caller, cloud: Cloud) -> None:
     """While an instance boots it is `running` in the API and silent on the network."""
-    cloud.faults.set(boot_seconds=1.5)
+    cloud.faults.set(boot_seconds=4.0)
     node = caller.launch()
     caller.wait_state(node, "running")
     assert _is_silent(caller.address(node))
@@ -370,7 +370,7 @@ def test_a_spot_instance_is_told_of_its_interruption_and_ended(
     node = caller.launch(**SPOT)
     assert caller.describe(node)["InstanceLifecycle"] == "spot"
     address = caller.ready(node)
-    cloud.interrupt(node, 1.5)
+    cloud.interrupt(node, 4.0)
     text, _, code = _metadata(caller, address, "meta-data/spot/instance-action").rpartition(" ")
     assert code == "200"
     assert json.loads(text)["action"] == "terminate"

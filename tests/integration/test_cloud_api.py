@@ -130,7 +130,7 @@ def test_a_launch_that_cannot_be_names_why(
 
 def test_a_new_instance_is_pending_and_not_yet_visible(caller: Caller, cloud: Cloud) -> None:
     """For a while nobody knows a new instance but the answer of its launch."""
-    cloud.faults.set(invisible_seconds=1.0, pending_seconds=2.0)
+    cloud.faults.set(invisible_seconds=3.0, pending_seconds=6.0)
     node = caller.launch()
     assert code_of(caller.describe, node) == "InvalidInstanceID.NotFound"
     assert caller.ec2.describe_instances()["Reservations"] == []
@@ -144,7 +144,7 @@ def test_a_new_instance_is_pending_and_not_yet_visible(caller: Caller, cloud: Cl
 
 def test_an_end_takes_its_time_and_the_group_longer(caller: Caller, cloud: Cloud) -> None:
     """`shutting-down` lasts, and a security group stays in use until the interface is gone."""
-    cloud.faults.set(shutdown_seconds=1.0, interface_seconds=1.0)
+    cloud.faults.set(shutdown_seconds=3.0, interface_seconds=3.0)
     node = caller.launch()
     caller.ec2.terminate_instances(InstanceIds=[node])
     delete = caller.ec2.delete_security_group

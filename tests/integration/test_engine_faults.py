@@ -49,10 +49,10 @@ from tests.processes import marked, running, wait_until
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = ["fork", "spawn"]
 
-pytestmark = pytest.mark.usefixtures("nothing_left")
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("nothing_left")]
 
 
-def impatient(seconds: float = 1.5) -> QueuePolicies:
+def impatient(seconds: float = 3.0) -> QueuePolicies:
     """Leases that expire soon."""
     return QueuePolicies(lease=LeasePolicy(timeout_seconds=seconds), speculation=None)
 
@@ -84,9 +84,10 @@ def test_a_node_that_falls_silent_loses_its_leases_and_is_replaced(count: int) -
     with Driven(Nodes(count), impatient()) as run:
         run.watch.on_outcomes = once(lambda: os.kill(run.nodes.pid("node-1"), signal.SIGSTOP))
         search = run.fit(tree_search(), X, y)
-        # Of two nodes, the other one may have done all before this one had taken anything.
-        assert run.watch.losses == 1 or count == 2
-        assert len(run.nodes.made["node-1"]) == 1 + run.watch.losses
+        # Of two nodes, the other one may have done all before this one had taken anything; and on a
+        # busy machine an honest one may be silent for too long as well.
+        assert run.watch.losses >= 1 or count == 2
+        assert sum(map(len, run.nodes.made.values())) == count + run.watch.losses
     assert_as_scikit_learn(search)
 
 
@@ -393,7 +394,7 @@ def culprit_search(estimator: Any, **options: Any) -> GridSearchCV:
 KILLERS = [
     (bad.Segfaulting(), {}, "SIGSEGV"),
     (bad.Leaving(), {}, "exit code 3"),
-    (bad.Looping(), {"fit_timeout_seconds": 0.4}, "took longer than 0.4 s"),
+    (bad.Looping(), {"fit_timeout_seconds": 1.5}, "took longer than 1.5 s"),
     (bad.Hoarding(), {"memory_limit_bytes": 400 * 2**20}, "GiB"),
 ]
 
@@ -444,8 +445,8 @@ def test_under_error_score_raise_a_killed_fit_raises(
 def test_the_timeout_of_a_cluster_reaches_its_fits() -> None:
     X, y = data()
     with (
-        skygrid.cluster(on="local", nodes=1, concurrency=2, fit_timeout=0.4, retries=0) as cluster,
-        pytest.warns(FitFailedWarning, match=r"took longer than 0\.4 s"),
+        skygrid.cluster(on="local", nodes=1, concurrency=2, fit_timeout=1.5, retries=0) as cluster,
+        pytest.warns(FitFailedWarning, match=r"took longer than 1\.5 s"),
     ):
         search = cluster.fit(culprit_search(bad.HoldingTheGil()), X, y)
     assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [False, False, True]

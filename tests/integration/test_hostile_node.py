@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import threading
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,6 +24,9 @@ from skygrid.transports.local_process import LocalProcess
 from skygrid.worker.frames import HEADER, MAX_FRAME, encode
 from skygrid.worker.messages import FitResult, Greeting, Heartbeat, Pull, Refusal, Report, SlotDied
 from tests.driven import Driven, Meddling, Nodes, Passing, assert_as_scikit_learn, data, tree_search
+from tests.processes import WAIT_SECONDS
+
+pytestmark = pytest.mark.faults
 
 FLOOD = 10_000_000
 
@@ -56,15 +60,36 @@ class Bomb:
         return os.mkdir, (str(self._path),)
 
 
+class Held(Passing):
+    """Says nothing before something has come about."""
+
+    def __init__(self, own: LocalProcess, fact: threading.Event) -> None:
+        super().__init__(own)
+        self._fact = fact
+
+    def read(self) -> bytes:
+        self._fact.wait(WAIT_SECONDS)
+        data: bytes = self._own.read()
+        return data
+
+
 def framed(payload: bytes) -> bytes:
     return HEADER.pack(len(payload), zlib.crc32(payload)) + payload
 
 
 def run_beside(wrap: Callable[[LocalProcess], Transport], **settings: Any) -> Driven:
-    """The search on an honest node and one that is wrapped whenever it is started."""
+    """The search on an honest node and one that is wrapped whenever it is started.
+
+    The honest one would have done it all before the other one has come up, were it not held until
+    that one is lost, or until both are ready (`min_nodes`).
+    """
     X, y = data()
-    nodes = Nodes(2, lambda name, times, own: wrap(own) if name == "node-1" else own)
+    lost = threading.Event()
+    if settings.get("min_nodes") == 2:
+        lost.set()
+    nodes = Nodes(2, lambda name, times, own: wrap(own) if name == "node-1" else Held(own, lost))
     with Driven(nodes, **settings) as run:
+        run.watch.on_lost = lost.set
         search = run.fit(tree_search(), X, y)
     assert_as_scikit_learn(search)
     assert len(run.watch.outcomes) == 60
@@ -146,7 +171,6 @@ def test_outcomes_of_fits_that_were_never_given_end_the_node(lease: int) -> None
             yield Report(round=message.round, results=[false])
         yield message
 
-    # Both are to be there before the honest one has done it all.
     run = run_beside(lambda own: Meddling(own, lies), min_nodes=2)
 
     assert all("never given" in reason for _, reason in run.watch.reasons)

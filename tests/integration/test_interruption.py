@@ -15,6 +15,7 @@ from skygrid.worker.frames import FrameReader
 from skygrid.worker.interruption import MetadataService, read_notice
 from skygrid.worker.messages import Leaving
 from tests.cloud import metadata
+from tests.processes import WAIT_SECONDS
 
 ACTION = "meta-data/spot/instance-action"
 NOTICE = '{"action": "terminate", "time": "2026-01-01T00:02:00Z"}'
@@ -61,7 +62,7 @@ def test_a_notice_is_passed_on_once(service: Service) -> None:
     """When the notice comes the process says so in one frame, and ends."""
     service.texts[ACTION] = NOTICE
     process = watcher(service)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=WAIT_SECONDS)
     (notice,) = FrameReader(Leaving).feed(out)
     assert "AWS takes this spot instance back" in notice.reason
     assert notice.seconds == 0.0, "its time is past"
@@ -70,10 +71,10 @@ def test_a_notice_is_passed_on_once(service: Service) -> None:
 def test_it_ends_when_nobody_listens(service: Service) -> None:
     """A process whose agent is gone does not go on asking."""
     process = watcher(service)
-    assert service.asked.wait(30)
+    assert service.asked.wait(WAIT_SECONDS)
     assert process.stdout is not None
     process.stdout.close()
-    process.wait(timeout=30)
+    process.wait(timeout=WAIT_SECONDS)
 
 
 def test_a_token_that_has_run_out_is_renewed(service: Service) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
@@ -42,10 +43,16 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
 
 
 def assert_as_scikit_learn(fitted: Any, *, large: bool = False) -> None:
-    own = search().fit(*samples(large))
-    for name, column in own.cv_results_.items():
+    for name, column in _alone(large).items():
         if "test" in name:
             assert fitted.cv_results_[name].tolist() == column.tolist(), name
+
+
+@functools.cache
+def _alone(large: bool) -> dict[str, Any]:
+    """What scikit-learn answers by itself."""
+    results: dict[str, Any] = search().fit(*samples(large)).cv_results_
+    return results
 
 
 def test_a_search_through_a_keeper_is_the_same_search(kept: Kept) -> None:

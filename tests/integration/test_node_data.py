@@ -25,9 +25,10 @@ from skygrid.transports.ssh.node import AgentPlace
 from skygrid.worker.blobs import Blob
 from skygrid.worker.frames import FrameReader
 from skygrid.worker.messages import BlobChunk, BlobOffer, BlobWanted, Heartbeat, Refusal, ToAgent
+from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver
 from tests.driven import Driven, Nodes, Passing
-from tests.processes import wait_until
+from tests.processes import WAIT_SECONDS, wait_until
 
 GIB = 2**30
 
@@ -227,7 +228,12 @@ def test_other_hosts_go_on_without_the_one_that_has_no_disk(tmp_path: Path) -> N
     X, y = large()
     with small_disk(tmp_path / "small", 68 * 2**20) as disk:
         nodes = FarNodes(disk, tmp_path / "large")
-        driven = run(nodes, X, y)
+        gate = tmp_path / "gate"
+        search = GridSearchCV(bad.Gated(path=str(gate)), {"a": [0.0, 1.0]}, cv=3, refit=False)
+        with Driven(nodes) as driven:
+            # Otherwise the other host may have done all before this one has said anything.
+            driven.watch.on_lost = gate.touch
+            driven.fit(search, X, y)
         ((lost, reason),) = driven.watch.reasons
         assert (lost, len(nodes.made[lost])) == ("node-1", 1)
         assert "of disk left" in reason
@@ -254,7 +260,7 @@ def test_progress_of_a_transfer_is_told(tmp_path: Path) -> None:
 
         def write(self, data: bytes) -> None:
             if self.offsets and self.offsets[-1] >= 3 * 2**20:
-                assert held.wait(30)
+                assert held.wait(WAIT_SECONDS)
             super().write(data)
 
     real = nodes.transport

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from scipy import sparse
 
@@ -205,4 +207,24 @@ def test_only_copies_with_the_same_memory_order_are_exact() -> None:
     assert not keeps_every_bit(X.tolist(), X)
     matrix = sparse.csr_matrix(X)
     assert not keeps_every_bit(matrix, matrix)
+    same_places = sparse.csr_matrix((matrix.data + 1, matrix.indices, matrix.indptr))
+    assert not keeps_every_bit(same_places, matrix)
     assert not keeps_every_bit(sparse.coo_matrix(X), X)
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame])
+def test_views_of_a_frame_are_told_from_views_of_a_result(kind: Any) -> None:
+    """A slice of what a step computed is kept; memory that the frame has handed out is not."""
+    frame = kind(np.ones((6, 4)), **({"columns": list("abcd")} if kind is pd.DataFrame else {}))
+    computed = np.ones((6, 4)) * 2
+    assert keeps_every_bit(computed[:, :2], frame)
+    column = frame[frame.columns[1]].to_numpy()
+    assert not keeps_every_bit(column[::2], frame)
+
+
+def test_a_frame_of_one_block_hands_out_its_memory() -> None:
+    """The whole of a pandas frame as an array, or a part of it, is the frame's own."""
+    frame = pd.DataFrame(np.ones((6, 4)))
+    assert not keeps_every_bit(frame.to_numpy()[:, 1:3], frame)
+    assert not keeps_every_bit(np.asarray(frame), frame)
+    assert not keeps_every_bit(frame[0].to_numpy()[:3], frame[0])

@@ -37,7 +37,7 @@ MINOR = f"{sys.version_info[0]}.{sys.version_info[1]}"
 UV = str(Path(sysconfig.get_path("scripts")) / "uv")
 """The one of the tests' own environment: a fresh machine has none on its PATH."""
 
-INSTALL_SECONDS = 100
+INSTALL_SECONDS = 200
 DAY = 86400
 SMALL = Environment(
     python=MINOR,
@@ -399,9 +399,10 @@ def test_a_python_that_is_nowhere_is_told(host: Host) -> None:
         Environment(python="3.99", minor="3.99"),
         UV_PYTHON_INSTALL_MIRROR="http://127.0.0.1:9",
     )
+    found = subprocess.check_output(["python3", "--version"], text=True).split()[1]
     assert said == (
-        "skygrid: no Python 3.99 on this host and none could be downloaded; "
-        "install it or set python under [environment]"
+        f"skygrid: no Python 3.99 on this host (its python3 is {found}) and none could be "
+        "downloaded; install it or set python under [environment]"
     )
 
 
@@ -490,6 +491,20 @@ def test_uv_is_installed_where_it_is_missing(host: Host, bare_path: str) -> None
     status, said = host.prepare(other, PATH=bare_path)
     assert status == 0, said
     assert "getting uv" not in said
+
+
+def test_a_python_that_does_not_run_hides_no_other(host: Host, bare_path: str) -> None:
+    """Behind a version of pyenv that is not chosen, the Python that does run is found."""
+    shims = host.home / "shims"
+    shims.mkdir()
+    (shims / f"python{MINOR}").write_text("#!/bin/sh\necho not chosen >&2\nexit 127\n")
+    (shims / f"python{MINOR}").chmod(0o755)
+    shutil.copy(Path(bare_path) / "python3", Path(bare_path) / f"python{MINOR}")
+    kit = build_kit(SMALL)
+    changes = {"SKYGRID_UV": UV, "UV_PYTHON_INSTALL_MIRROR": "http://127.0.0.1:9"}
+    status, said = host.prepare(kit, PATH=f"{shims}:{bare_path}", **changes)
+    assert status == 0, said
+    assert host.is_ready(kit)
 
 
 def test_a_host_without_uv_and_network_is_told(host: Host, bare_path: str) -> None:

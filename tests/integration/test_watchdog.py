@@ -7,19 +7,23 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from skygrid.providers.ec2.user_data import BootOrders, watchdog_command
+from tests.processes import wait_until
 
 POWER = '#!/bin/sh\necho "${0##*/} $*" >>"LOG"\n'
 """What stands in for `shutdown` and `poweroff`: it says so, and nothing ends."""
 
-SLEEP = "#!/bin/sh\nexec {sleep} 0.02\n"
-"""A watchdog in a hurry; the seconds that it counts are real ones."""
+SLEEP = '#!/bin/sh\necho "$1" >>"{looks}"\nexec {sleep} 0.02\n'
+"""A watchdog in a hurry, which leaves a line each time that it has looked around."""
+
+BOOTED = 1000
+"""Seconds since boot when the watchdog starts."""
 
 BOX = """
 mount --make-rprivate /
@@ -27,7 +31,8 @@ set -e
 mount -t proc proc /proc
 [ ! -e /proc/sysrq-trigger ] || mount --bind "$0" /proc/sysrq-trigger
 [ ! -e /proc/sys/kernel/sysrq ] || mount --bind "$1" /proc/sys/kernel/sysrq
-shift
+mount --bind "$2" /proc/uptime
+shift 2
 set +e
 "$@"
 while :; do {sleep} 1; done
@@ -36,18 +41,20 @@ while :; do {sleep} 1; done
 
 
 class Box:
-    """A place in which a watchdog runs."""
+    """A place in which a watchdog runs, by a clock that the test moves."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder / "node", folder / "log"
         self.sysrq, self.switch = folder / "sysrq", folder / "switch"
-        for path in (self.log, self.sysrq, self.switch):
+        self.uptime, self.looks = folder / "uptime", folder / "looks"
+        for path in (self.log, self.sysrq, self.switch, self.uptime, self.looks):
             path.touch()
+        self.seconds_pass(0)
         programs = folder / "programs"
         programs.mkdir()
         self._sleep = str(shutil.which("sleep"))
         texts = dict.fromkeys(("shutdown", "poweroff"), POWER.replace("LOG", str(self.log)))
-        texts["sleep"] = SLEEP.format(sleep=self._sleep)
+        texts["sleep"] = SLEEP.format(sleep=self._sleep, looks=self.looks)
         for name, text in texts.items():
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)
@@ -65,13 +72,25 @@ class Box:
             expires_at=expires,
         )
         words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c"]
-        words += [BOX.format(sleep=self._sleep), str(self.sysrq), str(self.switch)]
+        words += [BOX.format(sleep=self._sleep)]
+        words += [str(path) for path in (self.sysrq, self.switch, self.uptime)]
         self._process = subprocess.Popen(
             [*words, *watchdog_command(orders, str(self.folder))],
             env={"PATH": self._path},
             start_new_session=True,
         )
         wait((self.folder / "seen").exists)
+
+    def seconds_pass(self, seconds: int) -> None:
+        """Have the clock stand so many seconds after the boot."""
+        # In one write to the same file, which is the one that the watchdog reads.
+        with self.uptime.open("r+b", buffering=0) as file:
+            file.write(b"%d.00 0.00\n" % (BOOTED + seconds))
+
+    def wait_for_looks(self) -> None:
+        """Wait until the watchdog has looked around once more, from the beginning to the end."""
+        before = len(self.looks.read_text().splitlines())
+        wait(lambda: len(self.looks.read_text().splitlines()) >= before + 2)
 
     def watchdogs(self) -> list[psutil.Process]:
         """Every process of the watchdog, without what it runs for a moment."""
@@ -99,33 +118,30 @@ def box(tmp_path: Path) -> Iterator[Box]:
     box.close()
 
 
-def wait(fact: object, seconds: float = 30.0) -> None:
-    assert callable(fact)
-    until = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < until, "it did not come about"
-        time.sleep(0.01)
+def wait(fact: Callable[[], object]) -> None:
+    wait_until(fact, "what the watchdog should do")
 
 
 def test_a_lease_that_nobody_renews_ends_the_instance(box: Box) -> None:
     """Without a driver the instance powers off when its lease is over, and no earlier."""
-    begin = time.monotonic()
-    box.boot(lease=2)
+    box.boot(lease=60)
+    box.seconds_pass(59)
+    box.wait_for_looks()
     assert not box.said()
+    box.seconds_pass(60)
     wait(box.said)
-    # The seconds of /proc/uptime are cut off, so one of them may be short.
-    assert time.monotonic() - begin >= 1.0
     assert box.said()[0] == "shutdown -P now"
 
 
 def test_a_lease_that_is_renewed_lasts(box: Box) -> None:
     """As long as the lease is touched, the instance stays, for much longer than one lease."""
-    box.boot(lease=2)
-    until = time.monotonic() + 5
-    while time.monotonic() < until:
+    box.boot(lease=60)
+    for seconds in range(50, 500, 50):
         os.utime(box.folder / "lease")
-        time.sleep(0.1)
-    assert not box.said()
+        box.seconds_pass(seconds)
+        box.wait_for_looks()
+        assert not box.said()
+    box.seconds_pass(510)
     wait(box.said)
 
 
@@ -138,7 +154,13 @@ def test_anybody_on_the_node_can_renew(box: Box) -> None:
 
 def test_the_lifetime_ends_it_whatever_the_lease_says(box: Box) -> None:
     """At the hard maximum lifetime the instance ends although its lease is renewed."""
-    box.boot(lifetime=2)
+    box.boot(lifetime=100)
+    os.utime(box.folder / "lease")
+    box.seconds_pass(99)
+    box.wait_for_looks()
+    assert not box.said()
+    os.utime(box.folder / "lease")
+    box.seconds_pass(100)
     wait(box.said)
     assert box.said()[0] == "shutdown -P now"
 
@@ -158,14 +180,18 @@ def test_it_can_be_told_to_end(box: Box) -> None:
 
 def test_a_deleted_lease_is_no_way_out(box: Box) -> None:
     """Without its lease file the instance ends as if nobody had renewed it."""
-    box.boot(lease=2)
+    box.boot(lease=60)
     (box.folder / "lease").unlink()
+    box.wait_for_looks()
+    assert not box.said()
+    box.seconds_pass(60)
     wait(box.said)
 
 
 def test_what_does_not_end_is_ended_harder(box: Box) -> None:
     """Where `shutdown` does nothing `poweroff -f` is run, and after it the kernel is asked."""
-    box.boot(lease=1)
+    box.boot(lease=60)
+    box.seconds_pass(60)
     wait(lambda: box.said()[:2] == ["shutdown -P now", "poweroff -f"])
     if Path("/proc/sysrq-trigger").exists():  # not every container shows it
         wait(lambda: "o" in box.sysrq.read_text())
@@ -174,21 +200,24 @@ def test_what_does_not_end_is_ended_harder(box: Box) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signals_do_not_end_it(box: Box, number: int) -> None:
     """A signal that asks leaves the watchdog as it is."""
-    box.boot(lease=2)
+    box.boot(lease=60)
     before = {process.pid for process in box.watchdogs()}
     assert before
     for process in box.watchdogs():
         process.send_signal(number)
+    box.seconds_pass(60)
     wait(box.said)
     assert before <= {process.pid for process in box.watchdogs()}
 
 
 def test_a_killed_one_is_started_again_and_remembers_its_lifetime(box: Box) -> None:
     """kill -9 of the watchdog gains nothing: another takes its place with the same end."""
-    box.boot(lifetime=3)
+    box.boot(lifetime=100)
     began = (box.folder / "began").read_text()
     (first,) = box.watchdogs()
     first.kill()
+    box.seconds_pass(50)
     wait(lambda: any(process.pid != first.pid for process in box.watchdogs()))
+    box.seconds_pass(100)
     wait(box.said)
     assert (box.folder / "began").read_text() == began

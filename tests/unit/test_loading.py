@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -294,7 +294,7 @@ def test_many_candidates_are_checked_at_once(grid: dict[str, Any]) -> None:
     place = Place(file=None, name="param_grid", label="param_grid")  # type: ignore[arg-type]
     times = []
     for _ in range(3):
-        start = perf_counter()
+        start = process_time()
         check_grid(grid, SVC(), place)
-        times.append(perf_counter() - start)
+        times.append(process_time() - start)
     assert min(times) < 0.05

@@ -350,7 +350,7 @@ def _ticks(count: int):
         left[0] -= 1
         if left[0] < 0:
             acted.set()
-            return stop.wait(30)
+            return stop.wait(120)
         return False
 
     return wait, acted
@@ -364,7 +364,7 @@ def test_plain_lines_without_a_terminal(progress):
     progress.phase("searching")
 
     with show_progress(progress, stream=stream, wait=wait):
-        assert acted.wait(30)
+        assert acted.wait(120)
 
     lines = stream.getvalue().splitlines()
     assert lines[0] == "one: candidate 1, split 0 took its slot down: SIGKILL"
@@ -403,7 +403,7 @@ def test_live_display_in_a_terminal(progress, monkeypatch):
     wait, acted = _ticks(1)
 
     with show_progress(progress, stream=stream, wait=wait):
-        assert acted.wait(30)
+        assert acted.wait(120)
         progress.round_opened(plan(1, 1), [])
         progress.outcomes_recorded([outcome(0, 0)])
 

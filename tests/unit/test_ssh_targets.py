@@ -46,6 +46,7 @@ Host gpu2
   IdentityFile {folder}/id_gone
   IdentitiesOnly yes
   UserKnownHostsFile {folder}/known
+  RevokedHostKeys {folder}/revoked
 
 Host inner
   ProxyJump gate
@@ -78,12 +79,14 @@ def options(
 
 
 def test_a_host_of_the_configuration(options: SshOptions, tmp_path: Path) -> None:
-    """An alias stands for its name, user, port, the keys that are there and its known hosts."""
+    """An alias stands for its name, user, port, keys that are there, known and revoked hosts."""
     found = find_target("gpu2", options)
     assert (found.host, found.user, found.port) == ("gpu2.example.org", "me", 2222)
     assert found.key_files == (tmp_path / "id_there",)
     assert not found.use_agent
     assert tmp_path / "known" in found.known_hosts
+    assert found.revoked_host_keys == tmp_path / "revoked"
+    assert find_target("inner", options).revoked_host_keys is None
     assert found.known_as == "[gpu2.example.org]:2222"
 
 

@@ -333,6 +333,16 @@ class TestLosses:
         assert [task.candidate for task in given_up] == [poison]
         assert "6 nodes" in given_up[0].reason
 
+    def test_losses_that_were_announced_are_no_sign_against_a_task(self) -> None:
+        """A task whose nodes were taken away with notice is neither isolated nor given up."""
+        queue = make_queue(1, 1, retry=RetryPolicy(max_node_losses=1, isolate_after=1))
+        for number in range(5):
+            (lease,) = queue.pull(f"node-{number}", 1, 0.0)
+            assert not lease.alone
+            queue.node_lost(f"node-{number}", 0.0, announced=True)
+        assert queue.take_quarantined() == []
+        assert queue.pending == 1
+
     def test_finished_waits_for_what_was_quarantined(self) -> None:
         """A round is not finished before its quarantined tasks were taken for the record."""
         queue = make_queue(1, 1, retry=RetryPolicy(max_node_losses=0))

@@ -113,7 +113,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
         )
 
     def number(self, task: Task) -> int:
-        return task[0] * self.queue._n_splits + task[1]
+        return task[0] * self.queue._state.n_splits + task[1]
 
     # ---- the model -----------------------------------------------------------------------------
 
@@ -218,7 +218,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
             assert found[:2] == tasks[0]
             assert found[2] >= 1
             attempts = {
-                task: self.queue._book.attempt(lease.id, self.number(task)) for task in tasks
+                task: self.queue._state.book.attempt(lease.id, self.number(task)) for task in tasks
             }
             assert found[2] == attempts[tasks[0]]
             self.leases[lease.id] = ModelLease(lease.id, node, tasks, attempts)

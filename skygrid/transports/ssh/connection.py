@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import logging
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,14 @@ import paramiko
 from paramiko.auth_strategy import AuthStrategy, InMemoryPrivateKey
 
 from .failures import (
-    ChangedHostKeyError,
     HostError,
-    UnknownHostKeyError,
-    changed_host_key,
+    UnreachableError,
     key_refused,
-    unknown_host_key,
+    of_jump,
     unreachable,
+    unreachable_through,
 )
+from .host_keys import KnownHosts
 from .targets import Target
 
 # It logs what it raises as well, and without a handler Python prints that among our own lines.
@@ -33,6 +35,9 @@ STEP_SECONDS = 15.0
 
 WINDOW_BYTES = 32 * 1024 * 1024
 """What a host may send before it is acknowledged: at 80 ms round trip, 2 MiB would be 18 MB/s."""
+
+NEWCOMERS = 8
+"""Connections to one host that log in at a time."""
 
 GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 
@@ -49,9 +54,32 @@ class _FastTransport(paramiko.Transport):
     # own choice; it serves timers that are not used here.
     _active_check_timeout = 1.0
 
+    def __init__(self, sock: socket.socket, known: KnownHosts, **options: Any) -> None:
+        super().__init__(sock, **options | {"default_window_size": WINDOW_BYTES})
+        security = self.get_security_options()
+        security.key_types = known.in_order(security.key_types)
 
-def _transport(sock: socket.socket, **options: Any) -> paramiko.Transport:
-    return _FastTransport(sock, **options | {"default_window_size": WINDOW_BYTES})
+
+class _Doors:
+    """Lets so many connections of this process log in to one address at a time, and no more.
+
+    Beyond ten that have not logged in yet, sshd turns away some of those that come (MaxStartups of
+    sshd_config(5)). Many hosts behind one jump host would do that to each other.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._lock = threading.Lock()
+        self._doors: dict[tuple[str, int], threading.Semaphore] = {}
+
+    def __call__(self, target: Target) -> threading.Semaphore:
+        """What to hold while logging in to a host."""
+        with self._lock:
+            address = (target.host, target.port)
+            return self._doors.setdefault(address, threading.Semaphore(self._room))
+
+
+_door = _Doors(NEWCOMERS)
 
 
 class Connection:
@@ -76,11 +104,22 @@ class Connection:
         self._socket_seconds = socket_seconds
         self._open: list[paramiko.SSHClient] = []
         try:
-            for stage in (*target.jumps, target):
-                self._open.append(_connected(stage, self._way_to(stage)))
+            for stage in target.jumps:
+                self._open_jump(stage)
+            self._open_stage(target)
         except BaseException:
             self.close()
             raise
+
+    def _open_jump(self, jump: Target) -> None:
+        try:
+            self._open_stage(jump)
+        except (HostError, UnreachableError) as error:
+            raise of_jump(jump, error) from error
+
+    def _open_stage(self, stage: Target) -> None:
+        with _door(stage):
+            self._open.append(_connected(stage, self._way_to(stage)))
 
     def _way_to(self, stage: Target) -> Any:
         """A socket, or a channel through the host before, to this one."""
@@ -90,9 +129,13 @@ class Connection:
             except OSError as error:
                 raise unreachable(stage, error) from error
         with _failures(stage):
-            return self._transport.open_channel(
-                "direct-tcpip", (stage.host, stage.port), ("127.0.0.1", 0), timeout=STEP_SECONDS
-            )
+            try:
+                return self._transport.open_channel(
+                    "direct-tcpip", (stage.host, stage.port), ("127.0.0.1", 0), timeout=STEP_SECONDS
+                )
+            except paramiko.ChannelException as error:
+                jump = self.target.jumps[len(self._open) - 1]
+                raise unreachable_through(jump, stage, error) from error
 
     @property
     def _transport(self) -> paramiko.Transport:
@@ -126,18 +169,6 @@ class Connection:
             # A connection through one that broke cannot say goodbye any more.
             with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
                 client.close()
-
-
-class _RejectUnknown(paramiko.MissingHostKeyPolicy):
-    """Refuses a host that nobody has accepted, with the line to run to accept it."""
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-
-    def missing_host_key(
-        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
-    ) -> None:
-        raise unknown_host_key(self._target, key)
 
 
 class _Keys(AuthStrategy):
@@ -195,20 +226,33 @@ def _public_half(path: Path) -> bytes | None:
         kind_and_key = public.read_text(encoding="utf-8", errors="replace").split()
         return base64.b64decode(kind_and_key[1], validate=True)
     except (OSError, ValueError, IndexError):
+        return _public_half_inside(path)
+
+
+def _public_half_inside(path: Path) -> bytes | None:
+    """What OpenSSH's own format says of a private key without its passphrase (PROTOCOL.key)."""
+    try:
+        lines = path.read_text(encoding="ascii").strip().splitlines()
+        if lines[0] != "-----BEGIN OPENSSH PRIVATE KEY-----":
+            return None
+        data = base64.b64decode("".join(lines[1:-1]), validate=True)
+    except (OSError, ValueError, IndexError):
         return None
+    content = paramiko.Message(data.removeprefix(b"openssh-key-v1\0"))
+    content.get_string(), content.get_string(), content.get_string()  # cipher, derivation, options
+    return content.get_string() if content.get_int() == 1 else None
 
 
 def _connected(target: Target, way: Any) -> paramiko.SSHClient:
     client = paramiko.SSHClient()
-    client.set_missing_host_key_policy(_RejectUnknown(target))
     try:
-        _load_known_hosts(client, target)
+        known = KnownHosts(target)
+        client.set_missing_host_key_policy(known)
         keys = _Keys(target)
         with _failures(target, keys):
             client.connect(
-                # By these two it looks up the host key; the socket leads elsewhere.
-                target.host_key_alias or target.host,
-                22 if target.host_key_alias else target.port,
+                target.host,
+                target.port,
                 username=target.user,
                 sock=way,
                 timeout=STEP_SECONDS,
@@ -216,7 +260,7 @@ def _connected(target: Target, way: Any) -> paramiko.SSHClient:
                 auth_timeout=STEP_SECONDS,
                 channel_timeout=STEP_SECONDS,
                 auth_strategy=keys,
-                transport_factory=_transport,  # type: ignore[arg-type]
+                transport_factory=functools.partial(_FastTransport, known=known),
             )
     except BaseException:
         client.close()
@@ -225,35 +269,13 @@ def _connected(target: Target, way: Any) -> paramiko.SSHClient:
     return client
 
 
-def _load_known_hosts(client: paramiko.SSHClient, target: Target) -> None:
-    revoked: set[str] = set()
-    for path in target.known_hosts:
-        if not path.is_file():
-            continue
-        try:
-            client.load_system_host_keys(str(path))
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise HostError(f"cannot read the known host keys in {path}: {error}") from error
-        revoked |= {line.split()[3] for line in lines if _is_revocation(line)}
-    # paramiko knows no markers: a revoked key that another line accepts would be taken.
-    known = client._system_host_keys  # type: ignore[attr-defined]
-    known._entries = [entry for entry in known._entries if entry.key.get_base64() not in revoked]
-
-
-def _is_revocation(line: str) -> bool:
-    return line.startswith("@revoked") and len(line.split()) >= 4
-
-
 @contextlib.contextmanager
 def _failures(target: Target, keys: _Keys | None = None) -> Iterator[None]:
     """Turn what paramiko raises into what the person can act on."""
     try:
         yield
-    except (HostError, UnknownHostKeyError, ChangedHostKeyError):
+    except (HostError, UnreachableError):
         raise
-    except paramiko.BadHostKeyException as error:
-        raise changed_host_key(target, error) from error
     except paramiko.AuthenticationException as error:
         if keys is None:
             raise unreachable(target, error) from error

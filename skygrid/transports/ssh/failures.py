@@ -18,6 +18,9 @@ from skygrid.errors import NodeError
 
 from .targets import Target
 
+ADMINISTRATIVELY_PROHIBITED = 1
+"""Why a channel was not opened: SSH_OPEN_ADMINISTRATIVELY_PROHIBITED of RFC 4254."""
+
 
 class HostError(NodeError):
     """A host that cannot be used as things are; the message says what to do."""
@@ -29,6 +32,10 @@ class UnknownHostKeyError(HostError):
 
 class ChangedHostKeyError(HostError):
     """The host has shown another key than the one that is known of it."""
+
+
+class RevokedHostKeyError(HostError):
+    """The host has shown a key that is never to be accepted."""
 
 
 class KeyRefusedError(HostError):
@@ -48,16 +55,25 @@ def unknown_host_key(target: Target, key: paramiko.PKey) -> UnknownHostKeyError:
     )
 
 
-def changed_host_key(target: Target, error: paramiko.BadHostKeyException) -> ChangedHostKeyError:
-    """The known_hosts file has another key for the host."""
+def changed_host_key(target: Target, known: str, key: paramiko.PKey) -> ChangedHostKeyError:
+    """The known_hosts files have another key for the host; `known` describes it."""
     files = [str(path) for path in target.known_hosts if path.exists()]
     place = f" -f {shlex.quote(files[0])}" if files else ""
     return ChangedHostKeyError(
-        f"the host key of {target.spelled} has changed: known is {error.expected_key.get_name()} "
-        f"{error.expected_key.fingerprint}, it shows {error.key.get_name()} "
-        f"{error.key.fingerprint}\n"
+        f"the host key of {target.spelled} has changed: known is {known}, it shows "
+        f"{key.get_name()} {key.fingerprint}\n"
         "Somebody may be listening in, or the machine was installed anew. If you know it was: "
         f"ssh-keygen{place} -R {shlex.quote(target.known_as)}, then {ssh_line(target)} true"
+    )
+
+
+def revoked_host_key(target: Target, key: paramiko.PKey, place: Path) -> RevokedHostKeyError:
+    """A file says that the key is not to be trusted any more."""
+    return RevokedHostKeyError(
+        f"the host key of {target.spelled} is revoked, as {place} says: {key.get_name()} "
+        f"{key.fingerprint}\n"
+        "Somebody else may have that key, so it is refused, whatever else accepts it. Ask for a "
+        "new host key there; if it was revoked by mistake, take it out of that file"
     )
 
 
@@ -95,6 +111,26 @@ def unreachable(target: Target, error: BaseException) -> Exception:
     else:
         text = f"the connection to {where} failed: {str(error) or type(error).__name__}"
     return UnreachableError(text)
+
+
+def unreachable_through(
+    jump: Target, target: Target, error: paramiko.ChannelException
+) -> Exception:
+    """The last jump host makes no connection to the host behind it (RFC 4254, 5.1)."""
+    where = f"{target.host} port {target.port}"
+    if error.code == ADMINISTRATIVELY_PROHIBITED:
+        return HostError(
+            f"the jump host {jump.spelled} passes no connections on to {where}: have "
+            "AllowTcpForwarding and PermitOpen in its sshd_config changed, or jump elsewhere"
+        )
+    return UnreachableError(
+        f"the jump host {jump.spelled} cannot connect to {where}: is it up, and sshd running there?"
+    )
+
+
+def of_jump(jump: Target, error: HostError | UnreachableError) -> HostError | UnreachableError:
+    """The same failure, said of a host that is only on the way."""
+    return type(error)(f"jump host {jump.spelled}: {error}")
 
 
 def ssh_line(target: Target) -> str:

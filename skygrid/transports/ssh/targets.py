@@ -64,6 +64,9 @@ class Target:
     host_key_alias: str | None = None
     """The name under which its key is looked up, where it is not the host's."""
 
+    revoked_host_keys: Path | None = None
+    """A file of host keys that are never to be accepted."""
+
     jumps: tuple[Target, ...] = ()
     """Hosts that the connection goes through, the first one first."""
 
@@ -120,6 +123,7 @@ def _find(spelled: str, options: SshOptions, *, with_jumps: bool) -> Target:
             else (options.known_hosts,)
         ),
         host_key_alias=first.get("hostkeyalias"),
+        revoked_host_keys=_revoked(first.get("revokedhostkeys", "none")),
         jumps=_jumps(spelled, first, options) if with_jumps else (),
         config_file=options.config_file,
         given_user=user,
@@ -156,6 +160,10 @@ def _key_files(settings: Mapping[str, list[str]], options: SshOptions) -> tuple[
     return tuple(
         path for path in paths if path.is_file() or path.with_name(path.name + ".pub").is_file()
     )
+
+
+def _revoked(name: str) -> Path | None:
+    return None if name == "none" else Path(name.strip('"')).expanduser()
 
 
 def _jumps(spelled: str, first: Mapping[str, str], options: SshOptions) -> tuple[Target, ...]:

@@ -59,7 +59,12 @@ def _score_out_of_bag(fit: SharedFit, member: Any) -> bool:
     finally:
         member.warm_start = False
     # With few trees there are samples that all of them have seen, which a fit warns about.
-    return all("does not fit new trees" in str(warning.message) for warning in raised)
+    return all(_is_of_warm_start(str(warning.message)) for warning in raised)
+
+
+def _is_of_warm_start(text: str) -> bool:
+    """Whether a fit of the member's own, which has no warm start, does not warn of this."""
+    return "does not fit new trees" in text or "not recommended for warm_start" in text
 
 
 class BaggedEstimators(_FirstTrees):

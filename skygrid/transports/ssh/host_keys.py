@@ -1,0 +1,196 @@
+"""Whether the key that a host shows is known, by the user's own known_hosts files.
+
+They are read here and not by paramiko, which gives up on lines with a marker, knows no patterns and
+takes the first of several keys of a host for the only one. Formats: sshd(8) for known_hosts, whose
+``@revoked`` lines name keys that are never to be accepted; ssh_config(5) for RevokedHostKeys, a
+file of such keys, one in a line, or a key revocation list as ``ssh-keygen -k`` makes it.
+Certificates of hosts (``@cert-authority``) are not known to paramiko: their lines are passed over.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+
+from .failures import HostError, changed_host_key, revoked_host_key, unknown_host_key
+from .targets import Target
+
+KRL_MAGIC = b"SSHKRL\n\0"
+"""How a key revocation list begins (OpenSSH's PROTOCOL.krl)."""
+
+KEY_IS_GOOD, KEY_IS_REVOKED = 0, 1
+"""Exit codes of ``ssh-keygen -Q``; a list that it cannot read is another one."""
+
+ASK_SECONDS = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownKey:
+    """A key that a known_hosts file has for a host."""
+
+    kind: str
+    """Its type, as ``ssh-ed25519``."""
+
+    key: str
+    """The public key, in base64."""
+
+    def __str__(self) -> str:
+        try:
+            digest = hashlib.sha256(base64.b64decode(self.key, validate=True)).digest()
+        except ValueError:
+            return f"{self.kind}, written wrongly"
+        return f"{self.kind} SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
+
+
+class KnownHosts(paramiko.MissingHostKeyPolicy):
+    """What the files of a target say of its key; decides, as paramiko itself is told of no key.
+
+    Parameters
+    ----------
+    target : Target
+
+    Raises
+    ------
+    HostError
+        If a known_hosts file cannot be read.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._known: list[KnownKey] = []
+        self._revoked: dict[str, Path] = {}
+        for path in target.known_hosts:
+            if path.is_file():
+                self._take(path)
+
+    def _take(self, path: Path) -> None:
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as error:
+            raise HostError(f"cannot read the known host keys in {path}: {error}") from error
+        for words in map(str.split, lines):
+            if words[:1] == ["@revoked"] and len(words) >= 4:
+                # Whichever hosts the line names: no host should show such a key.
+                self._revoked[words[3]] = path
+            elif len(words) >= 3 and self._is_about_it(words[0]):
+                self._known.append(KnownKey(kind=words[1], key=words[2]))
+
+    def _is_about_it(self, names: str) -> bool:
+        is_a_line_of_keys = not names.startswith(("#", "@"))
+        return is_a_line_of_keys and is_named(self._target.known_as, names.split(","))
+
+    def in_order(self, algorithms: Iterable[str]) -> list[str]:
+        """Host key algorithms, first those of the keys that are known of the host.
+
+        A host that has several keys is to show one that can be recognised.
+        """
+        kinds = {key.kind for key in self._known}
+        return sorted(algorithms, key=lambda name: _kind_of(name) not in kinds)
+
+    def missing_host_key(
+        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+    ) -> None:
+        """Judge the key that the host shows; `hostname` is that of `target`.
+
+        Raises
+        ------
+        RevokedHostKeyError, UnknownHostKeyError, ChangedHostKeyError
+            If it is not to be accepted.
+        HostError
+            If that cannot be known, as a list of revoked keys cannot be read.
+        """
+        shown = key.get_base64()
+        if shown in self._revoked:
+            raise revoked_host_key(self._target, key, self._revoked[shown])
+        listed = self._target.revoked_host_keys
+        if listed is not None and _is_listed(key, listed):
+            raise revoked_host_key(self._target, key, listed)
+        if not self._known:
+            raise unknown_host_key(self._target, key)
+        if shown not in {known.key for known in self._known}:
+            raise changed_host_key(self._target, str(self._expected(key)), key)
+
+    def _expected(self, shown: paramiko.PKey) -> KnownKey:
+        alike = [known for known in self._known if known.kind == shown.get_name()]
+        return (alike or self._known)[0]
+
+
+def is_named(host: str, patterns: Sequence[str]) -> bool:
+    """Whether a line of known_hosts is about a host.
+
+    Parameters
+    ----------
+    host : str
+        As it is looked up: ``name``, or ``[name]:port``.
+    patterns : sequence of str
+        Names, names with ``*`` and ``?``, hashed names; those behind a ``!`` exclude.
+    """
+    host = host.lower()
+    if any(_matches(host, pattern[1:]) for pattern in patterns if pattern.startswith("!")):
+        return False
+    return any(_matches(host, pattern) for pattern in patterns)
+
+
+def _matches(host: str, pattern: str) -> bool:
+    if pattern.startswith("|1|"):
+        try:
+            return paramiko.HostKeys.hash_host(host, pattern) == pattern
+        except (ValueError, IndexError, AssertionError):
+            return False  # no hash: the line is about nobody
+    expression = re.escape(pattern.lower()).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(expression, host) is not None
+
+
+def _kind_of(algorithm: str) -> str:
+    """The type of the keys that an algorithm signs with (RFC 8332 for RSA)."""
+    return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
+
+
+def _is_listed(key: paramiko.PKey, path: Path) -> bool:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        # OpenSSH trusts no host either whose key may stand in what it cannot read.
+        raise _unreadable(path, error.strerror or str(error)) from error
+    if data.startswith(KRL_MAGIC):
+        return _is_in_krl(key, path)
+    return key.get_base64() in data.decode(errors="replace").split()
+
+
+def _is_in_krl(key: paramiko.PKey, path: Path) -> bool:
+    program = shutil.which("ssh-keygen")
+    if program is None:
+        raise _unreadable(path, "it is a key revocation list, which takes ssh-keygen to read")
+    with tempfile.NamedTemporaryFile("w", suffix=".pub") as shown:
+        shown.write(f"{key.get_name()} {key.get_base64()}\n")
+        shown.flush()
+        try:
+            done = subprocess.run(
+                [program, "-Q", "-f", str(path), shown.name],
+                check=False,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=ASK_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise _unreadable(path, f"ssh-keygen took over {ASK_SECONDS:.0f} s") from error
+    if done.returncode not in (KEY_IS_GOOD, KEY_IS_REVOKED):
+        raise _unreadable(path, done.stderr.strip())
+    return done.returncode == KEY_IS_REVOKED
+
+
+def _unreadable(path: Path, why: str) -> HostError:
+    return HostError(
+        f"the list of revoked host keys in {path} cannot be read, so no host key can be trusted: "
+        f"{why}. Mend RevokedHostKeys in your SSH config"
+    )

@@ -1,0 +1,102 @@
+"""`cv_results_` says what each candidate's own fit would have taken, whoever computed it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import make_classification
+from sklearn.decomposition import PCA
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.svm import SVC
+
+from tests.acceptance.searches import rows
+from tests.acceptance.sharing import Shared
+
+RATIO = 2.5
+"""Other work on the machine may come between any two measurements."""
+
+
+def samples(n: int, features: int) -> tuple[Any, Any]:
+    return make_classification(n_samples=n, n_features=features, n_informative=8, random_state=0)
+
+
+LONG = rows(
+    forest=(
+        "Smaller forests are credited with their share of the largest.",
+        lambda: Shared(
+            make_pipeline(StandardScaler(), RandomForestClassifier(random_state=0)),
+            {"randomforestclassifier__n_estimators": [30, 120, 60]},
+            *samples(1500, 20),
+            cv=3,
+        ),
+    ),
+    boosting=(
+        "So are shorter boostings, and they are scored by themselves.",
+        lambda: Shared(
+            GradientBoostingClassifier(random_state=0),
+            {"n_estimators": [10, 40, 20]},
+            *samples(1000, 20),
+            cv=3,
+        ),
+    ),
+    kernel=(
+        "What is answered whole is credited with all of it.",
+        lambda: Shared(SVC(kernel="linear"), {"gamma": [0.1, 1.0, 2.0]}, *samples(1500, 20), cv=3),
+    ),
+    first_steps=(
+        "Fits that begin with another's first steps are credited with those.",
+        lambda: Shared(
+            make_pipeline(
+                PolynomialFeatures(2), PCA(20, svd_solver="full"), LogisticRegression(tol=0.1)
+            ),
+            {"logisticregression__C": [0.01, 0.1, 1.0]},
+            *samples(1000, 20),
+            cv=3,
+        ),
+    ),
+    a_group_after_first_steps=(
+        "Members of a group are credited with first steps that came from elsewhere.",
+        lambda: Shared(
+            make_pipeline(PCA(60, svd_solver="full"), RandomForestClassifier(random_state=0)),
+            {
+                "randomforestclassifier__n_estimators": [10, 40],
+                "randomforestclassifier__max_depth": [3, None],
+            },
+            *samples(1500, 120),
+            cv=3,
+        ),
+    ),
+)
+
+
+@LONG
+def test_times_are_those_of_separate_fits(row: Any, tmp_path: Path) -> None:
+    """The shortest fit of each candidate is close to the shortest of a fit made for it alone."""
+    shared = row.make()
+    together, apart = shared.together(tmp_path), shared.apart()
+    assert any(result.answered or result.prefix_kept for result in together)
+    shape = (3, len(shared.candidates))
+    ours, theirs = (
+        np.array([result.fit_seconds for result in found]).reshape(shape).min(axis=0)
+        for found in (together, apart)
+    )
+    for mine, own in zip(ours, theirs, strict=True):
+        assert own / RATIO < mine < own * RATIO, (ours, theirs)
+
+
+def test_a_fit_of_twice_the_rounds_takes_about_twice_as_long(tmp_path: Path) -> None:
+    """Members of one group are not all credited with the same time."""
+    shared = Shared(
+        RandomForestClassifier(random_state=0),
+        {"n_estimators": [20, 80]},
+        *samples(1500, 20),
+        cv=3,
+    )
+    found = np.array([one.fit_seconds for one in shared.together(tmp_path)]).reshape(3, 2)
+    short, long = found.min(axis=0)
+    assert 4 / RATIO < long / short < 4 * RATIO

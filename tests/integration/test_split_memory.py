@@ -1,0 +1,98 @@
+"""What slots keep for each other goes when nobody needs it any more: after its split, its round."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+
+from tests import misbehaving as bad
+from tests.driven import Driven, Nodes
+from tests.processes import wait_until
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+def _folders(agent: int) -> list[Path]:
+    """The shared folders of an agent: what the processes remove that it started for this."""
+    shells = [child for child in psutil.Process(agent).children() if child.name() == "sh"]
+    return [Path(shell.cmdline()[-1]) for shell in shells]
+
+
+def _parts(folder: Path, split: int) -> list[str]:
+    """Parts of a split, with their sizes."""
+    return [
+        name
+        for name in os.listdir(folder)
+        if name.startswith(f"{split}-") and not name.endswith(".lock")
+    ]
+
+
+def test_a_split_that_is_over_gives_its_memory_back_while_the_round_goes_on(
+    tmp_path: Path,
+) -> None:
+    """Parts of the first split are gone while a fit on the second still runs with its own."""
+    ledger = tmp_path / "ledger"
+    line = Pipeline([("pca", PCA(5, svd_solver="full")), ("own", bad.GatedLater())])
+    line.set_params(own__path=str(ledger))
+    search = GridSearchCV(line, {"own__a": [1, 2, 3]}, cv=2, refit=False)
+    X = np.random.default_rng(0).normal(size=(600, 150))
+    y = np.arange(600) % 2
+    failures: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            run.fit(search, X, y)
+        except BaseException as error:  # told by the test's own thread
+            failures.append(error)
+
+    with Driven(Nodes()) as run:
+        fitting = threading.Thread(target=fit)
+        fitting.start()
+        try:
+            wait_until(
+                lambda: failures or (ledger.exists() and len(ledger.read_text().split()) > 3),
+                "a fit on the second split",
+            )
+            (folder,) = _folders(run.nodes.pid("node-1"))
+            wait_until(lambda: not _parts(folder, 0), "the first split's memory")
+            assert _parts(folder, 1)
+        finally:
+            (tmp_path / "ledger.gate").touch()
+            fitting.join()
+        assert failures == []
+        assert [one.prefix_kept for one in run.watch.outcomes] == [False, True, True] * 2
+        assert search.cv_results_["mean_test_score"].tolist() == [1.0, 2.0, 3.0]
+        # The next round that shares nothing has no folder.
+        run.fit(GridSearchCV(bad.Harmless(), {"a": [1, 2]}, cv=2, refit=False), X[:20], y[:20])
+        assert not folder.exists()
+        assert _folders(run.nodes.pid("node-1")) == []
+
+
+def test_every_agent_has_a_folder_of_its_own_and_none_is_left(tmp_path: Path) -> None:
+    """Two nodes of one machine keep apart what they share, and leave nothing when they end."""
+    found: dict[int, list[Path]] = {}
+    line = Pipeline([("pca", PCA(5, svd_solver="full")), ("own", bad.Harmless())])
+    search: Any = GridSearchCV(line, {"own__a": list(range(8))}, cv=2, refit=False)
+    X = np.random.default_rng(0).normal(size=(600, 150))
+    with Driven(Nodes(2)) as run:
+
+        def look() -> None:
+            for name in run.nodes.names():
+                pid = run.nodes.pid(name)
+                found.setdefault(pid, _folders(pid))
+
+        run.watch.on_outcomes = look
+        run.fit(search, X, np.arange(600) % 2)
+    folders = [folder for mine in found.values() for folder in mine]
+    assert folders
+    assert len(set(folders)) == len(folders)
+    assert not any(folder.exists() for folder in folders)

@@ -1,0 +1,260 @@
+"""Single connections to real SSH servers: whose host key is taken, and how jump hosts are used."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from skygrid.transports.ssh.channel import read_output
+from skygrid.transports.ssh.connection import NEWCOMERS, Connection
+from skygrid.transports.ssh.failures import (
+    HostError,
+    KeyRefusedError,
+    RevokedHostKeyError,
+    UnknownHostKeyError,
+    UnreachableError,
+)
+from skygrid.transports.ssh.targets import SshOptions, find_target
+from tests.sshd import SshBed, SshNode
+
+SECONDS = 30.0
+
+
+def connect(bed: SshBed, alias: str) -> Connection:
+    """Connect as a run would."""
+    return Connection(find_target(alias, SshOptions(config_file=bed.config_file)))
+
+
+def answers(bed: SshBed, alias: str) -> bool:
+    """Whether a command runs over a new connection."""
+    connection = connect(bed, alias)
+    try:
+        return read_output(connection, "echo here", SECONDS) == b"here\n"
+    finally:
+        connection.close()
+
+
+# ---- known host keys -----------------------------------------------------------------------------
+
+
+def hashed(bed: SshBed, node: SshNode) -> None:
+    bed.know(node.host_key_line())
+    subprocess.run(["ssh-keygen", "-H", "-f", bed.known_hosts], check=True, capture_output=True)
+
+
+def by_a_pattern(bed: SshBed, node: SshNode) -> None:
+    bed.know(node.host_key_line().replace(node.address, "127.0.*"))
+
+
+def beside_an_older_key(bed: SshBed, node: SshNode) -> None:
+    name = node.host_key_line().split()[0]
+    bed.know(f"{name} {' '.join(bed.public_key.split()[:2])} the one before")
+    bed.know(node.host_key_line())
+
+
+def among_lines_of_other_kinds(bed: SshBed, node: SshNode) -> None:
+    bed.know(f"# work\n\n@cert-authority *.example.org {bed.public_key}\nhalf a line\na b !\n")
+    bed.know(f"\t{node.host_key_line()}")
+
+
+@pytest.mark.parametrize(
+    "know", [hashed, by_a_pattern, beside_an_older_key, among_lines_of_other_kinds]
+)
+def test_a_host_key_is_known_as_openssh_knows_it(
+    ssh_bed: SshBed, know: Callable[[SshBed, SshNode], None]
+) -> None:
+    """Whatever way known_hosts has of saying that a key is a host's, it is taken."""
+    node = ssh_bed.node(known=False)
+    with pytest.raises(UnknownHostKeyError):
+        connect(ssh_bed, "node1")
+    know(ssh_bed, node)
+    assert answers(ssh_bed, "node1")
+    assert ssh_bed.ssh("node1", "true").returncode == 0, "OpenSSH takes it too"
+
+
+def test_a_host_with_several_keys_shows_the_one_that_is_known(ssh_bed: SshBed) -> None:
+    """Of a host's keys one of a type that is known is asked for, also where others come first."""
+    rsa = ssh_bed.folder / "rsa"
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", rsa],
+        check=True,
+        capture_output=True,
+    )
+    node = ssh_bed.node(known=False, settings=[f"HostKey {rsa}"])
+    kind, key = rsa.with_suffix(".pub").read_text().split()[:2]
+    ssh_bed.know(f"{node.host_key_line().split()[0]} {kind} {key}")
+    assert answers(ssh_bed, "node1")
+
+
+# ---- revoked host keys ---------------------------------------------------------------------------
+
+
+def marked_for_all(bed: SshBed, node: SshNode) -> Path:
+    kind, key = node.host_key.split()[:2]
+    bed.know(f"@revoked * {kind} {key} stolen")
+    return bed.known_hosts
+
+
+def marked_before_it_is_accepted(bed: SshBed, node: SshNode) -> Path:
+    marked = "@revoked " + node.host_key_line()
+    bed.known_hosts.write_text(f"  {marked}\n{bed.known_hosts.read_text()}")
+    return bed.known_hosts
+
+
+def marked_in_a_hashed_file(bed: SshBed, node: SshNode) -> Path:
+    path = marked_for_all(bed, node)
+    subprocess.run(["ssh-keygen", "-H", "-f", path], check=True, capture_output=True)
+    return path
+
+
+def listed(bed: SshBed, node: SshNode) -> Path:
+    path = bed.folder / "revoked keys"
+    path.write_text(f"# lost\n{bed.public_key}\n{node.host_key}\n")
+    return path
+
+
+def listed_in_a_krl(bed: SshBed, node: SshNode) -> Path:
+    path = bed.folder / "revoked.krl"
+    public = node.folder / "host.pub"
+    subprocess.run(["ssh-keygen", "-q", "-k", "-f", path, public], check=True, capture_output=True)
+    return path
+
+
+def with_revoked_keys(bed: SshBed, node: SshNode, path: Path) -> str:
+    """Another alias of the node, whose configuration names the file."""
+    return bed.add(node, known=False, settings=[f'RevokedHostKeys "{path}"'])
+
+
+@pytest.mark.parametrize(
+    "revoke",
+    [
+        marked_for_all,
+        marked_before_it_is_accepted,
+        marked_in_a_hashed_file,
+        listed,
+        listed_in_a_krl,
+    ],
+)
+def test_a_revoked_host_key_is_refused(
+    ssh_bed: SshBed, revoke: Callable[[SshBed, SshNode], Path]
+) -> None:
+    """A host key that was revoked is refused by name, although known_hosts accepts it as well."""
+    node = ssh_bed.node()
+    assert answers(ssh_bed, "node1")
+    path = revoke(ssh_bed, node)
+    alias = "node1"
+    if path != ssh_bed.known_hosts:
+        alias = with_revoked_keys(ssh_bed, node, path)
+    with pytest.raises(RevokedHostKeyError) as caught:
+        connect(ssh_bed, alias)
+    assert f"the host key of {alias} is revoked, as {path} says" in str(caught.value)
+    assert ssh_bed.ssh(alias, "true").returncode == 255, "OpenSSH refuses it too"
+
+
+def test_a_revoked_host_key_is_not_called_unknown_or_changed(ssh_bed: SshBed) -> None:
+    """Nobody is told how to accept a revoked key, whether or not another one is known."""
+    unknown = ssh_bed.node(known=False)
+    marked_for_all(ssh_bed, unknown)
+    changed = ssh_bed.node()
+    changed.new_host_key()
+    marked_for_all(ssh_bed, changed)
+    for alias in ("node1", "node2"):
+        with pytest.raises(RevokedHostKeyError) as caught:
+            connect(ssh_bed, alias)
+        assert "ssh-keygen" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["text", "krl"])
+def test_what_was_not_revoked_is_taken(ssh_bed: SshBed, kind: str) -> None:
+    """A list of revoked keys keeps nobody out but those that stand in it."""
+    other, node = ssh_bed.node(), ssh_bed.node()
+    path = (listed if kind == "text" else listed_in_a_krl)(ssh_bed, other)
+    assert answers(ssh_bed, with_revoked_keys(ssh_bed, node, path))
+
+
+@pytest.mark.parametrize("content", [None, b"SSHKRL\n\0cut off"])
+def test_a_list_of_revoked_keys_that_cannot_be_read_trusts_nobody(
+    ssh_bed: SshBed, content: bytes | None
+) -> None:
+    """As in OpenSSH, no host is trusted while nobody knows which keys were revoked."""
+    path = ssh_bed.folder / "revoked"
+    if content is not None:
+        path.write_bytes(content)
+    alias = with_revoked_keys(ssh_bed, ssh_bed.node(), path)
+    with pytest.raises(HostError, match=f"{path} cannot be read.*Mend RevokedHostKeys"):
+        connect(ssh_bed, alias)
+    assert ssh_bed.ssh(alias, "true").returncode == 255
+
+
+# ---- keys with a passphrase ----------------------------------------------------------------------
+
+
+def test_a_locked_key_beside_one_that_is_refused_is_said(ssh_bed: SshBed) -> None:
+    """Where another key was offered and refused, the one with a passphrase is named beside it."""
+    node = ssh_bed.node()
+    node.refuse_keys()
+    locked = ssh_bed.folder / "locked"
+    shutil.copy(ssh_bed.key, locked)
+    ssh_bed.lock_key("secret")
+    shutil.move(ssh_bed.key, ssh_bed.folder / "aside")
+    shutil.move(locked, ssh_bed.key)
+    shutil.move(ssh_bed.folder / "aside", locked)
+    alias = ssh_bed.add(node, known=False, settings=[f"IdentityFile {locked}"])
+    with pytest.raises(KeyRefusedError) as caught:
+        connect(ssh_bed, alias)
+    assert f"refused {ssh_bed.key}" in str(caught.value)
+    assert f"({locked} has a passphrase and was not tried: ssh-add it)" in str(caught.value)
+
+
+# ---- jump hosts ----------------------------------------------------------------------------------
+
+
+def test_a_crowd_behind_one_jump_host_is_let_in(ssh_bed: SshBed) -> None:
+    """More connections at once than sshd takes newcomers all get through at the first attempt."""
+    most = 2 * NEWCOMERS
+    ssh_bed.node(alias="gate", max_startups=f"{most}:100:{most}")
+    for _ in range(2):
+        ssh_bed.node(jump="gate")
+    crowd = ["node2", "node3"] * most
+    with ThreadPoolExecutor(len(crowd)) as pool:
+        assert all(pool.map(lambda alias: answers(ssh_bed, alias), crowd))
+
+
+def test_a_dead_jump_host_is_named(ssh_bed: SshBed) -> None:
+    """When the jump host is gone it is named, and not the host behind it."""
+    gate, inner = ssh_bed.node(alias="gate"), ssh_bed.node(jump="gate")
+    gate.kill_everything()
+    with pytest.raises(UnreachableError, match=r"^jump host gate: .*refuses connections") as caught:
+        connect(ssh_bed, "node2")
+    assert inner.address not in str(caught.value)
+
+
+def test_a_jump_host_that_refuses_the_key_is_named(ssh_bed: SshBed) -> None:
+    """A key that only the jump host refuses is put there, not on the host behind it."""
+    ssh_bed.node(alias="gate").refuse_keys()
+    ssh_bed.node(jump="gate")
+    with pytest.raises(KeyRefusedError, match=r"^jump host gate: .*ssh-copy-id .* gate$"):
+        connect(ssh_bed, "node2")
+
+
+def test_a_host_that_is_dead_behind_its_jump_host_is_named(ssh_bed: SshBed) -> None:
+    """When the jump host is well and the host behind it is not, that is what is said."""
+    ssh_bed.node(alias="gate")
+    inner = ssh_bed.node(jump="gate")
+    inner.kill_everything()
+    expected = f"the jump host gate cannot connect to {inner.address} port {inner.port}"
+    with pytest.raises(UnreachableError, match=expected):
+        connect(ssh_bed, "node2")
+
+
+def test_a_jump_host_that_passes_nothing_on_is_named(ssh_bed: SshBed) -> None:
+    """A jump host whose sshd forbids forwarding is no use, and no second attempt is made."""
+    ssh_bed.node(alias="gate", settings=["AllowTcpForwarding no"])
+    ssh_bed.node(jump="gate")
+    with pytest.raises(HostError, match="the jump host gate passes no connections on"):
+        connect(ssh_bed, "node2")
