@@ -44,8 +44,11 @@ class Start:
 
     nodes: int
     first_fit_seconds: float
+    fitting: int
+    """Nodes that came before all fits were done."""
+
     last_node_seconds: float
-    """When the last of the nodes had its first fit."""
+    """When the last of those had its first fit."""
 
     steps: dict[str, float]
     """Of the node that fitted first, what each step took, by the moment that ended it; the boot
@@ -89,6 +92,7 @@ class Starts:
         return Start(
             nodes=len(ours),
             first_fit_seconds=min(firsts) - accepted - BOOT_SECONDS,
+            fitting=len(firsts),
             last_node_seconds=max(firsts) - accepted - BOOT_SECONDS,
             steps=_steps(
                 next(one for one in moments.values() if one.get("fitting") == min(firsts))
