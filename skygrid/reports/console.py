@@ -227,7 +227,8 @@ def _top(rows: Sequence[CandidateRow]) -> RenderableType:
 
 
 def _effort(summary: Summary) -> RenderableType:
-    text = Text(shared_text(summary.shared) or f"{summary.fits} fits")
+    shared = shared_text(summary.shared)
+    text = Text(shared or f"{summary.fits} fits")
     if summary.failed:
         text.append(f", {summary.failed} failed", style="red")
     if summary.killed:
@@ -236,8 +237,9 @@ def _effort(summary: Summary) -> RenderableType:
         text.append(f" ({summary.reused} recorded before)")
     if summary.retries:
         text.append(f", {_count(summary.retries, 'retry', 'retries')}", style="yellow")
+    text.append("\n" if shared else " in ")  # both together are too long for a line
     text.append(
-        f" in {duration_text(summary.wall_seconds)} on {_count(len(summary.nodes), 'node')}, "
+        f"{duration_text(summary.wall_seconds)} on {_count(len(summary.nodes), 'node')}, "
         f"{duration_text(summary.fit_seconds)} of fitting"
     )
     if summary.slot_use is not None:
