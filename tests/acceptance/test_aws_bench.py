@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.cloud.report import rows
-from tests.benchmarks.cloud.starts import BOOT_SECONDS, MOMENTS, Starts
+from tests.benchmarks.cloud.starts import MOMENTS, Size, Starts
 from tests.cloud.client import Cloud, cloud, cloud_server
 
 __all__ = ["cloud", "cloud_server"]
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.cloud
 
 def test_the_start_of_a_node_is_taken_apart(tmp_path: Path, cloud: Cloud) -> None:
     """Every step of one node's start is measured, and together they are the start."""
-    cloud.faults.set(boot_seconds=BOOT_SECONDS)
-    start = Starts(tmp_path, cloud).run(1, 1)
+    start = Starts(tmp_path, cloud).run(Size(nodes=1, min_nodes=1))
     assert tuple(start.steps) == MOMENTS[1:]
     assert sum(start.steps.values()) == pytest.approx(start.first_fit_seconds, abs=0.01)
     assert start.calls >= 10, "the plan alone takes that many"
-    table = rows([start], [start], imports=1.0)
+    assert start.each_seconds == pytest.approx([start.first_fit_seconds], abs=0.01)
+    table = rows([[start], [start]], imports=1.0)
     assert all(len(row) == 4 for row in table)

@@ -50,6 +50,9 @@ class Node:
     launched_at: float
     """Seconds since the epoch, as all moments here."""
 
+    boot_seconds: float
+    """What the cloud was told that its boot takes."""
+
     listens_at: float | None
     """When its sshd was up; None: it never was."""
 

@@ -94,6 +94,7 @@ class Control:
                     "private": one.addresses.private,
                     "hidden": one.addresses.hidden,
                     "launched_at": since_epoch(one.launched_at),
+                    "boot_seconds": one.settings.boot_seconds,
                     "listens_at": since_epoch(one.listens_at),
                     "metadata": one.metadata.url if one.metadata else None,
                     "tags": {tag["key"]: tag["value"] for tag in one.record.get_tags()},

@@ -48,6 +48,9 @@ class Settings:
     boot_seconds: float = 0.0
     """From RunInstances to the first step of user-data."""
 
+    boot_step_seconds: float = 0.0
+    """Each instance boots by so much longer than the one before: they do not come all at once."""
+
     key_seconds: float = 0.0
     """sshd answers for so long before the users' keys are in place."""
 

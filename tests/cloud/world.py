@@ -109,7 +109,9 @@ class World:
         instance.reachable = settings.unreachable == 0
         instance.bootable = settings.dead == 0
         self.faults.change(
-            unreachable=max(0, settings.unreachable - 1), dead=max(0, settings.dead - 1)
+            unreachable=max(0, settings.unreachable - 1),
+            dead=max(0, settings.dead - 1),
+            boot_seconds=settings.boot_seconds + settings.boot_step_seconds,
         )
         instance.use_addresses()
         instance.set_state("pending")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 BOOT_SECONDS = 3.0
 """What the cloud is told that a boot takes; it is no part of what is measured."""
 
-FITS_PER_NODE, FIT_SECONDS = 8, 0.2
+SLOTS = 4
 RUN_SECONDS = 600.0
 """A run that takes longer is given up, and the benchmark with it."""
 
@@ -35,11 +36,32 @@ MOMENTS = ("accepted", "listening", "entered", "greeted", "fitting")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Size:
+    """A run that is measured."""
+
+    nodes: int
+    min_nodes: int
+    """With how many of them the search begins."""
+
+    step_seconds: float = 0.0
+    """Each node boots by so much longer than the one before."""
+
+    fit_seconds: float = 0.2
+
+    @property
+    def fits(self) -> int:
+        """So many that there is work left when the last node comes, with any that comes late."""
+        apart = self.step_seconds * (self.nodes - 1)
+        meanwhile = apart / 2 * self.nodes * SLOTS / self.fit_seconds
+        return math.ceil(1.1 * meanwhile) + 2 * SLOTS * self.nodes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Start:
     """How a run began.
 
-    All seconds are from the answer to the run's first RunInstances, without the boot that the
-    cloud was told to take.
+    All seconds are without the boot that the cloud was told to take, and, but for `each_seconds`,
+    from the answer to the run's first RunInstances.
     """
 
     nodes: int
@@ -49,6 +71,9 @@ class Start:
 
     last_node_seconds: float
     """When the last of those had its first fit."""
+
+    each_seconds: tuple[float, ...]
+    """Of each of those, from the answer to its own RunInstances to its first fit."""
 
     steps: dict[str, float]
     """Of the node that fitted first, what each step took, by the moment that ended it; the boot
@@ -73,11 +98,12 @@ class Starts:
     def __init__(self, folder: Path, cloud: Cloud) -> None:
         self._folder, self._cloud = folder, cloud
         self._bench = CloudBench(folder, cloud, launch_timeout=300.0, lost_after=120.0)
+        self._bench.concurrency = SLOTS
         self._serial = 0
 
-    def run(self, nodes: int, min_nodes: int) -> Start:
+    def run(self, size: Size) -> Start:
         """Run a search whose fits sleep on so many nodes, and end them."""
-        starts = self._prepare(nodes, min_nodes)
+        starts = self._prepare(size)
         before = self._cloud.calls.total()
         psutil.cpu_percent()
         began = time.time()
@@ -86,30 +112,32 @@ class Starts:
         self._cloud.check_nothing_left()
         assert all(abs(score - SCORE) < 1e-9 for score in said["scores"]), said["scores"]
         ours = [one for one in self._cloud.nodes() if one.launched_at >= began]
-        moments = {one.tags["skygrid:node"]: self._moments(one, said, starts) for one in ours}
-        accepted = min(found["accepted"] for found in moments.values())
-        firsts = [found["fitting"] for found in moments.values() if "fitting" in found]
+        moments = [self._moments(one, said, starts) for one in ours]
+        accepted = min(found["accepted"] for found in moments)
+        came = sorted(
+            (found for found in moments if "fitting" in found), key=lambda found: found["fitting"]
+        )
         return Start(
             nodes=len(ours),
-            first_fit_seconds=min(firsts) - accepted - BOOT_SECONDS,
-            fitting=len(firsts),
-            last_node_seconds=max(firsts) - accepted - BOOT_SECONDS,
-            steps=_steps(
-                next(one for one in moments.values() if one.get("fitting") == min(firsts))
-            ),
+            first_fit_seconds=came[0]["fitting"] - accepted,
+            fitting=len(came),
+            last_node_seconds=came[-1]["fitting"] - accepted,
+            each_seconds=tuple(found["fitting"] - found["accepted"] for found in came),
+            steps={after: came[0][after] - came[0][before] for before, after in pairwise(MOMENTS)},
             calls=self._cloud.calls.total() - before,
             busy=busy,
         )
 
-    def _prepare(self, nodes: int, min_nodes: int) -> Path:
+    def _prepare(self, size: Size) -> Path:
         self._serial += 1
+        self._cloud.faults.set(boot_seconds=BOOT_SECONDS, boot_step_seconds=size.step_seconds)
         starts = self._folder / "starts"
         shutil.rmtree(starts, ignore_errors=True)
         starts.mkdir()
         starts.chmod(0o777)  # nodes have users of their own
-        search = sleepers(FITS_PER_NODE * nodes, FIT_SECONDS)
+        search = sleepers(size.fits, size.fit_seconds)
         (self._folder / "search.py").write_text(search)
-        self._bench.extra = f"nodes = {nodes}\nmin_nodes = {min_nodes}"
+        self._bench.extra = f"nodes = {size.nodes}\nmin_nodes = {size.min_nodes}"
         self._bench.write_config()
         return starts
 
@@ -128,7 +156,10 @@ class Starts:
         return json.loads(done.stdout.splitlines()[-1])
 
     def _moments(self, node: Node, said: Any, starts: Path) -> dict[str, float]:
-        """When each step of a node's start was over, in seconds since the epoch."""
+        """When each step of a node's start was over, in seconds since the epoch.
+
+        All but the first are set back by the boot that the cloud was told to take.
+        """
         name, host = node.tags["skygrid:node"], f"ip-{node.private.replace('.', '-')}"
         states = [(state, at) for who, state, at in said["states"] if who == name]
         found = {
@@ -138,15 +169,13 @@ class Starts:
             "greeted": _first(at for state, at in states if state in GREETED),
             "fitting": _first(float(path.read_text()) for path in starts.glob(f"{host}-*")),
         }
-        return {moment: at for moment, at in found.items() if at is not None}
+        told = {"accepted": 0.0}
+        return {
+            moment: at - told.get(moment, node.boot_seconds)
+            for moment, at in found.items()
+            if at is not None
+        }
 
 
 def _first(moments: Iterable[float]) -> float | None:
     return min(moments, default=None)
-
-
-def _steps(moments: dict[str, float]) -> dict[str, float]:
-    """What each step took; the boot that was told ends when sshd listens."""
-    pairs = pairwise(MOMENTS)
-    steps = {after: moments[after] - moments[before] for before, after in pairs}
-    return {**steps, "listening": steps["listening"] - BOOT_SECONDS}
