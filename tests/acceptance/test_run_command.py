@@ -250,7 +250,7 @@ def test_the_hour_limit_stops_and_resume_goes_on(tmp_path: Path) -> None:
     assert "skygrid resume late" in err
     before = recorded(tmp_path, "late")
     assert before < 40
-    skygrid(tmp_path, "resume", "late", "--max-hours", "1")
+    skygrid(tmp_path, "resume", "late", "--max-hours", "1", "--concurrency", "4")
     assert result(tmp_path, "late")["reused"] == before
     assert _scores(result(tmp_path, "late")) == _reference(tmp_path)
 

@@ -20,6 +20,8 @@ from tests.acceptance.sameness import differences
 from tests.command import Command, gone, recorded, result, skygrid, wait_for
 from tests.processes import wait_until
 
+pytestmark = pytest.mark.faults
+
 SIZES = [40, 30, 20, 10]
 """Trees of the members of the one group, in the order in which a slot answers them."""
 
