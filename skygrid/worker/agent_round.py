@@ -6,7 +6,7 @@ import selectors
 import sys
 import time
 
-from .backlog import Backlog
+from .backlog import REPORT_SECONDS, Backlog
 from .guard import SlotGuard
 from .line import Line
 from .messages import AgentLog, FitResult, Lease, Pull, Returned, RoundReady, SlotDied
@@ -181,7 +181,7 @@ class AgentRound:
         accepted = self._backlog.accept(results)
         if accepted:
             self._empty_deaths = 0
-            self._line.collect(accepted, self._backlog.report_seconds)
+            self._line.collect(accepted, REPORT_SECONDS)
 
     # -- slots that die
 

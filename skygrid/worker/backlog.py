@@ -24,12 +24,10 @@ LOCKSTEP = 4.0
 """Slots that began together end together: a lease waits for each of them, unless fits are so long
 that the wait for an answer, times this, is nothing beside them."""
 
-REPORT_SECONDS, LONGEST_REPORT_SECONDS = 0.2, 1.0
-"""How long results may be collected, at least and at the most, before they are reported together,
-with the next request."""
+REPORT_SECONDS = 0.2
+"""How long results may be collected before they are reported together, with the next request.
 
-REPORT_RESULTS = 40
-"""Between the two, until about so many have come: a report costs the driver as much as they do."""
+A node that dies takes them along: longer would spare the driver messages, and lose ended fits."""
 
 BRISK_SECONDS = 0.005
 """Time between ends of fits below which an agent reads them in portions."""
@@ -112,17 +110,8 @@ class Backlog:
 
         Somebody may wait for the last ones of a round.
         """
-        return self._often and len(self._in_hand) > self._slots
-
-    @property
-    def _often(self) -> bool:
-        return 0.0 < self._lease_seconds / self._slots < REPORT_SECONDS / 2
-
-    @property
-    def report_seconds(self) -> float:
-        """How long results may be collected, at the pace at which they come."""
-        paced = REPORT_RESULTS * self._lease_seconds / self._slots if self._often else 0.0
-        return min(LONGEST_REPORT_SECONDS, max(REPORT_SECONDS, paced))
+        often = 0.0 < self._lease_seconds / self._slots < REPORT_SECONDS / 2
+        return often and len(self._in_hand) > self._slots
 
     def _ahead(self) -> tuple[int, int]:
         """Leases to hold beyond one for each slot, and how many of them to ask for at a time.
@@ -133,7 +122,7 @@ class Backlog:
             return 0, 0
         answer = (self._round_trip + HORIZON_SECONDS) / self._lease_seconds
         reserve = max(answer, min(1.0, LOCKSTEP * answer))
-        batch = self.report_seconds / self._lease_seconds
+        batch = REPORT_SECONDS / self._lease_seconds
         ahead = min(reserve + batch, MOST_PER_SLOT)
         return math.ceil(self._slots * ahead), int(self._slots * batch * ahead / (reserve + batch))
 

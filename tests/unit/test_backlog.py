@@ -12,7 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from skygrid.worker.backlog import (
     BRISK_SECONDS,
-    LONGEST_REPORT_SECONDS,
     MOST_PER_SLOT,
     REPORT_SECONDS,
     SETTLE_SECONDS,
@@ -135,18 +134,6 @@ def test_results_are_collected_while_they_come_often_and_more_waits(backlog: Bac
     slow.granted(leases(1, 2, 3, 4), 0.0)
     slow.accept([fitted(1, 2 * REPORT_SECONDS)])
     assert not slow.collects
-
-
-@pytest.mark.parametrize(
-    ("seconds", "wait"), [(0.001, REPORT_SECONDS), (0.03, 0.6), (0.15, LONGEST_REPORT_SECONDS)]
-)
-def test_reports_are_as_rare_as_their_results_are_few(
-    backlog: Backlog, seconds: float, wait: float
-) -> None:
-    """Results wait until about forty are there, but never longer than a second."""
-    backlog.granted(leases(1), 0.0)
-    backlog.accept([fitted(1, seconds)])
-    assert backlog.report_seconds == pytest.approx(wait)
 
 
 def test_a_request_that_costs_nothing_is_made_for_less(backlog: Backlog) -> None:

@@ -232,12 +232,7 @@ def _settings_by_paramiko(
             for name, value in said.items():
                 if name != "hostname" or value != alias:
                     found.setdefault(name, value if isinstance(value, list) else [value])
-    except (
-        OSError,
-        ImportError,  # `Match exec`, see this package's own module
-        paramiko.ConfigParseError,
-        paramiko.CouldNotCanonicalize,
-    ) as error:
+    except (OSError, paramiko.ConfigParseError, paramiko.CouldNotCanonicalize) as error:
         raise ConfigError(f"the SSH config cannot be read: {error}") from error
     given = {"user": user, "port": None if port is None else str(port)}
     found |= {name: [value] for name, value in given.items() if value is not None}
