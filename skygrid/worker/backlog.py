@@ -33,7 +33,7 @@ BRISK_SECONDS = 0.005
 """Time between ends of fits below which an agent reads them in portions."""
 
 SMOOTHING = 0.2
-"""Weight of the newest lease in the running mean of what leases take."""
+"""Weight of the newest one in the running mean of what leases, or fits, take."""
 
 SETTLE_SECONDS = 0.5
 """A lease that no slot runs or reports for so long after a slot's death was lost with it."""
@@ -63,6 +63,7 @@ class Backlog:
         self._to_come: dict[int, int] = {}
         self._spent: dict[int, float] = {}
         self._lease_seconds = 0.0
+        self._fit_seconds = 0.0
         self._round_trip = 0.0
         self._pulled_at = 0.0
         self._pulled = 0
@@ -102,7 +103,7 @@ class Backlog:
     @property
     def brisk(self) -> bool:
         """Whether fits end so fast that reading each one by itself would cost too much."""
-        return bool(self._lease_seconds) and self._lease_seconds / self._slots < BRISK_SECONDS
+        return 0.0 < self._fit_seconds / self._slots < BRISK_SECONDS
 
     @property
     def collects(self) -> bool:
@@ -110,7 +111,7 @@ class Backlog:
 
         Somebody may wait for the last ones of a round.
         """
-        often = 0.0 < self._lease_seconds / self._slots < REPORT_SECONDS / 2
+        often = 0.0 < self._fit_seconds / self._slots < REPORT_SECONDS / 2
         return often and len(self._in_hand) > self._slots
 
     def _ahead(self) -> tuple[int, int]:
@@ -174,9 +175,11 @@ class Backlog:
                 self._ended(result.lease)
             if result.lease in self._in_hand:
                 accepted.append(result)
+                self._fit_seconds = _mean(self._fit_seconds, result.busy_seconds)
                 if last:
                     del self._in_hand[result.lease]
-                    self._learn(self._spent.pop(result.lease, 0.0) + result.busy_seconds)
+                    seconds = self._spent.pop(result.lease, 0.0) + result.busy_seconds
+                    self._lease_seconds = _mean(self._lease_seconds, seconds)
         return accepted
 
     def _is_last(self, result: FitResult) -> bool:
@@ -189,10 +192,6 @@ class Backlog:
         else:
             self._to_come.pop(result.lease, None)
         return not to_come
-
-    def _learn(self, seconds: float) -> None:
-        last = self._lease_seconds or seconds
-        self._lease_seconds = max(1e-5, last + SMOOTHING * (seconds - last))
 
     def _ended(self, lease: int) -> None:
         """No slot runs this lease any more, nor will one take it."""
@@ -255,3 +254,9 @@ class Backlog:
                 self._ended(lease)
                 self._hold_again(lease)
             self._suspects = set()
+
+
+def _mean(last: float, seconds: float) -> float:
+    """The running mean with one more; 0 is none yet."""
+    last = last or seconds
+    return max(1e-5, last + SMOOTHING * (seconds - last))

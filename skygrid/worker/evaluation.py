@@ -1,26 +1,29 @@
 """Fitting and scoring one candidate on one split, exactly as scikit-learn does it.
 
-This is the one module of `worker` that uses a private name of scikit-learn, `_fit_and_score`: the
-text of a failed fit's traceback and every corner of scoring are then scikit-learn's own.
+This is the one module of `worker` that uses private names of scikit-learn. `_fit_and_score`: the
+text of a failed fit's traceback and every corner of scoring are then scikit-learn's own. And
+`_safe_split`, by which that takes a split's samples out of X and y.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 import pickle
 import random
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import joblib
 import numpy as np
 import sklearn
 from joblib.parallel import SequentialBackend
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import _validation
 from sklearn.model_selection._validation import _fit_and_score
 from threadpoolctl import threadpool_limits
 
@@ -30,6 +33,9 @@ from .scores import to_wire
 
 ONCE_ACTIONS = frozenset({"default", "module", "once"})
 """Filter actions that show a warning once; here every one is counted, the driver shows it once."""
+
+KEPT_SAMPLES_BYTES = 32 * 1024 * 1024
+"""Samples of all splits that are kept in a slot from one group to the next."""
 
 
 class Evaluator:
@@ -55,6 +61,8 @@ class Evaluator:
         self._search = search
         self._candidates: Sequence[Mapping[str, Any]] = plan["candidates"]
         self._splits: Sequence[tuple[Any, Any]] = plan["splits"]
+        self._samples: dict[tuple[int, ...], Any] = {}
+        self._data_bytes = sum(_bytes_of(data[name]) for name in ("X", "y"))
         self.noted: list[WarningNote] = []
         """Warnings of the fit that runs or ran last."""
 
@@ -112,6 +120,7 @@ class Evaluator:
         candidate: int,
         split: int,
         prepare: Callable[[Any], None] | None = None,
+        scorer: Any = None,
     ) -> FitResult:
         """Fit and score one candidate on one split.
 
@@ -123,6 +132,8 @@ class Evaluator:
             Indices into the round's candidates and splits.
         prepare : callable, optional
             Given the estimator before the candidate's parameters are set on it.
+        scorer : callable, optional
+            Stands for the search's own.
 
         Returns
         -------
@@ -144,11 +155,51 @@ class Evaluator:
                 parameters=self._candidates[candidate],
                 split_progress=(split, len(self._splits)),
                 candidate_progress=(candidate, len(self._candidates)),
-                **self._kwargs,
+                **(self._kwargs if scorer is None else self._kwargs | {"scorer": scorer}),
             )
             return self._result(lease, candidate, slot, out)
         except BaseException as error:  # noqa: BLE001 (it travels to the driver as text)
             return self._raised(lease, candidate, slot, error)
+
+    @contextmanager
+    def asked_once(self) -> Iterator[None]:
+        """Have scikit-learn ask once what is the same for all fits of a group.
+
+        That is a split's samples, which are no copies for each fit then, and the names of a class's
+        parameters. Only for estimators and scorers that write into nothing they are given, and of
+        one kind: a square X is split by samples twice where an estimator's tags say so.
+        """
+        split, names = _validation._safe_split, vars(BaseEstimator)["_get_param_names"]
+        samples = self._samples
+        known: dict[type, Sequence[str]] = {}
+
+        def split_once(estimator: Any, X: Any, y: Any, *indices: Any, **named: Any) -> Any:
+            if X is not self._data["X"] or y is not self._data["y"] or named:
+                return split(estimator, X, y, *indices, **named)
+            key = tuple(map(id, indices))  # the plan's own arrays, which live as long as this
+            if key not in samples:
+                samples[key] = split(estimator, X, y, *indices)
+            return samples[key]
+
+        def names_once(kind: type) -> list[str]:
+            if kind not in known:
+                known[kind] = names.__get__(None, kind)()
+            return list(known[kind])
+
+        _validation._safe_split = split_once
+        BaseEstimator._get_param_names = classmethod(names_once)
+        try:
+            yield
+        finally:
+            _validation._safe_split = split
+            BaseEstimator._get_param_names = names
+            if not self.samples_kept:
+                samples.clear()
+
+    @property
+    def samples_kept(self) -> bool:
+        """Whether samples are so few that they are kept for further groups."""
+        return self._data_bytes * len(self._splits) <= KEPT_SAMPLES_BYTES
 
     def _result(self, lease: int, candidate: int, slot: int, out: Mapping[str, Any]) -> FitResult:
         failed = out["fit_error"] is not None
@@ -211,6 +262,11 @@ class _NoCallbacks:
         return self
 
     def call_on_fit_task_end(self, **_: Any) -> None: ...
+
+
+def _bytes_of(part: Any) -> float:
+    """Size of X or y; infinite where it is not known, as for lists of texts."""
+    return 0 if part is None else float(getattr(part, "nbytes", math.inf))
 
 
 def _understood(pickled: Iterable[bytes]) -> Iterator[tuple[Any, ...]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +19,7 @@ from .messages import FitResult, WarningNote
 from .pipelines import Level, Line, levels, unfold
 from .prefix_fit import fit_with_kept, keep_outputs, timed
 from .prefixes import OwnParts, Store
+from .repeated_scores import RepeatedScores
 from .rules import Rule, SharedFit, fitted_state
 
 
@@ -37,10 +40,17 @@ class GroupFit:
         Where steps that others have too are kept.
     kept : frozenset of str
         Digests that are worth keeping.
+    scores : RepeatedScores or None
+        Scores that are known; None: they do not follow from predictions.
     """
 
     def __init__(
-        self, rule: Rule, evaluator: Evaluator, store: Store | None, kept: frozenset[str]
+        self,
+        rule: Rule,
+        evaluator: Evaluator,
+        store: Store | None,
+        kept: frozenset[str],
+        scores: RepeatedScores | None,
     ) -> None:
         self._rule = rule
         self._evaluator = evaluator
@@ -51,9 +61,14 @@ class GroupFit:
         self._plain = is_plain_scorer(evaluator.scorer)
         """Else the scorer may write into what it is given: nothing of it may be a sibling's."""
 
+        self._scores = scores
+        self.scorer = scores.scorer(evaluator.scorer, lambda: self._account) if scores else None
+        """What scores the members; None: the search's own scorer."""
+
         self._known: tuple[Level, ...] = ()
         self._states: list[dict[str, Any]] = []
         self._notes: tuple[WarningNote, ...] = ()
+        self._names: tuple[str, ...] = ()
         self._seconds = 0.0
         self._weight = 1.0
         self._own_weight = 1.0
@@ -104,6 +119,7 @@ class GroupFit:
             )
         self._states = [self._own(dict(vars(step.estimator))) for step in line.steps]
         self._install_outputs(line, arguments[0])
+        self._repeat_scores(last, arguments)
         return estimator
 
     def _fit_last(self, last: Any, *arguments: Any, **fit_params: Any) -> Any:
@@ -117,6 +133,7 @@ class GroupFit:
         if len(self._account.notes) > noted:
             raise NotAnsweredError  # nobody knows how often each member would have warned
         self._notes = tuple(self._account.notes)
+        self._names = tuple(own)
         self._weight = self._rule.weight(own)
         shared = SharedFit(estimator=_snapshot(last), arguments=arguments, fit_params=fit_params)
         for name in fitted_state(last):
@@ -136,13 +153,14 @@ class GroupFit:
         self._account.notes.extend(self._notes)
         last = _last(line)
         last._validate_params()
-        self._own_weight = self._rule.weight(last.get_params(deep=False))
+        self._own_weight = self._rule.weight({name: getattr(last, name) for name in self._names})
         shared = self.shared
-        if last is estimator:
+        if last is estimator and any(map(operator.is_not, arguments, shared.arguments)):
             # What the shared fit was given, its scorer may have written into meanwhile.
             shared = dataclasses.replace(shared, arguments=arguments)
         self._derive(shared, last)
         self._install_outputs(line, arguments[0])
+        self._repeat_scores(last, arguments)
         return estimator
 
     def _derive(self, shared: SharedFit, last: Any) -> None:
@@ -153,6 +171,11 @@ class GroupFit:
 
     def _own(self, state: dict[str, Any]) -> dict[str, Any]:
         return state if self._plain else copy_state(state)
+
+    def _repeat_scores(self, last: Any, arguments: Sequence[Any]) -> None:
+        if self._scores is not None:
+            self._account.train_labels = arguments[1] if len(arguments) > 1 else None
+            self._scores.install(last, self._account)
 
     def _install_outputs(self, line: Line, X_train: Any) -> None:
         """All members score with the same transformed data, transformed once."""

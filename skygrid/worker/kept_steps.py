@@ -41,6 +41,9 @@ class Account:
     score_seconds: float = 0.0
     """The same of the test data."""
 
+    train_labels: Any = None
+    """The y of the fit; scikit-learn does not count what it takes to score these."""
+
 
 class KeptChain:
     """A line of steps, the first of which are kept.

@@ -20,6 +20,7 @@ from .kept_steps import names_this_code
 from .messages import FitResult
 from .prefix_fit import PrefixFit
 from .prefixes import PrefixStore
+from .repeated_scores import RepeatedScores, uses_known_metrics
 from .rules import rules
 
 
@@ -40,6 +41,9 @@ class SharedFits:
         self._evaluator = evaluator
         self._kept: frozenset[str] = frozenset(plan.get("kept", ()))
         self._prefixes: Sequence[int] = plan.get("prefixes", ())
+        self._scores = RepeatedScores() if uses_known_metrics(evaluator.scorer) else None
+        """Known metrics write into nothing they are given, so samples may be given twice."""
+
         self._folder = folder if self._kept and folder and os.path.isdir(folder) else None
         self._futile: set[int] = set()
         """Prefixes that turned out not to be worth keeping: on other splits they are the same."""
@@ -79,15 +83,27 @@ class SharedFits:
     ) -> Iterator[FitResult]:
         ordered = sorted(members, key=lambda member: self._rules[member][1])
         rule = rules()[self._rules[ordered[0]][0]]
-        group = GroupFit(rule, self._evaluator, self._store(split), self._kept)
-        first = self._evaluator.evaluate(lease, slot, ordered[0], split, group.begin)
+        group = GroupFit(rule, self._evaluator, self._store(split), self._kept, self._scores)
+        if self._scores is None:
+            yield from self._answered(lease, slot, ordered, split, group)
+            return
+        with self._evaluator.asked_once():
+            yield from self._answered(lease, slot, ordered, split, group)
+        if not self._evaluator.samples_kept:
+            self._scores.forget()
+
+    def _answered(
+        self, lease: int, slot: int, members: Sequence[int], split: int, group: GroupFit
+    ) -> Iterator[FitResult]:
+        evaluate, scorer = self._evaluator.evaluate, group.scorer
+        first = evaluate(lease, slot, members[0], split, group.begin, scorer)
         if group.shared is None or _unexpected(first):
-            for member in ordered:
+            for member in members:
                 yield self._alone(lease, slot, member, split)
             return
         yield group.first_timed(first)
-        for member in ordered[1:]:
-            result = self._evaluator.evaluate(lease, slot, member, split, group.answer)
+        for member in members[1:]:
+            result = evaluate(lease, slot, member, split, group.answer, scorer)
             if _unexpected(result):
                 yield self._alone(lease, slot, member, split)
             else:

@@ -15,6 +15,7 @@ import math
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,6 +48,11 @@ class SharedFit:
     fit_params: Mapping[str, Any]
     notes: dict[str, Any] = field(default_factory=dict)
     """What `derive` has computed for one member and may use for the next."""
+
+    @functools.cached_property
+    def state(self) -> Mapping[str, Any]:
+        """Everything that the fit has set on the estimator, by name."""
+        return MappingProxyType(fitted_state(self.estimator))
 
 
 class Rule(Protocol):

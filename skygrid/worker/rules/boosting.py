@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import Setting, SharedFit, fitted_state, is_count
+from . import Setting, SharedFit, is_count
 
 AUTOMATIC_EARLY_STOPPING = 10_000
 """Samples above which HistGradientBoosting stops early when told "auto"."""
@@ -37,7 +37,7 @@ class GradientBoostingStages(_Rounds):
     )
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
-        state = fitted_state(fit.estimator)
+        state = dict(fit.state)
         n_stages = min(int(member.n_estimators), state["n_estimators_"])
         state["n_estimators_"] = n_stages
         for name in ("estimators_", "train_score_", "oob_improvement_", "oob_scores_"):
@@ -66,7 +66,7 @@ class HistGradientBoostingRounds(_Rounds):
         return super().free(parameters, setting) if exact else frozenset()
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
-        state = fitted_state(fit.estimator)
+        state = dict(fit.state)
         state["_predictors"] = state["_predictors"][: member.max_iter]
         vars(member).update(state)
         return not state["do_early_stopping_"]
@@ -81,7 +81,7 @@ class AdaBoostRounds(_Rounds):
     )
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
-        state = fitted_state(fit.estimator)
+        state = dict(fit.state)
         state["estimators_"] = state["estimators_"][: member.n_estimators]
         for name in ("estimator_weights_", "estimator_errors_"):
             state[name] = state[name][: member.n_estimators].copy()

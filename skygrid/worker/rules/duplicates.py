@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import Setting, SharedFit, fitted_state
+from . import Setting, SharedFit
 
 
 class Duplicates:
@@ -28,5 +28,5 @@ class Duplicates:
         return {}
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
-        vars(member).update(fitted_state(fit.estimator))
+        vars(member).update(fit.state)
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import Setting, SharedFit, fitted_state
+from . import Setting, SharedFit
 
 UNUSED = {
     "linear": frozenset({"gamma", "degree", "coef0"}),
@@ -41,6 +41,6 @@ class UnusedKernelParameters:
         return {}
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
-        vars(member).update(fitted_state(fit.estimator))
+        vars(member).update(fit.state)
         # "scale" has fit compute a variance, which may warn of numbers that are too large.
         return bool(member.gamma != "scale" or fit.estimator.gamma == "scale")

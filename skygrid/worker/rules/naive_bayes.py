@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import Setting, SharedFit, fitted_state, is_amount
+from . import Setting, SharedFit, is_amount
 
 
 class SmoothedVariances:
@@ -33,7 +33,7 @@ class SmoothedVariances:
         return {"var_smoothing": 0.0}
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
-        state = fitted_state(fit.estimator)
+        state = dict(fit.state)
         if "largest" not in fit.notes:
             fit.notes["largest"] = _largest_variance(fit)
         state["epsilon_"] = member.var_smoothing * fit.notes["largest"]

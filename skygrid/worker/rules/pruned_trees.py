@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import Setting, SharedFit, fitted_state, is_amount
+from . import Setting, SharedFit, is_amount
 
 
 class PrunedTree:
@@ -32,6 +32,6 @@ class PrunedTree:
         return {"ccp_alpha": 0.0}
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
-        vars(member).update(fitted_state(fit.estimator))
+        vars(member).update(fit.state)
         member._prune_tree()
         return True

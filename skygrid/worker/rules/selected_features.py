@@ -6,7 +6,7 @@ import numbers
 from collections.abc import Mapping
 from typing import Any
 
-from . import Setting, SharedFit, fitted_state, is_amount, is_count
+from . import Setting, SharedFit, is_amount, is_count
 
 
 class _Selection:
@@ -35,7 +35,7 @@ class BestFeatures(_Selection):
         return k == "all" if type(k) is str else is_count(k)
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
-        state = fitted_state(fit.estimator)
+        state = dict(fit.state)
         vars(member).update(state)
         # A fit warns of a k that is too large.
         return not isinstance(member.k, numbers.Integral) or member.k <= len(state["scores_"])
@@ -52,5 +52,5 @@ class BestPercentile(_Selection):
         return is_amount(parameters["percentile"])
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
-        vars(member).update(fitted_state(fit.estimator))
+        vars(member).update(fit.state)
         return True

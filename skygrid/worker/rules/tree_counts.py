@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from . import Setting, SharedFit, fitted_state, is_count
+from . import Setting, SharedFit, is_count
 
 N_ESTIMATORS = frozenset({"n_estimators"})
 
@@ -40,7 +40,7 @@ class ForestTrees(_FirstTrees):
     )
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
-        state = fitted_state(fit.estimator)
+        state = dict(fit.state)
         state["estimators_"] = state["estimators_"][: member.n_estimators]
         out_of_bag = [name for name in state if name.startswith("oob_")]
         for name in out_of_bag:
@@ -80,7 +80,7 @@ class BaggedEstimators(_FirstTrees):
         return N_ESTIMATORS if parameters["oob_score"] is False else frozenset()
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
-        state = fitted_state(fit.estimator)
+        state = dict(fit.state)
         for name in ("estimators_", "estimators_features_"):
             state[name] = state[name][: member.n_estimators]
         state["_seeds"] = state["_seeds"][: member.n_estimators].copy()

@@ -1,0 +1,145 @@
+"""Scores of equal predictions, computed once for all candidates that one fit answers.
+
+Only scikit-learn's own metrics are known to follow from the labels alone and to leave them as they
+are; a scorer with any other function in it is called for each candidate.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import sys
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+
+from .identity import Uncertain, class_or_none, value_key
+from .kept_steps import Account
+
+MOST_SCORES = 20_000
+"""Scores that are known at a time; with their keys some 400 bytes each."""
+
+
+def uses_known_metrics(scorer: Any) -> bool:
+    """Whether a scorer calls an estimator's own methods and scikit-learn's metrics, nothing else.
+
+    Parameters
+    ----------
+    scorer : callable
+        As scikit-learn has made it of ``scoring``.
+    """
+    match class_or_none(type(scorer)):
+        case "sklearn.metrics._scorer._MultimetricScorer":
+            return all(map(uses_known_metrics, scorer._scorers.values()))
+        case "sklearn.metrics._scorer._PassthroughScorer":
+            return True
+        case "sklearn.metrics._scorer._Scorer":
+            return _is_known_metric(scorer._score_func)
+    return False
+
+
+def _is_known_metric(function: Any) -> bool:
+    module, name = getattr(function, "__module__", ""), getattr(function, "__name__", "")
+    within = isinstance(module, str) and module.startswith("sklearn.metrics.")
+    return within and getattr(sys.modules.get(module), name, None) is function
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    score: Any
+    seconds: float
+    labels: Any
+    """Kept so that its id remains its own."""
+
+
+class RepeatedScores:
+    """Scores by labels and predictions.
+
+    Labels are told apart as objects: scores are found again only for the same object.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, _Known] = {}
+
+    def forget(self) -> None:
+        """Drop everything, labels among it."""
+        self._known.clear()
+
+    def scorer(self, scorer: Any, account: Callable[[], Account]) -> Any:
+        """A scorer with the answers of this one, which `uses_known_metrics`.
+
+        Parameters
+        ----------
+        scorer : callable
+        account : callable
+            Returns the `Account` of the candidate that is scored.
+        """
+        if hasattr(scorer, "_scorers"):
+            taken = copy.copy(scorer)
+            taken._scorers = {
+                name: self.scorer(part, account) for name, part in scorer._scorers.items()
+            }
+            return taken
+        if getattr(scorer, "_response_method", None) != "predict":
+            return scorer
+        taken, metric = copy.copy(scorer), scorer._score_func
+
+        @functools.wraps(metric)
+        def score(labels: Any, predicted: Any, **settings: Any) -> Any:
+            return self.score(account(), metric, labels, predicted, **settings)
+
+        taken._score_func = score
+        return taken
+
+    def install(self, estimator: Any, account: Account) -> None:
+        """Replace `score` of a fitted estimator where it is the accuracy of what it predicts."""
+        if type(estimator).score is not ClassifierMixin.score:
+            return
+
+        def score(X: Any, y: Any, sample_weight: Any = None) -> Any:
+            predicted = estimator.predict(X)
+            return self.score(account, accuracy_score, y, predicted, sample_weight=sample_weight)
+
+        vars(estimator)["score"] = score
+
+    def score(
+        self,
+        account: Account,
+        metric: Callable[..., Any],
+        labels: Any,
+        predicted: Any,
+        **settings: Any,
+    ) -> Any:
+        """What a metric says of predictions, or has said of equal ones."""
+        start = time.perf_counter()
+        try:
+            key = (metric, id(labels), _predictions_key(predicted), value_key(settings))
+        except Uncertain:
+            return metric(labels, predicted, **settings)
+        known = self._known.get(key)
+        if known is not None:
+            if labels is not account.train_labels:
+                account.score_seconds += known.seconds - (time.perf_counter() - start)
+            return known.score
+        noted = len(account.notes)
+        score = metric(labels, predicted, **settings)
+        if len(account.notes) == noted:  # else the next one is to be warned as well
+            if len(self._known) >= MOST_SCORES:
+                self._known.clear()
+            self._known[key] = _Known(score, time.perf_counter() - start, labels)
+        return score
+
+
+def _predictions_key(predicted: Any) -> Hashable:
+    if type(predicted) is not np.ndarray or predicted.dtype.hasobject:
+        raise Uncertain
+    if not predicted.flags.c_contiguous:
+        raise Uncertain  # sums of the same numbers may be made in another order
+    bits = hashlib.blake2b(predicted, digest_size=16).digest()
+    return predicted.dtype.str, predicted.shape, bits
