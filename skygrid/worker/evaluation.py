@@ -1,12 +1,13 @@
 """Fitting and scoring one candidate on one split, exactly as scikit-learn does it.
 
 This is the one module of `worker` that uses private names of scikit-learn. `_fit_and_score`: the
-text of a failed fit's traceback and every corner of scoring are then scikit-learn's own. And
-`_safe_split`, by which that takes a split's samples out of X and y.
+text of a failed fit's traceback and every corner of scoring are then scikit-learn's own.
+`_safe_split`, by which that takes a split's samples out of X and y. And `_get_param_names`.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import pickle
@@ -103,6 +104,7 @@ class Evaluator:
         for name in ("loky", "multiprocessing"):
             # Code that names its backend would start processes all the same.
             joblib.register_parallel_backend(name, SequentialBackend)
+        BaseEstimator._get_param_names = classmethod(_parameter_names)
         # A forked slot has its siblings' random state; unseeded estimators must not repeat them.
         random.seed()
         np.random.seed()
@@ -163,15 +165,12 @@ class Evaluator:
 
     @contextmanager
     def asked_once(self) -> Iterator[None]:
-        """Have scikit-learn ask once what is the same for all fits of a group.
+        """Have scikit-learn take a split's samples out of X and y once, not for each fit inside.
 
-        That is a split's samples, which are no copies for each fit then, and the names of a class's
-        parameters. Only for estimators and scorers that write into nothing they are given, and of
-        one kind: a square X is split by samples twice where an estimator's tags say so.
+        Only for estimators and scorers that write into nothing they are given, and of one kind: a
+        square X is split by samples twice where an estimator's tags say so.
         """
-        split, names = _validation._safe_split, vars(BaseEstimator)["_get_param_names"]
-        samples = self._samples
-        known: dict[type, Sequence[str]] = {}
+        split, samples = _validation._safe_split, self._samples
 
         def split_once(estimator: Any, X: Any, y: Any, *indices: Any, **named: Any) -> Any:
             if X is not self._data["X"] or y is not self._data["y"] or named:
@@ -181,18 +180,11 @@ class Evaluator:
                 samples[key] = split(estimator, X, y, *indices)
             return samples[key]
 
-        def names_once(kind: type) -> list[str]:
-            if kind not in known:
-                known[kind] = names.__get__(None, kind)()
-            return list(known[kind])
-
         _validation._safe_split = split_once
-        BaseEstimator._get_param_names = classmethod(names_once)
         try:
             yield
         finally:
             _validation._safe_split = split
-            BaseEstimator._get_param_names = names
             if not self.samples_kept:
                 samples.clear()
 
@@ -250,6 +242,23 @@ class Evaluator:
                 f"{category.__module__}:{category.__qualname__}", str(message), filename, lineno
             )
         )
+
+
+_names_anew = vars(BaseEstimator)["_get_param_names"].__func__
+
+
+def _parameter_names(kind: type) -> list[str]:
+    """Names of the parameters of a class of estimators, in scikit-learn's own order.
+
+    They follow from the signature of its constructor. scikit-learn reads that anew for every clone
+    and every parameter that is set, which takes longer than many a fit.
+    """
+    return list(_names_of(kind, kind.__init__))
+
+
+@functools.lru_cache(maxsize=1000)
+def _names_of(kind: type, _constructor: Any) -> tuple[str, ...]:
+    return tuple(_names_anew(kind))
 
 
 class _NoCallbacks:

@@ -267,8 +267,9 @@ def forking(work: RoundWork, threads: int, close_in_child: Callable[[], None]) -
     close_in_child : callable
         Closes what belongs to the agent alone.
     """
-    # What the collector has seen is not looked at again, so its pages stay shared after the fork.
-    gc.collect()
+    # What there is by now is not looked at by the collector, so its pages stay shared after the
+    # fork. Garbage among it stays until the round ends: to look for it would take longer than what
+    # it takes to start the slots.
     gc.freeze()
 
     def start(index: int, tasks: int, news: int, status: StatusPage) -> int:
