@@ -17,6 +17,9 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
+        from skygrid.platforms import check_platform
+
+        check_platform()
         from skygrid import api
 
         return getattr(api, name)

@@ -253,7 +253,7 @@ def _parameter_names(kind: type) -> list[str]:
     They follow from the signature of its constructor. scikit-learn reads that anew for every clone
     and every parameter that is set, which takes longer than many a fit.
     """
-    return list(_names_of(kind, kind.__init__))
+    return list(_names_of(kind, kind.__init__))  # type: ignore[misc]  # a key, not called
 
 
 @functools.lru_cache(maxsize=1000)

@@ -141,5 +141,5 @@ def _predictions_key(predicted: Any) -> Hashable:
         raise Uncertain
     if not predicted.flags.c_contiguous:
         raise Uncertain  # sums of the same numbers may be made in another order
-    bits = hashlib.blake2b(predicted, digest_size=16).digest()
+    bits = hashlib.blake2b(predicted.tobytes(), digest_size=16).digest()
     return predicted.dtype.str, predicted.shape, bits

@@ -87,6 +87,12 @@ def spoils_the_data(estimator: Any, X: Any, y: Any) -> float:
     return found
 
 
+def spoils_the_labels(y_true: Any, y_pred: Any) -> float:
+    found = float(accuracy_score(y_true, y_pred))
+    y_true[:] = y_pred
+    return found
+
+
 def fits_again(estimator: Any, X: Any, y: Any) -> float:
     return float(estimator.fit(X[::2], y[::2]).score(X, y))
 
@@ -253,6 +259,30 @@ SHARED = cases(
     scorer_sets_parameters=(
         "A scorer that changes parameters of what it scores.",
         lambda: of(forest(), TREES, scoring=sets_parameters),
+    ),
+    metric_spoils_the_labels=(
+        "A metric that writes into the labels that it is given.",
+        lambda: of(
+            GaussianNB(),
+            {"var_smoothing": [1e-9, 1e-8, 0.5]},
+            scoring=make_scorer(spoils_the_labels),
+        ),
+    ),
+    metrics_that_warn=(
+        "Members that predict alike, scored by metrics that warn of what they predict.",
+        lambda: of(
+            GaussianNB(),
+            {"var_smoothing": [1e5, 1e6, 1e-9, 1e-8]},
+            scoring=["precision_macro", "accuracy", "neg_log_loss", "roc_auc_ovr"],
+        ),
+    ),
+    metric_of_more_classes_than_warned_of=(
+        "Nearly as many classes as samples: scikit-learn warns whenever it scores.",
+        lambda: of(
+            DecisionTreeClassifier(random_state=0),
+            {"ccp_alpha": [0.0, 0.001, 0.002]},
+            lambda: (numbers()[0], np.arange(len(numbers()[0])) % 24),
+        ),
     ),
     own_metric=(
         "A metric of the user's own.",

@@ -208,6 +208,28 @@ def test_help_lists_the_commands(cli):
         assert f"\n  {command} " in answer.out
 
 
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ("sys.argv = ['skygrid', 'run']; runpy.run_module('skygrid', run_name='__main__')", 2),
+        ("import skygrid; skygrid.fit", 1),
+    ],
+    ids=["command", "python"],
+)
+def test_windows_is_sent_to_wsl(statement: str, code: int) -> None:
+    """On Windows itself there is one message that names WSL, before anything fails to import."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import runpy, sys; sys.platform = 'win32'; {statement}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    last = done.stderr.splitlines()[-1]
+    assert "inside WSL" in last
+    assert code == 1 or done.stderr.count("\n") == 1
+
+
 def test_version(cli):
     """--version prints the package's version to stdout."""
     assert cli("--version").out == f"skygrid {skygrid.__version__}\n"

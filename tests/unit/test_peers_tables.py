@@ -93,6 +93,17 @@ def test_growth_is_judged_by_its_spread() -> None:
     assert "varies by at most 20% | 100% | no |" in goals.judged([], growth)
 
 
+def test_growth_is_judged_without_the_start_too() -> None:
+    """What a search costs to begin with is no cost of its fits."""
+    growth = [
+        row("growth-1000", 1_000, skygrid=done(0.3)),
+        row("growth-10000", 10_000, skygrid=done(1.2)),
+        row("growth-100000", 100_000, skygrid=done(11.1)),
+    ]
+    assert "a further fit varies by at most 20% | 10% | yes |" in goals.judged([], growth)
+    assert "| 100,000 | 111 | 110 |" in tables.growth_table(growth)
+
+
 @pytest.mark.parametrize(
     ("scores", "expected", "found"),
     [

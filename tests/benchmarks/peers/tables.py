@@ -145,16 +145,20 @@ def over_floor(row: Row) -> float | None:
 
 
 def growth_table(rows: Sequence[Row]) -> str:
-    """Time and driver memory for each fit, fits costing nothing."""
+    """Time and driver memory for each fit, fits costing nothing.
+
+    A further fit is one that this row has more than the row before: without what any search costs.
+    """
     who = _contenders(rows)
     head = ["fits"]
     for name in who:
-        head += [f"{TITLES[name]}: us per fit", "bytes of driver per fit"]
+        title = TITLES[name]
+        head += [f"{title}: us per fit", "us per further fit", "bytes of driver per fit"]
     body = []
-    for row in rows:
+    for number, row in enumerate(rows):
         line = [f"{growth_fits(row):,}"]
         for name in who:
-            line += _growth(row, name)
+            line += _growth(row, rows[number - 1] if number else None, name)
         body.append(line)
     return markdown(head, body)
 
@@ -164,15 +168,34 @@ def growth_fits(row: Row) -> int:
     return row.fits or int(row.workload.removeprefix("growth-"))
 
 
-def _growth(row: Row, who: str) -> list[str]:
+def further_seconds(row: Row, before: Row | None, who: str) -> float | None:
+    """Seconds for each fit that a row of growth has more than the one before, where both ended."""
+    if before is None:
+        return None
+    longer, shorter = _median_seconds(row, who), _median_seconds(before, who)
+    if longer is None or shorter is None:
+        return None
+    return (longer - shorter) / (growth_fits(row) - growth_fits(before))
+
+
+def _median_seconds(row: Row, who: str) -> float | None:
+    cell = row.cell(who)
+    if cell is None or cell.stopped is not None:
+        return None
+    return statistics.median(run.seconds for run in cell.runs)
+
+
+def _growth(row: Row, before: Row | None, who: str) -> list[str]:
     cell = row.cell(who)
     if cell is None:
-        return ["-", "-"]
+        return ["-", "-", "-"]
     fits = growth_fits(row)
     if (stopped := cell.stopped) is not None:
-        return [f"> {1e6 * stopped.seconds / fits:.0f}", "-"]
+        return [f"> {1e6 * stopped.seconds / fits:.0f}", "-", "-"]
+    further = further_seconds(row, before, who)
     return [
         f"{1e6 * statistics.median(run.seconds for run in cell.runs) / fits:.0f}",
+        "-" if further is None else f"{1e6 * further:.0f}",
         f"{statistics.median(run.driver_bytes for run in cell.runs) / fits:.0f}",
     ]
 

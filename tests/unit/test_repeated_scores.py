@@ -1,0 +1,207 @@
+"""Scores of predictions that were scored before."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score, check_scoring, make_scorer
+from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import GaussianNB
+
+from skygrid.worker import repeated_scores
+from skygrid.worker.evaluation import Evaluator
+from skygrid.worker.kept_steps import Account
+from skygrid.worker.repeated_scores import RepeatedScores, uses_known_metrics
+
+pytestmark = pytest.mark.sklearn_versions
+
+LABELS = np.array([0, 1, 1, 0])
+PREDICTED = np.array([0, 1, 0, 0])
+
+
+class Counting:
+    """A metric that counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, labels: Any, predicted: Any, **settings: Any) -> float:
+        self.calls += 1
+        return float(np.mean(labels == predicted))
+
+
+def own_accuracy(labels: Any, predicted: Any) -> float:
+    return float(np.mean(labels == predicted))
+
+
+class TestWhatIsScoredAgain:
+    def test_equal_predictions_are_scored_once(self) -> None:
+        """Another array with the same elements gets the score of the first one."""
+        scores, metric = RepeatedScores(), Counting()
+        first = scores.score(Account([]), metric, LABELS, PREDICTED)
+        again = scores.score(Account([]), metric, LABELS, PREDICTED.copy())
+        assert (first, again, metric.calls) == (0.75, 0.75, 1)
+
+    @pytest.mark.parametrize(
+        ("labels", "predicted", "settings"),
+        [
+            (LABELS, np.array([0, 1, 1, 0]), {}),
+            (LABELS, PREDICTED.astype(float), {}),
+            (LABELS, PREDICTED.reshape(2, 2), {}),
+            (LABELS, PREDICTED, {"pos_label": 1}),
+            (LABELS.copy(), PREDICTED, {}),
+        ],
+        ids=["elements", "dtype", "shape", "settings", "labels"],
+    )
+    def test_whatever_differs_is_scored(self, labels: Any, predicted: Any, settings: Any) -> None:
+        """Other elements, types, shapes, settings or labels have a score of their own."""
+        scores, metric = RepeatedScores(), Counting()
+        scores.score(Account([]), metric, LABELS, PREDICTED)
+        if predicted.shape == labels.shape:
+            scores.score(Account([]), metric, labels, predicted, **settings)
+        else:
+            scores.score(Account([]), metric, labels.reshape(2, 2), predicted, **settings)
+        assert metric.calls == 2
+
+    @pytest.mark.parametrize(
+        ("predicted", "settings"),
+        [
+            (PREDICTED.astype(object), {}),
+            (PREDICTED.tolist(), {}),
+            (np.repeat(PREDICTED, 2)[::2], {}),
+            (PREDICTED, {"sample_weight": [object()]}),
+        ],
+        ids=["objects", "list", "strided", "unknown settings"],
+    )
+    def test_what_is_not_certain_is_always_scored(self, predicted: Any, settings: Any) -> None:
+        """Predictions and settings of which equality cannot be told are never the same."""
+        scores, metric = RepeatedScores(), Counting()
+        for _ in range(2):
+            scores.score(Account([]), metric, LABELS, predicted, **settings)
+        assert metric.calls == 2
+
+    def test_a_metric_that_warns_is_called_each_time(self) -> None:
+        """Each candidate has the warnings of its own scores."""
+        scores, account = RepeatedScores(), Account([])
+        with warnings.catch_warnings(record=True):
+
+            def warns(labels: Any, predicted: Any) -> float:
+                account.notes.append("a note")  # type: ignore[arg-type]  # as a slot notes it
+                return 0.0
+
+            for _ in range(2):
+                scores.score(account, warns, LABELS, PREDICTED)
+        assert len(account.notes) == 2
+
+    def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """So many scores and no more are known at a time."""
+        monkeypatch.setattr(repeated_scores, "MOST_SCORES", 10)
+        scores, metric = RepeatedScores(), Counting()
+        for number in range(35):
+            scores.score(Account([]), metric, LABELS, np.full(4, number))
+        assert len(scores._known) <= 10
+
+    def test_forgotten_scores_hold_no_labels(self) -> None:
+        """After `forget` the same predictions are scored anew."""
+        scores, metric = RepeatedScores(), Counting()
+        scores.score(Account([]), metric, LABELS, PREDICTED)
+        scores.forget()
+        scores.score(Account([]), metric, LABELS, PREDICTED)
+        assert metric.calls == 2
+
+    def test_time_is_credited_for_test_scores_alone(self) -> None:
+        """scikit-learn does not count what it takes to score the samples of the fit."""
+        scores, metric = RepeatedScores(), Counting()
+        train, test = Account([], train_labels=LABELS), Account([])
+        scores._known.clear()
+        scores.score(test, metric, LABELS, PREDICTED)
+        scores.score(train, metric, LABELS, PREDICTED)
+        assert train.score_seconds == 0.0
+        scores.score(test, metric, LABELS, PREDICTED)
+        assert test.score_seconds != 0.0
+
+
+class TestKnownMetrics:
+    @pytest.mark.parametrize(
+        ("scoring", "known"),
+        [
+            (None, True),
+            ("accuracy", True),
+            ("roc_auc", True),
+            (make_scorer(accuracy_score, normalize=False), True),
+            (make_scorer(own_accuracy), False),
+            (own_accuracy, False),
+        ],
+    )
+    def test_only_metrics_of_scikit_learn(self, scoring: Any, known: bool) -> None:
+        """A function of the user's own may write into what it is given."""
+        assert uses_known_metrics(check_scoring(GaussianNB(), scoring)) == known
+
+    def test_one_of_several_spoils_all(self) -> None:
+        """A scorer of several metrics is known if all of them are."""
+        for own, known in ((own_accuracy, False), (accuracy_score, True)):
+            scoring = {"one": "accuracy", "other": make_scorer(own)}
+            search = GridSearchCV(GaussianNB(), {}, scoring=scoring, refit=False)
+            found = search._get_scorers()
+            scorer = found[0] if isinstance(found, tuple) else found
+            assert uses_known_metrics(scorer) == known
+
+
+class Remembering(ClassifierMixin, BaseEstimator):
+    """Knows which objects it was given."""
+
+    seen: list[tuple[int, int]] = []
+
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
+
+    def fit(self, X: Any, y: Any) -> Remembering:
+        self.classes_ = np.unique(y)
+        self.seen.append((id(X), id(y)))
+        self.kept_ = X  # so that no other object gets its id
+        return self
+
+    def predict(self, X: Any) -> Any:
+        return np.zeros(len(X), dtype=int)
+
+
+def evaluator(X: Any, y: Any) -> Evaluator:
+    import sklearn
+
+    search = {
+        "estimator": Remembering(),
+        "scorer": check_scoring(Remembering()),
+        "return_train_score": False,
+        "error_score": np.nan,
+        "verbose": 0,
+        "sklearn_config": sklearn.get_config(),
+    }
+    half = np.arange(len(X)) < len(X) // 2
+    splits = [(np.flatnonzero(half), np.flatnonzero(~half))]
+    data = {"X": X, "y": y, "fit_params": {}, "score_params": {}}
+    return Evaluator(data, search, {"candidates": [{"number": 1}, {"number": 2}], "splits": splits})
+
+
+@pytest.mark.parametrize(("limit", "between_groups"), [(1 << 20, True), (0, False)])
+def test_samples_are_taken_once(
+    limit: int, between_groups: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All fits of a group get the same samples; the next group does where they are few."""
+    monkeypatch.setattr("skygrid.worker.evaluation.KEPT_SAMPLES_BYTES", limit)
+    monkeypatch.setattr(Remembering, "seen", [])
+    X = np.arange(40.0).reshape(20, 2)
+    work = evaluator(X, np.arange(20) % 2)
+    for _ in range(2):
+        with work.asked_once():
+            assert [work.evaluate(0, 0, member, 0).status for member in (0, 1)] == ["scored"] * 2
+    groups = Remembering.seen[:2], Remembering.seen[2:]
+    assert [len(set(group)) for group in groups] == [1, 1]
+    assert (groups[0] == groups[1]) or not between_groups
+    assert bool(work._samples) == between_groups
+    if between_groups:
+        work.evaluate(0, 0, 0, 0)  # outside of a group it gets its own
+        assert Remembering.seen[-1] != groups[1][-1]
