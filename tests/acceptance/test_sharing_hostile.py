@@ -276,14 +276,6 @@ SHARED = cases(
             scoring=["precision_macro", "accuracy", "neg_log_loss", "roc_auc_ovr"],
         ),
     ),
-    metric_of_more_classes_than_warned_of=(
-        "Nearly as many classes as samples: scikit-learn warns whenever it scores.",
-        lambda: of(
-            DecisionTreeClassifier(random_state=0),
-            {"ccp_alpha": [0.0, 0.001, 0.002]},
-            lambda: (numbers()[0], np.arange(len(numbers()[0])) % 24),
-        ),
-    ),
     own_metric=(
         "A metric of the user's own.",
         lambda: of(forest(), TREES, scoring=make_scorer(accuracy_score, normalize=False)),
@@ -487,6 +479,14 @@ SHARED = cases(
 
 ALONE = cases(
     False,
+    metric_of_more_classes_than_warned_of=(
+        "Nearly as many classes as samples: scikit-learn warns of it in every fit and score.",
+        lambda: of(
+            DecisionTreeClassifier(random_state=0),
+            {"ccp_alpha": [0.0, 0.001, 0.002]},
+            lambda: (numbers()[0], np.arange(len(numbers()[0])) % 24),
+        ),
+    ),
     generator=(
         "A random state that is an object.",
         lambda: of(
