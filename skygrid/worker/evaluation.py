@@ -62,6 +62,9 @@ class Evaluator:
         self._search = search
         self._candidates: Sequence[Mapping[str, Any]] = plan["candidates"]
         self._splits: Sequence[tuple[Any, Any]] = plan["splits"]
+        self._own_ids = {id(indices) for pair in self._splits for indices in pair}
+        """Of arrays that live as long as this; scikit-learn makes new ones of what is no array."""
+
         self._samples: dict[tuple[int, ...], Any] = {}
         self._data_bytes = sum(_bytes_of(data[name]) for name in ("X", "y"))
         self.noted: list[WarningNote] = []
@@ -173,9 +176,10 @@ class Evaluator:
         split, samples = _validation._safe_split, self._samples
 
         def split_once(estimator: Any, X: Any, y: Any, *indices: Any, **named: Any) -> Any:
-            if X is not self._data["X"] or y is not self._data["y"] or named:
+            key = tuple(map(id, indices))
+            known = X is self._data["X"] and y is self._data["y"] and self._own_ids.issuperset(key)
+            if named or not known:
                 return split(estimator, X, y, *indices, **named)
-            key = tuple(map(id, indices))  # the plan's own arrays, which live as long as this
             if key not in samples:
                 samples[key] = split(estimator, X, y, *indices)
             return samples[key]

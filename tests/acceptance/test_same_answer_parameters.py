@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,12 @@ def halves() -> Any:
     return [(np.arange(0, 50, 2), np.arange(1, 50, 2)), (np.arange(1, 50, 2), np.arange(0, 50, 2))]
 
 
+def many_lists() -> Job:
+    parts = [[list(range(part, 50, 10)) for part in parts] for parts in permutations(range(5), 2)]
+    cv = [(train + test, test[::-1]) for train, test in parts]
+    return Job(GridSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 1e-2, 1]}, cv=cv), *flowers())
+
+
 def masks() -> Any:
     mask = np.arange(50) % 3 == 0
     return [(~mask, mask), (np.flatnonzero(mask), np.flatnonzero(~mask))]
@@ -195,6 +202,7 @@ def masks() -> Any:
         "Indices in lists.",
         lambda: split([(list(range(0, 50, 2)), list(range(1, 50, 2)))]),
     ),
+    many_lists=("Many splits in lists, each fit answering others.", many_lists),
     masks=("Masks for indices.", lambda: split(masks())),
     generator=("A generator of splits.", lambda: split(pair for pair in halves())),
     no_splits=("No splits at all.", lambda: split(iter([]))),
