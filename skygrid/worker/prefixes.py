@@ -223,8 +223,11 @@ def forget_split(folder: str, split: int) -> None:
 
 
 def _parts(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return [entry for entry in entries if not entry.name.endswith(".lock")]
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.endswith(".lock")]
+    except FileNotFoundError:  # who tidies up temporary files took the folder away
+        return []
 
 
 def _read(path: Path) -> Made | None:

@@ -117,6 +117,13 @@ def test_memory_has_a_bound_and_what_was_used_last_stays(tmp_path: Path) -> None
     assert not store.take(f"{NAME}1", "fit", made(array()))[1]
 
 
+def test_a_folder_that_was_taken_away_holds_nothing_to_give_back(tmp_path: Path) -> None:
+    """A split that is over does no harm where something else has removed the folder."""
+    folder = tmp_path / "gone"
+    forget_split(str(folder), 0)
+    assert not folder.exists()
+
+
 def test_a_part_beyond_the_bound_is_not_kept_and_nobody_waits_for_it(tmp_path: Path) -> None:
     """What is too large is made by each fit for itself."""
     store = PrefixStore(str(tmp_path), 0, limit=5_000)
