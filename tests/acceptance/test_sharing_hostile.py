@@ -47,7 +47,7 @@ from tests.acceptance.sharing import Shared, different
 
 pytestmark = pytest.mark.sklearn_versions
 
-WARNS_OF_MANY_CLASSES = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 6)
+WARNS_OF_MANY_CLASSES = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 7)
 """Where the labels have more classes than half as many as there are samples."""
 
 
