@@ -85,7 +85,8 @@ test-sklearn: $(SKLEARNS:%=.test-sklearn-%) ## Repeat the comparison with scikit
 .PRECIOUS: .venv-sklearn-%/.made-from-pyproject
 $(SKLEARNS:%=.test-sklearn-%): .test-sklearn-%: .venv-sklearn-%/.made-from-pyproject
 	@echo "scikit-learn $*: $$(.venv-sklearn-$*/bin/python -c 'import sklearn; print(sklearn.__version__)')"
-	.venv-sklearn-$*/bin/python -m pytest -n 2 -m sklearn_versions tests/acceptance
+	.venv-sklearn-$*/bin/python -m pytest -n 2 -m sklearn_versions tests/acceptance \
+		tests/integration/test_shared_samples.py
 
 clean: ## Remove the environments, caches and build products (runs are kept)
 	rm -rf $(VENV) .venv-peers .venv-sklearn-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -179,6 +179,7 @@ class JournaledRounds:
             recorded=done,
             groups=[group.members for group in plan.sharing.groups],
             prefixes=plan.sharing.prefixes,
+            by_split=plan.sharing.samples,
             policies=self._policies,
             first_lease_id=self._next_lease,
         )

@@ -26,6 +26,7 @@ def plan_content(plan: RoundPlan) -> dict[str, Any]:
         "groups": [(group.members, group.rule) for group in plan.sharing.groups],
         "prefixes": plan.sharing.prefixes,
         "kept": plan.sharing.kept,
+        "shares_samples": plan.sharing.samples,
     }
 
 

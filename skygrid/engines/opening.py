@@ -87,7 +87,7 @@ class Opening:
         data, search = self._data_and_search
         offered = data.size >= ASKED_FROM_BYTES
         names = (link.send_blob(data, offered=offered), *map(link.send_blob, (search, work.blob)))
-        keeps = bool(work.plan.sharing.kept)
+        keeps = work.plan.sharing.on_nodes
         order = dict(zip(("data", "search", "plan"), names, strict=True))
         link.send(OpenRound(round=work.serial, **order, keeps=keeps))
         link.keep_blobs(set(names))

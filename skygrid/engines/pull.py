@@ -260,7 +260,7 @@ class PullEngine:
     def _tell_what_is_over(self, work: RoundInProgress) -> None:
         """Have nodes give back the memory of what fits on a split have in common."""
         splits = work.queue.take_splits_over()
-        if splits and work.plan.sharing.kept:
+        if splits and work.plan.sharing.on_nodes:
             for link in self._roster.links.values():
                 if link.ready_round == work.serial:
                     link.send(Forget(round=work.serial, splits=splits))

@@ -40,6 +40,15 @@ class Sharing:
     kept: frozenset[str] = frozenset()
     """Digests of the fitted transformers that a node keeps for others."""
 
+    samples: bool = False
+    """The slots of a node have the samples of a split in common: X is large. Fits are then handed
+    out split by split, so that the samples of few splits take memory at a time."""
+
+    @property
+    def on_nodes(self) -> bool:
+        """Whether the slots of a node share anything but the fits of groups."""
+        return bool(self.kept) or self.samples
+
 
 @dataclass(frozen=True, kw_only=True)
 class RoundPlan:

@@ -54,8 +54,7 @@ def find_sharing(
     sharing : Sharing
     """
     nothing = Sharing(prefixes=(-1,) * len(candidates))
-    release = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
-    if release > TESTED or sklearn.get_config()["enable_metadata_routing"]:
+    if not is_tested_release() or sklearn.get_config()["enable_metadata_routing"]:
         return nothing
     setting = Setting(n_samples=n_samples, plain_scorer=is_plain_scorer(scorer))
     sketches = _Sketches(estimator, setting)
@@ -65,6 +64,11 @@ def find_sharing(
     groups = _groups(sketched)
     kept = _kept(_units(groups, sketched))
     return Sharing(groups=groups, prefixes=_prefixes(sketched, kept), kept=kept)
+
+
+def is_tested_release() -> bool:
+    """Whether this scikit-learn is one on which it was proved that sharing changes no bit."""
+    return tuple(int(part) for part in sklearn.__version__.split(".")[:2]) <= TESTED
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ class RoundState:
         Candidates that one fit answers.
     prefixes
         For each candidate the number of its pipeline's first steps; empty: none has any.
+    by_split
+        Whether one split is handed out after another.
     policies
     first_lease_id
     """
@@ -41,6 +43,7 @@ class RoundState:
         n_splits: int,
         groups: Sequence[Sequence[int]],
         prefixes: Sequence[int],
+        by_split: bool,
         policies: QueuePolicies,
         first_lease_id: int,
     ) -> None:
@@ -54,9 +57,9 @@ class RoundState:
         """None when every candidate has a fit of its own and no two share a prefix."""
 
         self.order: LongestFirst = (
-            SharedOrder(n_candidates, n_splits, self.groups, prefixes)
+            SharedOrder(n_candidates, n_splits, self.groups, prefixes, by_split=by_split)
             if self.groups
-            else LongestFirst(n_candidates, n_splits)
+            else LongestFirst(n_candidates, n_splits, by_split=by_split)
         )
         self.book = LeaseBook(first_lease_id)
         self.nodes = NodeBook()

@@ -24,12 +24,20 @@ class SharedOrder(LongestFirst):
     groups
     prefixes
         The number of each candidate's prefix, -1 for none; empty when no candidate has one.
+    by_split
+        As for `LongestFirst`.
     """
 
     def __init__(
-        self, n_candidates: int, n_splits: int, groups: Groups, prefixes: Sequence[int]
+        self,
+        n_candidates: int,
+        n_splits: int,
+        groups: Groups,
+        prefixes: Sequence[int],
+        *,
+        by_split: bool = False,
     ) -> None:
-        super().__init__(n_candidates, n_splits)
+        super().__init__(n_candidates, n_splits, by_split=by_split)
         self._groups = groups
         # Waiting members of each group on each split, and all leases that the waiting tasks make.
         sizes = [len(group) for group in groups.members]

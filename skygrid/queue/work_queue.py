@@ -38,6 +38,8 @@ class WorkQueue:
     prefixes
         For each candidate the number of its pipeline's first steps, which others have too; -1 for
         none. Empty: none has any.
+    by_split
+        Hand out all candidates' fits on one split before those on the next.
     policies
         How to retry, speculate, expire, recall and split.
     first_lease_id
@@ -58,6 +60,7 @@ class WorkQueue:
         recorded: Iterable[Recorded] = (),
         groups: Sequence[Sequence[int]] = (),
         prefixes: Sequence[int] = (),
+        by_split: bool = False,
         policies: QueuePolicies | None = None,
         first_lease_id: int = 0,
     ) -> None:
@@ -68,6 +71,7 @@ class WorkQueue:
             n_splits=n_splits,
             groups=groups,
             prefixes=prefixes,
+            by_split=by_split,
             policies=policies or QueuePolicies(),
             first_lease_id=first_lease_id,
         )

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
+
+import sklearn
 
 from skygrid.plan.records import Group, RoundPlan, Sharing
-from skygrid.plan.sharing import find_sharing
+from skygrid.plan.sharing import find_sharing, is_tested_release
 from skygrid.results.sklearn_search import SearchWork
 from skygrid.worker.messages import MOST_MEMBERS
+from skygrid.worker.shared_samples import can_share, samples_bytes
+
+SHARED_FROM_BYTES = 64 * 1024 * 1024
+"""Smaller samples are copied for each fit sooner than they are shared."""
 
 
 def sharing_of(work: SearchWork, plan: RoundPlan) -> Sharing:
@@ -31,7 +38,17 @@ def sharing_of(work: SearchWork, plan: RoundPlan) -> Sharing:
         found,
         groups=tuple(part for group in found.groups for part in _cut(group)),
         prefixes=found.prefixes if max(found.prefixes, default=-1) >= 0 else (),
+        samples=_shares_samples(work.X, plan),
     )
+
+
+def _shares_samples(X: Any, plan: RoundPlan) -> bool:
+    """Whether samples of X are so large that a node's slots should have them once."""
+    if not is_tested_release() or sklearn.get_config()["array_api_dispatch"]:
+        return False
+    if len(plan.candidates) < 2 or not can_share(X):
+        return False
+    return samples_bytes(X, plan.splits) >= SHARED_FROM_BYTES
 
 
 def _cut(group: Group) -> Iterator[Group]:

@@ -48,9 +48,8 @@ from .messages import (
     Stop,
 )
 from .notices import Notices
-from .prefixes import forget_split
 from .round_work import load_round
-from .shared_folder import SharedFolder, shared_folder
+from .shared_folder import SharedFolder, forget_split, shared_folder
 from .slots import Slot, SlotPool, Starter, forking, spawning
 from .store import BlobStore
 
@@ -236,7 +235,7 @@ class Agent:
         here = self._round is not None and message.round == self._round.number
         if here and self._folder is not None:
             for split in message.splits:
-                forget_split(str(self._folder.path), split)
+                forget_split(self._folder.path, split)
 
     def _stop_when_done(self, stop_at: float, now: float) -> None:
         if self._round is not None:
@@ -367,7 +366,7 @@ class Agent:
         self._store.keep_only({order.data, order.search, order.plan})
         try:
             pool = SlotPool(self._count, self._starter(order))
-            guard = SlotGuard(self._setup)
+            guard = SlotGuard(self._setup, self._folder.path if self._folder else None)
             self._round = AgentRound(
                 order.round, pool, self._count, guard, self._line, self._selector
             )
@@ -391,7 +390,7 @@ class Agent:
         if method == "spawn" or (method == "auto" and sys.platform != "linux"):
             return spawning(self._count, self._threads, files, folder)
         before = machine.threads()
-        work = load_round(files["data"], files["search"], files["plan"], folder)
+        work = load_round(files["data"], files["search"], files["plan"], folder, self._count)
         if method == "auto" and machine.threads() > before:
             # Their locks, copied while held, could stop a forked slot for good.
             self._line.send(AgentLog(text="loading the search started threads: slots are spawned"))

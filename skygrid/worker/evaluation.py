@@ -31,6 +31,7 @@ from threadpoolctl import threadpool_limits
 from .messages import FitResult, WarningNote
 from .neighbours import add_neighbours
 from .scores import to_wire
+from .shared_samples import SharedSamples
 
 ONCE_ACTIONS = frozenset({"default", "module", "once"})
 """Filter actions that show a warning once; here every one is counted, the driver shows it once."""
@@ -53,12 +54,19 @@ class Evaluator:
         their context on.
     plan : mapping
         ``candidates``, a list of parameter settings, and ``splits``, a list of (train, test).
+    shared : SharedSamples, optional
+        Handed to scikit-learn as X, where the slots of this node have samples in common.
     """
 
     def __init__(
-        self, data: Mapping[str, Any], search: Mapping[str, Any], plan: Mapping[str, Any]
+        self,
+        data: Mapping[str, Any],
+        search: Mapping[str, Any],
+        plan: Mapping[str, Any],
+        shared: SharedSamples | None = None,
     ) -> None:
-        self._data = data
+        self._X, self._y = data["X"] if shared is None else shared, data["y"]
+        self._shared = None if shared is None else shared.samples
         self._search = search
         self._candidates: Sequence[Mapping[str, Any]] = plan["candidates"]
         self._splits: Sequence[tuple[Any, Any]] = plan["splits"]
@@ -66,6 +74,7 @@ class Evaluator:
         """Of arrays that live as long as this; scikit-learn makes new ones of what is no array."""
 
         self._samples: dict[tuple[int, ...], Any] = {}
+        self._fit_seconds = 0.0
         self._data_bytes = sum(_bytes_of(data[name]) for name in ("X", "y"))
         self.noted: list[WarningNote] = []
         """Warnings of the fit that runs or ran last."""
@@ -145,7 +154,30 @@ class Evaluator:
         result : FitResult
             Whatever the estimator does short of ending the process; nothing is raised.
         """
+        shared = self._shared
+        result = self._evaluate(lease, slot, candidate, split, prepare, scorer)
+        if shared is None or not shared.handed_out or prepare is not None or is_expected(result):
+            return result
+        # An array of its own can be resized, and is told from a mapped one: then this was why.
+        shared.left_aside = True
+        try:
+            return self._evaluate(lease, slot, candidate, split, prepare, scorer)
+        finally:
+            shared.left_aside = False
+
+    def _evaluate(
+        self,
+        lease: int,
+        slot: int,
+        candidate: int,
+        split: int,
+        prepare: Callable[[Any], None] | None,
+        scorer: Any,
+    ) -> FitResult:
         self.noted = []
+        if self._shared is not None:
+            self._shared.spared_seconds = 0.0
+            self._shared.handed_out = False
         train, test = self._splits[split]
         try:
             estimator = clone(self._search["estimator"])
@@ -153,8 +185,8 @@ class Evaluator:
                 prepare(estimator)
             out = _fit_and_score(
                 estimator,
-                self._data["X"],
-                self._data["y"],
+                self._X,
+                self._y,
                 train=train,
                 test=test,
                 parameters=self._candidates[candidate],
@@ -165,6 +197,11 @@ class Evaluator:
             return self._result(lease, candidate, slot, out)
         except BaseException as error:  # noqa: BLE001 (it travels to the driver as text)
             return self._raised(lease, candidate, slot, error)
+
+    def remember_length(self) -> None:
+        """Take the fit that ran last for the measure of the next one."""
+        if self._shared is not None:
+            self._shared.fit_seconds = self._fit_seconds
 
     @contextmanager
     def asked_once(self) -> Iterator[None]:
@@ -177,7 +214,7 @@ class Evaluator:
 
         def split_once(estimator: Any, X: Any, y: Any, *indices: Any, **named: Any) -> Any:
             key = tuple(map(id, indices))
-            known = X is self._data["X"] and y is self._data["y"] and self._own_ids.issuperset(key)
+            known = X is self._X and y is self._y and self._own_ids.issuperset(key)
             if named or not known:
                 return split(estimator, X, y, *indices, **named)
             if key not in samples:
@@ -199,6 +236,9 @@ class Evaluator:
 
     def _result(self, lease: int, candidate: int, slot: int, out: Mapping[str, Any]) -> FitResult:
         failed = out["fit_error"] is not None
+        self._fit_seconds = fit_seconds = out["fit_time"]
+        if self._shared is not None:
+            fit_seconds = max(0.0, fit_seconds + self._shared.spared_seconds)
         return FitResult(
             lease=lease,
             candidate=candidate,
@@ -209,7 +249,7 @@ class Evaluator:
                 to_wire(out["train_scores"]) if "train_scores" in out and not failed else None
             ),
             n_test_samples=int(out["n_test_samples"]),
-            fit_seconds=out["fit_time"],
+            fit_seconds=fit_seconds,
             score_seconds=out["score_time"],
             fit_error=out["fit_error"],
             warnings=tuple(self.noted),
@@ -294,6 +334,13 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Exception:  # noqa: BLE001 (a __str__ of the user's own may do anything)
         return f"<{type(error).__name__} whose text cannot be read>"
+
+
+def is_expected(result: FitResult) -> bool:
+    """Whether everything was scored: texts of errors name the code that was run."""
+    return result.status == "scored" and not any(
+        "Scoring failed" in note.message for note in result.warnings
+    )
 
 
 def find_modules(search: Mapping[str, Any]) -> None:

@@ -87,7 +87,8 @@ class GroupFit:
     def first_timed(self, result: FitResult) -> FitResult:
         """The first member's result with the times of a fit alone."""
         result = timed(result, self._account)
-        self._alone = result.fit_seconds - self._seconds
+        if self._scores is not None:  # else each member takes its own samples
+            self._alone = result.fit_seconds - self._seconds
         return result
 
     def member_timed(self, result: FitResult) -> FitResult:

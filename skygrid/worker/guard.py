@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from pathlib import Path
 
 from . import machine
 from .messages import Setup
+from .shared_folder import SAMPLES, files_of
 from .slots import SlotPool
 
 MEMORY_SHARE = 0.9
@@ -22,11 +25,14 @@ class SlotGuard:
     ----------
     setup : Setup
         The driver's limits.
+    folder : Path, optional
+        Where the slots keep the samples that they would else hold each.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, folder: Path | None = None) -> None:
         self._timeout = setup.fit_timeout_seconds
         self._limit = setup.memory_limit_bytes or int(machine.memory_bytes() * MEMORY_SHARE)
+        self._folder = folder
         self._next_measure = 0.0
 
     def watch(self, pool: SlotPool, now: float) -> None:
@@ -37,15 +43,17 @@ class SlotGuard:
                     detail = f"took longer than {self._timeout:g} s"
                     pool.kill(slot, "timeout", detail, record)
         # The quick measure counts pages that forked slots share once for each of them.
-        if now >= self._next_measure and sum(pool.private_bytes().values()) > self._limit:
-            self._end_largest(pool, now)
+        if now >= self._next_measure:
+            samples = self._samples_bytes()
+            if samples + sum(pool.private_bytes().values()) > self._limit:
+                self._end_largest(pool, now, samples)
 
-    def _end_largest(self, pool: SlotPool, now: float) -> None:
+    def _end_largest(self, pool: SlotPool, now: float, samples: int) -> None:
         begin = time.monotonic()
         used = pool.unshared_bytes()
         self._next_measure = now + (time.monotonic() - begin) / GUARD_SHARE
         running = [(used[slot.index], slot, record) for slot, record in pool.running()]
-        if sum(used.values()) <= self._limit or not running:
+        if samples + sum(used.values()) <= self._limit or not running:
             return
         largest, slot, record = max(running, key=lambda entry: entry[0])
         if slot.killed is None:
@@ -54,3 +62,12 @@ class SlotGuard:
                 f"passed {self._limit / 2**30:.2f} GiB"
             )
             pool.kill(slot, "memory", detail, record)
+
+    def _samples_bytes(self) -> int:
+        if self._folder is None:
+            return 0
+        sizes = 0
+        for entry in files_of(self._folder, SAMPLES):
+            with contextlib.suppress(FileNotFoundError):  # given back just now
+                sizes += entry.stat().st_size
+        return sizes

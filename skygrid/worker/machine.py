@@ -103,7 +103,11 @@ def unshared_bytes(pid: int) -> int:
     sizes = {field[0]: int(field[1]) for field in fields if len(field) == 3}
     if "Private_Dirty:" not in sizes:
         return resident
-    return min(resident, 1024 * sizes["Private_Dirty:"]) + 1024 * sizes.get("Swap:", 0)
+    # Private_Dirty has pages of files in memory that this process alone has mapped, Pss_Anon a part
+    # of those that it shares with its parent: either is no less than what is looked for.
+    private = sizes["Private_Dirty:"]
+    private = min(private, sizes.get("Pss_Anon:", private))
+    return min(resident, 1024 * private) + 1024 * sizes.get("Swap:", 0)
 
 
 def threads() -> int:

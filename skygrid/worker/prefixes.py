@@ -9,7 +9,6 @@ worth keeping, or cannot be kept exactly, leaves an empty file, so that nobody w
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pickle
 import time
@@ -24,6 +23,7 @@ from scipy import sparse
 from .blobs import ROOM_FACTOR, WRITE_BYTES, Blob, open_blob
 from .layout import LayoutPickler, copy_layout, has_layout
 from .messages import WarningNote
+from .shared_folder import STEPS, files_of, locked
 
 KEPT_BYTES = 2 * 1024**3
 """Most bytes of parts on one node; the part that was not used for longest goes first."""
@@ -85,7 +85,7 @@ class PrefixStore:
 
     def take(self, name: str, part: str, make: Callable[[], Made]) -> tuple[Made, bool]:
         """A part, made by `make` where nobody has it yet."""
-        path = self._folder / f"{self._split}-{name}-{part}"
+        path = self._folder / f"{self._split}-{STEPS}-{name}-{part}"
         if part in FITTED:
             self._asked.add(name)
         if (made := _read(path)) is not None:
@@ -137,7 +137,7 @@ class PrefixStore:
         room = os.statvfs(self._folder)
         if size > self._limit or size * ROOM_FACTOR > room.f_bavail * room.f_frsize:
             return False
-        parts = [(entry.stat(), entry.path) for entry in _parts(self._folder)]
+        parts = [(entry.stat(), entry.path) for entry in files_of(self._folder, STEPS)]
         used = sum(found.st_size for found, _ in parts)
         for found, path in sorted(parts, key=lambda part: part[0].st_mtime_ns):
             if used + size <= self._limit:
@@ -208,28 +208,6 @@ def _columns(frame: Any) -> Iterator[np.ndarray[Any, Any]]:
     return (column.to_numpy() for _, column in frame.items())
 
 
-def forget_split(folder: str, split: int) -> None:
-    """Give back the memory of a split's parts.
-
-    Parameters
-    ----------
-    folder : str
-        As the slots were given it.
-    split : int
-    """
-    for entry in _parts(Path(folder)):
-        if entry.name.startswith(f"{split}-"):
-            Path(entry.path).unlink(missing_ok=True)
-
-
-def _parts(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.endswith(".lock")]
-    except FileNotFoundError:  # who tidies up temporary files took the folder away
-        return []
-
-
 def _read(path: Path) -> Made | None:
     """The part in a file; None where it is not there, or not kept."""
     try:
@@ -251,9 +229,7 @@ def _locked(path: Path) -> Iterator[bool]:
     if path.exists():
         yield False
         return
-    # The kernel frees the lock of a slot that dies.
-    with open(f"{path}.lock", "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(f"{path}.lock"):
         yield True
 
 

@@ -10,6 +10,7 @@ from .blobs import open_blob
 from .evaluation import Evaluator, find_modules
 from .messages import FitResult
 from .shared_fits import SharedFits
+from .shared_samples import share_samples
 
 
 class RoundWork:
@@ -56,6 +57,14 @@ class RoundWork:
             Candidates, of one group when there are several.
         split : int
         """
+        for result in self._results(lease, slot, members, split):
+            if not result.answered:
+                self.evaluator.remember_length()
+            yield result
+
+    def _results(
+        self, lease: int, slot: int, members: Sequence[int], split: int
+    ) -> Iterator[FitResult]:
         if len(members) == 1 and not self._has_prefix(members[0]):
             yield self.evaluator.evaluate(lease, slot, members[0], split)
             return
@@ -74,13 +83,26 @@ class RoundWork:
         return candidate < len(self._prefixes) and self._prefixes[candidate] >= 0
 
 
-def load_round(data: Any, search: Any, plan: Any, folder: str | None = None) -> RoundWork:
+def load_round(
+    data: Any, search: Any, plan: Any, folder: str | None = None, slots: int = 1
+) -> RoundWork:
     """Open the three blobs of a round, each given as (file, size).
 
     The search comes first: it extends the import path that the others may need.
+
+    Parameters
+    ----------
+    data, search, plan : tuple of (file, int)
+    folder : str, optional
+        Where the slots of this node keep what they share.
+    slots : int
+        How many they are.
     """
     opened_search = open_blob(*search)
     find_modules(opened_search)
     opened_data, opened_plan = open_blob(*data), open_blob(*plan)
-    evaluator = Evaluator(opened_data, opened_search, opened_plan)
+    shared = None
+    if folder is not None and opened_plan.get("shares_samples"):
+        shared = share_samples(opened_data["X"], opened_plan["splits"], folder, slots)
+    evaluator = Evaluator(opened_data, opened_search, opened_plan, shared)
     return RoundWork(evaluator, opened_plan, folder)

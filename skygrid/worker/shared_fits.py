@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from .evaluation import Evaluator
+from .evaluation import Evaluator, is_expected
 from .group_fit import GroupFit
 from .kept_steps import names_this_code
 from .messages import FitResult
@@ -127,6 +127,4 @@ class SharedFits:
 
 def _unexpected(result: FitResult) -> bool:
     """Whether a result may differ from that of a fit alone: texts name the code that was run."""
-    return result.status != "scored" or any(
-        names_this_code(note) or "Scoring failed" in note.message for note in result.warnings
-    )
+    return not is_expected(result) or any(map(names_this_code, result.warnings))

@@ -227,7 +227,7 @@ def main() -> None:
         data, search, plan = (
             (os.fdopen(fd, "rb"), size) for fd, size in (args.data, args.search, args.plan)
         )
-        work = load_round(data, search, plan, args.folder)
+        work = load_round(data, search, plan, args.folder, args.slots)
         work.evaluator.prepare_process(args.threads)
     except BaseException:  # noqa: BLE001 (told to the driver, whatever it is)
         send_news(args.news, SlotNews(refusal=traceback.format_exc()))

@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 from scipy import sparse
 
-from skygrid.worker.prefixes import Made, PrefixStore, forget_split, keeps_every_bit
+from skygrid.worker.prefixes import Made, PrefixStore, keeps_every_bit
+from skygrid.worker.shared_folder import forget_split
 
 FORK = multiprocessing.get_context("fork")
 NAME = "0123456789abcdef"
@@ -109,7 +110,7 @@ def test_memory_has_a_bound_and_what_was_used_last_stays(tmp_path: Path) -> None
     store = PrefixStore(str(tmp_path), 0, limit=30_000)
     for number in range(3):
         store.take(f"{NAME}{number}", "fit", made(array()))
-        os.utime(tmp_path / f"0-{NAME}{number}-fit", (number, number))
+        os.utime(tmp_path / f"0-step-{NAME}{number}-fit", (number, number))
     store.take(f"{NAME}0", "fit", never)  # used: it is the newest now
     store.take(f"{NAME}3", "fit", made(array()))
     assert total(tmp_path) <= 30_000
@@ -182,7 +183,7 @@ def test_a_split_that_is_done_gives_its_memory_back(tmp_path: Path) -> None:
     """forget_split removes the parts of that split and of no other."""
     for split in (1, 11):
         PrefixStore(str(tmp_path), split).take(NAME, "fit", made(array()))
-    forget_split(str(tmp_path), 1)
+    forget_split(tmp_path, 1)
     assert PrefixStore(str(tmp_path), 11).take(NAME, "fit", never)[1]
     assert not PrefixStore(str(tmp_path), 1).take(NAME, "fit", made(array()))[1]
 

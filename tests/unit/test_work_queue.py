@@ -20,6 +20,7 @@ def make_queue(
     retry: RetryPolicy | None = None,
     speculation: SpeculationPolicy | None = None,
     first_lease_id: int = 0,
+    by_split: bool = False,
 ) -> WorkQueue:
     policies = QueuePolicies(
         retry=retry or RetryPolicy(retries=2),
@@ -31,6 +32,7 @@ def make_queue(
         n_candidates=n_candidates,
         n_splits=n_splits,
         recorded=recorded,
+        by_split=by_split,
         policies=policies,
         first_lease_id=first_lease_id,
     )
@@ -60,6 +62,32 @@ class TestOrder:
             queue.complete("a", lease.id, seconds, 0.0)
         order = [(1, 1), (1, 2), (2, 1), (2, 2), (0, 1), (0, 2)]
         assert tasks(queue.pull("a", 9, 0.0)) == order
+
+    def test_split_by_split(self) -> None:
+        """Where asked for, one split is handed out before the next one, each longest first."""
+        queue = make_queue(3, 3, by_split=True)
+        for lease, seconds in zip(queue.pull("a", 3, 0.0), (1.0, 5.0, 3.0), strict=True):
+            queue.complete("a", lease.id, seconds, 0.0)
+        order = [(1, 1), (2, 1), (0, 1), (1, 2), (2, 2), (0, 2)]
+        assert tasks(queue.pull("a", 9, 0.0)) == order
+
+    def test_split_by_split_before_anything_is_known(self) -> None:
+        """With more slots than candidates as well; what is not known to be short goes first."""
+        queue = make_queue(3, 3, by_split=True)
+        first = queue.pull("a", 5, 0.0)
+        assert tasks(first) == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1)]
+        queue.complete("a", first[0].id, 9.0, 0.0)
+        assert tasks(queue.pull("a", 9, 0.0)) == [(2, 1), (1, 2), (2, 2), (0, 2)]
+
+    def test_split_by_split_takes_up_what_comes_back(self) -> None:
+        """A task that was given back is handed out again, whatever split the others are at."""
+        queue = make_queue(2, 3, by_split=True)
+        for lease in queue.pull("a", 2, 0.0):
+            queue.complete("a", lease.id, 1.0, 0.0)
+        back = queue.pull("a", 1, 0.0)[0]
+        assert tasks(queue.pull("b", 3, 0.0)) == [(1, 1), (0, 2), (1, 2)]
+        queue.returned("a", [back.id], 0.0)
+        assert tasks(queue.pull("b", 9, 0.0)) == [(0, 1)]
 
     def test_ties_go_to_the_lower_candidate(self) -> None:
         """Equal estimates go out in candidate order, then split order."""

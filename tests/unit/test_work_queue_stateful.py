@@ -65,6 +65,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
         speculative=st.booleans(),
         shapes=st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 1)), min_size=6, max_size=6),
         splits_early=st.booleans(),
+        by_split=st.booleans(),
         first_lease_id=st.integers(0, 5),
     )
     def start(
@@ -76,6 +77,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
         speculative: bool,
         shapes: list[tuple[int, int]],
         splits_early: bool,
+        by_split: bool,
         first_lease_id: int,
     ) -> None:
         self.all_tasks = {(c, s) for c in range(n_candidates) for s in range(n_splits)}
@@ -99,6 +101,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
             recorded=[(*task, 1.0, 0.0) for task in sorted(self.ended)],
             groups=self.groups,
             prefixes=[prefix for _, prefix in shapes[:n_candidates]],
+            by_split=by_split,
             policies=QueuePolicies(
                 retry=RetryPolicy(retries=retries, isolate_after=ISOLATE_AFTER, max_node_losses=3),
                 speculation=SpeculationPolicy(minimum_seconds=0.4, factor=0.1)

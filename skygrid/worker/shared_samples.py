@@ -1,0 +1,253 @@
+"""The samples of a split, taken out of a large X once per node.
+
+scikit-learn takes them anew for each fit, into memory of the fit's own: with a slot for every core
+that is many times X, and it may take longer than the fit. Here the first slot that needs them puts
+them in a file in memory, which each fit maps privately: what it writes into them nobody else sees.
+
+A file holds the seconds that taking its rows took, and after 16 bytes the rows: allocated memory
+begins that far behind a page as well, and a sum may depend on how its numbers are aligned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+import struct
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from . import machine
+from .blobs import ROOM_FACTOR
+from .shared_folder import SAMPLES, files_of, is_memory, locked
+
+PORTION_BYTES = 2 * 1024 * 1024
+"""About what is taken out of X at a time; a processor's cache holds it."""
+
+LIMIT_FACTOR = 2
+"""Most samples in use on a node, as a multiple of a split's: of one that ends, and the next."""
+
+LONG_FIT = 50
+"""A fit that takes so many times what its rows take would hardly gain from sharing them: with the
+new memory that they need, a copy takes about three times that."""
+
+ROOMY_SHARE = 0.25
+"""Of a node's memory: where a split's samples for every slot fit into that, memory is not scarce.
+
+Long fits then have copies of their own. The kernel puts those on huge pages and files in memory on
+small ones; a tree that gathers single numbers from all over X was 9 to 13 % slower on these."""
+
+_HEADER = struct.Struct("<d8x")
+
+
+class SharedSamples(np.ndarray[Any, Any]):
+    """X as it is handed to scikit-learn: the rows of a split come from the node's files.
+
+    They come as plain arrays, and all else that is picked out of it as well: an estimator never
+    sees this class. Made by `share_samples`.
+    """
+
+    _samples: _Samples | None = None
+
+    def __getitem__(self, key: Any) -> Any:
+        if self._samples is not None:
+            # scikit-learn asks for `X[indices, ...]`, some releases for `X[indices]`.
+            rest = key[1:] if type(key) is tuple else ()
+            indices = key[0] if len(rest) == 1 and rest[0] is Ellipsis else key
+            rows = self._samples.rows(indices)
+            if rows is not None:
+                return rows
+        return self.view(np.ndarray)[key]
+
+    def take(self, *args: Any, **kwargs: Any) -> Any:
+        """As of a plain array: so scikit-learn asks where it dispatches by array API."""
+        return self.view(np.ndarray).take(*args, **kwargs)
+
+    @property
+    def samples(self) -> _Samples:
+        """What knows the files."""
+        assert self._samples is not None  # `share_samples` sets it
+        return self._samples
+
+
+def share_samples(
+    X: Any, splits: Sequence[tuple[Any, Any]], folder: str, slots: int
+) -> SharedSamples | None:
+    """X as it is handed to scikit-learn, None where its samples cannot be shared.
+
+    Parameters
+    ----------
+    X : ndarray
+        One that `can_share`.
+    splits : sequence of (train, test)
+        The round's own arrays of indices: samples are known by these very objects.
+    folder : str
+        What the node's slots share.
+    slots : int
+        How many they are.
+    """
+    if not can_share(X) or not is_memory(Path(folder)):
+        return None
+    shared: SharedSamples = X.view(SharedSamples)
+    shared._samples = _Samples(X, splits, Path(folder), slots)
+    return shared
+
+
+class _Samples:
+    """The files of samples, as one slot uses them."""
+
+    def __init__(self, X: Any, splits: Sequence[tuple[Any, Any]], folder: Path, slots: int) -> None:
+        self._X = X
+        self._splits = splits  # its arrays are known by their ids as long as they live
+        self._folder = folder
+        self._row_bytes = X.nbytes // len(X)
+        self._paths: dict[int, Path] = {}
+        most = 0
+        for split, (train, test) in enumerate(splits):
+            if train is not test and _are_rows(train, X) and _are_rows(test, X):
+                self._paths[id(train)] = folder / f"{split}-{SAMPLES}-train"
+                self._paths[id(test)] = folder / f"{split}-{SAMPLES}-test"
+                most = max(most, (len(train) + len(test)) * self._row_bytes)
+        self._limit = LIMIT_FACTOR * (most + 2 * _HEADER.size)
+        self._roomy = most * slots <= ROOMY_SHARE * machine.memory_bytes()
+        self._take_seconds = 0.0
+        self.spared_seconds = 0.0
+        """What scikit-learn would have needed beyond what was spent, summed up."""
+
+        self.fit_seconds = 0.0
+        """What the last fit of this slot took."""
+
+        self.handed_out = False
+        """Whether anything was, since this was last said to be not so."""
+
+        self.left_aside = False
+        """Whether each fit has its own samples for now."""
+
+    def rows(self, indices: object) -> Any:
+        """The rows of X at a split's indices; None where X itself is to be asked."""
+        path = self._paths.get(id(indices))
+        if path is None or self.left_aside or self._is_long():
+            return None
+        start = time.perf_counter()
+        found = None
+        # Whatever is wrong with the folder, or whoever has taken it away: nothing is shared.
+        with contextlib.suppress(OSError, ValueError, TypeError, struct.error):
+            found = self._found(path, indices)
+        rows, seconds = found or (None, 0.0)
+        self.handed_out |= rows is not None
+        self.spared_seconds += seconds - (time.perf_counter() - start)
+        return rows
+
+    def _is_long(self) -> bool:
+        return self._roomy and self.fit_seconds > LONG_FIT * self._take_seconds > 0
+
+    def _found(self, path: Path, indices: Any) -> tuple[Any, float] | None:
+        """These rows, and what it takes to take them out of X."""
+        found = self._mapped(path, len(indices))
+        if found is None:
+            with locked(f"{path}.lock"):
+                found = self._mapped(path, len(indices))
+                if found is None and self._fill(path, indices):
+                    found = self._mapped(path, len(indices))
+        return found
+
+    def _mapped(self, path: Path, count: int) -> tuple[Any, float] | None:
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return None
+        with file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # held until the rows are gone, see `_is_unused`
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        rows: Any = np.ndarray((count, *self._X.shape[1:]), self._X.dtype, mapped, _HEADER.size)
+        (seconds,) = _HEADER.unpack_from(mapped)
+        self._take_seconds = max(self._take_seconds, seconds)
+        return rows, seconds
+
+    def _make_room(self, path: Path, size: int) -> bool:
+        """Drop what no fit on this node uses now; whether there is room for a file then."""
+        split, used = path.name.partition("-")[0], 0
+        for entry in files_of(self._folder, SAMPLES):
+            with contextlib.suppress(FileNotFoundError):  # given back just now
+                if entry.name.partition("-")[0] != split and _is_unused(entry.path):
+                    os.unlink(entry.path)
+                else:
+                    used += entry.stat().st_size
+        room = os.statvfs(self._folder)
+        free = room.f_bavail * room.f_frsize
+        available = machine.available_bytes()
+        wanted = size * ROOM_FACTOR
+        return (
+            used + size <= self._limit
+            and wanted <= free
+            and (available is None or wanted <= available)
+        )
+
+    def _fill(self, path: Path, indices: Any) -> bool:
+        """Make a file, where there is room for it."""
+        new = Path(f"{path}.new")
+        try:
+            with contextlib.ExitStack() as held:
+                # Whoever looks for room next sees how large it will be, and that it is in use.
+                with locked(f"{self._folder / SAMPLES}.lock"):
+                    size = len(indices) * self._row_bytes
+                    if not self._make_room(path, size):
+                        return False
+                    file = held.enter_context(new.open("wb"))
+                    fcntl.flock(file, fcntl.LOCK_SH)
+                    file.truncate(_HEADER.size + size)
+                self._write(file, indices)
+                new.rename(path)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        return True
+
+    def _write(self, file: IO[bytes], indices: Any) -> None:
+        file.seek(_HEADER.size)
+        seconds = 0.0
+        count = max(1, PORTION_BYTES // self._row_bytes)
+        for first in range(0, len(indices), count):
+            start = time.perf_counter()
+            rows = self._X[indices[first : first + count], ...]
+            seconds += time.perf_counter() - start
+            file.write(rows.reshape(-1).view(np.uint8).data)
+        file.seek(0)
+        file.write(_HEADER.pack(seconds))
+        file.flush()
+
+
+def _is_unused(path: str) -> bool:
+    """Whether no slot has mapped this file, nor is making it."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def can_share(X: Any) -> bool:
+    """Whether the samples of X are plain rows of numbers, such as a file can hold."""
+    if type(X) not in (np.ndarray, np.memmap) or X.dtype.kind not in "biufc" or not X.nbytes:
+        return False
+    # What NumPy picks out of either is in C order.
+    return bool(X.flags.c_contiguous or (X.flags.f_contiguous and X.ndim == 2))
+
+
+def samples_bytes(X: Any, splits: Sequence[tuple[Any, Any]]) -> int:
+    """Most bytes that the training samples of a split take."""
+    longest = max((len(train) for train, _ in splits if _are_rows(train, X)), default=0)
+    return longest * (int(X.nbytes) // len(X))
+
+
+def _are_rows(indices: object, X: Any) -> bool:
+    """Whether these are positions of rows, rather than a mask or what would be an error."""
+    if type(indices) is not np.ndarray or indices.ndim != 1 or indices.dtype.kind not in "iu":
+        return False
+    return bool(len(indices)) and -len(X) <= indices.min() and indices.max() < len(X)

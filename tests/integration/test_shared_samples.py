@@ -1,0 +1,472 @@
+"""Samples of a large X that the slots of a node have in common, with real processes and files."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.model_selection._validation import _safe_split
+
+from skygrid.worker import machine, shared_folder, shared_samples
+from skygrid.worker.shared_folder import forget_split
+from skygrid.worker.shared_samples import SharedSamples, can_share, samples_bytes, share_samples
+
+FORK = multiprocessing.get_context("fork")
+PLAIN = BaseEstimator()
+
+
+def numbers(shape: tuple[int, ...], kind: str = "<f8") -> np.ndarray:
+    return np.random.default_rng(0).normal(scale=100, size=shape).astype(kind)
+
+
+def halves(n: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    order = np.random.default_rng(1).permutation(n)
+    first, second = order[: n // 2], order[n // 2 :]
+    return [(first, second), (second.copy(), first.copy())]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands for a folder in memory: all that is asked is where it lies."""
+    monkeypatch.setattr(shared_folder, "MEMORY", tmp_path)
+    taken = tmp_path / "shared"
+    taken.mkdir()
+    return taken
+
+
+def shared(X: Any, splits: Any, folder: Path, slots: int = 2) -> SharedSamples:
+    found = share_samples(X, splits, str(folder), slots)
+    assert found is not None
+    return found
+
+
+def taken(X: Any, *indices: Any, y: Any = None) -> Any:
+    """The rows of X as scikit-learn takes them."""
+    return _safe_split(PLAIN, X, y, *indices)[0]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if entry.suffix != ".lock")
+
+
+def is_own_copy(rows: Any) -> bool:
+    return rows.base is None
+
+
+def same(ours: Any, theirs: Any) -> bool:
+    """Whether two arrays are alike in all that an estimator can tell."""
+    return bool(
+        type(ours) is type(theirs)
+        and (ours.dtype, ours.shape, ours.strides) == (theirs.dtype, theirs.shape, theirs.strides)
+        and ours.flags.writeable == theirs.flags.writeable
+        and ours.tobytes() == theirs.tobytes()
+    )
+
+
+@pytest.mark.sklearn_versions
+@pytest.mark.parametrize("portion", [1, 200, 2**20])
+@pytest.mark.parametrize(
+    "X",
+    [
+        numbers((50, 3)),
+        np.asfortranarray(numbers((50, 3))),
+        numbers((50,)),
+        numbers((50, 1)),
+        numbers((50, 50)),
+        numbers((50, 2, 4)),
+        numbers((50, 3), "<f2"),
+        numbers((50, 3), ">f8"),
+        numbers((50, 3), "<c16"),
+        numbers((50, 3), "<u2"),
+        numbers((50, 3)) > 0,
+    ],
+    ids=lambda X: f"{X.dtype.str}{X.shape}{'F' if X.flags.f_contiguous else 'C'}",
+)
+def test_samples_are_those_of_scikit_learn(
+    X: np.ndarray, portion: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are equal in every bit and in layout, when made and when found, and they are shared."""
+    monkeypatch.setattr(shared_samples, "PORTION_BYTES", portion)
+    monkeypatch.setattr(shared_samples, "LIMIT_FACTOR", 3)
+    splits = [*halves(50), (np.arange(-5, 5), np.array([7, 7, 7]))]
+    ours = shared(X, splits, folder)
+    for _ in range(2):
+        for split, (train, test) in enumerate(splits):
+            for indices in ((train,), (test, train)):
+                rows = taken(ours, *indices)
+                assert same(rows, taken(X, *indices))
+                assert rows.ctypes.data % 4096 == 16  # as memory that was allocated
+            assert files(folder)[-2:] == [f"{split}-samples-test", f"{split}-samples-train"]
+
+
+@pytest.mark.sklearn_versions
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.arange(50),
+        np.array(list("ab") * 25, dtype=object),
+        numbers((50, 2)),
+        np.asfortranarray(numbers((50, 2))),
+        list(range(50)),
+        pd.Series(range(50), index=range(7, 57)),
+        pd.DataFrame(numbers((50, 2))),
+        sparse.csr_matrix(np.eye(50)),
+    ],
+    ids=["numbers", "objects", "columns", "fortran", "list", "series", "frame", "sparse"],
+)
+def test_labels_are_left_to_scikit_learn(y: Any, folder: Path) -> None:
+    """Labels of any kind come out as they do without sharing."""
+    X, splits = numbers((50, 3)), halves(50)
+    train, test = splits[0]
+    for indices in ((train,), (test, train)):
+        _, ours = _safe_split(PLAIN, shared(X, splits, folder), y, *indices)
+        _, theirs = _safe_split(PLAIN, X, y, *indices)
+        assert type(ours) is type(theirs)
+        assert repr(ours) == repr(theirs)
+    assert files(folder) == ["0-samples-test", "0-samples-train"]
+
+
+def test_what_a_fit_writes_into_its_samples_nobody_else_sees(folder: Path) -> None:
+    """Each fit has samples of its own to write into, and X stays as it was."""
+    X, splits = numbers((50, 3)), halves(50)
+    ours, before, train = shared(X, splits, folder), X.copy(), splits[0][0]
+    first = taken(ours, train)
+    first[:] = 0
+    second = taken(ours, train)
+    second[:] = 1
+    assert taken(ours, train).tobytes() == before[train].tobytes()
+    assert not first.any()
+    assert X.tobytes() == before.tobytes()
+
+
+def test_slots_that_need_samples_at_once_take_them_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of processes that need the same samples one takes them; all have the same memory."""
+    X, splits, ledger = numbers((5000, 3)), halves(5000), tmp_path / "ledger"
+    ours = shared(X, splits, folder)
+    fill = ours.samples._fill
+
+    def noted(path: Path, indices: Any) -> None:
+        with ledger.open("a") as file:
+            file.write("filled\n")
+        fill(path, indices)
+
+    monkeypatch.setattr(ours.samples, "_fill", noted)
+    gate, found = FORK.Barrier(4), FORK.SimpleQueue()
+
+    def slot() -> None:
+        gate.wait()
+        found.put(taken(ours, splits[0][0]).tobytes())
+
+    slots = [FORK.Process(target=slot) for _ in range(4)]
+    for process in slots:
+        process.start()
+    assert {found.get() for _ in slots} == {X[splits[0][0]].tobytes()}
+    for process in slots:
+        process.join()
+    assert ledger.read_text() == "filled\n"
+
+
+def test_samples_whose_maker_is_killed_are_taken_by_the_next(folder: Path) -> None:
+    """kill -9 of the slot that takes samples frees them, and half a file is not used."""
+    X, splits = numbers((5000, 3)), halves(5000)
+    ours, halfway = shared(X, splits, folder), FORK.Event()
+
+    def slow() -> None:
+        def stuck(file: Any, indices: Any) -> None:
+            file.write(b"half of it")
+            file.flush()
+            halfway.set()
+            signal.pause()
+
+        ours.samples._write = stuck  # type: ignore[method-assign]
+        taken(ours, splits[0][0])
+
+    maker = FORK.Process(target=slow)
+    maker.start()
+    assert halfway.wait(60)
+    assert files(folder) == ["0-samples-train.new"]
+    assert maker.pid is not None
+    os.kill(maker.pid, signal.SIGKILL)
+    maker.join()
+    assert taken(ours, splits[0][0]).tobytes() == X[splits[0][0]].tobytes()
+    assert files(folder) == ["0-samples-train"]
+
+
+def test_a_child_that_the_maker_forks_holds_nobody_up(folder: Path) -> None:
+    """Who waits for samples gets them, whatever was forked while they were made."""
+    X, splits = numbers((5000, 3)), halves(5000)
+    ours, answer = shared(X, splits, folder), FORK.SimpleQueue()
+    write, children = ours.samples._write, []
+
+    def forking(file: Any, indices: Any) -> None:
+        children.append(FORK.Process(target=signal.pause))
+        children[0].start()
+        write(file, indices)
+
+    ours.samples._write = forking  # type: ignore[method-assign]
+    taken(ours, splits[0][0])
+    (folder / "0-samples-train").unlink()
+    ours.samples._write = write  # type: ignore[method-assign]
+    waiter = FORK.Process(target=lambda: answer.put(taken(ours, splits[0][0]).tobytes()))
+    waiter.start()
+    assert answer.get() == X[splits[0][0]].tobytes()
+    waiter.join()
+    children[0].kill()
+    children[0].join()
+
+
+def test_a_split_that_is_over_gives_its_samples_back(folder: Path) -> None:
+    """The files of one split go, those of the other stay; a fit that still has them keeps them."""
+    X, splits = numbers((50, 3)), halves(50)
+    ours = shared(X, splits, folder)
+    rows = taken(ours, splits[0][0])
+    other = taken(ours, splits[1][0])
+    forget_split(folder, 0)
+    assert files(folder) == ["1-samples-train"]
+    assert rows.tobytes() == X[splits[0][0]].tobytes()
+    assert other.tobytes() == X[splits[1][0]].tobytes()
+
+
+class TestMemory:
+    def test_what_no_fit_uses_goes_first(self, folder: Path) -> None:
+        """The samples of one split go before those of the next are taken, unless a fit has them."""
+        X, splits = numbers((50, 3)), halves(50)
+        ours = shared(X, splits, folder)
+        rows = taken(ours, splits[0][0])
+        taken(ours, splits[1][0])
+        assert files(folder) == ["0-samples-train", "1-samples-train"]
+        del rows
+        gc.collect()
+        taken(ours, splits[1][1])
+        assert files(folder) == ["1-samples-test", "1-samples-train"]
+
+    def test_what_another_slot_uses_stays(self, folder: Path) -> None:
+        """A fit in another process has its samples until it ends, however it ends."""
+        X, splits = numbers((50, 3)), halves(50)
+        ours, has_them = shared(X, splits, folder), FORK.Event()
+
+        def fit() -> None:
+            rows = taken(ours, splits[0][0])
+            has_them.set()
+            signal.pause()
+            del rows
+
+        slot = FORK.Process(target=fit)
+        slot.start()
+        assert has_them.wait(60)
+        taken(ours, splits[1][0])
+        assert files(folder) == ["0-samples-train", "1-samples-train"]
+        assert slot.pid is not None
+        os.kill(slot.pid, signal.SIGKILL)
+        slot.join()
+        taken(ours, splits[1][1])
+        assert files(folder) == ["1-samples-test", "1-samples-train"]
+
+    def test_has_a_bound(self, folder: Path) -> None:
+        """However many splits are under way, shared samples take no more than those of two."""
+        X = numbers((1000, 10))
+        splits = [(train.copy(), test.copy()) for train, test in halves(1000) * 5]
+        ours = shared(X, splits, folder)
+        held = []
+        for train, test in splits:
+            held += [taken(ours, train), taken(ours, test, train)]
+            assert held[-2].tobytes() == X[train].tobytes()
+            used = sum(entry.stat().st_size for entry in folder.iterdir())
+            assert used <= 2 * X.nbytes + 4 * 16
+        assert [is_own_copy(rows) for rows in held] == 4 * [False] + 16 * [True]
+
+    @pytest.mark.parametrize("scarce", ["memory", "storage"])
+    def test_where_there_is_no_room_each_fit_has_its_own(
+        self, scarce: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without memory or storage to spare nothing is shared, and later it is."""
+        X, splits = numbers((50, 3)), halves(50)
+        ours = shared(X, splits, folder)
+        with monkeypatch.context() as short:
+            if scarce == "memory":
+                short.setattr(machine, "available_bytes", lambda: 100)
+            else:
+                full = SimpleNamespace(f_bavail=100, f_frsize=1)
+                short.setattr(os, "statvfs", lambda _: full)
+            rows = taken(ours, splits[0][0])
+        assert is_own_copy(rows)
+        assert files(folder) == []
+        assert not is_own_copy(taken(ours, splits[0][0]))
+
+    def test_storage_that_is_full_after_all(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A file that does not fit where it seemed to leaves nothing, and the fit has its own."""
+        mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+        if subprocess.run(mount, check=False, capture_output=True).returncode:
+            pytest.skip("a small disk needs root that may mount a tmpfs")
+        try:
+            X, splits = numbers((50_000, 3)), halves(50_000)
+            roomy = SimpleNamespace(f_bavail=10**9, f_frsize=1)
+            monkeypatch.setattr(os, "statvfs", lambda _: roomy)
+            rows = taken(shared(X, splits, folder), splits[0][0])
+            assert same(rows, taken(X, splits[0][0]))
+            assert is_own_copy(rows)
+            assert files(folder) == []
+        finally:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+    @pytest.mark.parametrize("before", [True, False], ids=["before a fit", "between fits"])
+    def test_a_folder_that_is_gone(self, before: bool, folder: Path) -> None:
+        """Where something has removed the folder, each fit has its own samples."""
+        X, splits = numbers((50, 3)), halves(50)
+        ours = shared(X, splits, folder)
+        if not before:
+            taken(ours, splits[0][0])
+        shutil.rmtree(folder)
+        assert is_own_copy(taken(ours, splits[0][0]))
+
+    @pytest.mark.parametrize(
+        ("memory", "seconds", "own"),
+        [(10**9, 0.0, False), (10**9, 1e6, True), (1000, 1e6, False)],
+        ids=["short fits", "long fits", "long fits and little memory"],
+    )
+    def test_long_fits_have_their_own_where_there_is_plenty(
+        self,
+        memory: int,
+        seconds: float,
+        own: bool,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """After a fit that took far longer than its samples the next gets copies, if they fit."""
+        monkeypatch.setattr(machine, "memory_bytes", lambda: memory)
+        X, splits = numbers((50, 3)), halves(50)
+        ours = shared(X, splits, folder)
+        taken(ours, splits[0][0])
+        ours.samples.fit_seconds = seconds
+        rows = taken(ours, splits[0][0])
+        assert rows.tobytes() == X[splits[0][0]].tobytes()
+        assert is_own_copy(rows) == own
+
+
+def test_time_is_counted_as_if_nothing_were_shared(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever finds samples is charged what it takes to take them, and not for its search."""
+    # When asked for: at the start, before and after the rows are taken; at the end; and again.
+    clock = iter([0.0, 1.0, 11.0, 20.0, 100.0, 103.0])
+    monkeypatch.setattr(shared_samples, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    X, splits = numbers((50, 3)), halves(50)
+    ours = shared(X, splits, folder)
+    taken(ours, splits[0][0])
+    assert ours.samples.spared_seconds == (11 - 1) - (20 - 0)
+    ours.samples.spared_seconds = 0.0
+    taken(ours, splits[0][0])
+    assert ours.samples.spared_seconds == (11 - 1) - (103 - 100)
+
+
+class TestNotShared:
+    @pytest.mark.parametrize(
+        "X",
+        [
+            numbers((50, 3)).astype(object),
+            np.array([["a", "b"]] * 5),
+            numbers((50, 6))[:, ::2],
+            np.asfortranarray(numbers((50, 2, 4))),
+            np.zeros((50, 0)),
+            np.ma.masked_array(numbers((50, 3))),
+            [[1.0, 2.0]] * 5,
+            None,
+        ],
+        ids=["object", "text", "slice", "three axes", "empty", "masked", "list", "none"],
+    )
+    def test_what_is_not_plain_rows_of_numbers(self, X: Any, folder: Path) -> None:
+        """What a file cannot hold with its layout is left to scikit-learn."""
+        assert not can_share(X)
+        assert share_samples(X, halves(50), str(folder), 2) is None
+
+    def test_on_a_disk(self, tmp_path: Path) -> None:
+        """Files on a disk would be slower than copies."""
+        assert share_samples(numbers((50, 3)), halves(50), str(tmp_path), 2) is None
+
+    @pytest.mark.sklearn_versions
+    @pytest.mark.parametrize(
+        "indices",
+        [
+            np.arange(50) < 20,
+            list(range(20)),
+            np.array([], dtype=int),
+            np.array([1, 50]),
+            np.array([1, -51]),
+            np.array([[1, 2]]),
+        ],
+        ids=["mask", "list", "none", "beyond", "before", "two axes"],
+    )
+    def test_what_are_not_positions_of_rows(self, indices: Any, folder: Path) -> None:
+        """Masks, lists and positions that are wrong go to scikit-learn, with its own errors."""
+        X = numbers((50, 3))
+        ours = shared(X, [(indices, indices[:1])], folder)
+        assert _answer(lambda: taken(ours, indices)) == _answer(lambda: taken(X, indices))
+        assert files(folder) == []
+        assert samples_bytes(X, [(indices, indices)]) == 0
+
+    def test_other_indices_than_those_of_a_split(self, folder: Path) -> None:
+        """Samples are known by the arrays of the plan; whatever else is asked for is taken anew."""
+        X, splits = numbers((50, 3)), halves(50)
+        ours = shared(X, splits, folder)
+        for key in (splits[0][0].copy(), 3, slice(2, 9), (slice(None), 1), ..., [1, 2]):
+            assert type(ours[key]) is type(X[key])
+            assert ours[key].tobytes() == X[key].tobytes()
+        assert type(np.take(ours, splits[0][0], axis=0)) is np.ndarray
+        assert files(folder) == []
+
+    @pytest.mark.sklearn_versions
+    def test_a_kernel(self, folder: Path) -> None:
+        """Of a kernel scikit-learn picks the columns too; what is no kernel is its own error."""
+        X, splits = numbers((50, 50)), halves(50)
+        kernel = KernelRidge(kernel="precomputed")
+        train, test = splits[0]
+        for indices in ((train,), (test, train)):
+            rows = _safe_split(kernel, shared(X, splits, folder), None, *indices)[0]
+            assert same(rows, _safe_split(kernel, X, None, *indices)[0])
+        for X in (numbers((50, 3)), shared(numbers((50, 3)), splits, folder)):
+            with pytest.raises(ValueError, match="square kernel"):
+                _safe_split(kernel, X, None, train)
+        assert files(folder) == []
+
+
+def _answer(ask: Callable[[], Any]) -> tuple[Any, ...]:
+    """What is answered, or the error."""
+    try:
+        rows = ask()
+    except Exception as error:
+        return type(error), str(error)
+    return type(rows), rows.shape, rows.strides, rows.tobytes()
+
+
+def test_a_mapped_file_is_shared_like_any_array(folder: Path, tmp_path: Path) -> None:
+    """An X that lies in a file gives the same rows, as arrays of their own."""
+    np.save(tmp_path / "X.npy", numbers((50, 3)))
+    X, splits = np.load(tmp_path / "X.npy", mmap_mode="r"), halves(50)
+    for indices in ((splits[0][0],), (splits[0][1], splits[0][0])):
+        assert same(taken(shared(X, splits, folder), *indices), taken(X, *indices))
+    assert files(folder) == ["0-samples-test", "0-samples-train"]
+
+
+def test_samples_are_measured_by_the_largest_training_set() -> None:
+    """Bytes of the rows of the longest array of training indices."""
+    X = numbers((50, 3))
+    splits = [(np.arange(10), np.arange(40)), (np.arange(30), np.arange(5))]
+    assert samples_bytes(X, splits) == 30 * 3 * 8
