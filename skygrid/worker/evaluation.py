@@ -201,7 +201,7 @@ class Evaluator:
     def remember_length(self) -> None:
         """Take the fit that ran last for the measure of the next one."""
         if self._shared is not None:
-            self._shared.fit_seconds = self._fit_seconds
+            self._shared.remember_length(self._fit_seconds)
 
     @contextmanager
     def asked_once(self) -> Iterator[None]:

@@ -33,7 +33,7 @@ LIMIT_FACTOR = 2
 """Most samples in use on a node, as a multiple of a split's: of one that ends, and the next."""
 
 LONG_FIT = 50
-"""A fit that takes so many times what its rows take would hardly gain from sharing them: with the
+"""Fits that take so many times what their rows take would hardly gain from sharing them: with the
 new memory that they need, a copy takes about three times that."""
 
 ROOMY_SHARE = 0.25
@@ -119,8 +119,7 @@ class _Samples:
         self.spared_seconds = 0.0
         """What scikit-learn would have needed beyond what was spent, summed up."""
 
-        self.fit_seconds = 0.0
-        """What the last fit of this slot took."""
+        self._lengths = (0.0, 0.0)  # of this slot's last two fits, in seconds
 
         self.handed_out = False
         """Whether anything was, since this was last said to be not so."""
@@ -143,8 +142,13 @@ class _Samples:
         self.spared_seconds += seconds - (time.perf_counter() - start)
         return rows
 
+    def remember_length(self, seconds: float) -> None:
+        """Take note of what a fit of this slot took."""
+        self._lengths = (self._lengths[-1], seconds)
+
     def _is_long(self) -> bool:
-        return self._roomy and self.fit_seconds > LONG_FIT * self._take_seconds > 0
+        # The shorter of two: a fit that had to wait for a core is not a long one.
+        return self._roomy and min(self._lengths) > LONG_FIT * self._take_seconds > 0
 
     def _found(self, path: Path, indices: Any) -> tuple[Any, float] | None:
         """These rows, and what it takes to take them out of X."""

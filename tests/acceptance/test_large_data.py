@@ -154,7 +154,7 @@ class TestMemory:
     ) -> None:
         """Over ten splits a node never keeps more than the samples of two, and all are shared."""
         monkeypatch.setattr(common_work, "SHARED_FROM_BYTES", 0)
-        X, y = np.ones((5000, 100)), np.arange(5000) % 2
+        X, y = np.ones((5000, 400)), np.arange(5000) % 2
         search = GridSearchCV(SampleFilesClassifier(), LEVELS, cv=KFold(10), refit=False)
         options = {"concurrency": 2, "start_method": start_method}
         with skygrid.cluster(on="local", nodes=1, **options) as running:

@@ -338,24 +338,30 @@ class TestMemory:
         assert is_own_copy(taken(ours, splits[0][0]))
 
     @pytest.mark.parametrize(
-        ("memory", "seconds", "own"),
-        [(10**9, 0.0, False), (10**9, 1e6, True), (1000, 1e6, False)],
-        ids=["short fits", "long fits", "long fits and little memory"],
+        ("memory", "lengths", "own"),
+        [
+            (10**9, (0.0, 0.0), False),
+            (10**9, (1e6, 1e6), True),
+            (10**9, (0.0, 1e6), False),
+            (1000, (1e6, 1e6), False),
+        ],
+        ids=["short fits", "long fits", "one held up", "long fits and little memory"],
     )
     def test_long_fits_have_their_own_where_there_is_plenty(
         self,
         memory: int,
-        seconds: float,
+        lengths: tuple[float, float],
         own: bool,
         folder: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """After a fit that took far longer than its samples the next gets copies, if they fit."""
+        """After fits that took far longer than their samples the next gets copies, if they fit."""
         monkeypatch.setattr(machine, "memory_bytes", lambda: memory)
         X, splits = numbers((50, 3)), halves(50)
         ours = shared(X, splits, folder)
         taken(ours, splits[0][0])
-        ours.samples.fit_seconds = seconds
+        for seconds in lengths:
+            ours.samples.remember_length(seconds)
         rows = taken(ours, splits[0][0])
         assert rows.tobytes() == X[splits[0][0]].tobytes()
         assert is_own_copy(rows) == own
