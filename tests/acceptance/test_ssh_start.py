@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.command import SLOW_SEARCH
+from skygrid.transports.ssh.node import FRESH_SECONDS
+from tests.command import SLOW_SEARCH, wait_for
 from tests.ssh_runs import SHARED, Bench
 from tests.sshd import SshBed, SshNode, ssh_bed
 
@@ -30,17 +33,37 @@ def wait_for_agents(count):
         time.sleep(0.01)
 
 
+def linger():
+    (HERE / "lingers").unlink()  # a slot loads this as well
+    (socket,) = AGENTS.glob("*/socket")
+    first = socket.stat()
+    while time.time() - first.st_ctime < {linger} and list(AGENTS.glob("*/socket")):
+        time.sleep(0.1)
+    (HERE / "waited.txt").write_text(str(first.st_ctime_ns))
+
+
 if (HERE / "waits").exists():
     wait_for_agents(1)
+if (HERE / "lingers").exists():
+    linger()
+if (HERE / "hangs").exists():
+    (HERE / "hanging").touch()
+    while True:
+        time.sleep(0.1)
 if (HERE / "fails").exists():
     raise RuntimeError("no data today")
 """
-"""Loads only when an agent is there already, if it is told so."""
+"""Loads only when an agent is there already, if it is told so; or when that is old; or never."""
+
+LINGER_SECONDS = FRESH_SECONDS + 2.0
+"""So long that the driver no longer trusts the connection that started the agent."""
 
 FITS = SLOW_SEARCH.replace(
     "        time.sleep(self.seconds)\n",
     '        with (HERE / "prefixes.txt").open("a") as file:\n'
-    '            file.write(f"{sys.prefix}\\n")\n',
+    '            file.write(f"{sys.prefix}\\n")\n'
+    '        for socket in AGENTS.glob("*/socket"):\n'
+    '            (HERE / "fitted_by.txt").write_text(str(socket.stat().st_ctime_ns))\n',
 )
 
 
@@ -48,7 +71,7 @@ FITS = SLOW_SEARCH.replace(
 def node(bench: Bench) -> SshNode:
     """A host of the bench on which the search was run once."""
     node = bench.node()
-    source = WAITING_SEARCH.format(home=str(node.home)) + FITS
+    source = WAITING_SEARCH.format(home=str(node.home), linger=LINGER_SECONDS) + FITS
     (bench.folder / "search.py").write_text(source)
     bench.ended_well(bench.start())
     for path in ("prefixes.txt", "ledger.txt"):
@@ -58,9 +81,9 @@ def node(bench: Bench) -> SshNode:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, ssh_bed: SshBed) -> Bench:
-    """A folder for runs, and no node yet."""
-    return Bench(tmp_path, ssh_bed)
+def bench(tmp_path: Path, ssh_bed: SshBed, request: Any) -> Bench:
+    """A folder for runs, and no node yet; its parameter, if any, is `orphan_after`."""
+    return Bench(tmp_path, ssh_bed, orphan_after=getattr(request, "param", 30.0))
 
 
 def memory(bench: Bench) -> Path:
@@ -129,6 +152,34 @@ def test_a_search_that_does_not_load_leaves_no_agent(bench: Bench, node: SshNode
     assert "no data today" in err
     assert not list((node.home / ".cache" / "skygrid" / "agents").iterdir())
     bench.bed.wait_clean()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("bench", "same"), [(30.0, True), (5.0, False)], indirect=["bench"], ids=["waits", "ends"]
+)
+def test_a_search_that_takes_long_to_load(bench: Bench, node: SshNode, same: bool) -> None:
+    """An agent that has waited long is called anew; only one that has ended is replaced."""
+    (bench.folder / "lingers").touch()
+    run_waiting(bench)
+    waited, fitted_by = (bench.folder / name for name in ("waited.txt", "fitted_by.txt"))
+    assert (waited.read_text() == fitted_by.read_text()) == same
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("bench", [5.0], indirect=True, ids=[""])
+def test_a_driver_killed_while_it_loads_leaves_nothing_for_long(
+    bench: Bench, node: SshNode
+) -> None:
+    """The agent that waits for a search in vain ends by itself, and removes what it made."""
+    for name in ("waits", "hangs"):
+        (bench.folder / name).touch()
+    command = bench.start()
+    wait_for((bench.folder / "hanging").exists, "a driver that loads")
+    command.signal(signal.SIGKILL)
+    command.end()
+    bench.bed.wait_clean()
+    assert not list((node.home / ".cache" / "skygrid" / "agents").iterdir())
 
 
 def test_a_memory_that_cannot_be_read_or_written_is_done_without(bench: Bench) -> None:
