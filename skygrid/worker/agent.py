@@ -52,6 +52,7 @@ from .round_work import load_round
 from .shared_folder import SharedFolder, forget_split, shared_folder
 from .slots import Slot, SlotPool, Starter, forking, spawning
 from .store import BlobStore
+from .thread_pools import ThreadPools
 
 RECEIVING_SECONDS = 0.5
 """Between heartbeats while data comes, at the most: somebody watches it."""
@@ -95,6 +96,7 @@ class Agent:
     ) -> None:
         self._line = Line(source, sink)
         self._count, self._threads, self._vcpus = slots, threads, vcpus
+        self._pools = ThreadPools(threads)
         self._selector = selectors.DefaultSelector()
         if cache is not None:
             cache.tidy()
@@ -134,6 +136,7 @@ class Agent:
     def _serve(self) -> None:
         try:
             self._line.send(self._greeting())
+            self._pools.look()  # what it finds is wanted soon
             while True:
                 self._turn()
         except UnableError as error:
@@ -391,11 +394,12 @@ class Agent:
             return spawning(self._count, self._threads, files, folder)
         before = machine.threads()
         work = load_round(files["data"], files["search"], files["plan"], folder, self._count)
+        self._pools.look()
         if method == "auto" and machine.threads() > before:
             # Their locks, copied while held, could stop a forked slot for good.
             self._line.send(AgentLog(text="loading the search started threads: slots are spawned"))
             return spawning(self._count, self._threads, files, folder)
-        return forking(work, self._threads, self._close_in_child)
+        return forking(work, self._pools, self._close_in_child)
 
     def _close_in_child(self) -> None:
         self._line.close_in_child()

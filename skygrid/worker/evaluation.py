@@ -26,12 +26,12 @@ from joblib.parallel import SequentialBackend
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import _validation
 from sklearn.model_selection._validation import _fit_and_score
-from threadpoolctl import threadpool_limits
 
 from .messages import FitResult, WarningNote
 from .neighbours import add_neighbours
 from .scores import to_wire
 from .shared_samples import SharedSamples
+from .thread_pools import ThreadPools
 
 ONCE_ACTIONS = frozenset({"default", "module", "once"})
 """Filter actions that show a warning once; here every one is counted, the driver shows it once."""
@@ -101,17 +101,17 @@ class Evaluator:
         """What scores a fit: one callable, scikit-learn's own multimetric scorer included."""
         return self._search["scorer"]
 
-    def prepare_process(self, threads: int) -> None:
+    def prepare_process(self, pools: ThreadPools) -> None:
         """Make this process a slot: threads, warnings, random state, scikit-learn's settings.
 
         Parameters
         ----------
-        threads : int
-            BLAS and OpenMP threads that a fit may use.
+        pools : ThreadPools
+            Limits the threads that a fit may use.
         """
         sklearn.set_config(**self._search["sklearn_config"])
         # Both stay in force for the life of the process; nothing restores them.
-        threadpool_limits(limits=threads)
+        pools.limit()
         joblib.parallel_config(backend="sequential")
         for name in ("loky", "multiprocessing"):
             # Code that names its backend would start processes all the same.

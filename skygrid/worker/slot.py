@@ -27,6 +27,7 @@ import msgspec
 from .messages import FitResult, WarningNote
 from .round_work import RoundWork, load_round
 from .status import StatusPage
+from .thread_pools import ThreadPools
 
 TASK = struct.Struct("<QIIQ")
 """A task in the pipe: lease, candidate, split, members as `messages.Lease.members` has them."""
@@ -228,7 +229,7 @@ def main() -> None:
             (os.fdopen(fd, "rb"), size) for fd, size in (args.data, args.search, args.plan)
         )
         work = load_round(data, search, plan, args.folder, args.slots)
-        work.evaluator.prepare_process(args.threads)
+        work.evaluator.prepare_process(ThreadPools(args.threads))
     except BaseException:  # noqa: BLE001 (told to the driver, whatever it is)
         send_news(args.news, SlotNews(refusal=traceback.format_exc()))
         os._exit(REFUSAL_EXIT)

@@ -20,6 +20,7 @@ from .messages import Lease
 from .round_work import RoundWork
 from .slot import LENGTH, MAX_RESULT, REFUSAL_EXIT, TASK, SlotLoop, SlotNews, become_slot
 from .status import SlotStatus, StatusPage
+from .thread_pools import ThreadPools
 
 READ_BYTES = 1 << 16
 MAX_NEWS = MAX_RESULT + 1024
@@ -256,14 +257,14 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def forking(work: RoundWork, threads: int, close_in_child: Callable[[], None]) -> Starter:
+def forking(work: RoundWork, pools: ThreadPools, close_in_child: Callable[[], None]) -> Starter:
     """Slots that are forked from the agent: they start in milliseconds and share its memory.
 
     Parameters
     ----------
     work : RoundWork
-    threads : int
-        BLAS and OpenMP threads for each slot.
+    pools : ThreadPools
+        Those of the agent.
     close_in_child : callable
         Closes what belongs to the agent alone.
     """
@@ -281,7 +282,7 @@ def forking(work: RoundWork, threads: int, close_in_child: Callable[[], None]) -
             os.setpgid(0, 0)
             close_in_child()
             become_slot(agent)
-            work.evaluator.prepare_process(threads)
+            work.evaluator.prepare_process(pools)
             SlotLoop(index, work, tasks, news, status).run()
         finally:
             # Not sys.exit: nothing of the agent's may run in its copy.
