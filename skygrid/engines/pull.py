@@ -35,6 +35,7 @@ from skygrid.queue.work_queue import WorkQueue
 from skygrid.worker.blobs import Blob
 from skygrid.worker.messages import (
     Bye,
+    CloseRound,
     Forget,
     Grant,
     Greeting,
@@ -196,8 +197,14 @@ class PullEngine:
             self._wind_down(self._open)
             raise
         finally:
+            self._close_on_nodes(self._open.serial)
             self._open.record_all()
             self._open = None
+
+    def _close_on_nodes(self, serial: int) -> None:
+        for link in self._roster.links.values():
+            if link.opened_round == serial:
+                link.send(CloseRound(round=serial))
 
     def _loop(self, work: RoundInProgress) -> None:
         housekeeping = 0.0

@@ -36,6 +36,7 @@ from .messages import (
     BlobChunk,
     BlobOffer,
     Bye,
+    CloseRound,
     Forget,
     Grant,
     Greeting,
@@ -202,12 +203,8 @@ class Agent:
                 self._offered(message)
             case OpenRound():
                 self._open(message)
-            case Recall() if self._round is not None:
-                self._round.give_back(message.count)
-            case Abandon() if self._round is not None:
-                self._round.abandon(set(message.leases))
-            case Forget():
-                self._forget(message)
+            case Recall() | Abandon() | Forget() | CloseRound() if self._round is not None:
+                self._obey_in(self._round, message)
             case Stop():
                 self._stop_at = time.monotonic() + message.grace_seconds
                 if self._round is not None:
@@ -217,12 +214,23 @@ class Agent:
             case Attach():
                 self._attach()
 
+    def _obey_in(self, round: AgentRound, message: Recall | Abandon | Forget | CloseRound) -> None:
+        match message:
+            case Recall():
+                round.give_back(message.count)
+            case Abandon():
+                round.abandon(set(message.leases))
+            case Forget() if message.round == round.number and self._folder is not None:
+                for split in message.splits:
+                    forget_split(self._folder.path, split)
+            case CloseRound() if message.round == round.number:
+                self._close_round()
+
     def _attach(self) -> None:
         """Another driver: nothing of what the last one had in hand here is of use to it."""
         self._close_round()
         self._forget_driver()
         self._store.drop_partial()
-        self._line.begin(-1)
         self._line.send(self._greeting())
         if self._leaving is not None:
             self._line.send(self._leaving)
@@ -233,12 +241,6 @@ class Agent:
         self._round.granted(grant.leases)
         if not self._takes_work:
             self._round.give_back()
-
-    def _forget(self, message: Forget) -> None:
-        here = self._round is not None and message.round == self._round.number
-        if here and self._folder is not None:
-            for split in message.splits:
-                forget_split(self._folder.path, split)
 
     def _stop_when_done(self, stop_at: float, now: float) -> None:
         if self._round is not None:
@@ -413,6 +415,7 @@ class Agent:
         if self._round is not None:
             self._round.close()
             self._round = None
+            self._line.begin(-1)
             # What was frozen for its slots may be garbage now.
             gc.unfreeze()
         if self._folder is not None:

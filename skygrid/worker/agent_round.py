@@ -14,8 +14,6 @@ from .slots import Slot, SlotDeath, SlotPool, slot_died_at_start
 from .status import SlotStatus
 
 TICK_SECONDS = 0.1
-PORTION_SECONDS = 0.01
-"""How long results of brisk fits collect before the agent reads them."""
 
 EMPTY_DEATHS = 5
 """Slots that may die one after another without having run anything before the agent gives up."""
@@ -106,8 +104,8 @@ class AgentRound:
 
     @property
     def pause_seconds(self) -> float:
-        """How long results of brisk fits may collect: in the pipes, while slots have work."""
-        return PORTION_SECONDS if self._backlog.brisk else 0.0
+        """How long the agent may leave what slots say in the pipes."""
+        return self._backlog.portion_seconds
 
     # -- leases
 

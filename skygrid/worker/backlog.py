@@ -32,6 +32,9 @@ A node that dies takes them along: longer would spare the driver messages, and l
 BRISK_SECONDS = 0.005
 """Time between ends of fits below which an agent reads them in portions."""
 
+PORTION_SECONDS = 0.01
+"""How long results of brisk fits collect before the agent reads them."""
+
 SMOOTHING = 0.2
 """Weight of the newest one in the running mean of what leases, or fits, take."""
 
@@ -101,9 +104,15 @@ class Backlog:
         return count
 
     @property
-    def brisk(self) -> bool:
-        """Whether fits end so fast that reading each one by itself would cost too much."""
-        return 0.0 < self._fit_seconds / self._slots < BRISK_SECONDS
+    def portion_seconds(self) -> float:
+        """How long results may collect in the pipes.
+
+        That is where fits end so fast that to read each one by itself would cost too much, and
+        where the slots have enough to do meanwhile.
+        """
+        pace = self._fit_seconds / self._slots
+        brisk = 0.0 < pace < BRISK_SECONDS
+        return PORTION_SECONDS if brisk and len(self._in_hand) * pace > PORTION_SECONDS else 0.0
 
     @property
     def collects(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of the messages and of the frames around them; compared in the handshake."""
 
 
@@ -162,6 +162,12 @@ class Forget(msgspec.Struct, frozen=True, kw_only=True, tag="forget"):
     splits: list[int]
 
 
+class CloseRound(msgspec.Struct, frozen=True, kw_only=True, tag="close"):
+    """Nothing more is wanted of this round: its slots end, and give back their memory."""
+
+    round: int
+
+
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     """Start nothing more, wait so long for fits that run, report, say `Bye` and end."""
 
@@ -183,6 +189,7 @@ ToAgent = (
     | Recall
     | Abandon
     | Forget
+    | CloseRound
     | Stop
 )
 

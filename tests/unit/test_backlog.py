@@ -145,15 +145,19 @@ def test_a_request_that_costs_nothing_is_made_for_less(backlog: Backlog) -> None
     assert backlog.wanted(0.1, anyway=True) > 0
 
 
-def test_brisk_means_that_fits_end_faster_than_it_pays_to_look(backlog: Backlog) -> None:
-    assert not backlog.brisk
-    backlog.granted(leases(1), 0.0)
-    backlog.accept([fitted(1, BRISK_SECONDS)])
-    assert backlog.brisk
-    slow = Backlog(2)
-    slow.granted(leases(1), 0.0)
-    slow.accept([fitted(1, 3 * BRISK_SECONDS)])
-    assert not slow.brisk
+@pytest.mark.parametrize(
+    ("seconds", "in_hand", "collect"),
+    [(BRISK_SECONDS, 10, True), (3 * BRISK_SECONDS, 10, False), (BRISK_SECONDS, 2, False)],
+    ids=["brisk", "slow", "little to do"],
+)
+def test_results_of_brisk_fits_collect_while_slots_have_work(
+    backlog: Backlog, seconds: float, in_hand: int, collect: bool
+) -> None:
+    """Results are read in portions where looking costs too much, and never while slots wait."""
+    assert not backlog.portion_seconds
+    backlog.granted(leases(*range(in_hand + 1)), 0.0)
+    backlog.accept([fitted(0, seconds)])
+    assert (backlog.portion_seconds > 0) == collect
 
 
 # ---- starting and ending ------------------------------------------------------------------------
