@@ -16,14 +16,12 @@ import time
 import traceback
 from typing import Any
 
-import msgspec
 import sklearn.model_selection  # noqa: F401  # imported once here, forked into every slot
 
 from . import machine
+from .agent_data import AgentData
 from .agent_round import TICK_SECONDS, AgentRound, UnableError
-from .blobs import BlobError
-from .cache import BlobCache, size_text
-from .fetch import Fetch
+from .cache import BlobCache
 from .frames import FrameError
 from .guard import SlotGuard
 from .line import Line, LineEnd
@@ -52,7 +50,6 @@ from .notices import Notices
 from .round_work import load_round
 from .shared_folder import SharedFolder, forget_split, shared_folder
 from .slots import Slot, SlotPool, Starter, forking, spawning
-from .store import BlobStore
 from .thread_pools import ThreadPools
 
 RECEIVING_SECONDS = 0.5
@@ -99,21 +96,17 @@ class Agent:
         self._count, self._threads, self._vcpus = slots, threads, vcpus
         self._pools = ThreadPools(threads)
         self._selector = selectors.DefaultSelector()
-        if cache is not None:
-            cache.tidy()
-        self._store = BlobStore(cache)
+        self._data = AgentData(cache, self._line, self._selector)
         self._round: AgentRound | None = None
         self._folder: SharedFolder | None = None
         self._notices = None if notices is None else Notices(notices)
         self._leaving: Leaving | None = None
         self._next_beat = 0.0
-        self._fetch: Fetch | None = None
         self._forget_driver()
 
     def _forget_driver(self) -> None:
         """Be as at the start, but for the blobs."""
-        self._close_fetch()
-        self._offer = BlobOffer(digest="", size=0)
+        self._data.forget_driver()
         self._setup = Setup(protocol=PROTOCOL)
         self._stop_at: float | None = None
 
@@ -131,7 +124,7 @@ class Agent:
         except FrameError as error:
             sys.exit(f"skygrid.worker: the driver broke the protocol: {error}")
         finally:
-            self._close_fetch()
+            self._data.close()
             self._close_round()
 
     def _serve(self) -> None:
@@ -151,8 +144,7 @@ class Agent:
                 key.data()
             elif self._round is not None:
                 self._round.read_slot(key.data)
-        if self._store.looking:
-            self._look()
+        self._data.turn()
         now = time.monotonic()
         if self._stop_at is not None:
             self._stop_when_done(self._stop_at, now)
@@ -164,7 +156,7 @@ class Agent:
             time.sleep(self._round.pause_seconds)
 
     def _pause(self) -> float:
-        if self._store.looking:
+        if self._data.store.looking:
             return 0.0
         report_at = self._line.report_at
         if report_at is None:
@@ -198,9 +190,11 @@ class Agent:
             case Grant():
                 self._take_leases(message)
             case BlobChunk() | BlobAt():
-                self._receive(message)
+                self._data.receive(message)
+                # What is read at a time may unpack to much more, and take a while.
+                self._beat(time.monotonic())
             case BlobOffer():
-                self._offered(message)
+                self._data.offered(message)
             case OpenRound():
                 self._open(message)
             case Recall() | Abandon() | Forget() | CloseRound() if self._round is not None:
@@ -230,7 +224,7 @@ class Agent:
         """Another driver: nothing of what the last one had in hand here is of use to it."""
         self._close_round()
         self._forget_driver()
-        self._store.drop_partial()
+        self._data.store.drop_partial()
         self._line.send(self._greeting())
         if self._leaving is not None:
             self._line.send(self._leaving)
@@ -270,7 +264,7 @@ class Agent:
             running=[record.lease for _, record in running],
             slots_bytes=self._round.slots_bytes if self._round else 0,
             load=machine.load_average(),
-            receiving=self._store.receiving,
+            receiving=self._data.store.receiving,
         )
 
     def _greeting(self) -> Greeting:
@@ -285,90 +279,14 @@ class Agent:
             slots=self._count,
             threads_per_slot=self._threads,
             pid=os.getpid(),
-            blobs=self._store.complete,
+            blobs=self._data.store.complete,
         )
-
-    # -- data
-
-    def _offered(self, offer: BlobOffer) -> None:
-        # Slots share the pages of X, but each fit takes its rows out of it, into memory of its
-        # own: where there is no room for X once, there is none for a single fit.
-        held = offer.digest in self._store.complete
-        available = machine.available_bytes()
-        if not held and available is not None and available < offer.size:
-            raise UnableError(
-                f"host {platform.node()} has {size_text(available)} of memory left and the data "
-                f"takes {size_text(offer.size)}: end what else runs there, or leave the host out"
-            )
-        self._close_fetch()
-        self._offer = offer
-        self._store.offer(offer)
-
-    def _look(self) -> None:
-        try:
-            answer = self._store.look()
-        except BlobError as error:
-            raise UnableError(str(error)) from error
-        if answer is None:
-            return
-        if self._offer.url is None or answer.offset == self._offer.size:
-            self._line.send(answer)
-            return
-        self._fetch = Fetch(self._offer, answer.offset)
-        self._selector.register(self._fetch.source, selectors.EVENT_READ, self._take_fetched)
-
-    def _take_fetched(self) -> None:
-        """Some of the data has come from its URL, or no more will."""
-        fetch = self._fetch
-        assert fetch is not None
-        offset, data = fetch.position, fetch.read()
-        offer = fetch.offer
-        if not data:
-            self._send_instead("it could not be fetched as a whole")
-            return
-        chunk = BlobChunk(digest=offer.digest, size=offer.size, offset=offset, data=data)
-        try:
-            answer = self._store.receive(chunk)
-        except BlobError as error:
-            self._send_instead(str(error))
-            return
-        if fetch.position == offer.size:
-            self._close_fetch()
-            # Without an answer it was not the data that was offered: it is looked at anew.
-            self._offer = msgspec.structs.replace(offer, url=None)
-        if answer is not None:
-            self._line.send(answer)
-
-    def _send_instead(self, reason: str) -> None:
-        """Have the driver send what did not come from the URL."""
-        self._close_fetch()
-        self._line.send(AgentLog(text=f"the data is sent over this connection: {reason}"))
-        self._offer = msgspec.structs.replace(self._offer, url=None)
-        self._store.drop_partial()
-        self._store.offer(self._offer)
-
-    def _close_fetch(self) -> None:
-        if self._fetch is not None:
-            self._selector.unregister(self._fetch.source)
-            self._fetch.close()
-            self._fetch = None
-
-    def _receive(self, blob: BlobChunk | BlobAt) -> None:
-        try:
-            if isinstance(blob, BlobAt):
-                self._store.adopt(blob)
-            elif answer := self._store.receive(blob):
-                self._line.send(answer)
-        except BlobError as error:
-            raise UnableError(str(error)) from error
-        # What is read at a time may unpack to much more, and take a while.
-        self._beat(time.monotonic())
 
     # -- a round
 
     def _open(self, order: OpenRound) -> None:
         self._close_round()
-        self._store.keep_only({order.data, order.search, order.plan})
+        self._data.store.keep_only({order.data, order.search, order.plan})
         try:
             pool = SlotPool(self._count, self._starter(order))
             guard = SlotGuard(self._setup, self._folder.path if self._folder else None)
@@ -382,7 +300,7 @@ class Agent:
 
     def _starter(self, order: OpenRound) -> Starter:
         files = {
-            name: self._store.file(digest)
+            name: self._data.store.file(digest)
             for name, digest in (
                 ("data", order.data),
                 ("search", order.search),

@@ -77,9 +77,14 @@ def answer_of(make: Callable[[], Job], fit: Callable[[Job], Any]) -> Answer:
     return Answer(
         search=job.search,
         error=error,
-        said={(note.category, text_of(note.message)) for note in said} - BY_CHANCE,
+        said={(note.category, text_of(note.message)) for note in said if _counts(note)} - BY_CHANCE,
         predicted={} if error else predictions(make, job.search),
     )
+
+
+def _counts(note: warnings.WarningMessage) -> bool:
+    """Whether a warning is of the search: files that other tests left open are found any time."""
+    return note.category is not ResourceWarning
 
 
 def text_of(said: Any) -> str:

@@ -24,6 +24,7 @@ from skygrid.worker.messages import (
     BlobAt,
     BlobChunk,
     Bye,
+    CloseRound,
     FitResult,
     Grant,
     Heartbeat,
@@ -142,6 +143,27 @@ def test_grants_of_a_round_that_is_over_are_dropped(agent: AgentDriver) -> None:
     agent.run(0)
     agent.fence()
     assert 10**6 not in agent.accounts()
+
+
+def test_the_slots_of_a_round_that_is_closed_end(pair: AgentDriver, tmp_path: Path) -> None:
+    """Nothing of a closed round runs on or takes memory, and the agent is ready for another."""
+    path = tmp_path / "pid"
+    pair.open(search_of(bad.Waiting(path=str(path)), bad.slot_pid))
+    (lease,) = pair.grant(0)
+    pair.wait(Heartbeat, is_running(lease))
+    before = pair.slot_pids()
+    pair.send(CloseRound(round=pair.round))
+    wait_until(lambda: not running(before), "the slots to end")
+    assert lease not in pair.accounts()
+    pair.open(search_of(bad.Harmless(), bad.own_score), [{"a": 3.0}])
+    assert pair.scores(0) == [3.0]
+
+
+def test_to_close_a_round_that_is_over_closes_no_other(agent: AgentDriver) -> None:
+    """The word that a round is over may come when the next is open."""
+    agent.open(search_of(bad.Harmless(), bad.slot_pid))
+    agent.send(CloseRound(round=agent.round - 1))
+    agent.scores(0)
 
 
 def test_an_agent_asks_for_more_only_when_it_has_work_for_it(agent: AgentDriver) -> None:
