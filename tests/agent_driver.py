@@ -250,6 +250,7 @@ class AgentDriver:
         """`send_round`, and wait until all slots have come up."""
         self.send_round(*args, **options)
         self.wait(RoundReady, lambda message: message.round == self.round)
+        self.wait_for(lambda: len(self.slot_pids()) >= self.slots, "all slots")
 
     def grant(self, *tasks: tuple[int, int] | int, alone: bool = False) -> list[int]:
         """Leases for tasks, each a candidate or (candidate, split); returns their numbers."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from skygrid.engines.garbage import only_new_garbage
 from skygrid.engines.intake import FitRaised, Intake
 from skygrid.engines.link import Cure, Event, Gone, Link, LinkFailure, NodeState
 from skygrid.engines.open_round import RoundInProgress, plan_content
@@ -192,7 +193,8 @@ class PullEngine:
                 self.start()  # an earlier search lost them all
             for link in self._roster.links.values():
                 self._opening.open_on(link, self._open)
-            self._loop(self._open)
+            with only_new_garbage():
+                self._loop(self._open)
         except (InterruptedRunError, BudgetReachedError):
             self._wind_down(self._open)
             raise

@@ -75,7 +75,7 @@ class RoundPlan:
         return len(self.candidates) * len(self.splits)
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What came of one task. At most one is recorded for each task."""
 
     round: int

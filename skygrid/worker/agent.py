@@ -156,7 +156,7 @@ class Agent:
             time.sleep(self._round.pause_seconds)
 
     def _pause(self) -> float:
-        if self._data.store.looking:
+        if self._data.store.looking or (self._round is not None and self._round.opening):
             return 0.0
         report_at = self._line.report_at
         if report_at is None:

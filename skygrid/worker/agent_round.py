@@ -61,10 +61,20 @@ class AgentRound:
         self._line.begin(number)
 
     def open(self) -> None:
-        """Start the slots."""
-        self._pool.open()
-        for slot in self._pool.slots:
-            self._selector.register(slot.news, selectors.EVENT_READ, slot)
+        """Start the first slot; each turn starts another."""
+        self._start_slot()
+
+    def _start_slot(self) -> None:
+        try:
+            slot = self._pool.start_next()
+        except OSError as error:
+            raise UnableError(f"a slot cannot be started: {error}") from error
+        self._selector.register(slot.news, selectors.EVENT_READ, slot)
+
+    @property
+    def opening(self) -> bool:
+        """Whether slots are still to be started."""
+        return not self._pool.full
 
     def close(self) -> None:
         """End the slots, whatever they run."""
@@ -96,6 +106,8 @@ class AgentRound:
 
         When the agent `speaks` to the driver anyway, what would wait for company goes along.
         """
+        if self.opening:
+            self._start_slot()
         if now >= self._next_watch:
             self._next_watch = now + TICK_SECONDS
             self._watch(now)
@@ -105,7 +117,7 @@ class AgentRound:
     @property
     def pause_seconds(self) -> float:
         """How long the agent may leave what slots say in the pipes."""
-        return self._backlog.portion_seconds
+        return 0.0 if self.opening else self._backlog.portion_seconds
 
     # -- leases
 
@@ -157,7 +169,7 @@ class AgentRound:
             if piece.refusal:
                 raise UnableError(f"the search cannot be loaded in a slot:\n{piece.refusal}")
             if piece.ready:
-                self._slot_ready(slot)
+                self._slot_ready()
         self._take([piece.result for piece in news if piece.result])
         if not alive:
             self._replace(slot)
@@ -168,10 +180,9 @@ class AgentRound:
             news, _ = self._pool.read_news(slot)
             self._take([piece.result for piece in news if piece.result])
 
-    def _slot_ready(self, slot: Slot) -> None:
-        slot.ready = True
-        # The round is announced once; slots that replace dead ones come up unannounced.
-        if all(other.ready for other in self._pool.slots) and not self._backlog.open:
+    def _slot_ready(self) -> None:
+        # The round is announced once: the others come up in a moment, or else say why not.
+        if not self._backlog.open:
             self._backlog.open = True
             self._line.send(RoundReady(round=self.number))
 

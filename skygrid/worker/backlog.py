@@ -53,7 +53,7 @@ class Backlog:
 
     def __init__(self, slots: int) -> None:
         self.open = False
-        """Whether the round's slots have come up."""
+        """Whether the first of the round's slots has come up."""
 
         self._slots = slots
         self._in_hand: dict[int, Lease] = {}

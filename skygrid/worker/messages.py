@@ -54,7 +54,7 @@ class WarningNote(msgspec.Struct, frozen=True, array_like=True):
     lineno: int
 
 
-class Lease(msgspec.Struct, frozen=True, array_like=True):
+class Lease(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The right to run one task, for one node, until it expires or is returned."""
 
     id: int
@@ -227,7 +227,7 @@ class BlobWanted(msgspec.Struct, frozen=True, kw_only=True, tag="wanted"):
 
 
 class RoundReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
-    """Data and search are in place, slots run."""
+    """Data and search are in place, and the first slot runs; the others are about to."""
 
     round: int
 
@@ -239,7 +239,7 @@ class Pull(msgspec.Struct, frozen=True, kw_only=True, tag="pull"):
     count: int
 
 
-class FitResult(msgspec.Struct, frozen=True, array_like=True):
+class FitResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one fit gave, as the slot that ran it says."""
 
     lease: Count

@@ -60,7 +60,6 @@ class Slot:
     news: int
     """File descriptor from which the agent reads."""
 
-    ready: bool = False
     buried: bool = False
     """Its process was reaped; nothing of it is left to close."""
 
@@ -90,10 +89,15 @@ class SlotPool:
         self.slots: list[Slot] = []
         self._count = count
 
-    def open(self) -> None:
-        """Start every slot."""
-        for index in range(self._count):
-            self.slots.append(self._new_slot(index))
+    @property
+    def full(self) -> bool:
+        """Whether every slot was started."""
+        return len(self.slots) == self._count
+
+    def start_next(self) -> Slot:
+        """Start one slot more. The first ones work while the others are started."""
+        self.slots.append(self._new_slot(len(self.slots)))
+        return self.slots[-1]
 
     def close_in_child(self) -> None:
         """In a slot that was just forked: close what only the agent may read and write."""
