@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -21,28 +20,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
+from tests.benchmarks.peers.nothing import Nothing
 from tests.benchmarks.peers.texts import PACKAGES, library_texts
 from tests.benchmarks.workloads import FirstColumnMean, Workload, digits_guide
 
 Size = Literal["small", "default", "full"]
 """small: a few fits, to see that everything runs; full: the Ray blog's grid in its whole length."""
-
-
-class Nothing(ClassifierMixin, BaseEstimator):
-    """A fit and a score that cost nothing: what is left is the cost of having a fit done."""
-
-    def __init__(self, number: int = 0) -> None:
-        self.number = number
-
-    def fit(self, X: Any, y: Any) -> Nothing:
-        self.classes_ = [0, 1]
-        return self
-
-    def predict(self, X: Any) -> Any:
-        return np.zeros(len(X), dtype=int)
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        return float(self.number)
 
 
 def digits(size: Size) -> Workload:
