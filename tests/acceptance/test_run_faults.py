@@ -259,5 +259,6 @@ def test_nothing_is_left_in_shared_memory(slow: Path) -> None:
     command.signal(signal.SIGKILL)
     command.end()
     wait_for(lambda: gone(family), "agents and slots are gone")
-    ours = {name for name in set(os.listdir("/dev/shm")) - before if "skygrid" in name}
-    assert not ours
+    # Other tests may have something of theirs there, for as long as they run.
+    left = {name for name in set(os.listdir("/dev/shm")) - before if "skygrid" in name}
+    wait_for(lambda: left.isdisjoint(os.listdir("/dev/shm")), f"{left} to go")
