@@ -21,6 +21,10 @@ from tests.processes import wait_until
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
+SIZE = (1500, 400)
+"""Of data whose PCA takes many times what a part must take to be kept, on any machine."""
+
+
 def _folders(agent: int) -> list[Path]:
     """The shared folders of an agent: what the processes remove that it started for this."""
     shells = [child for child in psutil.Process(agent).children() if child.name() == "sh"]
@@ -44,8 +48,8 @@ def test_a_split_that_is_over_gives_its_memory_back_while_the_round_goes_on(
     line = Pipeline([("pca", PCA(5, svd_solver="full")), ("own", bad.GatedLater())])
     line.set_params(own__path=str(ledger))
     search = GridSearchCV(line, {"own__a": [1, 2, 3]}, cv=2, refit=False)
-    X = np.random.default_rng(0).normal(size=(600, 150))
-    y = np.arange(600) % 2
+    X = np.random.default_rng(0).normal(size=SIZE)
+    y = np.arange(len(X)) % 2
     failures: list[BaseException] = []
 
     def fit() -> None:
@@ -82,7 +86,7 @@ def test_every_agent_has_a_folder_of_its_own_and_none_is_left(tmp_path: Path) ->
     found: dict[int, list[Path]] = {}
     line = Pipeline([("pca", PCA(5, svd_solver="full")), ("own", bad.Harmless())])
     search: Any = GridSearchCV(line, {"own__a": list(range(8))}, cv=2, refit=False)
-    X = np.random.default_rng(0).normal(size=(600, 150))
+    X = np.random.default_rng(0).normal(size=SIZE)
     with Driven(Nodes(2)) as run:
 
         def look() -> None:
@@ -91,7 +95,7 @@ def test_every_agent_has_a_folder_of_its_own_and_none_is_left(tmp_path: Path) ->
                 found.setdefault(pid, _folders(pid))
 
         run.watch.on_outcomes = look
-        run.fit(search, X, np.arange(600) % 2)
+        run.fit(search, X, np.arange(len(X)) % 2)
     folders = [folder for mine in found.values() for folder in mine]
     assert folders
     assert len(set(folders)) == len(folders)
