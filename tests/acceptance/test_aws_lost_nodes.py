@@ -9,7 +9,7 @@ import pytest
 
 from tests.cloud.client import Cloud, cloud, cloud_server
 from tests.cloud_runs import LONG_SEARCH, RUN, CloudBench
-from tests.command import Command, recorded, wait_for
+from tests.command import GATED_SEARCH, Command, recorded, wait_for
 
 __all__ = ["cloud", "cloud_server"]
 
@@ -31,16 +31,19 @@ def kill(command: Command) -> None:
 def test_interrupted_spot_nodes_are_replaced(bench: CloudBench) -> None:
     """All nodes are taken back at two minutes' notice: others take over, and no fit is lost."""
     bench.aws["market"] = "spot"
-    command = bench.started(10, "--nodes", "2")
-    for node in bench.cloud.nodes("running"):
-        bench.cloud.interrupt(node.id, seconds=20)
+    (bench.folder / "search.py").write_text(GATED_SEARCH)
+    command = bench.started(1, "--nodes", "2")
+    for name in ("aws-1", "aws-2"):
+        bench.cloud.interrupt(bench.instance(name).id, seconds=40)
+    wait_for(lambda: len(bench.cloud.nodes()) == 4, "instances in the place of the two")
+    (bench.folder / "go").touch()
     err = bench.ended_well(command)
     assert "aws-1: leaving" in err
     launched = {node.tags["skygrid:node"] for node in bench.cloud.nodes()}
     assert launched == {"aws-1", "aws-2", "aws-1b", "aws-2b"}
     assert set(bench.nodes()) & {"aws-1b", "aws-2b"}
-    assert bench.attempts() == {1: 200}, "what ran when the notice came was handed in"
-    assert bench.fitted == 201
+    assert bench.attempts() == {1: 40}, "what ran when the notice came was handed in"
+    assert bench.fitted == 41
 
 
 def test_a_machine_that_dies_is_replaced(bench: CloudBench) -> None:
