@@ -17,7 +17,6 @@ import sklearn
 from skygrid.worker.blobs import Blob
 from skygrid.worker.frames import FrameReader, encode
 from skygrid.worker.messages import (
-    PROTOCOL,
     BlobChunk,
     FitResult,
     FromAgent,
@@ -32,6 +31,7 @@ from skygrid.worker.messages import (
     Setup,
     SlotDied,
 )
+from skygrid.worker.protocol import PROTOCOL
 from tests.processes import WAIT_SECONDS, children
 
 LOG_BYTES = 1_000_000

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from skygrid.errors import HandshakeError
 from skygrid.worker.machine import COMPARED_PACKAGES
-from skygrid.worker.messages import PROTOCOL, Greeting
+from skygrid.worker.messages import Greeting
+from skygrid.worker.protocol import PROTOCOL
 
 
 def check_greeting(node: str, greeting: Greeting, driver: Mapping[str, str]) -> None:

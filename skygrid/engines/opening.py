@@ -13,7 +13,8 @@ from skygrid.listener import Listener
 from skygrid.printable import printable
 from skygrid.worker import machine
 from skygrid.worker.blobs import Blob
-from skygrid.worker.messages import PROTOCOL, Greeting, Heartbeat, OpenRound, Setup
+from skygrid.worker.messages import Greeting, Heartbeat, OpenRound, Setup
+from skygrid.worker.protocol import PROTOCOL
 
 MOST_NAMED, MOST_VERSIONS = 200, 50
 """Characters of a name or a version that a node gives, and how many versions it may give."""

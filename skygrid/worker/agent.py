@@ -26,7 +26,6 @@ from .frames import FrameError
 from .guard import SlotGuard
 from .line import Line, LineEnd
 from .messages import (
-    PROTOCOL,
     Abandon,
     AgentLog,
     Attach,
@@ -47,6 +46,7 @@ from .messages import (
     Stop,
 )
 from .notices import Notices
+from .protocol import PROTOCOL
 from .round_work import load_round
 from .shared_folder import SharedFolder, forget_split, shared_folder
 from .slots import Slot, SlotPool, Starter, forking, spawning

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from select import poll
 
-from .messages import PROTOCOL
+from .protocol import PROTOCOL
 
 SOCKET = "socket"
 LOG = "keeper.log"

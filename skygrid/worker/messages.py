@@ -11,9 +11,6 @@ from typing import Annotated, Literal
 
 import msgspec
 
-PROTOCOL = 5
-"""Version of the messages and of the frames around them; compared in the handshake."""
-
 
 class TypedNumber(msgspec.Struct, frozen=True, array_like=True):
     """A number that is not a Python float, written so that its type and every bit survive."""

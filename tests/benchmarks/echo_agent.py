@@ -8,7 +8,6 @@ import platform
 from skygrid.worker import machine
 from skygrid.worker.frames import FrameReader, encode
 from skygrid.worker.messages import (
-    PROTOCOL,
     BlobChunk,
     BlobOffer,
     BlobWanted,
@@ -23,6 +22,7 @@ from skygrid.worker.messages import (
     Stop,
     ToAgent,
 )
+from skygrid.worker.protocol import PROTOCOL
 
 IN_HAND = 200
 

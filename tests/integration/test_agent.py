@@ -18,7 +18,6 @@ import pytest
 
 from skygrid.worker import machine
 from skygrid.worker.messages import (
-    PROTOCOL,
     Abandon,
     AgentLog,
     BlobAt,
@@ -37,6 +36,7 @@ from skygrid.worker.messages import (
     SlotDied,
     Stop,
 )
+from skygrid.worker.protocol import PROTOCOL
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver, samples, search_of
 from tests.processes import children, leaving_nothing, running, wait_gone, wait_until

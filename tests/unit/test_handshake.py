@@ -6,7 +6,8 @@ import pytest
 
 from skygrid.engines.handshake import check_greeting
 from skygrid.errors import HandshakeError
-from skygrid.worker.messages import PROTOCOL, Greeting
+from skygrid.worker.messages import Greeting
+from skygrid.worker.protocol import PROTOCOL
 
 HERE = {
     "python": "3.11.7",
