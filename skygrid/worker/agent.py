@@ -47,6 +47,7 @@ from .messages import (
 )
 from .notices import Notices
 from .protocol import PROTOCOL
+from .rehearsal import rehearse
 from .round_work import load_round
 from .shared_folder import SharedFolder, forget_split, shared_folder
 from .slots import Slot, SlotPool, Starter, forking, spawning
@@ -130,7 +131,9 @@ class Agent:
     def _serve(self) -> None:
         try:
             self._line.send(self._greeting())
-            self._pools.look()  # what it finds is wanted soon
+            # What is found out here is wanted soon, and by every slot.
+            self._pools.look()
+            rehearse()
             while True:
                 self._turn()
         except UnableError as error:
