@@ -7,7 +7,8 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-CGROUP = Path("/sys/fs/cgroup")
+from .control_groups import cpu_quotas, memory_limits
+from .control_groups import read as _read
 
 COMPARED_PACKAGES = ("scikit-learn", "numpy", "scipy", "cloudpickle")
 """Distributions whose versions must be the driver's own for scores to be equal bit for bit."""
@@ -24,33 +25,31 @@ THREAD_VARIABLES = (
 
 
 def vcpus() -> int:
-    """Processors that this process may use: affinity and the container's quota, at least 1."""
+    """Processors that this process may use: affinity and its control group's quota, at least 1."""
     try:
         available = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS
         available = os.cpu_count() or 1
-    quota = _cpu_quota()
-    return max(1, min(available, int(quota) if quota else available))
+    return max(1, min([available, *map(int, cpu_quotas())]))
 
 
 def memory_bytes() -> int:
-    """Bytes of memory of this machine, or of its container where that is less."""
+    """Bytes of memory of this machine, or of its container or job where that is less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        text = _read(CGROUP / name)
-        if text.isdigit():
-            total = min(total, int(text))
-    return total
+    return min([total, *(group.limit for group in memory_limits())])
 
 
 def available_bytes() -> int | None:
     """Memory that can be had without swapping, caches given up for it; None where not to be known.
 
+    In a container or job it is no more than what that may still have.
+
     Source: proc(5), ``/proc/meminfo``, in KiB.
     """
     for line in _read(Path("/proc/meminfo")).splitlines():
         if line.startswith("MemAvailable:"):
-            return min(1024 * int(line.split()[1]), memory_bytes())
+            left = [max(0, group.limit - group.used) for group in memory_limits()]
+            return min([1024 * int(line.split()[1]), *left])
     return None
 
 
@@ -124,24 +123,3 @@ def load_average() -> float:
         return os.getloadavg()[0]
     except OSError:
         return 0.0
-
-
-def _cpu_quota() -> float | None:
-    """Processors that the control group grants (``cpu.max``, or version 1's two files)."""
-    fields = _read(CGROUP / "cpu.max").split()
-    if len(fields) != 2:
-        fields = [
-            _read(CGROUP / "cpu/cpu.cfs_quota_us"),
-            _read(CGROUP / "cpu/cpu.cfs_period_us"),
-        ]
-    quota, period = fields
-    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
-        return None
-    return int(quota) / int(period)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import mmap
 import os
 import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from skygrid.worker import machine
+from skygrid.worker import control_groups, machine
 
 AVAILABLE = 16
 
@@ -17,13 +21,14 @@ AVAILABLE = 16
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty control group, on a machine with sixteen processors."""
-    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(control_groups, "TREE", tmp_path / "sys/fs/cgroup")
+    monkeypatch.setattr(control_groups, "OWN", tmp_path / "own")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(AVAILABLE)), raising=False)
-    return tmp_path
+    return tmp_path / "sys/fs/cgroup"
 
 
 def write(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
 
 
@@ -76,6 +81,110 @@ def test_the_memory_limit_of_a_container_counts(cgroup: Path, name: str) -> None
     assert machine.memory_bytes() == total
     write(cgroup / name, str(2**62))
     assert machine.memory_bytes() == total
+
+
+@pytest.mark.parametrize(
+    ("own", "job"),
+    [
+        ("0::/slurm/job_7/step_0\n", "slurm/job_7"),
+        ("9:cpu,cpuacct:/slurm/job_7\n4:memory:/slurm/job_7/step_0\n", "memory/slurm/job_7"),
+    ],
+)
+def test_the_limit_of_a_job_counts_for_what_runs_in_it(cgroup: Path, own: str, job: str) -> None:
+    """A job has no view of its own: its group lies somewhere in the tree, the limit further up."""
+    name = "memory.limit_in_bytes" if job.startswith("memory") else "memory.max"
+    write(cgroup / job / name, "1048576\n")
+    assert machine.memory_bytes() > 2**28
+    write(control_groups.OWN, own)
+    assert machine.memory_bytes() == 1048576
+    write(cgroup / job / "step_0" / name, "65536\n")
+    assert machine.memory_bytes() == 65536
+
+
+@pytest.mark.parametrize(
+    ("limit", "usage", "cache"),
+    [
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ],
+)
+def test_what_a_container_holds_is_not_available(
+    cgroup: Path, limit: str, usage: str, cache: str
+) -> None:
+    """Files that can be read again may be given up for it, all else may not."""
+    group = cgroup if limit == "memory.max" else cgroup / "memory"
+    before = machine.available_bytes()
+    assert before is not None
+    assert before > 2**26
+    write(group / limit, "4000000\n")
+    assert machine.available_bytes() == 4_000_000
+    write(group / usage, "3000000\n")
+    assert machine.available_bytes() == 1_000_000
+    write(group / "memory.stat", f"anon 12\n{cache} 500000\nactive_file 7\n")
+    assert machine.available_bytes() == 1_500_000
+    write(group / usage, "5000000\n")
+    assert machine.available_bytes() == 0
+    write(group / usage, "100\n")
+    assert machine.available_bytes() == 4_000_000
+
+
+LIMITED = """
+import os, sys, tempfile
+from pathlib import Path
+from skygrid.worker import machine
+
+Path(sys.argv[1]).write_text(str(os.getpid()))
+before = machine.available_bytes()
+with tempfile.TemporaryFile(dir="/dev/shm") as file:
+    file.write(bytes(64 * 2**20))
+    file.flush()
+    print(machine.memory_bytes(), before, machine.available_bytes())
+"""
+
+
+@pytest.fixture
+def limited_group() -> Iterator[Path]:
+    """A control group of 1 GiB of this machine."""
+    for tree, limit in (
+        (control_groups.TREE / "memory", "memory.limit_in_bytes"),
+        (control_groups.TREE, "memory.max"),
+    ):
+        group = tree / f"skygrid-test-{os.getpid()}"
+        try:
+            group.mkdir()
+            (group / limit).write_text(str(2**30))
+        except OSError:
+            with suppress(OSError):
+                group.rmdir()
+            continue
+        yield group
+        group.rmdir()
+        return
+    pytest.skip("no control group can be made here: it takes root, and a tree that can be written")
+
+
+def test_the_kernel_limits_as_is_read(limited_group: Path) -> None:
+    """In a group of 1 GiB there is 1 GiB, and what lies in shared memory is not left of it."""
+    command = [sys.executable, "-c", LIMITED, str(limited_group / "cgroup.procs")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    limit, before, after = map(int, done.stdout.split())
+    assert limit == 2**30
+    assert 2**29 < before <= 2**30
+    assert 60 * 2**20 < before - after < 100 * 2**20
+
+
+def test_the_quota_of_a_job_counts(cgroup: Path) -> None:
+    write(control_groups.OWN, "0::/user.slice/session\n")
+    write(cgroup / "user.slice/cpu.max", "300000 100000\n")
+    assert machine.vcpus() == 3
+
+
+@pytest.mark.parametrize("own", ["0::/../../elsewhere\n", "nonsense\n", "0:\n", ""])
+def test_a_group_that_is_out_of_sight_changes_nothing(cgroup: Path, own: str) -> None:
+    write(control_groups.OWN, own)
+    write(cgroup / "memory.max", "1048576\n")
+    write(cgroup.parents[1] / "elsewhere/memory.max", "1\n")
+    assert machine.memory_bytes() == 1048576
 
 
 def test_versions_are_those_that_are_installed() -> None:
