@@ -20,6 +20,7 @@ __all__ = ["ssh_bed"]
 WAITING_SEARCH = """
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -63,7 +64,8 @@ FITS = SLOW_SEARCH.replace(
     '        with (HERE / "prefixes.txt").open("a") as file:\n'
     '            file.write(f"{sys.prefix}\\n")\n'
     '        for socket in AGENTS.glob("*/socket"):\n'
-    '            (HERE / "fitted_by.txt").write_text(str(socket.stat().st_ctime_ns))\n',
+    "            with suppress(FileNotFoundError):  # fitted here, while the agent there ends\n"
+    '                (HERE / "fitted_by.txt").write_text(str(socket.stat().st_ctime_ns))\n',
 )
 
 

@@ -104,7 +104,7 @@ class Race:
         took = said["last_recorded"] - first
         return Measured(
             fits=said["fits"],
-            efficiency=said["fits"] * seconds / (NODES * SLOTS) / took,
+            efficiency=said["fits"] * seconds / (len(self._proxies) * SLOTS) / took,
             search_seconds=took,
             wall_seconds=wall,
             first_fit_seconds=first - begin,
@@ -126,13 +126,13 @@ class Race:
 
 
 @contextmanager
-def opened_race(folder: Path) -> Iterator[Race]:
+def opened_race(folder: Path, nodes: int = NODES) -> Iterator[Race]:
     """Nodes and the lines to them, closed in the end."""
     with opened_bed() as bed, ExitStack() as lines:
         bench = Bench(folder, bed)
         bench.concurrency = SLOTS
         proxies = []
-        for _ in range(NODES):
+        for _ in range(nodes):
             node = bench.node(host=False)
             proxy = lines.enter_context(FaultProxy(node.address, node.port, delay=ONE_WAY_SECONDS))
             bench.hosts.append(bed.add(node, address=proxy.address, port=proxy.port))
