@@ -1,18 +1,19 @@
 """The samples of a split, taken out of a large X once per node.
 
 scikit-learn takes them anew for each fit, into memory of the fit's own: with a slot for every core
-that is many times X, and it may take longer than the fit. Here the first slot that needs them puts
-them in a file in memory, which each fit maps privately: what it writes into them nobody else sees.
+that is many times X, and it may take longer than the fit. Here the slots that need them first put
+them in a file in memory, each a part, and all map it privately: what a fit writes into them no
+other fit sees.
 
-A file holds the seconds that taking its rows took, and after 16 bytes the rows: allocated memory
-begins that far behind a page as well, and a sum may depend on how its numbers are aligned.
+A file holds the seconds that taking its rows took, after 16 bytes the rows, as allocated memory
+begins that far behind a page as well, and a sum may depend on how its numbers are aligned; then the
+ledger of those who make it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import mmap
 import os
 import struct
 import time
@@ -24,6 +25,8 @@ import numpy as np
 
 from . import machine
 from .blobs import ROOM_FACTOR
+from .joint_file import ledger_bytes, write_together
+from .private_mapping import PrivateMapping
 from .shared_folder import SAMPLES, files_of, is_memory, locked
 
 PORTION_BYTES = 2 * 1024 * 1024
@@ -105,15 +108,19 @@ class _Samples:
         self._X = X
         self._splits = splits  # its arrays are known by their ids as long as they live
         self._folder = folder
-        self._row_bytes = X.nbytes // len(X)
+        self._row_bytes: int = X.nbytes // len(X)
+        self._portion_rows: int = max(1, PORTION_BYTES // self._row_bytes)
+        self._mappings: dict[Path, PrivateMapping] = {}
+        """Of the split that was asked for last."""
+
         self._paths: dict[int, Path] = {}
         most = 0
         for split, (train, test) in enumerate(splits):
             if train is not test and _are_rows(train, X) and _are_rows(test, X):
                 self._paths[id(train)] = folder / f"{split}-{SAMPLES}-train"
                 self._paths[id(test)] = folder / f"{split}-{SAMPLES}-test"
-                most = max(most, (len(train) + len(test)) * self._row_bytes)
-        self._limit = LIMIT_FACTOR * (most + 2 * _HEADER.size)
+                most = max(most, sum(self._file_bytes(len(indices)) for indices in (train, test)))
+        self._limit = LIMIT_FACTOR * most
         self._roomy = most * slots <= ROOMY_SHARE * machine.memory_bytes()
         self._take_seconds = 0.0
         self.spared_seconds = 0.0
@@ -130,7 +137,10 @@ class _Samples:
     def rows(self, indices: object) -> Any:
         """The rows of X at a split's indices; None where X itself is to be asked."""
         path = self._paths.get(id(indices))
-        if path is None or self.left_aside or self._is_long():
+        if path is None:
+            return None
+        if self.left_aside or self._is_long():
+            self._mappings.clear()
             return None
         start = time.perf_counter()
         found = None
@@ -152,33 +162,37 @@ class _Samples:
 
     def _found(self, path: Path, indices: Any) -> tuple[Any, float] | None:
         """These rows, and what it takes to take them out of X."""
+        self._drop_other_splits(_split_of(path.name))
         found = self._mapped(path, len(indices))
-        if found is None:
-            with locked(f"{path}.lock"):
-                found = self._mapped(path, len(indices))
-                if found is None and self._fill(path, indices):
-                    found = self._mapped(path, len(indices))
+        if found is None and self._make(path, indices):
+            found = self._mapped(path, len(indices))
         return found
 
+    def _drop_other_splits(self, split: str) -> None:
+        # What one slot has, no slot can give back.
+        self._mappings = {p: m for p, m in self._mappings.items() if _split_of(p.name) == split}
+
     def _mapped(self, path: Path, count: int) -> tuple[Any, float] | None:
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            return None
-        with file:
-            fcntl.flock(file, fcntl.LOCK_SH)  # held until the rows are gone, see `_is_unused`
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        rows: Any = np.ndarray((count, *self._X.shape[1:]), self._X.dtype, mapped, _HEADER.size)
-        (seconds,) = _HEADER.unpack_from(mapped)
+        mapping = self._mappings.get(path)
+        if mapping is None or not mapping.pristine:
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                return None
+            with file:
+                fcntl.flock(file, fcntl.LOCK_SH)  # held until the rows are gone, see `_is_unused`
+                mapping = self._mappings[path] = PrivateMapping(file)
+        (seconds,) = _HEADER.unpack(mapping.head(_HEADER.size))
         self._take_seconds = max(self._take_seconds, seconds)
+        rows = mapping.array((count, *self._X.shape[1:]), self._X.dtype, _HEADER.size)
         return rows, seconds
 
     def _make_room(self, path: Path, size: int) -> bool:
         """Drop what no fit on this node uses now; whether there is room for a file then."""
-        split, used = path.name.partition("-")[0], 0
+        split, used = _split_of(path.name), 0
         for entry in files_of(self._folder, SAMPLES):
             with contextlib.suppress(FileNotFoundError):  # given back just now
-                if entry.name.partition("-")[0] != split and _is_unused(entry.path):
+                if _split_of(entry.name) != split and _is_unused(entry.path):
                     os.unlink(entry.path)
                 else:
                     used += entry.stat().st_size
@@ -192,38 +206,81 @@ class _Samples:
             and (available is None or wanted <= available)
         )
 
-    def _fill(self, path: Path, indices: Any) -> bool:
-        """Make a file, where there is room for it."""
+    def _make(self, path: Path, indices: Any) -> bool:
+        """Make a file, with all slots that need it; whether it is there, or may be."""
         new = Path(f"{path}.new")
-        try:
-            with contextlib.ExitStack() as held:
-                # Whoever looks for room next sees how large it will be, and that it is in use.
+        file = self._open_new(path, new, len(indices))
+        if file is None:
+            return path.exists()
+        with file:
+            try:
+                seconds = write_together(
+                    file.fileno(),
+                    _HEADER.size + len(indices) * self._row_bytes,
+                    self._portions(len(indices)),
+                    lambda number: self._write(file.fileno(), indices, number),
+                )
                 with locked(f"{self._folder / SAMPLES}.lock"):
-                    size = len(indices) * self._row_bytes
-                    if not self._make_room(path, size):
-                        return False
-                    file = held.enter_context(new.open("wb"))
-                    fcntl.flock(file, fcntl.LOCK_SH)
-                    file.truncate(_HEADER.size + size)
-                self._write(file, indices)
-                new.rename(path)
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
+                    if _is_named(file, new):
+                        _write_all(file.fileno(), _HEADER.pack(seconds), 0)
+                        new.rename(path)
+            except BaseException:
+                if _is_named(file, new):
+                    new.unlink()
+                raise
         return True
 
-    def _write(self, file: IO[bytes], indices: Any) -> None:
-        file.seek(_HEADER.size)
-        seconds = 0.0
-        count = max(1, PORTION_BYTES // self._row_bytes)
-        for first in range(0, len(indices), count):
-            start = time.perf_counter()
-            rows = self._X[indices[first : first + count], ...]
-            seconds += time.perf_counter() - start
-            file.write(rows.reshape(-1).view(np.uint8).data)
-        file.seek(0)
-        file.write(_HEADER.pack(seconds))
-        file.flush()
+    def _open_new(self, path: Path, new: Path, count: int) -> IO[bytes] | None:
+        """The file that is to be made, by others perhaps already; None where it is not to be."""
+        # Whoever looks for room next sees how large it will be, and that it is in use.
+        with locked(f"{self._folder / SAMPLES}.lock"):
+            if path.exists():
+                return None
+            if not new.exists():
+                size = self._file_bytes(count)
+                if not self._make_room(path, size):
+                    return None
+                new.touch(0o600, exist_ok=False)
+                os.truncate(new, size)
+            file = new.open("r+b", buffering=0)
+            fcntl.flock(file, fcntl.LOCK_SH)
+            return file
+
+    def _file_bytes(self, count: int) -> int:
+        ledger = ledger_bytes(self._portions(count))
+        return _HEADER.size + count * self._row_bytes + ledger
+
+    def _portions(self, count: int) -> int:
+        return -(-count // self._portion_rows)
+
+    def _write(self, file: int, indices: Any, number: int) -> float:
+        """Write one portion; the seconds that it took to take it out of X."""
+        first = number * self._portion_rows
+        start = time.perf_counter()
+        rows = self._X[indices[first : first + self._portion_rows], ...]
+        seconds = time.perf_counter() - start
+        data = rows.reshape(-1).view(np.uint8).data
+        _write_all(file, data, _HEADER.size + first * self._row_bytes)
+        return seconds
+
+
+def _split_of(name: str) -> str:
+    return name.partition("-")[0]
+
+
+def _is_named(file: IO[bytes], path: Path) -> bool:
+    """Whether the file of this name is this one: something else may have been made meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _write_all(file: int, data: bytes | memoryview, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written
 
 
 def _is_unused(path: str) -> bool:
