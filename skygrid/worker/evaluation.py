@@ -1,22 +1,22 @@
 """Fitting and scoring one candidate on one split, exactly as scikit-learn does it.
 
-This is the one module of `worker` that uses private names of scikit-learn. `_fit_and_score`: the
-text of a failed fit's traceback and every corner of scoring are then scikit-learn's own.
-`_safe_split`, by which that takes a split's samples out of X and y. And `_get_param_names`.
+Beside `split_samples` this is the one module of `worker` that uses private names of scikit-learn.
+`_fit_and_score`: the text of a failed fit's traceback and every corner of scoring are then
+scikit-learn's own. And `_get_param_names`.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import math
+import os
 import pickle
 import random
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import joblib
@@ -24,20 +24,33 @@ import numpy as np
 import sklearn
 from joblib.parallel import SequentialBackend
 from sklearn.base import BaseEstimator, clone
-from sklearn.model_selection import _validation
 from sklearn.model_selection._validation import _fit_and_score
 
 from .messages import FitResult, WarningNote
 from .neighbours import add_neighbours
 from .scores import to_wire
 from .shared_samples import SharedSamples
+from .split_samples import SplitSamples
 from .thread_pools import ThreadPools
 
 ONCE_ACTIONS = frozenset({"default", "module", "once"})
 """Filter actions that show a warning once; here every one is counted, the driver shows it once."""
 
-KEPT_SAMPLES_BYTES = 32 * 1024 * 1024
-"""Samples of all splits that are kept in a slot from one group to the next."""
+
+def keep_fits_in_process() -> None:
+    """Have joblib run in this process, and those that are forked from it, what it is asked to."""
+    joblib.parallel_config(backend="sequential")
+    for name in ("loky", "multiprocessing"):
+        # Code that names its backend would start processes all the same.
+        joblib.register_parallel_backend(name, SequentialBackend)
+
+
+def _random_state() -> tuple[str, Any, int, int, float]:
+    """A state of NumPy's generator that nobody has; its own way to one takes a millisecond of page
+    faults in a process that was just forked.
+    """
+    words = 624  # of the Mersenne Twister's state
+    return "MT19937", np.frombuffer(os.urandom(4 * words), np.uint32), words, 0, 0.0
 
 
 class Evaluator:
@@ -70,12 +83,8 @@ class Evaluator:
         self._search = search
         self._candidates: Sequence[Mapping[str, Any]] = plan["candidates"]
         self._splits: Sequence[tuple[Any, Any]] = plan["splits"]
-        self._own_ids = {id(indices) for pair in self._splits for indices in pair}
-        """Of arrays that live as long as this; scikit-learn makes new ones of what is no array."""
-
-        self._samples: dict[tuple[int, ...], Any] = {}
+        self.samples = SplitSamples(self._X, self._y, self._splits)
         self._fit_seconds = 0.0
-        self._data_bytes = sum(_bytes_of(data[name]) for name in ("X", "y"))
         self.noted: list[WarningNote] = []
         """Warnings of the fit that runs or ran last."""
 
@@ -104,22 +113,22 @@ class Evaluator:
     def prepare_process(self, pools: ThreadPools) -> None:
         """Make this process a slot: threads, warnings, random state, scikit-learn's settings.
 
+        All of it stays in force for the life of the process; nothing restores it. What slots can
+        inherit is `keep_fits_in_process`'s, and must have been done.
+
         Parameters
         ----------
         pools : ThreadPools
-            Limits the threads that a fit may use.
+            Limits the threads that a fit may use. A forked slot has what its agent found, and
+            touches none of the libraries that are limited already: each would cost page faults.
         """
         sklearn.set_config(**self._search["sklearn_config"])
-        # Both stay in force for the life of the process; nothing restores them.
-        pools.limit()
-        joblib.parallel_config(backend="sequential")
-        for name in ("loky", "multiprocessing"):
-            # Code that names its backend would start processes all the same.
-            joblib.register_parallel_backend(name, SequentialBackend)
+        if not pools.limited:
+            pools.limit()
         BaseEstimator._get_param_names = classmethod(_parameter_names)
         # A forked slot has its siblings' random state; unseeded estimators must not repeat them.
         random.seed()
-        np.random.seed()
+        np.random.set_state(_random_state())
         warnings.showwarning = self._note_warning
         warnings.resetwarnings()
         warnings.filters.extend(  # type: ignore[attr-defined]  # a list, typed as a sequence
@@ -183,17 +192,18 @@ class Evaluator:
             estimator = clone(self._search["estimator"])
             if prepare is not None:
                 prepare(estimator)
-            out = _fit_and_score(
-                estimator,
-                self._X,
-                self._y,
-                train=train,
-                test=test,
-                parameters=self._candidates[candidate],
-                split_progress=(split, len(self._splits)),
-                candidate_progress=(candidate, len(self._candidates)),
-                **(self._kwargs if scorer is None else self._kwargs | {"scorer": scorer}),
-            )
+            with self.samples.at_hand(split):
+                out = _fit_and_score(
+                    estimator,
+                    self._X,
+                    self._y,
+                    train=train,
+                    test=test,
+                    parameters=self._candidates[candidate],
+                    split_progress=(split, len(self._splits)),
+                    candidate_progress=(candidate, len(self._candidates)),
+                    **(self._kwargs if scorer is None else self._kwargs | {"scorer": scorer}),
+                )
             return self._result(lease, candidate, slot, out)
         except BaseException as error:  # noqa: BLE001 (it travels to the driver as text)
             return self._raised(lease, candidate, slot, error)
@@ -202,37 +212,6 @@ class Evaluator:
         """Take the fit that ran last for the measure of the next one."""
         if self._shared is not None:
             self._shared.remember_length(self._fit_seconds)
-
-    @contextmanager
-    def asked_once(self) -> Iterator[None]:
-        """Have scikit-learn take a split's samples out of X and y once, not for each fit inside.
-
-        Only for estimators and scorers that write into nothing they are given, and of one kind: a
-        square X is split by samples twice where an estimator's tags say so.
-        """
-        split, samples = _validation._safe_split, self._samples
-
-        def split_once(estimator: Any, X: Any, y: Any, *indices: Any, **named: Any) -> Any:
-            key = tuple(map(id, indices))
-            known = X is self._X and y is self._y and self._own_ids.issuperset(key)
-            if named or not known:
-                return split(estimator, X, y, *indices, **named)
-            if key not in samples:
-                samples[key] = split(estimator, X, y, *indices)
-            return samples[key]
-
-        _validation._safe_split = split_once
-        try:
-            yield
-        finally:
-            _validation._safe_split = split
-            if not self.samples_kept:
-                samples.clear()
-
-    @property
-    def samples_kept(self) -> bool:
-        """Whether samples are so few that they are kept for further groups."""
-        return self._data_bytes * len(self._splits) <= KEPT_SAMPLES_BYTES
 
     def _result(self, lease: int, candidate: int, slot: int, out: Mapping[str, Any]) -> FitResult:
         failed = out["fit_error"] is not None
@@ -315,11 +294,6 @@ class _NoCallbacks:
         return self
 
     def call_on_fit_task_end(self, **_: Any) -> None: ...
-
-
-def _bytes_of(part: Any) -> float:
-    """Size of X or y; infinite where it is not known, as for lists of texts."""
-    return 0 if part is None else float(getattr(part, "nbytes", math.inf))
 
 
 def _understood(pickled: Iterable[bytes]) -> Iterator[tuple[Any, ...]]:

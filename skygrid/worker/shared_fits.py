@@ -87,9 +87,9 @@ class SharedFits:
         if self._scores is None:
             yield from self._answered(lease, slot, ordered, split, group)
             return
-        with self._evaluator.asked_once():
+        with self._evaluator.samples.asked_once():
             yield from self._answered(lease, slot, ordered, split, group)
-        if not self._evaluator.samples_kept:
+        if not self._evaluator.samples.kept:
             self._scores.forget()
 
     def _answered(

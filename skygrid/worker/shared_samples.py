@@ -116,7 +116,7 @@ class _Samples:
         self._paths: dict[int, Path] = {}
         most = 0
         for split, (train, test) in enumerate(splits):
-            if train is not test and _are_rows(train, X) and _are_rows(test, X):
+            if train is not test and are_rows(train, X) and are_rows(test, X):
                 self._paths[id(train)] = folder / f"{split}-{SAMPLES}-train"
                 self._paths[id(test)] = folder / f"{split}-{SAMPLES}-test"
                 most = max(most, sum(self._file_bytes(len(indices)) for indices in (train, test)))
@@ -303,11 +303,11 @@ def can_share(X: Any) -> bool:
 
 def samples_bytes(X: Any, splits: Sequence[tuple[Any, Any]]) -> int:
     """Most bytes that the training samples of a split take."""
-    longest = max((len(train) for train, _ in splits if _are_rows(train, X)), default=0)
+    longest = max((len(train) for train, _ in splits if are_rows(train, X)), default=0)
     return longest * (int(X.nbytes) // len(X))
 
 
-def _are_rows(indices: object, X: Any) -> bool:
+def are_rows(indices: object, X: Any) -> bool:
     """Whether these are positions of rows, rather than a mask or what would be an error."""
     if type(indices) is not np.ndarray or indices.ndim != 1 or indices.dtype.kind not in "iu":
         return False

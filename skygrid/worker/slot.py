@@ -20,10 +20,10 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
+from .evaluation import keep_fits_in_process
 from .messages import FitResult, WarningNote
 from .round_work import RoundWork, load_round
 from .status import StatusPage
@@ -46,6 +46,8 @@ REFUSAL_EXIT = 97
 """Exit code of a slot that could not load the search; its last words say why."""
 
 _PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+"""Opened here, once, rather than in each slot that is forked."""
 
 
 class SlotNews(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -195,10 +197,12 @@ def become_slot(agent: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if sys.platform == "linux":
         # prctl(2): the kernel kills this process when the thread that forked it ends.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         # When memory runs out the kernel should take a fit, not the agent or the driver.
         with contextlib.suppress(OSError):  # some containers hide the file; it is only a hint
-            Path("/proc/self/oom_score_adj").write_text("1000")
+            descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+            os.write(descriptor, b"1000")
+            os.close(descriptor)
     else:
         threading.Thread(target=_end_with, args=(agent,), daemon=True).start()
     if os.getppid() != agent:
@@ -229,6 +233,7 @@ def main() -> None:
             (os.fdopen(fd, "rb"), size) for fd, size in (args.data, args.search, args.plan)
         )
         work = load_round(data, search, plan, args.folder, args.slots)
+        keep_fits_in_process()
         work.evaluator.prepare_process(ThreadPools(args.threads))
     except BaseException:  # noqa: BLE001 (told to the driver, whatever it is)
         send_news(args.news, SlotNews(refusal=traceback.format_exc()))

@@ -191,17 +191,17 @@ def test_samples_are_taken_once(
     limit: int, between_groups: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All fits of a group get the same samples; the next group does where they are few."""
-    monkeypatch.setattr("skygrid.worker.evaluation.KEPT_SAMPLES_BYTES", limit)
+    monkeypatch.setattr("skygrid.worker.split_samples.KEPT_BYTES", limit)
     monkeypatch.setattr(Remembering, "seen", [])
     X = np.arange(40.0).reshape(20, 2)
     work = evaluator(X, np.arange(20) % 2)
     for _ in range(2):
-        with work.asked_once():
+        with work.samples.asked_once():
             assert [work.evaluate(0, 0, member, 0).status for member in (0, 1)] == ["scored"] * 2
     groups = Remembering.seen[:2], Remembering.seen[2:]
     assert [len(set(group)) for group in groups] == [1, 1]
     assert (groups[0] == groups[1]) or not between_groups
-    assert bool(work._samples) == between_groups
+    assert bool(work.samples._samples) == between_groups
     if between_groups:
         work.evaluate(0, 0, 0, 0)  # outside of a group it gets its own
         assert Remembering.seen[-1] != groups[1][-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,17 +25,57 @@ print(*(library["num_threads"] for library in threadpool_info()))
 """
 
 
-def test_libraries_that_were_imported_since_are_found() -> None:
-    """A library that came with a search is limited as those are that were there before."""
-    wide = {f"{name}_NUM_THREADS": "2" for name in ("OPENBLAS", "OMP", "MKL")}
-    command = [sys.executable, "-c", IMPORTED_LATE]
+LIMITED_BEFORE = """
+import numpy, sklearn.utils._openmp_helpers
+from skygrid.worker.thread_pools import ThreadPools
+
+pools = ThreadPools(1)
+before = pools.limited
+pools.look()
+print(before, pools.limited)
+"""
+
+LOADS = """
+import sys
+from skygrid.worker.thread_pools import loads_so_far
+
+before = loads_so_far()
+import of_plain_python
+after_text = loads_so_far()
+import numpy
+print(before == after_text, after_text < loads_so_far())
+"""
+
+
+def said_by(program: str, threads: int, cwd: Path | None = None) -> list[str]:
+    """Words that a new interpreter prints, whose libraries start with so many threads."""
+    wide = {f"{name}_NUM_THREADS": str(threads) for name in ("OPENBLAS", "OMP", "MKL")}
+    command = [sys.executable, "-c", program]
     ended = subprocess.run(
-        command, env={**os.environ, **wide}, text=True, capture_output=True, check=False
+        command, env={**os.environ, **wide}, text=True, capture_output=True, check=False, cwd=cwd
     )
     assert not ended.returncode, ended.stderr
-    counts = ended.stdout.split()
+    return ended.stdout.split()
+
+
+def test_libraries_that_were_imported_since_are_found() -> None:
+    """A library that came with a search is limited as those are that were there before."""
+    counts = said_by(IMPORTED_LATE, 2)
     assert set(counts) == {"1"}
     assert len(counts) >= 2, "NumPy's BLAS and scikit-learn's OpenMP"
+
+
+@pytest.mark.parametrize(("threads", "limited"), [(1, "True"), (2, "False")])
+def test_libraries_that_have_their_limit_already_are_known(threads: int, limited: str) -> None:
+    """Slots need not touch libraries that an agent's environment has limited."""
+    assert said_by(LIMITED_BEFORE, threads) == ["False", limited]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every import counts")
+def test_only_an_import_that_loads_a_library_counts(tmp_path: Path) -> None:
+    """Modules of plain Python are no reason to look again."""
+    (tmp_path / "of_plain_python.py").touch()
+    assert said_by(LOADS, 1, tmp_path) == ["True", "True"]
 
 
 def test_they_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:

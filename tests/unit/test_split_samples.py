@@ -1,0 +1,187 @@
+"""Fits get the samples that scikit-learn would have given them, without its questions."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import sklearn
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import GridSearchCV, KFold, _validation
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils import metaestimators
+
+from skygrid.worker.split_samples import SplitSamples
+
+TREE = DecisionTreeClassifier()
+OWN = metaestimators._safe_indexing
+
+
+def taken(
+    samples: SplitSamples, estimator: Any, X: Any, y: Any, split: tuple[Any, Any]
+) -> list[tuple[Any, Any]]:
+    """Train and test samples as a fit takes them."""
+    train, test = split
+    with samples.at_hand(0):
+        return [
+            _validation._safe_split(estimator, X, y, train),
+            _validation._safe_split(estimator, X, y, test, train),
+        ]
+
+
+def layout(array: Any) -> tuple[Any, ...]:
+    """All that an estimator can tell of an array but its address."""
+    return type(array), array.dtype, array.shape, array.strides, array.flags.owndata
+
+
+@given(
+    data=st.data(),
+    dtype=st.sampled_from(["f8", "f4", "i8", "u1", "?", "O", "U3", ">f8"]),
+    shape=arrays.array_shapes(min_dims=1, max_dims=3, min_side=2, max_side=6),
+    order=st.sampled_from(["C", "F", "steps"]),
+)
+def test_samples_are_the_same_to_the_last_stride(
+    data: st.DataObject, dtype: str, shape: tuple[int, ...], order: str
+) -> None:
+    """Values, type, strides and ownership are those that scikit-learn's own way gives."""
+    X = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    X = np.repeat(X, 2, axis=0)[::2] if order == "steps" else np.array(X, order=order)
+    rows = st.lists(st.integers(-len(X), len(X) - 1), min_size=1, max_size=8)
+    split = (np.array(data.draw(rows)), np.array(data.draw(rows), dtype=np.int32))
+    y = np.arange(len(X)) if data.draw(st.booleans()) else None
+    expected = [OWN(part, i) for i in split for part in (X, y) if part is not None]
+    got = taken(SplitSamples(X, y, [split]), TREE, X, y, split)
+    parts = [part for pair in got for part in pair if part is not None]
+    assert [layout(part) for part in parts] == [layout(part) for part in expected]
+    for ours, theirs in zip(parts, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def split_of(count: int) -> tuple[Any, Any]:
+    return next(iter(KFold(3).split(np.zeros(count))))
+
+
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What scikit-learn's own way is asked for from now on."""
+    calls: list[Any] = []
+
+    def note(array: Any, *rest: Any, **named: Any) -> Any:
+        calls.append(array)
+        return OWN(array, *rest, **named)
+
+    monkeypatch.setattr("skygrid.worker.split_samples._safe_indexing", note)
+    monkeypatch.setattr(metaestimators, "_safe_indexing", note)
+    return calls
+
+
+X = np.arange(36.0).reshape(12, 3)
+Y = np.arange(12) % 2
+
+
+def test_nothing_is_asked_for_plain_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """scikit-learn's questions are spared: that is what this is for."""
+    calls, split = asked(monkeypatch), split_of(12)
+    taken(SplitSamples(X, Y, [split]), TREE, X, Y, split)
+    assert not calls
+
+
+MASK = np.arange(12) < 6
+OTHERS: dict[str, tuple[Any, Any, Any]] = {
+    "a frame": (pd.DataFrame(X), Y, split_of(12)),
+    "a series": (X, pd.Series(Y), split_of(12)),
+    "a sparse matrix": (scipy.sparse.csr_matrix(X), Y, split_of(12)),
+    "a list": (X.tolist(), Y, split_of(12)),
+    "masks": (X, Y, (MASK, ~MASK)),
+    "lists of rows": (X, Y, ([0, 1, 2, 3], [4, 5])),
+    "no rows": (X, Y, (np.arange(6), np.array([], dtype=int))),
+    "a subclass": (np.ma.masked_array(X), Y, split_of(12)),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_all_else_goes_the_usual_way(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no plain array, or picked by something else than rows, is scikit-learn's matter."""
+    other, y, split = OTHERS[what]
+    calls = asked(monkeypatch)
+    taken(SplitSamples(other, y, [split]), TREE, other, y, split)
+    assert len(calls) == 4
+
+
+def test_rows_that_are_not_there_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indices beyond X fail where scikit-learn makes them fail."""
+    calls, split = asked(monkeypatch), (np.arange(6), np.array([12]))
+    with pytest.raises(IndexError, match="out of bounds"):
+        taken(SplitSamples(X, Y, [split]), TREE, X, Y, split)
+    assert calls
+
+
+def test_arrays_of_other_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With dispatch by array API switched on, scikit-learn takes samples in another way."""
+    calls, split = asked(monkeypatch), split_of(12)
+    samples = SplitSamples(X, Y, [split])
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    monkeypatch.setattr(sklearn, "get_config", lambda: {"array_api_dispatch": True})
+    taken(samples, TREE, X, Y, split)
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("y", [Y, None])
+def test_a_kernel_matrix_is_cut_on_both_sides(y: Any) -> None:
+    """Where an estimator takes X for a matrix of its samples, columns are picked too."""
+    kernel, split = np.arange(144.0).reshape(12, 12), split_of(12)
+    got = taken(SplitSamples(kernel, y, [split]), SVC(kernel="precomputed"), kernel, y, split)
+    train, test = split
+    np.testing.assert_array_equal(got[0][0], kernel[np.ix_(train, train)])
+    np.testing.assert_array_equal(got[1][0], kernel[np.ix_(test, train)])
+    assert metaestimators._safe_indexing is OWN
+
+
+@pytest.mark.parametrize("y", [Y, None])
+def test_what_a_fit_asks_for_is_not_touched(y: Any) -> None:
+    """As soon as a fit has its samples scikit-learn is as it was, for searches inside of it."""
+    split = split_of(12)
+    samples = SplitSamples(X, y, [split])
+    with samples.at_hand(0):
+        _validation._safe_split(TREE, X, y, split[0])
+        assert metaestimators._safe_indexing is not OWN
+        _validation._safe_split(TREE, X, y, split[1], split[0])
+        assert metaestimators._safe_indexing is OWN
+
+
+def test_after_an_error_scikit_learn_is_as_it_was() -> None:
+    """A fit that never got its samples leaves nothing behind."""
+    split = split_of(12)
+    with pytest.raises(ZeroDivisionError), SplitSamples(X, Y, [split]).at_hand(0):
+        raise ZeroDivisionError
+    assert metaestimators._safe_indexing is OWN
+
+
+class SearchesInside(ClassifierMixin, BaseEstimator):
+    """Fails in a search of its own, where that takes its samples."""
+
+    def fit(self, X: Any, y: Any) -> None:
+        rows = np.array([len(X)])
+        GridSearchCV(TREE, {"max_depth": [1]}, cv=[(rows, rows)], error_score="raise").fit(X, y)
+
+
+def test_a_traceback_names_scikit_learn_alone() -> None:
+    """The error of a search inside a fit shows none of our frames below that fit."""
+    split = split_of(12)
+    with SplitSamples(X, Y, [split]).at_hand(0):
+        samples = _validation._safe_split(TREE, X, Y, split[0])
+        _validation._safe_split(TREE, X, Y, split[1], split[0])
+        with pytest.raises(IndexError) as caught:
+            SearchesInside().fit(*samples)
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    files = {Path(frame.filename).name for frame in frames}
+    assert "metaestimators.py" in files
+    assert "split_samples.py" not in files
