@@ -291,17 +291,19 @@ class Agent:
         self._close_round()
         self._data.store.keep_only({order.data, order.search, order.plan})
         try:
-            pool = SlotPool(self._count, self._starter(order))
+            starter, loaded = self._starter(order)
+            pool = SlotPool(self._count, starter)
             guard = SlotGuard(self._setup, self._folder.path if self._folder else None)
             self._round = AgentRound(
                 order.round, pool, self._count, guard, self._line, self._selector
             )
-            self._round.open()
+            self._round.open(time.monotonic(), loaded=loaded, asks=self._takes_work)
         except BaseException as error:  # a module of the user's that calls sys.exit, for one
             text = f"the search cannot be loaded on this node:\n{traceback.format_exc()}"
             raise UnableError(text) from error
 
-    def _starter(self, order: OpenRound) -> Starter:
+    def _starter(self, order: OpenRound) -> tuple[Starter, bool]:
+        """What starts slots, and whether these have the search as soon as they are there."""
         files = {
             name: self._data.store.file(digest)
             for name, digest in (
@@ -314,15 +316,15 @@ class Agent:
         folder = str(self._folder.path) if self._folder else None
         method = self._setup.start_method
         if method == "spawn" or (method == "auto" and sys.platform != "linux"):
-            return spawning(self._count, self._threads, files, folder)
+            return spawning(self._count, self._threads, files, folder), False
         before = machine.threads()
         work = load_round(files["data"], files["search"], files["plan"], folder, self._count)
         self._pools.look()
         if method == "auto" and machine.threads() > before:
             # Their locks, copied while held, could stop a forked slot for good.
             self._line.send(AgentLog(text="loading the search started threads: slots are spawned"))
-            return spawning(self._count, self._threads, files, folder)
-        return forking(work, self._pools, self._close_in_child)
+            return spawning(self._count, self._threads, files, folder), False
+        return forking(work, self._pools, self._close_in_child), True
 
     def _close_in_child(self) -> None:
         self._line.close_in_child()

@@ -60,9 +60,22 @@ class AgentRound:
         self._next_watch = 0.0
         self._line.begin(number)
 
-    def open(self) -> None:
-        """Start the first slot; each turn starts another."""
-        self._start_slot()
+    def open(self, now: float, *, loaded: bool, asks: bool) -> None:
+        """Begin; each turn starts a slot.
+
+        Parameters
+        ----------
+        now : float
+        loaded : bool
+            Whether a slot has the search as soon as it is there. The first leases are then asked
+            for before it is, and come meanwhile.
+        asks : bool
+            Whether leases are wanted at all.
+        """
+        if loaded:
+            with self._line.together():
+                self._announce()
+                self._talk(now, asks, speaks=False)
 
     def _start_slot(self) -> None:
         try:
@@ -106,12 +119,14 @@ class AgentRound:
 
         When the agent `speaks` to the driver anyway, what would wait for company goes along.
         """
+        # A fork takes a while: whoever is there already has something to do meanwhile.
+        self._backlog.feed(self._pool, now)
         if self.opening:
             self._start_slot()
         if now >= self._next_watch:
             self._next_watch = now + TICK_SECONDS
             self._watch(now)
-        self._backlog.feed(self._pool, now)
+            self._backlog.feed(self._pool, now)
         self._talk(now, asks, speaks)
 
     @property
@@ -169,7 +184,7 @@ class AgentRound:
             if piece.refusal:
                 raise UnableError(f"the search cannot be loaded in a slot:\n{piece.refusal}")
             if piece.ready:
-                self._slot_ready()
+                self._announce()
         self._take([piece.result for piece in news if piece.result])
         if not alive:
             self._replace(slot)
@@ -180,7 +195,7 @@ class AgentRound:
             news, _ = self._pool.read_news(slot)
             self._take([piece.result for piece in news if piece.result])
 
-    def _slot_ready(self) -> None:
+    def _announce(self) -> None:
         # The round is announced once: the others come up in a moment, or else say why not.
         if not self._backlog.open:
             self._backlog.open = True

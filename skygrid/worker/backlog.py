@@ -53,7 +53,7 @@ class Backlog:
 
     def __init__(self, slots: int) -> None:
         self.open = False
-        """Whether the first of the round's slots has come up."""
+        """Whether slots are there that have the search, or will be in a moment."""
 
         self._slots = slots
         self._in_hand: dict[int, Lease] = {}
