@@ -128,7 +128,6 @@ def test_arrays_of_other_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     """With dispatch by array API switched on, scikit-learn takes samples in another way."""
     calls, split = asked(monkeypatch), split_of(12)
     samples = SplitSamples(X, Y, [split])
-    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     monkeypatch.setattr(sklearn, "get_config", lambda: {"array_api_dispatch": True})
     taken(samples, TREE, X, Y, split)
     assert len(calls) == 4

@@ -1,0 +1,97 @@
+"""A round on a node begins without a wait that could be spared."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from skygrid.worker.agent_round import AgentRound, UnableError
+from skygrid.worker.frames import FrameReader
+from skygrid.worker.guard import SlotGuard
+from skygrid.worker.line import Line
+from skygrid.worker.messages import FromAgent, Lease, Pull, RoundReady, Setup
+from skygrid.worker.protocol import PROTOCOL
+from skygrid.worker.slots import SlotPool
+
+SLOTS = 3
+
+
+class Node:
+    """A round whose slots cannot be started, and what its agent has said when that is tried."""
+
+    def __init__(self) -> None:
+        from_driver, self.to_agent = os.pipe()
+        self.from_agent, to_driver = os.pipe()
+        os.set_blocking(self.from_agent, False)
+        self.said: list[Any] = []
+        self.said_before_a_start: list[Any] = []
+        self.waiting_at_start = 0
+        self._reader = FrameReader(FromAgent)
+        self.pool = SlotPool(SLOTS, self._start)
+        self.round = AgentRound(
+            7,
+            self.pool,
+            SLOTS,
+            SlotGuard(Setup(protocol=PROTOCOL)),
+            Line(from_driver, to_driver),
+            selectors.DefaultSelector(),
+        )
+        self.pipes = (from_driver, self.to_agent, self.from_agent, to_driver)
+
+    def _start(self, *_: Any) -> int:
+        self.said_before_a_start = self.heard()
+        self.waiting_at_start = len(self.pool.take_back(SLOTS))
+        raise BlockingIOError("no process is to be had")
+
+    def heard(self) -> list[Any]:
+        """All that the agent has said so far."""
+        with contextlib.suppress(BlockingIOError):  # nothing new
+            self.said += self._reader.feed(os.read(self.from_agent, 1 << 16))
+        return list(self.said)
+
+    def turn(self) -> None:
+        with pytest.raises(UnableError, match="cannot be started"):
+            self.round.turn(0.0, asks=True, speaks=False)
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    made = Node()
+    yield made
+    made.pool.close()
+    for pipe in made.pipes:
+        os.close(pipe)
+
+
+def test_the_first_leases_are_asked_for_before_a_slot_is_there(node: Node) -> None:
+    """Where slots have the search from the start, the answer comes while one is forked."""
+    node.round.open(0.0, loaded=True, asks=True)
+    node.turn()
+    assert node.said_before_a_start == [RoundReady(round=7), Pull(round=7, count=SLOTS)]
+
+
+def test_slots_that_load_the_search_themselves_are_waited_for(node: Node) -> None:
+    """Whoever may yet fail to load the search asks for nothing before."""
+    node.round.open(0.0, loaded=False, asks=True)
+    node.turn()
+    assert node.said_before_a_start == []
+
+
+def test_a_node_that_takes_no_work_asks_for_none(node: Node) -> None:
+    """An agent that is told to stop, or whose machine is taken away, begins no lease."""
+    node.round.open(0.0, loaded=True, asks=False)
+    node.turn()
+    assert node.said_before_a_start == [RoundReady(round=7)]
+
+
+def test_leases_that_have_come_are_there_for_a_slot_that_is(node: Node) -> None:
+    """While another slot is started, the ones before it find work."""
+    node.round.open(0.0, loaded=True, asks=True)
+    node.round.granted([Lease(id=number, candidate=0, split=0) for number in (1, 2)])
+    node.turn()
+    assert node.waiting_at_start == 2
