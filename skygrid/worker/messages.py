@@ -224,7 +224,7 @@ class BlobWanted(msgspec.Struct, frozen=True, kw_only=True, tag="wanted"):
 
 
 class RoundReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
-    """Data and search are in place, and the first slot runs; the others are about to."""
+    """Data and search are in place; slots run, or are about to."""
 
     round: int
 

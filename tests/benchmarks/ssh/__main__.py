@@ -26,14 +26,6 @@ from tests.benchmarks.ssh.searches import LARGE, sleepers
 
 RUNS = int(os.environ.get("RUNS", "3"))
 CHOSEN = os.environ.get("WORKLOADS", "200ms,10ms,data,start").split(",")
-DRIVER_US = 60
-"""What a fit may cost the driver where fits are so many that its processor could become scarce."""
-
-SLOW_SECONDS = 0.1
-"""Fits from here on do not fill the reports of their node, and to wait for more of them would put
-off what they found: then what each costs the driver is the price of a report, a percent of a core.
-"""
-
 FIT_BYTES = 200
 """What a fit may add to what is sent for the data."""
 
@@ -118,11 +110,7 @@ def _speed(race: Race, report: Report, fits: int, seconds: float, goal: float) -
     runs = [race.run(sleepers(fits, seconds), seconds) for _ in range(RUNS)]
     what = f"{fits} fits of {1000 * seconds:.0f} ms"
     report.add(what, [r.efficiency for r in runs], goal, "{:.3f} of ideal", least=True)
-    if seconds < SLOW_SECONDS:
-        costs = [run.driver_us for run in runs]
-        report.add("  driver's CPU per fit", costs, DRIVER_US, "{:.0f} us", least=False)
-    else:
-        report.note("  driver's CPU", ", ".join(map(_driver_share, runs)))
+    report.add("  driver's CPU per fit", [r.driver_us for r in runs], 60, "{:.0f} us", least=False)
     report.note("    by its threads, in the last run", _threads(runs[-1]))
     for name, number in (
         ("  search phase", [f"{r.search_seconds:.2f} s" for r in runs]),
@@ -132,11 +120,6 @@ def _speed(race: Race, report: Report, fits: int, seconds: float, goal: float) -
     ):
         report.note(name, ", ".join(number))
     return runs
-
-
-def _driver_share(run: Measured) -> str:
-    share = run.driver_us * run.fits / run.search_seconds / 1e6
-    return f"{run.driver_us:.0f} us a fit, {share:.1%} of a core"
 
 
 def _threads(run: Measured) -> str:
