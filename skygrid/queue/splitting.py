@@ -6,8 +6,11 @@ costs a further fit for each part; it is worth it when slots would idle and the 
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +25,47 @@ class MemberSeconds:
     """What it takes beyond its scoring when another member's fit has come as far as its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """What one slot takes for some members: the longest fit, and what each adds to it."""
+
+    fit: float
+    """The longest one."""
+
+    place: int
+    """Whose it is: the first of the longest ones, whatever is added to what."""
+
+    spared: float
+    """What that member would take beyond its scoring after another's fit."""
+
+    further: float
+    score: float
+
+    @property
+    def seconds(self) -> float:
+        return self.fit + (self.further - self.spared) + self.score
+
+    def __add__(self, other: _Together) -> _Together:
+        longest = min(self, other, key=lambda one: (-one.fit, one.place))
+        return _Together(
+            longest.fit,
+            longest.place,
+            longest.spared,
+            self.further + other.further,
+            self.score + other.score,
+        )
+
+
+def _each(members: Sequence[MemberSeconds]) -> list[_Together]:
+    return [
+        _Together(one.fit, place, one.further, one.further, one.score)
+        for place, one in enumerate(members)
+    ]
+
+
 def group_seconds(members: Sequence[MemberSeconds]) -> float:
-    """What one slot takes for all of them together: the longest fit, and what each adds to it."""
-    longest = max(range(len(members)), key=lambda at: members[at].fit)
-    own = sum(member.further for at, member in enumerate(members) if at != longest)
-    return members[longest].fit + own + sum(member.score for member in members)
+    """What one slot takes for all of them, at least one: the longest fit, and what each adds."""
+    return functools.reduce(operator.add, _each(members)).seconds
 
 
 def seconds_left(members: Sequence[MemberSeconds], elapsed: float) -> float:
@@ -64,21 +103,24 @@ class SplitPolicy:
             Positions of members, at most `slots` parts, the longest part first; one part when it
             is best not to take the group apart. The two shortest together would be the longest.
         """
-        whole = list(range(len(members)))
-        by_length = sorted(whole, key=lambda at: -(members[at].fit + members[at].score))
-        parts: list[list[int]] = []
+        each = _each(members)
+        together = [_Part([*range(len(members))], functools.reduce(operator.add, each))]
+        if not self.sooner(0.0, together[0].seconds):
+            return [together[0].places]
+        parts: list[_Part] = []
         span = 0.0
-        for at in by_length:
-            best = _cheapest(parts, at, members, span, room=len(parts) < slots)
+        for at in sorted(together[0].places, key=lambda at: -(members[at].fit + members[at].score)):
+            best = _cheapest(parts, each[at], span, room=len(parts) < slots)
+            own = _Part([at], each[at])
             if best is None:
-                parts.append([at])
+                parts.append(own)
             else:
-                parts[best].append(at)
-            span = max(_seconds(part, members) for part in parts)
-        parts = _without_spare(parts, members, span)
-        if len(parts) == 1 or not self.sooner(span, group_seconds(members)):
-            return [whole]
-        return [sorted(part) for part in parts]
+                own = parts[best] = parts[best].with_other(own)
+            span = max(span, own.seconds)
+        parts = _without_spare(parts, span)
+        if len(parts) == 1 or not self.sooner(span, together[0].seconds):
+            parts = together
+        return [sorted(part.places) for part in parts]
 
     def tail(self, members: Sequence[MemberSeconds], elapsed: float, *, fitted: bool) -> int:
         """Decide from where on an idle slot does members of a group that another slot runs.
@@ -98,46 +140,47 @@ class SplitPolicy:
             Position of the first member that the idle slot does; 0 when it is to do none.
         """
         here = [replace(member, fit=0.0) for member in members] if fitted else members
-        whole = seconds_left(here, elapsed)
+        kept = list(accumulate(_each(here)))
+        taken = list(accumulate(reversed(_each(members))))
+        whole = max(0.0, kept[-1].seconds - elapsed)
         best, span = 0, whole
         for cut in range(1, len(members)):
-            kept = seconds_left(here[:cut], elapsed)
-            end = max(kept, group_seconds(members[cut:]))
+            end = max(kept[cut - 1].seconds - elapsed, taken[len(members) - cut - 1].seconds)
             if end < span:
                 best, span = cut, end
         return best if best and self.sooner(span, whole) else 0
 
 
-def _seconds(part: Sequence[int], members: Sequence[MemberSeconds]) -> float:
-    return group_seconds([members[at] for at in sorted(part)])
+@dataclass(frozen=True, slots=True)
+class _Part:
+    places: list[int]
+    together: _Together
+
+    @property
+    def seconds(self) -> float:
+        return self.together.seconds
+
+    def with_other(self, other: _Part) -> _Part:
+        return _Part([*self.places, *other.places], self.together + other.together)
 
 
-def _without_spare(
-    parts: list[list[int]], members: Sequence[MemberSeconds], span: float
-) -> list[list[int]]:
+def _without_spare(parts: Sequence[_Part], span: float) -> list[_Part]:
     """The longest part first, short ones put together: each costs a fit, and must save time."""
-    ordered = sorted(parts, key=lambda part: -_seconds(part, members))
+    ordered = sorted(parts, key=lambda part: -part.seconds)
     while len(ordered) > 1:
         *others, one, other = ordered
-        both = [*one, *other]
-        if _seconds(both, members) > span:
+        both = one.with_other(other)
+        if both.seconds > span:
             break
-        ordered = sorted([*others, both], key=lambda part: -_seconds(part, members))
+        ordered = sorted([*others, both], key=lambda part: -part.seconds)
     return ordered
 
 
-def _cheapest(
-    parts: list[list[int]],
-    at: int,
-    members: Sequence[MemberSeconds],
-    span: float,
-    *,
-    room: bool,
-) -> int | None:
+def _cheapest(parts: Sequence[_Part], one: _Together, span: float, *, room: bool) -> int | None:
     """The part that a member joins, None for a new one: a new one only where that ends sooner."""
     if not parts:
         return None
-    ends = [_seconds([*part, at], members) for part in parts]
+    ends = [(part.together + one).seconds for part in parts]
     best = min(range(len(parts)), key=ends.__getitem__)
     # The longest come first: by itself it takes no longer than the longest part does now.
     return None if room and ends[best] > span else best

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from skygrid.queue.splitting import MemberSeconds, SplitPolicy, group_seconds, seconds_left
 
 POLICY = SplitPolicy()
-moments = st.sampled_from([0.0, 0.01, 0.3, 1.0, 2.0, 7.0, 60.0])
+moments = st.sampled_from([0.0, 1 / 64, 0.25, 1.0, 2.0, 7.0, 60.0])
+"""Sums of these are exact, in whichever order they are made."""
+
 member_seconds = st.builds(MemberSeconds, fit=moments, score=moments, further=moments)
 groups = st.lists(member_seconds, min_size=2, max_size=7)
 policies = st.sampled_from([POLICY, SplitPolicy(share=1.0, minimum_seconds=0.0)])
