@@ -290,7 +290,7 @@ class PullEngine:
             leases = work.queue.pull(link.name, min(share, link.wanted), now, slots)
             if leases:
                 link.wanted = 0
-                link.granted += sum(max(1, lease.members.bit_count()) for lease in leases)
+                link.granted += sum(lease.n_tasks for lease in leases)
                 link.send(Grant(round=work.serial, leases=leases))
 
     # -- messages

@@ -29,7 +29,7 @@ class Groups:
         self._n_splits = n_splits
         self.members = [tuple(group) for group in groups]
         self._of = array("l", [-1]) * n_candidates
-        self._place = bytearray(n_candidates)
+        self._place = array("H", [0]) * n_candidates
         self._seconds: dict[int, MemberSeconds] = {}
         self._grown: dict[int, float] = {}
         for number, group in enumerate(self.members):
@@ -55,9 +55,10 @@ class Groups:
         """Tasks of one group and split in the order in which they become ready."""
         return tuple(sorted(tasks, key=lambda task: self._place[task // self._n_splits]))
 
-    def bits(self, tasks: Iterable[int]) -> int:
-        """Tasks of one group and split as a lease names them on the wire."""
-        return sum(1 << self._place[task // self._n_splits] for task in tasks)
+    def bits(self, tasks: Iterable[int]) -> bytes:
+        """Tasks of one group and split as `Lease.members` names them."""
+        bits = sum(1 << self._place[task // self._n_splits] for task in tasks)
+        return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
     # -- times
 

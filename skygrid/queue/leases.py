@@ -60,6 +60,11 @@ class LeaseBook:
         """All tasks that a lease was for, those that have ended included."""
         return self._members.get(lease_id) or (self._tasks[lease_id - self._first_id],)
 
+    def is_for(self, lease_id: int, task: int) -> bool:
+        """Whether the lease is for this task, perhaps among others."""
+        # Most are asked of a task that is reported: the set knows without a search.
+        return task in self._unreported.get(lease_id, ()) or task in self.tasks(lease_id)
+
     def task(self, lease_id: int) -> int:
         """The first task of a lease."""
         return self._tasks[lease_id - self._first_id]

@@ -94,8 +94,8 @@ class RoundState:
                     book.set_attempt(lease_id, task, trouble.attempts)
                 alone = alone or trouble.alone or trouble.suspect
         candidate, split = divmod(tasks[0], self.n_splits)
-        bits = self.groups.bits(tasks) if self.groups and len(tasks) > 1 else 0
-        return Lease(lease_id, candidate, split, alone, bits)
+        members = self.groups.bits(tasks) if self.groups and len(tasks) > 1 else b""
+        return Lease(lease_id, candidate, split, alone, members)
 
     def goes_on(self, lease_id: int, now: float) -> None:
         """A node reported a member of this lease, and is at the next one now."""
@@ -171,7 +171,8 @@ class RoundState:
         """Whether the lease is for several tasks, and some have not ended."""
         if not self.book.is_group(lease_id):
             return False
-        return not all(self.ended[task] for task in self.book.tasks(lease_id))
+        # They end from the first on: the last ones tell at once.
+        return not all(self.ended[task] for task in reversed(self.book.tasks(lease_id)))
 
     def _close(self, lease_id: int) -> None:
         node = self.nodes.holder(self.book.node(lease_id))
@@ -208,9 +209,8 @@ class RoundState:
         candidate, split = divmod(task, self.n_splits)
         if self.groups is None or split or self.groups.of(candidate) < 0:
             return
-        siblings = self.groups.siblings(task)
-        if all(self.ended[one] for one in siblings):
-            members = [one // self.n_splits for one in siblings]
+        members = self.groups.members[self.groups.of(candidate)]
+        if all(self.ended[member * self.n_splits] for member in reversed(members)):
             seconds = self.groups.together(members)
             for member in members if seconds is not None else ():
                 self.order.learn(member, seconds or 0.0)

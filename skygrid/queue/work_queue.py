@@ -368,7 +368,7 @@ class WorkQueue:
         if candidate is None:
             return task
         task = candidate * state.n_splits + task % state.n_splits
-        return task if task in state.book.tasks(lease_id) else None
+        return task if state.book.is_for(lease_id, task) else None
 
     def _useless(self, ended: Sequence[int], reported: int) -> tuple[tuple[str, int], ...]:
         """Of the leases that a report has ended, those that a node is still at."""

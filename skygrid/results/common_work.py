@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,12 @@ from skygrid.plan.sharing import find_sharing, is_tested_release
 from skygrid.results.sklearn_search import SearchWork
 from skygrid.worker.messages import MOST_MEMBERS
 from skygrid.worker.shared_samples import can_share, samples_bytes
+
+EASY_MEMBERS = 64
+"""Members of a group that it is not worth a further fit to take apart from the start."""
+
+PARTS = 16
+"""Parts of a large group at the least: there should be some for every slot."""
 
 SHARED_FROM_BYTES = 64 * 1024 * 1024
 """Smaller samples are copied for each fit sooner than they are shared."""
@@ -52,9 +59,9 @@ def _shares_samples(X: Any, plan: RoundPlan) -> bool:
 
 
 def _cut(group: Group) -> Iterator[Group]:
-    """A group in as few parts as its size allows, about equal ones."""
+    """A group in parts of about equal size: few, as each costs a fit, yet some for every slot."""
     count = len(group.members)
-    ways = -(-count // MOST_MEMBERS)
+    ways = max(math.ceil(count / MOST_MEMBERS), min(math.ceil(count / EASY_MEMBERS), PARTS))
     for way in range(ways):
         members: Sequence[int] = group.members[way * count // ways : (way + 1) * count // ways]
         yield replace(group, members=tuple(members))

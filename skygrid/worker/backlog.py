@@ -82,7 +82,7 @@ class Backlog:
         for lease in leases:
             self._in_hand[lease.id] = lease
             if lease.members:
-                self._to_come[lease.id] = lease.members.bit_count()
+                self._to_come[lease.id] = lease.n_tasks
             (self._alone if lease.alone else self._held).append(lease)
 
     def wanted(self, now: float, *, anyway: bool = False) -> int:

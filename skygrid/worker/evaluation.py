@@ -28,6 +28,7 @@ from sklearn.model_selection._validation import _fit_and_score
 
 from .messages import FitResult, WarningNote
 from .neighbours import add_neighbours
+from .plain_arrays import know_plain_arrays
 from .scores import to_wire
 from .shared_samples import SharedSamples
 from .split_samples import SplitSamples
@@ -126,6 +127,7 @@ class Evaluator:
         if not pools.limited:
             pools.limit()
         BaseEstimator._get_param_names = classmethod(_parameter_names)
+        know_plain_arrays()
         # A forked slot has its siblings' random state; unseeded estimators must not repeat them.
         random.seed()
         np.random.set_state(_random_state())

@@ -36,8 +36,10 @@ Scores = float | TypedNumber | dict[str, float | TypedNumber]
 """One score, or one for each name of a multimetric scorer."""
 
 
-MOST_MEMBERS = 64
-"""Candidates in one group at the most: bits of a lease's `Lease.members` in a slot's task."""
+MOST_MEMBERS = 256
+"""Candidates in one group at the most: bits of a lease's `Lease.members` in a slot's task.
+
+Each group costs a fit; more would make that fit rarer, and the work that one lease is larger."""
 
 
 class WarningNote(msgspec.Struct, frozen=True, array_like=True):
@@ -62,9 +64,15 @@ class Lease(msgspec.Struct, frozen=True, array_like=True, gc=False):
     alone: bool = False
     """Run it while no other slot of the node runs anything."""
 
-    members: int = 0
-    """Bit i is set: the lease is for member i of the candidate's group as the plan lists it;
-    `candidate` is the first of those. 0: for the candidate alone."""
+    members: bytes = b""
+    """Bits, the lowest of the first byte being bit 0. Bit i is set: the lease is for member i of
+    the candidate's group as the plan lists it; `candidate` is the first of those. Empty: for the
+    candidate alone."""
+
+    @property
+    def n_tasks(self) -> int:
+        """Fits that are asked for."""
+        return max(1, int.from_bytes(self.members, "little").bit_count())
 
 
 # ---- from the driver ---------------------------------------------------------------------------

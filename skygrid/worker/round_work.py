@@ -37,8 +37,9 @@ class RoundWork:
             member: members for members, _ in plan.get("groups", ()) for member in members
         }
 
-    def members(self, candidate: int, bits: int) -> tuple[int, ...]:
+    def members(self, candidate: int, members: bytes) -> tuple[int, ...]:
         """The candidates that a task is for, see `messages.Lease.members`."""
+        bits = int.from_bytes(members, "little")
         if not bits:
             return (candidate,)
         group = self._groups[candidate]

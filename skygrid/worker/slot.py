@@ -24,13 +24,14 @@ from collections.abc import Sequence
 import msgspec
 
 from .evaluation import keep_fits_in_process
-from .messages import FitResult, WarningNote
+from .messages import MOST_MEMBERS, FitResult, WarningNote
 from .round_work import RoundWork, load_round
 from .status import StatusPage
 from .thread_pools import ThreadPools
 
-TASK = struct.Struct("<QIIQ")
-"""A task in the pipe: lease, candidate, split, members as `messages.Lease.members` has them."""
+TASK = struct.Struct(f"<QII{MOST_MEMBERS // 8}s")
+"""A task in the pipe: lease, candidate, split, members as `messages.Lease.members` has them, with
+zeros behind."""
 
 LENGTH = struct.Struct("<I")
 MAX_RESULT = 4 * 1024 * 1024
@@ -88,8 +89,8 @@ class SlotLoop:
         """Take tasks until the agent closes the pipe."""
         send_news(self._news, SlotNews(ready=True))
         while record := self._next_task():
-            lease, candidate, split, bits = TASK.unpack(record)
-            self._run(lease, self._work.members(candidate, bits), split)
+            lease, candidate, split, members = TASK.unpack(record)
+            self._run(lease, self._work.members(candidate, members), split)
 
     def _run(self, lease: int, members: Sequence[int], split: int) -> None:
         """Run one task; the page always says which of its members comes next."""

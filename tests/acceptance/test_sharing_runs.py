@@ -63,6 +63,21 @@ scoring = score
 '''
 
 
+LARGE_SEARCH = '''
+"""So many settings of naive Bayes that parts of their group have more than 64 members."""
+import numpy as np
+from sklearn.naive_bayes import GaussianNB
+
+rng = np.random.RandomState(0)
+X = rng.randn(60, 4)
+y = (X[:, 1] + 0.5 * rng.randn(60) > 0).astype(int)
+estimator = GaussianNB()
+param_grid = {"var_smoothing": list(np.logspace(-9, 3, 1100))}
+dataset = (X, y)
+cv = 2
+'''
+
+
 @pytest.fixture
 def group(tmp_path: Path) -> Path:
     """A folder with a search of one group whose third member waits for a gate on split 0."""
@@ -161,6 +176,14 @@ def test_a_group_is_fitted_once_on_each_split(group: Path) -> None:
         assert _answered(group, split) == {40: 40, 30: 40, 20: 40, 10: 40}
     assert result(group, "r")["shared"]["run"] == 2
     _assert_same_object(group)
+
+
+def test_a_large_group_is_fitted_a_few_times(tmp_path: Path) -> None:
+    """On each split one fit answers each part of a large group, and there is one for every slot."""
+    (tmp_path / "search.py").write_text(LARGE_SEARCH)
+    skygrid(tmp_path, "run", "search.py", "--name", "r", "--concurrency", "2")
+    assert result(tmp_path, "r")["shared"]["run"] == 2 * 16
+    _assert_same_object(tmp_path)
 
 
 def test_a_slot_killed_in_mid_group_costs_the_members_not_reported(group: Path) -> None:

@@ -43,7 +43,8 @@ def members(lease: Lease, groups: Sequence[Sequence[int]] = (GROUP,)) -> list[in
     if not lease.members:
         return [lease.candidate]
     (group,) = [group for group in groups if lease.candidate in group]
-    return [member for place, member in enumerate(group) if lease.members >> place & 1]
+    bits = int.from_bytes(lease.members, "little")
+    return [member for place, member in enumerate(group) if bits >> place & 1]
 
 
 def pulled(queue: WorkQueue, node: str = "a", count: int = 9, now: float = 0.0) -> list[list[int]]:
@@ -113,7 +114,7 @@ class TestOneLease:
             queue_of(groups=groups)
 
     def test_a_whole_group_of_the_largest_size_fits_a_lease(self) -> None:
-        """Sixty-four members have a bit each."""
+        """Its first and its last member have a bit, and each between them."""
         group = tuple(range(MOST_MEMBERS))
         (lease,) = queue_of(MOST_MEMBERS, groups=[group]).pull("a", 1, 0.0)
         assert members(lease, [group]) == list(group)

@@ -147,7 +147,8 @@ class WorkQueueMachine(RuleBasedStateMachine):
         if not lease.members:
             return [lease.candidate]
         group = self.group_of(lease.candidate)
-        return [member for place, member in enumerate(group) if lease.members >> place & 1]
+        bits = int.from_bytes(lease.members, "little")
+        return [member for place, member in enumerate(group) if bits >> place & 1]
 
     def choose(self, pick: int, leases: list[ModelLease]) -> ModelLease | None:
         return leases[pick % len(leases)] if leases else None

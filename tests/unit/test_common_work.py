@@ -1,0 +1,45 @@
+"""How the groups of a round are cut for its slots."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import check_scoring
+from sklearn.naive_bayes import GaussianNB
+
+from skygrid.plan.records import RoundPlan
+from skygrid.results.common_work import sharing_of
+from skygrid.results.sklearn_search import SearchWork
+from skygrid.worker.messages import MOST_MEMBERS
+
+FEW = np.zeros((6, 1))
+PARTS = {2: 1, 64: 1, 65: 2, 640: 10, 1024: 16, 4096: 16, 4097: 17}
+
+
+def parts_of(n_candidates: int) -> list[tuple[int, ...]]:
+    """The parts of one group of so many candidates."""
+    work = SearchWork(
+        X=FEW,
+        y=np.arange(6) % 2,
+        estimator=GaussianNB(),
+        scorer=check_scoring(GaussianNB(), "accuracy"),
+        fit_params={},
+        score_params={},
+        return_train_score=False,
+        error_score=np.nan,
+        verbose=0,
+    )
+    candidates = [{"var_smoothing": 1.0 + step} for step in range(n_candidates)]
+    plan = RoundPlan(round=0, candidates=candidates, splits=[(np.arange(4), np.arange(4, 6))])
+    return [tuple(group.members) for group in sharing_of(work, plan).groups]
+
+
+@pytest.mark.parametrize("n_candidates", PARTS)
+def test_a_group_is_cut_into_few_parts_and_some_for_every_slot(n_candidates: int) -> None:
+    """Every candidate is in one part, parts are about equal, and small groups stay whole."""
+    parts = parts_of(n_candidates)
+    assert len(parts) == PARTS[n_candidates]
+    assert sorted(member for part in parts for member in part) == list(range(n_candidates))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= MOST_MEMBERS
