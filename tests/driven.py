@@ -24,6 +24,7 @@ from skygrid.transports.local_process import LocalProcess, agent_command
 from skygrid.worker.frames import FrameReader, encode
 from skygrid.worker.messages import FromAgent, Heartbeat
 from tests.misbehaving import Unhurried
+from tests.processes import WAIT_SECONDS
 
 
 class Nodes:
@@ -81,6 +82,19 @@ class Passing:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._own, name)
+
+
+class Held(Passing):
+    """Says nothing before something has come about, so that the run cannot end before it."""
+
+    def __init__(self, own: LocalProcess, fact: threading.Event) -> None:
+        super().__init__(own)
+        self._fact = fact
+
+    def read(self) -> bytes:
+        self._fact.wait(WAIT_SECONDS)
+        data: bytes = self._own.read()
+        return data
 
 
 class Meddling(Passing):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +37,7 @@ from skygrid.worker.messages import (
 from tests import misbehaving as bad
 from tests.driven import (
     Driven,
+    Held,
     Meddling,
     Nodes,
     Passing,
@@ -252,12 +254,17 @@ def test_what_nobody_foresaw_in_a_channel_costs_its_node_and_not_the_run(
 ) -> None:
     """An odd exception on a thread of a node loses it with the reason; others finish the run."""
     X, y = data()
+    lost = threading.Event()
+    # Data is written before a node is ready, and results are read later, when both are to be there.
+    early = fault == "write"
+    if not early:
+        lost.set()
 
     def first_odd(name: str, times: int, own: LocalProcess) -> Transport:
-        return Odd(own, fault) if name == "node-1" else own
+        return Odd(own, fault) if name == "node-1" else Held(own, lost)
 
-    # Data is written before a node is ready, and results are read later, when both are to be there.
-    with Driven(Nodes(2, first_odd), min_nodes=1 if fault == "write" else 2) as run:
+    with Driven(Nodes(2, first_odd), min_nodes=1 if early else 2) as run:
+        run.watch.on_lost = lost.set
         run.engine.keep_logs(tmp_path)
         search = run.fit(tree_search(), X, y)
     assert_as_scikit_learn(search)

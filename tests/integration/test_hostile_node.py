@@ -23,8 +23,16 @@ from skygrid.transports.interface import Transport
 from skygrid.transports.local_process import LocalProcess
 from skygrid.worker.frames import HEADER, MAX_FRAME, encode
 from skygrid.worker.messages import FitResult, Greeting, Heartbeat, Pull, Refusal, Report, SlotDied
-from tests.driven import Driven, Meddling, Nodes, Passing, assert_as_scikit_learn, data, tree_search
-from tests.processes import WAIT_SECONDS
+from tests.driven import (
+    Driven,
+    Held,
+    Meddling,
+    Nodes,
+    Passing,
+    assert_as_scikit_learn,
+    data,
+    tree_search,
+)
 
 pytestmark = pytest.mark.faults
 
@@ -58,19 +66,6 @@ class Bomb:
 
     def __reduce__(self) -> Any:
         return os.mkdir, (str(self._path),)
-
-
-class Held(Passing):
-    """Says nothing before something has come about."""
-
-    def __init__(self, own: LocalProcess, fact: threading.Event) -> None:
-        super().__init__(own)
-        self._fact = fact
-
-    def read(self) -> bytes:
-        self._fact.wait(WAIT_SECONDS)
-        data: bytes = self._own.read()
-        return data
 
 
 def framed(payload: bytes) -> bytes:

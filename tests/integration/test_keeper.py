@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ import pytest
 
 from skygrid.errors import NodeError
 from skygrid.transports.interface import Transport
+from skygrid.transports.local_process import LocalProcess
 from skygrid.transports.resuming import Patience, ResumingTransport
 from skygrid.worker.bridge import IO_ERROR_EXIT, NO_KEEPER_EXIT
 from skygrid.worker.frames import FrameReader, encode
 from skygrid.worker.messages import AgentLog, BlobChunk, FromAgent, Greeting
 from skygrid.worker.stream import ResumableStream
 from tests.command import gone, wait_for
-from tests.driven import Driven, Nodes, data, once, tree_search
+from tests.driven import Driven, Held, Nodes, data, once, tree_search
 from tests.driven import assert_as_scikit_learn as assert_same_tree_search
 from tests.kept import QUICK, BridgeProcess, Kept, Trouble, agent, bridge, run, samples, search
 
@@ -118,11 +120,17 @@ def test_what_nobody_foresaw_in_a_connection_costs_its_node_and_not_the_run(
     def cut() -> None:
         channels[0].process.kill()
 
-    def wrap(name: str, times: int, own: Transport) -> Transport:
-        return ResumingTransport(connect, QUICK) if name == "node-1" else own
-
+    lost = threading.Event()
     # Data is written before a node is ready, and results are read later, when both are to be there.
-    with Driven(Nodes(2, wrap), min_nodes=1 if fault == "write" else 2) as run:
+    early = fault == "write"
+    if not early:
+        lost.set()
+
+    def wrap(name: str, times: int, own: LocalProcess) -> Transport:
+        return ResumingTransport(connect, QUICK) if name == "node-1" else Held(own, lost)
+
+    with Driven(Nodes(2, wrap), min_nodes=1 if early else 2) as run:
+        run.watch.on_lost = lost.set
         run.engine.keep_logs(tmp_path)
         if fault == "connect":
             run.watch.on_outcomes = once(cut)
