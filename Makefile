@@ -27,8 +27,9 @@ run: $(READY) ## Run the digits search of the guide on all cores
 cloud: $(READY) sshd ## Start a cloud on this machine to try EC2 without an account (root)
 	@$(BIN)/python -m tests.cloud $(if $(PORT),--port $(PORT)) $(if $(BOOT),--boot $(BOOT))
 
-test: $(READY) sshd ## Run every test but the slowest, two at a time
-	$(BIN)/python -m pytest -n 2
+# Three on two processors: a third of the time tests wait, for a process, a lock, a clock of the cloud.
+test: $(READY) sshd ## Run every test but the slowest, three at a time
+	$(BIN)/python -m pytest -n 3
 
 test-faults: $(READY) sshd ## Kill, cut, freeze and corrupt what whole searches are made of
 	$(BIN)/python -m pytest -n 2 -m faults

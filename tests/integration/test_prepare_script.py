@@ -13,7 +13,7 @@ import sysconfig
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -236,18 +236,34 @@ def test_a_killed_run_leaves_nothing_that_looks_ready(host: Host) -> None:
     assert host.is_ready(kit)
 
 
+@contextmanager
+def _writer(pipe: Path) -> Iterator[None]:
+    """Have the pipe open for writing, as soon as somebody reads it."""
+    opened: list[int] = []
+
+    def opens() -> bool:
+        with suppress(OSError):
+            opened.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(opened)
+
+    wait_until(opens, "somebody to read the pipe", INSTALL_SECONDS)
+    try:
+        yield
+    finally:
+        os.close(opened[0])
+
+
 def test_a_terminated_run_cleans_up(host: Host) -> None:
     """SIGTERM ends a run, and its half-made environment and kit are gone."""
     pipe = host.home / "pipe"
     os.mkfifo(pipe)
-    # A shell that is told to end while it starts a command first waits for that command, and this
-    # one would wait for ever: so it says when it runs.
-    process = host.start(build_kit(replace(SMALL, setup=(f"echo; echo here; cat '{pipe}'",))))
-    assert process.stderr is not None
-    while process.stderr.readline() != b"here\n":
-        assert process.poll() is None
-    os.killpg(process.pid, signal.SIGTERM)
-    process.communicate()
+    process = host.start(build_kit(replace(SMALL, setup=(f"cat '{pipe}'",))))
+    # A shell that is told to end while it starts a command first waits for that command, and one
+    # that is told before it has become the command may not hear of it. So the command has to run:
+    # then it reads the pipe, which takes no writer before.
+    with _writer(pipe):
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate()
     assert process.returncode != 0
     wait_until(lambda: not host.left(), "nothing to be left")
 
