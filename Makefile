@@ -29,7 +29,7 @@ cloud: $(READY) sshd ## Start a cloud on this machine to try EC2 without an acco
 
 # Three on two processors: a third of the time tests wait, for a process, a lock, a clock of the cloud.
 test: $(READY) sshd ## Run every test but the slowest, three at a time
-	$(BIN)/python -m pytest -n 3
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-faults: $(READY) sshd ## Kill, cut, freeze and corrupt what whole searches are made of
 	$(BIN)/python -m pytest -n 2 -m faults
