@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from sklearn.datasets import make_classification
 from sklearn.decomposition import PCA
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
@@ -19,6 +20,10 @@ from tests.acceptance.sharing import Shared
 
 RATIO = 2.5
 """Other work on the machine may come between any two measurements."""
+
+ROUNDS = 5
+"""Other work makes a fit longer, never shorter: what several rounds' shortest fits do not
+show is not the machine's doing."""
 
 
 def samples(n: int, features: int) -> tuple[Any, Any]:
@@ -74,19 +79,33 @@ LONG = rows(
 )
 
 
+def shortest(found: list[Any], candidates: int) -> Any:
+    """Return each candidate's shortest fit in seconds, shape (candidates,)."""
+    times = np.array([result.fit_seconds for result in found])
+    return times.reshape(-1, candidates).min(axis=0)
+
+
+def fresh(folder: Path, number: int) -> Path:
+    """Make a place for first steps that holds none of another round."""
+    made = folder / str(number)
+    made.mkdir()
+    return made
+
+
 @LONG
 def test_times_are_those_of_separate_fits(row: Any, tmp_path: Path) -> None:
     """The shortest fit of each candidate is close to the shortest of a fit made for it alone."""
     shared = row.make()
-    together, apart = shared.together(tmp_path), shared.apart()
-    assert any(result.answered or result.prefix_kept for result in together)
-    shape = (3, len(shared.candidates))
-    ours, theirs = (
-        np.array([result.fit_seconds for result in found]).reshape(shape).min(axis=0)
-        for found in (together, apart)
-    )
-    for mine, own in zip(ours, theirs, strict=True):
-        assert own / RATIO < mine < own * RATIO, (ours, theirs)
+    together: list[Any] = []
+    apart: list[Any] = []
+    for number in range(ROUNDS):
+        together += shared.together(fresh(tmp_path, number))
+        apart += shared.apart()
+        assert any(result.answered or result.prefix_kept for result in together)
+        ours, theirs = (shortest(found, len(shared.candidates)) for found in (together, apart))
+        if np.all((theirs / RATIO < ours) & (ours < theirs * RATIO)):
+            return
+    pytest.fail(f"credited with {ours} s, alone {theirs} s")
 
 
 def test_a_fit_of_twice_the_rounds_takes_about_twice_as_long(tmp_path: Path) -> None:
@@ -97,6 +116,10 @@ def test_a_fit_of_twice_the_rounds_takes_about_twice_as_long(tmp_path: Path) -> 
         *samples(1500, 20),
         cv=3,
     )
-    found = np.array([one.fit_seconds for one in shared.together(tmp_path)]).reshape(3, 2)
-    short, long = found.min(axis=0)
-    assert 4 / RATIO < long / short < 4 * RATIO
+    found: list[Any] = []
+    for number in range(ROUNDS):
+        found += shared.together(fresh(tmp_path, number))
+        short, long = shortest(found, 2)
+        if 4 / RATIO < long / short < 4 * RATIO:
+            return
+    pytest.fail(f"20 trees {short} s, 80 trees {long} s")
