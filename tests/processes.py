@@ -56,6 +56,14 @@ def children(pid: int | None = None) -> set[int]:
         return set()
 
 
+def kill(pid: int) -> None:
+    """Kill -9 a process, unless it has ended meanwhile."""
+    try:
+        psutil.Process(pid).kill()
+    except psutil.NoSuchProcess:
+        return
+
+
 @contextmanager
 def leaving_nothing() -> Iterator[str]:
     """Fail when a process that was started inside is still there a moment after; end it."""
@@ -74,7 +82,7 @@ def leaving_nothing() -> Iterator[str]:
         raise AssertionError(f"left behind: {_described(_left(mark, before))}") from None
     finally:
         for pid in marked(mark):
-            _kill(pid)
+            kill(pid)
 
 
 def _left(mark: str, before: set[int]) -> set[int]:
@@ -108,10 +116,3 @@ def _described(pids: set[int]) -> list[str]:
         except psutil.Error:
             continue
     return lines
-
-
-def _kill(pid: int) -> None:
-    try:
-        psutil.Process(pid).kill()
-    except psutil.NoSuchProcess:
-        return

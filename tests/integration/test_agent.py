@@ -39,7 +39,7 @@ from skygrid.worker.messages import (
 from skygrid.worker.protocol import PROTOCOL
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver, samples, search_of
-from tests.processes import children, leaving_nothing, running, wait_gone, wait_until
+from tests.processes import children, kill, leaving_nothing, running, wait_gone, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 2**20
@@ -354,20 +354,13 @@ def test_slots_killed_at_any_moment_lose_and_double_no_lease(pair: AgentDriver) 
         pair.wait_for(lambda target=target: target in pair.accounts(), "some results")
         pids = [p for p in pair.slot_pids() if p in running([p])]
         if pids:
-            _kill(pids[0])
+            kill(pids[0])
     ends = pair.ends(leases)
     pair.fence()
     assert {len(found) for found in pair.accounts().values()} == {1}
     died = sum(isinstance(end, SlotDied) for end in ends)
     assert died <= rounds
     assert all(end.status == "scored" for end in ends if isinstance(end, FitResult))
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def test_a_lease_lost_between_taking_it_and_saying_so_is_started_again(
@@ -624,7 +617,7 @@ def test_slots_that_die_before_they_run_anything_end_in_a_refusal(fresh: AgentDr
 
     def refused() -> bool:
         for pid in fresh.slot_pids():
-            _kill(pid)
+            kill(pid)
         return bool(fresh.since_open(Refusal)) or not fresh.alive
 
     wait_until(refused, "the agent to give up")

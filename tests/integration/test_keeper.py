@@ -31,6 +31,7 @@ from tests.command import gone, wait_for
 from tests.driven import Driven, Held, Nodes, data, once, tree_search
 from tests.driven import assert_as_scikit_learn as assert_same_tree_search
 from tests.kept import QUICK, BridgeProcess, Kept, Trouble, agent, bridge, run, samples, search
+from tests.processes import kill
 
 
 @pytest.fixture
@@ -144,12 +145,12 @@ def test_what_nobody_foresaw_in_a_connection_costs_its_node_and_not_the_run(
 def test_an_agent_that_is_gone_is_not_waited_for(kept: Kept) -> None:
     """When keeper and agent are killed the node is lost at once, and the run says so."""
 
-    def kill() -> None:
+    def lose_both() -> None:
         for process in kept.family():
-            process.kill()
+            kill(process.pid)  # the agent ends by itself when its keeper has
 
     with pytest.raises(NodeError, match="no node is left"):
-        run(kept, Trouble(100, kill))
+        run(kept, Trouble(100, lose_both))
 
 
 def test_an_orphan_ends_itself_and_removes_what_it_made(tmp_path: Path) -> None:
@@ -527,4 +528,4 @@ def test_who_cannot_be_reached_any_more_is_not_tried_once_more(tmp_path: Path) -
         assert "it could not be reached: no route" in str(error)
     finally:
         for process in kept.family():
-            process.kill()
+            kill(process.pid)
