@@ -101,6 +101,8 @@ def _surroundings(job: Job) -> Iterator[list[warnings.WarningMessage]]:
         warnings.catch_warnings(record=True) as said,
     ):
         warnings.simplefilter("always")
+        # As Python has it: what an earlier test left unclosed is collected at any moment.
+        warnings.simplefilter("ignore", ResourceWarning)
         for rule in job.filters:
             warnings.simplefilter(*rule)
         yield said

@@ -136,6 +136,8 @@ def _noting(evaluator: Evaluator, filters: Sequence[tuple[Any, ...]]) -> Iterato
     """Warnings are noted, and threads are few, as in a slot."""
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("always")
+        # As Python has it: what an earlier test left unclosed is collected at any moment.
+        warnings.simplefilter("ignore", ResourceWarning)
         for arguments in filters:
             warnings.filterwarnings(*arguments)
         warnings.showwarning = evaluator._note_warning
