@@ -20,11 +20,11 @@ from tests.acceptance.searches import rows
 from tests.acceptance.sharing import Shared
 
 RATIO = 2.5
-"""Other work on the machine may come between any two measurements."""
+"""Other work takes caches and memory away, from one measurement more than from the next."""
 
 ROUNDS = 5
-"""Other work makes a fit longer, never shorter: what several rounds' shortest fits do not
-show is not the machine's doing."""
+"""Other work makes a fit longer, never shorter: a ratio that several rounds' shortest fits keep is
+not the machine's doing."""
 
 
 @pytest.fixture(autouse=True)
