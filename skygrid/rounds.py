@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ from skygrid.results.raised import exception_of
 from skygrid.results.sklearn_search import SearchWork
 from skygrid.worker.blobs import Blob
 from skygrid.worker.messages import Greeting
-from skygrid.worker.neighbours import Source
+from skygrid.worker.neighbours import Findable, Source
 
 STORED_PLAN_BYTES = 64 * 1024 * 1024
 """A larger plan is not kept in the journal; a resumed run must then draw the same one again."""
@@ -239,8 +240,11 @@ def work_blobs(
             "score_params": work.score_params,
         }
     )
+    # Elsewhere the same folder, if there is one, may hold something else.
+    folders = [os.path.abspath(folder) for folder in sys.path] if at_hand else []
     search = Blob(
         {
+            "modules": Findable(folders, {} if at_hand else sources),
             "estimator": work.estimator,
             "scorer": work.scorer,
             "return_train_score": work.return_train_score,
@@ -250,9 +254,6 @@ def work_blobs(
             "sklearn_config": sklearn.get_config(),
             # Each by itself: a node may lack the module of a category that nothing there can raise.
             "warning_filters": [cloudpickle.dumps(rule) for rule in warnings.filters],
-            # Elsewhere the same folder, if there is one, may hold something else.
-            "sys_path": [folder for folder in sys.path if folder] if at_hand else [],
-            "neighbours": {} if at_hand else dict(sources),
         }
     )
     return data, search

@@ -52,8 +52,6 @@ def search_of(estimator: Any, scorer: Any, **changes: Any) -> dict[str, Any]:
         "verbose": 0,
         "sklearn_config": sklearn.get_config(),
         "warning_filters": [pickle.dumps(("default", None, Warning, None, 0))],
-        "sys_path": [],
-        "neighbours": {},
     } | changes
 
 

@@ -12,7 +12,6 @@ import inspect
 import os
 import pickle
 import random
-import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,12 +26,14 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection._validation import _fit_and_score
 
 from .messages import FitResult, WarningNote
-from .neighbours import add_neighbours
 from .plain_arrays import know_plain_arrays
 from .scores import to_wire
 from .shared_samples import SharedSamples
 from .split_samples import SplitSamples
 from .thread_pools import ThreadPools
+
+TAKES_CONTEXT = "callback_ctx" in inspect.signature(_fit_and_score).parameters
+"""From scikit-learn 1.9 on, fits are told of the callbacks of a search."""
 
 ONCE_ACTIONS = frozenset({"default", "module", "once"})
 """Filter actions that show a warning once; here every one is counted, the driver shows it once."""
@@ -63,9 +64,8 @@ class Evaluator:
         ``X``, ``y``, ``fit_params`` and ``score_params``.
     search : mapping
         ``estimator``, ``scorer``, ``return_train_score``, ``error_score``, ``verbose``,
-        ``sklearn_config``, ``warning_filters`` (each one a pickle), ``sys_path``, ``neighbours``
-        and, where scikit-learn knows fit callbacks, ``callback_context``: whether the search passes
-        their context on.
+        ``sklearn_config``, ``warning_filters`` (each one a pickle) and, where scikit-learn knows
+        fit callbacks, ``callback_context``: whether the search passes their context on.
     plan : mapping
         ``candidates``, a list of parameter settings, and ``splits``, a list of (train, test).
     shared : SharedSamples, optional
@@ -100,7 +100,7 @@ class Evaluator:
             "error_score": search["error_score"],
             "verbose": search["verbose"],
         }
-        if "callback_ctx" in inspect.signature(_fit_and_score).parameters:
+        if TAKES_CONTEXT:
             # With a context, even one that does nothing, scikit-learn takes the branch that its
             # own searches take; a traceback then names the same lines.
             context = _NoCallbacks() if search.get("callback_context", True) else None
@@ -317,15 +317,3 @@ def is_expected(result: FitResult) -> bool:
     return result.status == "scored" and not any(
         "Scoring failed" in note.message for note in result.warnings
     )
-
-
-def find_modules(search: Mapping[str, Any]) -> None:
-    """Have what the driver may import found here too."""
-    extend_path(search["sys_path"])
-    add_neighbours(search["neighbours"])
-
-
-def extend_path(folders: Sequence[str]) -> None:
-    """Add the driver's import folders behind this process's own."""
-    known = set(sys.path)
-    sys.path.extend(folder for folder in folders if folder and folder not in known)

@@ -13,6 +13,7 @@ import linecache
 import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 Source = tuple[str, bool, str]
 """Where the module was on the driver, whether it is a package, and its text."""
@@ -51,11 +52,42 @@ class NeighbourFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)
 
 
+class Findable:
+    """Modules that can be imported in a process from the moment in which it unpickles this.
+
+    It has to come first in what is pickled: what follows may be of such a module.
+
+    Parameters
+    ----------
+    folders : sequence of str
+        Searched behind the process's own import folders.
+    sources : mapping of str to Source
+        Found before any other module of their names.
+    """
+
+    def __init__(self, folders: Sequence[str], sources: Mapping[str, Source]) -> None:
+        self._folders, self._sources = list(folders), dict(sources)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _find_modules, (self._folders, self._sources)
+
+
+def _find_modules(folders: Sequence[str], sources: Mapping[str, Source]) -> None:
+    known = set(sys.path)
+    sys.path.extend(folder for folder in folders if folder not in known)
+    add_neighbours(sources)
+
+
 def add_neighbours(sources: Mapping[str, Source]) -> None:
     """Have these modules found before any other of their names, as beside the search file.
 
-    Their lines stand in tracebacks, also of what came by value.
+    Their lines stand in tracebacks, also of what came by value. Those of an earlier search are
+    forgotten: the user may have changed them since.
     """
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder) is not NeighbourFinder]
+    for name, module in list(sys.modules.items()):
+        if type(getattr(getattr(module, "__spec__", None), "loader", None)) is NeighbourFinder:
+            del sys.modules[name]
     for path, _, text in sources.values():
         # Without a time of change nobody looks for the file.
         linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .blobs import open_blob
-from .evaluation import Evaluator, find_modules
+from .evaluation import Evaluator
 from .messages import FitResult
 from .shared_fits import SharedFits
 from .shared_samples import share_samples
@@ -89,7 +89,7 @@ def load_round(
 ) -> RoundWork:
     """Open the three blobs of a round, each given as (file, size).
 
-    The search comes first: it extends the import path that the others may need.
+    The search comes first: with it come the modules that the others may need.
 
     Parameters
     ----------
@@ -100,7 +100,6 @@ def load_round(
         How many they are.
     """
     opened_search = open_blob(*search)
-    find_modules(opened_search)
     opened_data, opened_plan = open_blob(*data), open_blob(*plan)
     shared = None
     if folder is not None and opened_plan.get("shares_samples"):
