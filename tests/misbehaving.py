@@ -201,6 +201,20 @@ class StartingProcesses(Harmless):
             file.write(f"{child.pid}\n")
 
 
+class StartingThreads(Harmless):
+    """Leaves a thread behind."""
+
+    def misbehave(self, X: Any) -> None:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+class KeepingMemory(Harmless):
+    """Fills 128 MiB of memory that live as long as its process."""
+
+    def misbehave(self, X: Any) -> None:
+        sys.kept = np.ones(2**24)  # type: ignore[attr-defined]
+
+
 class UsingJoblib(Harmless):
     """Asks joblib for all processors; `pids_` are the processes that did the work."""
 
@@ -260,6 +274,16 @@ class Unloadable(Harmless):
 
     def __reduce__(self) -> Any:
         return _refuse_to_load, ()
+
+
+class SlowToLoad(Harmless):
+    """Takes a twentieth of a second of processor time to be unpickled."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        until = time.process_time() + 0.05
+        while time.process_time() < until:
+            pass
+        super().__setstate__(state)
 
 
 class ExitingAtLoad(Harmless):

@@ -116,12 +116,14 @@ def fit_search(
     """
     refuse_callbacks(search)
     own_class = type(search)
-    search.__class__ = _driven_class(own_class, evaluator)
+    search.__class__ = _driven_class(own_class)  # type: ignore[arg-type]  # any class is hashable
+    search._skygrid_evaluator = evaluator
     try:
         search.fit(X, y, **fit_params)
-        driven = search.__dict__.pop("_skygrid_driven", False)
+        driven = "_skygrid_driven" in search.__dict__
     finally:
         search.__class__ = own_class
+        search.__dict__.pop("_skygrid_evaluator", None)
         search.__dict__.pop("_skygrid_driven", None)
     if not driven:
         raise _not_driven(own_class)
@@ -167,12 +169,14 @@ def _estimators_within(value: Any) -> Iterable[Any]:
         yield from _estimators_within(value.get_params(deep=False))
 
 
-def _driven_class(own_class: type, evaluator: RoundEvaluator) -> type:
+@functools.lru_cache(maxsize=16)
+def _driven_class(own_class: type) -> type:
     """A class with `_DrivenFit` just before `BaseSearchCV` in its method resolution order.
 
-    Named like the original, for the messages that scikit-learn builds from names.
+    Named like the original, for the messages that scikit-learn builds from names. To make one takes
+    a millisecond, as scikit-learn looks into all of its methods.
     """
-    base = type("BaseSearchCV", (_DrivenFit,), {"_skygrid_evaluator": evaluator})
+    base = type("BaseSearchCV", (_DrivenFit,), {})
     names = {
         "__module__": own_class.__module__,
         "__qualname__": own_class.__qualname__,
@@ -215,6 +219,7 @@ class _DrivenFit(BaseSearchCV):
     """`BaseSearchCV` with another ``fit``."""
 
     _skygrid_evaluator: RoundEvaluator
+    """Set on a search for the time of its fit."""
 
     @_fit_context(prefer_skip_nested_validation=False)  # type: ignore[untyped-decorator]  # scikit-learn has no types
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:

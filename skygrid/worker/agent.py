@@ -13,7 +13,6 @@ import selectors
 import signal
 import sys
 import time
-import traceback
 from typing import Any
 
 import sklearn.model_selection  # noqa: F401  # imported once here, forked into every slot
@@ -21,6 +20,7 @@ import sklearn.model_selection  # noqa: F401  # imported once here, forked into 
 from . import machine
 from .agent_data import AgentData
 from .agent_round import TICK_SECONDS, AgentRound, UnableError
+from .blobs import BlobError
 from .cache import BlobCache
 from .frames import FrameError
 from .guard import SlotGuard
@@ -45,12 +45,13 @@ from .messages import (
     Setup,
     Stop,
 )
+from .node_slots import NodeSlots
 from .notices import Notices
 from .protocol import PROTOCOL
 from .rehearsal import rehearse
-from .round_work import load_round
 from .shared_folder import SharedFolder, forget_split, shared_folder
-from .slots import Slot, SlotPool, Starter, forking, spawning
+from .slot import BLOBS
+from .slots import Slot
 from .thread_pools import ThreadPools
 
 RECEIVING_SECONDS = 0.5
@@ -98,6 +99,7 @@ class Agent:
         self._pools = ThreadPools(threads)
         self._selector = selectors.DefaultSelector()
         self._data = AgentData(cache, self._line, self._selector)
+        self._slots = NodeSlots(slots, threads, self._pools, self._close_in_child, self._log)
         self._round: AgentRound | None = None
         self._folder: SharedFolder | None = None
         self._notices = None if notices is None else Notices(notices)
@@ -127,6 +129,7 @@ class Agent:
         finally:
             self._data.close()
             self._close_round()
+            self._slots.close()
 
     def _serve(self) -> None:
         try:
@@ -134,6 +137,7 @@ class Agent:
             # What is found out here is wanted soon, and by every slot.
             self._pools.look()
             rehearse()
+            self._slots.prepare()
             while True:
                 self._turn()
         except UnableError as error:
@@ -149,14 +153,16 @@ class Agent:
                 self._round.read_slot(key.data)
         self._data.turn()
         now = time.monotonic()
+        self._slots.turn(now)
         if self._stop_at is not None:
             self._stop_when_done(self._stop_at, now)
         with self._line.together():
             if self._round is not None:
                 self._round.turn(now, asks=self._takes_work, speaks=now >= self._next_beat)
             self._beat(now)
-        if self._round is not None and self._round.pause_seconds:
-            time.sleep(self._round.pause_seconds)
+        pause = self._round.pause_seconds(now) if self._round is not None else 0.0
+        if pause:
+            time.sleep(pause)
 
     def _pause(self) -> float:
         if self._data.store.looking or (self._round is not None and self._round.opening):
@@ -183,7 +189,7 @@ class Agent:
             if self._round is not None:
                 self._round.give_back()
         if self._notices.over:
-            self._line.send(AgentLog(text=f"no more is heard of the machine: {self._notices.over}"))
+            self._log(f"no more is heard of the machine: {self._notices.over}")
             self._selector.unregister(self._notices.source)
             self._notices.close()
             self._notices = None
@@ -226,6 +232,7 @@ class Agent:
     def _attach(self) -> None:
         """Another driver: nothing of what the last one had in hand here is of use to it."""
         self._close_round()
+        self._slots.close()
         self._forget_driver()
         self._data.store.drop_partial()
         self._line.send(self._greeting())
@@ -260,6 +267,9 @@ class Agent:
         self._next_beat = now + pause
         self._line.send(beat)
 
+    def _log(self, text: str) -> None:
+        self._line.send(AgentLog(text=text))
+
     def _heartbeat(self) -> Heartbeat:
         running = self._round.running() if self._round else []
         return Heartbeat(
@@ -290,41 +300,16 @@ class Agent:
     def _open(self, order: OpenRound) -> None:
         self._close_round()
         self._data.store.keep_only({order.data, order.search, order.plan})
-        try:
-            starter, loaded = self._starter(order)
-            pool = SlotPool(self._count, starter)
-            guard = SlotGuard(self._setup, self._folder.path if self._folder else None)
-            self._round = AgentRound(
-                order.round, pool, self._count, guard, self._line, self._selector
-            )
-            self._round.open(time.monotonic(), loaded=loaded, asks=self._takes_work)
-        except BaseException as error:  # a module of the user's that calls sys.exit, for one
-            text = f"the search cannot be loaded on this node:\n{traceback.format_exc()}"
-            raise UnableError(text) from error
-
-    def _starter(self, order: OpenRound) -> tuple[Starter, bool]:
-        """What starts slots, and whether these have the search as soon as they are there."""
-        files = {
-            name: self._data.store.file(digest)
-            for name, digest in (
-                ("data", order.data),
-                ("search", order.search),
-                ("plan", order.plan),
-            )
-        }
         self._folder = shared_folder() if order.keeps else None
         folder = str(self._folder.path) if self._folder else None
-        method = self._setup.start_method
-        if method == "spawn" or (method == "auto" and sys.platform != "linux"):
-            return spawning(self._count, self._threads, files, folder), False
-        before = machine.threads()
-        work = load_round(files["data"], files["search"], files["plan"], folder, self._count)
-        self._pools.look()
-        if method == "auto" and machine.threads() > before:
-            # Their locks, copied while held, could stop a forked slot for good.
-            self._line.send(AgentLog(text="loading the search started threads: slots are spawned"))
-            return spawning(self._count, self._threads, files, folder), False
-        return forking(work, self._pools, self._close_in_child), True
+        try:
+            files = {name: self._data.store.file(getattr(order, name)) for name in BLOBS}
+            pool, loaded = self._slots.open(order.round, files, folder, self._setup.start_method)
+        except (BlobError, OSError) as error:
+            raise UnableError(f"the round cannot be opened on this node: {error}") from error
+        guard = SlotGuard(self._setup, self._folder.path if self._folder else None)
+        self._round = AgentRound(order.round, pool, self._count, guard, self._line, self._selector)
+        self._round.open(time.monotonic(), loaded=loaded, asks=self._takes_work)
 
     def _close_in_child(self) -> None:
         self._line.close_in_child()
@@ -336,7 +321,7 @@ class Agent:
 
     def _close_round(self) -> None:
         if self._round is not None:
-            self._round.close()
+            self._slots.leave(free=self._round.close())
             self._round = None
             self._line.begin(-1)
             # What was frozen for its slots may be garbage now.

@@ -31,7 +31,7 @@ class AgentRound:
     number : int
         The round's number on the wire.
     pool : SlotPool
-        Its slots, not started yet.
+        Its slots, which outlive it; those that are missing are started.
     count : int
         How many they are.
     guard : SlotGuard
@@ -72,6 +72,8 @@ class AgentRound:
         asks : bool
             Whether leases are wanted at all.
         """
+        for slot in self._pool.slots:
+            self._selector.register(slot.news, selectors.EVENT_READ, slot)
         if loaded:
             with self._line.together():
                 self._announce()
@@ -89,12 +91,13 @@ class AgentRound:
         """Whether slots are still to be started."""
         return not self._pool.full
 
-    def close(self) -> None:
-        """End the slots, whatever they run."""
+    def close(self) -> bool:
+        """Leave the slots; whether all of them are there, with nothing in hand."""
         for slot in self._pool.slots:
             if slot.news in self._selector.get_map():
                 self._selector.unregister(slot.news)
-        self._pool.close()
+        ended = any(slot.killed or slot.buried for slot in self._pool.slots)
+        return self._pool.full and not ended and not self._unwanted and self._backlog.over
 
     def close_in_child(self) -> None:
         """In a slot that was just forked: close what only the agent may read and write."""
@@ -129,10 +132,9 @@ class AgentRound:
             self._backlog.feed(self._pool, now)
         self._talk(now, asks, speaks)
 
-    @property
-    def pause_seconds(self) -> float:
+    def pause_seconds(self, now: float) -> float:
         """How long the agent may leave what slots say in the pipes."""
-        return 0.0 if self.opening else self._backlog.portion_seconds
+        return 0.0 if self.opening else self._backlog.portion_seconds(now)
 
     # -- leases
 
@@ -160,7 +162,10 @@ class AgentRound:
     def _talk(self, now: float, asks: bool, speaks: bool) -> None:
         """Report and ask for more, both at once: messages cost the driver more than results."""
         report_at = self._line.report_at
-        due = speaks or (report_at is not None and (now >= report_at or not self._backlog.collects))
+        due = speaks or (
+            report_at is not None
+            and (now >= report_at or not self._backlog.collects(self._line.waiting))
+        )
         wanted = self._backlog.wanted(now, anyway=due) if asks else 0
         if wanted:
             self._line.send(Pull(round=self.number, count=wanted))
@@ -181,9 +186,10 @@ class AgentRound:
             return
         news, alive = self._pool.read_news(slot)
         for piece in news:
-            if piece.refusal:
-                raise UnableError(f"the search cannot be loaded in a slot:\n{piece.refusal}")
-            if piece.ready:
+            if piece.round == self.number:
+                if piece.refusal:
+                    raise UnableError(f"the search cannot be loaded in a slot:\n{piece.refusal}")
+                self._pool.loading_seconds = max(self._pool.loading_seconds, piece.seconds)
                 self._announce()
         self._take([piece.result for piece in news if piece.result])
         if not alive:

@@ -12,13 +12,14 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from .messages import FitResult, Lease
-from .slots import SlotPool
+from .slots import AT_ONCE, SlotPool
 
 HORIZON_SECONDS = 0.06
 """Work to hold beyond the round trip: results arrive in portions, the driver's disk takes time."""
 
-MOST_PER_SLOT = 400
-"""Leases in hand for each slot, at the most."""
+MOST_PER_SLOT = 1600
+"""Leases in hand for each slot, at the most: fits that cost nothing take 30 us, results lie in the
+pipes for 10 ms, and the driver needs a few for the answer."""
 
 LOCKSTEP = 4.0
 """Slots that began together end together: a lease waits for each of them, unless fits are so long
@@ -29,11 +30,17 @@ REPORT_SECONDS = 0.2
 
 A node that dies takes them along: longer would spare the driver messages, and lose ended fits."""
 
+MOST_WAITING = 250
+"""Results that are reported together, about."""
+
 BRISK_SECONDS = 0.005
 """Time between ends of fits below which an agent reads them in portions."""
 
 PORTION_SECONDS = 0.01
-"""How long results of brisk fits collect before the agent reads them."""
+"""How long results of brisk fits collect before the agent reads them, at the most."""
+
+LEAST_PORTION_SECONDS = 0.0005
+"""And at the least."""
 
 SMOOTHING = 0.2
 """Weight of the newest one in the running mean of what leases, or fits, take."""
@@ -70,6 +77,7 @@ class Backlog:
         self._round_trip = 0.0
         self._pulled_at = 0.0
         self._pulled = 0
+        self._began = math.inf
         self._suspects: set[int] = set()
         self._suspects_since = 0.0
 
@@ -79,6 +87,7 @@ class Backlog:
         """Leases have arrived."""
         self._round_trip = min(now - self._pulled_at, 1.0) if self._pulled else self._round_trip
         self._pulled = 0
+        self._began = min(self._began, now)
         for lease in leases:
             self._in_hand[lease.id] = lease
             if lease.members:
@@ -103,25 +112,28 @@ class Backlog:
         self._pulled = count
         return count
 
-    @property
-    def portion_seconds(self) -> float:
+    def portion_seconds(self, now: float) -> float:
         """How long results may collect in the pipes.
 
         That is where fits end so fast that to read each one by itself would cost too much, and
         where the slots have enough to do meanwhile.
         """
         pace = self._fit_seconds / self._slots
-        brisk = 0.0 < pace < BRISK_SECONDS
-        return PORTION_SECONDS if brisk and len(self._in_hand) * pace > PORTION_SECONDS else 0.0
+        waiting = len(self._in_hand) - self._slots
+        if not 0.0 < pace < BRISK_SECONDS or waiting <= 0:
+            return 0.0
+        # Half of it, as more is to be there in time. At first the pace is that of very few fits.
+        known = min(waiting * pace, now - self._began) / 2
+        return min(PORTION_SECONDS, max(LEAST_PORTION_SECONDS, known))
 
-    @property
-    def collects(self) -> bool:
-        """Whether results may wait for each other: they come often, and the node has more to do.
+    def collects(self, waiting: int) -> bool:
+        """Whether results, of which so many wait, may wait on for others.
 
-        Somebody may wait for the last ones of a round.
+        That is where they come often and the node has more to do. Somebody may wait for the last
+        ones of a round; and a driver that takes many in at once lets slots wait for their next.
         """
         often = 0.0 < self._fit_seconds / self._slots < REPORT_SECONDS / 2
-        return often and len(self._in_hand) > self._slots
+        return often and len(self._in_hand) > self._slots and waiting < MOST_WAITING
 
     def _ahead(self) -> tuple[int, int]:
         """Leases to hold beyond one for each slot, and how many of them to ask for at a time.
@@ -141,6 +153,11 @@ class Backlog:
         """Whether nothing is in hand."""
         return not self._in_hand
 
+    @property
+    def over(self) -> bool:
+        """Whether, beyond that, no slot runs anything, nor will take anything to run."""
+        return not self._in_hand and not self._started
+
     # -- starting
 
     def feed(self, pool: SlotPool, now: float) -> None:
@@ -154,24 +171,32 @@ class Backlog:
             if not self._started and pool.quiet:
                 self._start_alone(pool)
         else:
-            while self._held and self._start(pool, self._held[0]):
-                self._held.popleft()
+            while self._held and self._start_some(pool):
+                pass
 
     def _start_alone(self, pool: SlotPool) -> None:
         lease = self._alone.popleft()
-        if self._start(pool, lease):
+        if self._start(pool, [lease]):
             self._alone_running = lease.id
         else:
             self._alone.appendleft(lease)
 
-    def _start(self, pool: SlotPool, lease: Lease) -> bool:
-        """Hand one lease over; False when it must wait. One that has ended meanwhile is dropped."""
-        if lease.id not in self._in_hand:
-            return True
-        if not pool.put(lease):
-            return False
-        self._started.add(lease.id)
-        return True
+    def _start_some(self, pool: SlotPool) -> bool:
+        """Hand the next ones over; False when the others must wait."""
+        leases: list[Lease] = []
+        while self._held and len(leases) < AT_ONCE:
+            lease = self._held.popleft()
+            if lease.id in self._in_hand:  # else it has ended meanwhile
+                leases.append(lease)
+        count = self._start(pool, leases)
+        self._held.extendleft(reversed(leases[count:]))
+        return count == len(leases)
+
+    def _start(self, pool: SlotPool, leases: Sequence[Lease]) -> int:
+        """Hand leases over; how many of them have not to wait."""
+        count = pool.put(leases)
+        self._started.update(lease.id for lease in leases[:count])
+        return count
 
     # -- ending
 

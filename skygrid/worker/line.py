@@ -113,6 +113,11 @@ class Line:
         self._results += results
 
     @property
+    def waiting(self) -> int:
+        """How many results wait to be sent."""
+        return len(self._results)
+
+    @property
     def report_at(self) -> float | None:
         """Monotonic time by which the results that wait are to be sent; None: none wait."""
         return self._report_at if self._results else None

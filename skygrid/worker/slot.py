@@ -11,15 +11,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import gc
 import os
+import pickle
 import select
 import signal
+import socket
 import struct
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Sequence
+from typing import IO, NoReturn
 
 import msgspec
 
@@ -29,9 +33,9 @@ from .round_work import RoundWork, load_round
 from .status import StatusPage
 from .thread_pools import ThreadPools
 
-TASK = struct.Struct(f"<QII{MOST_MEMBERS // 8}s")
-"""A task in the pipe: lease, candidate, split, members as `messages.Lease.members` has them, with
-zeros behind."""
+TASK = struct.Struct(f"<IQII{MOST_MEMBERS // 8}s")
+"""A task in the pipe: round, lease, candidate, split, members as `messages.Lease.members` has them,
+with zeros behind."""
 
 LENGTH = struct.Struct("<I")
 MAX_RESULT = 4 * 1024 * 1024
@@ -42,6 +46,12 @@ TEXT_LIMIT = 50_000
 
 WARNINGS_LIMIT = 20
 """Different warnings that are kept of such a result."""
+
+BLOBS = ("data", "search", "plan")
+"""What a round is loaded from, in the order in which `round_work.load_round` takes it."""
+
+ORDER_BYTES = 8192
+"""More than any order takes: a path has at most 4,096 bytes."""
 
 REFUSAL_EXIT = 97
 """Exit code of a slot that could not load the search; its last words say why."""
@@ -54,8 +64,15 @@ _LIBC = ctypes.CDLL(None)
 class SlotNews(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a slot sends to its agent, behind a little-endian 32-bit length."""
 
-    ready: bool = False
+    round: int = -1
+    """The round that the slot is ready for, or refuses."""
+
+    seconds: float = 0.0
+    """Processor time that it took to be ready for it."""
+
     refusal: str = ""
+    """Why the search cannot be loaded in it."""
+
     result: FitResult | None = None
 
 
@@ -66,38 +83,63 @@ class SlotLoop:
     ----------
     index : int
         The slot's number on its node, from 0.
+    round : int
+        The round that the slot was started for.
     work : RoundWork
+        Of that round.
+    pools : ThreadPools
+        For later rounds.
     tasks : int
         File descriptor of the pipe that all slots read.
     news : int
         File descriptor of the slot's own pipe to the agent.
+    orders : socket
+        Where the slot hears of later rounds.
     status : StatusPage
     """
 
     def __init__(
-        self, index: int, work: RoundWork, tasks: int, news: int, status: StatusPage
+        self,
+        index: int,
+        round: int,
+        work: RoundWork,
+        pools: ThreadPools,
+        *,
+        tasks: int,
+        news: int,
+        orders: socket.socket,
+        status: StatusPage,
     ) -> None:
         self._index = index
-        self._work = work
+        self._round = round
+        self._work: RoundWork | None = work
+        self._pools = pools
         self._tasks = tasks
         self._news = news
+        self._orders = orders
         self._status = status
+        self._own_threads = threading.active_count()
         self._poll = select.poll()
         self._poll.register(tasks, select.POLLIN)
+        self._poll.register(orders, select.POLLIN)
 
     def run(self) -> None:
         """Take tasks until the agent closes the pipe."""
-        send_news(self._news, SlotNews(ready=True))
+        send_news(self._news, SlotNews(round=self._round))
         while record := self._next_task():
-            lease, candidate, split, members = TASK.unpack(record)
-            self._run(lease, self._work.members(candidate, members), split)
+            round, lease, candidate, split, members = TASK.unpack(record)
+            work = self._work
+            while work is None or round != self._round:
+                # The order for this round was sent before its first task.
+                work = self._take_order()
+            self._run(work, lease, work.members(candidate, members), split)
 
-    def _run(self, lease: int, members: Sequence[int], split: int) -> None:
+    def _run(self, work: RoundWork, lease: int, members: Sequence[int], split: int) -> None:
         """Run one task; the page always says which of its members comes next."""
         began = time.monotonic()
         self._status.begin(self._index, lease, members[0], began)
         left = dict.fromkeys(members)
-        for result in self._work.results(lease, self._index, members, split):
+        for result in work.results(lease, self._index, members, split):
             now = time.monotonic()
             timed = msgspec.structs.replace(result, busy_seconds=now - began)
             # Sent before the page says that it ended: a result in the pipe outlives its slot.
@@ -113,7 +155,84 @@ class SlotLoop:
             try:
                 return os.read(self._tasks, TASK.size)
             except BlockingIOError:
-                self._poll.poll()
+                ready = dict(self._poll.poll())
+            if self._tasks not in ready:
+                self._take_order()
+
+    # -- later rounds
+
+    def _take_order(self) -> RoundWork | None:
+        """Let go of the last round, and be ready for another one if there is one."""
+        self._work = None
+        order, files = receive_order(self._orders)
+        self._round = order.round
+        if not files:
+            self._end_what_fits_started()
+            gc.collect()
+            return None
+        begin = time.process_time()
+        try:
+            data, search, plan = files
+            work = load_round(data, search, plan, order.folder, order.slots)
+            self._pools.look()
+            work.evaluator.prepare_process(self._pools)
+        except BaseException as error:  # noqa: BLE001 (told to the driver, whatever it is)
+            refuse(self._news, order.round, error)
+        finally:
+            for file, _ in files:
+                file.close()
+        self._work = work
+        seconds = time.process_time() - begin
+        send_news(self._news, SlotNews(round=order.round, seconds=seconds))
+        return work
+
+    def _end_what_fits_started(self) -> None:
+        """End the processes in this one's group; itself, too, if it has threads to be rid of.
+
+        The agent notices that a slot has ended, and starts others for the next round.
+        """
+        if threading.active_count() > self._own_threads:
+            os._exit(0)
+        # To signal a group and not itself, a process has to be outside of it meanwhile.
+        os.setpgid(0, os.getpgid(os.getppid()))
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(os.getpid(), signal.SIGKILL)
+        os.setpgid(0, 0)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+class RoundOrder(msgspec.Struct, frozen=True):
+    """What an agent sends to its slots, with the files of a round's blobs: be ready for it."""
+
+    round: int
+    slots: int
+    folder: str | None
+    """Where slots keep what they share."""
+
+    sizes: tuple[int, ...]
+    """Bytes in each of the `BLOBS`. None of them: there is no round any more."""
+
+
+def send_order(orders: socket.socket, order: RoundOrder, files: Sequence[IO[bytes]]) -> None:
+    """Send an order and the open files that it is about, see SCM_RIGHTS in unix(7)."""
+    socket.send_fds(orders, [pickle.dumps(order)], [file.fileno() for file in files])
+
+
+def receive_order(orders: socket.socket) -> tuple[RoundOrder, list[tuple[IO[bytes], int]]]:
+    """The next order, with each file and the bytes of the blob in it."""
+    payload, descriptors, _, _ = socket.recv_fds(orders, ORDER_BYTES, len(BLOBS))
+    order = pickle.loads(payload)
+    files = [os.fdopen(descriptor, "rb") for descriptor in descriptors]
+    return order, list(zip(files, order.sizes, strict=True))
+
+
+def refuse(news: int, round: int, error: BaseException) -> NoReturn:
+    """End this process, as the search cannot be loaded in it."""
+    text = "".join(traceback.format_exception(error))
+    send_news(news, SlotNews(round=round, refusal=text))
+    os._exit(REFUSAL_EXIT)
 
 
 def send_news(descriptor: int, news: SlotNews) -> None:
@@ -219,9 +338,11 @@ def _end_with(agent: int) -> None:
 def main() -> None:
     """Entry of a spawned slot: everything it needs comes as file descriptors."""
     parser = argparse.ArgumentParser()
-    for name in ("index", "slots", "agent", "threads", "tasks", "news", "status"):
+    for name in ("index", "slots", "agent", "round", "threads"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    for name in ("data", "search", "plan"):
+    for name in ("tasks", "news", "orders", "status"):  # file descriptors
+        parser.add_argument(f"--{name}", type=int, required=True)
+    for name in BLOBS:
         parser.add_argument(f"--{name}", type=int, nargs=2, required=True)
     parser.add_argument("--folder")
     args = parser.parse_args()
@@ -235,12 +356,20 @@ def main() -> None:
         )
         work = load_round(data, search, plan, args.folder, args.slots)
         keep_fits_in_process()
-        work.evaluator.prepare_process(ThreadPools(args.threads))
-    except BaseException:  # noqa: BLE001 (told to the driver, whatever it is)
-        send_news(args.news, SlotNews(refusal=traceback.format_exc()))
-        os._exit(REFUSAL_EXIT)
-    status = StatusPage(args.slots, os.fdopen(args.status, "r+b"))
-    SlotLoop(args.index, work, args.tasks, args.news, status).run()
+        pools = ThreadPools(args.threads)
+        work.evaluator.prepare_process(pools)
+    except BaseException as error:  # noqa: BLE001 (told to the driver, whatever it is)
+        refuse(args.news, args.round, error)
+    SlotLoop(
+        args.index,
+        args.round,
+        work,
+        pools,
+        tasks=args.tasks,
+        news=args.news,
+        orders=socket.socket(fileno=args.orders),
+        status=StatusPage(args.slots, os.fdopen(args.status, "r+b")),
+    ).run()
 
 
 if __name__ == "__main__":

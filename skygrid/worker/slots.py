@@ -8,9 +8,10 @@ import gc
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal, Protocol
 
@@ -20,7 +21,17 @@ from . import machine
 from .evaluation import keep_fits_in_process
 from .messages import Lease
 from .round_work import RoundWork
-from .slot import LENGTH, MAX_RESULT, REFUSAL_EXIT, TASK, SlotLoop, SlotNews, become_slot
+from .slot import (
+    LENGTH,
+    MAX_RESULT,
+    REFUSAL_EXIT,
+    TASK,
+    RoundOrder,
+    SlotLoop,
+    SlotNews,
+    become_slot,
+    send_order,
+)
 from .status import SlotStatus, StatusPage
 from .thread_pools import ThreadPools
 
@@ -29,6 +40,9 @@ READ_BYTES = 1 << 16
 TASKS_BYTES = 1 << 18
 """Room for tasks in their pipe, where the system grants it: what slots take until the agent looks
 again. In the usual 64 KiB are 1,360 tasks: 64 slots run as many in 10 ms if a fit takes 0.5 ms."""
+
+AT_ONCE = select.PIPE_BUF // TASK.size
+"""Tasks that are put into the pipe together, all of them or none, see pipe(7)."""
 
 MAX_NEWS = MAX_RESULT + 1024
 """Bytes in the largest piece of news an agent takes from its own slot."""
@@ -55,7 +69,19 @@ class SlotDeath:
 class Starter(Protocol):
     """Starts one slot process; returns its process id."""
 
-    def __call__(self, index: int, tasks: int, news: int, status: StatusPage) -> int: ...
+    def __call__(self, ends: SlotEnds) -> int: ...
+
+
+@dataclass(frozen=True)
+class SlotEnds:
+    """What a slot is given: its place, and its ends of the ways to it and from it."""
+
+    index: int
+    round: int
+    tasks: int
+    news: int
+    orders: socket.socket
+    status: StatusPage
 
 
 @dataclass(eq=False)
@@ -67,6 +93,9 @@ class Slot:
     news: int
     """File descriptor from which the agent reads."""
 
+    orders: socket.socket
+    """Where the slot hears of later rounds."""
+
     buried: bool = False
     """Its process was reaped; nothing of it is left to close."""
 
@@ -76,17 +105,26 @@ class Slot:
 
 
 class SlotPool:
-    """All slots of one round, and the pipe of tasks that they share.
+    """The slots of a round, or of several rounds, and the pipe of tasks that they share.
 
     Parameters
     ----------
     count : int
-    start : Starter
-        `forking` or `spawning`.
+    round : int
+        Number of the first round.
+    starter : Starter
+        `forking` or `spawning`, for that round.
     """
 
-    def __init__(self, count: int, start: Starter) -> None:
-        self._start = start
+    starter: Starter
+    """For the round that is open."""
+
+    loading_seconds = 0.0
+    """The longest that a slot has needed, by itself, to load the round that is open."""
+
+    def __init__(self, count: int, round: int, starter: Starter) -> None:
+        self._round = round
+        self.starter = starter
         self._decoder = msgspec.msgpack.Decoder(SlotNews)
         self._tasks_read, self._tasks_write = os.pipe()
         # Both ends: a slot polls before it reads, and so the agent can take tasks back.
@@ -115,16 +153,57 @@ class SlotPool:
         for slot in self.slots:
             with contextlib.suppress(OSError):  # the one that this slot replaces is closed
                 os.close(slot.news)
+            slot.orders.close()
+
+    # -- later rounds
+
+    def well(self) -> bool:
+        """Whether all slots are there."""
+        news = [self.read_news(slot) for slot in self.slots]
+        return self.full and all(
+            alive and not any(piece.refusal for piece in pieces) for pieces, alive in news
+        )
+
+    def open_round(self, order: RoundOrder, files: Sequence[IO[bytes]]) -> bool:
+        """Have the slots that are there be ready for another round; whether they heard of it.
+
+        Parameters
+        ----------
+        order : RoundOrder
+        files : sequence of file object
+            Those of its blobs. They may be closed at once.
+        """
+        self._round = order.round
+        self.loading_seconds = 0.0
+        try:
+            for slot in self.slots:
+                send_order(slot.orders, order, files)
+        except OSError:  # a slot that has ended, or one that has read none of many orders
+            return False
+        return True
+
+    def end_round(self) -> bool:
+        """Have the slots let go of what they have of a round; see `open_round`."""
+        return self.open_round(RoundOrder(round=-1, slots=self._count, folder=None, sizes=()), [])
 
     # -- tasks
 
-    def put(self, lease: Lease) -> bool:
-        """Hand a task to whichever slot is free first; False when the pipe is full."""
-        record = TASK.pack(lease.id, lease.candidate, lease.split, lease.members)
+    def put(self, leases: Sequence[Lease]) -> int:
+        """Hand up to `AT_ONCE` tasks to whichever slots are free first.
+
+        Returns
+        -------
+        count : int
+            How many of them there was room for.
+        """
+        records = b"".join(
+            TASK.pack(self._round, lease.id, lease.candidate, lease.split, lease.members)
+            for lease in leases
+        )
         try:
-            return os.write(self._tasks_write, record) == TASK.size
+            return os.write(self._tasks_write, records) // TASK.size
         except BlockingIOError:
-            return False
+            return 0
 
     def take_back(self, count: int) -> list[int]:
         """Up to `count` tasks that no slot has taken, as the numbers of their leases."""
@@ -132,7 +211,7 @@ class SlotPool:
         # A slot may be quicker at any moment; the pipe then reads as empty.
         with contextlib.suppress(BlockingIOError):
             while len(taken) < count:
-                taken.append(TASK.unpack(os.read(self._tasks_read, TASK.size))[0])
+                taken.append(TASK.unpack(os.read(self._tasks_read, TASK.size))[1])
         return taken
 
     @property
@@ -217,6 +296,7 @@ class SlotPool:
         kill_group(slot.pid)
         _, code, usage = os.wait4(slot.pid, 0)
         os.close(slot.news)
+        slot.orders.close()
         slot.buried = True
         status = self.status.read(slot.index)
         self.status.end(slot.index)
@@ -249,17 +329,33 @@ class SlotPool:
         for slot in living:
             os.waitpid(slot.pid, 0)
             os.close(slot.news)
+            slot.orders.close()
         os.close(self._tasks_read)
         os.close(self._tasks_write)
 
     def _new_slot(self, index: int) -> Slot:
         news_read, news_write = os.pipe()
         os.set_blocking(news_read, False)
+        orders, orders_read = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        orders.setblocking(False)
+        ends = SlotEnds(
+            index=index,
+            round=self._round,
+            tasks=self._tasks_read,
+            news=news_write,
+            orders=orders_read,
+            status=self.status,
+        )
         try:
-            pid = self._start(index, self._tasks_read, news_write, self.status)
+            pid = self.starter(ends)
+        except BaseException:
+            os.close(news_read)
+            orders.close()
+            raise
         finally:
             os.close(news_write)
-        return Slot(index, pid, news_read)
+            orders_read.close()
+        return Slot(index, pid, news_read, orders)
 
 
 def kill_group(pid: int) -> None:
@@ -288,7 +384,7 @@ def forking(work: RoundWork, pools: ThreadPools, close_in_child: Callable[[], No
     # it takes to start the slots.
     gc.freeze()
 
-    def start(index: int, tasks: int, news: int, status: StatusPage) -> int:
+    def start(ends: SlotEnds) -> int:
         agent = os.getpid()
         pid = os.fork()
         if pid:
@@ -298,7 +394,16 @@ def forking(work: RoundWork, pools: ThreadPools, close_in_child: Callable[[], No
             close_in_child()
             become_slot(agent)
             work.evaluator.prepare_process(pools)
-            SlotLoop(index, work, tasks, news, status).run()
+            SlotLoop(
+                ends.index,
+                ends.round,
+                work,
+                pools,
+                tasks=ends.tasks,
+                news=ends.news,
+                orders=ends.orders,
+                status=ends.status,
+            ).run()
         finally:
             # Not sys.exit: nothing of the agent's may run in its copy.
             os._exit(0 if sys.exc_info()[0] is None else _report_crash())
@@ -315,7 +420,7 @@ def _report_crash() -> int:
 def spawning(
     count: int,
     threads: int,
-    blobs: dict[str, tuple[IO[bytes], int]],
+    blobs: Mapping[str, tuple[IO[bytes], int]],
     folder: str | None = None,
 ) -> Starter:
     """Slots that are started as new interpreters and map the blobs from their files.
@@ -326,21 +431,26 @@ def spawning(
         Slots of the node.
     threads : int
         BLAS and OpenMP threads for each slot.
-    blobs : dict
+    blobs : mapping
         ``data``, ``search`` and ``plan``, each as (file, size in bytes).
     folder : str, optional
         Where slots keep what they share.
     """
 
-    def start(index: int, tasks: int, news: int, status: StatusPage) -> int:
+    def start(ends: SlotEnds) -> int:
+        inherited = {
+            "tasks": ends.tasks,
+            "news": ends.news,
+            "orders": ends.orders.fileno(),
+            "status": ends.status.file.fileno(),
+        }
         numbers = {
-            "index": index,
+            "index": ends.index,
             "slots": count,
             "agent": os.getpid(),
+            "round": ends.round,
             "threads": threads,
-            "tasks": tasks,
-            "news": news,
-            "status": status.file.fileno(),
+            **inherited,
         }
         command = [sys.executable, "-P", "-m", f"{__package__}.slot"]
         for name, number in numbers.items():
@@ -349,9 +459,9 @@ def spawning(
             command += [f"--{name}", str(file.fileno()), str(size)]
         if folder is not None:
             command += ["--folder", folder]
-        inherited = [tasks, news, status.file.fileno(), *(f.fileno() for f, _ in blobs.values())]
+        passed = [*inherited.values(), *(file.fileno() for file, _ in blobs.values())]
         process: Any = subprocess.Popen(
-            command, pass_fds=inherited, stdin=subprocess.DEVNULL, process_group=0
+            command, pass_fds=passed, stdin=subprocess.DEVNULL, process_group=0
         )
         # The pool reaps by process id; the Popen object must not try to.
         process.returncode = 0

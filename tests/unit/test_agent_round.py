@@ -32,7 +32,7 @@ class Node:
         self.said_before_a_start: list[Any] = []
         self.waiting_at_start = 0
         self._reader = FrameReader(FromAgent)
-        self.pool = SlotPool(SLOTS, self._start)
+        self.pool = SlotPool(SLOTS, 7, self._start)
         self.round = AgentRound(
             7,
             self.pool,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from skygrid.worker.backlog import (
     BRISK_SECONDS,
+    LEAST_PORTION_SECONDS,
     MOST_PER_SLOT,
+    MOST_WAITING,
+    PORTION_SECONDS,
     REPORT_SECONDS,
     SETTLE_SECONDS,
     Backlog,
@@ -36,11 +40,10 @@ class PaperPool:
 
         self.run: list[int] = []
 
-    def put(self, lease: Lease) -> bool:
-        if len(self.pipe) >= self.room:
-            return False
-        self.pipe.append(lease.id)
-        return True
+    def put(self, leases: Sequence[Lease]) -> int:
+        room = self.room - len(self.pipe)
+        self.pipe.extend(lease.id for lease in leases[:room])
+        return len(leases[:room])
 
     def take_back(self, count: int) -> list[int]:
         found = []
@@ -125,15 +128,15 @@ def test_slots_that_end_together_start_again_at_once(backlog: Backlog) -> None:
 
 def test_results_are_collected_while_they_come_often_and_more_waits(backlog: Backlog) -> None:
     backlog.granted(leases(1, 2, 3, 4), 0.0)
-    assert not backlog.collects
+    assert not backlog.collects(1)
     backlog.accept([fitted(1, 0.01)])
-    assert backlog.collects
+    assert backlog.collects(1)
     backlog.accept([fitted(2, 0.01)])
-    assert not backlog.collects  # these are the last two
+    assert not backlog.collects(2)  # these are the last two
     slow = Backlog(2)
     slow.granted(leases(1, 2, 3, 4), 0.0)
     slow.accept([fitted(1, 2 * REPORT_SECONDS)])
-    assert not slow.collects
+    assert not slow.collects(1)
 
 
 def test_a_request_that_costs_nothing_is_made_for_less(backlog: Backlog) -> None:
@@ -154,10 +157,29 @@ def test_results_of_brisk_fits_collect_while_slots_have_work(
     backlog: Backlog, seconds: float, in_hand: int, collect: bool
 ) -> None:
     """Results are read in portions where looking costs too much, and never while slots wait."""
-    assert not backlog.portion_seconds
+    assert not backlog.portion_seconds(0.0)
     backlog.granted(leases(*range(in_hand + 1)), 0.0)
     backlog.accept([fitted(0, seconds)])
-    assert (backlog.portion_seconds > 0) == collect
+    assert (backlog.portion_seconds(1.0) > 0) == collect
+
+
+def test_portions_are_short_at_first_and_before_the_end(backlog: Backlog) -> None:
+    """Until the pace is known, and while little is left, the agent looks again soon."""
+    backlog.granted(leases(*range(1001)), 1.0)
+    backlog.accept([fitted(0, 0.001)])
+    assert backlog.portion_seconds(1.0) == LEAST_PORTION_SECONDS
+    assert backlog.portion_seconds(1.004) == pytest.approx(0.002)
+    assert backlog.portion_seconds(2.0) == PORTION_SECONDS
+    backlog.accept([fitted(number, 0.001) for number in range(1, 989)])
+    assert backlog.portion_seconds(2.0) == pytest.approx(10 * 0.0005 / 2)
+
+
+def test_results_do_not_wait_for_many_others(backlog: Backlog) -> None:
+    """The driver takes them in while slots run the next ones."""
+    backlog.granted(leases(*range(1001)), 0.0)
+    backlog.accept([fitted(0, 0.001)])
+    assert backlog.collects(MOST_WAITING - 1)
+    assert not backlog.collects(MOST_WAITING)
 
 
 # ---- starting and ending ------------------------------------------------------------------------
@@ -364,6 +386,11 @@ class AnyOrder(RuleBasedStateMachine):
         if self.alone & set(in_slots):
             assert len(in_slots) == 1
 
+    @invariant()
+    def slots_have_nothing_when_it_is_over(self) -> None:
+        if hasattr(self, "pool") and self.backlog.over:
+            assert not [*self.pool.pipe, *self.pool.taken, *self.pool.run]
+
     def teardown(self) -> None:
         """Left to themselves, all open leases end."""
         if not hasattr(self, "pool"):
@@ -376,7 +403,7 @@ class AnyOrder(RuleBasedStateMachine):
                 waiting.clear()
             self.open -= {r.lease for r in self.backlog.accept([fitted(n) for n in in_slots])}
         assert not self.open
-        assert self.backlog.empty
+        assert self.backlog.over
 
 
 AnyOrder.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
