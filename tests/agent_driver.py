@@ -229,6 +229,7 @@ class AgentDriver:
         *,
         data: tuple[Any, Any] | None = None,
         n_splits: int = 1,
+        keeps: bool = False,
     ) -> None:
         """Send and open a round; does not wait for the slots."""
         X, y = data or samples()
@@ -242,7 +243,7 @@ class AgentDriver:
         }
         self.round += 1
         self._start = len(self.heard)
-        self.send(OpenRound(round=self.round, **names))
+        self.send(OpenRound(round=self.round, keeps=keeps, **names))
 
     def open(self, *args: Any, **options: Any) -> None:
         """`send_round`, and wait until all slots have come up."""

@@ -316,6 +316,8 @@ class Agent:
         if self._notices is not None:
             self._notices.close()
         self._selector.close()
+        if self._folder is not None:
+            self._folder.close_in_child()
         if self._round is not None:
             self._round.close_in_child()
 

@@ -2,8 +2,7 @@
 
 scikit-learn finds out what counts as an array or a data frame, what a class's parameters are, and
 which packages know data frames of their own, for which the metadata of every installed distribution
-is read. It remembers all of that. Slots are forked anew for each round and remember what the agent
-does.
+is read. It remembers all of that. Slots that are forked from the agent remember what it does.
 """
 
 from __future__ import annotations

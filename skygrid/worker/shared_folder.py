@@ -24,7 +24,7 @@ SAMPLES = "samples"
 """Kind of the files that hold samples, see `shared_samples`."""
 
 REMOVE = 'cat >/dev/null; rm -rf -- "$0"'
-"""Waits until its input ends, which it does with the agent and its slots, however they end."""
+"""Waits until its input ends, which it does with the agent, however that ends."""
 
 
 class SharedFolder:
@@ -42,6 +42,11 @@ class SharedFolder:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+    def close_in_child(self) -> None:
+        """In a slot that was just forked, and may outlive the folder: do not hold it."""
+        assert self._remover.stdin is not None
+        self._remover.stdin.close()
 
     def remove(self) -> None:
         """Remove the folder with all that is in it."""
