@@ -128,14 +128,16 @@ class SlotLoop:
         send_news(self._news, SlotNews(round=self._round))
         while record := self._next_task():
             round, lease, candidate, split, members = TASK.unpack(record)
-            work = self._work
-            while work is None or round != self._round:
+            while round != self._round:
                 # The order for this round was sent before its first task.
-                work = self._take_order()
-            self._run(work, lease, work.members(candidate, members), split)
+                self._take_order()
+            self._run(lease, candidate, members, split)
 
-    def _run(self, work: RoundWork, lease: int, members: Sequence[int], split: int) -> None:
+    def _run(self, lease: int, candidate: int, bits: bytes, split: int) -> None:
         """Run one task; the page always says which of its members comes next."""
+        work = self._work
+        assert work is not None
+        members = work.members(candidate, bits)
         began = time.monotonic()
         self._status.begin(self._index, lease, members[0], began)
         left = dict.fromkeys(members)
@@ -161,7 +163,7 @@ class SlotLoop:
 
     # -- later rounds
 
-    def _take_order(self) -> RoundWork | None:
+    def _take_order(self) -> None:
         """Let go of the last round, and be ready for another one if there is one."""
         self._work = None
         order, files = receive_order(self._orders)
@@ -169,22 +171,20 @@ class SlotLoop:
         if not files:
             self._end_what_fits_started()
             gc.collect()
-            return None
+            return
         begin = time.process_time()
         try:
             data, search, plan = files
-            work = load_round(data, search, plan, order.folder, order.slots)
+            self._work = load_round(data, search, plan, order.folder, order.slots)
             self._pools.look()
-            work.evaluator.prepare_process(self._pools)
+            self._work.evaluator.prepare_process(self._pools)
         except BaseException as error:  # noqa: BLE001 (told to the driver, whatever it is)
             refuse(self._news, order.round, error)
         finally:
             for file, _ in files:
                 file.close()
-        self._work = work
         seconds = time.process_time() - begin
         send_news(self._news, SlotNews(round=order.round, seconds=seconds))
-        return work
 
     def _end_what_fits_started(self) -> None:
         """End the processes in this one's group; itself, too, if it has threads to be rid of.
@@ -351,16 +351,25 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
-        data, search, plan = (
-            (os.fdopen(fd, "rb"), size) for fd, size in (args.data, args.search, args.plan)
-        )
-        work = load_round(data, search, plan, args.folder, args.slots)
-        keep_fits_in_process()
-        pools = ThreadPools(args.threads)
-        work.evaluator.prepare_process(pools)
+        loop = _loaded(args)
     except BaseException as error:  # noqa: BLE001 (told to the driver, whatever it is)
         refuse(args.news, args.round, error)
-    SlotLoop(
+    loop.run()
+
+
+def _loaded(args: argparse.Namespace) -> SlotLoop:
+    """The loop, which alone holds what was loaded: it lets go of it when the round is over."""
+    data, search, plan = files = [
+        (os.fdopen(descriptor, "rb"), size)
+        for descriptor, size in (getattr(args, name) for name in BLOBS)
+    ]
+    work = load_round(data, search, plan, args.folder, args.slots)
+    for file, _ in files:
+        file.close()
+    keep_fits_in_process()
+    pools = ThreadPools(args.threads)
+    work.evaluator.prepare_process(pools)
+    return SlotLoop(
         args.index,
         args.round,
         work,
@@ -369,7 +378,7 @@ def main() -> None:
         news=args.news,
         orders=socket.socket(fileno=args.orders),
         status=StatusPage(args.slots, os.fdopen(args.status, "r+b")),
-    ).run()
+    )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ READ_BYTES = 1 << 16
 
 TASKS_BYTES = 1 << 18
 """Room for tasks in their pipe, where the system grants it: what slots take until the agent looks
-again. In the usual 64 KiB are 1,360 tasks: 64 slots run as many in 10 ms if a fit takes 0.5 ms."""
+again. In the usual 64 KiB are 1,260 tasks: 64 slots run as many in 10 ms if a fit takes 0.5 ms."""
 
 AT_ONCE = select.PIPE_BUF // TASK.size
 """Tasks that are put into the pipe together, all of them or none, see pipe(7)."""
@@ -184,6 +184,7 @@ class SlotPool:
 
     def end_round(self) -> bool:
         """Have the slots let go of what they have of a round; see `open_round`."""
+        self.starter = _nobody
         return self.open_round(RoundOrder(round=-1, slots=self._count, folder=None, sizes=()), [])
 
     # -- tasks
@@ -356,6 +357,10 @@ class SlotPool:
             os.close(news_write)
             orders_read.close()
         return Slot(index, pid, news_read, orders)
+
+
+def _nobody(ends: SlotEnds) -> int:
+    raise OSError(f"slot {ends.index} cannot be started: no round is open")
 
 
 def kill_group(pid: int) -> None:
