@@ -286,6 +286,14 @@ class SlowToLoad(Harmless):
         super().__setstate__(state)
 
 
+class StartingThreadsAtLoad(Harmless):
+    """Starts a thread in whatever unpickles it."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        super().__setstate__(state)
+
+
 class ExitingAtLoad(Harmless):
     """Ends the program that unpickles it, as a script without a main guard does."""
 

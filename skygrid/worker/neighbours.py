@@ -30,6 +30,7 @@ class NeighbourFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         self._sources = sources
+        self._found: set[str] = set()
 
     def find_spec(
         self,
@@ -47,9 +48,15 @@ class NeighbourFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the module's text."""
+        self._found.add(module.__name__)
         path, _, text = self._sources[module.__name__]
         module.__file__ = path
         exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)
+
+    def forget(self) -> None:
+        """Have what was found here looked for anew."""
+        for name in self._found:
+            sys.modules.pop(name, None)
 
 
 class Findable:
@@ -84,10 +91,9 @@ def add_neighbours(sources: Mapping[str, Source]) -> None:
     Their lines stand in tracebacks, also of what came by value. Those of an earlier search are
     forgotten: the user may have changed them since.
     """
-    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder) is not NeighbourFinder]
-    for name, module in list(sys.modules.items()):
-        if type(getattr(getattr(module, "__spec__", None), "loader", None)) is NeighbourFinder:
-            del sys.modules[name]
+    for finder in [finder for finder in sys.meta_path if isinstance(finder, NeighbourFinder)]:
+        sys.meta_path.remove(finder)
+        finder.forget()
     for path, _, text in sources.values():
         # Without a time of change nobody looks for the file.
         linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)

@@ -21,13 +21,16 @@ from skygrid.worker.messages import (
     Refusal,
     SlotDied,
 )
-from skygrid.worker.node_slots import LIGHT_BYTES
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver, search_of
 from tests.processes import kill, leaving_nothing, running, wait_gone, wait_until
 
 FORKED = pytest.mark.parametrize("start_method", ["fork"])
 """Slots that are spawned load every round by themselves."""
+
+
+LARGE = (np.ones((20, 2**19)), np.arange(20) % 2)
+"""X and y of 80 MiB."""
 
 
 @pytest.fixture(params=["fork", "spawn"])
@@ -90,8 +93,7 @@ def test_slots_outlive_the_folder_of_a_round(agent: AgentDriver) -> None:
 def test_a_round_that_is_large_to_load_is_loaded_once(agent: AgentDriver) -> None:
     """Forked slots share what their agent has loaded, so a large round has slots of its own."""
     small = whole_round(agent)
-    X = np.zeros((20, LIGHT_BYTES // 100))
-    large = whole_round(agent, data=(X, np.arange(20) % 2))
+    large = whole_round(agent, data=LARGE)
     assert not small & large
     wait_gone(small | large)
     assert not large & whole_round(agent)
@@ -110,8 +112,7 @@ def test_what_takes_long_to_load_is_shared_from_the_next_round_on(agent: AgentDr
 @pytest.mark.parametrize("start_method", ["spawn"])
 def test_slots_let_go_of_the_data(agent: AgentDriver) -> None:
     """Spawned slots stay after any round, and have nothing of its X and y any more."""
-    large = (np.ones((20, 2**19)), np.arange(20) % 2)
-    for data in (large, None, large):
+    for data in (LARGE, None, LARGE):
         slots = whole_round(agent, data=data)
         wait_until(partial(maps_little, slots), "80 MiB to be let go of")
     assert whole_round(agent) == slots
@@ -158,6 +159,24 @@ def test_a_slot_that_ends_between_rounds_is_no_loss(agent: AgentDriver) -> None:
     slots = whole_round(agent)
     assert ended not in slots
     assert len(slots) == 2
+
+
+@pytest.mark.parametrize("start_method", ["auto"])
+def test_no_slot_is_forked_beside_threads(agent: AgentDriver) -> None:
+    """Once loading a search has started threads, slots are spawned in all later rounds, too."""
+    assert not any(map(is_spawned, whole_round(agent)))
+    first = whole_round(agent, bad.StartingThreadsAtLoad(), data=LARGE)
+    assert all(map(is_spawned, first))
+    kill(min(first))
+    wait_until(lambda: not running(first), "the others to end")
+    later = whole_round(agent)
+    assert not first & later
+    assert all(map(is_spawned, later))
+
+
+def is_spawned(pid: int) -> bool:
+    """Whether a slot is an interpreter of its own, rather than a copy of its agent."""
+    return "skygrid.worker.slot" in psutil.Process(pid).cmdline()
 
 
 def test_a_kept_slot_that_dies_is_replaced(agent: AgentDriver, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from skygrid.errors import SearchFileError
 from skygrid.loading import sources
 from skygrid.loading.sources import neighbour_sources
+from skygrid.worker.neighbours import add_neighbours
 
 
 def write(folder: Path, **texts: str) -> None:
@@ -95,3 +97,14 @@ def test_another_interpreter_imports_them(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr.decode()
     assert out.startswith(f"42 {tmp_path}/pack/near.py []")
     assert "raise ValueError('here')" in out
+
+
+def test_a_module_that_changed_is_imported_anew() -> None:
+    """A process that runs several searches has each one's own modules."""
+    for value in (1, 2):
+        text = f"value = {value}\n"
+        add_neighbours({"changing_neighbour": ("/nowhere/changing_neighbour.py", False, text)})
+        assert importlib.import_module("changing_neighbour").value == value
+    add_neighbours({})
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("changing_neighbour")
