@@ -117,13 +117,13 @@ def fit_search(
     refuse_callbacks(search)
     own_class = type(search)
     search.__class__ = _driven_class(own_class)  # type: ignore[arg-type]  # any class is hashable
-    search._skygrid_evaluator = evaluator
+    search._skygrid_driver = _Driver(evaluator)
     try:
         search.fit(X, y, **fit_params)
         driven = "_skygrid_driven" in search.__dict__
     finally:
         search.__class__ = own_class
-        search.__dict__.pop("_skygrid_evaluator", None)
+        search.__dict__.pop("_skygrid_driver", None)
         search.__dict__.pop("_skygrid_driven", None)
     if not driven:
         raise _not_driven(own_class)
@@ -215,10 +215,24 @@ def _progress_on_stderr(verbose: int) -> Iterator[None]:
         yield
 
 
+class _Driver:
+    """Who evaluates a search's rounds.
+
+    Scikit-learn copies searches with all that they hold, for one where it routes metadata; an
+    evaluator has connections and threads.
+    """
+
+    def __init__(self, evaluator: RoundEvaluator) -> None:
+        self.evaluator = evaluator
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Driver:
+        return self
+
+
 class _DrivenFit(BaseSearchCV):
     """`BaseSearchCV` with another ``fit``."""
 
-    _skygrid_evaluator: RoundEvaluator
+    _skygrid_driver: _Driver
     """Set on a search for the time of its fit."""
 
     @_fit_context(prefer_skip_nested_validation=False)  # type: ignore[untyped-decorator]  # scikit-learn has no types
@@ -270,7 +284,7 @@ class _DrivenFit(BaseSearchCV):
         self.best_params_ = results["params"][self.best_index_]
 
     def _refit_best(self, X: Any, y: Any, routed: Any) -> None:
-        self._skygrid_evaluator.refitting()
+        self._skygrid_driver.evaluator.refitting()
         # The parameters are cloned too: they may be estimators (scikit-learn pull request 26786).
         self.best_estimator_ = clone(clone(self.estimator)).set_params(
             **clone(self.best_params_, safe=False)
@@ -319,7 +333,7 @@ class _Rounds:
             verbose=search.verbose,
             callback_context=callback_context,
         )
-        search._skygrid_evaluator.begin(self._work)
+        search._skygrid_driver.evaluator.begin(self._work)
 
     @property
     def first_test_scores(self) -> Any:
@@ -349,7 +363,7 @@ class _Rounds:
         self._round += 1
         self._say(asked)
         self._begin(callback_context=callback_ctx is not None)
-        plan, outcomes = search._skygrid_evaluator.evaluate(asked)
+        plan, outcomes = search._skygrid_driver.evaluator.evaluate(asked)
         out = [self._as_sklearn(outcome) for outcome in outcomes]
         if not out:
             raise ValueError(
