@@ -5,6 +5,7 @@ They are pickled by value on their way to the slots: no node has this module.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import warnings
@@ -356,6 +357,15 @@ class TwoRoundsOutOfContext(TwoRounds):
 
     def _run_search(self, evaluate_candidates: Any, callback_ctx: Any = None) -> None:
         self._go(evaluate_candidates)
+
+
+class CopiedInTheMiddle(TwoRounds):
+    """Copies itself before each round, as scikit-learn does where it routes metadata."""
+
+    def _go(self, evaluate_candidates: Any, context: Callable[[], Any] = dict) -> None:
+        copied = copy.deepcopy(self)
+        super()._go(evaluate_candidates, context)
+        assert type(copied) is type(self)
 
 
 class NothingToDo(TwoRounds):

@@ -26,6 +26,7 @@ from sklearn.tree import DecisionTreeClassifier
 from skygrid.errors import UsageError
 from tests.acceptance.doubles import (
     ChattyClassifier,
+    CopiedInTheMiddle,
     DoublingSearch,
     FailingClassifier,
     NothingToDo,
@@ -177,6 +178,10 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
     two_rounds_out_of_context_that_fail=(
         "Tracebacks name the same lines for a search class that drops the context.",
         lambda: two_rounds(TwoRoundsOutOfContext, FailingClassifier()),
+    ),
+    copied_in_the_middle=(
+        "A search that is copied while it is fitted goes on as if it had not been.",
+        lambda: two_rounds(CopiedInTheMiddle),
     ),
     fit_overridden=(
         "A fit that comes back through super() keeps what it does before and after.",
