@@ -189,7 +189,6 @@ class AgentRound:
             if piece.round == self.number:
                 if piece.refusal:
                     raise UnableError(f"the search cannot be loaded in a slot:\n{piece.refusal}")
-                self._pool.loading_seconds = max(self._pool.loading_seconds, piece.seconds)
                 self._announce()
         self._take([piece.result for piece in news if piece.result])
         if not alive:

@@ -176,6 +176,8 @@ class Backlog:
 
     def _start_alone(self, pool: SlotPool) -> None:
         lease = self._alone.popleft()
+        if lease.id not in self._in_hand:
+            return  # it has ended meanwhile
         if self._start(pool, [lease]):
             self._alone_running = lease.id
         else:

@@ -2,8 +2,8 @@
 
 To fork a slot takes milliseconds, to spawn one a second: as long as a short search, or a round of
 halving, takes altogether. Slots that came through their round therefore stay for the next one, and
-load it by themselves. Forked ones do so where that costs next to nothing; else new ones are forked,
-which share what the agent has loaded.
+load it by themselves. Forked ones do so where that took the agent next to nothing; else new ones
+are forked, which share what it has loaded.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from . import machine
 from .agent_round import UnableError
 from .round_work import load_round
 from .slot import BLOBS, RoundOrder
-from .slots import SlotEnds, SlotPool, Starter, forking, spawning
+from .slots import SlotPool, Starter, forking, spawning
 from .thread_pools import ThreadPools
 
 LIGHT_BYTES = 1 << 20
 """Blobs of a round together, up to which forked slots may each load it by themselves."""
 
 LIGHT_SECONDS = 0.01
-"""Processor time for it. What takes longer, imports for one, the slots of the next round share."""
+"""Processor time that it took the agent, up to which they may: what takes longer, an import for
+one, may take much memory, too."""
 
 HELD_BYTES = 64 << 20
 """Memory of a slot, beyond its agent's, up to which it may stay when no round is open."""
@@ -73,7 +74,7 @@ class NodeSlots:
         """Whether the slots of the pool were; they share nothing with the agent."""
 
         self._light = False
-        """Whether the open round is small enough for forked slots to load it."""
+        """Whether the open round is small: forked slots that stay hold what they had of it."""
 
         self._judge_at: float | None = None
 
@@ -112,34 +113,27 @@ class NodeSlots:
         self._judge_at = None
         sizes = tuple(files[name][1] for name in BLOBS)
         order = RoundOrder(round=round, slots=self._count, folder=folder, sizes=sizes)
+        begin = time.process_time()
+        starter, spawns = self._starter(order, files, method)
+        seconds = time.process_time() - begin
         self._light = sum(sizes) <= LIGHT_BYTES
         pool = self._pool
-        if pool is not None and self._told(pool, order, files):
-            pool.starter = self._starting_later(order, files, method)
-            return pool, True
-        self.close()
-        starter, self._spawned = self._starter(order, files, method)
-        self._pool = SlotPool(self._count, round, starter)
-        return self._pool, not self._spawned
+        able = spawns or (self._light and seconds <= LIGHT_SECONDS)
+        if (
+            pool is None
+            or self._spawned != spawns
+            or not able
+            or not self._told(pool, order, files)
+        ):
+            self.close()
+            pool = self._pool = SlotPool(self._count, round, starter)
+        pool.starter, self._spawned = starter, spawns
+        return pool, not spawns
 
     def _told(self, pool: SlotPool, order: RoundOrder, files: Files) -> bool:
         """Whether the slots of the last round could be told of this one."""
-        return (
-            (self._spawned or self._light)
-            and self._worth_keeping(pool)
-            and pool.open_round(order, [files[name][0] for name in BLOBS])
-        )
-
-    def _starting_later(self, order: RoundOrder, files: Files, method: str) -> Starter:
-        """What replaces a slot of an earlier round: the agent has loaded nothing for it by now."""
-        made: list[Starter] = []
-
-        def start(ends: SlotEnds) -> int:
-            if not made:
-                made.append(self._starter(order, files, method)[0])
-            return made[0](ends)
-
-        return start
+        told = [files[name][0] for name in BLOBS]
+        return self._worth_keeping(pool) and pool.open_round(order, told)
 
     def _starter(self, order: RoundOrder, files: Files, method: str) -> tuple[Starter, bool]:
         """What starts slots for a round, and whether it spawns them."""
@@ -170,13 +164,11 @@ class NodeSlots:
             Whether all of its slots are there, and none of them has anything in hand.
         """
         pool = self._pool
-        if pool is None or not free or not self._loads_quickly(pool) or not pool.end_round():
+        stays = free and (self._spawned or self._light)
+        if pool is None or not stays or not pool.end_round():
             self.close()
         else:
             self._judge_at = time.monotonic() + JUDGED_SECONDS
-
-    def _loads_quickly(self, pool: SlotPool) -> bool:
-        return self._spawned or (self._light and pool.loading_seconds <= LIGHT_SECONDS)
 
     def turn(self, now: float) -> None:
         """End slots of which one has ended, or holds much, though no round is open."""

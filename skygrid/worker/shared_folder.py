@@ -23,8 +23,9 @@ STEPS = "step"
 SAMPLES = "samples"
 """Kind of the files that hold samples, see `shared_samples`."""
 
-REMOVE = 'cat >/dev/null; rm -rf -- "$0"'
-"""Waits until its input ends, which it does with the agent, however that ends."""
+REMOVE = 'cat >/dev/null; for try in 1 2 3 4 5; do rm -rf -- "$0" && exit; sleep 1; done'
+"""Waits until its input ends, which it does with the agent, however that ends. A slot that has not
+ended yet may write into the folder while it is removed."""
 
 
 class SharedFolder:

@@ -23,6 +23,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import IO, NoReturn
 
 import msgspec
@@ -67,13 +68,32 @@ class SlotNews(msgspec.Struct, frozen=True, omit_defaults=True):
     round: int = -1
     """The round that the slot is ready for, or refuses."""
 
-    seconds: float = 0.0
-    """Processor time that it took to be ready for it."""
-
     refusal: str = ""
     """Why the search cannot be loaded in it."""
 
     result: FitResult | None = None
+
+
+@dataclass(frozen=True)
+class SlotEnds:
+    """What a slot is given: its place, and its ends of the ways to it and from it."""
+
+    index: int
+    """The slot's number on its node, from 0."""
+
+    round: int
+    """The round that it is started for."""
+
+    tasks: int
+    """File descriptor of the pipe that all slots read."""
+
+    news: int
+    """File descriptor of the slot's own pipe to the agent."""
+
+    orders: socket.socket
+    """Where it hears of later rounds."""
+
+    status: StatusPage
 
 
 class SlotLoop:
@@ -81,47 +101,23 @@ class SlotLoop:
 
     Parameters
     ----------
-    index : int
-        The slot's number on its node, from 0.
-    round : int
-        The round that the slot was started for.
+    ends : SlotEnds
     work : RoundWork
-        Of that round.
+        Of its first round.
     pools : ThreadPools
         For later rounds.
-    tasks : int
-        File descriptor of the pipe that all slots read.
-    news : int
-        File descriptor of the slot's own pipe to the agent.
-    orders : socket
-        Where the slot hears of later rounds.
-    status : StatusPage
     """
 
-    def __init__(
-        self,
-        index: int,
-        round: int,
-        work: RoundWork,
-        pools: ThreadPools,
-        *,
-        tasks: int,
-        news: int,
-        orders: socket.socket,
-        status: StatusPage,
-    ) -> None:
-        self._index = index
-        self._round = round
+    def __init__(self, ends: SlotEnds, work: RoundWork, pools: ThreadPools) -> None:
+        self._index, self._round = ends.index, ends.round
+        self._tasks, self._news, self._orders = ends.tasks, ends.news, ends.orders
+        self._status = ends.status
         self._work: RoundWork | None = work
         self._pools = pools
-        self._tasks = tasks
-        self._news = news
-        self._orders = orders
-        self._status = status
         self._own_threads = threading.active_count()
         self._poll = select.poll()
-        self._poll.register(tasks, select.POLLIN)
-        self._poll.register(orders, select.POLLIN)
+        self._poll.register(self._tasks, select.POLLIN)
+        self._poll.register(self._orders, select.POLLIN)
 
     def run(self) -> None:
         """Take tasks until the agent closes the pipe."""
@@ -172,7 +168,6 @@ class SlotLoop:
             self._end_what_fits_started()
             gc.collect()
             return
-        begin = time.process_time()
         try:
             data, search, plan = files
             self._work = load_round(data, search, plan, order.folder, order.slots)
@@ -183,8 +178,7 @@ class SlotLoop:
         finally:
             for file, _ in files:
                 file.close()
-        seconds = time.process_time() - begin
-        send_news(self._news, SlotNews(round=order.round, seconds=seconds))
+        send_news(self._news, SlotNews(round=order.round))
 
     def _end_what_fits_started(self) -> None:
         """End the processes in this one's group; itself, too, if it has threads to be rid of.
@@ -369,16 +363,15 @@ def _loaded(args: argparse.Namespace) -> SlotLoop:
     keep_fits_in_process()
     pools = ThreadPools(args.threads)
     work.evaluator.prepare_process(pools)
-    return SlotLoop(
-        args.index,
-        args.round,
-        work,
-        pools,
+    ends = SlotEnds(
+        index=args.index,
+        round=args.round,
         tasks=args.tasks,
         news=args.news,
         orders=socket.socket(fileno=args.orders),
         status=StatusPage(args.slots, os.fdopen(args.status, "r+b")),
     )
+    return SlotLoop(ends, work, pools)
 
 
 if __name__ == "__main__":

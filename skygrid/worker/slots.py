@@ -27,6 +27,7 @@ from .slot import (
     REFUSAL_EXIT,
     TASK,
     RoundOrder,
+    SlotEnds,
     SlotLoop,
     SlotNews,
     become_slot,
@@ -72,18 +73,6 @@ class Starter(Protocol):
     def __call__(self, ends: SlotEnds) -> int: ...
 
 
-@dataclass(frozen=True)
-class SlotEnds:
-    """What a slot is given: its place, and its ends of the ways to it and from it."""
-
-    index: int
-    round: int
-    tasks: int
-    news: int
-    orders: socket.socket
-    status: StatusPage
-
-
 @dataclass(eq=False)
 class Slot:
     """One running slot process."""
@@ -118,9 +107,6 @@ class SlotPool:
 
     starter: Starter
     """For the round that is open."""
-
-    loading_seconds = 0.0
-    """The longest that a slot has needed, by itself, to load the round that is open."""
 
     def __init__(self, count: int, round: int, starter: Starter) -> None:
         self._round = round
@@ -174,7 +160,6 @@ class SlotPool:
             Those of its blobs. They may be closed at once.
         """
         self._round = order.round
-        self.loading_seconds = 0.0
         try:
             for slot in self.slots:
                 send_order(slot.orders, order, files)
@@ -399,16 +384,7 @@ def forking(work: RoundWork, pools: ThreadPools, close_in_child: Callable[[], No
             close_in_child()
             become_slot(agent)
             work.evaluator.prepare_process(pools)
-            SlotLoop(
-                ends.index,
-                ends.round,
-                work,
-                pools,
-                tasks=ends.tasks,
-                news=ends.news,
-                orders=ends.orders,
-                status=ends.status,
-            ).run()
+            SlotLoop(ends, work, pools).run()
         finally:
             # Not sys.exit: nothing of the agent's may run in its copy.
             os._exit(0 if sys.exc_info()[0] is None else _report_crash())

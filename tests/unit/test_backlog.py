@@ -293,6 +293,23 @@ def test_a_death_is_told_once(backlog: Backlog, pool: PaperPool) -> None:
     assert backlog.accept([fitted(1)]) == []
 
 
+def test_a_lease_that_wants_to_be_alone_is_not_run_again_once_it_has_ended(
+    backlog: Backlog, pool: PaperPool
+) -> None:
+    """A result that comes when the lease was given up for lost counts, and the next one starts."""
+    backlog.granted(leases(1, 2, alone=True), 0.0)
+    backlog.feed(pool, 0.0)
+    pool.taken.append(pool.pipe.popleft())
+    assert not backlog.slot_died(pool, 0, 0.0)
+    pool.run.append(99)  # so that lease 1 is held again, and not started at once
+    backlog.feed(pool, 2 * SETTLE_SECONDS)
+    assert backlog.accept([fitted(1)])
+    pool.run.clear()
+    backlog.feed(pool, 3 * SETTLE_SECONDS)
+    backlog.feed(pool, 3 * SETTLE_SECONDS)
+    assert list(pool.pipe) == [2]
+
+
 # ---- any order of events ------------------------------------------------------------------------
 
 
