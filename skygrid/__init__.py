@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from skygrid.worker import process_state as _process_state  # noqa: F401 (its import notes what the process is like before user code runs)
+
 if TYPE_CHECKING:
     from skygrid.api import cluster, fit
 

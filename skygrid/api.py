@@ -18,13 +18,12 @@ from skygrid.engines.stopping import never
 from skygrid.errors import UsageError
 from skygrid.journal.memory import MemoryJournal
 from skygrid.listener import SilentListener
-from skygrid.loading.programs import needs_of
+from skygrid.loading.programs import code_of_program, needs_of
 from skygrid.places import nodes_of, policies_of
 from skygrid.rented import RentedNodes, make_offer
 from skygrid.reports.money import bill_text, quote_text
 from skygrid.results.sklearn_search import fit_search
 from skygrid.rounds import JournaledRounds
-from skygrid.worker.neighbours import Source
 
 
 class Cluster:
@@ -137,17 +136,15 @@ class Cluster:
         engine = self._engine
         if engine is None:
             raise UsageError("no nodes run: use the cluster inside its `with` statement")
-        sources: Mapping[str, Source] = {}
+        code = code_of_program(at_hand=engine.at_hand)
         if not engine.at_hand:
-            needs = needs_of(search, X, y, fit_params)
-            engine.equip(needs.imported)
-            sources = needs.sources
+            engine.equip(needs_of(code, search, X, y, fit_params))
         rounds = JournaledRounds(
             engine,
             MemoryJournal(),
             policies_of(self._config),
             SilentListener(),
-            sources=sources,
+            code=code,
             sharing=not self._config.no_sharing,
         )
         try:

@@ -82,7 +82,7 @@ def _with_sample(
         MemoryJournal(),
         policies_of(config),
         listener,
-        sources=spec.sources,
+        code=spec.code,
         sharing=False,
     )
     rounds.begin(plan.work)

@@ -36,10 +36,11 @@ def provider_of(config: RunConfig, run_id: str, search_file: Path | None = None)
         # paramiko takes a third of a second to import.
         from skygrid.providers.ssh_hosts import SshHosts
 
-        return SshHosts(config, run_id, search_file)
+        # The search file may change the working directory.
+        return SshHosts(config, run_id, search_file and search_file.absolute())
     if config.on != "local":
         raise UsageError(f"nodes on {config.on} are rented: they have a price to be said first")
-    return LocalProvider(config.nodes or 1, config.concurrency)
+    return LocalProvider(config.nodes or 1, config.concurrency, config.hash_seed)
 
 
 def size_of(config: RunConfig) -> tuple[int, int | None]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +14,7 @@ from skygrid.engines.intake import FitRaised
 from skygrid.engines.pull import PullEngine
 from skygrid.journal.interface import Journal
 from skygrid.listener import Listener
+from skygrid.loading.sources import files_at_hand, files_to_send
 from skygrid.plan.fingerprint import digest
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.queue.policies import QueuePolicies
@@ -25,9 +23,11 @@ from skygrid.results.common_work import sharing_of
 from skygrid.results.fit_warnings import WarningCounter
 from skygrid.results.raised import exception_of
 from skygrid.results.sklearn_search import SearchWork
+from skygrid.spec import UserCode
+from skygrid.worker import process_state
 from skygrid.worker.blobs import Blob
 from skygrid.worker.messages import Greeting
-from skygrid.worker.neighbours import Findable, Source
+from skygrid.worker.warning_rules import rules_now
 
 STORED_PLAN_BYTES = 64 * 1024 * 1024
 """A larger plan is not kept in the journal; a resumed run must then draw the same one again."""
@@ -44,8 +44,8 @@ class JournaledRounds:
     listener : Listener
     on_round : callable
         Called with each round's plan before it runs.
-    sources : mapping of str to Source, optional
-        Modules beside the search file, for nodes that have no such files.
+    code : UserCode, optional
+        The user's modules.
     on_searched : callable
         Called when there will be no further round, before the refit.
     sharing : bool, default=True
@@ -59,7 +59,7 @@ class JournaledRounds:
         policies: QueuePolicies,
         listener: Listener,
         on_round: Callable[[RoundPlan], None] = lambda plan: None,
-        sources: Mapping[str, Source] | None = None,
+        code: UserCode | None = None,
         on_searched: Callable[[], None] = lambda: None,
         *,
         sharing: bool = True,
@@ -76,7 +76,7 @@ class JournaledRounds:
 
         self._on_round = on_round
         self._on_searched = on_searched
-        self._sources = sources or {}
+        self._code = code or UserCode()
         self._engine = engine
         self._journal = journal
         self._policies = policies
@@ -88,7 +88,7 @@ class JournaledRounds:
     def begin(self, work: SearchWork) -> None:
         """Make the blobs of data and search ready to travel."""
         self._work = work
-        self._engine.use(*work_blobs(work, self._sources, at_hand=self._engine.at_hand))
+        self._engine.use(*work_blobs(work, self._code, at_hand=self._engine.at_hand))
 
     def refitting(self) -> None:
         """The rounds are over."""
@@ -215,16 +215,14 @@ def _seconds(outcome: Outcome | None) -> tuple[float, float]:
     return (outcome.fit_seconds, outcome.score_seconds) if outcome else (0.0, 0.0)
 
 
-def work_blobs(
-    work: SearchWork, sources: Mapping[str, Source], *, at_hand: bool
-) -> tuple[Blob, Blob]:
+def work_blobs(work: SearchWork, code: UserCode, *, at_hand: bool) -> tuple[Blob, Blob]:
     """The two blobs that every fit of a search needs: data, search.
 
     Parameters
     ----------
     work : SearchWork
-    sources : mapping of str to Source
-        Modules that nodes elsewhere cannot find.
+    code : UserCode
+        The user's modules.
     at_hand : bool
         Whether nodes find modules where this process does.
 
@@ -240,11 +238,13 @@ def work_blobs(
             "score_params": work.score_params,
         }
     )
-    # Elsewhere the same folder, if there is one, may hold something else.
-    folders = [os.path.abspath(folder) for folder in sys.path] if at_hand else []
     search = Blob(
         {
-            "modules": Findable(folders, {} if at_hand else sources),
+            # These come first: they make a node ready to unpickle what follows.
+            "process": process_state.changes(
+                process_state.START, process_state.taken(), at_hand=at_hand
+            ),
+            "modules": files_at_hand(code) if at_hand else files_to_send(code),
             "estimator": work.estimator,
             "scorer": work.scorer,
             "return_train_score": work.return_train_score,
@@ -252,8 +252,7 @@ def work_blobs(
             "verbose": work.verbose,
             "callback_context": work.callback_context,
             "sklearn_config": sklearn.get_config(),
-            # Each by itself: a node may lack the module of a category that nothing there can raise.
-            "warning_filters": [cloudpickle.dumps(rule) for rule in warnings.filters],
+            "warning_rules": rules_now(),
         }
     )
     return data, search

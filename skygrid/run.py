@@ -120,7 +120,7 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
             from skygrid.session import Session, load
 
         spec = load(path, listener)
-        folder = RunFolder.create(config, path, run_id)
+        folder = RunFolder.create(config, path, run_id, spec.started_in)
         return Session(spec, config, engine, folder, listener).complete()
 
 
@@ -157,7 +157,7 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
             from skygrid.session import Session, load
 
         spec = load(_search_file(record), listener)
-        opened = RunFolder.open(folder, record, config)
+        opened = RunFolder.open(spec.started_in / folder, record, config)
         return Session(spec, config, engine, opened, listener).complete()
 
 
@@ -227,10 +227,11 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
     from skygrid.session import Session
 
     config, record = prepared.config, prepared.record
+    started_in = prepared.spec.started_in
     if record is None:
-        folder = RunFolder.create(config, prepared.path, secrets.token_hex(8))
+        folder = RunFolder.create(config, prepared.path, secrets.token_hex(8), started_in)
     else:
-        folder = RunFolder.open(prepared.path, record, config)
+        folder = RunFolder.open(started_in / prepared.path, record, config)
     rented = RentedNodes(
         config,
         prepared.offer,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shlex
 import sys
 import time
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import msgspec
 
 from skygrid import __version__
@@ -25,6 +23,7 @@ from skygrid.reports.jsonout import add_bill, result_json, write_result
 from skygrid.reports.money import Bill, Rental
 from skygrid.reports.run_record import NodeRecord, RunRecord, State, driver_mark
 from skygrid.reports.summary import Summary
+from skygrid.results.saved_search import saved_search
 from skygrid.worker.messages import Greeting
 
 JOURNAL = "journal.sqlite"
@@ -42,8 +41,18 @@ class RunFolder:
     fits_total: int = 0
 
     @classmethod
-    def create(cls, config: RunConfig, search_file: Path, run_id: str) -> RunFolder:
+    def create(
+        cls, config: RunConfig, search_file: Path, run_id: str, started_in: Path = Path()
+    ) -> RunFolder:
         """Make the folder of a new run.
+
+        Parameters
+        ----------
+        config : RunConfig
+        search_file : Path
+        run_id : str
+        started_in : Path, optional
+            What relative paths are relative to.
 
         Raises
         ------
@@ -53,7 +62,7 @@ class RunFolder:
             If the folder cannot be made.
         """
         name = config.name or _made_up_name(search_file)
-        path = config.runs_dir / name
+        path = started_in / config.runs_dir / name
         try:
             path.mkdir(parents=True)
         except FileExistsError:
@@ -69,7 +78,7 @@ class RunFolder:
             id=run_id,
             name=name,
             state="running",
-            search_file=str(search_file.resolve()),
+            search_file=str((started_in / search_file).resolve()),
             argv=tuple(sys.argv),
             config=config_to_json(config),
             started_at=time.time(),
@@ -143,14 +152,20 @@ class RunFolder:
             nodes=tuple(_node_records(self.journal)),
         )
 
-    def save(self, search: Any, summary: Summary, outcomes: Sequence[Outcome]) -> None:
-        """Write the results and end the run as complete."""
-        stream = io.BytesIO()
-        cloudpickle.dump(search, stream)
-        write_atomic(self.path / SEARCH, stream.getvalue())
+    def save(self, search: Any, summary: Summary, outcomes: Sequence[Outcome]) -> str | None:
+        """Write the results and end the run as complete.
+
+        Returns
+        -------
+        problem : str or None
+            Why the saved search opens only where the user's modules can be imported.
+        """
+        data, problem = saved_search(search)
+        write_atomic(self.path / SEARCH, data)
         write_csv(self.path, search.cv_results_)
         write_result(self.path, result_json(summary, search.cv_results_, outcomes))
         self.end("complete", None)
+        return problem
 
     def charge(self, bill: Bill, instances: Mapping[str, Rental]) -> None:
         """Write down what the nodes have cost, and which instance each was.

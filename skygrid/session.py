@@ -113,7 +113,7 @@ class Session:
             self._policies,
             self._listener,
             self._folder.round_opened,
-            self._spec.sources,
+            self._spec.code,
             self._searched,
             sharing=not self._config.no_sharing,
         )
@@ -125,7 +125,13 @@ class Session:
             holdout = self._holdout(search)
         self._listener.phase("saving")
         summary = self._summary(search, rounds, journal, holdout)
-        self._folder.save(search, summary, rounds.outcomes)
+        problem = self._folder.save(search, summary, rounds.outcomes)
+        if problem is not None:
+            self._listener.told(
+                f"search.pkl opens only where {', '.join(spec.code.modules)} can be imported: "
+                f"they cannot be saved with it ({problem})",
+                always=True,
+            )
         self._listener.phase("done")
         return RunResult(search=search, folder=self._folder.path, summary=summary)
 

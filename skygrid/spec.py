@@ -9,6 +9,23 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
+class UserCode:
+    """The program that describes a search, and the modules of the user's that it uses."""
+
+    program: Path | None = None
+    """Its file; None for a notebook and an interpreter."""
+
+    folder: Path | None = None
+    """Modules from below it are the user's own."""
+
+    modules: tuple[str, ...] = ()
+    """Names (in `sys.modules`) of the user's modules."""
+
+    by_name: Mapping[str, Path] = field(default_factory=dict)
+    """Files of those that nodes import, by their names; the program is not among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchSpec:
     """One hyperparameter search, complete and unfitted."""
 
@@ -30,15 +47,12 @@ class SearchSpec:
     source: Path | None = None
     """The search file, None when the search came from Python."""
 
-    user_modules: tuple[str, ...] = ()
-    """Names (in `sys.modules`) of the search file's module and of the modules beside it.
+    code: UserCode = field(default_factory=UserCode)
+    """The search file and the modules beside it."""
 
-    Their functions and classes travel and are saved by value, as nodes and later readers of the
-    saved search have no such files."""
-
-    sources: Mapping[str, tuple[str, bool, str]] = field(default_factory=dict)
-    """Text of the modules beside the search file that it may import, by their names: path, whether
-    it is a package, text. An import inside a function finds them on a node."""
+    started_in: Path = Path()
+    """What relative paths of the command are relative to: the working directory before the search
+    file was run. Empty where the file did not change it."""
 
     imported: frozenset[str] = frozenset()
     """Top-level names of the modules that the search file and its neighbours brought in or refer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -32,6 +31,7 @@ from skygrid.worker.messages import (
     SlotDied,
 )
 from skygrid.worker.protocol import PROTOCOL
+from skygrid.worker.warning_rules import WarningRule
 from tests.processes import WAIT_SECONDS, children
 
 LOG_BYTES = 1_000_000
@@ -51,7 +51,7 @@ def search_of(estimator: Any, scorer: Any, **changes: Any) -> dict[str, Any]:
         "error_score": np.nan,
         "verbose": 0,
         "sklearn_config": sklearn.get_config(),
-        "warning_filters": [pickle.dumps(("default", None, Warning, None, 0))],
+        "warning_rules": [WarningRule("default", None, "builtins:Warning", None, 0)],
     } | changes
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from skygrid.environment.settings import EnvironmentConfig
+from skygrid.worker import process_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,12 @@ class AwsConfig:
     """Seconds without a driver after which an agent ends itself and removes what it made."""
 
 
+def own_hash_seed() -> int:
+    """Return the seed that this process was started with, 0 where it was none."""
+    given = process_state.START.environment.get("PYTHONHASHSEED") or ""
+    return int(given) if given.isdecimal() else 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that decides where and how a search runs, but not what it answers."""
@@ -153,6 +160,10 @@ class RunConfig:
 
     no_sharing: bool = False
     """One fit for each candidate and split, also where one fit would answer several candidates."""
+
+    hash_seed: int = field(default_factory=own_hash_seed)
+    """PYTHONHASHSEED of all agents, so that sets of texts have one order on all nodes; default:
+    that of skygrid's own process, else 0."""
 
     start_method: Literal["auto", "fork", "spawn"] = "auto"
     """How an agent starts its slots; auto: fork on Linux, spawn elsewhere."""

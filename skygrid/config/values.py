@@ -94,6 +94,7 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "max_cost": ("USD, more than 0 and finite", lambda value: 0 < value < math.inf),
     "fit_timeout": ("seconds, more than 0 and finite", lambda value: 0 < value < math.inf),
     "retries": ("0 or more", lambda value: value >= 0),
+    "hash_seed": ("0 to 4294967295", lambda value: 0 <= value < 2**32),
     "memory_limit_gb": ("GiB, more than 0 and finite", lambda value: 0 < value < math.inf),
     "verbose": ("0 or more", lambda value: value >= 0),
     "profile": ("the name of a profile", lambda value: bool(value.strip())),

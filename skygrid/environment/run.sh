@@ -18,5 +18,6 @@ unset PYTHONHOME PYTHONSTARTUP
 VIRTUAL_ENV=$root/$environment
 PATH=$VIRTUAL_ENV/bin:$PATH
 PYTHONPATH=$root/$code
-export VIRTUAL_ENV PATH PYTHONPATH
+SKYGRID_ROOT=$root
+export VIRTUAL_ENV PATH PYTHONPATH SKYGRID_ROOT
 exec "$VIRTUAL_ENV/bin/python" -P -m skygrid.worker.bridge "$@"

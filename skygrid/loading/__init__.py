@@ -17,7 +17,6 @@ from skygrid.loading.modules import imported_modules
 from skygrid.loading.names import Names
 from skygrid.loading.output import stdout_to_stderr
 from skygrid.loading.source import read_search_file
-from skygrid.loading.sources import neighbour_sources, own_source
 from skygrid.spec import SearchSpec
 
 __all__ = ["load_search"]
@@ -28,7 +27,7 @@ def load_search(path: Path) -> SearchSpec:
 
     The file's folder stays first on `sys.path` and its module in `sys.modules`; what the file
     prints meanwhile goes to stderr. All that comes from the file's folder is registered with
-    cloudpickle to be pickled by value.
+    cloudpickle to be pickled by value, and to travel to nodes by name.
 
     Parameters
     ----------
@@ -46,15 +45,17 @@ def load_search(path: Path) -> SearchSpec:
         With one short message: which name, which line, what to write instead.
     """
     file = read_search_file(path)
+    folder = Path.cwd()
     with stdout_to_stderr(), own_imports(file):
         before = frozenset(sys.modules)
-        names = Names(file, run_file(file))
+        module = run_file(file)
+        names = Names(file, module)
         # The search comes first: a misspelt parameter is reported before the data are made.
         search = build_search(names)
         data = read_data(names, search, refits=does_refit(search))
         check_agreement(names, search, data)
-        user_modules = register_user_modules(file.folder)
-        imported = imported_modules(user_modules, before)
+        code = register_user_modules(file.folder, module, file.text)
+        imported = imported_modules(code.modules, before)
     return SearchSpec(
         search=search,
         X=data.X,
@@ -62,7 +63,7 @@ def load_search(path: Path) -> SearchSpec:
         fit_params=data.fit_params,
         holdout=data.holdout,
         source=file.path,
-        user_modules=user_modules,
+        code=code,
+        started_in=Path() if Path.cwd() == folder else folder,
         imported=imported,
-        sources=neighbour_sources(file.tree, file.folder) | own_source(file.path),
     )

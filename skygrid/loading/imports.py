@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -19,9 +19,14 @@ from typing import TypeGuard
 
 import cloudpickle
 
+from skygrid.loading.definitions import Program
 from skygrid.loading.failures import failure
 from skygrid.loading.modules import is_library, user_modules
+from skygrid.loading.own_names import own_names
 from skygrid.loading.source import SearchFile
+from skygrid.loading.sources import importable_by_name
+from skygrid.spec import UserCode
+from skygrid.worker.pickling import import_by_name
 
 _brought: dict[str, ModuleType] = {}
 """Modules that search files brought into this process."""
@@ -38,6 +43,7 @@ def own_imports(file: SearchFile) -> Iterator[None]:
     the modules that were loaded from it are gone, so that a mended file starts afresh.
     """
     put_away, guests = _put_away(), _put_away_foreign(file.folder)
+    own_names.look(file.folder)
     known = set(sys.modules)
     sys.path.insert(0, str(file.folder))
     importlib.invalidate_caches()  # modules may have been written a moment ago
@@ -47,6 +53,7 @@ def own_imports(file: SearchFile) -> Iterator[None]:
         with suppress(ValueError):  # the user's code may have changed the path
             sys.path.remove(str(file.folder))
         _drop([name for name in user_modules(file.folder) if name not in known])
+        own_names.forget()
         sys.path[:0] = _folders
         _bring_back(put_away)
         raise
@@ -86,13 +93,46 @@ def run_file(file: SearchFile) -> ModuleType:
     return module
 
 
-def register_user_modules(folder: Path) -> tuple[str, ...]:
-    """Have every module from a folder pickled by value, and return their names."""
-    names = user_modules(folder)
+def register_user_modules(folder: Path, program: ModuleType, text: str) -> UserCode:
+    """Say how the user's modules travel: by name to nodes, by value into a saved search.
+
+    Parameters
+    ----------
+    folder : Path
+        Modules from below it are the user's.
+    program : ModuleType
+        Of the search file; nodes run its definitions instead of importing it.
+    text : str
+        The text that it was made of.
+
+    Returns
+    -------
+    code : UserCode
+    """
+    modules = {name: sys.modules[name] for name in user_modules(folder)} | own_names.loaded
+    pickle_by_value(modules.values())
+    beside = {name: module for name, module in modules.items() if module is not program}
+    by_name = travel_by_name(beside)
+    path = str(program.__file__)
+    import_by_name(program, Program(program, path, text, frozenset(by_name)))
+    return UserCode(
+        program=Path(path), folder=folder, modules=tuple(sorted(modules)), by_name=by_name
+    )
+
+
+def pickle_by_value(modules: Iterable[ModuleType]) -> None:
+    """Have every pickler but that for nodes pickle these modules by value."""
     for pickler in _picklers():
-        for name in names:
-            pickler.register_pickle_by_value(sys.modules[name])
-    return names
+        for module in modules:
+            pickler.register_pickle_by_value(module)
+
+
+def travel_by_name(modules: Mapping[str, ModuleType]) -> dict[str, Path]:
+    """Have those of these modules travel by name that nodes can import, and return their files."""
+    found = importable_by_name(modules)
+    for name in found:
+        import_by_name(modules[name])
+    return found
 
 
 def _picklers() -> Iterator[ModuleType]:

@@ -76,8 +76,10 @@ def _origin(value: object) -> str:
     return ""
 
 
-def is_library(module: ModuleType) -> bool:
-    """Whether a module is built in, of the standard library, or installed."""
+def is_library(module: ModuleType | None) -> bool:
+    """Whether a module is there, and is built in, of the standard library, or installed."""
+    if module is None:
+        return False
     path = _location(module)
     if path is None:
         return True

@@ -8,58 +8,73 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType
 from typing import Any
 
-from skygrid.loading.imports import register_user_modules
-from skygrid.loading.sources import neighbour_sources, own_source, read_module
-from skygrid.worker.neighbours import Source
-from skygrid.worker.pickling import NodePickler
+from skygrid.loading.definitions import Program
+from skygrid.loading.imports import pickle_by_value, travel_by_name
+from skygrid.loading.modules import imported_modules, user_modules
+from skygrid.loading.sources import module_file, read_text
+from skygrid.spec import UserCode
+from skygrid.worker.pickling import NodePickler, import_by_name
 
 
-@dataclass(frozen=True, kw_only=True)
-class Needs:
-    """What travels to nodes with a search, or is installed there for it."""
-
-    imported: frozenset[str]
-    """Top-level names of the modules that its objects are made of."""
-
-    sources: Mapping[str, Source]
-    """Text of the modules beside the program, by their names."""
-
-
-def needs_of(*objects: Any) -> Needs:
-    """Find out what nodes elsewhere need for these objects.
-
-    Modules that lie beside the running program are registered with cloudpickle to be pickled by
-    value, as a node has no such files.
+def code_of_program(*, at_hand: bool) -> UserCode:
+    """Return what the running program and the modules beside it are, as they are now.
 
     Parameters
     ----------
+    at_hand : bool
+        Whether nodes have the files of the program.
+    """
+    main = sys.modules.get("__main__")
+    path = module_file(main)
+    if main is None or path is None or not path.is_file():
+        path = None  # a notebook, an interpreter: what is defined there travels by value
+    folder = Path.cwd() if path is None else path.parent
+    modules = {name: sys.modules[name] for name in user_modules(folder)}
+    files = {name: module_file(module) for name, module in modules.items()}
+    by_name = {name: file for name, file in files.items() if file is not None}
+    if not at_hand:
+        by_name = travel_by_name(modules)
+        pickle_by_value(module for name, module in modules.items() if name not in by_name)
+    if main is not None and path is not None:
+        text = read_text(path)
+        if _is_running(main, text):
+            import_by_name(main, Program(main, str(path), text, frozenset(by_name)))
+        else:
+            path = None
+    return UserCode(program=path, folder=folder, modules=tuple(modules), by_name=by_name)
+
+
+def _is_running(main: ModuleType, text: str) -> bool:
+    """Return whether this is the text that runs: the file may have been edited meanwhile."""
+    try:
+        code = compile(text, str(main.__file__), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return False
+    for frame in sys._current_frames().values():
+        outer: FrameType | None = frame
+        while outer is not None:
+            if outer.f_globals is vars(main) and outer.f_code.co_name == "<module>":
+                return outer.f_code == code
+            outer = outer.f_back
+    return False  # it has ended, and something that it left runs
+
+
+def needs_of(code: UserCode, *objects: Any) -> frozenset[str]:
+    """Return the top-level names of the modules that nodes need installed for a search.
+
+    Parameters
+    ----------
+    code : UserCode
     *objects : object
         Search, data and fit parameters.
-
-    Returns
-    -------
-    needs : Needs
     """
-    program = _program()
-    folder = Path.cwd() if program is None else program.parent
-    own = {name.partition(".")[0] for name in register_user_modules(folder)}
-    met = modules_of(objects) - own - {"__main__", "skygrid"}
-    if program is None:
-        return Needs(imported=met, sources={})
-    sources = neighbour_sources(read_module(program), folder) | own_source(program)
-    return Needs(imported=met, sources=sources)
-
-
-def _program() -> Path | None:
-    """The file of the running program; a notebook and an interpreter have none."""
-    file = getattr(sys.modules.get("__main__"), "__file__", None)
-    return None if file is None or not Path(file).is_file() else Path(file).resolve()
+    own = [*code.modules, *(["__main__"] if code.program is not None else [])]
+    left_out = {name.partition(".")[0] for name in own} | {"__main__", "skygrid"}
+    return (modules_of(objects) | imported_modules(own, frozenset(sys.modules))) - left_out
 
 
 def modules_of(objects: Any) -> frozenset[str]:

@@ -27,6 +27,9 @@ class SearchFile:
     shown: str
     """The path as the user wrote it."""
 
+    text: str
+    """What was read."""
+
     tree: ast.Module
 
     lines: Mapping[str, int]
@@ -91,6 +94,7 @@ def read_search_file(path: Path) -> SearchFile:
     return SearchFile(
         path=path.resolve(),
         shown=shown,
+        text=text,
         tree=tree,
         lines=finder.lines,
         assigned=frozenset(finder.assigned),

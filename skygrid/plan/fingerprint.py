@@ -44,7 +44,7 @@ def fingerprint(
     parts : dict of str to str
         Version text, or SHA-256 in hexadecimal, by the name of the part.
     """
-    user = frozenset(spec.user_modules)
+    user = frozenset(spec.code.modules)
     parts = {name: versions[name] for name in ("python", "scikit-learn", "numpy", "scipy")}
     params = spec.search.get_params(deep=False)
     parts["search class"] = digest(type(spec.search), user)

@@ -18,14 +18,17 @@ class LocalProvider:
         Agents to run.
     slots : int or None
         Fits at a time on each; None: the node's share of the vCPUs.
+    hash_seed : int
+        PYTHONHASHSEED of the agents.
     """
 
     at_hand = True
 
-    def __init__(self, nodes: int = 1, slots: int | None = None) -> None:
+    def __init__(self, nodes: int = 1, slots: int | None = None, hash_seed: int = 0) -> None:
         self._nodes = nodes
         self._vcpus = max(1, machine.vcpus() // nodes)
         self.slots = slots or self._vcpus
+        self._hash_seed = hash_seed
 
     def names(self) -> Sequence[str]:
         """local-1, local-2 and so on."""
@@ -36,7 +39,8 @@ class LocalProvider:
 
     def transport(self, name: str, watcher: Watcher) -> Transport:
         """A fresh agent process."""
-        return LocalProcess(agent_command(self.slots, self._vcpus))
+        seed = {"PYTHONHASHSEED": str(self._hash_seed)}
+        return LocalProcess(agent_command(self.slots, self._vcpus), seed)
 
     def successor(self, name: str) -> str | None:
         """A process can always be started again."""

@@ -62,6 +62,7 @@ class SshHosts:
             name=f"{self._run_id}-{name}",
             arguments=("--slots", str(slots)) if slots else (),
             cache_max_gb=ssh.cache_max_gb,
+            hash_seed=self._config.hash_seed,
             orphan_after=ssh.orphan_after,
         )
         node = HostNode(self.targets[name], place, self._kit.future, watcher, guess=self._guess)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skygrid.errors import NodeError
@@ -60,13 +60,16 @@ class LocalProcess:
     ----------
     command : sequence of str
         As `agent_command` builds it.
+    variables : mapping of str to str, optional
+        Environment variables that the agent has beside this process's own.
     """
 
     # Through /proc/PID/fd, which only Linux has.
     shares_files = sys.platform == "linux"
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
         self._command = list(command)
+        self._variables = dict(variables or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._closing = threading.Lock()
         self._closed = False
@@ -97,6 +100,7 @@ class LocalProcess:
                     stderr=subprocess.PIPE,
                     bufsize=0,
                     start_new_session=True,
+                    env={**os.environ, **self._variables},
                 )
             except OSError as error:
                 raise NodeError(f"cannot start {self._command[0]}: {error.strerror}") from error

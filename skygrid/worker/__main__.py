@@ -26,8 +26,10 @@ def main() -> None:
     slots = args.slots or vcpus
     threads = max(1, vcpus // slots)
     machine.limit_threads(threads)
-    # Whatever user code prints must not reach the channel to the driver.
-    channel = os.dup(1)
+    # User code must neither read from the channel to the driver nor print into it.
+    source, sink = os.dup(0), os.dup(1)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
 
@@ -41,7 +43,10 @@ def main() -> None:
     gc.enable()
     cache = BlobCache(args.cache, args.cache_max_gb * 2**30) if args.cache else None
     notices = start_watching() if args.interruptions else None
-    Agent(0, channel, slots=slots, threads=threads, vcpus=vcpus, cache=cache, notices=notices).run()
+    agent = Agent(
+        source, sink, slots=slots, threads=threads, vcpus=vcpus, cache=cache, notices=notices
+    )
+    agent.run()
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import pickle
 import random
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import joblib
@@ -31,6 +30,7 @@ from .scores import to_wire
 from .shared_samples import SharedSamples
 from .split_samples import SplitSamples
 from .thread_pools import ThreadPools
+from .warning_rules import filters_of
 
 TAKES_CONTEXT = "callback_ctx" in inspect.signature(_fit_and_score).parameters
 """From scikit-learn 1.9 on, fits are told of the callbacks of a search."""
@@ -64,7 +64,7 @@ class Evaluator:
         ``X``, ``y``, ``fit_params`` and ``score_params``.
     search : mapping
         ``estimator``, ``scorer``, ``return_train_score``, ``error_score``, ``verbose``,
-        ``sklearn_config``, ``warning_filters`` (each one a pickle) and, where scikit-learn knows
+        ``sklearn_config``, ``warning_rules`` and, where scikit-learn knows
         fit callbacks, ``callback_context``: whether the search passes their context on.
     plan : mapping
         ``candidates``, a list of parameter settings, and ``splits``, a list of (train, test).
@@ -135,7 +135,7 @@ class Evaluator:
         warnings.resetwarnings()
         warnings.filters.extend(  # type: ignore[attr-defined]  # a list, typed as a sequence
             (("always" if rule[0] in ONCE_ACTIONS else rule[0]), *rule[1:])
-            for rule in _understood(self._search["warning_filters"])
+            for rule in filters_of(self._search["warning_rules"])
         )
 
     def evaluate(
@@ -296,13 +296,6 @@ class _NoCallbacks:
         return self
 
     def call_on_fit_task_end(self, **_: Any) -> None: ...
-
-
-def _understood(pickled: Iterable[bytes]) -> Iterator[tuple[Any, ...]]:
-    """The warning filters whose category is known here; nothing can warn of one that is not."""
-    for rule in pickled:
-        with suppress(ImportError, AttributeError):
-            yield pickle.loads(rule)
 
 
 def _text(error: BaseException) -> str:

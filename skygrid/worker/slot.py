@@ -13,7 +13,6 @@ import contextlib
 import ctypes
 import gc
 import os
-import pickle
 import select
 import signal
 import socket
@@ -211,13 +210,13 @@ class RoundOrder(msgspec.Struct, frozen=True):
 
 def send_order(orders: socket.socket, order: RoundOrder, files: Sequence[IO[bytes]]) -> None:
     """Send an order and the open files that it is about, see SCM_RIGHTS in unix(7)."""
-    socket.send_fds(orders, [pickle.dumps(order)], [file.fileno() for file in files])
+    socket.send_fds(orders, [msgspec.msgpack.encode(order)], [file.fileno() for file in files])
 
 
 def receive_order(orders: socket.socket) -> tuple[RoundOrder, list[tuple[IO[bytes], int]]]:
     """The next order, with each file and the bytes of the blob in it."""
     payload, descriptors, _, _ = socket.recv_fds(orders, ORDER_BYTES, len(BLOBS))
-    order = pickle.loads(payload)
+    order = msgspec.msgpack.decode(payload, type=RoundOrder)
     files = [os.fdopen(descriptor, "rb") for descriptor in descriptors]
     return order, list(zip(files, order.sizes, strict=True))
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import pytest
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401  # opens the next import
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
 from sklearn.naive_bayes import GaussianNB
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
+from skygrid.loading import load_search
+from skygrid.results.saved_search import saved_search
 from tests.acceptance.doubles import DoublingSearch, ThresholdClassifier, own_score
 from tests.acceptance.searches import flowers
 
@@ -45,7 +48,9 @@ print(kind.__module__, kind.__qualname__, search.scorer_(search, X, search.predi
 def opened_elsewhere(search: Any, X: Any, folder: Path) -> tuple[str, Any]:
     """What a bare interpreter says of a pickled search: its class, a score, its predictions."""
     saved, predicted = folder / "search.pkl", folder / "predicted.npy"
-    saved.write_bytes(cloudpickle.dumps((search, X)))
+    data, problem = saved_search((search, X))
+    assert problem is None
+    saved.write_bytes(data)
     done = subprocess.run(
         [sys.executable, "-I", "-c", OPEN, str(saved), str(predicted)],
         capture_output=True,
@@ -87,3 +92,60 @@ def test_opens_without_skygrid(make: Any, name: str, cluster: Any, tmp_path: Pat
     said, predicted = opened_elsewhere(search, X, tmp_path)
     assert said.startswith(name)
     assert predicted.tobytes() == search.predict(X).tobytes()
+
+
+def test_what_functions_refer_to_is_saved_with_them(tmp_path: Path) -> None:
+    """A lock, a cached and an overloaded function of a user's module are there when it opens."""
+    (tmp_path / "search.py").write_text(
+        """
+import functools, threading
+from sklearn.datasets import load_iris
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.pipeline import make_pipeline
+from sklearn.naive_bayes import GaussianNB
+
+LOCK, AGAIN = threading.Lock(), threading.RLock()
+
+@functools.lru_cache(maxsize=3)
+def shift(number):
+    return number + 1
+
+@functools.singledispatch
+def scaled(X):
+    return X * shift(1)
+
+@scaled.register
+def _(X: list):
+    raise TypeError
+
+def transformed(X):
+    with LOCK, AGAIN:
+        return scaled(X)
+
+dataset = load_iris(return_X_y=True)
+estimator = make_pipeline(FunctionTransformer(transformed), GaussianNB())
+param_grid = {"gaussiannb__var_smoothing": [1e-9]}
+"""
+    )
+    spec = load_search(tmp_path / "search.py")
+    search = spec.search.fit(spec.X, spec.y)
+    _, predicted = opened_elsewhere(search, spec.X, tmp_path)
+    assert predicted.tolist() == search.predict(spec.X).tolist()
+
+
+def test_what_cannot_be_saved_is_left_to_the_users_files(tmp_path: Path) -> None:
+    """A search that refers to a generator is saved all the same, and it is said what it needs."""
+    (tmp_path / "generating.py").write_text(
+        "numbers = (n for n in range(3))\ndef f(X):\n    return X, numbers\n"
+    )
+    (tmp_path / "search.py").write_text(
+        "import generating\nfrom sklearn.preprocessing import FunctionTransformer\n"
+        "from sklearn.svm import SVC\ndataset = [[0], [1]] * 5, [0, 1] * 5\n"
+        "estimator = SVC()\nparam_grid = {'C': [1]}\n"
+    )
+    spec = load_search(tmp_path / "search.py")
+    data, problem = saved_search(FunctionTransformer(sys.modules["generating"].f))
+    assert problem is not None
+    assert "generator" in problem
+    assert pickle.loads(data).func is sys.modules["generating"].f
+    assert spec.code.modules == ("generating", "search")

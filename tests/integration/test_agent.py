@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -37,6 +36,7 @@ from skygrid.worker.messages import (
     Stop,
 )
 from skygrid.worker.protocol import PROTOCOL
+from skygrid.worker.warning_rules import rules_now
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver, samples, search_of
 from tests.processes import children, kill, leaving_nothing, running, wait_gone, wait_until
@@ -209,14 +209,14 @@ def test_warnings_come_with_class_text_and_number(agent: AgentDriver) -> None:
 def test_warning_filters_of_the_driver_reach_the_slots(agent: AgentDriver) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        filters = [pickle.dumps(rule) for rule in warnings.filters]
-    agent.open(search_of(bad.Warning_(), bad.slot_pid, warning_filters=filters))
+        rules = rules_now()
+    agent.open(search_of(bad.Warning_(), bad.slot_pid, warning_rules=rules))
     (result,) = agent.run(0)
     assert result.warnings == ()
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        filters = [pickle.dumps(rule) for rule in warnings.filters]
-    agent.open(search_of(bad.Warning_(), bad.slot_pid, warning_filters=filters))
+        rules = rules_now()
+    agent.open(search_of(bad.Warning_(), bad.slot_pid, warning_rules=rules))
     (result,) = agent.run(0)
     assert "RuntimeWarning: three times" in result.fit_error
 

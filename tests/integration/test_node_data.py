@@ -494,9 +494,11 @@ def test_agents_on_hosts_keep_their_data() -> None:
         name="run-host",
         arguments=("--slots", "2"),
         cache_max_gb=2.5,
+        hash_seed=7,
         orphan_after=600.0,
     )
     kit = KitKeys(environment="e", code="c")
     text = " ".join(place.bridge_arguments(kit, start=True))
+    assert "-- env PYTHONHASHSEED=7 python -P -m skygrid.worker" in text
     assert text.endswith("-m skygrid.worker --slots 2 --cache blobs --cache-max-gb 2.5")
     assert "blobs" not in " ".join(place.bridge_arguments(kit, start=False))

@@ -25,7 +25,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
 from skygrid.plan.fingerprint import digest, fingerprint, uses_user_code
-from skygrid.spec import SearchSpec
+from skygrid.spec import SearchSpec, UserCode
 
 VERSIONS = {"python": "3", "scikit-learn": "1", "numpy": "2", "scipy": "1"}
 
@@ -181,7 +181,10 @@ def test_code_of_user_modules_counts_where_it_is_used(tmp_path: Path) -> None:
         exec(compile(text, path, "exec"), module.__dict__)
         estimator: Any = module.Mine() if used else SVC()
         spec = SearchSpec(
-            search=GridSearchCV(estimator, {"C": [1]}), X=[[1]], y=[1], user_modules=(name,)
+            search=GridSearchCV(estimator, {"C": [1]}),
+            X=[[1]],
+            y=[1],
+            code=UserCode(modules=(name,)),
         )
         return fingerprint(spec, VERSIONS, {})
 

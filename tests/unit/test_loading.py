@@ -151,7 +151,7 @@ def test_dataset(load: Load, text: str, form: str) -> None:
 def test_data_are_not_copied(load: Load) -> None:
     """X and y of the spec are the very objects of the file."""
     spec = load("holdout = (A, B)")
-    module = sys.modules[spec.user_modules[0]]
+    module = sys.modules[spec.code.modules[0]]
     assert spec.X is module.A
     assert spec.y is module.B
     assert spec.holdout is not None

@@ -97,7 +97,7 @@ def test_module_is_registered_under_its_stem(tmp_path: Path) -> None:
     """The file's module bears the file's name and its folder stays first on the path."""
     (tmp_path / "my_tuning.py").write_text(HEAD + "class Mine(SVC): pass\n")
     spec = load_search(tmp_path / "my_tuning.py")
-    assert spec.user_modules == ("my_tuning",)
+    assert spec.code.modules == ("my_tuning",)
     assert sys.modules["my_tuning"].Mine.__module__ == "my_tuning"
     assert sys.path[0] == str(tmp_path.resolve())
     assert spec.source == (tmp_path / "my_tuning.py").resolve()
@@ -108,7 +108,7 @@ def test_stem_that_means_another_module(tmp_path: Path, stem: str) -> None:
     """A file that is called like a library does not take the library's place."""
     before = sys.modules.get(stem)
     (tmp_path / f"{stem}.py").write_text(HEAD)
-    (module,) = load_search(tmp_path / f"{stem}.py").user_modules
+    (module,) = load_search(tmp_path / f"{stem}.py").code.modules
     assert module != stem
     assert sys.modules.get(stem) is before
 
@@ -130,7 +130,7 @@ def test_two_files_of_the_same_name(tmp_path: Path) -> None:
     assert [spec.search.param_grid["C"] for spec in specs] == [[1.5, 1.5], [2.5, 2.5]]
     modules = [sys.modules[name] for name in ("search", "search_2")]
     assert [module.helpers.which() for module in modules] == [1.5, 2.5]
-    assert specs[1].user_modules == ("helpers", "pkg", "pkg.part", "search_2")
+    assert specs[1].code.modules == ("helpers", "pkg", "pkg.part", "search_2")
     # The earlier one's function still travels by value, though its module's name was taken over.
     blob = cloudpickle.dumps([module.helpers.which for module in modules])
     assert elsewhere(tmp_path, blob, "print([f() for f in loaded])") == "[1.5, 2.5]"
@@ -157,7 +157,7 @@ def test_mended_file_starts_afresh(tmp_path: Path) -> None:
     (tmp_path / "helpers.py").write_text("S = 'balanced_accuracy'")
     spec = load_search(path)
     assert spec.search.scoring == "balanced_accuracy"
-    assert spec.user_modules == ("helpers", "search")
+    assert spec.code.modules == ("helpers", "search")
     assert sys.path.count(str(tmp_path.resolve())) == 1
 
 
@@ -177,7 +177,7 @@ def test_lazy_import_in_a_function(tmp_path: Path) -> None:
     text = HEAD + "def cv():\n    import later\n    return later.N\n"
     spec = load_search(write(tmp_path, search=text, later="N = 3"))
     assert spec.search.cv == 3
-    assert spec.user_modules == ("later", "search")
+    assert spec.code.modules == ("later", "search")
 
 
 def test_linked_neighbour(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_linked_neighbour(tmp_path: Path) -> None:
     shared = write(tmp_path / "shared", helpers="N = 3").with_name("helpers.py")
     path = write(tmp_path / "own", search=HEAD + "from helpers import N as cv\n")
     path.with_name("helpers.py").symlink_to(shared)
-    assert load_search(path).user_modules == ("helpers", "search")
+    assert load_search(path).code.modules == ("helpers", "search")
 
 
 def test_libraries_in_the_folder_are_not_the_users(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_libraries_in_the_folder_are_not_the_users(tmp_path: Path) -> None:
     (other / "pyvenv.cfg").write_text("")
     text = HEAD + f"import sys\nsys.path += [{str(site)!r}, {str(other)!r}]\n"
     text += "import in_site, in_env, mine\n"
-    assert load_search(write(tmp_path, search=text, mine="")).user_modules == ("mine", "search")
+    assert load_search(write(tmp_path, search=text, mine="")).code.modules == ("mine", "search")
 
 
 ESTIMATOR = """\
@@ -239,7 +239,7 @@ def test_estimator_travels_by_value(tmp_path: Path) -> None:
         space__in__part="ZERO = 0\n",
     )
     spec = load_search(path)
-    assert {"helpers", "pkg", "pkg.sub", "search", "space.part"} <= set(spec.user_modules)
+    assert {"helpers", "pkg", "pkg.sub", "search", "space.part"} <= set(spec.code.modules)
     model = spec.search.estimator.fit(spec.X, spec.y)
     blob = cloudpickle.dumps((model, spec.search, spec.X, spec.y))
     code = "m, s, X, y = loaded; print(m.score(X, y), s.scoring(m, X, y))"

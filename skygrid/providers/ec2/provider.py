@@ -256,6 +256,7 @@ class Ec2Provider:
             name=f"{self._run_id}-{name}",
             arguments=(*arguments, "--interruptions"),
             cache_max_gb=self._aws.cache_max_gb,
+            hash_seed=self._config.hash_seed,
             orphan_after=self._aws.orphan_after,
             lease=LEASE_FILE,
         )

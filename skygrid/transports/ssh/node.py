@@ -57,6 +57,9 @@ class AgentPlace:
     cache_max_gb: float
     """GiB of data that the host keeps for later runs."""
 
+    hash_seed: int
+    """PYTHONHASHSEED of the agent."""
+
     orphan_after: float
     """Seconds without a driver after which the agent ends itself."""
 
@@ -71,7 +74,8 @@ class AgentPlace:
             arguments += ["--lease", self.lease]
         if start:
             arguments += ["--kit", f"{kit.environment}-{kit.code}"]
-            arguments += ["--", "python", "-P", "-m", "skygrid.worker", *self.arguments]
+            arguments += ["--", "env", f"PYTHONHASHSEED={self.hash_seed}"]
+            arguments += ["python", "-P", "-m", "skygrid.worker", *self.arguments]
             arguments += ["--cache", "blobs", "--cache-max-gb", f"{self.cache_max_gb:g}"]
         return arguments
 

@@ -1,0 +1,72 @@
+"""A fitted search as bytes that open without the user's files, and without skygrid."""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import threading
+import weakref
+from typing import Any
+
+import cloudpickle
+
+CACHED = type(functools.lru_cache(lambda: None))
+
+
+def saved_search(search: Any) -> tuple[bytes, str | None]:
+    """Pickle a search with the functions and classes of the user's modules in it.
+
+    Parameters
+    ----------
+    search : BaseSearchCV
+        The user's modules are registered with cloudpickle to be pickled by value.
+
+    Returns
+    -------
+    data : bytes
+    problem : str or None
+        Why the user's modules had to be left out, so that the search opens only where Python can
+        import them.
+
+    Raises
+    ------
+    Exception
+        If the search cannot be pickled either way.
+    """
+    stream = io.BytesIO()
+    try:
+        _SavingPickler(stream).dump(search)
+    except Exception as error:  # noqa: BLE001 (what a user's object does when it is pickled)
+        return pickle.dumps(search), f"{type(error).__name__}: {error}"
+    return stream.getvalue(), None
+
+
+class _SavingPickler(cloudpickle.Pickler):
+    """cloudpickle's pickler, for what functions of a user's module refer to as well.
+
+    What it writes needs nothing but cloudpickle and the standard library to be read.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, CACHED):
+            state = {name: value for name, value in vars(obj).items() if name != "cache_parameters"}
+            parameters = obj.cache_parameters()
+            arguments = (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
+            return CACHED, (*arguments, functools._CacheInfo), state
+        return super().reducer_override(obj)
+
+
+def _empty(made: Any) -> Any:
+    """Return a function that reduces an object to a new one of its kind, as when it was made."""
+    return lambda obj: (made, ())
+
+
+_SavingPickler.dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
+    {
+        type(threading.Lock()): _empty(threading.Lock),
+        type(threading.RLock()): _empty(threading.RLock),
+        # singledispatch keeps what it has found out in one.
+        weakref.WeakKeyDictionary: _empty(weakref.WeakKeyDictionary),
+    }
+)

@@ -1,0 +1,312 @@
+"""A project as users have them: a search file, modules and a package beside it.
+
+Each of its checks is a score, 1.0 where a fit finds what it would find with scikit-learn alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FILES = {
+    "helper.py": """
+import colorsys, enum, functools, threading
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+
+colorsys.registered_by_helper = True
+LOCK = threading.Lock()
+
+class Mode(enum.Enum):
+    A = 1
+    B = 2
+
+class Base(ClassifierMixin, BaseEstimator):
+    pass
+
+class Shift(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return X + 1
+
+@functools.singledispatch
+def kind(value):
+    return "other"
+
+@kind.register
+def _(value: int):
+    return "int"
+
+def square(value):
+    with LOCK:
+        return value * value
+""",
+    "rich.py": "NAME = 'rich of the user'\n",
+    "msgspec.py": "NAME = 'msgspec of the user'\n",
+    "sqlite3.py": "NAME = 'sqlite3 of the user'\n",
+    "words.txt": "words",
+    "pkg/__init__.py": "from importlib.metadata import version\n__version__ = version('pkg')\n",
+    "pkg/helper.py": """
+from pathlib import Path
+
+def words():
+    return Path(__file__).with_name("data.txt").read_text()
+""",
+    "pkg/data.txt": "data of the package",
+    "installed/pkg-3.1.dist-info/METADATA": "Metadata-Version: 2.1\nName: pkg\nVersion: 3.1\n",
+    "search.py": """
+import concurrent.futures, enum, functools, importlib, importlib.resources, locale, multiprocessing
+import os, pickle, sys, tempfile, threading, traceback
+from pathlib import Path
+
+import numpy as np
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import Pipeline
+
+import helper, msgspec, pkg, rich, sqlite3
+
+os.environ["STRENGTH"] = "0.25"
+os.environ.pop("TO_BE_REMOVED", None)
+os.makedirs("elsewhere", exist_ok=True)
+FOLDER = os.path.abspath("elsewhere")
+os.chdir(FOLDER)
+os.umask(0o057)
+sys.setrecursionlimit(4321)
+np.seterr(under="raise")
+locale.setlocale(locale.LC_TIME, "C.UTF-8")
+WEIGHTS = np.arange(10)
+LOCK = threading.Lock()
+Local = enum.Enum("Local", "P Q")
+TABLE = {}
+
+
+def check(function):
+    assert function.__name__ not in TABLE
+    TABLE[function.__name__] = function
+    return function
+
+
+@functools.lru_cache
+def cached(number):
+    return number + len(WEIGHTS)
+
+
+class Kept:
+    pass
+
+
+KEPT = Kept()
+shifted = lambda number: number + len(WEIGHTS) + 2
+
+
+@check
+def variable(self):
+    return os.environ["STRENGTH"] == "0.25" and "TO_BE_REMOVED" not in os.environ
+
+@check
+def folder(self):
+    return os.getcwd() == FOLDER
+
+@check
+def umask(self):
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask == 0o057
+
+@check
+def recursion_limit(self):
+    return sys.getrecursionlimit() == 4321
+
+@check
+def numpy_errors(self):
+    return np.geterr()["under"] == "raise"
+
+@check
+def locale_of_times(self):
+    return locale.setlocale(locale.LC_TIME) == "C.UTF-8"
+
+@check
+def base_class(self):
+    return isinstance(self, importlib.import_module("helper").Base)
+
+@check
+def member_of_an_enum(self):
+    return self.mode is importlib.import_module("helper").Mode.B and self.local is Local.Q
+
+@check
+def effects_of_an_import(self):
+    import colorsys
+    return colorsys.registered_by_helper
+
+@check
+def pickled_by_itself(self):
+    return type(pickle.loads(pickle.dumps(type(self)(self.mode)))) is type(self) is Estimator
+
+@check
+def process_pool(self):
+    context = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(helper.square, 3).result(60) == 9
+
+@check
+def single_dispatch(self):
+    return helper.kind(3) == "int" and helper.kind("") == "other"
+
+@check
+def locks(self):
+    with LOCK, importlib.import_module("helper").LOCK:
+        return True
+
+@check
+def cached_function(self):
+    return cached(3) == 13
+
+@check
+def function_without_a_name(self):
+    return self.shift(2) == 14
+
+@check
+def instance_of_an_own_class(self):
+    return type(KEPT) is Kept
+
+@check
+def pipeline_with_memory(self):
+    with tempfile.TemporaryDirectory() as memory:
+        steps = [("shift", helper.Shift()), ("end", DummyClassifier())]
+        for _ in range(2):
+            Pipeline(steps, memory=memory).fit(np.zeros((4, 1)), [0, 1, 0, 1])
+    return True
+
+@check
+def import_by_text(self):
+    return importlib.import_module("pkg.helper").words() == "data of the package"
+
+@check
+def resources(self):
+    return importlib.resources.files("pkg").joinpath("data.txt").read_text().startswith("data")
+
+@check
+def file_beside_the_search_file(self):
+    return Path(__file__).with_name("words.txt").read_text() == "words"
+
+@check
+def version_of_the_package(self):
+    return pkg.__version__ == "3.1"
+
+@check
+def standard_input(self):
+    return sys.stdin.read() == ""
+
+@check
+def own_modules_named_as_libraries(self):
+    import msgspec as again
+    return (again.NAME, rich.NAME, sqlite3.NAME) == (
+        "msgspec of the user", "rich of the user", "sqlite3 of the user"
+    ) and again is msgspec
+
+@check
+def one_module(self):
+    return sys.modules[__name__].Estimator is type(self) and type(self).fit.__globals__ is globals()
+
+
+class Estimator(helper.Base):
+    def __init__(self, mode=None, local=Local.Q, shift=None):
+        self.mode, self.local, self.shift = mode, local, shift
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.found_ = {}
+        for name, function in TABLE.items():
+            try:
+                self.found_[name] = float(bool(function(self)))
+            except Exception:
+                traceback.print_exc()
+                self.found_[name] = 0.0
+        self.found_["sent"] = float(not pkg.__file__.startswith(os.path.dirname(FOLDER)))
+        self.found_["hash"] = float(hash("order of a set") % 1000)
+        return self
+
+    def predict(self, X):
+        return np.zeros(len(X), int)
+
+
+def scores(estimator, X, y):
+    return dict(estimator.found_)
+
+
+numbers = np.array(sys.stdin.read().split(), dtype=float)
+dataset = numbers.reshape(-1, 1), np.arange(len(numbers)) % 2
+estimator = Estimator()
+param_grid = {"mode": [helper.Mode.B], "shift": [lambda n: n + len(WEIGHTS) + 2, shifted]}
+scoring = scores
+refit = False
+cv = 3
+""",
+}
+
+CHECKS = (
+    "variable",
+    "folder",
+    "umask",
+    "recursion_limit",
+    "numpy_errors",
+    "locale_of_times",
+    "base_class",
+    "member_of_an_enum",
+    "effects_of_an_import",
+    "pickled_by_itself",
+    "process_pool",
+    "single_dispatch",
+    "locks",
+    "cached_function",
+    "function_without_a_name",
+    "instance_of_an_own_class",
+    "pipeline_with_memory",
+    "import_by_text",
+    "resources",
+    "file_beside_the_search_file",
+    "version_of_the_package",
+    "standard_input",
+    "own_modules_named_as_libraries",
+    "one_module",
+)
+
+NUMBERS = " ".join(map(str, range(12)))
+"""What the search file reads from its standard input."""
+
+PLAIN = """
+import sys
+sys.path.insert(0, ".")
+import search
+from sklearn.model_selection import GridSearchCV
+made = GridSearchCV(
+    search.estimator, search.param_grid, scoring=search.scoring, refit=False, cv=search.cv
+)
+made.fit(*search.dataset)
+for name in search.TABLE:
+    print(name, *made.cv_results_[f"mean_test_{name}"])
+"""
+"""The same search with scikit-learn alone."""
+
+
+def write_project(folder: Path) -> dict[str, str]:
+    """Write the project, and return the environment in which its package is installed."""
+    for name, text in FILES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    origin = folder / "installed/pkg-3.1.dist-info/direct_url.json"
+    origin.write_text(f'{{"url": "file://{folder}", "dir_info": {{"editable": true}}}}')
+    return {**os.environ, "PYTHONPATH": str(folder / "installed"), "TO_BE_REMOVED": "1"}
+
+
+def differences(results: Mapping[str, Any]) -> list[str]:
+    """Return the checks that did not hold in every fit."""
+    found = [check for check in CHECKS if results[f"mean_test_{check}"] != [1.0, 1.0]]
+    hashes = {*results["mean_test_hash"]}
+    if len(hashes) > 1 or {*results["std_test_hash"]} != {0.0}:
+        found.append("hash")
+    return found

@@ -1,0 +1,82 @@
+"""Fits find the user's own modules, and what the search file set, as with scikit-learn alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.own_modules import (
+    CHECKS,
+    FILES,
+    NUMBERS,
+    PLAIN,
+    differences,
+    write_project,
+)
+from tests.ssh_runs import Bench
+from tests.sshd import SshBed, ssh_bed
+
+__all__ = ["ssh_bed"]
+
+PLACES = {
+    "fork": {"SKYGRID_START_METHOD": "fork"},
+    "spawn": {"SKYGRID_START_METHOD": "spawn"},
+    "two nodes": {"SKYGRID_NODES": "2", "SKYGRID_ON": "local", "SKYGRID_CONCURRENCY": "1"},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_fits_find_the_same_process_and_the_same_modules(tmp_path: Path, place: str) -> None:
+    """What holds in a fit with scikit-learn alone holds on every node, and sets have one order."""
+    environment = write_project(tmp_path)
+    results, logs = run(tmp_path, environment | PLACES[place])
+    assert differences(results) == [], logs
+
+
+def test_hosts_are_sent_the_same_modules(tmp_path: Path, ssh_bed: SshBed) -> None:
+    """On hosts that lack the files all of it holds, but for the working directory."""
+    environment = write_project(tmp_path)
+    bench = Bench(tmp_path, ssh_bed, FILES["search.py"])
+    bench.node()
+    bench.node()
+    bench.write_config()
+    results, logs = run(tmp_path, environment | ssh_bed.environment())
+    assert differences(results) == ["folder"], logs
+    assert results["mean_test_sent"] == [1.0, 1.0]
+
+
+def run(folder: Path, environment: dict[str, str]) -> tuple[Any, str]:
+    """Return the results of a run of the project, and the logs of its nodes."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("skygrid")), "run", "search.py", "--json"],
+        cwd=folder,
+        env=environment,
+        input=NUMBERS,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    logs = "".join(log.read_text() for log in folder.glob("skygrid-runs/*/logs/*.log"))
+    assert done.returncode == 0, done.stderr + logs
+    return json.loads(done.stdout)["cv_results"], logs
+
+
+def test_the_checks_hold_with_scikit_learn_alone(tmp_path: Path) -> None:
+    """Each check is true in a plain interpreter; else it would say nothing of skygrid."""
+    environment = write_project(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN],
+        cwd=tmp_path,
+        env=environment,
+        input=NUMBERS,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = done.stdout.split("\n")[:-1]
+    assert lines == [f"{check} 1.0 1.0" for check in CHECKS], done.stderr

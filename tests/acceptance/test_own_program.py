@@ -1,0 +1,88 @@
+"""A script that calls skygrid: its functions and classes, settings and warnings reach the fits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import enum, functools, os, pickle, sys, threading, warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import GridSearchCV
+
+import skygrid
+import counted
+
+warnings.filterwarnings("ignore", category=counted.CountedWarning)
+sys.path.remove(os.path.dirname(os.path.abspath(__file__)))
+os.environ["STRENGTH"] = "0.25"
+LOCK = threading.Lock()
+Mode = enum.Enum("Mode", "A B")
+LARGE = np.arange(10)
+
+
+@functools.lru_cache
+def cached(number):
+    return number + len(LARGE)
+
+
+class Estimator(ClassifierMixin, BaseEstimator):
+    def __init__(self, mode=None, shift=None):
+        self.mode, self.shift = mode, shift
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        with LOCK:
+            copy = pickle.loads(pickle.dumps(type(self)(self.mode)))
+        assert type(copy) is Estimator and copy.mode is self.mode is Mode.B
+        assert self.shift(1) == 11 and cached(3) == 13
+        self.score_ = float(os.environ["STRENGTH"]) + float(np.geterr()["under"] == "raise")
+        return self
+
+    def score(self, X, y):
+        return self.score_
+
+
+if __name__ == "__main__":
+    X, y = np.zeros((12, 1)), np.arange(12) % 2
+    grid = {"mode": [Mode.B], "shift": [lambda n: n + len(LARGE), lambda n: cached(n)]}
+    with np.errstate(under="raise"):
+        own = GridSearchCV(Estimator(), grid, cv=3, error_score="raise", refit=False).fit(X, y)
+        with skygrid.cluster(nodes=2, concurrency=1, on="local", start_method=sys.argv[1]) as nodes:
+            for _ in range(2):
+                search = GridSearchCV(Estimator(), grid, cv=3, error_score="raise", refit=False)
+                nodes.fit(search, X, y)
+                print(search.cv_results_["mean_test_score"], own.cv_results_["mean_test_score"])
+"""
+
+COUNTED = """
+with open(__file__ + ".imports", "a") as file:
+    file.write("x")
+
+class CountedWarning(UserWarning):
+    pass
+"""
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_a_script_is_run_on_nodes_by_its_definitions(tmp_path: Path, start_method: str) -> None:
+    """Classes and functions of the script are themselves in a fit, and its settings hold there.
+
+    The module of a warning that a filter names is imported by the script alone.
+    """
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "counted.py").write_text(COUNTED)
+    done = subprocess.run(
+        [sys.executable, "script.py", start_method],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "[1.25 1.25] [1.25 1.25]\n" * 2, done.stderr
+    assert (tmp_path / "counted.py.imports").read_text() == "x"
