@@ -148,4 +148,4 @@ def test_what_cannot_be_saved_is_left_to_the_users_files(tmp_path: Path) -> None
     assert problem is not None
     assert "generator" in problem
     assert pickle.loads(data).func is sys.modules["generating"].f
-    assert spec.code.modules == ("generating", "search")
+    assert "generating" in spec.code.modules
