@@ -90,9 +90,10 @@ class JournaledRounds:
         self._work = work
         self._engine.use(*work_blobs(work, self._code, at_hand=self._engine.at_hand))
 
-    def refitting(self) -> None:
-        """The rounds are over."""
-        self._on_searched()
+    def refitting(self, *, last: bool) -> None:
+        """Note that the rounds are over."""
+        if last:
+            self._on_searched()
         self._listener.phase("refitting")
 
     def known_nodes(self) -> dict[str, Greeting]:

@@ -24,7 +24,7 @@ class Outline:
     """(candidates, splits) of each round."""
 
     complete: bool
-    """Whether these are all rounds: a search class of the user's own may decide as it goes."""
+    """Whether these are all rounds; a search class that is not scikit-learn's may ask for more."""
 
     @property
     def fits(self) -> int:
@@ -33,7 +33,7 @@ class Outline:
 
 
 class _KnowsEnough(Exception):
-    """Unwinds the search once its first round is known."""
+    """Unwinds the search once its rounds are known, before anything is fitted."""
 
 
 class _Listing:
@@ -47,8 +47,8 @@ class _Listing:
     def begin(self, work: SearchWork) -> None:
         self.work = work
 
-    def refitting(self) -> None:
-        raise AssertionError("an outline never refits")
+    def refitting(self, *, last: bool) -> None:
+        raise _KnowsEnough
 
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
         self.plans.append(plan)
@@ -92,12 +92,13 @@ def outline(search: Any, X: Any, y: Any, fit_params: Mapping[str, Any]) -> Outli
     Exception
         Whatever ``search.fit`` would raise before its first fit.
     """
-    halving = any(kind.__name__ == "BaseSuccessiveHalving" for kind in type(search).__mro__)
-    listing = _Listing(to_the_end=halving)
+    complete = _is_scikit_learns(search)
+    listing = _Listing(to_the_end=complete and _halves(search))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # Without a refit: nothing may be fitted here.
-        unfitted = clone(search).set_params(refit=False)
+        unfitted = clone(search)
+        if complete:
+            unfitted.refit = False  # made-up scores are not for a refit function of the user's
         with contextlib.suppress(_KnowsEnough):
             fit_search(unfitted, X, y, fit_params, listing)
     assert listing.work is not None
@@ -105,5 +106,15 @@ def outline(search: Any, X: Any, y: Any, fit_params: Mapping[str, Any]) -> Outli
         work=listing.work,
         first=listing.plans[0],
         rounds=[(len(plan.candidates), len(plan.splits)) for plan in listing.plans],
-        complete=halving or type(search).__module__.startswith("sklearn."),
+        complete=complete,
     )
+
+
+def _is_scikit_learns(search: Any) -> bool:
+    """Whether scikit-learn's own methods decide which rounds there are."""
+    kind = type(search)
+    return all(method.__module__.startswith("sklearn.") for method in (kind.fit, kind._run_search))
+
+
+def _halves(search: Any) -> bool:
+    return any(kind.__name__ == "BaseSuccessiveHalving" for kind in type(search).__mro__)

@@ -1,10 +1,10 @@
 """A search object of scikit-learn's own, fitted with outcomes that were computed elsewhere.
 
-``search.fit`` runs as it is, down to `BaseSearchCV.fit`: what subclasses add before and after
-it, halving's bookkeeping for one, stays in force. In its place comes `_DrivenFit.fit`, which
-drives the search's own ``_run_search`` with an ``evaluate_candidates`` that asks skygrid for each
-round of outcomes. Scikit-learn's joblib loop, its per-task cloning and pickling, never runs; its
-formatting, ranking and choosing does.
+``search.fit`` runs as it is, down to the body of `BaseSearchCV.fit`: what subclasses add before and
+after it, halving's bookkeeping for one, stays in force, and so does scikit-learn's validation of
+parameters. In the place of that body `_Driver.fit` drives the search's own ``_run_search`` with an
+``evaluate_candidates`` that asks skygrid for each round of outcomes. Scikit-learn's joblib loop,
+its per-task cloning and pickling, never runs; its formatting, ranking and choosing does.
 
 This is the one module of `results` that uses private names of scikit-learn (1.5 to 1.9).
 """
@@ -15,14 +15,17 @@ import contextlib
 import functools
 import inspect
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import CellType
 from typing import Any, Protocol
 
+import joblib
 import numpy as np
-from sklearn.base import _fit_context, clone, is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
@@ -73,8 +76,14 @@ class RoundEvaluator(Protocol):
     def begin(self, work: SearchWork) -> None:
         """Called before the first round, and again before a round for which the work changed."""
 
-    def refitting(self) -> None:
-        """Called once, after the last round and before the refit, if there is one."""
+    def refitting(self, *, last: bool) -> None:
+        """Called after the last round and before the refit, if there is one.
+
+        Parameters
+        ----------
+        last : bool
+            No further round can follow. False for a search whose ``fit`` may search again.
+        """
 
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
         """Every task of the round.
@@ -115,18 +124,14 @@ def fit_search(
         Whatever scikit-learn would raise.
     """
     refuse_callbacks(search)
-    own_class = type(search)
-    search.__class__ = _driven_class(own_class)  # type: ignore[arg-type]  # any class is hashable
-    search._skygrid_driver = _Driver(evaluator)
-    try:
+    driver = _Driver(search, evaluator)
+    with driver.in_place_of_scikit_learn():
         search.fit(X, y, **fit_params)
-        driven = "_skygrid_driven" in search.__dict__
-    finally:
-        search.__class__ = own_class
-        search.__dict__.pop("_skygrid_driver", None)
-        search.__dict__.pop("_skygrid_driven", None)
-    if not driven:
-        raise _not_driven(own_class)
+    if not driver.has_fitted:
+        raise UsageError(
+            f"{type(search).__name__}.fit does not call super().fit(), so skygrid cannot take its "
+            "fits over: call super().fit() there, or fit it with scikit-learn itself"
+        )
     return search
 
 
@@ -169,45 +174,6 @@ def _estimators_within(value: Any) -> Iterable[Any]:
         yield from _estimators_within(value.get_params(deep=False))
 
 
-@functools.lru_cache(maxsize=16)
-def _driven_class(own_class: type) -> type:
-    """A class with `_DrivenFit` just before `BaseSearchCV` in its method resolution order.
-
-    Named like the original, for the messages that scikit-learn builds from names. To make one takes
-    a millisecond, as scikit-learn looks into all of its methods.
-    """
-    base = type("BaseSearchCV", (_DrivenFit,), {})
-    names = {
-        "__module__": own_class.__module__,
-        "__qualname__": own_class.__qualname__,
-        "_run_search": _only_driven(own_class),
-    }
-    return type(own_class)(own_class.__name__, (own_class, base), names)
-
-
-def _only_driven(own_class: Any) -> Any:
-    """The class's ``_run_search``, which refuses to be run by another ``fit`` than ours.
-
-    A ``fit`` that calls ``GridSearchCV.fit(self, ...)`` by name goes past the resolution order, and
-    every fit would run in this process without anybody having asked for that.
-    """
-
-    @functools.wraps(own_class._run_search)
-    def run_search(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if "_skygrid_driven" not in self.__dict__:
-            raise _not_driven(own_class)
-        return own_class._run_search(self, *args, **kwargs)
-
-    return run_search
-
-
-def _not_driven(own_class: type) -> UsageError:
-    return UsageError(
-        f"{own_class.__name__}.fit does not call super().fit(), so skygrid cannot take its "
-        "fits over: call super().fit() there, or fit it with scikit-learn alone"
-    )
-
-
 @contextlib.contextmanager
 def _progress_on_stderr(verbose: int) -> Iterator[None]:
     """Send what scikit-learn prints about a verbose search to stderr: stdout is for results."""
@@ -215,125 +181,188 @@ def _progress_on_stderr(verbose: int) -> Iterator[None]:
         yield
 
 
-class _Driver:
-    """Who evaluates a search's rounds.
+def _cell_of_fit() -> CellType:
+    """Return the cell in which `BaseSearchCV.fit` holds its body.
 
-    Scikit-learn copies searches with all that they hold, for one where it routes metadata; an
-    evaluator has connections and threads.
+    ``fit`` is a wrapper that validates parameters and then calls the function in this cell. A
+    change of its content reaches every caller, also one that keeps a reference to ``fit``, and
+    leaves the class and its attributes alone.
     """
+    wrapper: Any = vars(BaseSearchCV)["fit"]
+    while hasattr(wrapper.__wrapped__, "__wrapped__"):  # somebody else's wrappers
+        wrapper = wrapper.__wrapped__
+    cells: tuple[CellType, ...] = wrapper.__closure__
+    return next(cell for cell in cells if cell.cell_contents is wrapper.__wrapped__)
 
-    def __init__(self, evaluator: RoundEvaluator) -> None:
+
+_CELL = _cell_of_fit()
+_SCIKIT_LEARNS_FIT = _CELL.cell_contents
+
+_drivers: dict[int, _Driver] = {}
+"""The searches that are driven now, by their ids. Nothing is set on a search itself, as it may be
+compared, copied or pickled at any moment."""
+
+_drivers_lock = threading.Lock()
+"""Guards `_drivers` and the cell, which holds `_fit` as long as there is a driver."""
+
+
+@functools.wraps(_SCIKIT_LEARNS_FIT)
+def _fit(self: Any, X: Any, y: Any = None, **params: Any) -> Any:
+    driver = _drivers.get(id(self))
+    if driver is None:  # another search: one within the driven one, or one of another thread
+        return _SCIKIT_LEARNS_FIT(self, X, y, **params)
+    return driver.fit(X, y, **params)
+
+
+class _Driver:
+    """Fits one search in the place of `BaseSearchCV.fit`."""
+
+    def __init__(self, search: Any, evaluator: RoundEvaluator) -> None:
         self.evaluator = evaluator
+        self.has_fitted = False
+        """True once the search's own ``fit`` has come to `BaseSearchCV.fit`."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Driver:
-        return self
+        self.rounds = 0
+        """Rounds so far, of all fits: a subclass may come to `BaseSearchCV.fit` several times."""
 
+        self._search = search
 
-class _DrivenFit(BaseSearchCV):
-    """`BaseSearchCV` with another ``fit``."""
+    @contextlib.contextmanager
+    def in_place_of_scikit_learn(self) -> Iterator[None]:
+        """Have `BaseSearchCV.fit` call `fit` for this search, in all threads."""
+        key = id(self._search)
+        with _drivers_lock:
+            before = _drivers.get(key)
+            _drivers[key] = self
+            _CELL.cell_contents = _fit
+        try:
+            yield
+        finally:
+            with _drivers_lock:
+                if before is None:
+                    del _drivers[key]
+                else:
+                    _drivers[key] = before
+                if not _drivers:
+                    _CELL.cell_contents = _SCIKIT_LEARNS_FIT
 
-    _skygrid_driver: _Driver
-    """Set on a search for the time of its fit."""
-
-    @_fit_context(prefer_skip_nested_validation=False)  # type: ignore[untyped-decorator]  # scikit-learn has no types
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
-        self._skygrid_driven = True
-        scorers, refit_metric = self._get_scorers()
+        """Do what `BaseSearchCV.fit` does, in the same order, with the evaluator's outcomes."""
+        self.has_fitted = True
+        search = self._search
+        scorers, refit_metric = search._get_scorers()
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)
-        routed = self._get_routed_params_for_fit(params)
+        routed = search._get_routed_params_for_fit(params)
         context = {"callback_ctx": self._begin_callbacks(X, y)} if HAS_CALLBACKS else {}
-        rounds = _Rounds(self, X, y, scorers, routed, self._checked_splitter(X, y, routed))
+        splitter = self._checked_splitter(X, y, routed)
+        n_splits = splitter.get_n_splits(X, y, **routed.splitter.split)
         if CHECKS_CV_ITSELF:
-            self.n_splits_ = rounds.n_splits  # halving's _run_search reads it
-        if "callback_ctx" not in inspect.signature(self._run_search).parameters:
+            search.n_splits_ = n_splits  # halving's _run_search reads it
+        estimator = clone(search.estimator)
+        joblib.effective_n_jobs(search.n_jobs)  # raises where joblib.Parallel would
+        work = SearchWork(
+            X=X,
+            y=y,
+            estimator=estimator,
+            scorer=scorers,
+            fit_params=routed.estimator.fit,
+            score_params=routed.scorer.score,
+            return_train_score=search.return_train_score,
+            error_score=search.error_score,
+            verbose=search.verbose,
+        )
+        rounds = _Rounds(self, search, work, splitter, routed.splitter.split, n_splits)
+        if "callback_ctx" not in inspect.signature(search._run_search).parameters:
             context = {}
-        with _progress_on_stderr(self.verbose):
-            self._run_search(rounds.evaluate_candidates, **context)
-        self.multimetric_ = rounds.multimetric
-        if callable(self.scoring) and self.multimetric_:
-            self._check_refit_for_multimetric(rounds.first_test_scores)
-            refit_metric = self.refit
+        with _progress_on_stderr(search.verbose):
+            search._run_search(rounds.evaluate_candidates, **context)
+        search.multimetric_ = rounds.multimetric
+        if callable(search.scoring) and search.multimetric_:
+            search._check_refit_for_multimetric(rounds.first_test_scores)
+            refit_metric = search.refit
         self._choose_best(rounds.results, refit_metric)
-        if self.refit:
-            self._refit_best(X, y, routed)
+        if search.refit:
+            self._refit_best(estimator, X, y, routed)
         single = not isinstance(scorers, _MultimetricScorer)
-        self.scorer_ = scorers if single else scorers._scorers
-        self.cv_results_ = rounds.results
-        self.n_splits_ = rounds.n_splits
-        return self
+        search.scorer_ = scorers if single else scorers._scorers
+        search.cv_results_ = rounds.results
+        search.n_splits_ = n_splits
+        return search
 
     def _begin_callbacks(self, X: Any, y: Any) -> Any:
-        """The root of scikit-learn's tree of tasks, which halving passes on; nothing listens."""
-        context = self._init_callback_context(max_subtasks=1 + (self.refit is not False))
-        return context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=None)
+        """Begin scikit-learn's tree of tasks, which halving passes on; nothing listens."""
+        search = self._search
+        context = search._init_callback_context(max_subtasks=1 + (search.refit is not False))
+        return context.call_on_fit_task_begin(estimator=search, X=X, y=y, metadata=None)
 
     def _checked_splitter(self, X: Any, y: Any, routed: Any) -> Any:
-        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        search = self._search
+        splitter = check_cv(search.cv, y, classifier=is_classifier(search.estimator))
         if CHECKS_CV_ITSELF:
-            self._checked_cv_orig = splitter
-            self._check_input_parameters(X=X, y=y, split_params=routed.splitter.split)
+            search._checked_cv_orig = splitter
+            search._check_input_parameters(X=X, y=y, split_params=routed.splitter.split)
         return splitter
 
     def _choose_best(self, results: Mapping[str, Any], refit_metric: str) -> None:
-        if not self.refit and self.multimetric_:
+        search = self._search
+        if not search.refit and search.multimetric_:
             return
-        self.best_index_ = self._select_best_index(self.refit, refit_metric, results)
-        if not callable(self.refit):
-            self.best_score_ = results[f"mean_test_{refit_metric}"][self.best_index_]
-        self.best_params_ = results["params"][self.best_index_]
+        search.best_index_ = search._select_best_index(search.refit, refit_metric, results)
+        if not callable(search.refit):
+            search.best_score_ = results[f"mean_test_{refit_metric}"][search.best_index_]
+        search.best_params_ = results["params"][search.best_index_]
 
-    def _refit_best(self, X: Any, y: Any, routed: Any) -> None:
-        self._skygrid_driver.evaluator.refitting()
+    def _refit_best(self, estimator: Any, X: Any, y: Any, routed: Any) -> None:
+        search = self._search
+        self.evaluator.refitting(last=_fits_once(type(search)))
         # The parameters are cloned too: they may be estimators (scikit-learn pull request 26786).
-        self.best_estimator_ = clone(clone(self.estimator)).set_params(
-            **clone(self.best_params_, safe=False)
+        search.best_estimator_ = clone(estimator).set_params(
+            **clone(search.best_params_, safe=False)
         )
         begin = time.time()
         if y is not None:
-            self.best_estimator_.fit(X, y, **routed.estimator.fit)
+            search.best_estimator_.fit(X, y, **routed.estimator.fit)
         else:
-            self.best_estimator_.fit(X, **routed.estimator.fit)
-        self.refit_time_ = time.time() - begin
-        if hasattr(self.best_estimator_, "feature_names_in_"):
-            self.feature_names_in_ = self.best_estimator_.feature_names_in_
+            search.best_estimator_.fit(X, **routed.estimator.fit)
+        search.refit_time_ = time.time() - begin
+        if hasattr(search.best_estimator_, "feature_names_in_"):
+            search.feature_names_in_ = search.best_estimator_.feature_names_in_
+
+
+def _fits_once(kind: Any) -> bool:
+    """Whether ``fit`` of a search class is known to come to `BaseSearchCV.fit` only once."""
+    module: str = kind.fit.__module__
+    return module.startswith("sklearn.")
 
 
 class _Rounds:
     """The rounds of one search so far, and the results over all of them."""
 
     def __init__(
-        self, search: Any, X: Any, y: Any, scorers: Any, routed: Any, splitter: Any
+        self,
+        driver: _Driver,
+        search: Any,
+        work: SearchWork,
+        splitter: Any,
+        split_params: Mapping[str, Any],
+        n_splits: int,
     ) -> None:
-        self.n_splits = splitter.get_n_splits(X, y, **routed.splitter.split)
         self.results: dict[str, Any] = {}
-        self._search, self._X, self._y = search, X, y
-        self._scorers, self._routed, self._splitter = scorers, routed, splitter
-        self._round = 0
+        self._driver, self._search, self._work = driver, search, work
+        self._splitter, self._split_params, self._n_splits = splitter, split_params, n_splits
+        self._begun = False
         self._candidates: list[Mapping[str, Any]] = []
         self._out: list[dict[str, Any]] = []
         self._more: dict[str, list[Any]] = defaultdict(list)
-        self._estimator = clone(search.estimator)
-        self._work: SearchWork | None = None
 
     def _begin(self, *, callback_context: bool) -> None:
         """Tell the evaluator what the next round is about, unless it knows."""
-        if self._work is not None and self._work.callback_context == callback_context:
+        if self._begun and self._work.callback_context == callback_context:
             return
-        search = self._search
-        self._work = SearchWork(
-            X=self._X,
-            y=self._y,
-            estimator=self._estimator,
-            scorer=self._scorers,
-            fit_params=self._routed.estimator.fit,
-            score_params=self._routed.scorer.score,
-            return_train_score=search.return_train_score,
-            error_score=search.error_score,
-            verbose=search.verbose,
-            callback_context=callback_context,
-        )
-        search._skygrid_driver.evaluator.begin(self._work)
+        self._begun = True
+        self._work = replace(self._work, callback_context=callback_context)
+        self._driver.evaluator.begin(self._work)
 
     @property
     def first_test_scores(self) -> Any:
@@ -356,14 +385,14 @@ class _Rounds:
         search = self._search
         candidates = list(candidate_params)
         asked = RoundPlan(
-            round=self._round,
+            round=self._driver.rounds,
             candidates=candidates,
             splits=self._splits(cv or self._splitter, len(candidates)),
         )
-        self._round += 1
+        self._driver.rounds += 1
         self._say(asked)
         self._begin(callback_context=callback_ctx is not None)
-        plan, outcomes = search._skygrid_driver.evaluator.evaluate(asked)
+        plan, outcomes = self._driver.evaluator.evaluate(asked)
         out = [self._as_sklearn(outcome) for outcome in outcomes]
         if not out:
             raise ValueError(
@@ -377,17 +406,17 @@ class _Rounds:
         for key, values in (more_results or {}).items():
             self._more[key].extend(values)
         self.results = search._format_results(
-            self._candidates, self.n_splits, self._out, self._more
+            self._candidates, self._n_splits, self._out, self._more
         )
         return self.results
 
     def _splits(self, splitter: Any, n_candidates: int) -> list[tuple[Any, Any]]:
-        splits = list(splitter.split(self._X, self._y, **self._routed.splitter.split))
+        splits = list(splitter.split(self._work.X, self._work.y, **self._split_params))
         # Before 1.9 scikit-learn notices first that there is nothing to fit.
-        if len(splits) != self.n_splits and (CHECKS_CV_ITSELF or (splits and n_candidates)):
+        if len(splits) != self._n_splits and (CHECKS_CV_ITSELF or (splits and n_candidates)):
             raise ValueError(
                 f"cv.split and cv.get_n_splits {'return' if CHECKS_CV_ITSELF else 'returned'} "
-                f"inconsistent results. Expected {self.n_splits} splits, got {len(splits)}"
+                f"inconsistent results. Expected {self._n_splits} splits, got {len(splits)}"
             )
         return splits
 
@@ -400,7 +429,7 @@ class _Rounds:
 
     def _as_sklearn(self, outcome: Outcome) -> dict[str, Any]:
         """An outcome as ``_fit_and_score`` would have returned it."""
-        if outcome.status == "killed" and self._search.error_score == "raise":
+        if outcome.status == "killed" and self._work.error_score == "raise":
             raise FitKilledError(
                 f"{(outcome.fit_error or '').strip()} "
                 f"(parameters: {self._describe(outcome)}; error_score is 'raise')"
@@ -413,7 +442,7 @@ class _Rounds:
             "fit_time": outcome.fit_seconds,
             "score_time": outcome.score_seconds,
         }
-        if self._search.return_train_score:
+        if self._work.return_train_score:
             out["train_scores"] = (
                 self._scores(outcome.train_scores) if scored else self._error_scores()
             )
@@ -423,9 +452,9 @@ class _Rounds:
         return scores if type(scores) is float else from_wire(scores)
 
     def _error_scores(self) -> Any:
-        if isinstance(self._scorers, _MultimetricScorer):
-            return dict.fromkeys(self._scorers._scorers, self._search.error_score)
-        return self._search.error_score
+        if isinstance(self._work.scorer, _MultimetricScorer):
+            return dict.fromkeys(self._work.scorer._scorers, self._work.error_score)
+        return self._work.error_score
 
     def _describe(self, outcome: Outcome) -> str:
         return f"candidate {outcome.candidate}, split {outcome.split} of round {outcome.round}"

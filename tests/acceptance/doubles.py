@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV
@@ -395,4 +395,5 @@ class SelfMadeSearch(GridSearchCV):
     """Overrides fit and never comes back to it."""
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
+        self.best_estimator_ = clone(self.estimator).fit(X, y)
         return self

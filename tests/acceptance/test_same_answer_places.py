@@ -17,6 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 import skygrid
 from tests.acceptance.doubles import (
     ChattyClassifier,
+    CopiedInTheMiddle,
     FailingClassifier,
     LayoutClassifier,
     SplitFailingClassifier,
@@ -80,6 +81,10 @@ SUBSET: dict[str, tuple[str, Callable[[], Job]]] = {
         "Several rounds of the user's own.",
         lambda: Job(TwoRounds(FailingClassifier(), [1, 2, 3], cv=2), *flowers()),
     ),
+    "own_class": (
+        "A class of the user's own that is copied in the middle.",
+        lambda: Job(CopiedInTheMiddle(ChattyClassifier(), [1, 2], cv=2, refit=False), *flowers()),
+    ),
 }
 
 PLACES: dict[str, dict[str, Any]] = {
@@ -88,7 +93,7 @@ PLACES: dict[str, dict[str, Any]] = {
     "three nodes of four slots": {"nodes": 3, "concurrency": 4},
 }
 
-SPAWNED = {"seeded", "layout", "failures", "said"}
+SPAWNED = {"seeded", "layout", "failures", "said", "own_class"}
 """A spawned slot imports scikit-learn anew for each round, so it gets fewer searches."""
 
 COMBINATIONS = [
