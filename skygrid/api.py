@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +19,12 @@ from skygrid.errors import UsageError
 from skygrid.journal.memory import MemoryJournal
 from skygrid.listener import SilentListener
 from skygrid.loading.programs import code_of_program, needs_of
+from skygrid.loading.searches import refuse_undistributable
+from skygrid.loading.source import did_you_mean
 from skygrid.places import nodes_of, policies_of
 from skygrid.rented import RentedNodes, make_offer
 from skygrid.reports.money import bill_text, quote_text
-from skygrid.results.sklearn_search import fit_search
+from skygrid.results.sklearn_search import fit_search, refuse_callbacks
 from skygrid.rounds import JournaledRounds
 
 
@@ -129,10 +131,12 @@ class Cluster:
         Raises
         ------
         SkygridError
-            If nodes cannot be had or are lost for good, or the search carries callbacks.
+            If nodes cannot be had or are lost for good, or the fits of `search` cannot be
+            distributed.
         Exception
             Whatever ``search.fit`` would raise.
         """
+        _refuse(search)
         engine = self._engine
         if engine is None:
             raise UsageError("no nodes run: use the cluster inside its `with` statement")
@@ -204,8 +208,15 @@ def fit(
     *,
     nodes: int | None = None,
     concurrency: int | None = None,
+    on: Literal["local", "ssh", "aws"] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    max_cost: float | None = None,
+    fit_timeout: float | None = None,
+    retries: int | None = None,
+    sharing: bool = True,
+    start_method: Literal["auto", "fork", "spawn"] | None = None,
     fit_params: Mapping[str, Any] | None = None,
-    **options: Any,
+    **more_fit_params: Any,
 ) -> Any:
     """Fit one search on nodes that are started for it and ended after it.
 
@@ -214,15 +225,54 @@ def fit(
     search : BaseSearchCV
     X : array-like of shape (n_samples, n_features)
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
-    nodes, concurrency, **options
+    nodes, concurrency, on, config, max_cost, fit_timeout, retries, sharing, start_method
         As for `Cluster`.
     fit_params : mapping, optional
-        Keyword arguments of ``search.fit``: groups, sample_weight and the like.
+        Keyword arguments of ``search.fit`` whose names are also parameters of this function.
+    **more_fit_params
+        All other keyword arguments of ``search.fit``: groups, sample_weight and the like.
 
     Returns
     -------
     search : BaseSearchCV
         The same object, fitted.
+
+    Raises
+    ------
+    UsageError
+        If the fits of `search` cannot be distributed, or a keyword is likely a misspelt option.
+        No node is started.
+    SkygridError, Exception
+        As for `Cluster.fit`.
     """
+    options: dict[str, Any] = {
+        "on": on,
+        "config": config,
+        "max_cost": max_cost,
+        "fit_timeout": fit_timeout,
+        "retries": retries,
+        "sharing": sharing,
+        "start_method": start_method,
+    }
+    _refuse(search)
+    _refuse_misspelt(more_fit_params, ["nodes", "concurrency", "fit_params", *options])
+    keywords = dict(**(fit_params or {}), **more_fit_params)
     with Cluster(nodes, concurrency, **options) as running:
-        return running.fit(search, X, y, **(fit_params or {}))
+        return running.fit(search, X, y, **keywords)
+
+
+def _refuse(search: Any) -> None:
+    """Refuse, before a node is started for it, a search whose fits cannot be distributed."""
+    refuse_undistributable(search)
+    refuse_callbacks(search)
+
+
+def _refuse_misspelt(fit_params: Mapping[str, Any], options: Sequence[str]) -> None:
+    """Refuse a misspelt option, which would be ignored: ``max_costs=5`` would bound no cost."""
+    for name in fit_params:
+        meant = did_you_mean(name, options, cutoff=0.8)
+        if meant is not None:
+            raise UsageError(
+                f"skygrid.fit has no option {name!r}; did you mean {meant!r}? "
+                f"A parameter of search.fit goes into fit_params={{{name!r}: ...}}"
+            )

@@ -10,13 +10,13 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 
 from skygrid.loading.estimators import (
     check_estimator,
-    check_search,
     is_estimator,
     is_search,
 )
 from skygrid.loading.names import GRID, OPTIONS, RANDOMIZED, Names
 from skygrid.loading.parameters import check_distributions, check_grid
 from skygrid.loading.scoring import check_refit_names, check_scoring
+from skygrid.loading.searches import check_search
 from skygrid.loading.settings import (
     check_cv,
     check_error_score,

@@ -55,29 +55,6 @@ def check_estimator(estimator: Any, place: Place) -> None:
     _check_clones(estimator, place)
 
 
-def check_search(search: Any, place: Place) -> None:
-    """Refuse a value of `search` that is no instance of a search.
-
-    Raises
-    ------
-    SearchFileError
-        It is a class, an estimator or something else.
-    """
-    if isinstance(search, type):
-        raise place.mistake(
-            f"is {describe(search)}, not an instance",
-            f"write {search.__name__}(estimator, ...)",
-        )
-    if is_search(search):
-        return
-    if is_estimator(search):
-        raise place.mistake(
-            f"is {describe(search)}, which is no search",
-            "call it 'estimator' and add 'param_grid'",
-        )
-    raise place.mistake(f"is {describe(search)}", "write e.g. GridSearchCV(estimator, param_grid)")
-
-
 def parameters_of(estimator: Any, place: Place) -> dict[str, Any]:
     """Return ``estimator.get_params(deep=True)``."""
     try:

@@ -211,7 +211,14 @@ def test_wrong_distributions(tmp_path: Path, line: str, words: str | None) -> No
 
 WRONG_SEARCHES = [
     ("search = GridSearchCV", "line 11: search is the class GridSearchCV, not an instance; write"),
-    ("search = SVC()", "search is an SVC, which is no search; call it 'estimator'"),
+    ("search = SVC", "line 11: search is the class SVC, which is no search; write e.g. GridSear"),
+    ("search = SVC()", "search is an SVC, which is no search; write e.g. GridSearchCV(SVC(...), "),
+    ("search = Pipeline([('clf', GridSearchCV(SVC(), {}))])",
+     "search is a Pipeline around a GridSearchCV; write GridSearchCV(Pipeline(...), ...) instead"),
+    ("from sklearn.feature_selection import RFECV; search = RFECV(SVC())",
+     "line 11: search is an RFECV, which cross-validates by itself, so its fits cannot be distri"),
+    ("search = type('Own', (GridSearchCV,), {'fit': lambda self, X, y: self})(SVC(), {})",
+     "search is an Own, whose fit does not call super().fit(), so its fits cannot be distributed"),
     ("search = 5", "search is 5; write e.g. GridSearchCV(estimator, param_grid)"),
     ("search = GridSearchCV(SVC, {})", "search.estimator is the class SVC, not an instance"),
     ("search = GridSearchCV(SVC(), {'c': [1]})", "search.param_grid names 'c', which an SVC does"),
