@@ -118,8 +118,9 @@ class Session:
             sharing=not self._config.no_sharing,
         )
         spec = self._spec
-        if isinstance(spec.search.refit, str):
-            self._listener.ranked_by(spec.search.refit)
+        refit = getattr(spec.search, "refit", None)  # a search may set it in its own fit
+        if isinstance(refit, str):
+            self._listener.ranked_by(refit)
         with stdout_to_stderr():  # a refit and a scorer may print; stdout is for the result
             search = fit_search(spec.search, spec.X, spec.y, spec.fit_params, rounds)
             holdout = self._holdout(search)

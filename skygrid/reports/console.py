@@ -17,7 +17,15 @@ from skygrid.printable import printable
 from .finding import Finding
 from .money import Quote, bill_text, dollars_text
 from .nodes_view import NodesView
-from .plain import Plain, one_line, parameter_text, parameters_text, shorten
+from .plain import (
+    Plain,
+    count_text,
+    one_line,
+    parameter_text,
+    parameters_text,
+    round_text,
+    shorten,
+)
 from .plan_view import CheckResult
 from .run_view import RunView
 from .shared_work import shared_text
@@ -69,19 +77,22 @@ def summary_view(summary: Summary) -> RenderableType:
 def check_view(check: CheckResult) -> RenderableType:
     """Return the plan of a search for the terminal."""
     grid = _facts()
+    several = len(check.rounds) > 1 or check.open_ended
+    least = "at least " if check.open_ended else ""
     for number, size in enumerate(check.rounds):
-        label = "plan" if len(check.rounds) == 1 else f"round {number + 1}"
         grid.add_row(
-            label, f"{size.candidates} candidates x {size.splits} splits = {size.fits} fits"
+            f"round {number + 1}" if several else "plan", round_text(size.candidates, size.splits)
         )
-    if len(check.rounds) > 1 or check.open_ended:
-        more = ", and rounds that depend on the scores" if check.open_ended else ""
-        grid.add_row("together", f"{check.fits} fits{more}")
+    if several:
+        more = ": further rounds may follow" if check.open_ended else ""
+        grid.add_row("together", f"{least}{count_text(check.fits, 'fit')}{more}")
     if check.shared is not None and (said := shared_text(check.shared)):
-        place = " in round 1" if len(check.rounds) > 1 or check.open_ended else ""
+        place = " in round 1" if several else ""
         grid.add_row("sharing", said + place)
-    slots = "all their vCPUs" if check.slots is None else f"{_count(check.slots, 'slot')} in all"
-    grid.add_row("nodes", f"{_count(check.nodes, 'node')}, {slots}")
+    slots = (
+        "all their vCPUs" if check.slots is None else f"{count_text(check.slots, 'slot')} in all"
+    )
+    grid.add_row("nodes", f"{count_text(check.nodes, 'node')}, {slots}")
     if check.quote is not None:
         grid.add_row("", _rented(check.quote))
         grid.add_row("", _whereabouts(check.quote))
@@ -89,9 +100,8 @@ def check_view(check: CheckResult) -> RenderableType:
         here = " on this machine" if check.quote is not None else ""
         grid.add_row("one fit", f"{duration_text(check.seconds_per_fit)}{here}{_sample(check)}")
     if check.estimated_seconds is not None:
-        grid.add_row(
-            "estimate", f"{duration_text(check.estimated_seconds)}, if all fits are like that one"
-        )
+        estimate = duration_text(check.estimated_seconds)
+        grid.add_row("estimate", f"{least}{estimate}, if all fits are like that one")
     if check.quote is None:
         places = {"local": "this machine", "ssh": "hosts that you have"}
         grid.add_row("price", f"nothing: {places[check.on]}")
@@ -128,7 +138,7 @@ def nodes_view(view: NodesView) -> RenderableType:
     rates = [node.dollars_per_hour for node in view.nodes]
     costs = [node.dollars for node in view.nodes]
     total = (
-        f"{_count(len(view.nodes), 'node')} in {', '.join(view.regions)}: "
+        f"{count_text(len(view.nodes), 'node')} in {', '.join(view.regions)}: "
         f"{dollars_text(_sum(rates))} an hour, {dollars_text(_sum(costs))} so far"
     )
     return Group(table, Text(total))
@@ -161,7 +171,9 @@ def _add_price(grid: Table, check: CheckResult, quote: Quote) -> None:
     grid.add_row("price", f"{dollars_text(total)} an hour{each}{source}")
     if check.estimated_dollars is not None:
         grid.add_row(
-            "cost", f"about {dollars_text(check.estimated_dollars)}, start and end included"
+            "cost",
+            f"{'at least' if check.open_ended else 'about'} "
+            f"{dollars_text(check.estimated_dollars)}, start and end included",
         )
     if quote.most_dollars is not None:
         grid.add_row("at most", f"{dollars_text(quote.most_dollars)}, {_bound(quote)}")
@@ -206,7 +218,7 @@ def _best(summary: Summary) -> RenderableType:
         grid.add_row("holdout", score_text(summary.holdout_score))
     for parameter, value in (summary.best_params or {}).items():
         grid.add_row(Text(parameter, overflow="fold"), Text(_value(value), overflow="fold"))
-    title = f"{summary.search}: best of {_count(summary.candidates, 'candidate')}"
+    title = f"{summary.search}: best of {count_text(summary.candidates, 'candidate')}"
     return Group(Text(title, style="bold"), grid)
 
 
@@ -228,7 +240,7 @@ def _top(rows: Sequence[CandidateRow]) -> RenderableType:
 
 def _effort(summary: Summary) -> RenderableType:
     shared = shared_text(summary.shared)
-    text = Text(shared or f"{summary.fits} fits")
+    text = Text(shared or count_text(summary.fits, "fit"))
     if summary.failed:
         text.append(f", {summary.failed} failed", style="red")
     if summary.killed:
@@ -236,10 +248,10 @@ def _effort(summary: Summary) -> RenderableType:
     if summary.reused:
         text.append(f" ({summary.reused} recorded before)")
     if summary.retries:
-        text.append(f", {_count(summary.retries, 'retry', 'retries')}", style="yellow")
+        text.append(f", {count_text(summary.retries, 'retry', 'retries')}", style="yellow")
     text.append("\n" if shared else " in ")  # both together are too long for a line
     text.append(
-        f"{duration_text(summary.wall_seconds)} on {_count(len(summary.nodes), 'node')}, "
+        f"{duration_text(summary.wall_seconds)} on {count_text(len(summary.nodes), 'node')}, "
         f"{duration_text(summary.fit_seconds)} of fitting"
     )
     if summary.slot_use is not None:
@@ -287,10 +299,6 @@ def _value(value: Plain) -> str:
     return parameter_text(value, 400)
 
 
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
 def runs_view(views: Sequence[RunView], now: float) -> RenderableType:
     """Return the runs as a table, in the order given.
 
@@ -327,7 +335,7 @@ def run_panel(view: RunView, now: float) -> RenderableType:
     if record.search_file is not None:
         grid.add_row("file", Text(record.search_file, overflow="fold"))
     for node in record.nodes:
-        what = f"{node.name}, {_count(node.slots, 'slot')}, {node.host} {node.cpu}"
+        what = f"{node.name}, {count_text(node.slots, 'slot')}, {node.host} {node.cpu}"
         grid.add_row("node", Text(what))
     if record.bill is not None:
         grid.add_row("cost", bill_text(record.bill))

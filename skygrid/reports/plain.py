@@ -82,3 +82,14 @@ def _readable(plain: Plain) -> str:
     if isinstance(plain, list):
         return "[" + ", ".join(_readable(item) for item in plain) + "]"
     return repr(plain) if isinstance(plain, float) else str(plain)
+
+
+def count_text(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun: ``1 fit``, ``2 fits``."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def round_text(candidates: int, splits: int) -> str:
+    """Return the size of a round: ``2 candidates x 5 splits = 10 fits``."""
+    factors = f"{count_text(candidates, 'candidate')} x {count_text(splits, 'split')}"
+    return f"{factors} = {count_text(candidates * splits, 'fit')}"

@@ -18,6 +18,7 @@ from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.printable import printable
 from skygrid.worker.messages import Greeting, Heartbeat, Scores, TypedNumber
 
+from .plain import round_text
 from .progress_view import Event, Level, NodeView, ProgressView
 
 WINDOW_SECONDS = 15.0
@@ -166,8 +167,7 @@ class Progress:
             held = f", {len(recorded)} of them recorded before" if recorded else ""
             self._say(
                 "detail",
-                f"round {plan.round}: {candidates} candidates x {splits} splits = "
-                f"{candidates * splits} fits{held}",
+                f"round {plan.round}: {round_text(candidates, splits)}{held}",
             )
 
     def outcomes_recorded(self, outcomes: Sequence[Outcome]) -> None:

@@ -221,5 +221,22 @@ def test_check_shows_a_fit_that_failed():
     text = text_of(check_view(check))
 
     assert "  ValueError: C must be positive" in text
-    assert "rounds that depend on the scores" in text
     assert "3 nodes, 12 slots in all" in text
+
+
+def test_check_of_an_open_search_promises_a_minimum():
+    """Where further rounds may follow, fits and time are "at least"; one candidate is no plural."""
+    check = CheckResult(
+        search="BayesSearchCV",
+        rounds=(RoundSize(candidates=1, splits=3),),
+        nodes=1,
+        slots=2,
+        open_ended=True,
+        seconds_per_fit=1.0,
+    )
+
+    text = text_of(check_view(check))
+
+    assert "round 1    1 candidate x 3 splits = 3 fits" in text
+    assert "together   at least 3 fits: further rounds may follow" in text
+    assert "estimate   at least 2.0 s" in text
