@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from collections import Counter
@@ -44,14 +45,18 @@ class WarningCounter:
 
 
 def _warning_of(note: WarningNote) -> Warning:
-    """The warning again, or a `UserWarning` that names its class where a text does not make one."""
+    """Make the warning again, or a `UserWarning` that names its class where a text cannot make one.
+
+    A class whose constructor wants something else than a text is made without its constructor.
+    """
     category = category_of(note.category)
-    try:
-        warning = category(note.message)
-        if str(warning) == note.message:
-            return warning
-    except Exception:  # noqa: BLE001 (whatever a class says to a text it did not expect)
-        pass
+    for make in (category, functools.partial(Warning.__new__, category)):
+        try:
+            warning = make(note.message)
+            if type(warning) is category and str(warning) == note.message:
+                return warning
+        except Exception:  # noqa: BLE001 (whatever a class says to a text it did not expect)
+            continue
     return UserWarning(f"{note.category.partition(':')[2]}: {note.message}")
 
 

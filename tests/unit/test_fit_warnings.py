@@ -1,0 +1,87 @@
+"""Warnings of fits are issued here as they were issued there."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from skygrid.results.fit_warnings import WarningCounter
+from skygrid.worker.messages import FitResult, WarningNote
+
+
+class TwoArguments(UserWarning):
+    """Made of two things, from which it makes its text."""
+
+    def __init__(self, name: str, value: int) -> None:
+        super().__init__(f"{name} is {value}")
+
+
+class NoArguments(RuntimeWarning):
+    """Has its text from its class."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing to say")
+
+
+class KeywordsOnly(UserWarning):
+    """Never gives its arguments to its base."""
+
+    def __init__(self, *, name: str) -> None:
+        self.name = name
+
+
+class TextOfItsOwn(UserWarning):
+    """Has a text that only its attributes make."""
+
+    def __init__(self, name: str, value: int) -> None:
+        self.name, self.value = name, value
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}"
+
+
+def issued(warning: Warning) -> Warning:
+    """Return what is issued here for a warning that a fit issued."""
+    kind = type(warning)
+    note = WarningNote(f"{kind.__module__}:{kind.__qualname__}", str(warning), "fit.py", 7)
+    counter = WarningCounter()
+    counter.add([_result(note)])
+    with warnings.catch_warnings(record=True) as said:
+        counter.issue()
+    (one,) = said
+    assert (one.filename, one.lineno, one.category) == ("fit.py", 7, type(one.message))
+    assert isinstance(one.message, Warning)
+    return one.message
+
+
+def _result(note: WarningNote) -> FitResult:
+    return FitResult(
+        lease=1,
+        candidate=0,
+        slot=0,
+        status="scored",
+        test_scores=1.0,
+        train_scores=None,
+        n_test_samples=1,
+        fit_seconds=0.0,
+        score_seconds=0.0,
+        warnings=(note,),
+    )
+
+
+@pytest.mark.parametrize(
+    "warning",
+    [UserWarning("careful"), TwoArguments("x", 3), NoArguments(), KeywordsOnly(name="x")],
+    ids=lambda warning: type(warning).__name__,
+)
+def test_a_warning_keeps_its_class(warning: Warning) -> None:
+    """A warning has its own class and text here, whatever its constructor takes."""
+    again = issued(warning)
+    assert (type(again), str(again)) == (type(warning), str(warning))
+
+
+def test_a_text_that_cannot_be_made_names_the_class() -> None:
+    """Where only a warning's attributes make its text, a UserWarning has both."""
+    again = issued(TextOfItsOwn("x", 3))
+    assert (type(again), str(again)) == (UserWarning, "TextOfItsOwn: x=3")
