@@ -1,0 +1,119 @@
+"""A search's own ``fit`` asks an evaluator for its rounds, and tells it when they are over."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from sklearn.model_selection import GridSearchCV
+
+from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.results.sklearn_search import SearchWork, fit_search
+from tests.acceptance.doubles import ThresholdClassifier
+from tests.acceptance.searches import flowers
+from tests.processes import WAIT_SECONDS
+
+GRID = {"level": [1, 2]}
+
+
+class Zeros:
+    """An evaluator that scores every fit zero and notes what it is asked and told."""
+
+    def __init__(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        self.begun: list[SearchWork] = []
+        self.rounds: list[int] = []
+        self.last: list[bool] = []
+        self._meanwhile = meanwhile
+
+    def begin(self, work: SearchWork) -> None:
+        self.begun.append(work)
+
+    def refitting(self, *, last: bool) -> None:
+        self.last.append(last)
+
+    def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
+        self.rounds.append(plan.round)
+        self._meanwhile()
+        return plan, [
+            Outcome(
+                round=plan.round,
+                candidate=task // len(plan.splits),
+                split=task % len(plan.splits),
+                status="scored",
+                node="",
+                slot=0,
+                test_scores=0.0,
+            )
+            for task in range(plan.n_tasks)
+        ]
+
+
+class FitsTwice(GridSearchCV):
+    """Searches half of the samples first, and then all of them."""
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        super().fit(X[::2], y[::2])
+        return super().fit(X, y)
+
+
+def search(kind: type[GridSearchCV] = GridSearchCV) -> Any:
+    return kind(ThresholdClassifier(), GRID, cv=2)
+
+
+def test_the_rounds_of_a_search_are_over_before_its_refit() -> None:
+    """The evaluator of a search of scikit-learn's own may let its nodes go before the refit."""
+    zeros = Zeros()
+    fit_search(search(), *flowers(), {}, zeros)
+    assert (zeros.rounds, zeros.last) == ([0], [True])
+
+
+def test_a_search_that_fits_twice_needs_its_nodes_again() -> None:
+    """Rounds of a second fit have numbers and data of their own, and no refit is the last word."""
+    zeros = Zeros()
+    fit_search(search(FitsTwice), *flowers(), {}, zeros)
+    assert (zeros.rounds, zeros.last) == ([0, 1], [False, False])
+    assert [len(work.X) for work in zeros.begun] == [25, 50]
+
+
+def test_two_threads_drive_two_searches() -> None:
+    """Two searches at once get the outcomes of their own evaluators."""
+    both = threading.Barrier(2)
+    evaluators = [Zeros(lambda: both.wait(WAIT_SECONDS)) for _ in range(2)]
+    threads = [
+        threading.Thread(target=fit_search, args=(search(), *flowers(), {}, zeros))
+        for zeros in evaluators
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [zeros.rounds for zeros in evaluators] == [[0], [0]]
+
+
+def test_a_search_may_drive_itself() -> None:
+    """A search that is fitted within its own round goes on with its own evaluator afterwards."""
+    X, y = flowers()
+    one, inner = search(), Zeros()
+
+    def meanwhile() -> None:
+        fit_search(one, X, y, {}, inner)
+
+    outer = Zeros(meanwhile)
+    fit_search(one, X, y, {}, outer)
+    assert (outer.rounds, outer.last, inner.rounds, inner.last) == ([0], [True], [0], [True])
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_search_that_ends_in_an_error_is_scikit_learns_again(error: type[BaseException]) -> None:
+    """After an error of the evaluator the same search is fitted by scikit-learn."""
+
+    def fail() -> None:
+        raise error
+
+    one, zeros = search(), Zeros(fail)
+    with pytest.raises(error):
+        fit_search(one, *flowers(), {}, zeros)
+    assert one.fit(*flowers()).best_score_ > 0
+    assert zeros.rounds == [0]
