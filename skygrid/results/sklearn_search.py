@@ -198,9 +198,9 @@ def _cell_of_fit() -> CellType:
 _CELL = _cell_of_fit()
 _SCIKIT_LEARNS_FIT = _CELL.cell_contents
 
-_drivers: dict[int, _Driver] = {}
-"""The searches that are driven now, by their ids. Nothing is set on a search itself, as it may be
-compared, copied or pickled at any moment."""
+_drivers: list[_Driver] = []
+"""Drivers of the searches that are fitted now, the newest last. Nothing is set on a search itself,
+as it may be compared, copied or pickled at any moment."""
 
 _drivers_lock = threading.Lock()
 """Guards `_drivers` and the cell, which holds `_fit` as long as there is a driver."""
@@ -208,7 +208,8 @@ _drivers_lock = threading.Lock()
 
 @functools.wraps(_SCIKIT_LEARNS_FIT)
 def _fit(self: Any, X: Any, y: Any = None, **params: Any) -> Any:
-    driver = _drivers.get(id(self))
+    drivers = reversed(_drivers.copy())
+    driver = next((driver for driver in drivers if driver.search is self), None)
     if driver is None:  # another search: one within the driven one, or one of another thread
         return _SCIKIT_LEARNS_FIT(self, X, y, **params)
     return driver.fit(X, y, **params)
@@ -218,38 +219,31 @@ class _Driver:
     """Fits one search in the place of `BaseSearchCV.fit`."""
 
     def __init__(self, search: Any, evaluator: RoundEvaluator) -> None:
-        self.evaluator = evaluator
+        self.search, self.evaluator = search, evaluator
         self.has_fitted = False
         """True once the search's own ``fit`` has come to `BaseSearchCV.fit`."""
 
         self.rounds = 0
         """Rounds so far, of all fits: a subclass may come to `BaseSearchCV.fit` several times."""
 
-        self._search = search
-
     @contextlib.contextmanager
     def in_place_of_scikit_learn(self) -> Iterator[None]:
         """Have `BaseSearchCV.fit` call `fit` for this search, in all threads."""
-        key = id(self._search)
         with _drivers_lock:
-            before = _drivers.get(key)
-            _drivers[key] = self
+            _drivers.append(self)
             _CELL.cell_contents = _fit
         try:
             yield
         finally:
             with _drivers_lock:
-                if before is None:
-                    del _drivers[key]
-                else:
-                    _drivers[key] = before
+                _drivers.remove(self)
                 if not _drivers:
                     _CELL.cell_contents = _SCIKIT_LEARNS_FIT
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Do what `BaseSearchCV.fit` does, in the same order, with the evaluator's outcomes."""
         self.has_fitted = True
-        search = self._search
+        search = self.search
         scorers, refit_metric = search._get_scorers()
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)
@@ -292,12 +286,12 @@ class _Driver:
 
     def _begin_callbacks(self, X: Any, y: Any) -> Any:
         """Begin scikit-learn's tree of tasks, which halving passes on; nothing listens."""
-        search = self._search
+        search = self.search
         context = search._init_callback_context(max_subtasks=1 + (search.refit is not False))
         return context.call_on_fit_task_begin(estimator=search, X=X, y=y, metadata=None)
 
     def _checked_splitter(self, X: Any, y: Any, routed: Any) -> Any:
-        search = self._search
+        search = self.search
         splitter = check_cv(search.cv, y, classifier=is_classifier(search.estimator))
         if CHECKS_CV_ITSELF:
             search._checked_cv_orig = splitter
@@ -305,7 +299,7 @@ class _Driver:
         return splitter
 
     def _choose_best(self, results: Mapping[str, Any], refit_metric: str) -> None:
-        search = self._search
+        search = self.search
         if not search.refit and search.multimetric_:
             return
         search.best_index_ = search._select_best_index(search.refit, refit_metric, results)
@@ -314,7 +308,7 @@ class _Driver:
         search.best_params_ = results["params"][search.best_index_]
 
     def _refit_best(self, estimator: Any, X: Any, y: Any, routed: Any) -> None:
-        search = self._search
+        search = self.search
         self.evaluator.refitting(last=_fits_once(type(search)))
         # The parameters are cloned too: they may be estimators (scikit-learn pull request 26786).
         search.best_estimator_ = clone(estimator).set_params(

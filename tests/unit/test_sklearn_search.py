@@ -92,6 +92,31 @@ def test_two_threads_drive_two_searches() -> None:
     assert [zeros.rounds for zeros in evaluators] == [[0], [0]]
 
 
+def test_two_threads_drive_one_search() -> None:
+    """After two fits of one search that overlap, neither of them drives it any longer."""
+    one = search()
+    first_began, second_began, first_ended = (threading.Event() for _ in range(3))
+
+    def in_first() -> None:
+        first_began.set()
+        second_began.wait(WAIT_SECONDS)
+
+    def in_second() -> None:
+        second_began.set()
+        first_ended.wait(WAIT_SECONDS)
+
+    def first() -> None:
+        fit_search(one, *flowers(), {}, Zeros(in_first))
+        first_ended.set()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    first_began.wait(WAIT_SECONDS)
+    fit_search(one, *flowers(), {}, Zeros(in_second))
+    thread.join()
+    assert one.fit(*flowers()).best_score_ > 0
+
+
 def test_a_search_may_drive_itself() -> None:
     """A search that is fitted within its own round goes on with its own evaluator afterwards."""
     X, y = flowers()
