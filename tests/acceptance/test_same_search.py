@@ -7,7 +7,6 @@ import functools
 import pickle
 import threading
 import traceback
-import warnings
 from typing import Any
 
 import numpy as np
@@ -97,21 +96,6 @@ class Cloneless(ThresholdClassifier):
         self.level = float(level) + 1
 
 
-class TwoArguments(UserWarning):
-    """Is made of two things, neither of which is its text."""
-
-    def __init__(self, name: str, value: Any) -> None:
-        super().__init__(f"{name} is {value}")
-
-
-class Warned(ThresholdClassifier):
-    """Issues a warning whose class takes more than a text."""
-
-    def fit(self, X: Any, y: Any) -> Any:
-        warnings.warn(TwoArguments("level", self.level), stacklevel=1)
-        return super().fit(X, y)
-
-
 @rows(
     introspective=(
         "A search has its own class and attributes while it runs, and so have its copies.",
@@ -125,10 +109,6 @@ class Warned(ThresholdClassifier):
         lambda: job(FitsOthers),
     ),
     one_by_one=("A search may ask for one candidate at a time.", lambda: job(OneByOne)),
-    warned=(
-        "A warning whose class takes two arguments keeps its class.",
-        lambda: job(GridSearchCV, Warned(), {"level": [1, 2]}),
-    ),
     no_jobs=("n_jobs=0 is refused.", lambda: job(GridSearchCV, n_jobs=0)),
     no_jobs_halving=(
         "n_jobs=0 is refused after halving.",
