@@ -6,6 +6,7 @@ from its objects: pickling them meets every module that they are made of.
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 from pathlib import Path
@@ -33,23 +34,39 @@ def code_of_program(*, at_hand: bool) -> UserCode:
     if main is None or path is None or not path.is_file():
         path = None  # a notebook, an interpreter: what is defined there travels by value
     folder = Path.cwd() if path is None else path.parent
-    modules = {name: sys.modules[name] for name in user_modules(folder)}
+    modules = {name: sys.modules[name] for name in _modules_below(folder, len(sys.modules))}
     files = {name: module_file(module) for name, module in modules.items()}
     by_name = {name: file for name, file in files.items() if file is not None}
     if not at_hand:
         by_name = travel_by_name(modules)
         pickle_by_value(module for name, module in modules.items() if name not in by_name)
     if main is not None and path is not None:
-        text = read_text(path)
-        if _is_running(main, text):
-            import_by_name(main, Program(main, str(path), text, frozenset(by_name)))
-        else:
+        text = _running_text(path, path.stat().st_mtime_ns)
+        if text is None:
             path = None
+        else:
+            import_by_name(main, Program(main, str(path), text, frozenset(by_name)))
     return UserCode(program=path, folder=folder, modules=tuple(modules), by_name=by_name)
 
 
+@functools.lru_cache(maxsize=1)
+def _modules_below(folder: Path, _loaded: int) -> tuple[str, ...]:
+    """Return the user's modules; looked for again when the number of loaded modules has changed.
+
+    A search of fits that take no time is over in the time that it takes to look at all modules.
+    """
+    return user_modules(folder)
+
+
+@functools.lru_cache(maxsize=1)
+def _running_text(path: Path, _changed: int) -> str | None:
+    """Return the text of the running program, None if the file has another one by now."""
+    text = read_text(path)
+    return text if _is_running(sys.modules["__main__"], text) else None
+
+
 def _is_running(main: ModuleType, text: str) -> bool:
-    """Return whether this is the text that runs: the file may have been edited meanwhile."""
+    """Return whether a program is made of this text: its file may have been edited meanwhile."""
     try:
         code = compile(text, str(main.__file__), "exec", dont_inherit=True)
     except (SyntaxError, ValueError):
