@@ -26,6 +26,7 @@ from skygrid.results.sklearn_search import SearchWork
 from skygrid.spec import UserCode
 from skygrid.worker import process_state
 from skygrid.worker.blobs import Blob
+from skygrid.worker.joblib_backend import context_of_fits
 from skygrid.worker.messages import Greeting
 from skygrid.worker.warning_rules import rules_now
 
@@ -253,6 +254,7 @@ def work_blobs(work: SearchWork, code: UserCode, *, at_hand: bool) -> tuple[Blob
             "verbose": work.verbose,
             "callback_context": work.callback_context,
             "sklearn_config": sklearn.get_config(),
+            "joblib": context_of_fits(work.n_jobs),
             "warning_rules": rules_now(),
         }
     )

@@ -15,6 +15,7 @@ import sklearn
 
 from skygrid.worker.blobs import Blob
 from skygrid.worker.frames import FrameReader, encode
+from skygrid.worker.joblib_backend import context_of_fits
 from skygrid.worker.messages import (
     BlobChunk,
     FitResult,
@@ -51,6 +52,7 @@ def search_of(estimator: Any, scorer: Any, **changes: Any) -> dict[str, Any]:
         "error_score": np.nan,
         "verbose": 0,
         "sklearn_config": sklearn.get_config(),
+        "joblib": context_of_fits(None),
         "warning_rules": [WarningRule("default", None, "builtins:Warning", None, 0)],
     } | changes
 

@@ -66,6 +66,9 @@ class SearchWork:
     return_train_score: bool
     error_score: Any
     verbose: int
+    n_jobs: int | None = None
+    """The search's own: joblib in a fit depends on how scikit-learn would run the fits."""
+
     callback_context: bool = True
     """Whether the search passes the context of fit callbacks on; scikit-learn's own ones do."""
 
@@ -265,6 +268,7 @@ class _Driver:
             return_train_score=search.return_train_score,
             error_score=search.error_score,
             verbose=search.verbose,
+            n_jobs=search.n_jobs,
         )
         rounds = _Rounds(self, search, work, splitter, routed.splitter.split, n_splits)
         if "callback_ctx" not in inspect.signature(search._run_search).parameters:

@@ -17,13 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import joblib
 import numpy as np
 import sklearn
-from joblib.parallel import SequentialBackend
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection._validation import _fit_and_score
 
+from .joblib_backend import run_in_process
 from .messages import FitResult, WarningNote
 from .plain_arrays import know_plain_arrays
 from .scores import to_wire
@@ -37,14 +36,6 @@ TAKES_CONTEXT = "callback_ctx" in inspect.signature(_fit_and_score).parameters
 
 ONCE_ACTIONS = frozenset({"default", "module", "once"})
 """Filter actions that show a warning once; here every one is counted, the driver shows it once."""
-
-
-def keep_fits_in_process() -> None:
-    """Have joblib run in this process, and those that are forked from it, what it is asked to."""
-    joblib.parallel_config(backend="sequential")
-    for name in ("loky", "multiprocessing"):
-        # Code that names its backend would start processes all the same.
-        joblib.register_parallel_backend(name, SequentialBackend)
 
 
 def _random_state() -> tuple[str, Any, int, int, float]:
@@ -64,8 +55,9 @@ class Evaluator:
         ``X``, ``y``, ``fit_params`` and ``score_params``.
     search : mapping
         ``estimator``, ``scorer``, ``return_train_score``, ``error_score``, ``verbose``,
-        ``sklearn_config``, ``warning_rules`` and, where scikit-learn knows
-        fit callbacks, ``callback_context``: whether the search passes their context on.
+        ``sklearn_config``, ``warning_rules``, ``joblib`` (a `JoblibContext`) and, where
+        scikit-learn knows fit callbacks, ``callback_context``: whether the search passes their
+        context on.
     plan : mapping
         ``candidates``, a list of parameter settings, and ``splits``, a list of (train, test).
     shared : SharedSamples, optional
@@ -112,10 +104,9 @@ class Evaluator:
         return self._search["scorer"]
 
     def prepare_process(self, pools: ThreadPools) -> None:
-        """Make this process a slot: threads, warnings, random state, scikit-learn's settings.
+        """Make this process a slot: threads, joblib, warnings, random state, settings.
 
-        All of it stays in force for the life of the process; nothing restores it. What slots can
-        inherit is `keep_fits_in_process`'s, and must have been done.
+        All of it stays in force for the life of the process; nothing restores it.
 
         Parameters
         ----------
@@ -126,6 +117,7 @@ class Evaluator:
         sklearn.set_config(**self._search["sklearn_config"])
         if not pools.limited:
             pools.limit()
+        run_in_process(self._search["joblib"])
         BaseEstimator._get_param_names = classmethod(_parameter_names)
         know_plain_arrays()
         # A forked slot has its siblings' random state; unseeded estimators must not repeat them.

@@ -22,6 +22,7 @@ from .identity import (
     parameter_keys,
     value_key,
 )
+from .joblib_backend import sends_copies
 from .rules import Setting, rule_for
 
 PIPELINE = "sklearn.pipeline.Pipeline"
@@ -163,7 +164,7 @@ def _state(step: Any, context: str) -> str | None:
 
 
 def branches_of(step: Any, context: str) -> Iterator[tuple[str, Any]]:
-    """The transformers within a ColumnTransformer or FeatureUnion.
+    """The transformers within a ColumnTransformer or FeatureUnion, if it fits these very objects.
 
     Yields
     ------
@@ -172,11 +173,13 @@ def branches_of(step: Any, context: str) -> Iterator[tuple[str, Any]]:
     transformer : estimator
     """
     kind = class_or_none(type(step))
+    if kind not in (COLUMNS, UNION) or sends_copies(step.n_jobs):
+        return
     if kind == COLUMNS:
         for _, transformer, columns in step.transformers:
             if not isinstance(transformer, str):
                 yield digest(context, "columns", value_key(columns)), transformer
-    elif kind == UNION:
+    else:
         for _, transformer in step.transformer_list:
             if not isinstance(transformer, str):
                 yield context, transformer

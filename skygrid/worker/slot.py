@@ -27,7 +27,6 @@ from typing import IO, NoReturn
 
 import msgspec
 
-from .evaluation import keep_fits_in_process
 from .messages import MOST_MEMBERS, FitResult, WarningNote
 from .round_work import RoundWork, load_round
 from .status import StatusPage
@@ -359,7 +358,6 @@ def _loaded(args: argparse.Namespace) -> SlotLoop:
     work = load_round(data, search, plan, args.folder, args.slots)
     for file, _ in files:
         file.close()
-    keep_fits_in_process()
     pools = ThreadPools(args.threads)
     work.evaluator.prepare_process(pools)
     ends = SlotEnds(

@@ -18,7 +18,6 @@ from typing import IO, Any, Literal, Protocol
 import msgspec
 
 from . import machine
-from .evaluation import keep_fits_in_process
 from .messages import Lease
 from .round_work import RoundWork
 from .slot import (
@@ -368,7 +367,6 @@ def forking(work: RoundWork, pools: ThreadPools, close_in_child: Callable[[], No
     close_in_child : callable
         Closes what belongs to the agent alone.
     """
-    keep_fits_in_process()
     # What there is by now is not looked at by the collector, so its pages stay shared after the
     # fork. Garbage among it stays until the round ends: to look for it would take longer than what
     # it takes to start the slots.
