@@ -123,12 +123,25 @@ def _finite(score: Any) -> float | None:
 
 @contextmanager
 def search_errors() -> Iterator[None]:
-    """What scikit-learn raises out of ``fit`` is the search's failure, not skygrid's."""
+    """Make what scikit-learn raises out of ``fit`` the search's failure, not skygrid's.
+
+    A fit, a refit or a splitter may also raise `SystemExit`, which would end this process without a
+    word, or a `KeyboardInterrupt` that nobody typed: that of a fit has the note of its node.
+    """
     try:
         yield
-    except (SkygridError, KeyboardInterrupt):
+    except SkygridError:
         raise
-    except Exception as error:
+    except BaseException as error:
         notes = "\n".join(getattr(error, "__notes__", ()))
-        text = f"{type(error).__name__}: {error}" + (f"\n{notes}" if notes else "")
-        raise SearchFailedError(text) from error
+        if isinstance(error, KeyboardInterrupt) and not notes:
+            raise
+        raise SearchFailedError(_said(error) + (f"\n{notes}" if notes else "")) from error
+
+
+def _said(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 (the user's own code may do anything)
+        text = "its text cannot be made"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -21,7 +21,7 @@ from skygrid.queue.policies import QueuePolicies
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.results.common_work import sharing_of
 from skygrid.results.fit_warnings import WarningCounter
-from skygrid.results.raised import exception_of
+from skygrid.results.raised import raise_again
 from skygrid.results.sklearn_search import SearchWork
 from skygrid.spec import UserCode
 from skygrid.worker import process_state
@@ -133,8 +133,7 @@ class JournaledRounds:
             if raised is not None:
                 first = raised.candidate * n_splits + raised.split
                 self.warnings.add([raised.result])
-                place = f"candidate {raised.candidate}, split {raised.split}"
-                raise exception_of(raised.result, place) from None
+                raise_again(raised.result, f"candidate {raised.candidate}, split {raised.split}")
         finally:
             # What scikit-learn would not have come to brings no warnings either.
             self.warnings.add(outcome for outcome in outcomes[:first] if outcome is not None)

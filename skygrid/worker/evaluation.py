@@ -22,6 +22,7 @@ import sklearn
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection._validation import _fit_and_score
 
+from .exception_records import records_of
 from .joblib_backend import run_in_process
 from .messages import FitResult, WarningNote
 from .plain_arrays import know_plain_arrays
@@ -199,7 +200,7 @@ class Evaluator:
                     **(self._kwargs if scorer is None else self._kwargs | {"scorer": scorer}),
                 )
             return self._result(lease, candidate, slot, out)
-        except BaseException as error:  # noqa: BLE001 (it travels to the driver as text)
+        except BaseException as error:  # noqa: BLE001 (it travels to the driver as data)
             return self._raised(lease, candidate, slot, error)
 
     def remember_length(self) -> None:
@@ -229,7 +230,6 @@ class Evaluator:
         )
 
     def _raised(self, lease: int, candidate: int, slot: int, error: BaseException) -> FitResult:
-        kind = type(error)
         return FitResult(
             lease=lease,
             candidate=candidate,
@@ -241,7 +241,7 @@ class Evaluator:
             fit_seconds=0.0,
             score_seconds=0.0,
             fit_error="".join(traceback.format_exception(error)),
-            exception=(f"{kind.__module__}:{kind.__qualname__}", _text(error)),
+            exception=records_of(error),
             warnings=tuple(self.noted),
         )
 
@@ -288,13 +288,6 @@ class _NoCallbacks:
         return self
 
     def call_on_fit_task_end(self, **_: Any) -> None: ...
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 (a __str__ of the user's own may do anything)
-        return f"<{type(error).__name__} whose text cannot be read>"
 
 
 def is_expected(result: FitResult) -> bool:

@@ -53,6 +53,54 @@ class WarningNote(msgspec.Struct, frozen=True, array_like=True):
     lineno: int
 
 
+class TaggedValue(msgspec.Struct, frozen=True, array_like=True):
+    """A value that MessagePack has no type for; see `exception_records` for the kinds."""
+
+    kind: str
+    parts: tuple[PlainValue, ...] = ()
+    data: bytes = b""
+
+
+PlainValue = None | bool | int | float | str | TaggedValue
+"""A value that an exception holds. It is data: to read it runs no code of a node."""
+
+MOST_EXCEPTIONS = 100
+"""Exceptions that travel together: causes, contexts, members of groups."""
+
+
+class ClassName(msgspec.Struct, frozen=True, array_like=True):
+    """A class, by its name."""
+
+    module: str
+    qualified: str
+    tracked: str = ""
+    """Cloudpickle's identifier of a class that came from the driver by value."""
+
+
+class ExceptionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One exception as data. Others that it refers to stand beside it, by their numbers."""
+
+    classes: tuple[ClassName, ...]
+    """Its class and the exceptions among that class's bases, in method resolution order."""
+
+    text: PlainValue = None
+    """What ``str`` gives; None: it raises."""
+
+    args: tuple[PlainValue, ...] = ()
+    fields: dict[str, PlainValue] = {}
+    """Values of the slots of its classes: ``errno``, ``start``, ..."""
+
+    attributes: dict[str, PlainValue] = {}
+    """Content of its ``__dict__``, notes among it."""
+
+    members: tuple[int, ...] = ()
+    """Of an exception group."""
+
+    cause: int | None = None
+    context: int | None = None
+    suppress_context: bool = False
+
+
 class Lease(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The right to run one task, for one node, until it expires or is returned."""
 
@@ -261,8 +309,8 @@ class FitResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
     fit_error: str | None = None
     """Traceback text (failed, raised)."""
 
-    exception: tuple[str, str] | None = None
-    """raised: ``module:qualified name`` of the exception's class, and its text."""
+    exception: Annotated[tuple[ExceptionRecord, ...], msgspec.Meta(max_length=MOST_EXCEPTIONS)] = ()
+    """raised: what was raised, and behind it all exceptions that it refers to."""
 
     warnings: tuple[WarningNote, ...] = ()
     answered: bool = False

@@ -27,6 +27,7 @@ from typing import IO, NoReturn
 
 import msgspec
 
+from .exception_records import TEXT_LIMIT, records_of, shortened
 from .messages import MOST_MEMBERS, FitResult, WarningNote
 from .round_work import RoundWork, load_round
 from .status import StatusPage
@@ -39,9 +40,6 @@ with zeros behind."""
 LENGTH = struct.Struct("<I")
 MAX_RESULT = 4 * 1024 * 1024
 """Bytes in the largest result that a slot sends as it is; half of what a frame takes."""
-
-TEXT_LIMIT = 50_000
-"""Characters that are kept of each text of a result that is too large."""
 
 WARNINGS_LIMIT = 20
 """Different warnings that are kept of such a result."""
@@ -256,17 +254,13 @@ def _cut_result(result: FitResult) -> FitResult:
     return msgspec.structs.replace(
         result,
         fit_error=result.fit_error and _cut(result.fit_error),
-        exception=result.exception and (_cut(result.exception[0]), _cut(result.exception[1])),
         warnings=tuple(notes)[:WARNINGS_LIMIT],
     )
 
 
 def _cut(text: str) -> str:
-    """Text that is UTF-8 and not long: a traceback says what went wrong at its end."""
-    if len(text) > TEXT_LIMIT:
-        half = TEXT_LIMIT // 2
-        text = f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Text that is UTF-8 and not long."""
+    return shortened(text, TEXT_LIMIT).encode("utf-8", "backslashreplace").decode()
 
 
 def _unsendable(result: FitResult, reason: str) -> FitResult:
@@ -283,7 +277,7 @@ def _unsendable(result: FitResult, reason: str) -> FitResult:
         score_seconds=result.score_seconds,
         busy_seconds=result.busy_seconds,
         fit_error=text,
-        exception=("builtins:ValueError", text),
+        exception=records_of(ValueError(text)),
     )
 
 

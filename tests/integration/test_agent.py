@@ -22,6 +22,7 @@ from skygrid.worker.messages import (
     BlobAt,
     BlobChunk,
     Bye,
+    ClassName,
     CloseRound,
     FitResult,
     Grant,
@@ -458,7 +459,9 @@ def test_an_error_that_is_not_utf8_travels(agent: AgentDriver) -> None:
 def test_an_estimator_that_exits_by_exception_has_raised(agent: AgentDriver) -> None:
     agent.open(search_of(bad.Exiting(), bad.slot_pid))
     (result,) = agent.run(0)
-    assert result.exception == ("builtins:SystemExit", "had enough")
+    (raised,) = result.exception
+    assert raised.classes[0] == ClassName("builtins", "SystemExit")
+    assert raised.args == ("had enough",)
 
 
 def test_what_fits_print_goes_to_the_log_and_not_into_frames(agent: AgentDriver) -> None:

@@ -20,6 +20,8 @@ from skygrid.worker.messages import (
     AgentLog,
     BlobChunk,
     Bye,
+    ClassName,
+    ExceptionRecord,
     FitResult,
     FromAgent,
     Heartbeat,
@@ -27,6 +29,7 @@ from skygrid.worker.messages import (
     Recall,
     Report,
     Returned,
+    TaggedValue,
     ToAgent,
     TypedNumber,
     WarningNote,
@@ -36,6 +39,19 @@ text = st.text(max_size=40)
 count = st.integers(0, 2**40)
 seconds = st.floats(allow_nan=False)
 score = st.floats(allow_nan=False) | st.builds(TypedNumber, text, text)
+value = st.recursive(
+    st.none() | st.booleans() | count | seconds | text,
+    lambda parts: st.builds(TaggedValue, text, st.lists(parts, max_size=3).map(tuple), st.binary()),
+    max_leaves=5,
+)
+exception = st.builds(
+    ExceptionRecord,
+    classes=st.lists(st.builds(ClassName, text, text, text), max_size=2).map(tuple),
+    text=value,
+    args=st.lists(value, max_size=2).map(tuple),
+    attributes=st.dictionaries(text, value, max_size=2),
+    cause=st.none() | count,
+)
 result = st.builds(
     FitResult,
     lease=count,
@@ -48,7 +64,7 @@ result = st.builds(
     fit_seconds=seconds,
     score_seconds=seconds,
     fit_error=st.none() | text,
-    exception=st.none() | st.tuples(text, text),
+    exception=st.lists(exception, max_size=2).map(tuple),
     warnings=st.lists(st.builds(WarningNote, text, text, text, count), max_size=2).map(tuple),
 )
 message = st.one_of(
