@@ -14,6 +14,7 @@ from skygrid.engines.intake import FitRaised
 from skygrid.engines.pull import PullEngine
 from skygrid.journal.interface import Journal
 from skygrid.listener import Listener
+from skygrid.loading.portable import obstacles_named
 from skygrid.loading.sources import files_at_hand, files_to_send
 from skygrid.plan.fingerprint import digest
 from skygrid.plan.records import Outcome, RoundPlan
@@ -89,7 +90,15 @@ class JournaledRounds:
     def begin(self, work: SearchWork) -> None:
         """Make the blobs of data and search ready to travel."""
         self._work = work
-        self._engine.use(*work_blobs(work, self._code, at_hand=self._engine.at_hand))
+        with obstacles_named(
+            estimator=work.estimator,
+            scoring=work.scorer,
+            X=work.X,
+            y=work.y,
+            fit_params=work.fit_params,
+            score_params=work.score_params,
+        ):
+            self._engine.use(*work_blobs(work, self._code, at_hand=self._engine.at_hand))
 
     def refitting(self, *, last: bool) -> None:
         """Note that the rounds are over."""
@@ -106,7 +115,8 @@ class JournaledRounds:
 
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
         """Every task of the round, from the journal or from a node."""
-        plan = self._settled(plan)
+        with obstacles_named(candidates=plan.candidates, splits=plan.splits):
+            plan = self._settled(plan)
         if self._shares and self._work is not None:
             plan = replace(plan, sharing=sharing_of(self._work, plan))
         recorded = self._journal.outcomes(plan.round)

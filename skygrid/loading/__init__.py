@@ -16,6 +16,7 @@ from skygrid.loading.imports import own_imports, register_user_modules, run_file
 from skygrid.loading.modules import imported_modules
 from skygrid.loading.names import Names
 from skygrid.loading.output import stdout_to_stderr
+from skygrid.loading.portable import check_portable
 from skygrid.loading.source import read_search_file
 from skygrid.spec import SearchSpec
 
@@ -56,6 +57,7 @@ def load_search(path: Path) -> SearchSpec:
         check_agreement(names, search, data)
         code = register_user_modules(file.folder, module, file.text)
         imported = imported_modules(code.modules, before)
+        check_portable(names, search, {"X": data.X, "y": data.y, **data.fit_params})
     return SearchSpec(
         search=search,
         X=data.X,

@@ -9,6 +9,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from skygrid.loading.failures import error_text
+from skygrid.loading.portable import REMEDY, find_obstacle
 from skygrid.loading.source import Place, describe
 
 # The base class of all searches is documented for subclassing but exported by no public module;
@@ -86,6 +87,10 @@ def _check_clones(estimator: Any, place: Place) -> None:
     try:
         clone(estimator)
     except Exception as error:  # noqa: BLE001 (a user's own constructor decides what is raised)
+        # Parameters that are no estimators are copied by way of a pickle.
+        obstacle = find_obstacle(estimator)
+        if obstacle is not None:
+            raise place.part(obstacle.path).mistake(obstacle.problem, REMEDY) from None
         raise place.mistake(
             f"cannot be cloned: {error_text(error)}",
             "let __init__ only store its arguments, unchanged",

@@ -96,12 +96,14 @@ def needs_of(code: UserCode, *objects: Any) -> frozenset[str]:
 
 def modules_of(objects: Any) -> frozenset[str]:
     """Top-level names of all modules that would be asked for when these objects are unpickled."""
-    pickler = _Noting(_Nowhere(), protocol=5, buffer_callback=lambda buffer: None)
+    pickler = _Noting(Nowhere(), protocol=5, buffer_callback=lambda buffer: None)
     pickler.dump(objects)
     return frozenset(name.partition(".")[0] for name in pickler.met if name)
 
 
-class _Nowhere(io.RawIOBase):
+class Nowhere(io.RawIOBase):
+    """A stream that drops all that is written to it."""
+
     def writable(self) -> bool:
         return True
 

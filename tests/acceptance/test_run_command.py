@@ -230,6 +230,25 @@ def test_error_score_raise_exits_1_with_the_fits_error(tmp_path: Path) -> None:
     assert "ZeroDivisionError: division by zero" in err
 
 
+@pytest.mark.parametrize("when", ["len(X) < 60", "len(X) == 60"], ids=["fit", "refit"])
+def test_an_exit_out_of_a_fit_or_the_refit_exits_1(tmp_path: Path, when: str) -> None:
+    """An estimator that ends its program has failed the search, and the command says so."""
+    text = SLOW_SEARCH.replace("time.sleep(self.seconds)", f"if {when}: raise SystemExit(0)")
+    (tmp_path / "search.py").write_text(text)
+    _, err = skygrid(tmp_path, "run", "search.py", "--name", "ended", expect=1)
+    assert "error: SystemExit: 0" in err
+    assert json.loads((tmp_path / "skygrid-runs/ended/run.json").read_text())["state"] == "failed"
+
+
+def test_a_lock_in_the_search_file_is_refused_with_its_place(tmp_path: Path) -> None:
+    """An object that cannot be sent to nodes is wrong usage, exit 2, and leaves no run behind."""
+    text = SLOW_SEARCH.replace("self.shift = shift", "self.shift, self.lock = shift, Lock()")
+    (tmp_path / "search.py").write_text("from threading import Lock\n" + text)
+    _, err = skygrid(tmp_path, "run", "search.py", expect=2)
+    assert "estimator.lock is a lock (_thread.lock), which cannot be sent to nodes" in err
+    assert not (tmp_path / "skygrid-runs").exists()
+
+
 def test_some_fits_failing_is_a_result(tmp_path: Path) -> None:
     """Fits that fail count as failed, and the search completes as scikit-learn's does."""
     text = SLOW_SEARCH.replace("time.sleep(self.seconds)", "if self.shift > 0: 1 / 0")

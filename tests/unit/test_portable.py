@@ -1,0 +1,182 @@
+"""What cannot be pickled is refused by name and place while the search file is loaded."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skygrid.errors import SearchFileError, UsageError
+from skygrid.loading import load_search
+from skygrid.loading.portable import find_obstacle, obstacles_named
+
+HEAD = """\
+import sqlite3, socket, threading
+from functools import partial
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.svm import SVC
+
+LOCK = threading.Lock()
+A, B = np.arange(24.0).reshape(12, 2), np.arange(12) % 2
+
+class Plain(TransformerMixin, BaseEstimator):
+    def __init__(self, callback=None):
+        self.callback = callback
+    def fit(self, X, y=None):
+        return self
+    def transform(self, X):
+        return X
+
+class Locked(Plain):
+    def __init__(self, callback=None):
+        self.callback = callback
+        self._lock = threading.Lock()
+
+class Shared(Plain):
+    lock = threading.RLock()
+
+class Left(Locked):
+    def __getstate__(self):
+        return super().__getstate__() | {"_lock": None}
+
+class Box:
+    __slots__ = ("content",)
+    def __init__(self, content):
+        self.content = content
+    def __deepcopy__(self, memo):
+        return self
+
+def score(estimator, X, y):
+    with LOCK:
+        return 1.0
+
+def writes(file):
+    def inner(X):
+        return X + (lambda: file.fileno())()
+    return inner
+
+def piped(step):
+    return Pipeline([("scale", step), ("clf", SVC())])
+
+estimator, param_grid, dataset = piped(None), {"clf__C": [1]}, (A, B)
+"""
+LINE = HEAD.count("\n") + 1
+
+REFUSED = {
+    "made_by_the_constructor": ("estimator = piped(Locked())", "estimator.scale._lock is a lock"),
+    "deep": (
+        "estimator = piped(make_pipeline(Locked()))",
+        "estimator.scale.locked._lock is a lock",
+    ),
+    "parameter": ("estimator = piped(Plain(LOCK))", "estimator.scale.callback is a lock"),
+    "generator": (
+        "estimator = piped(FunctionTransformer(kw_args={'all': (i for i in 'ab')}))",
+        "estimator.scale.kw_args['all'] is a generator",
+    ),
+    "class_attribute": (
+        "estimator = piped(Shared())",
+        "estimator.scale, attribute 'lock' of class Shared, is a lock",
+    ),
+    "closure": (
+        "estimator = piped(FunctionTransformer(writes(open('/dev/null', 'w'))))",
+        "estimator.scale.func, variable 'file' of inner(), is an open file (_io.TextIOWrapper)",
+    ),
+    "grid": (
+        "param_grid = [{'scale': [None, Box({'db': sqlite3.connect(':memory:')})]}]",
+        "param_grid[0]['scale'][1].content['db'] is a Connection (sqlite3.Connection)",
+    ),
+    "scoring": (
+        "scoring, refit = {'own': partial(score), 'accuracy': 'accuracy'}, 'own'",
+        "scoring['own'].func, variable 'LOCK' of score(), is a lock",
+    ),
+    "cv": ("cv = KFold(2); cv.lock = LOCK", "cv.lock is a lock"),
+    "refit": ("refit = lambda results: LOCK.locked()", "refit, variable 'LOCK' of <lambda>()"),
+    "samples": (
+        "dataset = ([['a'], [socket.socket()]] * 6, B)",
+        "dataset's X[1][0] is a socket",
+    ),
+    "table": (
+        "dataset = (pd.DataFrame({'a': A[:, 0], 'b': [None] * 11 + [LOCK]}), B)",
+        "dataset's X['b'][11] is a lock",
+    ),
+    "fit_parameter": (
+        "dataset = {'X': A, 'y': B, 'things': {'local': threading.local()}}",
+        "dataset's things['local'] is a thread-local",
+    ),
+    "search": (
+        "search = GridSearchCV(piped(Locked()), {'clf__C': [1]}); del estimator, param_grid",
+        "search.estimator.scale._lock is a lock",
+    ),
+    "attribute_of_the_search": (
+        "search = GridSearchCV(SVC(), {'C': [1]}); search.log = LOCK; del estimator, param_grid",
+        "search.log is a lock",
+    ),
+}
+
+
+def load(folder: Path, text: str) -> Any:
+    path = folder / "search.py"
+    path.write_text(HEAD + text + "\n")
+    return load_search(path)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_object_that_cannot_be_pickled_is_named(name: str, tmp_path: Path) -> None:
+    """The message has the file, the line, the path to the object and its kind."""
+    text, said = REFUSED[name]
+    with pytest.raises(SearchFileError) as caught:
+        load(tmp_path, text)
+    assert f"search.py, line {LINE}: {said}" in str(caught.value)
+    assert "cannot be sent to nodes or saved" in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "estimator = piped(Left())",
+        "estimator = piped(FunctionTransformer(lambda X: X))",
+        "estimator = piped(Plain(score.__name__)); unused = LOCK",
+        "dataset = (pd.DataFrame({'a': A[:, 0], 'b': ['x'] * 12}), B)",
+    ],
+)
+def test_what_can_be_pickled_is_accepted(text: str, tmp_path: Path) -> None:
+    """Lambdas, objects with a __getstate__ and locks that nothing reaches are no obstacle."""
+    assert load(tmp_path, text).search is not None
+
+
+class Endless:
+    """Refers to itself, and cannot be pickled."""
+
+    def __init__(self) -> None:
+        self.own = [self]
+
+    def __reduce__(self) -> Any:
+        raise ValueError("not this one")
+
+
+def test_cycles_come_to_an_end() -> None:
+    """An object that refers to itself is named, with the reason that it gives."""
+    found = find_obstacle({"a": functools.partial(print, Endless())})
+    assert found is not None
+    assert found.path == "['a'].args[0]"
+    assert "ValueError: not this one" in found.problem
+
+
+def test_other_failures_stay_what_they_are() -> None:
+    """A failure that no value explains is not explained by one."""
+    with pytest.raises(LookupError, match="another"), obstacles_named(X=[1]):
+        raise LookupError("another")
+    with (
+        pytest.raises(UsageError, match=r"X\[1\] is a lock"),
+        obstacles_named(y=2, X=[1, threading.Lock()]),
+    ):
+        raise LookupError("another")
