@@ -18,6 +18,7 @@ from skygrid.engines.stopping import never
 from skygrid.errors import UsageError
 from skygrid.journal.memory import MemoryJournal
 from skygrid.listener import SilentListener
+from skygrid.loading.portable import obstacles_named
 from skygrid.loading.programs import code_of_program, needs_of
 from skygrid.loading.searches import refuse_undistributable
 from skygrid.loading.source import did_you_mean
@@ -142,7 +143,9 @@ class Cluster:
             raise UsageError("no nodes run: use the cluster inside its `with` statement")
         code = code_of_program(at_hand=engine.at_hand)
         if not engine.at_hand:
-            engine.equip(needs_of(code, search, X, y, fit_params))
+            with obstacles_named(search=search, X=X, y=y, fit_params=fit_params):
+                needs = needs_of(code, search, X, y, fit_params)
+            engine.equip(needs)
         rounds = JournaledRounds(
             engine,
             MemoryJournal(),
