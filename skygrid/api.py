@@ -132,8 +132,8 @@ class Cluster:
         Raises
         ------
         SkygridError
-            If nodes cannot be had or are lost for good, or the fits of `search` cannot be
-            distributed.
+            If nodes cannot be had or are lost for good, if the fits of `search` cannot be
+            distributed, or if it holds an object that cannot be pickled, such as a lock.
         Exception
             Whatever ``search.fit`` would raise.
         """

@@ -123,7 +123,7 @@ def _finite(score: Any) -> float | None:
 
 @contextmanager
 def search_errors() -> Iterator[None]:
-    """Make what scikit-learn raises out of ``fit`` the search's failure, not skygrid's.
+    """Turn every exception out of ``fit`` into a failure of the search, not of skygrid.
 
     A fit, a refit or a splitter may also raise `SystemExit`, which would end this process without a
     word, or a `KeyboardInterrupt` that nobody typed: that of a fit has the note of its node.

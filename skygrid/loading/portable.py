@@ -49,7 +49,7 @@ class Obstacle:
     """Where it is in the value that was looked at, as ``['clf__callback'][0]``."""
 
     problem: str
-    """What it is, for a message that has said where it is."""
+    """The object's kind and the consequence, for a message that has named the place."""
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def find_obstacle(value: Any) -> Obstacle | None:
 
 
 def _culprit(value: Any, reason: str, seen: set[int]) -> tuple[str, Any, str] | None:
-    """The innermost part that cannot be pickled: its place, itself, and why.
+    """Return the innermost part that cannot be pickled: its place, itself, and the reason.
 
     None when the value is a container whose parts were looked at before: it leads back to them.
     """
@@ -135,7 +135,7 @@ def _culprit(value: Any, reason: str, seen: set[int]) -> tuple[str, Any, str] | 
 
 
 def _reason(value: Any) -> str | None:
-    """Why a value cannot be pickled; None when it can be."""
+    """Return the reason why a value cannot be pickled; None when it can be."""
     try:
         NodePickler(Nowhere(), protocol=5, buffer_callback=lambda buffer: None).dump(value)
     except Exception as error:  # noqa: BLE001 (__reduce__ of the user's own may raise anything)
@@ -155,7 +155,7 @@ def _described(value: Any, reason: str) -> str:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a value is made of, each with its place in it."""
+    """Yield the parts of a value, each with its place in it."""
     if isinstance(value, Mapping):
         yield from ((f"[{key!r}]", item) for key, item in value.items())
     elif isinstance(value, _CONTAINERS):
@@ -180,7 +180,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
-    """The attributes of an object; the steps of a pipeline and its like by their names."""
+    """Yield the attributes of an object, the steps of a pipeline by their names."""
     slots = [name for kind in type(value).__mro__ for name in vars(kind).get("__slots__", ())]
     held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
     held |= getattr(value, "__dict__", {})
@@ -197,7 +197,7 @@ def _named_steps(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _variables(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """What a function that is pickled by value uses from around it."""
+    """Yield the variables that a function uses from around it: all of them travel with it."""
     called = f"{function.__name__}()"
     for name in _names_in(function.__code__):
         if name in function.__globals__:
@@ -217,6 +217,6 @@ def _names_in(code: CodeType) -> Iterable[str]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether data are numbers or texts of a library's own type: to pickle them can be dear."""
+    """Tell arrays and tables of numbers or texts, which are large and need no look."""
     kinds = [value.dtype] if hasattr(value, "dtype") else list(getattr(value, "dtypes", [object]))
     return all(str(kind).lower() != "object" for kind in kinds) and object not in kinds

@@ -2,7 +2,7 @@
 
 A node sends exceptions as data, and nothing is unpickled. The class is looked up among those that
 are loaded here. An instance is made without its constructor, and gets the arguments, slots and
-attributes that the other one had. No code of the class runs but what makes its text.
+attributes that the other one had. The only code of the class that runs is its ``__str__``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HEAP_TYPE = 1 << 9
 
 
 def raise_again(result: FitResult, place: str) -> NoReturn:
-    """Raise what scikit-learn would have raised for a fit that raised.
+    """Raise the exception that scikit-learn would have raised for a fit that raised.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def exception_of(result: FitResult, place: str) -> BaseException:
 
 
 def _out_of_a_generator(error: StopIteration) -> RuntimeError:
-    """Make of it what Python does: scikit-learn's fits run in a generator of joblib's (PEP 479)."""
+    """Return the error that Python makes of it: joblib runs fits in a generator (PEP 479)."""
 
     def fits() -> Iterator[None]:
         yield
@@ -171,7 +171,7 @@ def _is_sound(error: BaseException, name: str, value: Any) -> bool:
 
 
 def _class_of(record: ExceptionRecord) -> type[BaseException]:
-    """The class to make an instance of: the one that was raised, or one that stands for it."""
+    """Return the class that was raised, or one that stands for it."""
     name, *_ = record.classes or (ClassName("builtins", "Exception"),)
     own = _exception_class(name)
     if own is not None:
@@ -193,7 +193,7 @@ def _exception_class(name: ClassName) -> type[BaseException] | None:
 
 
 def _correct_text(error: BaseException, wire: PlainValue) -> None:
-    """Have an exception say what it said, where its class makes the text of what did not travel."""
+    """Give an exception its text back, where its class makes that of an object that is not here."""
     if wire is None:
         return
     with suppress(TypeError, ValueError):
@@ -243,5 +243,5 @@ def _get(error: BaseException, name: str) -> Any:
 
 
 def _set(error: BaseException, name: str, value: Any) -> None:
-    """Set what `BaseException` holds, whatever the class makes of that name."""
+    """Set an attribute of `BaseException` itself, past the class of the exception."""
     vars(BaseException)[name].__set__(error, value)

@@ -112,7 +112,7 @@ class _Writer:
         return tuple(self._record(one) for one in self._met)
 
     def _number(self, error: BaseException | None) -> int | None:
-        """The number of an exception's record, None when there are too many of them."""
+        """Return the number of an exception's record; None when there are too many of them."""
         if error is None:
             return None
         if id(error) not in self._numbers:
@@ -251,7 +251,7 @@ def _name(kind: type) -> ClassName:
 
 
 def _own(error: BaseException, name: str) -> Any:
-    """An attribute as `BaseException` has it, whatever the class makes of it."""
+    """Return an attribute of `BaseException` itself, past the class of the exception."""
     return vars(BaseException)[name].__get__(error)
 
 
@@ -267,7 +267,7 @@ def _filled_slots(error: BaseException) -> dict[str, Any]:
 
 
 def _said(write: Callable[[Any], str], value: Any) -> str | None:
-    """Text that an object gives of itself, None when it raises or gives something else."""
+    """Return the text that an object gives of itself; None when it raises."""
     try:
         text = write(value)
     except Exception:  # noqa: BLE001 (the user's own code may do anything)

@@ -84,7 +84,7 @@ class ExceptionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """Its class and the exceptions among that class's bases, in method resolution order."""
 
     text: PlainValue = None
-    """What ``str`` gives; None: it raises."""
+    """Result of ``str``; None if that raises."""
 
     args: tuple[PlainValue, ...] = ()
     fields: dict[str, PlainValue] = {}
@@ -310,7 +310,7 @@ class FitResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Traceback text (failed, raised)."""
 
     exception: Annotated[tuple[ExceptionRecord, ...], msgspec.Meta(max_length=MOST_EXCEPTIONS)] = ()
-    """raised: what was raised, and behind it all exceptions that it refers to."""
+    """raised: the exception, and behind it all exceptions that it refers to."""
 
     warnings: tuple[WarningNote, ...] = ()
     answered: bool = False

@@ -203,7 +203,7 @@ class Counting(Exception):
 
 
 class Frozen(Exception):
-    """Lets nobody set anything."""
+    """Refuses every assignment."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(name)
