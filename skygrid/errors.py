@@ -22,7 +22,13 @@ class FitKilledError(SearchFailedError):
 
 
 class JournalError(SkygridError):
-    """The journal cannot be read or written: locked, truncated, read-only, disk full."""
+    """The journal cannot be read or written: locked, damaged, read-only, disk full."""
+
+    exit_code = 6
+
+
+class DamagedJournalError(JournalError):
+    """The journal does not hold what was written into it."""
 
 
 class UsageError(SkygridError):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import cloudpickle
 import msgspec
 import sklearn
 
@@ -16,7 +15,6 @@ from skygrid.journal.interface import Journal
 from skygrid.listener import Listener
 from skygrid.loading.portable import obstacles_named
 from skygrid.loading.sources import files_at_hand, files_to_send
-from skygrid.plan.fingerprint import digest
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.queue.policies import QueuePolicies
 from skygrid.queue.work_queue import WorkQueue
@@ -30,9 +28,6 @@ from skygrid.worker.blobs import Blob
 from skygrid.worker.joblib_backend import context_of_fits
 from skygrid.worker.messages import Greeting
 from skygrid.worker.warning_rules import rules_now
-
-STORED_PLAN_BYTES = 64 * 1024 * 1024
-"""A larger plan is not kept in the journal; a resumed run must then draw the same one again."""
 
 
 class JournaledRounds:
@@ -116,7 +111,7 @@ class JournaledRounds:
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
         """Every task of the round, from the journal or from a node."""
         with obstacles_named(candidates=plan.candidates, splits=plan.splits):
-            plan = self._settled(plan)
+            plan = self._journal.settle(plan)
         if self._shares and self._work is not None:
             plan = replace(plan, sharing=sharing_of(self._work, plan))
         recorded = self._journal.outcomes(plan.round)
@@ -199,27 +194,6 @@ class JournaledRounds:
     def _keep_nodes(self) -> None:
         for name, greeting in self._engine.greetings.items():
             self._journal.record_node(name, msgspec.json.encode(greeting))
-
-    def _settled(self, plan: RoundPlan) -> RoundPlan:
-        """The round as the journal has it, if it does.
-
-        A search without a seed draws other candidates or splits each time. What was drawn first
-        is what the recorded outcomes are about, so a resumed run goes on with that.
-        """
-        stored = self._journal.round_plan(plan.round)
-        if stored is None or not stored[0]:
-            self._store(plan)
-            return plan
-        candidates, splits = cloudpickle.loads(stored[0])
-        return RoundPlan(round=plan.round, candidates=candidates, splits=splits)
-
-    def _store(self, plan: RoundPlan) -> None:
-        pickled = cloudpickle.dumps((list(plan.candidates), list(plan.splits)))
-        if len(pickled) <= STORED_PLAN_BYTES:
-            self._journal.record_round(plan.round, pickled, "stored")
-        else:
-            whole = digest((list(plan.candidates), list(plan.splits)))
-            self._journal.record_round(plan.round, b"", whole)
 
 
 def _seconds(outcome: Outcome | None) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 
 from skygrid import __version__
 from skygrid.config import RunConfig, config_to_json
-from skygrid.errors import SkygridError, UsageError
+from skygrid.errors import DamagedJournalError, SkygridError, UsageError
 from skygrid.files import write_atomic
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.plan.records import Outcome, RoundPlan
@@ -111,9 +112,9 @@ class RunFolder:
         FingerprintError
             If the journal is about another search.
         JournalError
-            If it cannot be opened, or another process writes it.
+            If it cannot be opened or is damaged, or another process writes it.
         """
-        self.journal = SqliteJournal(self.path / JOURNAL)
+        self.journal = _open_journal(self.path, self.record)
         self.journal.claim(parts)
         # Only now: as long as another process may hold the journal, its record is not ours.
         self._update(versions={"skygrid": __version__, **versions}, fingerprint=dict(parts))
@@ -193,6 +194,55 @@ class RunFolder:
     def _update(self, **changes: Any) -> None:
         self.record = msgspec.structs.replace(self.record, **changes)
         self.record.write(self.path)
+
+
+def salvage_run(path: Path) -> str:
+    """Have a damaged journal replaced by one of its intact rows.
+
+    Parameters
+    ----------
+    path : Path
+        The run's folder.
+
+    Returns
+    -------
+    said : str
+        For a person.
+
+    Raises
+    ------
+    JournalError
+        If another process writes the journal, or the folder cannot be written.
+    """
+    from skygrid.journal.salvage import salvage
+
+    record = RunRecord.read(path)
+    try:
+        _open_journal(path, record).close()
+    except DamagedJournalError:
+        kept = salvage(path / JOURNAL, record.fingerprint)
+    else:
+        return f"the journal of {record.name} is intact; nothing needs to be salvaged"
+    # Fits are missing now, also of a run that was complete.
+    msgspec.structs.replace(record, state="interrupted").write(path)
+    with closing(SqliteJournal(path / JOURNAL, read_only=True)) as journal:
+        return f"kept {journal.count()} intact outcomes of {record.name}; the damaged file: {kept}"
+
+
+def _open_journal(path: Path, record: RunRecord) -> SqliteJournal:
+    """Open the journal of a run; say how to go on when it is damaged."""
+    try:
+        journal = SqliteJournal(path / JOURNAL)
+        if record.fingerprint and not journal.claimed:
+            journal.close()
+            raise DamagedJournalError(
+                f"the journal {path / JOURNAL} is empty, but the run has used it before. "
+                "Restore the file from a copy, or resume the run with --salvage to begin it anew."
+            )
+    except DamagedJournalError as error:
+        hint = f"Keep what is intact: {resume_line(path)} --salvage"
+        raise DamagedJournalError(f"{error}\n{hint}") from error
+    return journal
 
 
 def resume_line(path: Path) -> str:

@@ -91,6 +91,10 @@ DryRun = Annotated[
 Yes = Annotated[
     bool | None, typer.Option("--yes", "-y", help="Ask no question before money is spent.")
 ]
+Salvage = Annotated[
+    bool,
+    typer.Option("--salvage", help="Go on with what is intact of a damaged journal."),
+]
 Json = Annotated[bool | None, typer.Option("--json", help="One JSON document on stdout.")]
 Quiet = Annotated[bool | None, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Verbose = Annotated[

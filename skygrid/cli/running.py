@@ -96,6 +96,7 @@ def resume(
     fit_timeout: given.FitTimeout = None,
     retries: given.Retries = None,
     no_sharing: given.ChangedSharing = None,
+    salvage: given.Salvage = False,
     yes: given.Yes = None,
     json: given.Json = None,
     quiet: given.Quiet = None,
@@ -109,6 +110,10 @@ def resume(
 
     folder = find_run(run, _runs_dir(runs_dir))
     said.pop("runs_dir")
+    if said.pop("salvage"):
+        from skygrid.run_folder import salvage_run
+
+        say(salvage_run(folder))
     record = RunRecord.read(folder)
     merged = resume_config(record.config, said)
     if merged.on == "aws" and record.state != "complete":

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from skygrid.plan.records import Outcome
+from skygrid.plan.records import Outcome, RoundPlan
 
 
 class Journal(Protocol):
     """The record of one run. One thread at a time; one writing process at a time.
 
     Every method raises `skygrid.errors.JournalError` when the record cannot be read or written;
-    nothing that was recorded before is damaged by that.
+    nothing that was recorded before is damaged by that. Each row is checked when it is read: a
+    journal gives out what was recorded or raises `skygrid.errors.DamagedJournalError`.
     """
 
     def claim(self, fingerprint: Mapping[str, str]) -> None:
@@ -30,17 +31,17 @@ class Journal(Protocol):
             The journal belongs to another search; the message names every part that differs.
         """
 
-    def record_round(self, round: int, plan: bytes, digest: str) -> None:
-        """Store the plan of a round. No effect when a plan of the same digest is stored.
+    def settle(self, plan: RoundPlan) -> RoundPlan:
+        """Return the plan of a round as it is stored; store this one when there is none.
+
+        A search without a seed draws other candidates or splits each time. Recorded outcomes
+        belong to the plan that was drawn first, so a resumed run goes on with that.
 
         Raises
         ------
         FingerprintError
-            A plan with another digest is stored for this round.
+            The stored plan is too large to be kept, and this one is another.
         """
-
-    def round_plan(self, round: int) -> tuple[bytes, str] | None:
-        """Plan and digest of a round, None when it was never stored."""
 
     def record_node(self, node: str, facts: bytes) -> None:
         """Store what a node is, as JSON; newer facts replace older ones."""

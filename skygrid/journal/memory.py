@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from skygrid.errors import JournalError
-from skygrid.journal.fingerprints import check_fingerprint, check_round
-from skygrid.plan.records import Outcome
+from skygrid.journal.fingerprints import check_fingerprint
+from skygrid.plan.records import Outcome, RoundPlan
 
 _NAME = "this journal"
 
@@ -16,7 +16,7 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self._fingerprint: dict[str, str] = {}
-        self._rounds: dict[int, tuple[bytes, str]] = {}
+        self._rounds: dict[int, RoundPlan] = {}
         self._nodes: dict[str, bytes] = {}
         self._outcomes: dict[tuple[int, int, int], Outcome] = {}
         self._closed = False
@@ -29,16 +29,10 @@ class MemoryJournal:
         else:
             self._fingerprint = dict(fingerprint)
 
-    def record_round(self, round: int, plan: bytes, digest: str) -> None:
-        """See `Journal.record_round`."""
+    def settle(self, plan: RoundPlan) -> RoundPlan:
+        """See `Journal.settle`."""
         self._check_open()
-        _, stored = self._rounds.setdefault(round, (plan, digest))
-        check_round(_NAME, round, stored, digest)
-
-    def round_plan(self, round: int) -> tuple[bytes, str] | None:
-        """See `Journal.round_plan`."""
-        self._check_open()
-        return self._rounds.get(round)
+        return self._rounds.setdefault(plan.round, plan)
 
     def record_node(self, node: str, facts: bytes) -> None:
         """See `Journal.record_node`."""

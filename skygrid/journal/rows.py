@@ -1,4 +1,4 @@
-"""Outcomes as rows of a table and back, with every bit of every score."""
+"""Rows of a journal's tables: each ends with a checksum; outcomes keep every bit of every score."""
 
 from __future__ import annotations
 
@@ -24,12 +24,35 @@ _checksum = zlib.crc32
 _LARGEST = 2**63
 
 
+def seal(*values: Any) -> tuple[Any, ...]:
+    """Return the row of these values: they and their checksum."""
+    return (*values, _checksum(_encode(values)))
+
+
+def is_intact(row: tuple[Any, ...]) -> bool:
+    """Return whether a row is what was written: its key, its values, its checksum."""
+    return bool(_checksum(_encode(row[:-1])) == row[-1])
+
+
+def unseal(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the values of a row.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        The row is damaged.
+    """
+    if not is_intact(row):
+        raise msgspec.DecodeError(f"the row that begins with {row[0]!r:.40}")
+    return row[:-1]
+
+
 def to_row(outcome: Outcome) -> Row:
     """Give the row of an outcome.
 
     Most outcomes are a few plain numbers and fit the columns. SQLite turns NaN into NULL and
     -0.0 into 0.0, so whatever holds a number like that, or anything richer, is kept whole as
-    MessagePack in a column of its own instead. SQLite keeps no checksums of its pages, hence ours.
+    MessagePack in a column of its own instead.
     """
     o = outcome
     test, train = o.test_scores, o.train_scores
@@ -72,10 +95,10 @@ def from_row(row: tuple[Any, ...]) -> Outcome:
     (
         round, candidate, split, status, node, slot, attempt, test, train,
         samples, fit_seconds, score_seconds, busy_seconds, finished_at, answered_by, whole,
-        checksum,
+        _,
     ) = row  # fmt: skip
-    if _checksum(_encode(row[:-1])) != checksum:
-        raise msgspec.DecodeError(f"wrong checksum: candidate {candidate}, split {split}")
+    if not is_intact(row):
+        raise msgspec.DecodeError(f"round {round}, candidate {candidate}, split {split}")
     if whole is not None:
         return _decode(whole)
     return Outcome(

@@ -1,85 +1,44 @@
-"""The journal on disk: one SQLite file, the only place that knows SQL."""
+"""The journal on disk: one SQLite file."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from skygrid.errors import JournalError
+from skygrid.errors import DamagedJournalError, JournalError
 from skygrid.journal.fingerprints import check_fingerprint, check_round
-from skygrid.journal.rows import from_row, to_row
-from skygrid.journal.writer_lock import WriterLock
-from skygrid.plan.records import Outcome
-
-SCHEMA_VERSION = 2
-"""Version of the tables, kept in SQLite's ``user_version``."""
-
-APPLICATION_ID = 0x534B5947
-"""``SKYG``: tells a journal from any other SQLite file, kept in ``application_id``."""
-
-CREATE_TABLES = (
-    """CREATE TABLE fingerprint (
-        part TEXT PRIMARY KEY NOT NULL,
-        value TEXT NOT NULL -- digest, or text of a version
-    ) WITHOUT ROWID""",
-    """CREATE TABLE rounds (
-        round INTEGER PRIMARY KEY NOT NULL,
-        plan BLOB NOT NULL,
-        digest TEXT NOT NULL
-    )""",
-    """CREATE TABLE nodes (
-        node TEXT PRIMARY KEY NOT NULL,
-        facts BLOB NOT NULL -- JSON
-    ) WITHOUT ROWID""",
-    """CREATE TABLE outcomes (
-        round INTEGER NOT NULL,
-        candidate INTEGER NOT NULL,
-        split INTEGER NOT NULL,
-        status TEXT NOT NULL,
-        node TEXT NOT NULL,
-        slot INTEGER,
-        attempt INTEGER,
-        test_score REAL,
-        train_score REAL,
-        n_test_samples INTEGER,
-        fit_seconds REAL,
-        score_seconds REAL,
-        busy_seconds REAL,
-        finished_at REAL,
-        answered_by INTEGER, -- candidate whose fit answered this one too, -1 for none
-        whole BLOB, -- MessagePack of an outcome that does not fit the columns before
-        checksum INTEGER NOT NULL, -- CRC-32 of the other columns as a MessagePack array
-        PRIMARY KEY (round, candidate, split)
-    ) WITHOUT ROWID""",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
+from skygrid.journal.intact import Examination
+from skygrid.journal.rows import from_row, seal, to_row, unseal
+from skygrid.journal.schema import (
+    ADD,
+    APPLICATION_ID,
+    BEGIN,
+    CHECK_PAGES,
+    COMMIT,
+    COUNT_OUTCOMES,
+    CREATE,
+    READ_APPLICATION_ID,
+    READ_FINGERPRINT,
+    READ_NODES,
+    READ_OUTCOMES,
+    READ_PAGE_SIZE,
+    READ_ROUND,
+    READ_SCHEMA,
+    READ_VERSION,
+    ROLLBACK,
+    SCHEMA_VERSION,
+    SYNC_EVERY_COMMIT,
+    USE_WAL,
 )
-READ_APPLICATION_ID = "PRAGMA application_id"
-READ_VERSION = "PRAGMA user_version"
-READ_TABLES = "SELECT count(*) FROM sqlite_master"
-READ_PAGE_SIZE = "PRAGMA page_size"
-CHECK_PAGES = "PRAGMA quick_check(1)"
-USE_WAL = "PRAGMA journal_mode = WAL"
-SYNC_EVERY_COMMIT = "PRAGMA synchronous = FULL"
-BEGIN = "BEGIN IMMEDIATE"
-COMMIT = "COMMIT"
-ROLLBACK = "ROLLBACK"
-READ_FINGERPRINT = "SELECT part, value FROM fingerprint"
-ADD_FINGERPRINT = "INSERT INTO fingerprint (part, value) VALUES (?, ?)"
-READ_ROUND = "SELECT plan, digest FROM rounds WHERE round = ?"
-ADD_ROUND = "INSERT INTO rounds (round, plan, digest) VALUES (?, ?, ?)"
-READ_NODES = "SELECT node, facts FROM nodes"
-PUT_NODE = """INSERT INTO nodes (node, facts) VALUES (?, ?)
-    ON CONFLICT (node) DO UPDATE SET facts = excluded.facts"""
-ADD_OUTCOME = """INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (round, candidate, split) DO NOTHING"""
-READ_OUTCOMES = "SELECT * FROM outcomes WHERE round = ? ORDER BY candidate, split"
-COUNT_OUTCOMES = "SELECT count(*) FROM outcomes"
+from skygrid.journal.writer_lock import WriterLock
+from skygrid.plan.records import Outcome, RoundPlan
 
 _NEXT_STEPS = {
     sqlite3.SQLITE_FULL: "the disk is full. Make room and resume the run",
@@ -89,13 +48,6 @@ _NEXT_STEPS = {
     ),
     sqlite3.SQLITE_BUSY: "another program keeps it locked. Close that program and try again",
     sqlite3.SQLITE_LOCKED: "another program keeps it locked. Close that program and try again",
-    sqlite3.SQLITE_NOTADB: (
-        "it is not a journal: something else overwrote it. Restore it from a copy, or start a "
-        "new run"
-    ),
-    sqlite3.SQLITE_CORRUPT: (
-        "the file is truncated or damaged. Restore it from a copy, or start a new run"
-    ),
     sqlite3.SQLITE_READONLY: (
         "the file or its folder is read-only. Allow writing there, or copy the run's folder to "
         "a place that can be written"
@@ -107,12 +59,18 @@ _NEXT_STEPS = {
     ),
 }
 
+_DAMAGE = {
+    sqlite3.SQLITE_NOTADB: "it is not a journal: something else overwrote it",
+    sqlite3.SQLITE_CORRUPT: "its pages are truncated or damaged",
+    sqlite3.SQLITE_ERROR: "its tables are damaged",
+}
+
 
 class SqliteJournal:
     """Implements `skygrid.journal.interface.Journal` in one file.
 
     Readers work while one process writes. The writer holds ``<path>.lock`` until it closes the
-    journal or ends.
+    journal or ends; it examines every row before it adds to them.
 
     Parameters
     ----------
@@ -125,9 +83,10 @@ class SqliteJournal:
 
     Raises
     ------
+    DamagedJournalError
+        It is not as it was written; the message says how much of it is.
     JournalError
-        It cannot be opened, is damaged, is no journal, has another version, or another process
-        writes it.
+        It cannot be opened, is no journal, has another version, or another process writes it.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False, busy_timeout: float = 5.0) -> None:
@@ -139,7 +98,7 @@ class SqliteJournal:
         self._check_place()
         try:
             if not read_only:
-                self._lock = self._take_lock()
+                self._lock = writer_lock(self._path)
             self._open(busy_timeout)
         except BaseException:
             self.close()
@@ -147,44 +106,48 @@ class SqliteJournal:
 
     def claim(self, fingerprint: Mapping[str, str]) -> None:
         """See `Journal.claim`."""
-        with self._access("read") as connection:
-            stored: dict[str, str] = dict(connection.execute(READ_FINGERPRINT).fetchall())
+        stored = self._fingerprint()
         if stored:
             check_fingerprint(self._name, stored, fingerprint)
-            return
-        with self._transaction() as connection:
-            connection.executemany(ADD_FINGERPRINT, fingerprint.items())
+        else:
+            self.adopt(("fingerprint", seal(*part)) for part in fingerprint.items())
 
-    def record_round(self, round: int, plan: bytes, digest: str) -> None:
-        """See `Journal.record_round`."""
-        stored = self.round_plan(round)
-        if stored is not None:
-            check_round(self._name, round, stored[1], digest)
-            return
-        with self._transaction() as connection:
-            connection.execute(ADD_ROUND, (round, plan, digest))
+    @property
+    def claimed(self) -> bool:
+        """Whether the journal says which search it is about."""
+        return bool(self._fingerprint())
 
-    def round_plan(self, round: int) -> tuple[bytes, str] | None:
-        """See `Journal.round_plan`."""
+    def settle(self, plan: RoundPlan) -> RoundPlan:
+        """See `Journal.settle`."""
+        # They bring NumPy, and a process that starts nodes should not wait for that first.
+        from skygrid.journal.plans import pack, unpack
+
         with self._access("read") as connection:
-            row = connection.execute(READ_ROUND, (round,)).fetchone()
-        return None if row is None else (row[0], row[1])
+            row = connection.execute(READ_ROUND, (plan.round,)).fetchone()
+            _, pickled, digest = (None, b"", None) if row is None else unseal(row)
+        if pickled:
+            return unpack(plan.round, pickled)
+        pickled, now = pack(plan)
+        if digest is None:
+            self.adopt([("rounds", seal(plan.round, pickled, now))])
+        else:
+            check_round(self._name, plan.round, digest, now)
+        return plan
 
     def record_node(self, node: str, facts: bytes) -> None:
         """See `Journal.record_node`."""
-        with self._transaction() as connection:
-            connection.execute(PUT_NODE, (node, facts))
+        self.adopt([("nodes", seal(node, facts))])
 
     def nodes(self) -> dict[str, bytes]:
         """See `Journal.nodes`."""
         with self._access("read") as connection:
-            return dict(connection.execute(READ_NODES).fetchall())
+            return dict(unseal(row) for row in connection.execute(READ_NODES))
 
     def append(self, outcomes: Sequence[Outcome]) -> None:
         """See `Journal.append`."""
         rows = [to_row(outcome) for outcome in outcomes]
         with self._transaction() as connection:
-            connection.executemany(ADD_OUTCOME, rows)
+            connection.executemany(ADD["outcomes"], rows)
 
     def outcomes(self, round: int) -> list[Outcome]:
         """See `Journal.outcomes`."""
@@ -195,6 +158,16 @@ class SqliteJournal:
         """See `Journal.count`."""
         with self._access("read") as connection:
             return int(connection.execute(COUNT_OUTCOMES).fetchone()[0])
+
+    def adopt(self, rows: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        """Store rows as they are, each with the name of its table, all or none of them."""
+        with self._transaction() as connection:
+            for table, row in rows:
+                connection.execute(ADD[table], row)
+
+    def _fingerprint(self) -> dict[str, str]:
+        with self._access("read") as connection:
+            return dict(unseal(row) for row in connection.execute(READ_FINGERPRINT))
 
     def close(self) -> None:
         """See `Journal.close`."""
@@ -222,16 +195,6 @@ class SqliteJournal:
         if self._path.is_dir():
             raise JournalError(f"{self._name} is a folder. Move it away and try again.")
 
-    def _take_lock(self) -> WriterLock:
-        side_file = self._path.with_name(self._path.name + ".lock")
-        try:
-            return WriterLock(side_file, self._name)
-        except OSError as error:
-            raise JournalError(
-                f"cannot write {self._name}: {error.strerror} ({side_file}). Make room there and "
-                "allow writing, or copy the run's folder to a place that can be written."
-            ) from error
-
     def _open(self, busy_timeout: float) -> None:
         self._connect("mode=ro" if self._read_only else "mode=rwc", busy_timeout)
         try:
@@ -248,21 +211,16 @@ class SqliteJournal:
         if self._connection is not None:
             self._connection.close()
         with self._explained("open"):
-            self._connection = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?{options}",
-                uri=True,
-                timeout=busy_timeout,
-                isolation_level=None,
-                check_same_thread=False,
-            )
+            self._connection = connect(self._path, options, busy_timeout)
 
     def _prepare(self) -> None:
         with self._access("open") as connection:
             version = connection.execute(READ_VERSION).fetchone()[0]
             ours = connection.execute(READ_APPLICATION_ID).fetchone()[0] == APPLICATION_ID
-            empty = connection.execute(READ_TABLES).fetchone()[0] == 0
-        if empty and not ours and version == 0:
+            schema = connection.execute(READ_SCHEMA).fetchall()
+        if not schema and not ours and version == 0:
             self._create()
+            schema = _schema()
         elif not ours:
             raise JournalError(
                 f"{self._name} is an SQLite file of another program. Restore the journal from a "
@@ -274,6 +232,10 @@ class SqliteJournal:
                 f"{SCHEMA_VERSION}. Use the skygrid that the run was started with."
             )
         self._check_pages()
+        if schema != _schema():
+            raise self._damaged(_DAMAGE[sqlite3.SQLITE_ERROR])
+        if not self._read_only:
+            self._check_rows()
 
     def _create(self) -> None:
         if self._read_only:
@@ -283,7 +245,7 @@ class SqliteJournal:
         with self._access("create") as connection:
             connection.execute(USE_WAL)
         with self._transaction() as connection:
-            for statement in CREATE_TABLES:
+            for statement in CREATE:
                 connection.execute(statement)
 
     def _check_pages(self) -> None:
@@ -294,7 +256,15 @@ class SqliteJournal:
             whole = self._ends_with_a_page(connection.execute(READ_PAGE_SIZE).fetchone()[0])
             sound = whole and connection.execute(CHECK_PAGES).fetchone()[0] == "ok"
         if not sound:
-            raise self._failure("open", _NEXT_STEPS[sqlite3.SQLITE_CORRUPT])
+            raise self._damaged(_DAMAGE[sqlite3.SQLITE_CORRUPT])
+
+    def _check_rows(self) -> None:
+        with self._access("open") as connection:
+            examination = Examination(connection)
+            for _ in examination.rows():
+                pass
+        if examination.problems:
+            raise self._damaged(examination.problems[0])
 
     def _ends_with_a_page(self, page_size: int) -> bool:
         # SQLite reads what is missing from the last page as zeros. While there is a log, the
@@ -342,15 +312,68 @@ class SqliteJournal:
         try:
             yield
         except sqlite3.Error as error:
+            if _code(error) in _DAMAGE:
+                raise self._damaged(f"{_DAMAGE[_code(error)]} ({error})") from error
             advice = _NEXT_STEPS.get(_code(error), f"{error}. Check the file and try again")
-            raise self._failure(action, advice, error) from error
+            raise JournalError(f"cannot {action} {self._name}: {advice}. ({error})") from error
+        except UnicodeDecodeError as error:
+            raise self._damaged(_DAMAGE[sqlite3.SQLITE_ERROR]) from error
         except msgspec.DecodeError as error:
-            advice = _NEXT_STEPS[sqlite3.SQLITE_CORRUPT]
-            raise self._failure(action, advice, error) from error
+            raise self._damaged(f"{error} is damaged") from error
 
-    def _failure(self, action: str, advice: str, error: Exception | None = None) -> JournalError:
-        detail = f" ({error})" if error is not None else ""
-        return JournalError(f"cannot {action} {self._name}: {advice}.{detail}")
+    def _damaged(self, problem: str) -> DamagedJournalError:
+        """Return the error that says what is damaged, and how much is not."""
+        intact, recorded = 0, None
+        if self._connection is not None:
+            examination = Examination(self._connection)
+            intact = sum(table == "outcomes" for table, _ in examination.rows())
+            recorded = examination.n_outcomes
+        of = "" if recorded is None else f" of {recorded}"
+        return DamagedJournalError(
+            f"{self._name} is damaged: {problem}. {intact}{of} recorded outcomes can be "
+            "kept. Restore the file from a copy, or resume the run with --salvage."
+        )
+
+
+def connect(path: Path, options: str, busy_timeout: float = 0.0) -> sqlite3.Connection:
+    """Open a journal's file with options of an SQLite URI."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{options}",
+        uri=True,
+        timeout=busy_timeout,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    # A text that is damaged is for its checksum to find.
+    connection.text_factory = lambda text: text.decode(errors="replace")
+    return connection
+
+
+def writer_lock(path: Path) -> WriterLock:
+    """Take the lock of a journal.
+
+    Raises
+    ------
+    JournalError
+        Another process, or this one, has it, or the folder cannot be written.
+    """
+    name, side_file = f"the journal {path}", path.with_name(path.name + ".lock")
+    try:
+        return WriterLock(side_file, name)
+    except OSError as error:
+        raise JournalError(
+            f"cannot write {name}: {error.strerror} ({side_file}). Make room there and "
+            "allow writing, or copy the run's folder to a place that can be written."
+        ) from error
+
+
+@cache
+def _schema() -> list[tuple[Any, ...]]:
+    """Return the tables as SQLite describes them in a new journal."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in CREATE:
+            connection.execute(statement)
+        return connection.execute(READ_SCHEMA).fetchall()
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from skygrid.errors import FingerprintError, JournalError
+from skygrid.errors import DamagedJournalError, FingerprintError, JournalError
 from skygrid.journal.sqlite import SqliteJournal
-from skygrid.plan.records import Outcome
+from skygrid.plan.records import Outcome, RoundPlan
 
 ROOT = Path(__file__).resolve().parents[2]
 FINGERPRINT = {"X": "ab" * 32}
@@ -57,6 +57,7 @@ def recorded(path: Path) -> list[Outcome]:
     written = outcomes(0, 3000)
     with closing(SqliteJournal(path)) as journal:
         journal.claim(FINGERPRINT)
+        journal.settle(RoundPlan(round=0, candidates=[{}] * 3000, splits=[([0], [1])]))
         journal.append(written)
     return written
 
@@ -428,9 +429,10 @@ class TestDamage:
         score = struct.pack(">d", recorded[1234].test_scores)
         assert content.count(score) == 1
         path.write_bytes(content.replace(score, score[:-1] + bytes([score[-1] ^ 1])))
+        message = r"candidate 1234.*2999 of 3000 recorded outcomes can be kept"
         with (
+            pytest.raises(DamagedJournalError, match=message),
             closing(SqliteJournal(path, read_only=read_only)) as journal,
-            pytest.raises(JournalError, match=r"damaged.*candidate 1234"),
         ):
             journal.outcomes(0)
 
@@ -450,4 +452,4 @@ class TestDamage:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA user_version = 7")
             connection.execute("PRAGMA journal_mode = DELETE")
-        self.refuse(path, read_only, "has version 7; this skygrid reads version 2")
+        self.refuse(path, read_only, "has version 7; this skygrid reads version 3")

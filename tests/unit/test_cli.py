@@ -242,7 +242,8 @@ def test_version(cli):
     ("error", "code"),
     [
         (errors.SearchFailedError, 1),
-        (errors.JournalError, 1),
+        (errors.JournalError, 6),
+        (errors.DamagedJournalError, 6),
         (errors.UsageError, 2),
         (errors.SearchFileError, 2),
         (errors.FingerprintError, 2),

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from skygrid.errors import FingerprintError, JournalError
 from skygrid.journal.interface import Journal
 from skygrid.journal.memory import MemoryJournal
 from skygrid.journal.sqlite import SqliteJournal
-from skygrid.plan.records import Outcome
+from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.worker.messages import Scores, TypedNumber, WarningNote
 
 FINGERPRINT = {"estimator": "ab" * 32, "X": "cd" * 32, "scikit-learn": "1.8.0"}
@@ -47,6 +48,11 @@ def scored(candidate: int = 0, split: int = 0, round: int = 0, score: Scores = 0
         finished_at=1.7e9,
         answered_by=candidate - 1,
     )
+
+
+def plan(round: int, kernel: object, start: int = 0) -> RoundPlan:
+    split = (np.arange(start, start + 2), np.arange(start + 2, start + 3))
+    return RoundPlan(round=round, candidates=[{"kernel": kernel}], splits=[split])
 
 
 def bits(number: object) -> bytes:
@@ -179,21 +185,14 @@ class TestFingerprint:
 
 
 class TestRoundsAndNodes:
-    def test_round_plan(self, journal: Journal) -> None:
-        """A round's plan is stored once and given back byte by byte."""
-        assert journal.round_plan(0) is None
-        journal.record_round(0, b"\x00plan\xff", "d0")
-        journal.record_round(0, b"ignored", "d0")
-        journal.record_round(1, b"", "d1")
-        assert journal.round_plan(0) == (b"\x00plan\xff", "d0")
-        assert journal.round_plan(1) == (b"", "d1")
-
-    def test_another_plan_is_refused(self, journal: Journal) -> None:
-        """A round that is planned otherwise now is refused, and the stored plan stays."""
-        journal.record_round(2, b"plan", "d")
-        with pytest.raises(FingerprintError, match="round 2"):
-            journal.record_round(2, b"other", "e")
-        assert journal.round_plan(2) == (b"plan", "d")
+    def test_the_first_plan_of_a_round_counts(self, journal: Journal) -> None:
+        """A round that is drawn again gets the candidates and splits that were drawn first."""
+        assert journal.settle(plan(0, "rbf")).candidates == [{"kernel": "rbf"}]
+        assert journal.settle(plan(1, "poly")).candidates == [{"kernel": "poly"}]
+        again = journal.settle(plan(0, "linear", start=5))
+        assert (again.round, again.candidates) == (0, [{"kernel": "rbf"}])
+        ((train, test),) = again.splits
+        assert (train.tolist(), test.tolist()) == ([0, 1], [2])
 
     def test_nodes(self, journal: Journal) -> None:
         """Each node's newest facts are kept."""
@@ -205,8 +204,7 @@ class TestRoundsAndNodes:
 
 CALLS: dict[str, Callable[[Journal], object]] = {
     "claim": lambda j: j.claim(FINGERPRINT),
-    "record_round": lambda j: j.record_round(0, b"", ""),
-    "round_plan": lambda j: j.round_plan(0),
+    "settle": lambda j: j.settle(plan(0, "rbf")),
     "record_node": lambda j: j.record_node("n", b""),
     "nodes": lambda j: j.nodes(),
     "append": lambda j: j.append([scored()]),

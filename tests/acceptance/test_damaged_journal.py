@@ -1,0 +1,102 @@
+"""A run whose journal is damaged: refused with a command that goes on with what is intact."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from skygrid.cli.main import exit_code
+from skygrid.journal.sqlite import SqliteJournal
+from skygrid.reports.run_record import RunRecord
+from skygrid.run_folder import salvage_run
+from tests.command import answer_of, result
+
+SEARCH = """
+import numpy as np
+from scipy.stats import uniform
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
+
+rng = np.random.RandomState(0)
+X = rng.randn(40, 3)
+dataset = (X, X[:, 0] + 0.1 * rng.randn(40))
+estimator = Ridge()
+param_distributions = {"alpha": uniform(0, 1000)}
+n_iter = 4
+cv = KFold(3, shuffle=True)
+"""
+"""12 fits; other candidates and splits each time that they are drawn."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "search.py").write_text(SEARCH)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert exit_code(["run", "search.py", "--name", "r", "--on", "local", "--quiet"]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of that run, in a copy, with the working directory beside the search file."""
+    shutil.copytree(finished, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy" / "skygrid-runs" / "r"
+
+
+def refused(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
+    """Resume a run that is refused; the message, and the arguments of the command in it."""
+    capsys.readouterr()
+    assert exit_code(["resume", "r", "--quiet"]) == 6
+    err = capsys.readouterr().err
+    command = re.search(r"skygrid (resume .*--salvage)$", err, re.MULTILINE)
+    assert command is not None, err
+    return err, shlex.split(command[1])
+
+
+def test_the_printed_command_goes_on_with_what_is_intact(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A damaged journal is exit 6 and changes nothing; the printed command fits what is lost."""
+    before = answer_of(result(run.parents[1], "r"))
+    with closing(sqlite3.connect(run / "journal.sqlite")) as connection:
+        statement = "UPDATE outcomes SET test_score = 0.5 WHERE candidate = 2 AND split = 1"
+        assert connection.execute(statement).rowcount == 1
+        connection.commit()
+
+    err, command = refused(capsys)
+
+    assert re.search("candidate 2, split 1.*11 of 12 recorded outcomes can be kept", err)
+    assert answer_of(result(run.parents[1], "r")) == before
+    assert RunRecord.read(run).state == "complete"
+    assert exit_code([*command, "--quiet"]) == 0
+    document = result(run.parents[1], "r")
+    assert (document["reused"], answer_of(document)) == (11, before)
+    # The journal is whole again: what it holds gives the same answer.
+    assert exit_code([*command, "--quiet"]) == 0
+    assert "nothing needs to be salvaged" in capsys.readouterr().err
+    assert answer_of(result(run.parents[1], "r")) == before
+
+
+def test_a_journal_that_is_gone_is_not_begun_anew_unasked(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that has recorded fits does not draw its search anew because its journal is missing."""
+    (run / "journal.sqlite").unlink()
+
+    err, _ = refused(capsys)
+
+    assert "is empty, but the run has used it before" in err
+    salvage_run(run)
+    assert RunRecord.read(run).state == "interrupted"
+    with closing(SqliteJournal(run / "journal.sqlite")) as journal:
+        assert (journal.claimed, journal.count()) == (True, 0)
