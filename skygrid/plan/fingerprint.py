@@ -13,6 +13,7 @@ import copyreg
 import hashlib
 import inspect
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
@@ -24,6 +25,9 @@ from skygrid.spec import SearchSpec
 
 IGNORED_PARAMETERS = frozenset({"n_jobs", "verbose", "pre_dispatch", "refit", "estimator"})
 """Parameters of a search that change no outcome, and the one that has a digest of its own."""
+
+LARGE_BYTES = 1024 * 1024
+"""An array of so many bytes or more is hashed once, however many candidates hold it."""
 
 
 def fingerprint(
@@ -82,7 +86,7 @@ def digest(value: Any, user_modules: Iterable[str] = ()) -> str:
 
 def uses_user_code(value: Any, user_modules: frozenset[str]) -> bool:
     """Whether a class or function of the user's modules appears anywhere in a value."""
-    walker = _Walker(user_modules)
+    walker = _Seeker(user_modules)
     walker.walk(value)
     return walker.met_user_code
 
@@ -93,6 +97,7 @@ class _Walker:
         self.met_user_code = False
         self._user = user_modules
         self._path: set[int] = set()
+        self._contents: dict[int, tuple[weakref.ref[Any], str]] = {}
 
     def _add(self, kind: str, data: bytes | str | memoryview = b"") -> None:
         raw = data.encode() if isinstance(data, str) else data
@@ -157,8 +162,17 @@ class _Walker:
             for item in array.ravel().tolist():
                 self.walk(item)
             return
-        flat = np.asarray(array).T if np.isfortran(array) else np.ascontiguousarray(array)
-        self._add("bytes", flat.reshape(-1).view(np.uint8).data if flat.size else b"")
+        if array.nbytes < LARGE_BYTES:
+            self._add("bytes", _bytes_of(array))
+        else:
+            self._add("content", self._content(array))
+
+    def _content(self, array: np.ndarray) -> str:
+        known = self._contents.get(id(array))
+        if known is None or known[0]() is not array:
+            known = weakref.ref(array), hashlib.sha256(_bytes_of(array)).hexdigest()
+            self._contents[id(array)] = known
+        return known[1]
 
     def _set(self, items: Iterable[Any]) -> None:
         self._add("set")
@@ -197,6 +211,16 @@ class _Walker:
             self.walk(list(part) if isinstance(part, Iterator) else part)
 
 
+class _Seeker(_Walker):
+    """Looks for user code and hashes nothing."""
+
+    def _add(self, kind: str, data: bytes | str | memoryview = b"") -> None:
+        pass
+
+    def _content(self, array: np.ndarray) -> str:
+        return ""
+
+
 _ATOMS: dict[type, Callable[[Any], bytes | str]] = {
     type(None): lambda value: b"",
     type(...): lambda value: b"",
@@ -226,6 +250,11 @@ _EXACT: dict[type, Callable[[_Walker, Any], None]] = {
     CodeType: _Walker._code,
 }
 """By exact type: a subclass may hold more than its base, and is taken as an object."""
+
+
+def _bytes_of(array: np.ndarray) -> memoryview | bytes:
+    flat = np.asarray(array).T if np.isfortran(array) else np.ascontiguousarray(array)
+    return flat.reshape(-1).view(np.uint8).data if flat.size else b""
 
 
 def _cell_contents(cell: Any) -> Any:

@@ -29,6 +29,7 @@ from tests.acceptance.doubles import (
     ResizingClassifier,
     SampleFilesClassifier,
     SplitFailingClassifier,
+    ThresholdClassifier,
 )
 from tests.acceptance.searches import Job, assert_same_answer, flowers, rows
 
@@ -119,6 +120,25 @@ def place(request: Any, _doubles_by_value: None) -> Iterator[Any]:
     """A cluster of each kind."""
     with skygrid.cluster(on="local", **PLACES[request.param]) as running:
         yield running
+
+
+class Counted(int):
+    """A number that counts how often it is pickled."""
+
+    pickled = 0
+
+    def __reduce__(self) -> Any:
+        Counted.pickled += 1
+        return int, (int(self),)
+
+
+def test_a_parameter_value_is_pickled_once(place: Any) -> None:
+    """A search from Python packs its candidates for the nodes, and for nothing else."""
+    before = Counted.pickled
+    levels = {"level": [Counted(1)]}
+    search = GridSearchCV(ThresholdClassifier(), levels, cv=3, refit=False)
+    place.fit(search, *flowers())
+    assert Counted.pickled == before + 1
 
 
 @pytest.mark.sklearn_versions

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
-from skygrid.plan.fingerprint import digest, fingerprint, uses_user_code
+from skygrid.plan.fingerprint import LARGE_BYTES, digest, fingerprint, uses_user_code
 from skygrid.spec import SearchSpec, UserCode
 
 VERSIONS = {"python": "3", "scikit-learn": "1", "numpy": "2", "scipy": "1"}
@@ -82,6 +83,31 @@ def test_arrays_count_by_their_content(array: Any) -> None:
 def test_what_may_answer_differently_differs(one: Any, other: Any) -> None:
     """Values that a fit could tell apart have different digests."""
     assert digest(one) != digest(other)
+
+
+def test_large_arrays_count_by_their_content() -> None:
+    """An array that several candidates hold counts as equal copies do, to the last byte."""
+    one = np.arange(400_000.0)
+    other = one.copy()
+    other[-1] = -1.0
+    assert one.nbytes > LARGE_BYTES
+    assert digest([one, one]) == digest([one, one.copy()])
+    assert digest([one, one]) != digest([one, other])
+    assert digest(one.reshape(2, -1)) != digest(np.asfortranarray(one.reshape(2, -1)))
+    assert digest([one[::2], one[1::2]]) == digest([one[::2].copy(), one[1::2].copy()])
+
+
+def test_a_large_array_is_hashed_once() -> None:
+    """The digest of many candidates takes an array that all of them hold once."""
+
+    def cpu_seconds(value: Any) -> float:
+        begin = time.process_time()
+        digest(value)
+        return time.process_time() - begin
+
+    array = np.zeros(4_000_000)
+    once = min(cpu_seconds([array]) for _ in range(3))
+    assert min(cpu_seconds([array] * 200) for _ in range(3)) < 20 * once
 
 
 def test_sets_have_no_order() -> None:
