@@ -16,7 +16,7 @@ import msgspec
 from skygrid import __version__
 from skygrid.config import RunConfig, config_to_json
 from skygrid.errors import DamagedJournalError, SkygridError, UsageError
-from skygrid.files import write_atomic
+from skygrid.files import atomic_file
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.reports.csv import write_csv
@@ -24,7 +24,7 @@ from skygrid.reports.jsonout import add_bill, result_json, write_result
 from skygrid.reports.money import Bill, Rental
 from skygrid.reports.run_record import NodeRecord, RunRecord, State, driver_mark
 from skygrid.reports.summary import Summary
-from skygrid.results.saved_search import saved_search
+from skygrid.results.saved_search import save_search
 from skygrid.worker.messages import Greeting
 
 JOURNAL = "journal.sqlite"
@@ -161,8 +161,8 @@ class RunFolder:
         problem : str or None
             Why the saved search opens only where the user's modules can be imported.
         """
-        data, problem = saved_search(search)
-        write_atomic(self.path / SEARCH, data)
+        with atomic_file(self.path / SEARCH) as file:
+            problem = save_search(search, file)
         write_csv(self.path, search.cv_results_)
         write_result(self.path, result_json(summary, search.cv_results_, outcomes))
         self.end("complete", None)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-import cloudpickle
-
 from skygrid.plan.fingerprint import digest
 from skygrid.plan.records import RoundPlan
+from skygrid.worker.pickling import StayingPickler
 
 STORED_BYTES = 64 * 1024 * 1024
 """A larger plan is not kept in the journal; a resumed run must then draw the same one again."""
@@ -27,9 +26,11 @@ def pack(plan: RoundPlan) -> tuple[bytes, str]:
         Empty where it is not.
     """
     content = (list(plan.candidates), list(plan.splits))
-    small = _Bounded(STORED_BYTES)
+    small: Any = _Bounded(STORED_BYTES)
     try:
-        cloudpickle.Pickler(small, protocol=5, buffer_callback=small.fits).dump(content)
+        # By name: whoever resumes the run has loaded the search file, and its classes are to be
+        # the same.
+        StayingPickler(small, protocol=5, buffer_callback=small.fits).dump(content)
     except _TooLarge:
         return b"", digest(content)
     return b"".join(small.parts), ""

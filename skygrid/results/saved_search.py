@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import functools
-import io
 import pickle
 import threading
 import weakref
-from typing import Any
+from typing import IO, Any
 
 import cloudpickle
 
 CACHED = type(functools.lru_cache(lambda: None))
 
 
-def saved_search(search: Any) -> tuple[bytes, str | None]:
+def save_search(search: Any, file: IO[bytes]) -> str | None:
     """Pickle a search with the functions and classes of the user's modules in it.
 
     Parameters
     ----------
     search : BaseSearchCV
         The user's modules are registered with cloudpickle to be pickled by value.
+    file : file object
+        Empty, and open for writing.
 
     Returns
     -------
-    data : bytes
     problem : str or None
         Why the user's modules had to be left out, so that the search opens only where Python can
         import them.
@@ -34,12 +34,16 @@ def saved_search(search: Any) -> tuple[bytes, str | None]:
     Exception
         If the search cannot be pickled either way.
     """
-    stream = io.BytesIO()
     try:
-        _SavingPickler(stream).dump(search)
+        _SavingPickler(file).dump(search)
+    except OSError:
+        raise  # of the file
     except Exception as error:  # noqa: BLE001 (what a user's object does when it is pickled)
-        return pickle.dumps(search), f"{type(error).__name__}: {error}"
-    return stream.getvalue(), None
+        file.seek(0)
+        file.truncate()
+        pickle.dump(search, file)
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 class _SavingPickler(cloudpickle.Pickler):

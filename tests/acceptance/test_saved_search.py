@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
 from skygrid.loading import load_search
-from skygrid.results.saved_search import saved_search
+from skygrid.results.saved_search import save_search
 from tests.acceptance.doubles import DoublingSearch, ThresholdClassifier, own_score
 from tests.acceptance.searches import flowers
 
@@ -48,9 +49,8 @@ print(kind.__module__, kind.__qualname__, search.scorer_(search, X, search.predi
 def opened_elsewhere(search: Any, X: Any, folder: Path) -> tuple[str, Any]:
     """What a bare interpreter says of a pickled search: its class, a score, its predictions."""
     saved, predicted = folder / "search.pkl", folder / "predicted.npy"
-    data, problem = saved_search((search, X))
-    assert problem is None
-    saved.write_bytes(data)
+    with saved.open("wb") as file:
+        assert save_search((search, X), file) is None
     done = subprocess.run(
         [sys.executable, "-I", "-c", OPEN, str(saved), str(predicted)],
         capture_output=True,
@@ -144,8 +144,9 @@ def test_what_cannot_be_saved_is_left_to_the_users_files(tmp_path: Path) -> None
         "estimator = SVC()\nparam_grid = {'C': [1]}\n"
     )
     spec = load_search(tmp_path / "search.py")
-    data, problem = saved_search(FunctionTransformer(sys.modules["generating"].f))
+    file = io.BytesIO()
+    problem = save_search(FunctionTransformer(sys.modules["generating"].f), file)
     assert problem is not None
     assert "generator" in problem
-    assert pickle.loads(data).func is sys.modules["generating"].f
+    assert pickle.loads(file.getvalue()).func is sys.modules["generating"].f
     assert "generating" in spec.code.modules

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import pickle
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from skygrid.errors import SkygridError, UsageError
-from skygrid.files import write_atomic
+from skygrid.files import atomic_file, write_atomic
 from skygrid.plan.records import Outcome
 from skygrid.reports.console import duration_text, stdout_console, summary_view
 from skygrid.reports.csv import csv_text, write_csv
@@ -417,6 +418,9 @@ def test_files_are_replaced_whole(tmp_path):
 
     with pytest.raises(SkygridError, match="cannot write"):
         write_atomic(path, b"new")
+    with pytest.raises(TypeError), atomic_file(path / "x") as file:
+        pickle.dump([bytes(100_000), file], file)
 
     assert [one.name for one in tmp_path.iterdir()] == ["folder"]
+    assert [one.name for one in path.iterdir()] == ["x"]
     assert (path / "x").read_text() == "old"
