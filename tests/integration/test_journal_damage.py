@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -276,6 +277,21 @@ class TestSalvage:
             assert journal.count() == len(found) < N_FITS
         kept = {(one.round, one.candidate, one.split) for one in found}
         assert {(0, 0, 0), (1, CANDIDATES - 1, SPLITS - 1)} <= kept
+
+    def test_the_log_of_a_killed_writer(self, path: Path, tmp_path: Path) -> None:
+        """What stands only in the log that a killed writer left is kept, there and here."""
+        killed = tmp_path / "killed" / path.name
+        with closing(SqliteJournal(path)) as journal:
+            journal.append([outcome(1, CANDIDATES, 0)])
+            killed.parent.mkdir()
+            for part in path.parent.glob(f"{path.name}*"):
+                shutil.copy(part, killed.parent)
+        killed.with_name(f"{path.name}.lock").unlink()
+        assert killed.with_name(f"{path.name}-wal").stat().st_size > 0
+        aside = salvage(killed, FINGERPRINT)
+        for one in (killed, aside):
+            with closing(SqliteJournal(one)) as journal:
+                assert journal.count() == N_FITS + 1
 
     def test_what_is_no_journal_at_all(self, path: Path) -> None:
         """A file that something overwrote is put aside, and the journal begins anew."""
