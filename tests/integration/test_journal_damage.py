@@ -212,6 +212,15 @@ def test_rows_that_are_gone_are_missed(path: Path, table: str, every: bool) -> N
         SqliteJournal(path)
 
 
+def test_a_damaged_trigger_is_found(path: Path) -> None:
+    """A damaged description of the tables is found before anything is written by it."""
+    data = path.read_bytes()
+    assert b"n_rows + 1" in data
+    path.write_bytes(data.replace(b"n_rows + 1", b"n_rows + 9", 1))
+    with pytest.raises(DamagedJournalError, match=rf"{N_FITS} recorded outcomes can be kept"):
+        SqliteJournal(path)
+
+
 def test_a_reader_gives_out_no_damaged_row(path: Path) -> None:
     """A journal that is open for reading checks each row that it gives out."""
     change(path, ROWS["score"][0], ROWS["node"][0], ROWS["plan"][0], ROWS["fingerprint"][0])
