@@ -131,6 +131,10 @@ class Evaluator:
             for rule in filters_of(self._search["warning_rules"])
         )
 
+    def leave_process(self) -> None:
+        """Let go of this in the process: what is still in force of it holds no data."""
+        warnings.showwarning = _shown_anew
+
     def evaluate(
         self,
         lease: int,
@@ -260,6 +264,8 @@ class Evaluator:
             )
         )
 
+
+_shown_anew = warnings.showwarning
 
 _names_anew = vars(BaseEstimator)["_get_param_names"].__func__
 

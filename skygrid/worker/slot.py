@@ -157,7 +157,9 @@ class SlotLoop:
 
     def _take_order(self) -> None:
         """Let go of the last round, and be ready for another one if there is one."""
-        self._work = None
+        if self._work is not None:
+            self._work.evaluator.leave_process()
+            self._work = None
         order, files = receive_order(self._orders)
         self._round = order.round
         if not files:

@@ -120,10 +120,11 @@ def test_slots_let_go_of_the_data(agent: AgentDriver) -> None:
 def maps_little(pids: set[int]) -> bool:
     """Whether none of these processes has a file without a name in its memory that is large."""
     return not any(
-        mapping.size > 2**25
+        end - begin > 2**25
         for pid in pids
-        for mapping in psutil.Process(pid).memory_maps(grouped=False)
-        if "(deleted)" in mapping.path
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines()
+        if line.endswith("(deleted)")
+        for begin, end in [[int(address, 16) for address in line.split()[0].split("-")]]
     )
 
 
