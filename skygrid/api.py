@@ -32,6 +32,10 @@ from skygrid.rounds import JournaledRounds
 class Cluster:
     """Nodes that stay up for several searches. Use it in a ``with`` statement.
 
+    A search may fit further searches on the same cluster while it decides on its candidates or its
+    refit. Threads may share a cluster: their searches take turns, a round of fits each. When the
+    ``with`` statement ends before them, their ``fit`` raises `UsageError`.
+
     Nodes elsewhere get an environment that has what the first search is made of: the packages of
     its estimators, scorers and data, in the versions that are installed here. What is imported
     only while a fit runs, or by a later search, is named under ``[environment]`` of the config.

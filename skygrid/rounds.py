@@ -10,6 +10,7 @@ import msgspec
 import sklearn
 
 from skygrid.engines.intake import FitRaised
+from skygrid.engines.open_round import RoundBlobs, plan_content
 from skygrid.engines.pull import PullEngine
 from skygrid.journal.interface import Journal
 from skygrid.listener import Listener
@@ -81,6 +82,8 @@ class JournaledRounds:
         self._next_lease = 1
         self._shares = sharing
         self._work: SearchWork | None = None
+        self._blobs: tuple[Blob, Blob] | None = None
+        """Data and search, once `begin` was called."""
 
     def begin(self, work: SearchWork) -> None:
         """Make the blobs of data and search ready to travel."""
@@ -93,7 +96,7 @@ class JournaledRounds:
             fit_params=work.fit_params,
             score_params=work.score_params,
         ):
-            self._engine.use(*work_blobs(work, self._code, at_hand=self._engine.at_hand))
+            self._blobs = work_blobs(work, self._code, at_hand=self._engine.at_hand)
 
     def refitting(self, *, last: bool) -> None:
         """Note that the rounds are over."""
@@ -159,17 +162,24 @@ class JournaledRounds:
         """
         raised = None
         wanted = plan.n_tasks
+        blobs = None
         while True:
             queue = self._queue(plan, outcomes, wanted)
             try:
                 if not queue.finished:
-                    self._engine.run_round(plan, queue, record)
+                    blobs = blobs or self._round_blobs(plan)
+                    self._engine.run_round(plan, blobs, queue, record)
                 return raised
             except FitRaised as error:
                 raised = error
                 wanted = error.candidate * len(plan.splits) + error.split
             finally:
                 self._next_lease = queue.next_lease_id
+
+    def _round_blobs(self, plan: RoundPlan) -> RoundBlobs:
+        assert self._blobs is not None, "a search begins before its first round"
+        data, search = self._blobs
+        return RoundBlobs(data=data, search=search, plan=Blob(plan_content(plan)))
 
     def _queue(self, plan: RoundPlan, outcomes: Sequence[Outcome | None], wanted: int) -> WorkQueue:
         """The tasks before number `wanted` that have no outcome."""

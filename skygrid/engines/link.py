@@ -24,6 +24,7 @@ from skygrid.worker.messages import (
     BlobChunk,
     BlobOffer,
     BlobWanted,
+    CloseRound,
     FromAgent,
     Greeting,
     Heartbeat,
@@ -203,6 +204,9 @@ class Link:
         self._inbox = inbox
         self._outbox: SimpleQueue[Any] = SimpleQueue()
         self._sent_blobs: set[str] = set()
+        self._unopened: dict[str, Blob] = {}
+        """Blobs whose files the agent is to open: a file is there as long as its blob."""
+
         self._offered: Blob | None = None
         self._answers_due = 0
         self._answers: SimpleQueue[int | None] = SimpleQueue()
@@ -256,8 +260,11 @@ class Link:
         name = blob.token if shared else blob.digest
         if name not in self._sent_blobs:
             self._sent_blobs.add(name)
-            place = BlobAt(name=name, size=blob.size, path=blob.path) if shared else None
-            self._outbox.put(place or (_Offer(blob) if offered else blob))
+            if shared:
+                self._unopened[name] = blob
+                self._outbox.put(BlobAt(name=name, size=blob.size, path=blob.path))
+            else:
+                self._outbox.put(_Offer(blob) if offered else blob)
         return name
 
     def holds_blobs(self, names: Iterable[str]) -> None:
@@ -267,6 +274,14 @@ class Link:
     def keep_blobs(self, names: set[str]) -> None:
         """The node drops every blob but these: the others must be sent again when wanted."""
         self._sent_blobs &= names
+
+    def close_round(self, serial: int) -> None:
+        """Tell the node that a round is over, if it was opened there."""
+        if self.opened_round == serial:
+            self.send(CloseRound(round=serial))
+            if self.transport.shares_files:
+                # It closes them: the memory of X is free while no round is open.
+                self.keep_blobs(set())
 
     def close(self) -> None:
         """End the channel and the agent."""
@@ -290,6 +305,7 @@ class Link:
         self._thread(self._write, "writer")
         self._thread(self._drain_log, "log")
         gone = self._read_all()
+        self._unopened.clear()
         self._answers.put(None)
         self._inbox.put(Event(self, gone))
 
@@ -303,6 +319,9 @@ class Link:
                     if not isinstance(message, AgentLog) and self._babbles():
                         text = "it said far more than its work gave cause for"
                         return Gone(text, NodeError(text))
+                    if isinstance(message, BlobWanted) and message.digest in self._unopened:
+                        del self._unopened[message.digest]
+                        continue
                     if isinstance(message, BlobWanted) and not self._is_due(message):
                         text = "it asked for data that it was not offered"
                         return Gone(text, NodeError(text))
@@ -380,6 +399,7 @@ class Link:
         for transfers_left in reversed(range(MOST_TRANSFERS + 1)):
             offset = self._answers.get()
             if offset is None or offset == blob.size:
+                self._offered = None
                 return
             if transfers_left:
                 for frame in _chunks(blob, offset):

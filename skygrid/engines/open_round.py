@@ -30,6 +30,20 @@ def plan_content(plan: RoundPlan) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class RoundBlobs:
+    """All that nodes need for the fits of a round, ready to travel."""
+
+    data: Blob
+    """X, y, fit parameters and score parameters."""
+
+    search: Blob
+    """Estimator, scorer and settings."""
+
+    plan: Blob
+    """Candidates and splits, as `plan_content` has them."""
+
+
 @dataclass(kw_only=True)
 class RoundInProgress:
     """One round from its opening to its last outcome."""
@@ -38,9 +52,7 @@ class RoundInProgress:
     """Number of the round on the wire: an engine may run several searches one after another."""
 
     plan: RoundPlan
-    blob: Blob
-    """Candidates and splits, ready to travel."""
-
+    blobs: RoundBlobs
     queue: WorkQueue
     record: Callable[[Sequence[Outcome]], None]
     """Takes outcomes and returns when they are on disk."""

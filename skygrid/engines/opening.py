@@ -12,7 +12,6 @@ from skygrid.errors import HandshakeError
 from skygrid.listener import Listener
 from skygrid.printable import printable
 from skygrid.worker import machine
-from skygrid.worker.blobs import Blob
 from skygrid.worker.messages import Greeting, Heartbeat, OpenRound, Setup
 from skygrid.worker.protocol import PROTOCOL
 
@@ -43,11 +42,6 @@ class Opening:
             start_method=settings.start_method,  # type: ignore[arg-type]
             memory_limit_bytes=settings.memory_limit_bytes,
         )
-        self._data_and_search: tuple[Blob, Blob] | None = None
-
-    def use(self, data: Blob, search: Blob) -> None:
-        """The data and the search that all following rounds are about."""
-        self._data_and_search = (data, search)
 
     def welcome(self, link: Link, greeting: Greeting) -> Greeting:
         """Take in what a node says of itself and answer with how to work.
@@ -78,20 +72,21 @@ class Opening:
 
     def open_on(self, link: Link, work: RoundInProgress) -> None:
         """Send a node what it needs for a round, once; not before it greeted, nor if it leaves."""
-        if link.greeting is None or self._data_and_search is None:
-            return
-        if link.leaving or link.opened_round == work.serial:
+        if link.greeting is None or link.leaving or link.opened_round == work.serial:
             return
         link.opened_round = work.serial
         link.wanted = 0
         self._listener.node_changed(link.name, "receiving")
-        data, search = self._data_and_search
-        offered = data.size >= ASKED_FROM_BYTES
-        names = (link.send_blob(data, offered=offered), *map(link.send_blob, (search, work.blob)))
-        keeps = work.plan.sharing.on_nodes
-        order = dict(zip(("data", "search", "plan"), names, strict=True))
-        link.send(OpenRound(round=work.serial, **order, keeps=keeps))
-        link.keep_blobs(set(names))
+        blobs = work.blobs
+        order = OpenRound(
+            round=work.serial,
+            data=link.send_blob(blobs.data, offered=blobs.data.size >= ASKED_FROM_BYTES),
+            search=link.send_blob(blobs.search),
+            plan=link.send_blob(blobs.plan),
+            keeps=work.plan.sharing.on_nodes,
+        )
+        link.send(order)
+        link.keep_blobs({order.data, order.search, order.plan})
 
     def tell_progress(self, link: Link, beat: Heartbeat) -> None:
         """Say how much of the data a node has by its heartbeat."""

@@ -1,9 +1,10 @@
 """The engine for our own nodes: agents pull leases from one queue, owned by one thread.
 
 Every message of every node meets in one inbox. The thread that calls `run_round` empties it, and is
-the only one that touches the queue, the journal's callback and the listener. Beside it stand what
-it uses on that thread: the `roster` of nodes, the `opening` of rounds on them, and the `intake` of
-what they say of their leases.
+the only one that touches the queue, the journal's callback and the listener. Several threads take
+turns, a round each (`turns`); an engine keeps nothing of a round, so rounds of different searches
+may follow each other. Beside it stand what it uses on that thread: the `roster` of nodes, the
+`opening` of rounds on them, and the `intake` of what they say of their leases.
 """
 
 from __future__ import annotations
@@ -17,26 +18,24 @@ from typing import Any
 from skygrid.engines.garbage import only_new_garbage
 from skygrid.engines.intake import FitRaised, Intake
 from skygrid.engines.link import Cure, Event, Gone, Link, LinkFailure, NodeState
-from skygrid.engines.open_round import RoundInProgress, plan_content
+from skygrid.engines.open_round import RoundBlobs, RoundInProgress
 from skygrid.engines.opening import Opening
 from skygrid.engines.roster import Roster
 from skygrid.engines.settings import EngineSettings
+from skygrid.engines.turns import Turns
 from skygrid.errors import (
     BudgetReachedError,
     InterruptedRunError,
     NodeError,
     ProtocolError,
-    UsageError,
 )
 from skygrid.listener import Listener
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.printable import printable
 from skygrid.providers.interface import Provider
 from skygrid.queue.work_queue import WorkQueue
-from skygrid.worker.blobs import Blob
 from skygrid.worker.messages import (
     Bye,
-    CloseRound,
     Forget,
     Grant,
     Greeting,
@@ -87,7 +86,7 @@ class PullEngine:
         self._serial = -1
         self._interrupted = False
         self._next_stop_check = 0.0
-        self._running = False
+        self._turns = Turns()
         self.at_hand = provider.at_hand
 
     # -- life
@@ -100,7 +99,7 @@ class PullEngine:
         at_once : bool, default=True
             False: only when a round has work for them.
         """
-        self._running = True
+        self._turns.open()
         if at_once:
             self._roster.start()
 
@@ -111,10 +110,6 @@ class PullEngine:
     def equip(self, imported: Collection[str]) -> None:
         """The search has imported these modules; nodes can be made ready for it."""
         self._provider.equip(imported)
-
-    def use(self, data: Blob, search: Blob) -> None:
-        """The data and the search that all following rounds are about."""
-        self._opening.use(data, search)
 
     def interrupt(self) -> bool:
         """Stop the round that runs. May be called from a signal handler or another thread.
@@ -135,8 +130,8 @@ class PullEngine:
         self._roster.kill()
 
     def close(self) -> None:
-        """End every node."""
-        self._running = False
+        """End every node. A round that another thread runs or waits for ends with an error."""
+        self._turns.close()
         self._roster.close()
 
     @property
@@ -154,14 +149,16 @@ class PullEngine:
     def run_round(
         self,
         plan: RoundPlan,
+        blobs: RoundBlobs,
         queue: WorkQueue,
         record: Callable[[Sequence[Outcome]], None],
     ) -> None:
-        """Run every task of the queue.
+        """Run every task of the queue, when no other thread runs a round on these nodes.
 
         Parameters
         ----------
         plan : RoundPlan
+        blobs : RoundBlobs
         queue : WorkQueue
             Of this round, without what the journal already holds.
         record : callable
@@ -175,38 +172,37 @@ class PullEngine:
             If no node is left.
         InterruptedRunError, BudgetReachedError
             If the run was told to stop; what had ended is recorded.
+        UsageError
+            If the engine is closed, or this thread runs a round already.
         """
-        blob = Blob(plan_content(plan))
-        self._serial += 1
-        self._open = RoundInProgress(
-            serial=self._serial,
-            plan=plan,
-            blob=blob,
-            queue=queue,
-            record=record,
-            listener=self._listener,
-        )
-        try:
-            if not self._running:
-                raise UsageError("no nodes run: use the cluster inside its `with` statement")
-            if not self._roster.links:
-                self.start()  # an earlier search lost them all
-            for link in self._roster.links.values():
-                self._opening.open_on(link, self._open)
-            with only_new_garbage():
-                self._loop(self._open)
-        except (InterruptedRunError, BudgetReachedError):
-            self._wind_down(self._open)
-            raise
-        finally:
-            self._close_on_nodes(self._open.serial)
-            self._open.record_all()
-            self._open = None
+        with self._turns.turn():
+            self._serial += 1
+            work = self._open = RoundInProgress(
+                serial=self._serial,
+                plan=plan,
+                blobs=blobs,
+                queue=queue,
+                record=record,
+                listener=self._listener,
+            )
+            try:
+                self._run(work)
+            except (InterruptedRunError, BudgetReachedError):
+                self._wind_down(work)
+                raise
+            finally:
+                for link in self._roster.links.values():
+                    link.close_round(work.serial)
+                work.record_all()
+                self._open = None
 
-    def _close_on_nodes(self, serial: int) -> None:
+    def _run(self, work: RoundInProgress) -> None:
+        if not self._roster.links:
+            self._roster.start()  # an earlier search lost them all
         for link in self._roster.links.values():
-            if link.opened_round == serial:
-                link.send(CloseRound(round=serial))
+            self._opening.open_on(link, work)
+        with only_new_garbage():
+            self._loop(work)
 
     def _loop(self, work: RoundInProgress) -> None:
         housekeeping = 0.0
@@ -222,6 +218,7 @@ class PullEngine:
             work.record_due(now)
 
     def _check_stop(self) -> None:
+        self._turns.check()
         if self._interrupted:
             raise InterruptedRunError("interrupted")
         now = time.monotonic()

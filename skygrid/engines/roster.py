@@ -78,7 +78,7 @@ class Roster:
 
     def kill(self) -> None:
         """End every agent at once, without a word. May be called from a signal handler."""
-        for link in self.links.values():
+        for link in list(self.links.values()):  # another thread may be changing them
             link.transport.kill()
 
     def close(self) -> None:

@@ -228,6 +228,7 @@ class Agent:
                     forget_split(self._folder.path, split)
             case CloseRound() if message.round == round.number:
                 self._close_round()
+                self._data.store.drop_adopted()
 
     def _attach(self) -> None:
         """Another driver: nothing of what the last one had in hand here is of use to it."""

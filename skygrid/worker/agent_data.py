@@ -13,7 +13,7 @@ from .blobs import BlobError
 from .cache import BlobCache, size_text
 from .fetch import Fetch
 from .line import Line
-from .messages import AgentLog, BlobAt, BlobChunk, BlobOffer
+from .messages import AgentLog, BlobAt, BlobChunk, BlobOffer, BlobWanted
 from .store import BlobStore
 
 
@@ -130,6 +130,8 @@ class AgentData:
         try:
             if isinstance(blob, BlobAt):
                 self.store.adopt(blob)
+                # The driver may now close its file.
+                self._line.send(BlobWanted(digest=blob.name, offset=blob.size))
             elif answer := self.store.receive(blob):
                 self._line.send(answer)
         except BlobError as error:

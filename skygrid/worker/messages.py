@@ -216,7 +216,8 @@ class Forget(msgspec.Struct, frozen=True, kw_only=True, tag="forget"):
 
 
 class CloseRound(msgspec.Struct, frozen=True, kw_only=True, tag="close"):
-    """Nothing more is wanted of this round: its slots end, and give back their memory."""
+    """Nothing more is wanted of this round: its slots end, and give back their memory. The agent
+    closes blobs that are files of the driver's; `BlobAt` names them anew for the next round."""
 
     round: int
 
@@ -272,7 +273,8 @@ class Greeting(msgspec.Struct, frozen=True, kw_only=True, tag="greeting"):
 
 class BlobWanted(msgspec.Struct, frozen=True, kw_only=True, tag="wanted"):
     """How much of a blob that was offered is here. Said when that is known, again when all of it
-    has come, and again when what came cannot be used."""
+    has come, and again when what came cannot be used. Said of a blob that lies in a file as soon
+    as that is open: all of it is here."""
 
     digest: str
     offset: Count

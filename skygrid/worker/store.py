@@ -29,6 +29,7 @@ class BlobStore:
     def __init__(self, cache: BlobCache | None = None) -> None:
         self._cache = cache
         self._files: dict[str, tuple[IO[bytes], int]] = {}
+        self._adopted: set[str] = set()
         self._arriving: dict[str, tuple[Part, int]] = {}
         self._looking: Generator[BlobWanted | None] | None = None
 
@@ -162,6 +163,7 @@ class BlobStore:
         if os.fstat(file.fileno()).st_size != place.size:
             raise BlobError(f"the blob at {place.path} is not {place.size} bytes long")
         self._files[place.name] = (file, place.size)
+        self._adopted.add(place.name)
 
     # -- blobs that are here
 
@@ -200,3 +202,8 @@ class BlobStore:
         """Let go of every complete blob that is not among `digests`; a cache keeps it."""
         for digest in set(self._files) - digests:
             self._files.pop(digest)[0].close()
+        self._adopted &= digests
+
+    def drop_adopted(self) -> None:
+        """Let go of the driver's files; it says anew where they are when they are wanted."""
+        self.keep_only(set(self._files) - self._adopted)

@@ -1,0 +1,83 @@
+"""Turns of the threads that run rounds on the same nodes."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from skygrid.errors import UsageError
+
+CLOSED = (
+    "no nodes run: use the cluster inside its `with` statement, and leave that only when every "
+    "search on it has ended, those of other threads included"
+)
+
+NESTED = (
+    "this thread is in the middle of a round on this cluster and cannot begin another one, in a "
+    "signal handler for example: fit the search afterwards, or on a cluster of its own"
+)
+
+
+class Turns:
+    """Lets one thread at a time run a round, in the order in which threads ask.
+
+    Turns are given after `open` and before `close` only.
+    """
+
+    def __init__(self) -> None:
+        # Its lock is reentrant: a signal handler may come here while its thread holds it.
+        self._changed = threading.Condition()
+        self._threads: deque[int] = deque()
+        """Threads that have a turn (the first one) or wait for one."""
+
+        self.are_given = False
+        """Whether threads may still run rounds."""
+
+    def open(self) -> None:
+        """Give turns from now on."""
+        self.are_given = True
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for a turn, and have it until the block ends.
+
+        Raises
+        ------
+        UsageError
+            If no turns are given, or none any more, or this thread has one or waits for one.
+        """
+        me = threading.get_ident()
+        if me in self._threads:
+            raise UsageError(NESTED)
+        try:
+            with self._changed:
+                self._threads.append(me)
+                self._changed.wait_for(lambda: self._threads[0] == me or not self.are_given)
+            self.check()
+            yield
+        finally:
+            with self._changed:
+                if me in self._threads:  # not yet where Ctrl-C came first
+                    self._threads.remove(me)
+                self._changed.notify_all()
+
+    def check(self) -> None:
+        """Raise when no turns are given any more.
+
+        Raises
+        ------
+        UsageError
+            For a thread that has a turn: it must end it now.
+        """
+        if not self.are_given:
+            raise UsageError(CLOSED)
+
+    def close(self) -> None:
+        """Give no more turns; return when no other thread has one or waits for one."""
+        me = threading.get_ident()
+        with self._changed:
+            self.are_given = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: all(one == me for one in self._threads))

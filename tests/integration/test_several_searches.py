@@ -1,0 +1,143 @@
+"""An engine between and under several searches: closed, interrupted, called from within a round."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn.model_selection import GridSearchCV
+
+from skygrid.errors import InterruptedRunError, UsageError
+from skygrid.transports.interface import Transport
+from skygrid.transports.local_process import LocalProcess
+from tests import misbehaving as bad
+from tests.driven import (
+    Driven,
+    Nodes,
+    Passing,
+    assert_as_scikit_learn,
+    data,
+    once,
+    tree_search,
+)
+from tests.processes import WAIT_SECONDS, wait_until
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+class Fitting(threading.Thread):
+    """Fits a search that never ends by itself; keeps the error that ends it."""
+
+    def __init__(self, run: Driven, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.error: BaseException | None = None
+        self.path = path
+        self._run = run
+        self.start()
+
+    def run(self) -> None:
+        search = GridSearchCV(bad.Waiting(path=str(self.path)), {"a": [1, 2]}, cv=2)
+        try:
+            self._run.fit(search, *data())
+        except BaseException as error:  # the test looks at it
+            self.error = error
+
+    def end(self) -> None:
+        self.join(WAIT_SECONDS)
+        assert not self.is_alive(), "the search does not end"
+
+
+def fitting_two(run: Driven, tmp_path: Path) -> tuple[Fitting, Fitting]:
+    """Two threads, the first of which runs a round that the other one waits for."""
+    first = Fitting(run, tmp_path / "first")
+    wait_until(first.path.exists, "the first thread's fit to run")
+    second = Fitting(run, tmp_path / "second")
+    wait_until(lambda: second.ident in run.engine._turns._threads, "the second thread to wait")
+    return first, second
+
+
+def test_closing_ends_the_searches_of_other_threads(tmp_path: Path) -> None:
+    """A thread that runs a round and one that waits are told that the nodes are gone."""
+    with Driven(Nodes(1)) as run:
+        threads = fitting_two(run, tmp_path)
+    for thread in threads:
+        thread.end()
+        assert isinstance(thread.error, UsageError)
+        assert "those of other threads" in str(thread.error)
+    assert not threads[1].path.exists()
+
+
+def test_ctrl_c_ends_the_searches_of_all_threads(tmp_path: Path) -> None:
+    """A run that is interrupted starts no fits for those that wait, either."""
+    with Driven(Nodes(1)) as run:
+        threads = fitting_two(run, tmp_path)
+        assert run.engine.interrupt()
+        for thread in threads:
+            thread.end()
+            assert isinstance(thread.error, InterruptedRunError)
+    assert not threads[1].path.exists()
+
+
+def test_a_search_from_within_a_round_is_refused() -> None:
+    """It would wait for the round that waits for it; that one goes on."""
+    X, y = data()
+    refused: list[Exception] = []
+
+    def fit() -> None:
+        try:
+            run.fit(tree_search(), X, y)
+        except UsageError as error:
+            refused.append(error)
+
+    with Driven(Nodes(1)) as run:
+        run.watch.on_outcomes = once(fit)
+        search = run.fit(tree_search(), X, y)
+    assert "signal handler" in str(refused[0])
+    assert_as_scikit_learn(search)
+
+
+class HearingLate(Passing):
+    """Is told nothing until something has come about."""
+
+    shares_files = LocalProcess.shares_files
+
+    def __init__(self, own: LocalProcess, fact: threading.Event) -> None:
+        super().__init__(own)
+        self._fact = fact
+
+    def write(self, data: bytes) -> None:
+        self._fact.wait(WAIT_SECONDS)
+        self._own.write(data)
+
+
+def test_a_node_that_hears_of_a_search_when_that_is_over_stays() -> None:
+    """The files of a search are there until every node has opened them."""
+    X, y = data()
+    over, greeted = threading.Event(), threading.Event()
+
+    def late(name: str, times: int, own: LocalProcess) -> Transport:
+        return HearingLate(own, over) if name == "node-2" else own
+
+    def on_greeted(node: str, greeting: Any) -> None:
+        if node == "node-2":
+            greeted.set()
+
+    with Driven(Nodes(2, late)) as run:
+        run.watch.node_greeted = on_greeted
+        fit_until(greeted.is_set, run, X, y)
+        over.set()
+        fit_until(lambda: ("node-2", "working") in run.watch.states, run, X, y)
+        assert run.watch.reasons == []
+
+
+def fit_until(fact: Callable[[], bool], run: Driven, X: Any, y: Any) -> None:
+    """Fit one small search after another until something is true."""
+
+    def fitted() -> bool:
+        run.fit(GridSearchCV(bad.Unhurried(random_state=0), {"max_depth": [1, 2]}, cv=2), X, y)
+        return fact()
+
+    wait_until(fitted, "what searches are fitted for")

@@ -1,0 +1,116 @@
+"""Threads take turns in the order in which they ask, and none waits for ever."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from skygrid.engines.turns import Turns
+from skygrid.errors import UsageError
+from tests.processes import WAIT_SECONDS, wait_until
+
+
+@pytest.fixture
+def turns() -> Iterator[Turns]:
+    """Turns that are given."""
+    turns = Turns()
+    turns.open()
+    yield turns
+    turns.close()
+
+
+class Asking(threading.Thread):
+    """Asks for a turn, and notes that it has one; returns to its maker once it has asked."""
+
+    def __init__(self, turns: Turns, log: list[Asking]) -> None:
+        super().__init__(daemon=True)
+        self.error: Exception | None = None
+        self._turns, self._log = turns, log
+        self.start()
+        wait_until(lambda: self.ident in turns._threads or self in log, "the thread to ask")
+
+    def run(self) -> None:
+        try:
+            with self._turns.turn():
+                self._log.append(self)
+        except UsageError as error:
+            self.error = error
+
+    def end(self) -> None:
+        self.join(WAIT_SECONDS)
+        assert not self.is_alive()
+
+
+def test_the_first_that_asks_is_the_first_that_has_a_turn(turns: Turns) -> None:
+    """No thread is passed over, however long the others wait."""
+    log: list[Asking] = []
+    with turns.turn():
+        threads = [Asking(turns, log) for _ in range(4)]
+        assert not log
+    for thread in threads:
+        thread.end()
+    assert log == threads
+
+
+def test_a_thread_that_has_a_turn_cannot_ask_for_another(turns: Turns) -> None:
+    """It would wait for itself."""
+    with turns.turn(), pytest.raises(UsageError, match="middle of a round"), turns.turn():
+        pass
+    with turns.turn():
+        pass
+
+
+def test_those_that_wait_end_when_turns_are_over(turns: Turns) -> None:
+    """Closing waits for the thread that has a turn, which is told when it checks."""
+    log: list[Asking] = []
+    with turns.turn():
+        waiting = Asking(turns, log)
+        closing = threading.Thread(target=turns.close, daemon=True)
+        closing.start()
+        waiting.end()
+        assert "`with` statement" in str(waiting.error)
+        assert closing.is_alive()
+        with pytest.raises(UsageError):
+            turns.check()
+    closing.join(WAIT_SECONDS)
+    assert not closing.is_alive()
+    assert not log
+
+
+def test_closing_in_the_middle_of_a_turn_does_not_wait_for_itself(turns: Turns) -> None:
+    """A signal handler may close what its own thread works on."""
+    with turns.turn():
+        turns.close()
+    with pytest.raises(UsageError, match="no nodes run"), turns.turn():
+        pass
+
+
+def test_ctrl_c_in_a_thread_that_waits_takes_it_out_of_the_line(turns: Turns) -> None:
+    """The next one has its turn."""
+    held, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with turns.turn():
+            held.set()
+            free.wait(WAIT_SECONDS)
+
+    def interrupt() -> None:
+        wait_until(lambda: main in turns._threads, "the main thread to wait")
+        signal.pthread_kill(main, signal.SIGINT)
+
+    main = threading.main_thread().ident
+    assert main is not None
+    holding = threading.Thread(target=hold, daemon=True)
+    holding.start()
+    assert held.wait(WAIT_SECONDS)
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt), turns.turn():
+        pass
+    free.set()
+    holding.join(WAIT_SECONDS)
+    log: list[Asking] = []
+    Asking(turns, log).end()
+    assert len(log) == 1
