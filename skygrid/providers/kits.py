@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Collection
 from concurrent.futures import Future
 from pathlib import Path
@@ -26,6 +27,7 @@ class AwaitedKit:
         self._settings = settings
         self._search_file = search_file
         self._memory = EnvironmentMemory()
+        self._making = threading.Lock()
         self.future: Future[Kit] = Future()
 
     def guess(self) -> KitKeys | None:
@@ -38,13 +40,18 @@ class AwaitedKit:
     def make(self, imported: Collection[str]) -> None:
         """Put together what a search needs that imported these modules, the first time only.
 
+        Threads that ask meanwhile wait for it.
+
         Raises
         ------
         SkygridError
             If that cannot be done; those that wait for the kit are told the same.
         """
-        if self.future.done():
-            return
+        with self._making:
+            if not self.future.done():
+                self._make(imported)
+
+    def _make(self, imported: Collection[str]) -> None:
         try:
             kit = make_kit(self._settings, imported)
         except BaseException as error:

@@ -1,0 +1,26 @@
+"""The kit of a run's nodes, asked for by several threads."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from skygrid.environment.settings import EnvironmentConfig
+from skygrid.providers.kits import AwaitedKit
+from tests.processes import WAIT_SECONDS
+
+THREADS = 4
+
+
+def test_searches_that_begin_together_have_one_kit() -> None:
+    """Each thread goes on when the kit is there, which is made once."""
+    kit = AwaitedKit(EnvironmentConfig())
+    together = threading.Barrier(THREADS)
+
+    def make(_: int) -> bool:
+        together.wait(WAIT_SECONDS)
+        kit.make({"numpy"})
+        return kit.future.done()
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        assert all(pool.map(make, range(THREADS), timeout=WAIT_SECONDS))
