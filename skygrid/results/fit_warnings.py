@@ -35,13 +35,12 @@ class WarningCounter:
         """Issue each warning once, from where it came.
 
         The filters had their say in the fit, where the warning's module is known and filters of
-        the estimator's own are in force; asked again here, they could only contradict it.
+        the estimator's own are in force; asked again here, they could only contradict it. They
+        are passed by, not replaced: they are those of all threads of the process.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            for note in self._counts:
-                warning = _warning_of(note)
-                warnings.warn_explicit(warning, type(warning), note.filename, note.lineno)
+        for note in self._counts:
+            warning = _warning_of(note)
+            warnings.showwarning(warning, type(warning), note.filename, note.lineno)
 
 
 def _warning_of(note: WarningNote) -> Warning:
