@@ -137,7 +137,8 @@ class PullEngine:
     @property
     def greetings(self) -> Mapping[str, Greeting]:
         """What each node said it is, by its name; of nodes that were lost, too."""
-        return self._roster.greetings
+        # A copy: another thread's round may be greeted by a node meanwhile.
+        return dict(self._roster.greetings)
 
     @property
     def slot_deaths(self) -> int:

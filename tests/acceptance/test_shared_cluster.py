@@ -8,19 +8,18 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import GridSearchCV
-from sklearn.tree import DecisionTreeClassifier
 
 import skygrid
 from tests.acceptance.doubles import FailingClassifier
 from tests.acceptance.sameness import differences
+from tests.nesting import Nesting, by_sklearn, samples, tree
 from tests.processes import WAIT_SECONDS, wait_until
 
 PLACES: dict[str, dict[str, Any]] = {
@@ -33,55 +32,6 @@ PLACES: dict[str, dict[str, Any]] = {
 def place(request: Any, _doubles_by_value: None) -> Iterator[Any]:
     with skygrid.cluster(on="local", **PLACES[request.param]) as running:
         yield running
-
-
-def samples(seed: int) -> tuple[Any, Any]:
-    """X and y; another seed is another problem of another width."""
-    return make_classification(
-        n_samples=60, n_features=4 + seed, n_redundant=0, flip_y=0.4, random_state=seed
-    )
-
-
-def tree() -> DecisionTreeClassifier:
-    return DecisionTreeClassifier(random_state=0)
-
-
-def by_sklearn(search: Any, X: Any, y: Any) -> Any:
-    return search.fit(X, y)
-
-
-class Nesting(GridSearchCV):
-    """Fits another search between its rounds, which does so too down to `depth` 0."""
-
-    fit_with: ClassVar[Callable[..., Any]]
-
-    def __init__(
-        self,
-        estimator: Any,
-        param_grid: Any,
-        *,
-        depth: int = 1,
-        cv: Any = None,
-        refit: Any = True,
-        return_train_score: bool = False,
-    ) -> None:
-        super().__init__(
-            estimator, param_grid, cv=cv, refit=refit, return_train_score=return_train_score
-        )
-        self.depth = depth
-
-    def _run_search(self, evaluate_candidates: Any) -> None:
-        evaluate_candidates([{"max_depth": 1}, {"max_depth": 2}])
-        if self.depth:
-            self.inner_ = Nesting(
-                tree(),
-                {},
-                depth=self.depth - 1,
-                cv=2,
-                return_train_score=not self.return_train_score,
-            )
-            Nesting.fit_with(self.inner_, *samples(self.depth - 1))
-        evaluate_candidates([{"max_depth": 3}, {"max_depth": 4}])
 
 
 def assert_same(make: Callable[[], Any], place: Any, seed: int) -> None:

@@ -14,6 +14,7 @@ from skygrid.errors import InterruptedRunError, UsageError
 from skygrid.transports.interface import Transport
 from skygrid.transports.local_process import LocalProcess
 from tests import misbehaving as bad
+from tests.acceptance.sameness import differences
 from tests.driven import (
     Driven,
     Nodes,
@@ -23,6 +24,7 @@ from tests.driven import (
     once,
     tree_search,
 )
+from tests.nesting import Nesting, by_sklearn, samples, tree
 from tests.processes import WAIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -97,6 +99,22 @@ def test_a_search_from_within_a_round_is_refused() -> None:
         search = run.fit(tree_search(), X, y)
     assert "signal handler" in str(refused[0])
     assert_as_scikit_learn(search)
+
+
+@pytest.mark.parametrize("n_samples", [60, 5000])
+def test_nodes_that_are_sent_their_data_have_that_of_each_round(n_samples: int) -> None:
+    """Small data comes with the round, large data is offered; after another search, once more."""
+
+    def nesting() -> Nesting:
+        return Nesting(tree(), {}, depth=1, cv=2)
+
+    X, y = samples(1, n_samples)
+    Nesting.fit_with = staticmethod(by_sklearn)
+    theirs = nesting().fit(X, y)
+    with Driven(Nodes(1, lambda name, times, own: Passing(own))) as run:
+        Nesting.fit_with = run.fit
+        assert not differences(run.fit(nesting(), X, y), theirs, "search")
+        assert run.watch.reasons == []
 
 
 class HearingLate(Passing):
