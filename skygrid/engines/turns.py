@@ -49,8 +49,9 @@ class Turns:
             If no turns are given, or none any more, or this thread has one or waits for one.
         """
         me = threading.get_ident()
-        if me in self._threads:
-            raise UsageError(NESTED)
+        with self._changed:
+            if me in self._threads:
+                raise UsageError(NESTED)
         try:
             with self._changed:
                 self._threads.append(me)

@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 
-from skygrid.engines.open_round import plan_content
+from skygrid.engines.open_round import RoundBlobs
 from skygrid.journal.memory import MemoryJournal
 from skygrid.listener import SilentListener
 from skygrid.plan.records import Outcome, RoundPlan
@@ -26,7 +26,6 @@ from skygrid.queue.policies import QueuePolicies
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.results.sklearn_search import fit_search
 from skygrid.rounds import JournaledRounds
-from skygrid.worker.blobs import Blob
 
 
 class _Planned(Exception):
@@ -39,12 +38,11 @@ class PlanningEngine:
     at_hand = True
     greetings: dict[str, Any] = {}
 
-    def use(self, data: Blob, search: Blob) -> None:
-        """Nothing: X is not part of the plan."""
-
-    def run_round(self, plan: RoundPlan, queue: WorkQueue, record: Any) -> Sequence[Outcome]:
-        """Make the plan ready to travel, lease the first task, stop."""
-        Blob(plan_content(plan)).digest  # noqa: B018
+    def run_round(
+        self, plan: RoundPlan, blobs: RoundBlobs, queue: WorkQueue, record: Any
+    ) -> Sequence[Outcome]:
+        """Name the plan that is ready to travel, lease the first task, stop."""
+        blobs.plan.digest  # noqa: B018  # computed when it is first asked for
         assert queue.pull("node", 1, 0.0)
         raise _Planned
 
