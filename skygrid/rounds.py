@@ -179,7 +179,8 @@ class JournaledRounds:
     def _round_blobs(self, plan: RoundPlan) -> RoundBlobs:
         assert self._blobs is not None, "a search begins before its first round"
         data, search = self._blobs
-        return RoundBlobs(data=data, search=search, plan=Blob(plan_content(plan)))
+        with obstacles_named(candidates=plan.candidates, splits=plan.splits):
+            return RoundBlobs(data=data, search=search, plan=Blob(plan_content(plan)))
 
     def _queue(self, plan: RoundPlan, outcomes: Sequence[Outcome | None], wanted: int) -> WorkQueue:
         """The tasks before number `wanted` that have no outcome."""

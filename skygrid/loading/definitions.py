@@ -11,14 +11,13 @@ from __future__ import annotations
 import ast
 import builtins
 import dis
-import io
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from skygrid.worker.pickling import CACHED, NodePickler
+from skygrid.worker.pickling import CACHED, NodePickler, Nowhere
 from skygrid.worker.user_modules import Script, future_flags
 
 _DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
@@ -49,7 +48,7 @@ class Program:
     ) -> None:
         self._module, self._path, self._text = module, path, text
         self._own_modules = own_modules
-        self._token = uuid.uuid4().hex
+        self._search = uuid.uuid4().hex
         self._chosen: _Chosen | None = None
 
     def script(self) -> Script:
@@ -61,7 +60,7 @@ class Program:
             text=self._text,
             statements=tuple(sorted(self._choice.run)),
             optional=self._choice.optional,
-            token=self._token,
+            search=self._search,
         )
 
     @property
@@ -322,21 +321,13 @@ class _Trial(NodePickler):
     """
 
     def __init__(self, program: str) -> None:
-        super().__init__(_Nowhere(), protocol=5, buffer_callback=lambda buffer: None)
+        super().__init__(Nowhere(), protocol=5, buffer_callback=lambda buffer: None)
         self._program = program
         self.met = False
 
     def _handle(self, known: Any) -> str:
         self.met |= known.module.__name__ == self._program
         return str(known.module.__name__)
-
-
-class _Nowhere(io.RawIOBase):
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        return len(data)
 
 
 def _is_called_later(code: CodeType) -> bool:

@@ -21,9 +21,8 @@ import numpy as np
 
 from skygrid.errors import SkygridError, UsageError
 from skygrid.loading.names import Names
-from skygrid.loading.programs import Nowhere
 from skygrid.loading.source import describe, shorten
-from skygrid.worker.pickling import NodePickler
+from skygrid.worker.pickling import NodePickler, Nowhere
 
 MOST_STEPS = 100
 """Parts that are taken apart in their turn."""

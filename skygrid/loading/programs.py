@@ -7,7 +7,6 @@ from its objects: pickling them meets every module that they are made of.
 from __future__ import annotations
 
 import functools
-import io
 import sys
 from pathlib import Path
 from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType
@@ -18,7 +17,7 @@ from skygrid.loading.imports import pickle_by_value, travel_by_name
 from skygrid.loading.modules import imported_modules, user_modules
 from skygrid.loading.sources import module_file, read_text
 from skygrid.spec import UserCode
-from skygrid.worker.pickling import NodePickler, import_by_name
+from skygrid.worker.pickling import NodePickler, Nowhere, import_by_name
 
 
 def code_of_program(*, at_hand: bool) -> UserCode:
@@ -99,16 +98,6 @@ def modules_of(objects: Any) -> frozenset[str]:
     pickler = _Noting(Nowhere(), protocol=5, buffer_callback=lambda buffer: None)
     pickler.dump(objects)
     return frozenset(name.partition(".")[0] for name in pickler.met if name)
-
-
-class Nowhere(io.RawIOBase):
-    """A stream that drops all that is written to it."""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        return len(data)
 
 
 class _Noting(NodePickler):

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import cloudpickle
 
-CACHED = type(functools.lru_cache(lambda: None))
+from skygrid.worker.pickling import CACHED
 
 
 def save_search(search: Any, file: IO[bytes]) -> str | None:

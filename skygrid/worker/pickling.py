@@ -12,6 +12,7 @@ of failed fits are part of a search's answer, and scikit-learn's own name the fi
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
@@ -142,6 +143,16 @@ class NodePickler(cloudpickle.Pickler):
         if _globals_known(func) is not None:
             slots["__globals__"] = {}
         return make, arguments, (state, slots), *rest
+
+
+class Nowhere(io.RawIOBase):
+    """A stream that drops all that is written to it."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return len(data)
 
 
 class StayingPickler(NodePickler):

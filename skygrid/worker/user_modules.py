@@ -81,8 +81,14 @@ class Script:
     optional: frozenset[int]
     """Those of them that import what none of the others reads. A node may lack it."""
 
-    token: str
-    """Tells the program of one search from that of another."""
+    search: str
+    """Tells the values of one search from those of another."""
+
+    @property
+    def token(self) -> str:
+        """Tells one set of definitions from another."""
+        content = f"{self.name}\0{self.path}\0{self.statements}\0{self.text}"
+        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class RunningScript:
@@ -96,14 +102,21 @@ class RunningScript:
 
     def __init__(self, module: ModuleType, token: str) -> None:
         self.module, self.token = module, token
+        self.search = ""
         self.complete = False
+
+    def begin(self, search: str, values: Mapping[str, Any]) -> None:
+        """Set the globals that a search has sent, unless they are there."""
+        if self.search != search:
+            vars(self.module).update(values)
+            self.search, self.complete = search, False
 
 
 _running: dict[str, RunningScript] = {}
 
 
 def start_script(script: Script, values: Mapping[str, Any]) -> RunningScript:
-    """Run the definitions of a program, once in a process.
+    """Run the definitions of a program, once in a process, and set its globals.
 
     Parameters
     ----------
@@ -118,6 +131,7 @@ def start_script(script: Script, values: Mapping[str, Any]) -> RunningScript:
     """
     known = _running.get(script.name)
     if known is not None and known.token == script.token:
+        known.begin(script.search, values)
         return known
     path = _unpacked.get(script.path, script.path)
     spec = importlib.util.spec_from_file_location(script.name, path)
@@ -125,7 +139,8 @@ def start_script(script: Script, values: Mapping[str, Any]) -> RunningScript:
         raise ImportError(f"{script.path} is no Python file", name=script.name, path=script.path)
     module = importlib.util.module_from_spec(spec)
     module.__package__ = script.package
-    vars(module).update(values)
+    running = RunningScript(module, script.token)
+    running.begin(script.search, values)
     _show_lines(script.path, script.text)
     before = sys.modules.get(script.name)
     sys.modules[script.name] = module  # before it runs: dataclasses and pickle look it up
@@ -137,8 +152,8 @@ def start_script(script: Script, values: Mapping[str, Any]) -> RunningScript:
         else:
             sys.modules[script.name] = before
         raise
-    _running[script.name] = RunningScript(module, script.token)
-    return _running[script.name]
+    _running[script.name] = running
+    return running
 
 
 def _run(script: Script, its_globals: dict[str, Any]) -> None:
