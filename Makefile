@@ -10,10 +10,11 @@ READY  := $(VENV)/.made-from-pyproject
 SKLEARNS := 1.5 1.6 1.7 1.8
 
 .DEFAULT_GOAL := help
-.PHONY: help run cloud test test-cloud test-aws test-digits test-faults sshd check format bench bench-peers bench-ssh test-sklearn clean
+.PHONY: help run cloud test test-cloud test-aws test-digits test-faults sshd check format bench bench-peers bench-ssh test-all \
+	test-libraries test-sklearn test-sklearn-suite clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "skygrid needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
@@ -89,6 +90,25 @@ $(SKLEARNS:%=.test-sklearn-%): .test-sklearn-%: .venv-sklearn-%/.made-from-pypro
 	.venv-sklearn-$*/bin/python -m pytest -n 2 -m sklearn_versions tests/acceptance \
 		tests/integration/test_shared_samples.py
 
+# SKLEARN=1.7 takes that release instead of the newest; ARGS="--start-method spawn --nodes 2" other nodes.
+SUITE_VENV := $(if $(SKLEARN),.venv-sklearn-$(SKLEARN),$(VENV))
+test-sklearn-suite: $(SUITE_VENV)/.made-from-pyproject ## Run scikit-learn's own tests of searches with every fit on nodes
+	$(SUITE_VENV)/bin/python -m pytest -c tests/sklearn_suite/pytest.ini $(ARGS)
+
+test-libraries: .venv-libraries/.made-from-pyproject ## Compare searches over other libraries, in an environment of their own
+	.venv-libraries/bin/python -m pytest -m libraries tests/acceptance/test_libraries.py
+
+# xgboost-cpu is XGBoost without the CUDA libraries.
+.venv-libraries/.made-from-pyproject: pyproject.toml
+	$(PYTHON) -m venv .venv-libraries
+	.venv-libraries/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --editable . \
+		scikit-learn catboost category-encoders feature-engine imbalanced-learn lightgbm scikit-optimize \
+		skrub statsmodels tslearn xgboost-cpu \
+		pandas polars hypothesis psutil pytest pytest-timeout pytest-xdist
+	touch $@
+
+test-all: check test test-faults test-cloud test-digits test-sklearn test-sklearn-suite test-libraries ## Run every check and every test that costs no money
+
 clean: ## Remove the environments, caches and build products (runs are kept)
-	rm -rf $(VENV) .venv-peers .venv-sklearn-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-peers .venv-libraries .venv-sklearn-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find skygrid tests tools guides -name __pycache__ -type d -prune -exec rm -rf {} +
