@@ -31,12 +31,12 @@ param_grid = [
     {
         "clf": [GradientBoostingClassifier(random_state=42)],
         "clf__n_estimators": [50, 100],
-        "clf__learning_rate": [0.05, 0.1, 0.2],
+        "clf__learning_rate": [0.01, 0.1, 0.2],
     },
     {
         "clf": [SVC()],
         "clf__C": [0.1, 1, 10],
-        "clf__kernel": ["rbf", "linear"],
+        "clf__kernel": ["rbf", "poly"],
     },
 ]
 

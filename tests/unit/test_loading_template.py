@@ -52,6 +52,8 @@ def test_digits_guide() -> None:
     """The guide's search has 21 candidates and five splits, and holds a fifth of the data out."""
     spec = load_search(DIGITS)
     assert len(ParameterGrid(spec.search.param_grid)) == 21
+    assert spec.search.param_grid[1]["clf__learning_rate"] == [0.01, 0.1, 0.2]
+    assert spec.search.param_grid[2]["clf__kernel"] == ["rbf", "poly"]
     assert spec.search.cv == 5
     assert spec.X.shape == (1437, 64)
     assert spec.holdout is not None
