@@ -78,6 +78,10 @@ class KeptChain:
         self._context = context
         self._last = last_kept(line, kept, states=True)
         self._params: dict[int, dict[str, Any]] = {}
+        self._unfitted: dict[int, frozenset[str]] = {}
+        self._passing: set[str] = set(_HOOKS)
+        """Names of attributes that a step has for the time of its fit only."""
+
         self._hooked: list[Any] = []
         self._inner: list[KeptChain] = []
 
@@ -100,6 +104,7 @@ class KeptChain:
 
     def _hook(self, index: int) -> None:
         step = self._steps[index]
+        self._unfitted[index] = frozenset(vars(step))
         vars(step)["fit_transform"] = functools.partial(self._fit_transform, index)
         # A ColumnTransformer fits clones of what it was given.
         vars(step)["__sklearn_clone__"] = functools.partial(self._clone, index)
@@ -113,6 +118,7 @@ class KeptChain:
 
     def _fit_transform(self, index: int, X: Any, y: Any = None, **params: Any) -> Any:
         self._params[index] = params
+        self._passing |= vars(self._steps[index]).keys() - self._unfitted[index]
         if index < self._last:
             return X  # nobody but the next step of this chain sees it
         if any(self._params.values()):
@@ -149,7 +155,7 @@ class KeptChain:
         return Made(value=(states, output), seconds=seconds, notes=notes, exact=exact)
 
     def _state(self, step: Any) -> dict[str, Any]:
-        return {name: value for name, value in vars(step).items() if name not in _HOOKS}
+        return {name: value for name, value in vars(step).items() if name not in self._passing}
 
     def _after_earlier(self, index: int, X: Any, y: Any) -> Any:
         """Output of the level, from that of the last kept one before it."""
