@@ -16,13 +16,17 @@ from sklearn.base import clone
 
 from skygrid.plan.records import Group, Sharing
 from skygrid.worker.identity import (
+    KEEPS_SAMPLES,
     PREDICTORS,
     Uncertain,
     check_certain,
     class_name,
+    class_or_none,
+    is_patched,
     is_plain_scorer,
     output_key,
     parameter_keys,
+    uses_known_metrics,
     value_key,
 )
 from skygrid.worker.pipelines import Level, Line, every_digest, last_kept, levels, unfold
@@ -56,7 +60,11 @@ def find_sharing(
     nothing = Sharing(prefixes=(-1,) * len(candidates))
     if not is_tested_release() or sklearn.get_config()["enable_metadata_routing"]:
         return nothing
-    setting = Setting(n_samples=n_samples, plain_scorer=is_plain_scorer(scorer))
+    setting = Setting(
+        n_samples=n_samples,
+        plain_scorer=is_plain_scorer(scorer),
+        known_metrics=uses_known_metrics(scorer),
+    )
     sketches = _Sketches(estimator, setting)
     sketched = [sketches.of(candidate) for candidate in candidates]
     if not any(sketch is not None for sketch in sketched):
@@ -183,9 +191,20 @@ class _Sketches:
     def _shape(self, replaced: Mapping[str, Any]) -> _Shape | None:
         try:
             whole = clone(self._estimator).set_params(**clone(dict(replaced), safe=False))
+            if any(map(_has_foreign_methods, _kinds(whole))):
+                return None
             return _Shape(unfold(whole), self._setting)
         except Exception:  # noqa: BLE001 (a fit of its own will say what is wrong)
             return None
+
+
+def _kinds(estimator: Any) -> set[type]:
+    """Classes of an estimator and of all that its parameters hold."""
+    return {type(estimator), *map(type, estimator.get_params().values())}
+
+
+def _has_foreign_methods(kind: type) -> bool:
+    return kind.__module__.startswith("sklearn.") and is_patched(kind)
 
 
 def _replaces(value: Any) -> bool:
@@ -305,6 +324,9 @@ class _Last:
             self._name = ""
         self._staying: dict[frozenset[str], frozenset[tuple[str, Hashable]]] = {}
         self._rule = rule_for(self._name)
+        kinds = {class_or_none(kind) for kind in _kinds(estimator)}
+        if not setting.known_metrics and kinds & KEEPS_SAMPLES:
+            self._name, self._rule = "", None
 
     def sketch(
         self, line: tuple[Level, ...], paths: tuple[str, ...], values: Mapping[str, Any]

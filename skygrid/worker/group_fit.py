@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import numbers
 import operator
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -18,9 +19,12 @@ from .layout import copy_state
 from .messages import FitResult, WarningNote
 from .pipelines import Level, Line, levels, unfold
 from .prefix_fit import fit_with_kept, keep_outputs, timed
-from .prefixes import OwnParts, Store
+from .prefixes import OwnParts, Store, keeps_every_bit
 from .repeated_scores import RepeatedScores
-from .rules import Rule, SharedFit, fitted_state
+from .rules import Rule, SharedFit
+
+_IMMUTABLE = (type(None), str, bytes, numbers.Number)
+"""Types of parameters that cannot change after a fit, so that copies are as good as the same."""
 
 
 class NotAnsweredError(Exception):
@@ -59,13 +63,20 @@ class GroupFit:
         self._account = Account(evaluator.noted)
         self._outputs = OwnParts()
         self._plain = is_plain_scorer(evaluator.scorer)
-        """Else the scorer may write into what it is given: nothing of it may be a sibling's."""
+        """Else the scorer may write into X and the estimator: each member has copies."""
 
         self._scores = scores
         self.scorer = scores.scorer(evaluator.scorer, lambda: self._account) if scores else None
         """What scores the members; None: the search's own scorer."""
 
         self._known: tuple[Level, ...] = ()
+        self._unfitted: frozenset[str] = frozenset()
+        """Names of the last step's attributes before its fit."""
+
+        self._held: dict[str, Any] = {}
+        """Parameters of the shared fit that further attributes may refer to."""
+
+        self._X_train: Any = None
         self._states: list[dict[str, Any]] = []
         self._notes: tuple[WarningNote, ...] = ()
         self._names: tuple[str, ...] = ()
@@ -104,6 +115,8 @@ class GroupFit:
         line = unfold(estimator)
         last = _last(line)
         self._known = levels([step.estimator for step in line.steps])
+        self._unfitted = frozenset(vars(last))
+        self._X_train = arguments[0]
         vars(last)["fit"] = functools.partial(self._fit_last, last)
         if last is estimator:
             last.fit(*arguments, **fit_params)
@@ -118,13 +131,14 @@ class GroupFit:
                 arguments,
                 fit_params,
             )
-        self._states = [self._own(dict(vars(step.estimator))) for step in line.steps]
-        self._install_outputs(line, arguments[0])
-        self._repeat_scores(last, arguments)
+        self._states = [dict(vars(step.estimator)) for step in line.steps]
+        self._finish(line, arguments)
         return estimator
 
     def _fit_last(self, last: Any, *arguments: Any, **fit_params: Any) -> Any:
         del vars(last)["fit"]
+        self._check_reach(arguments[0])
+        before = dict(vars(last))
         own = last.get_params(deep=False)
         noted = len(self._account.notes)
         start = time.perf_counter()
@@ -136,12 +150,14 @@ class GroupFit:
         self._notes = tuple(self._account.notes)
         self._names = tuple(own)
         self._weight = self._rule.weight(own)
-        shared = SharedFit(estimator=_snapshot(last), arguments=arguments, fit_params=fit_params)
-        for name in fitted_state(last):
-            del vars(last)[name]
-        vars(last).update(own)
-        self._derive(shared, last)
-        self.shared = shared
+        # scikit-learn adds attributes for the time of the call, and removes them afterwards.
+        fitted = _snapshot(last, without=before.keys() - self._unfitted)
+        # A fit may keep these very objects in attributes, and fits those that are estimators.
+        self._held = {n: value for n, value in own.items() if not isinstance(value, _IMMUTABLE)}
+        vars(last).clear()
+        vars(last).update(before)
+        self.shared = SharedFit(estimator=fitted, arguments=arguments, fit_params=fit_params)
+        self._derive(self.shared, last)
         return last
 
     def _take_over(self, estimator: Any, *arguments: Any, **_: Any) -> Any:
@@ -150,28 +166,51 @@ class GroupFit:
         self._account = Account(self._evaluator.noted)
         line = unfold(estimator)
         for step, state in zip(line.steps, self._states, strict=True):
-            vars(step.estimator).update(self._own(state))
+            vars(step.estimator).update(state)
         self._account.notes.extend(self._notes)
         last = _last(line)
         last._validate_params()
         self._own_weight = self._rule.weight({name: getattr(last, name) for name in self._names})
-        shared = self.shared
-        if last is estimator and any(map(operator.is_not, arguments, shared.arguments)):
-            # What the shared fit was given, its scorer may have written into meanwhile.
-            shared = dataclasses.replace(shared, arguments=arguments)
-        self._derive(shared, last)
-        self._install_outputs(line, arguments[0])
-        self._repeat_scores(last, arguments)
+        vars(last).update(self._held)
+        self._derive(self._as_given(arguments), last)
+        self._finish(line, arguments)
         return estimator
+
+    def _as_given(self, arguments: tuple[Any, ...]) -> SharedFit:
+        """The shared fit with the arguments of a member's own fit.
+
+        User code may have written into X and y of the members before.
+        """
+        assert self.shared is not None
+        X = self.shared.arguments[0]
+        given = (arguments[0] if X is self._X_train else X, *arguments[1:])
+        if all(map(operator.is_, given, self.shared.arguments)):
+            return self.shared
+        return dataclasses.replace(self.shared, arguments=given)
+
+    def _check_reach(self, X: Any) -> None:
+        """Check that the scorer cannot write into the X of the last step.
+
+        Raises
+        ------
+        NotAnsweredError
+            If it shares memory with the X that the scorer is given, and is not that X itself, of
+            which each member has its own.
+        """
+        if not self._plain and X is not self._X_train and not keeps_every_bit(X, self._X_train):
+            raise NotAnsweredError
 
     def _derive(self, shared: SharedFit, last: Any) -> None:
         if not self._rule.derive(shared, last):
             raise NotAnsweredError
-        if not self._plain:
-            vars(last).update(self._own(fitted_state(last)))
 
-    def _own(self, state: dict[str, Any]) -> dict[str, Any]:
-        return state if self._plain else copy_state(state)
+    def _finish(self, line: Line, arguments: Sequence[Any]) -> None:
+        """Prepare a fitted member for its scorer."""
+        last = _last(line)
+        if not self._plain:
+            _detach([*(step.estimator for step in line.steps), last])
+        self._install_outputs(line, arguments[0])
+        self._repeat_scores(last, arguments)
 
     def _repeat_scores(self, last: Any, arguments: Sequence[Any]) -> None:
         if self._scores is not None:
@@ -191,8 +230,14 @@ def _last(line: Line) -> Any:
     return line.last.estimator
 
 
-def _snapshot(estimator: Any) -> Any:
-    """The estimator as it is now; its attributes are not copied."""
+def _snapshot(estimator: Any, without: Collection[str]) -> Any:
+    """The estimator as it is now, but for some attributes; the others are not copied."""
     taken = object.__new__(type(estimator))
-    vars(taken).update(vars(estimator))
+    vars(taken).update({n: value for n, value in vars(estimator).items() if n not in without})
     return taken
+
+
+def _detach(estimators: Sequence[Any]) -> None:
+    """Replace all attributes by copies; attributes that are one object remain one."""
+    for estimator, copied in zip(estimators, copy_state(list(map(vars, estimators))), strict=True):
+        vars(estimator).update(copied)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Hashable, Mapping
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,12 @@ SEEDS_ITS_PARTS = frozenset().union(
 )
 """Each of its estimators gets a seed drawn from its own."""
 
+KEEPS_SAMPLES = frozenset().union(
+    _names("neighbors._classification", "KNeighborsClassifier"),
+    _names("neighbors._regression", "KNeighborsRegressor"),
+)
+"""Predictors whose attributes are X and y themselves: who writes into one writes into the other."""
+
 SCORE_FUNCTIONS = frozenset(
     f"sklearn.feature_selection._univariate_selection:{name}"
     for name in ("f_classif", "f_regression", "r_regression", "chi2")
@@ -130,6 +137,16 @@ def class_name(kind: type) -> str:
     if getattr(module, kind.__qualname__, None) is not kind:
         raise Uncertain
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def is_patched(kind: type) -> bool:
+    """Whether a method of one of scikit-learn's classes was replaced by code from elsewhere."""
+    methods = (method for base in kind.__mro__ for method in vars(base).values())
+    return any(
+        not method.__globals__.get("__name__", "").startswith("sklearn.")
+        for method in methods
+        if type(method) is FunctionType
+    )
 
 
 def value_key(value: Any, *, seeded: bool = False) -> Hashable:
@@ -306,3 +323,27 @@ def is_plain_scorer(scorer: Any) -> bool:
     if name == "sklearn.metrics._scorer._MultimetricScorer":
         return all(is_plain_scorer(part) for part in scorer._scorers.values())
     return name in PLAIN_SCORERS
+
+
+def uses_known_metrics(scorer: Any) -> bool:
+    """Whether a scorer calls an estimator's own methods and scikit-learn's metrics, nothing else.
+
+    Parameters
+    ----------
+    scorer : callable
+        As scikit-learn has made it of ``scoring``.
+    """
+    match class_or_none(type(scorer)):
+        case "sklearn.metrics._scorer._MultimetricScorer":
+            return all(map(uses_known_metrics, scorer._scorers.values()))
+        case "sklearn.metrics._scorer._PassthroughScorer":
+            return True
+        case "sklearn.metrics._scorer._Scorer":
+            return _is_known_metric(scorer._score_func)
+    return False
+
+
+def _is_known_metric(function: Any) -> bool:
+    module, name = getattr(function, "__module__", ""), getattr(function, "__name__", "")
+    within = isinstance(module, str) and module.startswith("sklearn.metrics.")
+    return within and getattr(sys.modules.get(module), name, None) is function

@@ -57,8 +57,10 @@ def copy_layout(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return _strided(_span(array).copy(), array.shape, array.strides)
 
 
-def copy_state(state: dict[str, Any]) -> dict[str, Any]:
+def copy_state(state: Any) -> Any:
     """A copy of an estimator's attributes down to the last array, each with its strides.
+
+    Objects that occur several times in it do so in the copy.
 
     Raises
     ------
@@ -67,8 +69,7 @@ def copy_state(state: dict[str, Any]) -> dict[str, Any]:
     """
     stream = io.BytesIO()
     LayoutPickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(state)
-    copied: dict[str, Any] = pickle.loads(stream.getbuffer())
-    return copied
+    return pickle.loads(stream.getbuffer())
 
 
 def _length(array: np.ndarray[Any, Any]) -> int:

@@ -158,7 +158,8 @@ def _state(step: Any, context: str) -> str | None:
     parameters = step.get_params(deep=False)
     if rule is None or not rule.within or not rule.answers(parameters):
         return None
-    free = rule.free(parameters, Setting(n_samples=None, plain_scorer=False))
+    setting = Setting(n_samples=None, plain_scorer=False, known_metrics=False)
+    free = rule.free(parameters, setting)
     fixed = {name: value for name, value in parameters.items() if name not in free}
     return digest("state", context, name, output_key(step), parameter_keys(name, fixed))
 

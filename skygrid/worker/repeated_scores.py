@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
-import sys
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -19,35 +18,11 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
-from .identity import Uncertain, class_or_none, value_key
+from .identity import Uncertain, value_key
 from .kept_steps import Account
 
 MOST_SCORES = 20_000
 """Scores that are known at a time; with their keys some 400 bytes each."""
-
-
-def uses_known_metrics(scorer: Any) -> bool:
-    """Whether a scorer calls an estimator's own methods and scikit-learn's metrics, nothing else.
-
-    Parameters
-    ----------
-    scorer : callable
-        As scikit-learn has made it of ``scoring``.
-    """
-    match class_or_none(type(scorer)):
-        case "sklearn.metrics._scorer._MultimetricScorer":
-            return all(map(uses_known_metrics, scorer._scorers.values()))
-        case "sklearn.metrics._scorer._PassthroughScorer":
-            return True
-        case "sklearn.metrics._scorer._Scorer":
-            return _is_known_metric(scorer._score_func)
-    return False
-
-
-def _is_known_metric(function: Any) -> bool:
-    module, name = getattr(function, "__module__", ""), getattr(function, "__name__", "")
-    within = isinstance(module, str) and module.startswith("sklearn.metrics.")
-    return within and getattr(sys.modules.get(module), name, None) is function
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,12 @@ import msgspec
 
 from .evaluation import Evaluator, is_expected
 from .group_fit import GroupFit
+from .identity import uses_known_metrics
 from .kept_steps import names_this_code
 from .messages import FitResult
 from .prefix_fit import PrefixFit
 from .prefixes import PrefixStore
-from .repeated_scores import RepeatedScores, uses_known_metrics
+from .repeated_scores import RepeatedScores
 from .rules import rules
 
 

@@ -36,6 +36,7 @@ class Shared:
     scoring: Any = None
     train_scores: bool = False
     fit_params: Mapping[str, Any] = field(default_factory=dict)
+    score_params: Mapping[str, Any] = field(default_factory=dict)
     error_score: Any = np.nan
     cv: Any = 2
     filters: Sequence[tuple[Any, ...]] = ()
@@ -43,14 +44,16 @@ class Shared:
 
     def __post_init__(self) -> None:
         self.candidates = list(ParameterGrid(self.grid))
-        search = GridSearchCV(
+        self.search = GridSearchCV(
             self.estimator,
             self.grid,
             scoring=self.scoring,
             error_score=self.error_score,
+            cv=self.cv,
+            return_train_score=self.train_scores,
             refit=False,
         )
-        self.scorer = _scorer(search)
+        self.scorer = _scorer(self.search)
         splitter = check_cv(self.cv, self.y, classifier=is_classifier(self.estimator))
         self.splits = list(splitter.split(self.X, self.y))
 
@@ -72,7 +75,7 @@ class Shared:
             "X": self.X,
             "y": self.y,
             "fit_params": dict(self.fit_params),
-            "score_params": {},
+            "score_params": dict(self.score_params),
         }
         search = {
             "estimator": self.estimator,

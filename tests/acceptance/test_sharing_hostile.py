@@ -232,14 +232,6 @@ SHARED = cases(
         "A scorer that goes on fitting does so with its own member.",
         lambda: of(GaussianNB(), {"var_smoothing": [1e-9, 0.1, 1.0]}, scoring=learns_on),
     ),
-    scorer_spoils_duplicates=(
-        "A scorer that zeroes what an estimator keeps of X.",
-        lambda: of(
-            KNeighborsClassifier(algorithm="brute"),
-            [{"n_neighbors": [3]}, {"n_neighbors": [3]}],
-            scoring=spoils_neighbours,
-        ),
-    ),
     scorer_moves_a_step=(
         "A scorer that writes into an attribute of a step.",
         lambda: of(
@@ -557,6 +549,14 @@ ALONE = cases(
         lambda: of(
             Pipeline([("a", StandardScaler()), ("own", SVC())]),
             {"a": [3, "nothing"], "own__C": [1, 2]},
+        ),
+    ),
+    scorer_spoils_duplicates=(
+        "A scorer that zeroes what an estimator keeps of X.",
+        lambda: of(
+            KNeighborsClassifier(algorithm="brute"),
+            [{"n_neighbors": [3]}, {"n_neighbors": [3]}],
+            scoring=spoils_neighbours,
         ),
     ),
     alpha_below_zero=(

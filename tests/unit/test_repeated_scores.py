@@ -14,8 +14,9 @@ from sklearn.naive_bayes import GaussianNB
 
 from skygrid.worker import repeated_scores
 from skygrid.worker.evaluation import Evaluator
+from skygrid.worker.identity import uses_known_metrics
 from skygrid.worker.kept_steps import Account
-from skygrid.worker.repeated_scores import RepeatedScores, uses_known_metrics
+from skygrid.worker.repeated_scores import RepeatedScores
 
 pytestmark = pytest.mark.sklearn_versions
 

@@ -34,6 +34,9 @@ class Setting:
     plain_scorer: bool
     """Scores come from predictions alone: the scorer is one of scikit-learn's own."""
 
+    known_metrics: bool
+    """So are its metrics: no code of the user's is given anything."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SharedFit:

@@ -36,6 +36,11 @@ class GradientBoostingStages(_Rounds):
         f"sklearn.ensemble._gb.GradientBoosting{task}" for task in ("Classifier", "Regressor")
     )
 
+    def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
+        # Its random state is an attribute, which a scorer may read or go on with, and further
+        # rounds have advanced it.
+        return super().free(parameters, setting) if setting.plain_scorer else frozenset()
+
     def derive(self, fit: SharedFit, member: Any) -> bool:
         state = dict(fit.state)
         n_stages = min(int(member.n_estimators), state["n_estimators_"])
