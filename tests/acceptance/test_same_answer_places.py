@@ -11,6 +11,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401  # opens the next import
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
+from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -24,6 +25,7 @@ from tests.acceptance.doubles import (
     TwoRounds,
     two_scores,
 )
+from tests.acceptance.prying import writes_into_everything
 from tests.acceptance.searches import Job, Row, assert_same_answer, flowers
 
 pytestmark = pytest.mark.sklearn_versions
@@ -36,6 +38,10 @@ def grid(estimator: Any, space: Any, **options: Any) -> Job:
 def fortran() -> Job:
     X = np.asfortranarray(np.hstack([flowers()[0]] * 3))
     return Job(GridSearchCV(LayoutClassifier(), {"level": [1, 2]}, cv=3), X, flowers()[1])
+
+
+def oob_forest() -> Any:
+    return RandomForestClassifier(random_state=0, oob_score=True)
 
 
 def halving() -> Job:
@@ -76,6 +82,15 @@ SUBSET: dict[str, tuple[str, Callable[[], Job]]] = {
         "Warnings and prints.",
         lambda: grid(ChattyClassifier(), {"level": [1, 2]}, refit=False, verbose=2),
     ),
+    "writing": (
+        "A scorer that writes into X, y and the estimator, of candidates that share a fit.",
+        lambda: grid(
+            Pipeline([("gap", "passthrough"), ("own", oob_forest())]),
+            {"own__n_estimators": [30, 34, 32]},
+            scoring=writes_into_everything,
+            return_train_score=True,
+        ),
+    ),
     "halving": ("Several rounds.", halving),
     "own_rounds": (
         "Several rounds of the user's own.",
@@ -93,7 +108,7 @@ PLACES: dict[str, dict[str, Any]] = {
     "three nodes of four slots": {"nodes": 3, "concurrency": 4},
 }
 
-SPAWNED = {"seeded", "layout", "failures", "said", "own_class"}
+SPAWNED = {"seeded", "layout", "failures", "said", "own_class", "writing"}
 """A spawned slot imports scikit-learn anew for each round, so it gets fewer searches."""
 
 COMBINATIONS = [

@@ -20,7 +20,6 @@ from sklearn.discriminant_analysis import (
     QuadraticDiscriminantAnalysis,
 )
 from sklearn.ensemble import (
-    AdaBoostClassifier,
     AdaBoostRegressor,
     BaggingClassifier,
     BaggingRegressor,
@@ -42,7 +41,7 @@ from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
-from sklearn.svm import SVC, SVR
+from sklearn.svm import SVC, SVR, LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from skygrid.worker.identity import KEEPS_SAMPLES, PREDICTORS, TRANSFORMERS
@@ -223,12 +222,12 @@ CASES: dict[str, Callable[[], Shared]] = {
         ),
         own(max_iter=TREES),
     ),
-    "boosted_trees": lambda: classes(
-        AdaBoostClassifier(DecisionTreeClassifier(max_depth=2), random_state=0),
-        {"n_estimators": TREES},
-    ),
-    "boosted_regression": lambda: numbers(
-        after(StandardScaler(), AdaBoostRegressor(random_state=0)), own(n_estimators=TREES)
+    "boosted_trees": lambda: numbers(
+        after(
+            StandardScaler(),
+            AdaBoostRegressor(DecisionTreeRegressor(max_depth=2), random_state=0),
+        ),
+        own(n_estimators=TREES),
     ),
     "bag_of_pipelines": lambda: classes(
         BaggingClassifier(after(StandardScaler(), SVC()), random_state=0, max_samples=0.5),
@@ -275,8 +274,8 @@ CASES: dict[str, Callable[[], Shared]] = {
     "linear_discriminant": lambda: twice(LinearDiscriminantAnalysis(priors=PRIORS), tol=1e-4),
     "quadratic_discriminant": lambda: twice(QuadraticDiscriminantAnalysis(priors=PRIORS), tol=1e-4),
     "counts": lambda: twice(MultinomialNB(class_prior=PRIORS), np.abs(FEATURES), alpha=1.0),
-    "logistic": lambda: twice(
-        after(StandardScaler(), LogisticRegression(class_weight=BY_CLASS)), own__C=1.0
+    "margins": lambda: twice(
+        after(StandardScaler(), LinearSVC(random_state=0, class_weight=BY_CLASS)), own__C=1.0
     ),
     # Steps.
     "features": lambda: classes(
