@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -38,6 +37,7 @@ from sklearn.utils import indexable
 
 from skygrid.errors import FitKilledError, UsageError
 from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.results.progress_output import progress_on_stderr
 from skygrid.worker.scores import from_wire
 
 CHECKS_CV_ITSELF = hasattr(BaseSearchCV, "_check_input_parameters")
@@ -177,13 +177,6 @@ def _estimators_within(value: Any) -> Iterable[Any]:
         yield from _estimators_within(value.get_params(deep=False))
 
 
-@contextlib.contextmanager
-def _progress_on_stderr(verbose: int) -> Iterator[None]:
-    """Send what scikit-learn prints about a verbose search to stderr: stdout is for results."""
-    with contextlib.redirect_stdout(sys.stderr) if verbose else contextlib.nullcontext():
-        yield
-
-
 def _cell_of_fit() -> CellType:
     """Return the cell in which `BaseSearchCV.fit` holds its body.
 
@@ -273,7 +266,7 @@ class _Driver:
         rounds = _Rounds(self, search, work, splitter, routed.splitter.split, n_splits)
         if "callback_ctx" not in inspect.signature(search._run_search).parameters:
             context = {}
-        with _progress_on_stderr(search.verbose):
+        with progress_on_stderr(search.verbose):
             search._run_search(rounds.evaluate_candidates, **context)
         search.multimetric_ = rounds.multimetric
         if callable(search.scoring) and search.multimetric_:
