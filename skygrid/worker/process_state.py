@@ -46,6 +46,9 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     recursion_limit: int | None = None
     """Both None where they stay."""
 
+    arguments: tuple[str, ...] | None = None
+    """`sys.argv`: modules of the user's may read it when they are imported; None: it stays."""
+
     numpy_errors: Mapping[str, Any] = {}
     """As `numpy.seterr` takes them."""
 
@@ -72,6 +75,7 @@ def taken(*, numpy: bool = True) -> ProcessState:
         locales=_locales(),
         umask=_umask(),
         recursion_limit=sys.getrecursionlimit(),
+        arguments=tuple(sys.argv),
         numpy_errors=_numpy_errors() if numpy else {},
     )
 
@@ -109,6 +113,7 @@ def changes(before: ProcessState, now: ProcessState, *, at_hand: bool) -> Proces
         recursion_limit=(
             now.recursion_limit if now.recursion_limit != before.recursion_limit else None
         ),
+        arguments=now.arguments,
         numpy_errors=now.numpy_errors,
     )
 
@@ -159,6 +164,8 @@ def _apply(state: ProcessState) -> None:
     if state.recursion_limit is not None:
         with _said(f"recursion limit {state.recursion_limit}"):
             sys.setrecursionlimit(state.recursion_limit)
+    if state.arguments is not None:
+        sys.argv[:] = state.arguments
     if state.numpy_errors:
         import numpy as np
 

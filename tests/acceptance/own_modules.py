@@ -77,6 +77,7 @@ os.umask(0o057)
 sys.setrecursionlimit(4321)
 np.seterr(under="raise")
 locale.setlocale(locale.LC_TIME, "C.UTF-8")
+ARGUMENTS = list(sys.argv)
 WEIGHTS = np.arange(10)
 LOCK = threading.Lock()
 Local = enum.Enum("Local", "P Q")
@@ -119,6 +120,10 @@ def umask(self):
 @check
 def recursion_limit(self):
     return sys.getrecursionlimit() == 4321
+
+@check
+def arguments(self):
+    return sys.argv == ARGUMENTS
 
 @check
 def numpy_errors(self):
@@ -252,6 +257,7 @@ CHECKS = (
     "folder",
     "umask",
     "recursion_limit",
+    "arguments",
     "numpy_errors",
     "locale_of_times",
     "base_class",
