@@ -85,7 +85,9 @@ def run(bench: Bench, *arguments: str) -> tuple[int, str, str]:
 @pytest.fixture
 def bench(tmp_path: Path, ssh_bed: SshBed) -> Bench:
     """A program with a module beside it, and no node yet."""
-    (tmp_path / "beside.py").write_text(NEIGHBOUR)
+    # Hosts have files of their own in place of this one: the ledger is found by its whole path.
+    neighbour = tmp_path / "beside.py"
+    neighbour.write_text(NEIGHBOUR.replace("__file__", repr(str(neighbour))))
     (tmp_path / "program.py").write_text(PROGRAM)
     bench = Bench(tmp_path, ssh_bed, connect_timeout=30.0)
     bench.environment = 'packages = "auto"'
