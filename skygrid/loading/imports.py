@@ -19,14 +19,13 @@ from typing import TypeGuard
 
 import cloudpickle
 
-from skygrid.loading.definitions import Program
 from skygrid.loading.failures import failure
 from skygrid.loading.modules import is_library, user_modules
 from skygrid.loading.own_names import own_names
 from skygrid.loading.source import SearchFile
-from skygrid.loading.sources import importable_by_name
+from skygrid.loading.sources import import_statements, importable_by_name
 from skygrid.spec import UserCode
-from skygrid.worker.pickling import import_by_name
+from skygrid.worker.pickling import import_by_name, put_into_program
 
 _brought: dict[str, ModuleType] = {}
 """Modules that search files brought into this process."""
@@ -101,7 +100,7 @@ def register_user_modules(folder: Path, program: ModuleType, text: str) -> UserC
     folder : Path
         Modules from below it are the user's.
     program : ModuleType
-        Of the search file; nodes run its definitions instead of importing it.
+        Of the search file.
     text : str
         The text that it was made of.
 
@@ -113,10 +112,12 @@ def register_user_modules(folder: Path, program: ModuleType, text: str) -> UserC
     pickle_by_value(modules.values())
     beside = {name: module for name, module in modules.items() if module is not program}
     by_name = travel_by_name(beside)
-    path = str(program.__file__)
-    import_by_name(program, Program(program, path, text, frozenset(by_name)))
+    put_into_program(program, import_statements(text))
     return UserCode(
-        program=Path(path), folder=folder, modules=tuple(sorted(modules)), by_name=by_name
+        program=Path(str(program.__file__)),
+        folder=folder,
+        modules=tuple(sorted(modules)),
+        by_name=by_name,
     )
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import functools
 import sys
 from pathlib import Path
-from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from skygrid.loading.definitions import Program
 from skygrid.loading.imports import pickle_by_value, travel_by_name
 from skygrid.loading.modules import imported_modules, user_modules
-from skygrid.loading.sources import module_file, read_text
+from skygrid.loading.sources import import_statements, module_file, read_text
 from skygrid.spec import UserCode
-from skygrid.worker.pickling import NodePickler, Nowhere, import_by_name
+from skygrid.worker.pickling import NodePickler, Nowhere, put_into_program
 
 
 def code_of_program(*, at_hand: bool) -> UserCode:
@@ -30,8 +29,8 @@ def code_of_program(*, at_hand: bool) -> UserCode:
     """
     main = sys.modules.get("__main__")
     path = module_file(main)
-    if main is None or path is None or not path.is_file():
-        path = None  # a notebook, an interpreter: what is defined there travels by value
+    if path is not None and not path.is_file():
+        path = None  # a notebook, an interpreter
     folder = Path.cwd() if path is None else path.parent
     modules = {name: sys.modules[name] for name in _modules_below(folder, len(sys.modules))}
     files = {name: module_file(module) for name, module in modules.items()}
@@ -39,12 +38,9 @@ def code_of_program(*, at_hand: bool) -> UserCode:
     if not at_hand:
         by_name = travel_by_name(modules)
         pickle_by_value(module for name, module in modules.items() if name not in by_name)
-    if main is not None and path is not None:
-        text = _running_text(path, path.stat().st_mtime_ns)
-        if text is None:
-            path = None
-        else:
-            import_by_name(main, Program(main, str(path), text, frozenset(by_name)))
+    if main is not None:
+        changed = 0 if path is None else path.stat().st_mtime_ns
+        put_into_program(main, _import_statements(path, changed))
     return UserCode(program=path, folder=folder, modules=tuple(modules), by_name=by_name)
 
 
@@ -58,25 +54,8 @@ def _modules_below(folder: Path, _loaded: int) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=1)
-def _running_text(path: Path, _changed: int) -> str | None:
-    """Return the text of the running program, None if the file has another one by now."""
-    text = read_text(path)
-    return text if _is_running(sys.modules["__main__"], text) else None
-
-
-def _is_running(main: ModuleType, text: str) -> bool:
-    """Return whether a program is made of this text: its file may have been edited meanwhile."""
-    try:
-        code = compile(text, str(main.__file__), "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):
-        return False
-    for frame in sys._current_frames().values():
-        outer: FrameType | None = frame
-        while outer is not None:
-            if outer.f_globals is vars(main) and outer.f_code.co_name == "<module>":
-                return outer.f_code == code
-            outer = outer.f_back
-    return False  # it has ended, and something that it left runs
+def _import_statements(path: Path | None, _changed: int) -> tuple[str, ...]:
+    return () if path is None else import_statements(read_text(path))
 
 
 def needs_of(code: UserCode, *objects: Any) -> frozenset[str]:

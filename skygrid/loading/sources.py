@@ -14,11 +14,14 @@ from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from skygrid.environment.installed import local_path
 from skygrid.errors import SearchFileError
+from skygrid.loading.module_values import plain_values
 from skygrid.loading.modules import in_user_tree
 from skygrid.spec import UserCode
+from skygrid.worker.pickling import known_module
 from skygrid.worker.user_modules import UserFiles
 
 MOST_BYTES = 16 * 1024 * 1024
@@ -37,7 +40,7 @@ def files_at_hand(code: UserCode) -> UserFiles:
     """Return where nodes on this machine find the user's modules."""
     folders = tuple(str(Path(entry).absolute()) for entry in sys.path)
     states = {name: _state(path) for name, path in code.by_name.items()}
-    return UserFiles(folders=folders, states=states)
+    return UserFiles(folders=folders, states=states, values=_values(code))
 
 
 def files_to_send(code: UserCode) -> UserFiles:
@@ -54,7 +57,14 @@ def files_to_send(code: UserCode) -> UserFiles:
         files=contents | _metadata(found),
         origins={name: str(path) for name, path in found.items()},
         states={_module_at(name): _state(path) for name, path in found.items() if _is_code(path)},
+        values=_values(code),
     )
+
+
+def _values(code: UserCode) -> dict[str, dict[str, Any]]:
+    modules = {name: known_module(name) for name in code.by_name}
+    found = {name: plain_values(one) for name, one in modules.items() if one is not None}
+    return {name: values for name, values in found.items() if values}
 
 
 def importable_by_name(modules: Mapping[str, ModuleType]) -> dict[str, Path]:
@@ -109,6 +119,20 @@ def read_text(path: Path) -> str:
             return file.read()
     except (OSError, SyntaxError, UnicodeDecodeError):
         return ""  # a module that cannot be read cannot be imported here either
+
+
+def import_statements(text: str) -> tuple[str, ...]:
+    """Return the import statements at the top level of a program, but for those of skygrid.
+
+    A node has of skygrid the worker alone.
+    """
+    return tuple(
+        ast.unparse(node)
+        for node in parsed(text).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and not any(name.partition(".")[0] == "skygrid" for name in _imported(node, package=""))
+        and getattr(node, "module", None) != "__future__"
+    )
 
 
 # ---- files for nodes elsewhere -------------------------------------------------------------------

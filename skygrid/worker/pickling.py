@@ -1,9 +1,10 @@
-"""Pickling for the way to a node: cloudpickle, but for modules that a node can import.
+"""Pickling for the way to a node: cloudpickle, but each of the user's modules exists once there.
 
 cloudpickle pickles by value what it was told to, and all of ``__main__``. A node would then have
-classes twice: those that came by value, and those of the module when anything imports it. So the
-user's modules are registered here (`import_by_name`), and their classes and functions travel by
-name. A function without a name, as a lambda, travels by value and gets its module's globals.
+classes twice: those that came by value, and those of the module when anything imports it. So
+classes and functions of modules that a node can import travel by name (`import_by_name`). Those of
+the program itself travel by value, and are put into one module of its name (`put_into_program`);
+its functions have that module's globals.
 
 Recent releases of cloudpickle write ``<dynamic-code>`` in the place of the file's name. Tracebacks
 of failed fits are part of a search's answer, and scikit-learn's own name the file.
@@ -13,135 +14,146 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import cloudpickle
 
-from .user_modules import (
-    Script,
-    attribute,
-    finish_script,
-    module_named,
-    namespace,
-    start_script,
-)
+from .user_modules import attribute, module_named, namespace, placed, program, set_globals
 
 CACHED = type(functools.lru_cache(lambda: None))
 """The type of what `functools.lru_cache` makes of a function."""
 
+_LOCKS = {type(threading.Lock()): threading.Lock, type(threading.RLock()): threading.RLock}
 
-class Program(Protocol):
-    """A module that a node runs by its definitions; see `Script`."""
+_OF_A_MODULE = frozenset(vars(ModuleType(""))) | {"__builtins__", "__file__", "__path__"}
 
-    def script(self) -> Script: ...
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """Globals that are there before the first statement runs."""
-
-    @property
-    def late_values(self) -> dict[str, Any]:
-        """Globals that need the definitions."""
-
-    def defines(self, name: str) -> bool:
-        """Return whether the statements that a node runs bind a global name."""
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+MOST_PLAIN = 10_000
+"""Characters or bytes of a global of the program that is sent whether anything reads it or not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Known:
-    """A module whose classes and functions travel by name."""
+    """A module whose classes and functions exist once on a node."""
 
     module: ModuleType
-    handle: str | _Embedded
+    handle: str | _Program
+    """What stands for the module in a pickle."""
 
 
-class _Embedded:
-    """A program, pickled as what runs it; each pickle has it once."""
+class _Program:
+    """The program, pickled as its module; each pickle has it once."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, module: ModuleType, imports: tuple[str, ...]) -> None:
+        self._module, self._imports = module, imports
 
     def __reduce__(self) -> tuple[Any, ...]:
-        program = self.program
-        # The state comes behind the call: what is in it may be of the program's own classes.
-        return (
-            start_script,
-            (program.script(), program.values),
-            program.late_values,
-            None,
-            None,
-            finish_script,
-        )
+        module = self._module
+        path = getattr(module, "__file__", None)
+        arguments = (module.__name__, module.__package__, path, self._imports)
+        # Code that looks a name up as a text finds at least these.
+        plain = {
+            name: value
+            for name, value in vars(module).items()
+            if type(value) in _PLAIN
+            and not name.startswith("__")
+            and (not isinstance(value, str | bytes) or len(value) <= MOST_PLAIN)
+        }
+        return program, arguments, plain, None, None, set_globals
 
 
 _known: dict[str, _Known] = {}
 """By the modules' names."""
 
 
-def import_by_name(module: ModuleType, program: Program | None = None) -> None:
+def import_by_name(module: ModuleType) -> None:
     """Have the classes and functions of a module travel by name.
 
     Parameters
     ----------
     module : ModuleType
         Nodes must be able to import it; see `user_modules.UserFiles`.
-    program : Program, optional
-        What a node runs instead of importing it.
     """
-    handle = module.__name__ if program is None else _Embedded(program)
-    _known[module.__name__] = _Known(module=module, handle=handle)
+    _known[module.__name__] = _Known(module=module, handle=module.__name__)
+
+
+def known_module(name: str) -> ModuleType | None:
+    """Return the user's module of this name; None where there is none."""
+    known = _known.get(name)
+    return sys.modules.get(name) if known is None else known.module
+
+
+def put_into_program(module: ModuleType, imports: tuple[str, ...]) -> None:
+    """Have the classes and functions of the program be in one module on a node.
+
+    Parameters
+    ----------
+    module : ModuleType
+    imports : tuple of str
+        The import statements of its file.
+    """
+    _known[module.__name__] = _Known(module=module, handle=_Program(module, imports))
 
 
 class NodePickler(cloudpickle.Pickler):
     """cloudpickle's pickler; what it writes needs this package to be read."""
 
     def reducer_override(self, obj: Any) -> Any:
-        """Reduce what a node can look up to a name."""
+        """Reduce what is of the user's modules."""
         if isinstance(obj, type | FunctionType | CACHED):
-            named = self._named(obj)
-            if named is not None:
-                return named
-            if isinstance(obj, CACHED):
-                return reduce_cached(obj)
-        elif isinstance(obj, ModuleType):
+            known = _known.get(getattr(obj, "__module__", None) or "")
+            if known is not None and isinstance(self._handle(known), str):
+                named = _named(known, obj)
+                if named is not None:
+                    return named
+            reduced = _reduce_cached(obj) if isinstance(obj, CACHED) else None
+            reduced = reduced or super().reducer_override(obj)
+            if known is not None and isinstance(reduced, tuple):
+                return self._placed(known, obj, reduced)
+            return reduced
+        if isinstance(obj, ModuleType):
             known = _known.get(obj.__name__)
             if known is not None and known.module is obj:
                 return module_named, (self._handle(known),)
         return super().reducer_override(obj)
 
-    def _named(self, obj: Any) -> Any:
-        known = _known.get(getattr(obj, "__module__", None) or "")
-        qualname = getattr(obj, "__qualname__", None)
-        if known is None or not isinstance(qualname, str):
-            return None
-        found: Any = known.module
-        for part in qualname.split("."):
-            found = getattr(found, part, None)
-        if found is not obj:
-            return None
+    def _placed(self, known: _Known, obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         handle = self._handle(known)
-        if isinstance(handle, _Embedded) and not handle.program.defines(qualname.partition(".")[0]):
-            return None
-        return attribute, (handle, qualname)
+        if isinstance(handle, str):
+            return reduced
+        make, arguments, *rest = reduced
+        if isinstance(obj, type) and isinstance(rest[0], tuple):
+            attributes, slots = rest[0]
+            rest[0] = _with_locks_anew(attributes), slots
+        name = getattr(obj, "__qualname__", None)
+        is_global = isinstance(name, str) and vars(known.module).get(name) is obj
+        return placed, (handle, name if is_global else None, make, arguments), *rest
 
-    def _handle(self, known: _Known) -> str | _Embedded:
-        """Return what names the module in a pickle."""
+    def _handle(self, known: _Known) -> str | _Program:
+        """Return what stands for a module in a pickle."""
         return known.handle
 
     def _function_getnewargs(self, func: FunctionType) -> Any:
         code, its_globals, *rest = super()._function_getnewargs(func)
-        known = _globals_known(func)
+        known = _known_by_globals(func)
         if known is not None:
             its_globals = _Namespace(self._handle(known))
         return code, its_globals, *rest
 
     def _dynamic_function_reduce(self, func: FunctionType) -> Any:
         make, arguments, (state, slots), *rest = super()._dynamic_function_reduce(func)
-        if _globals_known(func) is not None:
-            slots["__globals__"] = {}
+        known = _known_by_globals(func)
+        if known is not None:
+            by_name = isinstance(self._handle(known), str)
+            sent = {} if by_name else _with_locks_anew(slots["__globals__"])
+            # What a module says of itself is its own, as the path of its file.
+            slots["__globals__"] = {n: value for n, value in sent.items() if n not in _OF_A_MODULE}
         return make, arguments, (state, slots), *rest
 
 
@@ -162,23 +174,52 @@ class StayingPickler(NodePickler):
         return known.module.__name__
 
 
+class _Anew:
+    """Pickled as what a function returns."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._make, ()
+
+
 class _Namespace:
     """The globals of a module."""
 
-    def __init__(self, handle: str | _Embedded) -> None:
+    def __init__(self, handle: str | _Program) -> None:
         self._handle = handle
 
     def __reduce__(self) -> tuple[Any, ...]:
         return namespace, (self._handle,)
 
 
-def _globals_known(func: FunctionType) -> _Known | None:
+def _with_locks_anew(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace locks of a module or a class: each process has its own."""
+    return {
+        name: _Anew(_LOCKS[type(value)]) if type(value) in _LOCKS else value
+        for name, value in values.items()
+    }
+
+
+def _named(known: _Known, obj: Any) -> tuple[Any, ...] | None:
+    """Reduce a class or function to its name; None where it has none in its module."""
+    name = getattr(obj, "__qualname__", None)
+    found: Any = known.module
+    for part in name.split(".") if isinstance(name, str) else ():
+        found = getattr(found, part, None)
+    return (attribute, (known.module.__name__, name)) if found is obj else None
+
+
+def _known_by_globals(func: FunctionType) -> _Known | None:
     known = _known.get(func.__globals__.get("__name__") or "")
     return known if known is not None and vars(known.module) is func.__globals__ else None
 
 
-def reduce_cached(function: Any) -> tuple[Any, ...]:
-    """Reduce a function of `functools.lru_cache` to a new one with an empty cache."""
+def _reduce_cached(function: Any) -> tuple[Any, ...] | None:
+    """Reduce a function of `functools.lru_cache` to one with an empty cache."""
+    if function.__module__ not in {*_known, "__main__"}:
+        return None
     parameters = function.cache_parameters()
     return _cached, (function.__wrapped__, parameters["maxsize"], parameters["typed"])
 
@@ -197,4 +238,10 @@ def _reduce_code(code: CodeType) -> tuple[Any, ...]:
 
 
 _reduce = cloudpickle.Pickler.dispatch_table[CodeType]
-NodePickler.dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: _reduce_code})
+NodePickler.dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
+    {
+        CodeType: _reduce_code,
+        # singledispatch keeps what it has found out in one.
+        weakref.WeakKeyDictionary: lambda _: (weakref.WeakKeyDictionary, ()),
+    }
+)

@@ -19,8 +19,6 @@ import msgspec
 
 from .machine import THREAD_VARIABLES
 
-_CATEGORIES = ("LC_COLLATE", "LC_CTYPE", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "LC_MESSAGES")
-
 KEPT_VARIABLES = frozenset(
     {*THREAD_VARIABLES, "PYTHONHASHSEED", "SKYGRID_ROOT", "VIRTUAL_ENV", "PYTHONPATH"}
 )
@@ -39,12 +37,12 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     folder: str | None = None
     """The working directory; None: it stays."""
 
-    locales: Mapping[str, str] = {}
-    """Locale by category, as ``LC_NUMERIC``."""
+    locale: str | None = None
+    """All categories, as `locale.setlocale` writes and takes them."""
 
     umask: int | None = None
     recursion_limit: int | None = None
-    """Both None where they stay."""
+    """None where it stays, as for the locale and the umask."""
 
     arguments: tuple[str, ...] | None = None
     """`sys.argv`: modules of the user's may read it when they are imported; None: it stays."""
@@ -72,7 +70,7 @@ def taken(*, numpy: bool = True) -> ProcessState:
     return ProcessState(
         environment=dict(os.environ),
         folder=folder,
-        locales=_locales(),
+        locale=locale.setlocale(locale.LC_ALL),
         umask=_umask(),
         recursion_limit=sys.getrecursionlimit(),
         arguments=tuple(sys.argv),
@@ -104,11 +102,7 @@ def changes(before: ProcessState, now: ProcessState, *, at_hand: bool) -> Proces
             if now.environment.get(name) != before.environment.get(name)
         },
         folder=now.folder if at_hand else None,
-        locales={
-            category: name
-            for category, name in now.locales.items()
-            if name != before.locales.get(category)
-        },
+        locale=now.locale if now.locale != before.locale else None,
         umask=now.umask if now.umask != before.umask else None,
         recursion_limit=(
             now.recursion_limit if now.recursion_limit != before.recursion_limit else None
@@ -134,7 +128,7 @@ def set_state(state: ProcessState) -> None:
     _set["before"] = ProcessState(
         environment={name: now.environment.get(name) for name in state.environment},
         folder=now.folder if state.folder is not None else None,
-        locales={category: now.locales[category] for category in state.locales},
+        locale=now.locale if state.locale is not None else None,
         umask=now.umask if state.umask is not None else None,
         recursion_limit=now.recursion_limit if state.recursion_limit is not None else None,
     )
@@ -153,9 +147,9 @@ def _apply(state: ProcessState) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    for category, name in state.locales.items():
-        with _said(f"locale {category}={name}"):
-            locale.setlocale(getattr(locale, category), name)
+    if state.locale is not None:
+        with _said(f"locale {state.locale}"):
+            locale.setlocale(locale.LC_ALL, state.locale)
     if state.folder is not None:
         with _said(f"working directory {state.folder}"):
             os.chdir(state.folder)
@@ -178,11 +172,6 @@ def _said(setting: str) -> Any:
         yield
     except (OSError, locale.Error, RecursionError) as error:
         sys.stderr.write(f"skygrid: {setting} cannot be set on this node: {error}\n")
-
-
-def _locales() -> dict[str, str]:
-    # setlocale without a locale asks for the present one.
-    return {category: locale.setlocale(getattr(locale, category)) for category in _CATEGORIES}
 
 
 def _umask() -> int | None:

@@ -2,14 +2,13 @@
 
 A module that has a file is imported by its name, as in any other Python process. Where driver and
 node are one machine the folders are the driver's own; elsewhere the files are sent (`UserFiles`)
-and unpacked. The program itself (the search file, or the script that calls skygrid) is run by its
-definitions (`start_script`): a node has no use for the data that the file reads, and may lack it.
+and unpacked. The program itself (the search file, or the script that calls skygrid) is not run
+again: that would read its data again, which a node may lack. Its functions and classes come by
+value, as they are on the driver, and are put into a module of its name (`program`).
 """
 
 from __future__ import annotations
-import __future__
 
-import ast
 import contextlib
 import functools
 import hashlib
@@ -18,13 +17,12 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import linecache
-import operator
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -40,14 +38,12 @@ ROOT_VARIABLE = "SKYGRID_ROOT"
 # ---- what pickles of the driver call -------------------------------------------------------------
 
 
-def module_named(module: str | RunningScript) -> ModuleType:
-    """Return a module of the user's by its name, or the program itself."""
-    if isinstance(module, RunningScript):
-        return module.module
-    return importlib.import_module(module)
+def module_named(module: str | ModuleType) -> ModuleType:
+    """Return a module of the user's by its name; the program comes as itself."""
+    return importlib.import_module(module) if isinstance(module, str) else module
 
 
-def attribute(module: str | RunningScript, qualname: str) -> Any:
+def attribute(module: str | ModuleType, qualname: str) -> Any:
     """Return the class or function of this qualified name."""
     found: Any = module_named(module)
     for part in qualname.split("."):
@@ -55,137 +51,61 @@ def attribute(module: str | RunningScript, qualname: str) -> Any:
     return found
 
 
-def namespace(module: str | RunningScript) -> dict[str, Any]:
-    """Return the globals of a module, for functions that have no name in it."""
+def namespace(module: str | ModuleType) -> dict[str, Any]:
+    """Return the globals of a module, for functions that come by value."""
     return vars(module_named(module))
 
 
 # ---- the program ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Script:
-    """A program as a node runs it: its definitions, not the statements that make data."""
-
-    name: str
-    """In `sys.modules`; ``__main__`` for a program that calls skygrid."""
-
-    package: str | None
-    path: str
-    """On the driver."""
-
-    text: str
-    statements: tuple[int, ...]
-    """Numbers of the top-level statements that a node runs."""
-
-    optional: frozenset[int]
-    """Those of them that import what none of the others reads. A node may lack it."""
-
-    search: str
-    """Tells the values of one search from those of another."""
-
-    @property
-    def token(self) -> str:
-        """Tells one set of definitions from another."""
-        content = f"{self.name}\0{self.path}\0{self.statements}\0{self.text}"
-        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+_programs: dict[str, ModuleType] = {}
 
 
-class RunningScript:
-    """The program in this process.
+def program(name: str, package: str | None, path: str | None, imports: Sequence[str]) -> ModuleType:
+    """Return the module of a program, which its functions and classes are put into.
 
     Parameters
     ----------
-    module : ModuleType
-    token : str
+    name : str
+        In `sys.modules`; ``__main__`` for a program that calls skygrid.
+    package : str or None
+        What its relative imports are relative to.
+    path : str or None
+        Of its file, on the driver.
+    imports : sequence of str
+        Its import statements. They are run, as they may have effects; a node may lack a module that
+        no fit needs.
     """
-
-    def __init__(self, module: ModuleType, token: str) -> None:
-        self.module, self.token = module, token
-        self.search = ""
-        self.complete = False
-
-    def begin(self, search: str, values: Mapping[str, Any]) -> None:
-        """Set the globals that a search has sent, unless they are there."""
-        if self.search != search:
-            vars(self.module).update(values)
-            self.search, self.complete = search, False
-
-
-_running: dict[str, RunningScript] = {}
-
-
-def start_script(script: Script, values: Mapping[str, Any]) -> RunningScript:
-    """Run the definitions of a program, once in a process, and set its globals.
-
-    Parameters
-    ----------
-    script : Script
-    values : mapping of str to object
-        Globals that are there before the first statement runs.
-
-    Returns
-    -------
-    running : RunningScript
-        For `finish_script`.
-    """
-    known = _running.get(script.name)
-    if known is not None and known.token == script.token:
-        known.begin(script.search, values)
+    known = _programs.get(name)
+    place = None if path is None else _unpacked.get(path, path)
+    if known is not None and getattr(known, "__file__", None) == place:
         return known
-    path = _unpacked.get(script.path, script.path)
-    spec = importlib.util.spec_from_file_location(script.name, path)
-    if spec is None:
-        raise ImportError(f"{script.path} is no Python file", name=script.name, path=script.path)
-    module = importlib.util.module_from_spec(spec)
-    module.__package__ = script.package
-    running = RunningScript(module, script.token)
-    running.begin(script.search, values)
-    _show_lines(script.path, script.text)
-    before = sys.modules.get(script.name)
-    sys.modules[script.name] = module  # before it runs: dataclasses and pickle look it up
-    try:
-        _run(script, vars(module))
-    except BaseException:
-        if before is None:
-            del sys.modules[script.name]
-        else:
-            sys.modules[script.name] = before
-        raise
-    _running[script.name] = running
-    return running
-
-
-def _run(script: Script, its_globals: dict[str, Any]) -> None:
-    tree = ast.parse(script.text, filename=script.path)
-    flags = future_flags(tree)
-    for number in script.statements:
-        part = ast.Module([tree.body[number]], [])
-        code = compile(part, script.path, "exec", flags=flags, dont_inherit=True)
+    module = _programs[name] = sys.modules[name] = ModuleType(name)
+    module.__package__ = package
+    if place is not None:
+        module.__file__ = place
+    for statement in imports:
         try:
-            exec(code, its_globals)
+            exec(statement, vars(module))
         except ImportError as error:
-            if number not in script.optional:
-                raise
-            sys.stderr.write(f"skygrid: {script.path} is used without an import: {error}\n")
+            sys.stderr.write(f"skygrid: {path} is used without {statement!r}: {error}\n")
+    return module
 
 
-def future_flags(tree: ast.Module) -> int:
-    """Return the compiler flags of a file's ``from __future__`` imports."""
-    features = [
-        getattr(__future__, alias.name).compiler_flag
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module == "__future__"
-        for alias in node.names
-    ]
-    return functools.reduce(operator.or_, features, 0)
+def set_globals(module: ModuleType, values: Mapping[str, Any]) -> None:
+    """Set globals of the program."""
+    vars(module).update(values)
 
 
-def finish_script(running: RunningScript, values: Mapping[str, Any]) -> None:
-    """Set the globals that need the definitions to be there."""
-    if not running.complete:
-        vars(running.module).update(values)
-        running.complete = True
+def placed(
+    module: ModuleType, name: str | None, make: Callable[..., Any], arguments: tuple[Any, ...]
+) -> Any:
+    """Make a function or class of the program, and put it into its module under its name."""
+    made = make(*arguments)
+    if name is not None:
+        setattr(module, name, made)
+    return made
 
 
 # ---- modules beside it ---------------------------------------------------------------------------
@@ -208,9 +128,14 @@ class UserFiles:
     """State of each module's file, by the module's name. A module whose file has changed since an
     earlier search, or that is another one of the same name, is imported anew."""
 
+    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Plain data that modules hold on the driver, by the module's name; see
+    `loading.module_values`. Set after the import, where it differs."""
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Have the modules found from the moment in which a node unpickles this."""
-        return make_importable, (self.folders, self.files, self.origins, self.states)
+        fields = (self.folders, self.files, self.origins, self.states, self.values)
+        return make_importable, fields
 
 
 _own_path = list(sys.path)
@@ -228,22 +153,29 @@ def make_importable(
     files: Mapping[str, bytes],
     origins: Mapping[str, str],
     states: Mapping[str, str],
+    values: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Have a search's own modules found by their names; see `UserFiles`."""
     folder = str(_unpack(files)) if files else None
     _unpacked.clear()
     _unpacked.update({origin: f"{folder}/{name}" for name, origin in origins.items()})
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _SentFiles)]
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _UserModules)]
+    here: dict[str, str] = {}
     if folder is not None:
         folders = [folder]
-        sys.meta_path.insert(
-            0, _SentFiles(folder, {f"{folder}/{n}": o for n, o in origins.items()})
-        )
+        for name, origin in origins.items():
+            if name.endswith(".py"):
+                _show_lines(origin, files[name])
+        here = {f"{folder}/{name}": origin for name, origin in origins.items()}
+    sys.meta_path.insert(0, _UserModules(folder, here, values))
     sys.path[:] = [*folders, *(entry for entry in _own_path if entry not in folders)]
     importlib.invalidate_caches()
     _drop_others(states)
     _imported.clear()
     _imported.update(states)
+    for name in values:
+        if name in sys.modules and sys.modules[name] is not _programs.get(name):
+            _set_values(sys.modules[name], values[name])
 
 
 def _drop_others(states: Mapping[str, str]) -> None:
@@ -253,28 +185,56 @@ def _drop_others(states: Mapping[str, str]) -> None:
         # What has not changed may hold classes and functions of what has.
         tops = {name.partition(".")[0] for name in {*states, *_imported}}
         for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
-            if name not in _running:
+            if sys.modules[name] is not _programs.get(name):
                 del sys.modules[name]
 
 
-class _SentFiles(importlib.abc.MetaPathFinder):
-    """Imports modules that were sent; their code names the file on the driver.
+class _UserModules(importlib.abc.MetaPathFinder):
+    """Imports the user's modules: from files that were sent, and with the driver's values.
 
     Parameters
     ----------
-    folder : str
-        Where they were unpacked.
+    folder : str or None
+        Where files that were sent are unpacked.
     origins : mapping of str to str
-        Paths on the driver, by the paths here.
+        Paths on the driver, by the paths here. The code of these modules names the former.
+    values : mapping of str to mapping
+        As in `UserFiles`.
     """
 
-    def __init__(self, folder: str, origins: Mapping[str, str]) -> None:
-        self._folder, self._origins = folder, origins
+    def __init__(
+        self,
+        folder: str | None,
+        origins: Mapping[str, str],
+        values: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        self._folder, self._origins, self._values = folder, origins, values
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Return the module's specification, None for any other module."""
+        spec = self._sent(fullname, path, target)
+        if fullname not in self._values:
+            return spec
+        others = (finder for finder in sys.meta_path if finder is not self)
+        for finder in others if spec is None else ():
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                break
+        loader: Any = None if spec is None else spec.loader
+        if loader is not None:
+            # On the loader itself: it is also asked for resources and sources.
+            loader.exec_module = functools.partial(
+                _load, loader.exec_module, self._values[fullname]
+            )
+        return spec
+
+    def _sent(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if self._folder is None:
+            return None
         spec = importlib.machinery.PathFinder.find_spec(
             fullname, [self._folder] if path is None else path, target
         )
@@ -283,6 +243,33 @@ class _SentFiles(importlib.abc.MetaPathFinder):
         if isinstance(spec.loader, importlib.machinery.SourceFileLoader):
             spec.loader = _SentLoader(fullname, spec.origin, self._origins[spec.origin])
         return spec
+
+
+def _load(
+    exec_module: Callable[[ModuleType], None], values: Mapping[str, Any], module: ModuleType
+) -> None:
+    exec_module(module)
+    _set_values(module, values)
+
+
+def _set_values(module: ModuleType, values: Mapping[str, Any]) -> None:
+    """Set plain data of a module where it is other than on the driver."""
+    for path, value in values.items():
+        owner_name, _, name = path.rpartition(".")
+        owner: Any = vars(module).get(owner_name) if owner_name else module
+        known = vars(owner).get(name) if hasattr(owner, "__dict__") else value
+        # Not by ==: numbers of other types may be equal, and so may containers of them.
+        if type(known) is type(value) and repr(known) == repr(value):
+            continue
+        if type(known) is type(value) is list:
+            known[:] = value
+        elif type(known) is type(value) and isinstance(known, dict | set):
+            # Other modules may hold the same object.
+            known.clear()
+            known.update(value)
+        else:
+            with contextlib.suppress(AttributeError, TypeError):  # a class that allows no change
+                setattr(owner, name, value)
 
 
 class _SentLoader(importlib.machinery.SourceFileLoader):
@@ -303,12 +290,15 @@ class _SentLoader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         """Compile the text; bytecode that is kept would name the file here."""
         data = self.get_data(self.get_filename(fullname))
-        _show_lines(self._origin, importlib.util.decode_source(data))
         return compile(data, self._origin, "exec", dont_inherit=True)
 
 
-def _show_lines(path: str, text: str) -> None:
+def _show_lines(path: str, content: bytes) -> None:
     """Have tracebacks show the lines of a file that this machine may lack."""
+    try:
+        text = importlib.util.decode_source(content)
+    except (UnicodeDecodeError, SyntaxError):
+        return  # it cannot be imported here either
     # Without a time of change nobody looks for the file.
     linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
 

@@ -44,11 +44,28 @@ def square(value):
     with LOCK:
         return value * value
 """,
+    "settings.py": """
+LIMIT, TABLE, ITEMS = 1, {}, []
+
+class Holder:
+    value = None
+
+def configure(limit):
+    global LIMIT
+    LIMIT = limit
+
+def shown():
+    return LIMIT, TABLE, ITEMS, Holder.value
+""",
     "rich.py": "NAME = 'rich of the user'\n",
     "msgspec.py": "NAME = 'msgspec of the user'\n",
     "sqlite3.py": "NAME = 'sqlite3 of the user'\n",
     "words.txt": "words",
-    "pkg/__init__.py": "from importlib.metadata import version\n__version__ = version('pkg')\n",
+    "pkg/__init__.py": """
+from importlib.metadata import version
+from settings import TABLE
+__version__ = version('pkg')
+""",
     "pkg/helper.py": """
 from pathlib import Path
 
@@ -66,7 +83,7 @@ import numpy as np
 from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import Pipeline
 
-import helper, msgspec, pkg, rich, sqlite3
+import helper, msgspec, pkg, rich, settings, sqlite3
 
 os.environ["STRENGTH"] = "0.25"
 os.environ.pop("TO_BE_REMOVED", None)
@@ -77,6 +94,7 @@ os.umask(0o057)
 sys.setrecursionlimit(4321)
 np.seterr(under="raise")
 locale.setlocale(locale.LC_TIME, "C.UTF-8")
+LOCALE = locale.setlocale(locale.LC_ALL)
 ARGUMENTS = list(sys.argv)
 WEIGHTS = np.arange(10)
 LOCK = threading.Lock()
@@ -130,8 +148,8 @@ def numpy_errors(self):
     return np.geterr()["under"] == "raise"
 
 @check
-def locale_of_times(self):
-    return locale.setlocale(locale.LC_TIME) == "C.UTF-8"
+def all_of_the_locale(self):
+    return locale.setlocale(locale.LC_ALL) == LOCALE
 
 @check
 def base_class(self):
@@ -213,8 +231,37 @@ def own_modules_named_as_libraries(self):
     ) and again is msgspec
 
 @check
+def settings_of_a_module(self):
+    return settings.shown() == (5, {"a": 1}, [2], 3) and settings.TABLE is pkg.TABLE
+
+@check
+def globals_as_they_are_at_last(self):
+    return rebound(3) == 6 and (Early.scale, Late.scale, SCALE) == (1, 2, 2) and eval("SCALE") == 2
+
+@check
 def one_module(self):
     return sys.modules[__name__].Estimator is type(self) and type(self).fit.__globals__ is globals()
+
+
+def twice(function):
+    return lambda number: 2 * function(number)
+
+def rebound(number):
+    return number
+
+rebound = twice(rebound)
+SCALE = 1
+class Early:
+    scale = SCALE
+SCALE = 2
+class Late:
+    scale = SCALE
+
+limit = float(SCALE + 3)
+settings.configure(limit)
+settings.TABLE["a"] = 1
+settings.ITEMS.append(2)
+settings.Holder.value = 3
 
 
 class Estimator(helper.Base):
@@ -259,7 +306,7 @@ CHECKS = (
     "recursion_limit",
     "arguments",
     "numpy_errors",
-    "locale_of_times",
+    "all_of_the_locale",
     "base_class",
     "member_of_an_enum",
     "effects_of_an_import",
@@ -277,6 +324,8 @@ CHECKS = (
     "version_of_the_package",
     "standard_input",
     "own_modules_named_as_libraries",
+    "settings_of_a_module",
+    "globals_as_they_are_at_last",
     "one_module",
 )
 

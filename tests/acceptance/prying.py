@@ -68,7 +68,8 @@ class Description:
 
     def _items(self, path: str, items: Any) -> None:
         for name, item in items:
-            self._read(f"{path}.{name}", item)
+            if name != "n_threads":  # those of the process, which scikit-learn 1.5 keeps
+                self._read(f"{path}.{name}", item)
 
     def _array(self, path: str, array: Any) -> None:
         if array.dtype.hasobject:

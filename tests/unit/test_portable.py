@@ -99,6 +99,10 @@ REFUSED = {
         "scoring, refit = {'own': under(LOCK), 'accuracy': 'accuracy'}, 'own'",
         "scoring['own'], variable 'lock' of held(), is a lock",
     ),
+    "default": (
+        "scoring = lambda e, X, y, numbers=(i for i in 'ab'): 1.0",
+        "scoring, a default of <lambda>(),[0][0] is a generator",
+    ),
     "cv": ("cv = KFold(2); cv.lock = LOCK", "cv.lock is a lock"),
     "samples": (
         "dataset = ([['a'], [socket.socket()]] * 6, B)",

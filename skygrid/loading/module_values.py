@@ -1,0 +1,70 @@
+"""What the modules of the user's hold by the time of a search, where it is plain data.
+
+A node imports such a module anew. On the driver the program may have changed it since: a setting
+was assigned, a table filled. Numbers, texts and containers of these travel, so that functions of
+the module read the same there; objects of classes do not.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+MOST_ITEMS = 10_000
+"""Items, characters and bytes of a value that is sent; larger ones are data, not settings."""
+
+MOST_DEPTH = 20
+"""Containers within containers; one that holds itself has no end."""
+
+_ATOMS = (type(None), bool, int, float, complex)
+_TEXTS = (str, bytes)
+_CONTAINERS = (list, tuple, set, frozenset)
+
+
+def plain_values(module: ModuleType) -> dict[str, Any]:
+    """Return the plain globals of a module, and the plain attributes of its classes.
+
+    Parameters
+    ----------
+    module : ModuleType
+
+    Returns
+    -------
+    values : dict of str to object
+        By name, that of a class's attribute with the class before it: ``Settings.limit``.
+    """
+    found = dict(_plain(vars(module)))
+    for name, value in vars(module).items():
+        own = isinstance(value, type) and value.__module__ == module.__name__
+        if own and not issubclass(value, enum.Enum):
+            found |= {f"{name}.{inner}": item for inner, item in _plain(vars(value))}
+    return found
+
+
+def _plain(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in list(namespace.items()):
+        if not name.startswith("__") and _size(value, MOST_ITEMS) <= MOST_ITEMS:
+            yield name, value
+
+
+def _size(value: Any, most: int, depth: int = 0) -> int:
+    """Return how much plain data a value is; more than `most` for other values and larger ones."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return 1
+    if kind in _TEXTS:
+        return 1 + len(value)
+    if kind is dict:
+        parts = [part for item in value.items() for part in item] if len(value) <= most else None
+    else:
+        parts = list(value) if kind in _CONTAINERS and len(value) <= most else None
+    if parts is None or depth == MOST_DEPTH:
+        return most + 1
+    size = 1
+    for part in parts:
+        size += _size(part, most - size, depth + 1)
+        if size > most:
+            break
+    return size
