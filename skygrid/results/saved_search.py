@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import pickle
 import threading
-import weakref
 from typing import IO, Any
 
 import cloudpickle
 
-from skygrid.worker.pickling import CACHED
+from skygrid.worker.pickling import CACHED, REDUCERS
 
 
 def save_search(search: Any, file: IO[bytes]) -> str | None:
@@ -53,12 +52,16 @@ class _SavingPickler(cloudpickle.Pickler):
     """
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, CACHED):
+        if isinstance(obj, CACHED) and _comes_by_value(obj):
             state = {name: value for name, value in vars(obj).items() if name != "cache_parameters"}
             parameters = obj.cache_parameters()
             arguments = (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
             return CACHED, (*arguments, functools._CacheInfo), state
         return super().reducer_override(obj)
+
+
+def _comes_by_value(function: Any) -> bool:
+    return function.__module__ in {"__main__", *cloudpickle.list_registry_pickle_by_value()}
 
 
 def _empty(made: Any) -> Any:
@@ -70,7 +73,6 @@ _SavingPickler.dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
     {
         type(threading.Lock()): _empty(threading.Lock),
         type(threading.RLock()): _empty(threading.RLock),
-        # singledispatch keeps what it has found out in one.
-        weakref.WeakKeyDictionary: _empty(weakref.WeakKeyDictionary),
+        **REDUCERS,
     }
 )

@@ -38,6 +38,19 @@ MOST_PLAIN = 10_000
 """Characters or bytes of a global of the program that is sent whether anything reads it or not."""
 
 
+def _reduce_cached_property(prop: Any) -> tuple[Any, ...]:
+    return functools.cached_property, (prop.func,), {"attrname": prop.attrname}
+
+
+REDUCERS: dict[type, Callable[[Any], tuple[Any, ...]]] = {
+    functools.cached_property: _reduce_cached_property,  # has a lock before Python 3.12
+    # singledispatch keeps what it has found out in one.
+    weakref.WeakKeyDictionary: lambda _: (weakref.WeakKeyDictionary, ()),
+}
+"""For objects of the standard library that functions and classes of the user's hold. What they
+return needs nothing but the standard library to be read."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Known:
     """A module whose classes and functions exist once on a node."""
@@ -241,7 +254,6 @@ _reduce = cloudpickle.Pickler.dispatch_table[CodeType]
 NodePickler.dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
     {
         CodeType: _reduce_code,
-        # singledispatch keeps what it has found out in one.
-        weakref.WeakKeyDictionary: lambda _: (weakref.WeakKeyDictionary, ()),
+        **REDUCERS,
     }
 )

@@ -114,7 +114,9 @@ def cached(number):
 
 
 class Kept:
-    pass
+    @functools.cached_property
+    def half(self):
+        return 0.5
 
 
 KEPT = Kept()
@@ -193,7 +195,7 @@ def function_without_a_name(self):
 
 @check
 def instance_of_an_own_class(self):
-    return type(KEPT) is Kept
+    return type(KEPT) is Kept and KEPT.half == 0.5 and Kept().half == 0.5
 
 @check
 def pipeline_with_memory(self):

@@ -118,9 +118,16 @@ def scaled(X):
 def _(X: list):
     raise TypeError
 
+class Factor:
+    @functools.cached_property
+    def value(self):
+        return 2
+
+FACTOR = Factor()
+
 def transformed(X):
     with LOCK, AGAIN:
-        return scaled(X)
+        return scaled(X) * FACTOR.value
 
 dataset = load_iris(return_X_y=True)
 estimator = make_pipeline(FunctionTransformer(transformed), GaussianNB())
