@@ -22,7 +22,7 @@ import numpy as np
 from skygrid.errors import SkygridError, UsageError
 from skygrid.loading.names import Names
 from skygrid.loading.source import describe, shorten
-from skygrid.worker.pickling import NodePickler, Nowhere
+from skygrid.worker.pickling import NodePickler, Nowhere, is_made_anew
 
 MOST_STEPS = 100
 """Parts that are taken apart in their turn."""
@@ -171,7 +171,8 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f".{name}", getattr(value, name)) for name in ("func", "args", "keywords"))
     elif isinstance(value, type):
         for name, item in vars(value).items():
-            yield f", attribute {name!r} of class {value.__name__},", item
+            if not is_made_anew(item):
+                yield f", attribute {name!r} of class {value.__name__},", item
         yield from (("", base) for base in value.__bases__)
     else:
         yield from _attributes(value)
@@ -199,7 +200,7 @@ def _variables(function: FunctionType) -> Iterator[tuple[str, Any]]:
     """Yield the variables that a function uses from around it: all of them travel with it."""
     called = f"{function.__name__}()"
     for name in _names_in(function.__code__):
-        if name in function.__globals__:
+        if name in function.__globals__ and not is_made_anew(function.__globals__[name]):
             yield f", variable {name!r} of {called},", function.__globals__[name]
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         yield f", variable {name!r} of {called},", cell.cell_contents

@@ -207,10 +207,15 @@ class _Namespace:
         return namespace, (self._handle,)
 
 
+def is_made_anew(value: Any) -> bool:
+    """Return whether a global of the program is not sent, as each process has one of its own."""
+    return type(value) in _LOCKS
+
+
 def _with_locks_anew(values: Mapping[str, Any]) -> dict[str, Any]:
     """Replace locks of a module or a class: each process has its own."""
     return {
-        name: _Anew(_LOCKS[type(value)]) if type(value) in _LOCKS else value
+        name: _Anew(_LOCKS[type(value)]) if is_made_anew(value) else value
         for name, value in values.items()
     }
 

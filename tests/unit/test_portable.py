@@ -99,6 +99,10 @@ REFUSED = {
         "scoring, refit = {'own': under(LOCK), 'accuracy': 'accuracy'}, 'own'",
         "scoring['own'], variable 'lock' of held(), is a lock",
     ),
+    "global": (
+        "numbers = (i for i in 'ab'); scoring = lambda e, X, y: float(bool([LOCK, numbers]))",
+        "scoring, variable 'numbers' of <lambda>(), is a generator",
+    ),
     "default": (
         "scoring = lambda e, X, y, numbers=(i for i in 'ab'): 1.0",
         "scoring, a default of <lambda>(),[0][0] is a generator",
