@@ -51,8 +51,8 @@ class SearchSpec:
     """The search file and the modules beside it."""
 
     started_in: Path = Path()
-    """What relative paths of the command are relative to: the working directory before the search
-    file was run. Empty where the file did not change it."""
+    """Base of the command's relative paths: the working directory before the search file was run.
+    Empty where the file did not change it."""
 
     imported: frozenset[str] = frozenset()
     """Top-level names of the modules that the search file and its neighbours brought in or refer

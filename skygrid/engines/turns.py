@@ -33,7 +33,7 @@ class Turns:
         """Threads that have a turn (the first one) or wait for one."""
 
         self.are_given = False
-        """Whether threads may still run rounds."""
+        """True until the engine is closed."""
 
     def open(self) -> None:
         """Give turns from now on."""

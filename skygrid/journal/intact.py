@@ -23,7 +23,7 @@ class Examination:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.problems: list[str] = []
-        """What is wrong, by table and row, as far as the rows were read."""
+        """Damage by table and row, as far as the rows were read."""
 
         self._connection = connection
         self._totals = self._read_totals()

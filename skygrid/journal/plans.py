@@ -28,8 +28,7 @@ def pack(plan: RoundPlan) -> tuple[bytes, str]:
     content = (list(plan.candidates), list(plan.splits))
     small: Any = _Bounded(STORED_BYTES)
     try:
-        # By name: whoever resumes the run has loaded the search file, and its classes are to be
-        # the same.
+        # By name: a resumed run loads the search file first, and its candidates hold those classes.
         StayingPickler(small, protocol=5, buffer_callback=small.fits).dump(content)
     except _TooLarge:
         return b"", digest(content)
@@ -47,7 +46,7 @@ class _TooLarge(Exception):
 
 
 class _Bounded:
-    """A file for a pickle that may have so many bytes and no more."""
+    """A file for a pickle, with a limit on its bytes."""
 
     def __init__(self, most: int) -> None:
         self.parts: list[bytes] = []

@@ -114,7 +114,7 @@ class SqliteJournal:
 
     @property
     def claimed(self) -> bool:
-        """Whether the journal says which search it is about."""
+        """True once the journal has the fingerprint of its search."""
         return bool(self._fingerprint())
 
     def settle(self, plan: RoundPlan) -> RoundPlan:

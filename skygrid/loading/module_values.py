@@ -1,4 +1,4 @@
-"""What the modules of the user's hold by the time of a search, where it is plain data.
+"""Plain data that the user's modules hold when a search begins.
 
 A node imports such a module anew. On the driver the program may have changed it since: a setting
 was assigned, a table filled. Numbers, texts and containers of these travel, so that functions of

@@ -77,7 +77,7 @@ def _origin(value: object) -> str:
 
 
 def is_library(module: ModuleType | None) -> bool:
-    """Whether a module is there, and is built in, of the standard library, or installed."""
+    """Return whether a module is built in, of the standard library, or installed."""
     if module is None:
         return False
     path = _location(module)

@@ -45,7 +45,7 @@ class Obstacle:
     """An object that cannot be pickled."""
 
     path: str
-    """Where it is in the value that was looked at, as ``['clf__callback'][0]``."""
+    """Place of the object in the value, as ``['clf__callback'][0]``."""
 
     problem: str
     """The object's kind and the consequence, for a message that has named the place."""

@@ -28,7 +28,7 @@ class SearchFile:
     """The path as the user wrote it."""
 
     text: str
-    """What was read."""
+    """Content of the file."""
 
     tree: ast.Module
 

@@ -57,8 +57,22 @@ def files_to_send(code: UserCode) -> UserFiles:
         files=contents | _metadata(found),
         origins={name: str(path) for name, path in found.items()},
         states={_module_at(name): _state(path) for name, path in found.items() if _is_code(path)},
-        values=_values(code),
+        values=_values_elsewhere(code),
     )
+
+
+def _values_elsewhere(code: UserCode) -> dict[str, dict[str, Any]]:
+    """Return the values but for those that name a folder of the modules: a node has another."""
+    places = {path.parent for path in code.by_name.values()} | {code.folder or Path.cwd()}
+    folders = {repr(str(place))[1:-1] for place in places}
+    return {
+        module: {
+            name: value
+            for name, value in values.items()
+            if not any(folder in repr(value) for folder in folders)
+        }
+        for module, values in _values(code).items()
+    }
 
 
 def _values(code: UserCode) -> dict[str, dict[str, Any]]:

@@ -57,7 +57,7 @@ class _Known:
 
     module: ModuleType
     handle: str | _Program
-    """What stands for the module in a pickle."""
+    """Stands for the module in a pickle."""
 
 
 class _Program:

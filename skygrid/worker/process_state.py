@@ -1,4 +1,4 @@
-"""What code sets for its whole process, beside its own modules: taken here, set on nodes.
+"""Settings of a whole process, such as environment variables: taken here, set on nodes.
 
 A search file may set environment variables, change the working directory, and so on, and a fit
 sees that with scikit-learn alone. Agents are started before the file is loaded, or run on other

@@ -113,7 +113,7 @@ def placed(
 
 @dataclass(frozen=True, kw_only=True)
 class UserFiles:
-    """Where a process finds the user's modules."""
+    """Folders and files in which a process finds the user's modules."""
 
     folders: tuple[str, ...] = ()
     """Import folders of a driver on this machine, in its order."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Pattern = re.Pattern[str] | str | None
-"""How a filter describes a message or a module: `warnings` itself takes all three."""
+"""Type of a filter's message and module; `warnings` itself takes all three."""
 
 
 @dataclass(frozen=True)

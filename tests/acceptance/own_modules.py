@@ -67,10 +67,14 @@ from settings import TABLE
 __version__ = version('pkg')
 """,
     "pkg/helper.py": """
+import os
 from pathlib import Path
 
+HERE = os.path.dirname(__file__)
+
 def words():
-    return Path(__file__).with_name("data.txt").read_text()
+    with open(os.path.join(HERE, "data.txt")) as file:
+        return Path(__file__).with_name("data.txt").read_text() if file.read() else ""
 """,
     "pkg/data.txt": "data of the package",
     "installed/pkg-3.1.dist-info/METADATA": "Metadata-Version: 2.1\nName: pkg\nVersion: 3.1\n",
@@ -83,7 +87,7 @@ import numpy as np
 from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import Pipeline
 
-import helper, msgspec, pkg, rich, settings, sqlite3
+import helper, msgspec, pkg.helper, rich, settings, sqlite3
 
 os.environ["STRENGTH"] = "0.25"
 os.environ.pop("TO_BE_REMOVED", None)
@@ -207,7 +211,8 @@ def pipeline_with_memory(self):
 
 @check
 def import_by_text(self):
-    return importlib.import_module("pkg.helper").words() == "data of the package"
+    found = importlib.import_module("pkg.helper")
+    return found.words() == "data of the package" and found.HERE == os.path.dirname(found.__file__)
 
 @check
 def resources(self):

@@ -9,17 +9,14 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-import enum, functools, os, pickle, sys, threading, warnings
+import enum, functools, os, pickle, sys, threading
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import GridSearchCV
 
 import skygrid
-import counted
 
-warnings.filterwarnings("ignore", category=counted.CountedWarning)
-sys.path.remove(os.path.dirname(os.path.abspath(__file__)))
 os.environ["STRENGTH"] = "0.25"
 LOCK = threading.Lock()
 Mode = enum.Enum("Mode", "A B")
@@ -60,6 +57,22 @@ if __name__ == "__main__":
                 print(search.cv_results_["mean_test_score"], own.cv_results_["mean_test_score"])
 """
 
+FILTERING = """
+import sys, warnings
+import counted
+warnings.filterwarnings("error", category=counted.CountedWarning)
+
+import numpy as np
+from sklearn.dummy import DummyClassifier
+from sklearn.model_selection import GridSearchCV
+import skygrid
+
+X, y = np.zeros((12, 1)), np.arange(12) % 2
+with skygrid.cluster(nodes=2, concurrency=1, on="local", start_method=sys.argv[1]) as nodes:
+    for _ in range(2):
+        nodes.fit(GridSearchCV(DummyClassifier(), {"random_state": [1, 2, 3]}, cv=3), X, y)
+"""
+
 COUNTED = """
 with open(__file__ + ".imports", "a") as file:
     file.write("x")
@@ -70,13 +83,9 @@ class CountedWarning(UserWarning):
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_a_script_is_run_on_nodes_by_its_definitions(tmp_path: Path, start_method: str) -> None:
-    """Classes and functions of the script are themselves in a fit, and its settings hold there.
-
-    The module of a warning that a filter names is imported by the script alone.
-    """
+def test_a_script_is_itself_on_nodes(tmp_path: Path, start_method: str) -> None:
+    """Classes and functions of the script are themselves in a fit, and its settings hold there."""
     (tmp_path / "script.py").write_text(SCRIPT)
-    (tmp_path / "counted.py").write_text(COUNTED)
     done = subprocess.run(
         [sys.executable, "script.py", start_method],
         cwd=tmp_path,
@@ -85,4 +94,19 @@ def test_a_script_is_run_on_nodes_by_its_definitions(tmp_path: Path, start_metho
         check=False,
     )
     assert done.stdout == "[1.25 1.25] [1.25 1.25]\n" * 2, done.stderr
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_a_warning_filter_imports_nothing_on_nodes(tmp_path: Path, start_method: str) -> None:
+    """Nodes do not import the module of a warning that a filter names, though they could."""
+    (tmp_path / "script.py").write_text(FILTERING)
+    (tmp_path / "counted.py").write_text(COUNTED)
+    done = subprocess.run(
+        [sys.executable, "script.py", start_method],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
     assert (tmp_path / "counted.py.imports").read_text() == "x"
