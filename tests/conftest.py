@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.warm import forked_agents
 
 # How long an example takes says how busy the machine is, not whether the code is right. Where CI is
 # set, hypothesis has a profile that draws the same examples each time, and that stays so.
@@ -13,3 +18,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("skygrid")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _agents_are_forked() -> Iterator[None]:
+    """Save each agent the second in which it would import scikit-learn."""
+    with forked_agents():
+        yield

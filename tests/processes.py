@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import psutil
 
+from tests.warm import PARENT
+
 MARK = "SKYGRID_TEST_MARK"
 """Environment variable that every process started under `leaving_nothing` inherits."""
 
@@ -98,9 +100,11 @@ def _zombies() -> set[int]:
 def marked(mark: str) -> set[int]:
     """Every process of this machine, this one apart, that inherited the mark."""
     found = set()
+    agents = {pid for pid, env in PARENT.forked.items() if env.get(MARK) == mark}
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+            inherited = os.getsid(process.pid) in agents or process.environ().get(MARK) == mark
+            if process.pid != os.getpid() and inherited:
                 found.add(process.pid)
         except (psutil.Error, OSError):
             continue

@@ -1,0 +1,149 @@
+"""Agents forked from a process that has imported what they need, instead of new interpreters.
+
+An interpreter that imports scikit-learn takes a second of processor time, and the tests start some
+hundred agents on this machine. A forked one is a child of this process as well, is killed, waited
+for and counted as any other. Differences that tests have to know: its command line in ``/proc`` is
+that of the parent, and so are the variables that it was started with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import inspect
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+PROGRAM = Path(__file__).with_name("warm_parent.py")
+AGENT = [sys.executable, "-P", "-m", "skygrid.worker"]
+HASH_SEED = "0"
+PR_SET_CHILD_SUBREAPER = 36
+"""Source: prctl(2)."""
+
+
+class Parent:
+    """The process that forks, started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._asking = threading.Lock()
+        self._environment = dict(os.environ)  # before any test changes it
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+        self.forked: dict[int, Mapping[str, str]] = {}
+        """The environment of each agent, by its process id."""
+
+    def can_fork(self, command: Sequence[Any], environment: Mapping[str, str]) -> bool:
+        """Whether an agent started by this command differs in nothing from a forked one."""
+        if sys.platform != "linux" or list(command[: len(AGENT)]) != AGENT:
+            return False
+        wanted = {"PYTHONHASHSEED": HASH_SEED, **_python_settings(environment)}
+        return wanted == {**_python_settings(self._environment), "PYTHONHASHSEED": HASH_SEED}
+
+    def fork(
+        self,
+        arguments: Sequence[str],
+        streams: Sequence[int],
+        environment: Mapping[str, str],
+        folder: str,
+        *,
+        session: bool,
+    ) -> int:
+        """Fork an agent, and adopt it.
+
+        Returns
+        -------
+        pid : int
+        """
+        request = {
+            "module": AGENT[-1],
+            "arguments": list(arguments),
+            "environment": dict(environment),
+            "folder": folder,
+            "session": session,
+        }
+        with self._asking:
+            connection = self._connection or self._start()
+            with _adopting():
+                socket.send_fds(connection, [json.dumps(request).encode()], streams)
+                pid = int(connection.recv(32))
+            self.forked[pid] = environment
+            return pid
+
+    def _start(self) -> socket.socket:
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", str(PROGRAM), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env={**self._environment, "PYTHONHASHSEED": HASH_SEED},
+            )
+        self._connection = mine
+        return mine
+
+    def close(self) -> None:
+        """End the process."""
+        if self._connection is not None and self._process is not None:
+            self._connection.close()
+            self._process.wait()
+
+
+PARENT = Parent()
+
+
+def _python_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in environment.items() if name.startswith("PYTHON")}
+
+
+@contextlib.contextmanager
+def _adopting() -> Iterator[None]:
+    """Make this process the parent of descendants that lose theirs."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        yield
+    finally:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 0)
+
+
+_SIGNATURE = inspect.signature(subprocess.Popen._execute_child)
+
+
+class AgentProcess(subprocess.Popen):
+    """`subprocess.Popen`, which forks an agent where it can and starts a program elsewhere."""
+
+    def _execute_child(self, *values: Any) -> None:
+        call = _SIGNATURE.bind(self, *values).arguments
+        streams = [call["p2cread"], call["c2pwrite"], call["errwrite"]]
+        environment = dict(os.environ if call["env"] is None else call["env"])
+        if -1 in streams or not PARENT.can_fork(call["args"], environment):
+            super()._execute_child(*values)
+            return
+        self.pid = PARENT.fork(
+            call["args"][len(AGENT) :],
+            streams,
+            environment,
+            str(call["cwd"] or os.getcwd()),
+            session=call["start_new_session"],
+        )
+        self._child_created = True
+        names = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(call[name] for name in names))
+
+
+@contextlib.contextmanager
+def forked_agents() -> Iterator[None]:
+    """Have every agent that this process starts forked."""
+    try:
+        with mock.patch.object(subprocess, "Popen", AgentProcess):
+            yield
+    finally:
+        PARENT.close()
