@@ -13,10 +13,11 @@ import functools
 import importlib
 import math
 import pkgutil
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class SharedFit:
         return MappingProxyType(fitted_state(self.estimator))
 
 
-class Rule(Protocol):
+class Rule(ABC):
     """One reason why a fit answers more than one candidate."""
 
     name: str
@@ -67,9 +68,10 @@ class Rule(Protocol):
     classes: frozenset[str]
     """Exact classes that it is about, as ``module.Class``."""
 
-    within: bool
+    within = False
     """Also for steps that are not the last one of a pipeline."""
 
+    @abstractmethod
     def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
         """Parameters that members may differ in; empty where the rule does not apply.
 
@@ -82,13 +84,21 @@ class Rule(Protocol):
 
     def answers(self, parameters: Mapping[str, Any]) -> bool:
         """Whether the free parameters of this member have values that the rule knows."""
+        return True
 
     def weight(self, parameters: Mapping[str, Any]) -> float:
-        """How long a separate fit of this member takes, in any unit; the same for all: 1."""
+        """How long a separate fit of this member takes, in any unit.
+
+        A member's fit time is the time of the shared fit, times its weight, divided by the largest
+        weight in the group.
+        """
+        return 1.0
 
     def shared(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Free parameters of the one fit, given those of the member of the largest weight."""
+        return {}
 
+    @abstractmethod
     def derive(self, fit: SharedFit, member: Any) -> bool:
         """Make `member`, which is not fitted, what its own fit would have made of it.
 
@@ -126,8 +136,8 @@ def rules() -> Mapping[str, Rule]:
     found: dict[str, Rule] = {}
     for module in pkgutil.iter_modules(__path__):
         for item in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
-            here = isinstance(item, type) and item.__module__.startswith(f"{__name__}.")
-            if here and hasattr(item, "name"):
+            rule = isinstance(item, type) and issubclass(item, Rule)
+            if rule and hasattr(item, "name"):
                 found[item.name] = item()
     return found
 

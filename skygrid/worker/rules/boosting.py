@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import Setting, SharedFit, is_count
+from . import Rule, Setting, SharedFit, is_count
 
 AUTOMATIC_EARLY_STOPPING = 10_000
 """Samples above which HistGradientBoosting stops early when told "auto"."""
 
 
-class _Rounds:
-    within = False
+class _Rounds(Rule):
     parameter = "n_estimators"
 
     def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import Setting, SharedFit
+from . import Rule, Setting, SharedFit
 
 UNUSED = {
     "linear": frozenset({"gamma", "degree", "coef0"}),
@@ -16,29 +16,19 @@ UNUSED = {
 """See `sklearn.svm.SVC`: what each kernel is computed from."""
 
 
-class UnusedKernelParameters:
+class UnusedKernelParameters(Rule):
     """`gamma`, `degree` and `coef0` under a kernel that ignores them."""
 
     name = "parameters that the kernel ignores"
     classes = frozenset(
         f"sklearn.svm._classes.{kind}" for kind in ("SVC", "SVR", "NuSVC", "NuSVR", "OneClassSVM")
     )
-    within = False
 
     def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
         kernel = parameters["kernel"]
         if type(kernel) is not str or not setting.plain_scorer:
             return frozenset()  # a scorer may look at what fit makes of gamma
         return UNUSED.get(kernel, frozenset())
-
-    def answers(self, parameters: Mapping[str, Any]) -> bool:
-        return True
-
-    def weight(self, parameters: Mapping[str, Any]) -> float:
-        return 1.0
-
-    def shared(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        return {}
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
         vars(member).update(fit.state)

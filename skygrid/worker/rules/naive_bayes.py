@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import Setting, SharedFit, is_amount
+from . import Rule, Setting, SharedFit, is_amount
 
 
-class SmoothedVariances:
+class SmoothedVariances(Rule):
     """`var_smoothing` of GaussianNB.
 
     `epsilon_` is ``var_smoothing`` times the largest variance of a feature, and is added to every
@@ -18,16 +18,12 @@ class SmoothedVariances:
 
     name = "smoothing of naive Bayes"
     classes = frozenset({"sklearn.naive_bayes.GaussianNB"})
-    within = False
 
     def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
         return frozenset({"var_smoothing"})
 
     def answers(self, parameters: Mapping[str, Any]) -> bool:
         return is_amount(parameters["var_smoothing"])
-
-    def weight(self, parameters: Mapping[str, Any]) -> float:
-        return 1.0
 
     def shared(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         return {"var_smoothing": 0.0}

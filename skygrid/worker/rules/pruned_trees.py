@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import Setting, SharedFit, is_amount
+from . import Rule, Setting, SharedFit, is_amount
 
 
-class PrunedTree:
+class PrunedTree(Rule):
     """`ccp_alpha` of a single tree: grown once, pruned for each value."""
 
     name = "pruning of one tree"
@@ -17,16 +17,12 @@ class PrunedTree:
         for kind in ("Decision", "Extra")
         for task in ("Classifier", "Regressor")
     )
-    within = False
 
     def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
         return frozenset({"ccp_alpha"})
 
     def answers(self, parameters: Mapping[str, Any]) -> bool:
         return is_amount(parameters["ccp_alpha"])
-
-    def weight(self, parameters: Mapping[str, Any]) -> float:
-        return 1.0
 
     def shared(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         return {"ccp_alpha": 0.0}

@@ -6,21 +6,15 @@ import numbers
 from collections.abc import Mapping
 from typing import Any
 
-from . import Setting, SharedFit, is_amount, is_count
+from . import Rule, Setting, SharedFit, is_amount, is_count
 
 
-class _Selection:
+class _Selection(Rule):
     within = True
     parameter = ""
 
     def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
         return frozenset({self.parameter})
-
-    def weight(self, parameters: Mapping[str, Any]) -> float:
-        return 1.0
-
-    def shared(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        return {}
 
 
 class BestFeatures(_Selection):

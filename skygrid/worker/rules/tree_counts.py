@@ -6,15 +6,13 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from . import Setting, SharedFit, is_count
+from . import Rule, Setting, SharedFit, is_count
 
 N_ESTIMATORS = frozenset({"n_estimators"})
 
 
-class _FirstTrees:
+class _FirstTrees(Rule):
     """Estimators are seeded in turn from one random state, and know nothing of those after them."""
-
-    within = False
 
     def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
         return N_ESTIMATORS
