@@ -103,7 +103,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fit_seconds: float = 0.0
     score_seconds: float = 0.0
     busy_seconds: float = 0.0
-    """What the slot spent on it: less than the two before where other fits had done part of it."""
+    """Time that the slot spent on it: less than the two before where another fit did part of it."""
 
     answered_by: int = -1
     """The candidate whose fit on this split answered this one too; -1: it had a fit of its own."""

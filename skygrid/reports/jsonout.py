@@ -54,6 +54,9 @@ def result_json(
         answered_by
             In the same shape the candidate whose fit on that split answered this one too, null
             where it had a fit of its own.
+        fit_time_derived
+            In the same shape true where the fit time follows from a fit of another candidate: the
+            candidate's share of it, or the time of first steps that were taken over.
     """
     document: dict[str, Any] = {"format": FORMAT, **msgspec.to_builtins(summary)}
     document["cv_results"] = {name: _column(name, column) for name, column in results.items()}
@@ -61,6 +64,9 @@ def result_json(
     document["placement"] = _per_fit(outcomes, lambda outcome: places.get(outcome.node))
     document["answered_by"] = _per_fit(
         outcomes, lambda outcome: None if outcome.answered_by < 0 else outcome.answered_by
+    )
+    document["fit_time_derived"] = _per_fit(
+        outcomes, lambda outcome: outcome.answered_by >= 0 or outcome.prefix_kept
     )
     return _layout(document) + "\n"
 
@@ -150,7 +156,7 @@ def _layout(document: Mapping[str, Any]) -> str:
     """Write small things over several lines, for people, and each long column in one."""
     lines = []
     for key, value in document.items():
-        if key in ("cv_results", "placement", "answered_by"):
+        if key in ("cv_results", "placement", "answered_by", "fit_time_derived"):
             lines.append(f'  "{key}": {_columns(value)}')
         else:
             pretty = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

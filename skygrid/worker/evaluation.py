@@ -184,7 +184,6 @@ class Evaluator:
     ) -> FitResult:
         self.noted = []
         if self._shared is not None:
-            self._shared.spared_seconds = 0.0
             self._shared.handed_out = False
         train, test = self._splits[split]
         try:
@@ -214,9 +213,7 @@ class Evaluator:
 
     def _result(self, lease: int, candidate: int, slot: int, out: Mapping[str, Any]) -> FitResult:
         failed = out["fit_error"] is not None
-        self._fit_seconds = fit_seconds = out["fit_time"]
-        if self._shared is not None:
-            fit_seconds = max(0.0, fit_seconds + self._shared.spared_seconds)
+        self._fit_seconds = out["fit_time"]
         return FitResult(
             lease=lease,
             candidate=candidate,
@@ -227,7 +224,7 @@ class Evaluator:
                 to_wire(out["train_scores"]) if "train_scores" in out and not failed else None
             ),
             n_test_samples=int(out["n_test_samples"]),
-            fit_seconds=fit_seconds,
+            fit_seconds=out["fit_time"],
             score_seconds=out["score_time"],
             fit_error=out["fit_error"],
             warnings=tuple(self.noted),

@@ -10,15 +10,12 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import msgspec
-
 from .evaluation import Evaluator
 from .identity import is_plain_scorer
-from .kept_steps import Account
 from .layout import copy_state
-from .messages import FitResult, WarningNote
+from .messages import WarningNote
 from .pipelines import Level, Line, levels, unfold
-from .prefix_fit import fit_with_kept, keep_outputs, timed
+from .prefix_fit import fit_with_kept, keep_outputs
 from .prefixes import OwnParts, Store, keeps_every_bit
 from .repeated_scores import RepeatedScores
 from .rules import Rule, SharedFit
@@ -60,13 +57,12 @@ class GroupFit:
         self._evaluator = evaluator
         self._store = store
         self._kept = kept
-        self._account = Account(evaluator.noted)
         self._outputs = OwnParts()
         self._plain = is_plain_scorer(evaluator.scorer)
         """Else the scorer may write into X and the estimator: each member has copies."""
 
         self._scores = scores
-        self.scorer = scores.scorer(evaluator.scorer, lambda: self._account) if scores else None
+        self.scorer = scores.scorer(evaluator.scorer) if scores else None
         """What scores the members; None: the search's own scorer."""
 
         self._known: tuple[Level, ...] = ()
@@ -79,13 +75,13 @@ class GroupFit:
         self._X_train: Any = None
         self._states: list[dict[str, Any]] = []
         self._notes: tuple[WarningNote, ...] = ()
-        self._names: tuple[str, ...] = ()
         self._seconds = 0.0
         self._weight = 1.0
-        self._own_weight = 1.0
-        self._alone = 0.0
         self.shared: SharedFit | None = None
         """The fit, once it was made."""
+
+        self.spared_seconds = 0.0
+        """Part of the shared fit's time that a separate fit of the last member would not take."""
 
     def begin(self, estimator: Any) -> None:
         """Replace the `fit` of the first member, the one that takes longest."""
@@ -95,23 +91,9 @@ class GroupFit:
         """Replace the `fit` of a further member."""
         vars(estimator)["fit"] = functools.partial(self._take_over, estimator)
 
-    def first_timed(self, result: FitResult) -> FitResult:
-        """The first member's result with the times of a fit alone."""
-        result = timed(result, self._account)
-        if self._scores is not None:  # else each member takes its own samples
-            self._alone = result.fit_seconds - self._seconds
-        return result
-
-    def member_timed(self, result: FitResult) -> FitResult:
-        """A further member's result with the times of a fit alone."""
-        result = timed(result, self._account)
-        own = self._alone + self._seconds * self._own_weight / self._weight
-        return msgspec.structs.replace(result, fit_seconds=max(0.0, own + result.fit_seconds))
-
     def _fit(self, estimator: Any, *arguments: Any, **fit_params: Any) -> Any:
         """The shared fit, in place of the first member's."""
         del vars(estimator)["fit"]
-        self._account = Account(self._evaluator.noted)
         line = unfold(estimator)
         last = _last(line)
         self._known = levels([step.estimator for step in line.steps])
@@ -127,7 +109,7 @@ class GroupFit:
                 self._known,
                 self._kept,
                 self._store,
-                self._account,
+                self._evaluator.noted,
                 arguments,
                 fit_params,
             )
@@ -140,15 +122,15 @@ class GroupFit:
         self._check_reach(arguments[0])
         before = dict(vars(last))
         own = last.get_params(deep=False)
-        noted = len(self._account.notes)
+        notes = self._evaluator.noted
+        noted = len(notes)
         start = time.perf_counter()
         last.set_params(**self._rule.shared(own))
         type(last).fit(last, *arguments, **fit_params)
         self._seconds = time.perf_counter() - start
-        if len(self._account.notes) > noted:
+        if len(notes) > noted:
             raise NotAnsweredError  # nobody knows how often each member would have warned
-        self._notes = tuple(self._account.notes)
-        self._names = tuple(own)
+        self._notes = tuple(notes)
         self._weight = self._rule.weight(own)
         # scikit-learn adds attributes for the time of the call, and removes them afterwards.
         fitted = _snapshot(last, without=before.keys() - self._unfitted)
@@ -163,14 +145,14 @@ class GroupFit:
     def _take_over(self, estimator: Any, *arguments: Any, **_: Any) -> Any:
         assert self.shared is not None  # the first member was answered
         del vars(estimator)["fit"]
-        self._account = Account(self._evaluator.noted)
         line = unfold(estimator)
         for step, state in zip(line.steps, self._states, strict=True):
             vars(step.estimator).update(state)
-        self._account.notes.extend(self._notes)
+        self._evaluator.noted.extend(self._notes)
         last = _last(line)
         last._validate_params()
-        self._own_weight = self._rule.weight({name: getattr(last, name) for name in self._names})
+        share = self._rule.weight(last.get_params(deep=False)) / self._weight
+        self.spared_seconds = self._seconds * (1.0 - share)
         vars(last).update(self._held)
         self._derive(self._as_given(arguments), last)
         self._finish(line, arguments)
@@ -210,18 +192,15 @@ class GroupFit:
         if not self._plain:
             _detach([*(step.estimator for step in line.steps), last])
         self._install_outputs(line, arguments[0])
-        self._repeat_scores(last, arguments)
-
-    def _repeat_scores(self, last: Any, arguments: Sequence[Any]) -> None:
         if self._scores is not None:
-            self._account.train_labels = arguments[1] if len(arguments) > 1 else None
-            self._scores.install(last, self._account)
+            self._scores.install(last)
 
     def _install_outputs(self, line: Line, X_train: Any) -> None:
         """All members score with the same transformed data, transformed once."""
         if self._known and self._plain:
             ends = frozenset({self._known[-1].digest or ""})
-            keep_outputs(line, self._known, ends, X_train, self._outputs, self._account)
+            notes = self._evaluator.noted
+            keep_outputs(line, self._known, ends, X_train, self._outputs, notes)
 
 
 def _last(line: Line) -> Any:

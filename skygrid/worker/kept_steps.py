@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -23,26 +21,6 @@ from .prefixes import Made, Store, keeps_every_bit
 from .rules import SharedFit, fitted_state, rule_for
 
 _HOOKS = ("fit_transform", "transform", "__sklearn_clone__")
-
-
-@dataclass
-class Account:
-    """What a fit had from others, so that its times can be those of a fit alone."""
-
-    notes: list[WarningNote]
-    """Where warnings of this process are noted."""
-
-    parts: int = 0
-    """Parts of the fit that were there."""
-
-    fit_seconds: float = 0.0
-    """What others spent on them, less what it took to fetch them."""
-
-    score_seconds: float = 0.0
-    """The same of the test data."""
-
-    train_labels: Any = None
-    """The y of the fit; scikit-learn does not count what it takes to score these."""
 
 
 class KeptChain:
@@ -56,7 +34,8 @@ class KeptChain:
     kept : collection of str
         Digests that others have too.
     store : Store
-    account : Account
+    notes : list of WarningNote
+        Warnings of the fit, to which those of kept steps are added.
     context : str
         Digest of what the first step is given.
     """
@@ -67,14 +46,14 @@ class KeptChain:
         line: Sequence[Level],
         kept: Collection[str],
         store: Store,
-        account: Account,
+        notes: list[WarningNote],
         context: str,
     ) -> None:
         self._steps = list(steps)
         self._line = line
         self._kept = kept
         self._store = store
-        self._account = account
+        self._notes = notes
         self._context = context
         self._last = last_kept(line, kept, states=True)
         self._params: dict[int, dict[str, Any]] = {}
@@ -130,29 +109,22 @@ class KeptChain:
         level = self._line[index]
         if level.digest is None or level.digest not in self._kept:
             return self._after_earlier(index, X, y)
-        name = level.digest
-        before = self._account.fit_seconds
-        start = time.perf_counter()
-        made, there = self._store.take(name, "fit", lambda: self._make(index, X, y, before))
+        made, there = self._store.take(level.digest, "fit", lambda: self._make(index, X, y))
         if not there:
             return made.value[1]
-        self._account.parts += 1
-        self._account.fit_seconds += made.seconds - (time.perf_counter() - start)
-        self._account.notes.extend(made.notes)
+        self._notes.extend(made.notes)
         states, output = made.value
         for step, state in zip(self._steps, states, strict=False):
             vars(step).update(state)
         return output
 
-    def _make(self, index: int, X: Any, y: Any, saved: float) -> Made:
-        noted = len(self._account.notes)
-        start = time.perf_counter()
+    def _make(self, index: int, X: Any, y: Any) -> Made:
+        noted = len(self._notes)
         output = self._after_earlier(index, X, y)
-        seconds = time.perf_counter() - start + self._account.fit_seconds - saved
-        notes = tuple(self._account.notes[noted:])
+        notes = tuple(self._notes[noted:])
         states = [self._state(step) for step in self._steps[: index + 1]]
         exact = keeps_every_bit(output, X) and not any(map(names_this_code, notes))
-        return Made(value=(states, output), seconds=seconds, notes=notes, exact=exact)
+        return Made(value=(states, output), notes=notes, exact=exact)
 
     def _state(self, step: Any) -> dict[str, Any]:
         return {name: value for name, value in vars(step).items() if name not in self._passing}
@@ -184,12 +156,9 @@ class KeptChain:
         step = self._steps[index]
         rule = rule_for(f"{type(step).__module__}.{type(step).__qualname__}")
         assert rule is not None  # a level has a state only by a rule
-        start = time.perf_counter()
         made, there = self._store.take(name, "state", lambda: self._make_state(step, X, y))
         if there:
-            self._account.parts += 1
-            self._account.fit_seconds += made.seconds - (time.perf_counter() - start)
-            self._account.notes.extend(made.notes)
+            self._notes.extend(made.notes)
             step._validate_params()
             fitted = BaseEstimator.__sklearn_clone__(step)
             vars(fitted).update(made.value)
@@ -198,13 +167,11 @@ class KeptChain:
         return step.transform(X)
 
     def _make_state(self, step: Any, X: Any, y: Any) -> Made:
-        noted = len(self._account.notes)
-        start = time.perf_counter()
+        noted = len(self._notes)
         type(step).fit(step, X, y)
-        notes = tuple(self._account.notes[noted:])
+        notes = tuple(self._notes[noted:])
         return Made(
             value=fitted_state(self._bare(step)),
-            seconds=time.perf_counter() - start,
             notes=notes,
             exact=not notes,  # one of them may be about this value alone
         )
@@ -223,7 +190,7 @@ class KeptChain:
         inner = branches_of(self._steps[index], context)
         for (start, transformer), line in zip(inner, self._line[index].branches, strict=True):
             steps = [step.estimator for step in whole(transformer)]
-            chain = KeptChain(steps, line, self._kept, self._store, self._account, start)
+            chain = KeptChain(steps, line, self._kept, self._store, self._notes, start)
             chain.install()
             self._inner.append(chain)
 
@@ -251,17 +218,23 @@ class KeptOutputs:
     X_train : object
         What `fit` was given.
     store : Store
-    account : Account
+    notes : list of WarningNote
+        Warnings of the fit, to which those of kept data are added.
     """
 
     def __init__(
-        self, steps: Sequence[Any], name: str, X_train: Any, store: Store, account: Account
+        self,
+        steps: Sequence[Any],
+        name: str,
+        X_train: Any,
+        store: Store,
+        notes: list[WarningNote],
     ) -> None:
         self._steps = steps
         self._name = name
         self._X_train = X_train
         self._store = store
-        self._account = account
+        self._notes = notes
 
     def install(self) -> None:
         """Replace `transform` of the steps."""
@@ -271,24 +244,19 @@ class KeptOutputs:
 
     def _transform(self, X: Any) -> Any:
         part = "train" if X is self._X_train else "test"
-        start = time.perf_counter()
         made, there = self._store.take(self._name, part, lambda: self._make(X))
         if there:
-            self._account.notes.extend(made.notes)
-            if part == "test":
-                self._account.score_seconds += made.seconds - (time.perf_counter() - start)
+            self._notes.extend(made.notes)
         return made.value
 
     def _make(self, X: Any) -> Made:
-        noted = len(self._account.notes)
-        start = time.perf_counter()
+        noted = len(self._notes)
         output = X
         for step in self._steps:
             output = type(step).transform(step, output)
-        notes = tuple(self._account.notes[noted:])
+        notes = tuple(self._notes[noted:])
         return Made(
             value=output,
-            seconds=time.perf_counter() - start,
             notes=notes,
             exact=keeps_every_bit(output, X) and not any(map(names_this_code, notes)),
         )

@@ -323,8 +323,8 @@ class FitResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Its pipeline began where another fit on the same split had left the same first steps."""
 
     busy_seconds: float = 0.0
-    """What the slot spent on it. `fit_seconds` and `score_seconds` are what a fit of its own would
-    have taken; where several candidates were answered together that is more."""
+    """Time that the slot spent on it. `fit_seconds` is that of a separate fit: it is longer where
+    another fit has done part of the work."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):

@@ -6,12 +6,10 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from .evaluation import Evaluator
 from .identity import is_plain_scorer
-from .kept_steps import Account, KeptChain, KeptOutputs
-from .messages import FitResult
+from .kept_steps import KeptChain, KeptOutputs
+from .messages import WarningNote
 from .pipelines import START, Level, Line, last_kept, levels, unfold
 from .prefixes import Store
 
@@ -33,26 +31,18 @@ class PrefixFit:
         self._evaluator = evaluator
         self._store = store
         self._kept = kept
-        self._account = Account(evaluator.noted)
 
     def begin(self, estimator: Any) -> None:
         """Replace the `fit` of an estimator whose parameters are yet to be set."""
         vars(estimator)["fit"] = functools.partial(self._fit, estimator)
 
-    def timed(self, result: FitResult) -> FitResult:
-        """The result with the times of a fit alone."""
-        return timed(result, self._account)
-
     def _fit(self, estimator: Any, *arguments: Any, **fit_params: Any) -> Any:
         del vars(estimator)["fit"]
-        self._account = Account(self._evaluator.noted)
-        line = unfold(estimator)
+        line, notes = unfold(estimator), self._evaluator.noted
         known = levels([step.estimator for step in line.steps])
-        fit_with_kept(
-            estimator, line, known, self._kept, self._store, self._account, arguments, fit_params
-        )
+        fit_with_kept(estimator, line, known, self._kept, self._store, notes, arguments, fit_params)
         if self._store is not None and is_plain_scorer(self._evaluator.scorer):
-            keep_outputs(line, known, self._kept, arguments[0], self._store, self._account)
+            keep_outputs(line, known, self._kept, arguments[0], self._store, notes)
         return estimator
 
 
@@ -62,7 +52,7 @@ def fit_with_kept(
     known: Sequence[Level],
     kept: frozenset[str],
     store: Store | None,
-    account: Account,
+    notes: list[WarningNote],
     arguments: tuple[Any, ...],
     fit_params: Mapping[str, Any],
 ) -> None:
@@ -76,8 +66,8 @@ def fit_with_kept(
     kept : frozenset of str
         Digests that are worth keeping.
     store : Store or None
-    account : Account
-        Is told what was there.
+    notes : list of WarningNote
+        Warnings of the fit, to which those of kept steps are added.
     arguments, fit_params
         What `fit` is called with.
     """
@@ -85,22 +75,12 @@ def fit_with_kept(
         type(estimator).fit(estimator, *arguments, **fit_params)
         return
     steps = [step.estimator for step in line.steps]
-    chain = KeptChain(steps, known, kept, store, account, START)
+    chain = KeptChain(steps, known, kept, store, notes, START)
     chain.install()
     try:
         type(estimator).fit(estimator, *arguments, **fit_params)
     finally:
         chain.strip()
-
-
-def timed(result: FitResult, account: Account) -> FitResult:
-    """The result with the times of a fit alone."""
-    return msgspec.structs.replace(
-        result,
-        fit_seconds=max(0.0, result.fit_seconds + account.fit_seconds),
-        score_seconds=max(0.0, result.score_seconds + account.score_seconds),
-        prefix_kept=account.parts > 0,
-    )
 
 
 def keep_outputs(
@@ -109,7 +89,7 @@ def keep_outputs(
     kept: frozenset[str],
     X_train: Any,
     store: Store,
-    account: Account,
+    notes: list[WarningNote],
 ) -> None:
     """Have the output of a fitted line's last kept step taken from the store, too."""
     last = last_kept(known, kept, states=False)
@@ -118,4 +98,4 @@ def keep_outputs(
     name = known[last].digest
     assert name is not None  # it is one of those that are kept
     steps = [step.estimator for step in line.steps[: last + 1]]
-    KeptOutputs(steps, name, X_train, store, account).install()
+    KeptOutputs(steps, name, X_train, store, notes).install()

@@ -39,12 +39,9 @@ _SPARSE = (sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.csc_ar
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """Something that took a fit some time."""
+    """A part of a fit that other fits on the same split have too."""
 
     value: Any
-    seconds: float
-    """What it took where it was made."""
-
     notes: tuple[WarningNote, ...] = ()
     """Warnings that came with it."""
 
@@ -69,38 +66,46 @@ class PrefixStore:
     split : int
     limit : int, optional
         Most bytes in the folder, by default `KEPT_BYTES`.
-    worth : float, optional
-        Seconds below which a part is not kept, by default `WORTH_SECONDS`.
+    clock : callable, optional
+        Measures what it takes to make a part, in seconds.
     """
 
     def __init__(
-        self, folder: str, split: int, limit: int | None = None, worth: float | None = None
+        self,
+        folder: str,
+        split: int,
+        limit: int | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._folder = Path(folder)
         self._split = split
         self._limit = KEPT_BYTES if limit is None else limit
-        self._worth = WORTH_SECONDS if worth is None else worth
+        self._clock = clock or time.perf_counter
         self._asked: set[str] = set()
         self._refused: set[str] = set()
+        self.taken_seconds = 0.0
+        """Time that other fits spent on the fitted parts that were taken from them."""
 
     def take(self, name: str, part: str, make: Callable[[], Made]) -> tuple[Made, bool]:
         """A part, made by `make` where nobody has it yet."""
         path = self._folder / f"{self._split}-{STEPS}-{name}-{part}"
         if part in FITTED:
             self._asked.add(name)
-        if (made := _read(path)) is not None:
+        if (made := self._read(path, part)) is not None:
             return made, True
         with _locked(path) as mine:
-            made = _read(path)
-            if made is not None:
+            if (made := self._read(path, part)) is not None:
                 return made, True
+            start, taken = self._clock(), self.taken_seconds
             try:
                 made = make()
             except BaseException:
                 path.touch()  # whoever waits for it finds the same error without waiting
                 raise
             if mine:
-                self._keep(name, part, path, made)
+                # A part may itself begin with parts of other fits.
+                seconds = self._clock() - start + self.taken_seconds - taken
+                self._keep(name, part, path, made, seconds)
             else:
                 self._refuse(name, part)
             return made, False
@@ -110,11 +115,27 @@ class PrefixStore:
         """Whether no fit of all that were asked for is kept."""
         return bool(self._asked) and self._asked <= self._refused
 
-    def _keep(self, name: str, part: str, path: Path, made: Made) -> None:
+    def _read(self, path: Path, part: str) -> Made | None:
+        """Read a part from its file; None where the file is not there or is empty."""
+        try:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size == 0:
+                    return None
+                value, seconds, notes = open_blob(file, size)
+        except FileNotFoundError:
+            return None
+        with contextlib.suppress(FileNotFoundError):  # it may just have been given back
+            os.utime(path)
+        if part in FITTED:
+            self.taken_seconds += seconds
+        return Made(value=value, notes=notes)
+
+    def _keep(self, name: str, part: str, path: Path, made: Made, seconds: float) -> None:
         blob = None
-        if made.exact and made.seconds >= self._worth:
+        if made.exact and seconds >= WORTH_SECONDS:
             with contextlib.suppress(pickle.PicklingError, TypeError, AttributeError):
-                blob = Blob((made.value, made.seconds, made.notes), LayoutPickler)
+                blob = Blob((made.value, seconds, made.notes), LayoutPickler)
         if blob is None or not self._make_room(blob.size):
             self._refuse(name, part)
             path.touch()
@@ -167,7 +188,7 @@ class OwnParts:
 def _copy(made: Made) -> Made:
     value = made.value
     copied = copy_layout(value) if type(value) is np.ndarray else value.copy()
-    return Made(value=copied, seconds=made.seconds, notes=made.notes)
+    return Made(value=copied, notes=made.notes)
 
 
 def keeps_every_bit(output: Any, *inputs: Any) -> bool:
@@ -208,21 +229,6 @@ def _columns(frame: Any) -> Iterator[np.ndarray[Any, Any]]:
     return (column.to_numpy() for _, column in frame.items())
 
 
-def _read(path: Path) -> Made | None:
-    """The part in a file; None where it is not there, or not kept."""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
-                return None
-            value, seconds, notes = open_blob(file, size)
-    except FileNotFoundError:
-        return None
-    with contextlib.suppress(FileNotFoundError):  # it may just have been given back
-        os.utime(path)
-    return Made(value=value, seconds=seconds, notes=notes)
-
-
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
     """Hold a part's lock; False, without one, where the part is known not to be kept."""
@@ -231,10 +237,3 @@ def _locked(path: Path) -> Iterator[bool]:
         return
     with locked(f"{path}.lock"):
         yield True
-
-
-def timed(make: Callable[[], Any]) -> tuple[Any, float]:
-    """What `make` returns, and the seconds that it took."""
-    start = time.perf_counter()
-    value = make()
-    return value, time.perf_counter() - start

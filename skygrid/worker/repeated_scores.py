@@ -9,9 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
-import time
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,47 +17,37 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
 from .identity import Uncertain, value_key
-from .kept_steps import Account
+from .messages import WarningNote
 
 MOST_SCORES = 20_000
 """Scores that are known at a time; with their keys some 400 bytes each."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    score: Any
-    seconds: float
-    labels: Any
-    """Kept so that its id remains its own."""
 
 
 class RepeatedScores:
     """Scores by labels and predictions.
 
     Labels are told apart as objects: scores are found again only for the same object.
+
+    Parameters
+    ----------
+    notes : callable
+        Returns the warnings of the fit that is scored.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[Hashable, _Known] = {}
+    def __init__(self, notes: Callable[[], Sequence[WarningNote]]) -> None:
+        self._notes = notes
+        self._known: dict[Hashable, tuple[Any, Any]] = {}
+        """Scores, each with its labels: as long as these live, no other object has their id."""
 
     def forget(self) -> None:
         """Drop everything, labels among it."""
         self._known.clear()
 
-    def scorer(self, scorer: Any, account: Callable[[], Account]) -> Any:
-        """A scorer with the answers of this one, which `uses_known_metrics`.
-
-        Parameters
-        ----------
-        scorer : callable
-        account : callable
-            Returns the `Account` of the candidate that is scored.
-        """
+    def scorer(self, scorer: Any) -> Any:
+        """A scorer with the answers of this one, which `uses_known_metrics`."""
         if hasattr(scorer, "_scorers"):
             taken = copy.copy(scorer)
-            taken._scorers = {
-                name: self.scorer(part, account) for name, part in scorer._scorers.items()
-            }
+            taken._scorers = {name: self.scorer(part) for name, part in scorer._scorers.items()}
             return taken
         if getattr(scorer, "_response_method", None) != "predict":
             return scorer
@@ -67,47 +55,43 @@ class RepeatedScores:
 
         @functools.wraps(metric)
         def score(labels: Any, predicted: Any, **settings: Any) -> Any:
-            return self.score(account(), metric, labels, predicted, **settings)
+            return self.score(metric, labels, predicted, **settings)
 
         taken._score_func = score
         return taken
 
-    def install(self, estimator: Any, account: Account) -> None:
+    def install(self, estimator: Any) -> None:
         """Replace `score` of a fitted estimator where it is the accuracy of what it predicts."""
         if type(estimator).score is not ClassifierMixin.score:
             return
 
         def score(X: Any, y: Any, sample_weight: Any = None) -> Any:
             predicted = estimator.predict(X)
-            return self.score(account, accuracy_score, y, predicted, sample_weight=sample_weight)
+            return self.score(accuracy_score, y, predicted, sample_weight=sample_weight)
 
         vars(estimator)["score"] = score
 
     def score(
         self,
-        account: Account,
         metric: Callable[..., Any],
         labels: Any,
         predicted: Any,
         **settings: Any,
     ) -> Any:
         """What a metric says of predictions, or has said of equal ones."""
-        start = time.perf_counter()
         try:
             key = (metric, id(labels), _predictions_key(predicted), value_key(settings))
         except Uncertain:
             return metric(labels, predicted, **settings)
         known = self._known.get(key)
         if known is not None:
-            if labels is not account.train_labels:
-                account.score_seconds += known.seconds - (time.perf_counter() - start)
-            return known.score
-        noted = len(account.notes)
+            return known[0]
+        noted = len(self._notes())
         score = metric(labels, predicted, **settings)
-        if len(account.notes) == noted:  # else the next one is to be warned as well
+        if len(self._notes()) == noted:  # else the next one is to be warned as well
             if len(self._known) >= MOST_SCORES:
                 self._known.clear()
-            self._known[key] = _Known(score, time.perf_counter() - start, labels)
+            self._known[key] = score, labels
         return score
 
 

@@ -22,7 +22,7 @@ from .messages import FitResult
 from .prefix_fit import PrefixFit
 from .prefixes import PrefixStore
 from .repeated_scores import RepeatedScores
-from .rules import rules
+from .rules import Rule, rules
 
 
 class SharedFits:
@@ -42,7 +42,8 @@ class SharedFits:
         self._evaluator = evaluator
         self._kept: frozenset[str] = frozenset(plan.get("kept", ()))
         self._prefixes: Sequence[int] = plan.get("prefixes", ())
-        self._scores = RepeatedScores() if uses_known_metrics(evaluator.scorer) else None
+        known = uses_known_metrics(evaluator.scorer)
+        self._scores = RepeatedScores(lambda: evaluator.noted) if known else None
         """Known metrics write into nothing they are given, so samples may be given twice."""
 
         self._folder = folder if self._kept and folder and os.path.isdir(folder) else None
@@ -84,46 +85,57 @@ class SharedFits:
     ) -> Iterator[FitResult]:
         ordered = sorted(members, key=lambda member: self._rules[member][1])
         rule = rules()[self._rules[ordered[0]][0]]
-        group = GroupFit(rule, self._evaluator, self._store(split), self._kept, self._scores)
         if self._scores is None:
-            yield from self._answered(lease, slot, ordered, split, group)
+            yield from self._answered(lease, slot, ordered, split, rule)
             return
         with self._evaluator.samples.asked_once():
-            yield from self._answered(lease, slot, ordered, split, group)
+            yield from self._answered(lease, slot, ordered, split, rule)
         if not self._evaluator.samples.kept:
             self._scores.forget()
 
     def _answered(
-        self, lease: int, slot: int, members: Sequence[int], split: int, group: GroupFit
+        self, lease: int, slot: int, members: Sequence[int], split: int, rule: Rule
     ) -> Iterator[FitResult]:
+        store = self._store(split)
+        group = GroupFit(rule, self._evaluator, store, self._kept, self._scores)
         evaluate, scorer = self._evaluator.evaluate, group.scorer
         first = evaluate(lease, slot, members[0], split, group.begin, scorer)
         if group.shared is None or _unexpected(first):
             for member in members:
                 yield self._alone(lease, slot, member, split)
             return
-        yield group.first_timed(first)
+        first = _with_taken(first, store)
+        yield first
         for member in members[1:]:
             result = evaluate(lease, slot, member, split, group.answer, scorer)
             if _unexpected(result):
                 yield self._alone(lease, slot, member, split)
             else:
-                yield msgspec.structs.replace(group.member_timed(result), answered=True)
+                seconds = first.fit_seconds - group.spared_seconds
+                yield msgspec.structs.replace(result, fit_seconds=seconds, answered=True)
 
     def _alone(self, lease: int, slot: int, member: int, split: int) -> FitResult:
         prefix = self._prefixes[member] if member < len(self._prefixes) else -1
         store = self._store(split) if prefix >= 0 and prefix not in self._futile else None
         if store is not None:
             fit = PrefixFit(self._evaluator, store, self._kept)
-            result = fit.timed(self._evaluator.evaluate(lease, slot, member, split, fit.begin))
+            result = self._evaluator.evaluate(lease, slot, member, split, fit.begin)
             if store.futile:
                 self._futile.add(prefix)
             if not _unexpected(result):
-                return result
+                return _with_taken(result, store)
         return self._evaluator.evaluate(lease, slot, member, split)
 
     def _store(self, split: int) -> PrefixStore | None:
         return PrefixStore(self._folder, split) if self._folder is not None else None
+
+
+def _with_taken(result: FitResult, store: PrefixStore | None) -> FitResult:
+    """The result, with the time of the first steps that were taken from other fits."""
+    if store is None or not store.taken_seconds:
+        return result
+    seconds = result.fit_seconds + store.taken_seconds
+    return msgspec.structs.replace(result, fit_seconds=seconds, prefix_kept=True)
 
 
 def _unexpected(result: FitResult) -> bool:

@@ -123,9 +123,6 @@ class _Samples:
         self._limit = LIMIT_FACTOR * most
         self._roomy = most * slots <= ROOMY_SHARE * machine.memory_bytes()
         self._take_seconds = 0.0
-        self.spared_seconds = 0.0
-        """What scikit-learn would have needed beyond what was spent, summed up."""
-
         self._lengths = (0.0, 0.0)  # of this slot's last two fits, in seconds
 
         self.handed_out = False
@@ -142,15 +139,12 @@ class _Samples:
         if self.left_aside or self._is_long():
             self._mappings.clear()
             return None
-        start = time.perf_counter()
         found = None
         # Whatever is wrong with the folder, or whoever has taken it away: nothing is shared.
         with contextlib.suppress(OSError, ValueError, TypeError, struct.error):
             found = self._found(path, indices)
-        rows, seconds = found or (None, 0.0)
-        self.handed_out |= rows is not None
-        self.spared_seconds += seconds - (time.perf_counter() - start)
-        return rows
+        self.handed_out |= found is not None
+        return found
 
     def remember_length(self, seconds: float) -> None:
         """Take note of what a fit of this slot took."""
@@ -160,8 +154,8 @@ class _Samples:
         # The shorter of two: a fit that had to wait for a core is not a long one.
         return self._roomy and min(self._lengths) > LONG_FIT * self._take_seconds > 0
 
-    def _found(self, path: Path, indices: Any) -> tuple[Any, float] | None:
-        """These rows, and what it takes to take them out of X."""
+    def _found(self, path: Path, indices: Any) -> Any:
+        """These rows; None where they are not shared."""
         self._drop_other_splits(_split_of(path.name))
         found = self._mapped(path, len(indices))
         if found is None and self._make(path, indices):
@@ -172,7 +166,7 @@ class _Samples:
         # What one slot has, no slot can give back.
         self._mappings = {p: m for p, m in self._mappings.items() if _split_of(p.name) == split}
 
-    def _mapped(self, path: Path, count: int) -> tuple[Any, float] | None:
+    def _mapped(self, path: Path, count: int) -> Any:
         mapping = self._mappings.get(path)
         if mapping is None or not mapping.pristine:
             try:
@@ -184,8 +178,7 @@ class _Samples:
                 mapping = self._mappings[path] = PrivateMapping(file)
         (seconds,) = _HEADER.unpack(mapping.head(_HEADER.size))
         self._take_seconds = max(self._take_seconds, seconds)
-        rows = mapping.array((count, *self._X.shape[1:]), self._X.dtype, _HEADER.size)
-        return rows, seconds
+        return mapping.array((count, *self._X.shape[1:]), self._X.dtype, _HEADER.size)
 
     def _make_room(self, path: Path, size: int) -> bool:
         """Drop what no fit on this node uses now; whether there is room for a file then."""

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,14 @@ def array(size: int = 1000) -> np.ndarray:
     return np.random.default_rng(size).normal(size=size)
 
 
-def made(value: Any, seconds: float = 1.0, exact: bool = True) -> Callable[[], Made]:
-    return lambda: Made(value=value, seconds=seconds, exact=exact)
+def made(value: Any, exact: bool = True) -> Callable[[], Made]:
+    return lambda: Made(value=value, exact=exact)
+
+
+def store_in(folder: Path, split: int = 0, tick: float = 1.0, **settings: Any) -> PrefixStore:
+    """Return a store whose clock advances by `tick` seconds whenever it is read."""
+    clock = map(float, count(step=tick))
+    return PrefixStore(str(folder), split, clock=lambda: next(clock), **settings)
 
 
 def never() -> Made:
@@ -49,11 +56,11 @@ def test_slots_that_ask_at_once_have_a_part_made_once(tmp_path: Path) -> None:
     def make() -> Made:
         with ledger.open("a") as file:
             file.write("made\n")
-        return Made(value=array(), seconds=1.0)
+        return Made(value=array())
 
     def slot() -> None:
         gate.wait()
-        part, _ = PrefixStore(str(parts), 0).take(NAME, "fit", make)
+        part, _ = store_in(parts).take(NAME, "fit", make)
         sums.put(part.value.tobytes())
 
     slots = [FORK.Process(target=slot) for _ in range(4)]
@@ -75,13 +82,13 @@ def test_a_part_whose_maker_is_killed_is_made_by_the_next(tmp_path: Path) -> Non
         signal.pause()
         raise AssertionError("nobody wakes it")
 
-    maker = FORK.Process(target=lambda: PrefixStore(str(tmp_path), 0).take(NAME, "fit", slow))
+    maker = FORK.Process(target=lambda: store_in(tmp_path).take(NAME, "fit", slow))
     maker.start()
     assert making.wait(60)
     answer = FORK.SimpleQueue()
 
     def waiter() -> None:
-        part, there = PrefixStore(str(tmp_path), 0).take(NAME, "fit", made(array()))
+        part, there = store_in(tmp_path).take(NAME, "fit", made(array()))
         answer.put((part.value.tobytes(), there))
 
     other = FORK.Process(target=waiter)
@@ -91,12 +98,12 @@ def test_a_part_whose_maker_is_killed_is_made_by_the_next(tmp_path: Path) -> Non
     assert answer.get() == (array().tobytes(), False)
     maker.join()
     other.join()
-    assert PrefixStore(str(tmp_path), 0).take(NAME, "fit", never)[1]
+    assert store_in(tmp_path).take(NAME, "fit", never)[1]
 
 
 def test_each_fit_has_a_copy_that_it_may_write_into(tmp_path: Path) -> None:
     """What a fit writes into a part is seen by no other fit."""
-    store = PrefixStore(str(tmp_path), 0)
+    store = store_in(tmp_path)
     store.take(NAME, "fit", made(array()))
     first, _ = store.take(NAME, "fit", never)
     first.value[:] = 0
@@ -107,7 +114,7 @@ def test_each_fit_has_a_copy_that_it_may_write_into(tmp_path: Path) -> None:
 
 def test_memory_has_a_bound_and_what_was_used_last_stays(tmp_path: Path) -> None:
     """Parts go when the bound is passed, the one first that nobody used for longest."""
-    store = PrefixStore(str(tmp_path), 0, limit=30_000)
+    store = store_in(tmp_path, limit=30_000)
     for number in range(3):
         store.take(f"{NAME}{number}", "fit", made(array()))
         os.utime(tmp_path / f"0-step-{NAME}{number}-fit", (number, number))
@@ -127,7 +134,7 @@ def test_a_folder_that_was_taken_away_holds_nothing_to_give_back(tmp_path: Path)
 
 def test_a_part_beyond_the_bound_is_not_kept_and_nobody_waits_for_it(tmp_path: Path) -> None:
     """What is too large is made by each fit for itself."""
-    store = PrefixStore(str(tmp_path), 0, limit=5_000)
+    store = store_in(tmp_path, limit=5_000)
     assert not store.take(NAME, "fit", made(array(10_000)))[1]
     assert total(tmp_path) == 0
     assert store.futile
@@ -137,9 +144,9 @@ def test_a_part_beyond_the_bound_is_not_kept_and_nobody_waits_for_it(tmp_path: P
     def long() -> Made:
         held.set()
         assert done.wait(60)
-        return Made(value=array(), seconds=1.0)
+        return Made(value=array())
 
-    other = FORK.Process(target=lambda: PrefixStore(str(tmp_path), 0).take(NAME, "fit", long))
+    other = FORK.Process(target=lambda: store_in(tmp_path).take(NAME, "fit", long))
     other.start()
     assert held.wait(60)
     assert not store.take(NAME, "fit", made(array()))[1]  # while the other one makes its own
@@ -161,10 +168,30 @@ def test_what_is_not_worth_it_is_not_kept(
     tmp_path: Path, value: Any, seconds: float, exact: bool
 ) -> None:
     """A part that is made at once, or whose copy might differ, leaves nothing behind."""
-    store = PrefixStore(str(tmp_path), 0)
-    store.take(NAME, "fit", made(value, seconds, exact))
+    store = store_in(tmp_path, tick=seconds)
+    store.take(NAME, "fit", made(value, exact))
     assert total(tmp_path) == 0
     assert store.futile
+
+
+def test_the_time_of_a_part_is_that_of_the_fit_that_made_it(tmp_path: Path) -> None:
+    """A part that begins with another one takes the time of both; reading it takes none."""
+
+    def longer(store: PrefixStore) -> Callable[[], Made]:
+        def make() -> Made:
+            store.take("first", "fit", made(array()))
+            return Made(value=array())
+
+        return make
+
+    store_in(tmp_path, tick=4.0).take("first", "fit", made(array()))
+    second = store_in(tmp_path)
+    second.take("second", "fit", longer(second))
+    assert second.taken_seconds == 4.0
+    third = store_in(tmp_path)
+    third.take("second", "fit", never)
+    third.take("second", "test", made(array()))
+    assert third.taken_seconds == 4.0 + 1.0
 
 
 def test_an_error_is_everybodys_own(tmp_path: Path) -> None:
@@ -173,7 +200,7 @@ def test_an_error_is_everybodys_own(tmp_path: Path) -> None:
     def broken() -> Made:
         raise ValueError("broken")
 
-    store = PrefixStore(str(tmp_path), 0)
+    store = store_in(tmp_path)
     for _ in range(2):
         with pytest.raises(ValueError, match="broken"):
             store.take(NAME, "fit", broken)
@@ -182,10 +209,10 @@ def test_an_error_is_everybodys_own(tmp_path: Path) -> None:
 def test_a_split_that_is_done_gives_its_memory_back(tmp_path: Path) -> None:
     """forget_split removes the parts of that split and of no other."""
     for split in (1, 11):
-        PrefixStore(str(tmp_path), split).take(NAME, "fit", made(array()))
+        store_in(tmp_path, split).take(NAME, "fit", made(array()))
     forget_split(tmp_path, 1)
-    assert PrefixStore(str(tmp_path), 11).take(NAME, "fit", never)[1]
-    assert not PrefixStore(str(tmp_path), 1).take(NAME, "fit", made(array()))[1]
+    assert store_in(tmp_path, 11).take(NAME, "fit", never)[1]
+    assert not store_in(tmp_path, 1).take(NAME, "fit", made(array()))[1]
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -193,7 +220,7 @@ def test_slices_keep_their_strides(tmp_path: Path, order: Any) -> None:
     """A slice of a larger array is laid out in the same way where it is taken over."""
     whole = np.asarray(array(64).reshape(8, 8), order=order)
     for value in (whole[:, :3], whole[:3], whole.T[2:5], whole[::2, 1:4]):
-        store = PrefixStore(str(tmp_path), value.strides[0] * 100 + value.shape[0])
+        store = store_in(tmp_path, value.strides[0] * 100 + value.shape[0])
         store.take(NAME, "fit", made({"inside": [value]}))
         kept = store.take(NAME, "fit", never)[0].value["inside"][0]
         assert kept.strides == value.strides

@@ -404,22 +404,6 @@ class TestMemory:
         assert is_own_copy(rows) == own
 
 
-def test_time_is_counted_as_if_nothing_were_shared(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever finds samples is charged what it takes to take them, and not for its search."""
-    # When asked for: at the start, before and after the rows are taken; at the end; and again.
-    clock = iter([0.0, 1.0, 11.0, 20.0, 100.0, 103.0])
-    monkeypatch.setattr(shared_samples, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    X, splits = numbers((50, 3)), halves(50)
-    ours = shared(X, splits, folder)
-    taken(ours, splits[0][0])
-    assert ours.samples.spared_seconds == (11 - 1) - (20 - 0)
-    ours.samples.spared_seconds = 0.0
-    taken(ours, splits[0][0])
-    assert ours.samples.spared_seconds == (11 - 1) - (103 - 100)
-
-
 class TestNotShared:
     @pytest.mark.parametrize(
         "X",

@@ -15,7 +15,6 @@ from sklearn.naive_bayes import GaussianNB
 from skygrid.worker import repeated_scores
 from skygrid.worker.evaluation import Evaluator
 from skygrid.worker.identity import uses_known_metrics
-from skygrid.worker.kept_steps import Account
 from skygrid.worker.repeated_scores import RepeatedScores
 
 pytestmark = pytest.mark.sklearn_versions
@@ -42,9 +41,9 @@ def own_accuracy(labels: Any, predicted: Any) -> float:
 class TestWhatIsScoredAgain:
     def test_equal_predictions_are_scored_once(self) -> None:
         """Another array with the same elements gets the score of the first one."""
-        scores, metric = RepeatedScores(), Counting()
-        first = scores.score(Account([]), metric, LABELS, PREDICTED)
-        again = scores.score(Account([]), metric, LABELS, PREDICTED.copy())
+        scores, metric = RepeatedScores(list), Counting()
+        first = scores.score(metric, LABELS, PREDICTED)
+        again = scores.score(metric, LABELS, PREDICTED.copy())
         assert (first, again, metric.calls) == (0.75, 0.75, 1)
 
     @pytest.mark.parametrize(
@@ -60,12 +59,12 @@ class TestWhatIsScoredAgain:
     )
     def test_whatever_differs_is_scored(self, labels: Any, predicted: Any, settings: Any) -> None:
         """Other elements, types, shapes, settings or labels have a score of their own."""
-        scores, metric = RepeatedScores(), Counting()
-        scores.score(Account([]), metric, LABELS, PREDICTED)
+        scores, metric = RepeatedScores(list), Counting()
+        scores.score(metric, LABELS, PREDICTED)
         if predicted.shape == labels.shape:
-            scores.score(Account([]), metric, labels, predicted, **settings)
+            scores.score(metric, labels, predicted, **settings)
         else:
-            scores.score(Account([]), metric, labels.reshape(2, 2), predicted, **settings)
+            scores.score(metric, labels.reshape(2, 2), predicted, **settings)
         assert metric.calls == 2
 
     @pytest.mark.parametrize(
@@ -80,50 +79,40 @@ class TestWhatIsScoredAgain:
     )
     def test_what_is_not_certain_is_always_scored(self, predicted: Any, settings: Any) -> None:
         """Predictions and settings of which equality cannot be told are never the same."""
-        scores, metric = RepeatedScores(), Counting()
+        scores, metric = RepeatedScores(list), Counting()
         for _ in range(2):
-            scores.score(Account([]), metric, LABELS, predicted, **settings)
+            scores.score(metric, LABELS, predicted, **settings)
         assert metric.calls == 2
 
     def test_a_metric_that_warns_is_called_each_time(self) -> None:
         """Each candidate has the warnings of its own scores."""
-        scores, account = RepeatedScores(), Account([])
+        notes: list[Any] = []
+        scores = RepeatedScores(lambda: notes)
         with warnings.catch_warnings(record=True):
 
             def warns(labels: Any, predicted: Any) -> float:
-                account.notes.append("a note")  # type: ignore[arg-type]  # as a slot notes it
+                notes.append("a note")
                 return 0.0
 
             for _ in range(2):
-                scores.score(account, warns, LABELS, PREDICTED)
-        assert len(account.notes) == 2
+                scores.score(warns, LABELS, PREDICTED)
+        assert len(notes) == 2
 
     def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """So many scores and no more are known at a time."""
         monkeypatch.setattr(repeated_scores, "MOST_SCORES", 10)
-        scores, metric = RepeatedScores(), Counting()
+        scores, metric = RepeatedScores(list), Counting()
         for number in range(35):
-            scores.score(Account([]), metric, LABELS, np.full(4, number))
+            scores.score(metric, LABELS, np.full(4, number))
         assert len(scores._known) <= 10
 
     def test_forgotten_scores_hold_no_labels(self) -> None:
         """After `forget` the same predictions are scored anew."""
-        scores, metric = RepeatedScores(), Counting()
-        scores.score(Account([]), metric, LABELS, PREDICTED)
+        scores, metric = RepeatedScores(list), Counting()
+        scores.score(metric, LABELS, PREDICTED)
         scores.forget()
-        scores.score(Account([]), metric, LABELS, PREDICTED)
+        scores.score(metric, LABELS, PREDICTED)
         assert metric.calls == 2
-
-    def test_time_is_credited_for_test_scores_alone(self) -> None:
-        """scikit-learn does not count what it takes to score the samples of the fit."""
-        scores, metric = RepeatedScores(), Counting()
-        train, test = Account([], train_labels=LABELS), Account([])
-        scores._known.clear()
-        scores.score(test, metric, LABELS, PREDICTED)
-        scores.score(train, metric, LABELS, PREDICTED)
-        assert train.score_seconds == 0.0
-        scores.score(test, metric, LABELS, PREDICTED)
-        assert test.score_seconds != 0.0
 
 
 class TestKnownMetrics:

@@ -297,6 +297,20 @@ def test_placement_names_the_node_of_every_fit(search):
     assert document["placement"] == [[[0, 1], [1, None]], [[0, None]]]
 
 
+def test_derived_fit_times_are_marked(search):
+    """The document marks the fit times that follow from a fit of another candidate."""
+    outcomes = [
+        outcome(0, 0),
+        outcome(0, 1, prefix_kept=True),
+        outcome(1, 1, answered_by=0),
+    ]
+    summary = summarise(search, facts(outcomes=outcomes))
+
+    document = json.loads(result_json(summary, search.cv_results_, outcomes))
+
+    assert document["fit_time_derived"] == [[[False, True], [None, True]]]
+
+
 def test_later_formats_are_refused(tmp_path):
     """A document of a later format is refused by name, not misread."""
     (tmp_path / "result.json").write_text('{"format": 2, "name": 3}')
