@@ -4,8 +4,9 @@ One frame is a header of eight bytes, two little-endian 32-bit unsigned integers
 
     length of the payload | CRC-32 of the payload (as in RFC 1952) | payload
 
-The checksum finds what a transport broke; it keeps out nobody who means harm. A length above the
-limit, or a checksum that does not fit, ends the stream: there is no way to find the next frame.
+It is the one checksum between driver and agent, over pipes and every kind of connection. It finds
+what a transport broke; it does not keep out a node that means harm. A length above the limit, or a
+checksum that does not fit, ends the stream: the next frame cannot be found.
 """
 
 from __future__ import annotations

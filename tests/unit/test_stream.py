@@ -112,7 +112,7 @@ sides = st.sampled_from([0, 1])
 
 
 class StreamMachine(RuleBasedStateMachine):
-    """Writes, partial deliveries, cuts, flipped bits and new callers in any order."""
+    """Writes, partial deliveries, cuts and new callers in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,11 +160,6 @@ class StreamMachine(RuleBasedStateMachine):
         """The caller's process dies, and another one calls."""
         self.take(0)
         self.wire.call()
-
-    @rule(side=sides, place=st.integers(0, 10_000), bit=st.integers(0, 7))
-    def flip(self, side: int, place: int, bit: int) -> None:
-        if self.wire.flying[side]:
-            self.wire.flying[side][place % len(self.wire.flying[side])] ^= 1 << bit
 
     @rule(side=sides)
     def take(self, side: int) -> None:
