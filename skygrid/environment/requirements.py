@@ -29,7 +29,7 @@ _COMMENT = re.compile(r"(^|\s)#.*$")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class RequirementLine:
     """One logical line of a requirements file."""
 
     text: str
@@ -59,7 +59,7 @@ def parse(text: str, where: str) -> Requirement:
         ) from None
 
 
-def read_lines(text: str, where: str) -> Iterator[Line]:
+def read_lines(text: str, where: str) -> Iterator[RequirementLine]:
     """Read a requirements file.
 
     Parameters
@@ -78,14 +78,16 @@ def read_lines(text: str, where: str) -> Iterator[Line]:
         place = f"{where}, line {number}"
         if line.startswith("-"):
             _check_option(line, place)
-            yield Line(text=line, where=place)
+            yield RequirementLine(text=line, where=place)
         elif _is_path(line):
             raise ConfigError(
                 f"{place}: {line} is a path of this machine, which a node does not have; install "
                 "it here and write its name, and it travels as a wheel"
             )
         else:
-            yield Line(text=line, where=place, requirement=parse(_HASH.sub("", line), place))
+            yield RequirementLine(
+                text=line, where=place, requirement=parse(_HASH.sub("", line), place)
+            )
 
 
 def is_exact(requirement: Requirement) -> bool:

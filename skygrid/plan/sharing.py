@@ -29,7 +29,14 @@ from skygrid.worker.identity import (
     uses_known_metrics,
     value_key,
 )
-from skygrid.worker.pipelines import Level, Line, every_digest, last_kept, levels, unfold
+from skygrid.worker.pipelines import (
+    Level,
+    UnfoldedPipeline,
+    every_digest,
+    last_kept,
+    levels,
+    unfold,
+)
 from skygrid.worker.rules import TESTED, Rule, Setting, rule_for, rules
 
 
@@ -224,17 +231,17 @@ class _Shape:
 
     Parameters
     ----------
-    line : Line
+    unfolded : UnfoldedPipeline
     setting : Setting
     """
 
-    def __init__(self, line: Line, setting: Setting) -> None:
-        self._line = line
+    def __init__(self, unfolded: UnfoldedPipeline, setting: Setting) -> None:
+        self._unfolded = unfolded
         self._setting = setting
-        self._paths = tuple(step.path for step in line.steps)
+        self._paths = tuple(step.path for step in unfolded.steps)
         self._levels: dict[Hashable, tuple[Level, ...]] = {}
         self._places: dict[str, tuple[int | None, str]] = {}
-        self._last = None if line.last is None else _Last(line.last.estimator, setting)
+        self._last = None if unfolded.last is None else _Last(unfolded.last.estimator, setting)
 
     def sketch(self, values: Mapping[str, Any]) -> _Sketch | None:
         """What can be said of the candidate with these values."""
@@ -269,7 +276,7 @@ class _Shape:
         for index, path in enumerate(self._paths):
             if name.startswith(f"{path}__"):
                 return index, name[len(path) + 2 :]
-        last = self._line.last
+        last = self._unfolded.last
         if last is not None and last.path == "":
             return None, name
         if last is None or not name.startswith(f"{last.path}__"):
@@ -293,7 +300,7 @@ class _Shape:
         return levels(
             [
                 _with(step.estimator, of_steps.get(index, {}))
-                for index, step in enumerate(self._line.steps)
+                for index, step in enumerate(self._unfolded.steps)
             ]
         )
 

@@ -24,7 +24,7 @@ from .blobs import BlobError
 from .cache import BlobCache
 from .frames import FrameError
 from .guard import SlotGuard
-from .line import Line, LineEnd
+from .line import DriverGone, DriverLink
 from .messages import (
     Abandon,
     AgentLog,
@@ -94,11 +94,11 @@ class Agent:
         cache: BlobCache | None = None,
         notices: int | None = None,
     ) -> None:
-        self._line = Line(source, sink)
+        self._driver = DriverLink(source, sink)
         self._count, self._threads, self._vcpus = slots, threads, vcpus
         self._pools = ThreadPools(threads)
         self._selector = selectors.DefaultSelector()
-        self._data = AgentData(cache, self._line, self._selector)
+        self._data = AgentData(cache, self._driver, self._selector)
         self._slots = NodeSlots(slots, threads, self._pools, self._close_in_child, self._log)
         self._round: AgentRound | None = None
         self._folder: SharedFolder | None = None
@@ -117,12 +117,12 @@ class Agent:
         """Serve the driver until it says stop or is gone."""
         for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(ignored, signal.SIG_IGN)
-        self._selector.register(self._line.source, selectors.EVENT_READ, self._hear_driver)
+        self._selector.register(self._driver.source, selectors.EVENT_READ, self._hear_driver)
         if self._notices is not None:
             self._selector.register(self._notices.source, selectors.EVENT_READ, self._hear_notice)
         try:
             self._serve()
-        except (AgentEnd, LineEnd, BrokenPipeError, ConnectionResetError):
+        except (AgentEnd, DriverGone, BrokenPipeError, ConnectionResetError):
             pass  # the driver is gone, or has said stop: both end here, with no slot left
         except FrameError as error:
             sys.exit(f"skygrid.worker: the driver broke the protocol: {error}")
@@ -133,7 +133,7 @@ class Agent:
 
     def _serve(self) -> None:
         try:
-            self._line.send(self._greeting())
+            self._driver.send(self._greeting())
             # What is found out here is wanted soon, and by every slot.
             self._pools.look()
             rehearse()
@@ -141,7 +141,7 @@ class Agent:
             while True:
                 self._turn()
         except UnableError as error:
-            self._line.send(Refusal(reason=str(error)))
+            self._driver.send(Refusal(reason=str(error)))
 
     # -- the loop
 
@@ -156,7 +156,7 @@ class Agent:
         self._slots.turn(now)
         if self._stop_at is not None:
             self._stop_when_done(self._stop_at, now)
-        with self._line.together():
+        with self._driver.together():
             if self._round is not None:
                 self._round.turn(now, asks=self._takes_work, speaks=now >= self._next_beat)
             self._beat(now)
@@ -167,7 +167,7 @@ class Agent:
     def _pause(self) -> float:
         if self._data.store.looking or (self._round is not None and self._round.opening):
             return 0.0
-        report_at = self._line.report_at
+        report_at = self._driver.report_at
         if report_at is None:
             return TICK_SECONDS
         return max(0.0, min(TICK_SECONDS, report_at - time.monotonic()))
@@ -177,7 +177,7 @@ class Agent:
         return self._stop_at is None and self._leaving is None
 
     def _hear_driver(self) -> None:
-        for message in self._line.read():
+        for message in self._driver.read():
             self._obey(message)
 
     def _hear_notice(self) -> None:
@@ -185,7 +185,7 @@ class Agent:
         notice = self._notices.read()
         if notice is not None and self._leaving is None:
             self._leaving = notice
-            self._line.send(notice)
+            self._driver.send(notice)
             if self._round is not None:
                 self._round.give_back()
         if self._notices.over:
@@ -236,9 +236,9 @@ class Agent:
         self._slots.close()
         self._forget_driver()
         self._data.store.drop_partial()
-        self._line.send(self._greeting())
+        self._driver.send(self._greeting())
         if self._leaving is not None:
-            self._line.send(self._leaving)
+            self._driver.send(self._leaving)
 
     def _take_leases(self, grant: Grant) -> None:
         if self._round is None or grant.round != self._round.number:
@@ -252,7 +252,7 @@ class Agent:
             if not self._round.idle and now < stop_at:
                 return
             self._round.read_last()
-        self._line.send(Bye())
+        self._driver.send(Bye())
         raise AgentEnd
 
     # -- what the driver is told of the node
@@ -260,16 +260,16 @@ class Agent:
     def _beat(self, now: float) -> None:
         pause = self._setup.heartbeat_seconds
         # Rather early and along with something else than on time and alone.
-        if now < self._next_beat - (pause / 2 if self._line.speaking else 0.0):
+        if now < self._next_beat - (pause / 2 if self._driver.speaking else 0.0):
             return
         beat = self._heartbeat()
         if beat.receiving is not None:
             pause = min(pause, RECEIVING_SECONDS)
         self._next_beat = now + pause
-        self._line.send(beat)
+        self._driver.send(beat)
 
     def _log(self, text: str) -> None:
-        self._line.send(AgentLog(text=text))
+        self._driver.send(AgentLog(text=text))
 
     def _heartbeat(self) -> Heartbeat:
         running = self._round.running() if self._round else []
@@ -309,11 +309,13 @@ class Agent:
         except (BlobError, OSError) as error:
             raise UnableError(f"the round cannot be opened on this node: {error}") from error
         guard = SlotGuard(self._setup, self._folder.path if self._folder else None)
-        self._round = AgentRound(order.round, pool, self._count, guard, self._line, self._selector)
+        self._round = AgentRound(
+            order.round, pool, self._count, guard, self._driver, self._selector
+        )
         self._round.open(time.monotonic(), loaded=loaded, asks=self._takes_work)
 
     def _close_in_child(self) -> None:
-        self._line.close_in_child()
+        self._driver.close_in_child()
         if self._notices is not None:
             self._notices.close()
         self._selector.close()
@@ -326,7 +328,7 @@ class Agent:
         if self._round is not None:
             self._slots.leave(free=self._round.close())
             self._round = None
-            self._line.begin(-1)
+            self._driver.begin(-1)
             # What was frozen for its slots may be garbage now.
             gc.unfreeze()
         if self._folder is not None:

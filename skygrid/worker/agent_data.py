@@ -12,7 +12,7 @@ from .agent_round import UnableError
 from .blobs import BlobError
 from .cache import BlobCache, size_text
 from .fetch import Fetch
-from .line import Line
+from .line import DriverLink
 from .messages import AgentLog, BlobAt, BlobChunk, BlobOffer, BlobWanted
 from .store import BlobStore
 
@@ -24,18 +24,18 @@ class AgentData:
     ----------
     cache : BlobCache or None
         Where data is kept for later runs.
-    line : Line
+    driver : DriverLink
     selector : BaseSelector
         The agent's own; it comes back with a method of this for data that comes from a URL.
     """
 
     def __init__(
-        self, cache: BlobCache | None, line: Line, selector: selectors.BaseSelector
+        self, cache: BlobCache | None, driver: DriverLink, selector: selectors.BaseSelector
     ) -> None:
         if cache is not None:
             cache.tidy()
         self.store = BlobStore(cache)
-        self._line = line
+        self._driver = driver
         self._selector = selector
         self._fetch: Fetch | None = None
         self._offer = BlobOffer(digest="", size=0)
@@ -84,7 +84,7 @@ class AgentData:
         if answer is None:
             return
         if self._offer.url is None or answer.offset == self._offer.size:
-            self._line.send(answer)
+            self._driver.send(answer)
             return
         self._fetch = Fetch(self._offer, answer.offset)
         self._selector.register(self._fetch.source, selectors.EVENT_READ, self._take_fetched)
@@ -109,12 +109,12 @@ class AgentData:
             # Without an answer it was not the data that was offered: it is looked at anew.
             self._offer = msgspec.structs.replace(offer, url=None)
         if answer is not None:
-            self._line.send(answer)
+            self._driver.send(answer)
 
     def _send_instead(self, reason: str) -> None:
         """Have the driver send what did not come from the URL."""
         self.close()
-        self._line.send(AgentLog(text=f"the data is sent over this connection: {reason}"))
+        self._driver.send(AgentLog(text=f"the data is sent over this connection: {reason}"))
         self._offer = msgspec.structs.replace(self._offer, url=None)
         self.store.drop_partial()
         self.store.offer(self._offer)
@@ -131,8 +131,8 @@ class AgentData:
             if isinstance(blob, BlobAt):
                 self.store.adopt(blob)
                 # The driver may now close its file.
-                self._line.send(BlobWanted(digest=blob.name, offset=blob.size))
+                self._driver.send(BlobWanted(digest=blob.name, offset=blob.size))
             elif answer := self.store.receive(blob):
-                self._line.send(answer)
+                self._driver.send(answer)
         except BlobError as error:
             raise UnableError(str(error)) from error

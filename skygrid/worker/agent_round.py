@@ -8,7 +8,7 @@ import time
 
 from .backlog import REPORT_SECONDS, Backlog
 from .guard import SlotGuard
-from .line import Line
+from .line import DriverLink
 from .messages import AgentLog, FitResult, Lease, Pull, Returned, RoundReady, SlotDied
 from .slots import Slot, SlotDeath, SlotPool, slot_died_at_start
 from .status import SlotStatus
@@ -35,7 +35,7 @@ class AgentRound:
     count : int
         How many they are.
     guard : SlotGuard
-    line : Line
+    driver : DriverLink
     selector : BaseSelector
         The agent's own; it comes back with a `Slot` for one whose news are to be read.
     """
@@ -46,19 +46,19 @@ class AgentRound:
         pool: SlotPool,
         count: int,
         guard: SlotGuard,
-        line: Line,
+        driver: DriverLink,
         selector: selectors.BaseSelector,
     ) -> None:
         self.number = number
         self._pool = pool
         self._guard = guard
-        self._line = line
+        self._driver = driver
         self._selector = selector
         self._backlog = Backlog(count)
         self._unwanted: set[int] = set()
         self._empty_deaths = 0
         self._next_watch = 0.0
-        self._line.begin(number)
+        self._driver.begin(number)
 
     def open(self, now: float, *, loaded: bool, asks: bool) -> None:
         """Begin; each turn starts a slot.
@@ -75,7 +75,7 @@ class AgentRound:
         for slot in self._pool.slots:
             self._selector.register(slot.news, selectors.EVENT_READ, slot)
         if loaded:
-            with self._line.together():
+            with self._driver.together():
                 self._announce()
                 self._talk(now, asks, speaks=False)
 
@@ -145,7 +145,7 @@ class AgentRound:
     def give_back(self, count: int = sys.maxsize) -> None:
         """Return up to so many leases that no slot has started."""
         leases = self._backlog.give_back(self._pool, count)
-        self._line.send(Returned(round=self.number, leases=leases))
+        self._driver.send(Returned(round=self.number, leases=leases))
 
     def abandon(self, leases: set[int]) -> None:
         """Stop these leases, started or not."""
@@ -161,16 +161,16 @@ class AgentRound:
 
     def _talk(self, now: float, asks: bool, speaks: bool) -> None:
         """Report and ask for more, both at once: messages cost the driver more than results."""
-        report_at = self._line.report_at
+        report_at = self._driver.report_at
         due = speaks or (
             report_at is not None
-            and (now >= report_at or not self._backlog.collects(self._line.waiting))
+            and (now >= report_at or not self._backlog.collects(self._driver.waiting))
         )
         wanted = self._backlog.wanted(now, anyway=due) if asks else 0
         if wanted:
-            self._line.send(Pull(round=self.number, count=wanted))
+            self._driver.send(Pull(round=self.number, count=wanted))
         elif due and report_at is not None:
-            self._line.report()
+            self._driver.report()
 
     # -- what slots say
 
@@ -204,13 +204,13 @@ class AgentRound:
         # The round is announced once: the others come up in a moment, or else say why not.
         if not self._backlog.open:
             self._backlog.open = True
-            self._line.send(RoundReady(round=self.number))
+            self._driver.send(RoundReady(round=self.number))
 
     def _take(self, results: list[FitResult]) -> None:
         accepted = self._backlog.accept(results)
         if accepted:
             self._empty_deaths = 0
-            self._line.collect(accepted, REPORT_SECONDS)
+            self._driver.collect(accepted, REPORT_SECONDS)
 
     # -- slots that die
 
@@ -235,15 +235,17 @@ class AgentRound:
         in_hand = self._backlog.slot_died(self._pool, lease, time.monotonic())
         if not lease:
             self._empty_deaths += 1
-            self._line.send(AgentLog(text=f"slot {death.index} ended between fits: {death.detail}"))
+            self._driver.send(
+                AgentLog(text=f"slot {death.index} ended between fits: {death.detail}")
+            )
             if self._empty_deaths > EMPTY_DEATHS:
                 raise UnableError(f"slots end before they run anything: {death.detail}")
         elif not in_hand or death.cause == "abandoned":
             return
         elif death.cause == "passed":
-            self._line.send(Returned(round=self.number, leases=[lease]))
+            self._driver.send(Returned(round=self.number, leases=[lease]))
         else:
-            self._line.send(
+            self._driver.send(
                 SlotDied(
                     round=self.number,
                     lease=lease,

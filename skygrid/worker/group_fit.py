@@ -14,7 +14,7 @@ from .evaluation import Evaluator
 from .identity import is_plain_scorer
 from .layout import copy_state
 from .messages import WarningNote
-from .pipelines import Level, Line, levels, unfold
+from .pipelines import Level, UnfoldedPipeline, levels, unfold
 from .prefix_fit import fit_with_kept, keep_outputs
 from .prefixes import OwnParts, Store, keeps_every_bit
 from .repeated_scores import RepeatedScores
@@ -94,9 +94,9 @@ class GroupFit:
     def _fit(self, estimator: Any, *arguments: Any, **fit_params: Any) -> Any:
         """The shared fit, in place of the first member's."""
         del vars(estimator)["fit"]
-        line = unfold(estimator)
-        last = _last(line)
-        self._known = levels([step.estimator for step in line.steps])
+        unfolded = unfold(estimator)
+        last = _last(unfolded)
+        self._known = levels([step.estimator for step in unfolded.steps])
         self._unfitted = frozenset(vars(last))
         self._X_train = arguments[0]
         vars(last)["fit"] = functools.partial(self._fit_last, last)
@@ -105,7 +105,7 @@ class GroupFit:
         else:
             fit_with_kept(
                 estimator,
-                line,
+                unfolded,
                 self._known,
                 self._kept,
                 self._store,
@@ -113,8 +113,8 @@ class GroupFit:
                 arguments,
                 fit_params,
             )
-        self._states = [dict(vars(step.estimator)) for step in line.steps]
-        self._finish(line, arguments)
+        self._states = [dict(vars(step.estimator)) for step in unfolded.steps]
+        self._finish(unfolded, arguments)
         return estimator
 
     def _fit_last(self, last: Any, *arguments: Any, **fit_params: Any) -> Any:
@@ -145,17 +145,17 @@ class GroupFit:
     def _take_over(self, estimator: Any, *arguments: Any, **_: Any) -> Any:
         assert self.shared is not None  # the first member was answered
         del vars(estimator)["fit"]
-        line = unfold(estimator)
-        for step, state in zip(line.steps, self._states, strict=True):
+        unfolded = unfold(estimator)
+        for step, state in zip(unfolded.steps, self._states, strict=True):
             vars(step.estimator).update(state)
         self._evaluator.noted.extend(self._notes)
-        last = _last(line)
+        last = _last(unfolded)
         last._validate_params()
         share = self._rule.weight(last.get_params(deep=False)) / self._weight
         self.spared_seconds = self._seconds * (1.0 - share)
         vars(last).update(self._held)
         self._derive(self._as_given(arguments), last)
-        self._finish(line, arguments)
+        self._finish(unfolded, arguments)
         return estimator
 
     def _as_given(self, arguments: tuple[Any, ...]) -> SharedFit:
@@ -186,27 +186,27 @@ class GroupFit:
         if not self._rule.derive(shared, last):
             raise NotAnsweredError
 
-    def _finish(self, line: Line, arguments: Sequence[Any]) -> None:
+    def _finish(self, unfolded: UnfoldedPipeline, arguments: Sequence[Any]) -> None:
         """Prepare a fitted member for its scorer."""
-        last = _last(line)
+        last = _last(unfolded)
         if not self._plain:
-            _detach([*(step.estimator for step in line.steps), last])
-        self._install_outputs(line, arguments[0])
+            _detach([*(step.estimator for step in unfolded.steps), last])
+        self._install_outputs(unfolded, arguments[0])
         if self._scores is not None:
             self._scores.install(last)
 
-    def _install_outputs(self, line: Line, X_train: Any) -> None:
+    def _install_outputs(self, unfolded: UnfoldedPipeline, X_train: Any) -> None:
         """All members score with the same transformed data, transformed once."""
         if self._known and self._plain:
             ends = frozenset({self._known[-1].digest or ""})
             notes = self._evaluator.noted
-            keep_outputs(line, self._known, ends, X_train, self._outputs, notes)
+            keep_outputs(unfolded, self._known, ends, X_train, self._outputs, notes)
 
 
-def _last(line: Line) -> Any:
-    if line.last is None:
+def _last(unfolded: UnfoldedPipeline) -> Any:
+    if unfolded.last is None:
         raise NotAnsweredError
-    return line.last.estimator
+    return unfolded.last.estimator
 
 
 def _snapshot(estimator: Any, without: Collection[str]) -> Any:

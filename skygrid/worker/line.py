@@ -1,4 +1,4 @@
-"""The agent's line to its driver: frames in and out, and results that wait for company."""
+"""The agent's link to its driver: frames in and out, and results that wait for company."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .messages import FitResult, Report, ToAgent
 READ_BYTES = 1 << 20
 
 
-class LineEnd(Exception):
-    """The driver has closed the line."""
+class DriverGone(Exception):
+    """The driver has closed the link."""
 
 
-class Line:
+class DriverLink:
     """Reads the driver's messages and writes the agent's.
 
     Parameters
@@ -41,7 +41,7 @@ class Line:
 
         Raises
         ------
-        LineEnd
+        DriverGone
             If none will come any more.
         FrameError
             If what came is none of a driver's messages.
@@ -51,7 +51,7 @@ class Line:
         except BlockingIOError:
             return  # whoever made the channel made it non-blocking
         if not data:
-            raise LineEnd
+            raise DriverGone
         yield from self._reader.feed(data)
 
     def send(self, message: Any) -> None:
@@ -133,7 +133,7 @@ class Line:
     # -- slots
 
     def close_in_child(self) -> None:
-        """In a slot that was just forked: the line is the agent's alone."""
+        """In a slot that was just forked: the link is the agent's alone."""
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, self.source)
         os.close(nothing)

@@ -1,4 +1,4 @@
-"""Pipelines as the line of steps that a fit goes through, and a digest for each point of it.
+"""Pipelines as the steps that a fit goes through, and a digest for each point between them.
 
 The digest of a level names what has happened to X up to there: the steps before and the step
 itself, each by its `identity`. Levels of two candidates with equal digests hold equal fitted
@@ -44,7 +44,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Line:
+class UnfoldedPipeline:
     """A pipeline with the pipelines in it unfolded."""
 
     steps: tuple[Step, ...]
@@ -56,7 +56,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Level:
-    """A step of a line after its fit."""
+    """A step of a pipeline after its fit."""
 
     digest: str | None
     """None if the step is not certain; then it is the last level."""
@@ -68,8 +68,8 @@ class Level:
     """Levels within it, of each transformer that it applies to its input or to columns of it."""
 
 
-def unfold(estimator: Any) -> Line:
-    """The line of steps that a fit of an estimator goes through.
+def unfold(estimator: Any) -> UnfoldedPipeline:
+    """The steps that a fit of an estimator goes through.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def unfold(estimator: Any) -> Line:
     """
     steps = list(_flat(estimator, ""))
     *before, last = steps
-    return Line(
+    return UnfoldedPipeline(
         tuple(step for step in before if step.estimator is not None),
         last if last.estimator is not None else None,
     )
@@ -107,7 +107,7 @@ def _plain(pipeline: Any) -> bool:
 
 
 def levels(steps: Sequence[Any], context: str = START) -> tuple[Level, ...]:
-    """What is certain of a line's levels, from its beginning.
+    """The levels of these steps that are certain, from the first step on.
 
     Parameters
     ----------
@@ -147,9 +147,9 @@ def _level(step: Any, context: str) -> Level:
 
 
 def whole(transformer: Any) -> tuple[Step, ...]:
-    """All steps of a line, the last one included."""
-    line = unfold(transformer)
-    return (*line.steps, line.last) if line.last else line.steps
+    """All steps of a transformer, the last one included."""
+    unfolded = unfold(transformer)
+    return (*unfolded.steps, unfolded.last) if unfolded.last else unfolded.steps
 
 
 def _state(step: Any, context: str) -> str | None:

@@ -10,7 +10,7 @@ from .evaluation import Evaluator
 from .identity import is_plain_scorer
 from .kept_steps import KeptChain, KeptOutputs
 from .messages import WarningNote
-from .pipelines import START, Level, Line, last_kept, levels, unfold
+from .pipelines import START, Level, UnfoldedPipeline, last_kept, levels, unfold
 from .prefixes import Store
 
 
@@ -38,17 +38,19 @@ class PrefixFit:
 
     def _fit(self, estimator: Any, *arguments: Any, **fit_params: Any) -> Any:
         del vars(estimator)["fit"]
-        line, notes = unfold(estimator), self._evaluator.noted
-        known = levels([step.estimator for step in line.steps])
-        fit_with_kept(estimator, line, known, self._kept, self._store, notes, arguments, fit_params)
+        unfolded, notes = unfold(estimator), self._evaluator.noted
+        known = levels([step.estimator for step in unfolded.steps])
+        fit_with_kept(
+            estimator, unfolded, known, self._kept, self._store, notes, arguments, fit_params
+        )
         if self._store is not None and is_plain_scorer(self._evaluator.scorer):
-            keep_outputs(line, known, self._kept, arguments[0], self._store, notes)
+            keep_outputs(unfolded, known, self._kept, arguments[0], self._store, notes)
         return estimator
 
 
 def fit_with_kept(
     estimator: Any,
-    line: Line,
+    unfolded: UnfoldedPipeline,
     known: Sequence[Level],
     kept: frozenset[str],
     store: Store | None,
@@ -61,7 +63,7 @@ def fit_with_kept(
     Parameters
     ----------
     estimator : estimator
-    line, known
+    unfolded, known
         Its steps, and their levels.
     kept : frozenset of str
         Digests that are worth keeping.
@@ -74,7 +76,7 @@ def fit_with_kept(
     if store is None or not known:
         type(estimator).fit(estimator, *arguments, **fit_params)
         return
-    steps = [step.estimator for step in line.steps]
+    steps = [step.estimator for step in unfolded.steps]
     chain = KeptChain(steps, known, kept, store, notes, START)
     chain.install()
     try:
@@ -84,18 +86,18 @@ def fit_with_kept(
 
 
 def keep_outputs(
-    line: Line,
+    unfolded: UnfoldedPipeline,
     known: Sequence[Level],
     kept: frozenset[str],
     X_train: Any,
     store: Store,
     notes: list[WarningNote],
 ) -> None:
-    """Have the output of a fitted line's last kept step taken from the store, too."""
+    """Have the output of a fitted pipeline's last kept step taken from the store, too."""
     last = last_kept(known, kept, states=False)
     if last < 0:
         return
     name = known[last].digest
     assert name is not None  # it is one of those that are kept
-    steps = [step.estimator for step in line.steps[: last + 1]]
+    steps = [step.estimator for step in unfolded.steps[: last + 1]]
     KeptOutputs(steps, name, X_train, store, notes).install()

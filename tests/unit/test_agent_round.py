@@ -13,7 +13,7 @@ import pytest
 from skygrid.worker.agent_round import AgentRound, UnableError
 from skygrid.worker.frames import FrameReader
 from skygrid.worker.guard import SlotGuard
-from skygrid.worker.line import Line
+from skygrid.worker.line import DriverLink
 from skygrid.worker.messages import FromAgent, Lease, Pull, RoundReady, Setup
 from skygrid.worker.protocol import PROTOCOL
 from skygrid.worker.slots import SlotPool
@@ -38,7 +38,7 @@ class Node:
             self.pool,
             SLOTS,
             SlotGuard(Setup(protocol=PROTOCOL)),
-            Line(from_driver, to_driver),
+            DriverLink(from_driver, to_driver),
             selectors.DefaultSelector(),
         )
         self.pipes = (from_driver, self.to_agent, self.from_agent, to_driver)
