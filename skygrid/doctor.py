@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from skygrid.config import RunConfig
 from skygrid.errors import SkygridError
-from skygrid.reports.finding import Finding
+from skygrid.providers.interface import Finding
 from skygrid.worker import machine
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ def examine(config: RunConfig) -> list[Finding]:
     """
     found = [_here(config.runs_dir)]
     if config.on == "aws":
-        return found + _account(config)
+        # boto3 takes a third of a second to import.
+        from skygrid.providers.ec2.examine import examine_account
+
+        return found + examine_account(config)
     if config.on != "ssh":
         return found
     from skygrid.providers.ssh_hosts import find_targets
@@ -75,24 +78,13 @@ def _here(runs_dir: Path) -> Finding:
     )
 
 
-def _account(config: RunConfig) -> list[Finding]:
-    # boto3 takes a third of a second to import.
-    from skygrid.providers.ec2.examine import examine_account
-
-    return [
-        Finding(name=one.name, facts=one.facts, notes=one.notes, problems=one.problems)
-        for one in examine_account(config)
-    ]
-
-
 def _host(name: str, target: Target, config: RunConfig) -> Finding:
     from skygrid.transports.ssh.examine import look_at
 
     try:
-        look = look_at(target, config.ssh.folder)
+        probe, seconds = look_at(target, config.ssh.folder)
     except (SkygridError, OSError) as error:
         return Finding(name=name, problems=(str(error),))
-    probe = look.probe
     pythons = ", ".join(sorted({version for version, _ in probe.pythons})) or "none"
     tools = [f"Python {pythons}"]
     if probe.uv is not None:
@@ -103,7 +95,7 @@ def _host(name: str, target: Target, config: RunConfig) -> Finding:
     return Finding(
         name=name,
         facts=(
-            f"{target.user}@{target.host}:{target.port}, connected in {look.connect_seconds:.1f} s",
+            f"{target.user}@{target.host}:{target.port}, connected in {seconds:.1f} s",
             f"{probe.system} {probe.machine} {probe.libc}".rstrip() + ", " + ", ".join(tools),
             ", ".join(sizes),
         ),

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+import msgspec
+
 from skygrid.transports.interface import Transport, Watcher
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One place where searches may run, or one part of it, as `skygrid doctor` finds it."""
+
+    name: str
+    problems: tuple[str, ...] = ()
+    """Reasons why a search cannot run there; each says what to do."""
+
+    facts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Findings that may be worth knowing and prevent nothing."""
 
 
 class Provider(Protocol):

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from skygrid.printable import printable
+from skygrid.providers.interface import Finding
 
-from .finding import Finding
 from .money import Quote, bill_text, dollars_text
 from .nodes_view import NodesView
 from .plain import (

@@ -1,4 +1,4 @@
-"""What a look at a place where searches run has found."""
+"""The findings of `skygrid doctor` as JSON."""
 
 from __future__ import annotations
 
@@ -6,20 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from skygrid.providers.interface import Finding
+
 FORMAT = 1
 """Version of the JSON document."""
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One place, and what was found there."""
-
-    name: str
-    problems: tuple[str, ...] = ()
-    """What keeps a search from running there; each says what to do."""
-
-    facts: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    """What may be worth knowing and stops nothing."""
 
 
 def findings_json(findings: Sequence[Finding]) -> str:

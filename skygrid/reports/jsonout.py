@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-from skygrid.errors import SkygridError, UsageError
-from skygrid.files import write_atomic
+from skygrid.files import read_versioned, write_atomic
 from skygrid.plan.records import Outcome
 
 from .money import Bill
@@ -93,25 +92,8 @@ def read_summary(folder: Path) -> Summary | None:
     UsageError
         If a later version of skygrid wrote it.
     """
-    path = folder / FILE_NAME
-    try:
-        content = path.read_bytes()
-        version = msgspec.json.decode(content, type=_Version).format
-        if version > FORMAT:
-            raise UsageError(
-                f"{path} has format {version} and this skygrid reads up to {FORMAT}: upgrade it."
-            )
-        return msgspec.json.decode(content, type=Summary)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
-        raise SkygridError(
-            f"cannot read {path}: {error}. `skygrid resume` writes it anew from the journal."
-        ) from error
-
-
-class _Version(msgspec.Struct):
-    format: int
+    hint = "`skygrid resume` writes it anew from the journal."
+    return read_versioned(folder / FILE_NAME, Summary, FORMAT, hint)
 
 
 def _column(name: str, column: Any) -> list[Any]:

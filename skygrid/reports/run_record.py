@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from skygrid.errors import SkygridError, UsageError
-from skygrid.files import write_atomic
+from skygrid.errors import UsageError
+from skygrid.files import read_versioned, write_atomic
 
 from .money import Bill
 
@@ -119,22 +119,11 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         SkygridError
             If the file cannot be read or is not such a record.
         """
-        path = folder / FILE_NAME
-        try:
-            content = path.read_bytes()
-            version = msgspec.json.decode(content, type=_Version).format
-            if version > FORMAT:
-                raise UsageError(
-                    f"{path} has format {version} and this skygrid reads up to {FORMAT}: "
-                    "upgrade it."
-                )
-            return msgspec.json.decode(content, type=cls)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise UsageError(f"{folder} holds no run: there is no {FILE_NAME} in it.") from error
-        except (OSError, msgspec.DecodeError) as error:
-            raise SkygridError(
-                f"cannot read {path}: {error}. Remove the folder, or mend the file."
-            ) from error
+        hint = "Remove the folder, or mend the file."
+        record = read_versioned(folder / FILE_NAME, cls, FORMAT, hint)
+        if record is None:
+            raise UsageError(f"{folder} holds no run: there is no {FILE_NAME} in it.")
+        return record
 
 
 def driver_mark() -> DriverMark:
@@ -168,7 +157,3 @@ def _started(pid: int) -> str:
     # Fields 3 (state) and 22 (starttime) of proc(5), counted after the name in parentheses. A
     # zombie has ended.
     return "" if fields[0] == "Z" else f"{boot} {fields[19]}"
-
-
-class _Version(msgspec.Struct):
-    format: int

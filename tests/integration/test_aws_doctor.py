@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from skygrid.config import AwsConfig, RunConfig
-from skygrid.providers.ec2.examine import Look, examine_account
+from skygrid.providers.ec2.examine import examine_account
 from skygrid.providers.ec2.instances import RUN
+from skygrid.providers.interface import Finding
 from tests.cloud.client import Cloud, wait
 from tests.command import Command
 
@@ -24,12 +25,12 @@ CHANGES = {
 }
 
 
-def _looks(nodes: int = 3, **settings: object) -> dict[str, Look]:
+def _looks(nodes: int = 3, **settings: object) -> dict[str, Finding]:
     config = RunConfig(on="aws", nodes=nodes, aws=AwsConfig(**settings))  # type: ignore[arg-type]
     return {one.name: one for one in examine_account(config)}
 
 
-def _problems(looks: dict[str, Look]) -> list[str]:
+def _problems(looks: dict[str, Finding]) -> list[str]:
     return [problem for one in looks.values() for problem in one.problems]
 
 

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import msgspec
-
 from skygrid.config import RunConfig
 from skygrid.errors import SkygridError
+from skygrid.providers.interface import Finding
 
 from .failures import ON_DEMAND_STANDARD, SPOT_STANDARD, Quota, judge, quota_page
 from .launching import quota_class
@@ -33,19 +32,7 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-re
 NOTED_SKEW_SECONDS = 30.0
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """One part of what a run needs, and what was found."""
-
-    name: str
-    facts: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    """What may be worth knowing and stops nothing."""
-
-    problems: tuple[str, ...] = ()
-    """What keeps a run from working; each says what to do."""
-
-
-def examine_account(config: RunConfig) -> list[Look]:
+def examine_account(config: RunConfig) -> list[Finding]:
     """Look at credentials and clock, network, nodes with their quotas, and rights.
 
     Parameters
@@ -54,31 +41,31 @@ def examine_account(config: RunConfig) -> list[Look]:
 
     Returns
     -------
-    looks : list of Look
+    findings : list of Finding
         Only the first when the account cannot be reached.
     """
     try:
         clients = open_clients(config.aws)
         caller, now = clients.caller, time.time()
     except SkygridError as error:
-        return [Look(name="AWS account", problems=(str(error),))]
+        return [Finding(name="AWS account", problems=(str(error),))]
     network, found = _network(clients, config)
     nodes, plan = _nodes(clients, config) if found else (None, None)
     rights = _rights(try_rights(clients, config.aws, plan), tried_changes=plan is not None)
-    looks = (_account(clients, caller, now), network, nodes, rights)
-    return [one for one in looks if one is not None]
+    findings = (_account(clients, caller, now), network, nodes, rights)
+    return [one for one in findings if one is not None]
 
 
 # ---- account ------------------------------------------------------------------------------------
 
 
-def _account(clients: Clients, caller: Mapping[str, Any], now: float) -> Look:
+def _account(clients: Clients, caller: Mapping[str, Any], now: float) -> Finding:
     skew = clock_skew(caller, now)
     facts = [f"{caller['Arn']}", f"account {caller['Account']}, region {clients.region}"]
     problem, note = clock_texts(skew)
     if skew is not None and not problem:
         facts.append(f"this machine's clock is within {max(1, math.ceil(abs(skew)))} s of AWS")
-    return Look(
+    return Finding(
         name="AWS account",
         facts=tuple(facts),
         notes=(note,) if note else (),
@@ -120,7 +107,7 @@ def clock_texts(skew: float | None) -> tuple[str, str]:
 # ---- network ------------------------------------------------------------------------------------
 
 
-def _network(clients: Clients, config: RunConfig) -> tuple[Look, bool]:
+def _network(clients: Clients, config: RunConfig) -> tuple[Finding, bool]:
     """What was found, and whether there is a place for nodes."""
     facts, problems = [], []
     try:
@@ -138,17 +125,17 @@ def _network(clients: Clients, config: RunConfig) -> tuple[Look, bool]:
         problems.append(str(error))
     if config.aws.jump:
         facts.append(f"nodes are reached through {config.aws.jump}")
-    return Look(name="AWS network", facts=tuple(facts), problems=tuple(problems)), place
+    return Finding(name="AWS network", facts=tuple(facts), problems=tuple(problems)), place
 
 
 # ---- nodes --------------------------------------------------------------------------------------
 
 
-def _nodes(clients: Clients, config: RunConfig) -> tuple[Look, CloudPlan | None]:
+def _nodes(clients: Clients, config: RunConfig) -> tuple[Finding, CloudPlan | None]:
     try:
         plan = plan_cloud(config, clients)
     except SkygridError as error:
-        return Look(name="AWS nodes", problems=(str(error),)), None
+        return Finding(name="AWS nodes", problems=(str(error),)), None
     facts, notes = [_offer_text(plan), *_image_texts(plan)], list(plan.notes)
     problems: list[str] = []
     for pool in _first_of_each_class(plan.pools):
@@ -158,8 +145,10 @@ def _nodes(clients: Clients, config: RunConfig) -> tuple[Look, CloudPlan | None]
             # Where on-demand nodes may take their place, spot quota is not the last word.
             spare = plan.market == "spot-then-on-demand" and pool.market == "spot"
             (notes if spare else problems).append(trouble)
-    look = Look(name="AWS nodes", facts=tuple(facts), notes=tuple(notes), problems=tuple(problems))
-    return look, plan
+    finding = Finding(
+        name="AWS nodes", facts=tuple(facts), notes=tuple(notes), problems=tuple(problems)
+    )
+    return finding, plan
 
 
 def _offer_text(plan: CloudPlan) -> str:
@@ -243,7 +232,7 @@ def _is_standard(instance: Mapping[str, Any]) -> bool:
 # ---- rights -------------------------------------------------------------------------------------
 
 
-def _rights(rights: Sequence[Right], *, tried_changes: bool) -> Look:
+def _rights(rights: Sequence[Right], *, tried_changes: bool) -> Finding:
     by_verdict = {verdict: [one for one in rights if one.verdict is verdict] for verdict in Verdict}
     allowed = len(by_verdict[Verdict.ALLOWED])
     denied = [one.action for one in by_verdict[Verdict.DENIED] if one.needed]
@@ -267,7 +256,7 @@ def _rights(rights: Sequence[Right], *, tried_changes: bool) -> Look:
         )
     if not tried_changes:
         notes.append("launching and ending nodes was not tried, for the trouble above")
-    return Look(
+    return Finding(
         name="AWS rights",
         facts=(f"{allowed} of {len(rights)} actions that were tried are allowed",),
         notes=tuple(notes),

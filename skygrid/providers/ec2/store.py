@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from skygrid.errors import SkygridError, UsageError
-from skygrid.files import write_atomic
+from skygrid.errors import UsageError
+from skygrid.files import read_versioned, write_atomic
 
 from .records import Pool
 
@@ -77,23 +77,7 @@ def read_cloud_record(folder: Path) -> CloudRecord | None:
     SkygridError
         If it cannot be read.
     """
-    path = folder / FILE_NAME
-    try:
-        content = path.read_bytes()
-        version = msgspec.json.decode(content, type=_Version).format
-        if version > FORMAT:
-            raise UsageError(
-                f"{path} has format {version} and this skygrid reads up to {FORMAT}: upgrade it"
-            )
-        return msgspec.json.decode(content, type=CloudRecord)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
-        raise SkygridError(f"cannot read {path}: {error}") from error
-
-
-class _Version(msgspec.Struct):
-    format: int
+    return read_versioned(folder / FILE_NAME, CloudRecord, FORMAT)
 
 
 class FleetStore:

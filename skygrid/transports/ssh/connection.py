@@ -147,11 +147,6 @@ class Connection:
             raise ConnectionResetError("the connection was closed")
         return transport
 
-    @property
-    def cipher(self) -> str:
-        """The cipher of what is sent, by its name in the protocol."""
-        return str(self._transport.local_cipher)
-
     def execute(self, command: str) -> paramiko.Channel:
         """Start a command; its input, output and errors are the channel's.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from skygrid.environment.node_commands import Probe, probe, read_probe
 from skygrid.printable import printable
@@ -15,16 +14,7 @@ from .targets import Target
 PROBE_SECONDS = 30.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """What a look at a host has found."""
-
-    probe: Probe
-    connect_seconds: float
-    cipher: str
-
-
-def look_at(target: Target, root: str) -> Look:
+def look_at(target: Target, root: str) -> tuple[Probe, float]:
     """Connect to a host and ask what it has; changes nothing there.
 
     Parameters
@@ -32,6 +22,12 @@ def look_at(target: Target, root: str) -> Look:
     target : Target
     root : str
         Folder that skygrid is to use there.
+
+    Returns
+    -------
+    probe : Probe
+    seconds : float
+        Time that it took to connect.
 
     Raises
     ------
@@ -46,6 +42,6 @@ def look_at(target: Target, root: str) -> Look:
         connected = time.monotonic() - begin
         output = read_output(connection, probe(root), PROBE_SECONDS)
         found = read_probe(printable(output.decode(errors="replace"), len(output)))
-        return Look(probe=found, connect_seconds=connected, cipher=connection.cipher)
+        return found, connected
     finally:
         connection.close()
