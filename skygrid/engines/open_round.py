@@ -12,7 +12,7 @@ from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.queue.answers import Completion, Quarantine
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.worker.blobs import Blob
-from skygrid.worker.messages import FitResult
+from skygrid.worker.messages import FitFacts, FitResult
 
 RECORD_AFTER_SECONDS = 0.05
 """Outcomes are recorded together, the oldest at most about so late."""
@@ -77,17 +77,9 @@ class RoundInProgress:
                 node=node,
                 slot=result.slot,
                 attempt=done.attempt,
-                test_scores=result.test_scores,
-                train_scores=result.train_scores,
-                n_test_samples=result.n_test_samples,
-                fit_seconds=result.fit_seconds,
-                score_seconds=result.score_seconds,
                 answered_by=done.answered_by,
-                prefix_kept=result.prefix_kept,
-                busy_seconds=result.busy_seconds,
-                fit_error=result.fit_error,
-                warnings=result.warnings,
                 finished_at=finished_at,
+                **{name: getattr(result, name) for name in FitFacts.__struct_fields__},
             )
         )
 

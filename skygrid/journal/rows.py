@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import operator
 import zlib
 from typing import Any
 
 import msgspec
 
-from skygrid.plan.records import Outcome, Status
+from skygrid.plan.records import Outcome
 
-Row = tuple[
-    int, int, int, Status, str, int | None, int | None, float | None, float | None,
-    int | None, float | None, float | None, float | None, float | None, int | None,
-    bytes | None, int,
-]  # fmt: skip
-"""round, candidate, split, status, node, slot, attempt, test score, train score, test samples,
-fit seconds, score seconds, busy seconds, finished at, answered by, whole outcome, checksum of all
-before."""
+Row = tuple[Any, ...]
+"""Values of the columns of ``outcomes`` in `schema`: those of `_COLUMNS`, the whole outcome as
+MessagePack or None, and the checksum of all before."""
+
+_KEY = ("round", "candidate", "split", "status", "node")
+_COLUMNS = (
+    *_KEY, "slot", "attempt", "test_scores", "train_scores", "n_test_samples", "fit_seconds",
+    "score_seconds", "busy_seconds", "finished_at", "answered_by",
+)  # fmt: skip
+"""Fields of an outcome that have a column of their own, in the order of the columns."""
+
+_RARE = {
+    field.name: field.default
+    for field in msgspec.structs.fields(Outcome)
+    if field.name not in _COLUMNS
+}
+"""The other fields: an outcome that differs from a default in one of them is kept whole."""
+
+_rare_of = operator.attrgetter(*_RARE)
+_USUAL = tuple(_RARE.values())
+_columns_of = operator.attrgetter(*_COLUMNS)
+_key_of = operator.attrgetter(*_KEY)
+_NULLS = (None,) * (len(_COLUMNS) - len(_KEY))
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Outcome).decode
 _checksum = zlib.crc32
-_LARGEST = 2**63
 
 
 def seal(*values: Any) -> tuple[Any, ...]:
@@ -61,27 +76,14 @@ def to_row(outcome: Outcome) -> Row:
         and test == test
         and test != 0.0
         and (train is None or (type(train) is float and train == train and train != 0.0))
-        and o.fit_error is None
-        and not o.warnings
+        and _rare_of(o) == _USUAL
         and o.fit_seconds > 0.0
         and o.score_seconds > 0.0
         and o.busy_seconds > 0.0
         and o.finished_at > 0.0
-        and not o.prefix_kept
-        and -1 < o.n_test_samples < _LARGEST
-        and -1 < o.slot < _LARGEST
     ):
-        values = (
-            o.round, o.candidate, o.split, o.status, o.node, o.slot, o.attempt, test, train,
-            o.n_test_samples, o.fit_seconds, o.score_seconds, o.busy_seconds, o.finished_at,
-            o.answered_by, None,
-        )  # fmt: skip
-        return (*values, _checksum(_encode(values)))
-    whole = (
-        o.round, o.candidate, o.split, o.status, o.node, None, None, None, None,
-        None, None, None, None, None, None, _encode(o),
-    )  # fmt: skip
-    return (*whole, _checksum(_encode(whole)))
+        return seal(*_columns_of(o), None)
+    return seal(*_key_of(o), *_NULLS, _encode(o))
 
 
 def from_row(row: tuple[Any, ...]) -> Outcome:
@@ -92,29 +94,10 @@ def from_row(row: tuple[Any, ...]) -> Outcome:
     msgspec.DecodeError
         The row is damaged.
     """
-    (
-        round, candidate, split, status, node, slot, attempt, test, train,
-        samples, fit_seconds, score_seconds, busy_seconds, finished_at, answered_by, whole,
-        _,
-    ) = row  # fmt: skip
+    *columns, whole, _ = row
     if not is_intact(row):
+        round, candidate, split, *_ = row
         raise msgspec.DecodeError(f"round {round}, candidate {candidate}, split {split}")
     if whole is not None:
         return _decode(whole)
-    return Outcome(
-        round=round,
-        candidate=candidate,
-        split=split,
-        status=status,
-        node=node,
-        slot=slot,
-        attempt=attempt,
-        test_scores=test,
-        train_scores=train,
-        n_test_samples=samples,
-        fit_seconds=fit_seconds,
-        score_seconds=score_seconds,
-        busy_seconds=busy_seconds,
-        answered_by=answered_by,
-        finished_at=finished_at,
-    )
+    return Outcome(**dict(zip(_COLUMNS, columns, strict=True)))

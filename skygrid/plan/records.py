@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import msgspec
-
-from skygrid.worker.messages import Scores, WarningNote
+from skygrid.worker.messages import FitFacts
 
 Status = Literal["scored", "failed", "killed"]
 """scored: fitted and scored. failed: `fit` raised, `fit_error` holds scikit-learn's own traceback
@@ -75,8 +73,11 @@ class RoundPlan:
         return len(self.candidates) * len(self.splits)
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What came of one task. At most one is recorded for each task."""
+class Outcome(FitFacts, frozen=True, kw_only=True, gc=False):
+    """Outcome of one task: the facts of its fit, and where they come from.
+
+    At most one is recorded for each task.
+    """
 
     round: int
     candidate: int
@@ -95,23 +96,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempt: int = 1
     """1 for the first attempt, counting up with every retry."""
 
-    test_scores: Scores | None = None
-    """None when there is no score (failed, killed): the error score stands in at assembly."""
-
-    train_scores: Scores | None = None
-    n_test_samples: int = 0
-    fit_seconds: float = 0.0
-    score_seconds: float = 0.0
-    busy_seconds: float = 0.0
-    """Time that the slot spent on it: less than the two before where another fit did part of it."""
-
     answered_by: int = -1
     """The candidate whose fit on this split answered this one too; -1: it had a fit of its own."""
 
-    prefix_kept: bool = False
-    """The first steps of its pipeline were taken from another fit on this split."""
-
-    fit_error: str | None = None
-    warnings: tuple[WarningNote, ...] = ()
     finished_at: float = 0.0
     """Driver's wall clock when the outcome arrived, seconds since the epoch."""

@@ -21,6 +21,12 @@ FORMAT = 1
 
 FILE_NAME = "result.json"
 
+PER_FIT: dict[str, Callable[[Outcome], int | None]] = {
+    "answered_by": lambda one: None if one.answered_by < 0 else one.answered_by,
+    "fit_time_derived": lambda one: one.answered_by >= 0 or one.prefix_kept,
+}
+"""Keys of the document with a value for each fit."""
+
 
 def result_json(
     summary: Summary, results: Mapping[str, Any], outcomes: Sequence[Outcome] = ()
@@ -61,12 +67,7 @@ def result_json(
     document["cv_results"] = {name: _column(name, column) for name, column in results.items()}
     places = {node.name: place for place, node in enumerate(summary.nodes)}
     document["placement"] = _per_fit(outcomes, lambda outcome: places.get(outcome.node))
-    document["answered_by"] = _per_fit(
-        outcomes, lambda outcome: None if outcome.answered_by < 0 else outcome.answered_by
-    )
-    document["fit_time_derived"] = _per_fit(
-        outcomes, lambda outcome: outcome.answered_by >= 0 or outcome.prefix_kept
-    )
+    document |= {key: _per_fit(outcomes, value) for key, value in PER_FIT.items()}
     return _layout(document) + "\n"
 
 
@@ -138,7 +139,7 @@ def _layout(document: Mapping[str, Any]) -> str:
     """Write small things over several lines, for people, and each long column in one."""
     lines = []
     for key, value in document.items():
-        if key in ("cv_results", "placement", "answered_by", "fit_time_derived"):
+        if key in ("cv_results", "placement", *PER_FIT):
             lines.append(f'  "{key}": {_columns(value)}')
         else:
             pretty = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

@@ -294,8 +294,34 @@ class Pull(msgspec.Struct, frozen=True, kw_only=True, tag="pull"):
     count: int
 
 
-class FitResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What one fit gave, as the slot that ran it says."""
+class FitFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Facts about one fit: a slot reports them, the driver records them in the journal.
+
+    A field that is added here, with a default, travels and is recorded without further code.
+    """
+
+    test_scores: Scores | None = None
+    """None when there is no score: the error score stands in at assembly."""
+
+    train_scores: Scores | None = None
+    n_test_samples: Count = 0
+    fit_seconds: float = 0.0
+    score_seconds: float = 0.0
+    busy_seconds: float = 0.0
+    """Time that the slot spent on it. `fit_seconds` is that of a separate fit: it is longer where
+    another fit has done part of the work."""
+
+    prefix_kept: bool = False
+    """The first steps of its pipeline were taken from another fit on this split."""
+
+    fit_error: str | None = None
+    """Text of the traceback, or the reason why the fit was given up."""
+
+    warnings: tuple[WarningNote, ...] = ()
+
+
+class FitResult(FitFacts, frozen=True, kw_only=True, array_like=True, gc=False):
+    """Result of one fit, as the slot that ran it reports it."""
 
     lease: Count
     candidate: Count
@@ -303,28 +329,12 @@ class FitResult(msgspec.Struct, frozen=True, array_like=True, gc=False):
     status: Literal["scored", "failed", "raised"]
     """raised: not `fit` but something around it raised, or any of it under error_score="raise"."""
 
-    test_scores: Scores | None
-    train_scores: Scores | None
-    n_test_samples: Count
-    fit_seconds: float
-    score_seconds: float
-    fit_error: str | None = None
-    """Traceback text (failed, raised)."""
-
     exception: Annotated[tuple[ExceptionRecord, ...], msgspec.Meta(max_length=MOST_EXCEPTIONS)] = ()
     """raised: the exception, and behind it all exceptions that it refers to."""
 
-    warnings: tuple[WarningNote, ...] = ()
     answered: bool = False
     """No fit was run for it: the fit of the last result of this lease without this mark answered
     this candidate too."""
-
-    prefix_kept: bool = False
-    """Its pipeline began where another fit on the same split had left the same first steps."""
-
-    busy_seconds: float = 0.0
-    """Time that the slot spent on it. `fit_seconds` is that of a separate fit: it is longer where
-    another fit has done part of the work."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):

@@ -277,7 +277,10 @@ def test_what_nobody_foresaw_in_a_channel_costs_its_node_and_not_the_run(
 
 
 def result(lease: int, score: Any = 0.123) -> FitResult:
-    return FitResult(lease, 0, 0, "scored", score, None, 24, 0.01, 0.01)
+    return FitResult(
+        lease=lease, candidate=0, slot=0, status="scored", test_scores=score,
+        n_test_samples=24, fit_seconds=0.01, score_seconds=0.01,
+    )  # fmt: skip
 
 
 def lies(message: Any) -> Iterable[Any]:

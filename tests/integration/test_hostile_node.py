@@ -162,7 +162,10 @@ def test_outcomes_of_fits_that_were_never_given_end_the_node(lease: int) -> None
 
     def lies(message: Any) -> Iterable[Any]:
         if isinstance(message, Report):
-            false = FitResult(lease, 0, 0, "scored", 0.999, None, 24, 0.01, 0.01)
+            false = FitResult(
+                lease=lease, candidate=0, slot=0, status="scored", test_scores=0.999,
+                n_test_samples=24, fit_seconds=0.01, score_seconds=0.01,
+            )  # fmt: skip
             yield Report(round=message.round, results=[false])
         yield message
 

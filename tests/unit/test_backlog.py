@@ -26,7 +26,9 @@ from skygrid.worker.status import SlotStatus
 
 
 def fitted(lease: int, seconds: float = 0.0) -> FitResult:
-    return FitResult(lease, 0, 0, "scored", 0.5, None, 10, seconds, 0.0, busy_seconds=seconds)
+    return FitResult(
+        lease=lease, candidate=0, slot=0, status="scored", test_scores=0.5, busy_seconds=seconds
+    )
 
 
 class PaperPool:

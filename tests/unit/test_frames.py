@@ -211,7 +211,7 @@ def test_a_chunk_of_a_blob_fits_into_a_frame() -> None:
 @pytest.mark.parametrize("change", [{"slot": -1}, {"n_test_samples": 2**60}, {"lease": 2**64 - 1}])
 def test_a_number_that_no_honest_node_sends_is_refused(change: dict[str, int]) -> None:
     """A count that would fit no column of the journal ends the stream instead of the driver."""
-    honest = FitResult(1, 0, 0, "scored", 0.5, None, 10, 0.1, 0.1)
+    honest = FitResult(lease=1, candidate=0, slot=0, status="scored", test_scores=0.5)
     reader = FrameReader(FromAgent)
     assert list(reader.feed(encode(Report(round=0, results=[honest]))))
     lie = msgspec.structs.replace(honest, **change)

@@ -145,7 +145,7 @@ class TestOutcomes:
             Outcome(round=0, candidate=2, split=0, status="killed", node="", slot=7,
                     fit_error="", attempt=2),
             Outcome(round=0, candidate=3, split=0, status="scored", node="n", slot=0,
-                    test_scores=0.5, train_scores={"a": 1.0}, n_test_samples=2**63,
+                    test_scores=0.5, train_scores={"a": 1.0}, n_test_samples=2**53,
                     warnings=(WarningNote("builtins:UserWarning", "careful", "f.py", 3),)),
             msgspec.structs.replace(scored(4), prefix_kept=True),
         ]  # fmt: skip

@@ -22,7 +22,9 @@ from skygrid.worker.messages import (
 
 def received(records: tuple[ExceptionRecord, ...], fit_error: str = "traceback") -> Any:
     """What the driver makes of records, over the wire."""
-    result = FitResult(1, 0, 0, "raised", None, None, 0, 0.0, 0.0, fit_error, records)
+    result = FitResult(
+        lease=1, candidate=0, slot=0, status="raised", fit_error=fit_error, exception=records
+    )
     payload = msgspec.msgpack.encode(result)
     assert len(payload) < 2**22
     return exception_of(msgspec.msgpack.decode(payload, type=FitResult), "a fit")
