@@ -66,8 +66,8 @@ def make_offer(config: RunConfig, folder: Path | None = None) -> Offer:
     quote = _quote(plan, config)
     if config.max_cost is not None and quote.dollars_per_hour is None:
         raise ConfigError(
-            f"--max-cost cannot be kept: the price of {quote.instance_type} in {quote.region} is "
-            "not known. Say it as price_per_hour under [aws]"
+            f"--max-cost needs the price of {quote.instance_type} in {quote.region}, which is "
+            "unknown: set aws.price_per_hour"
         )
     least = quote.dollars_for(0.0)
     if config.max_cost is not None and least is not None and least > config.max_cost:

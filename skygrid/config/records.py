@@ -105,7 +105,7 @@ class AwsConfig:
     """Seconds in which a node must be launched and reached for the first time."""
 
     price_per_hour: float | None = None
-    """USD of one node for an hour; None: as the pricing API or the table of skygrid says."""
+    """USD of one node for an hour; None: as the pricing API says."""
 
     folder: str = "~/.cache/skygrid"
     """Where a node keeps environments, code and data."""

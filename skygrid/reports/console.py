@@ -15,7 +15,7 @@ from rich.text import Text
 from skygrid.printable import printable
 from skygrid.providers.interface import Finding
 
-from .money import Quote, bill_text, dollars_text
+from .money import PRICE_UNKNOWN, Quote, bill_text, dollars_text
 from .nodes_view import NodesView
 from .plain import (
     Plain,
@@ -164,7 +164,7 @@ def _whereabouts(quote: Quote) -> str:
 def _add_price(grid: Table, check: CheckResult, quote: Quote) -> None:
     rate, total = quote.dollars_per_hour, quote.dollars_per_hour_in_all
     if rate is None:
-        grid.add_row("price", "not known: say it as price_per_hour under [aws]")
+        grid.add_row("price", PRICE_UNKNOWN.removeprefix("price "))
         return
     source = f" ({quote.price_source})" if quote.price_source else ""
     each = f" = {quote.nodes} x {dollars_text(rate)}" if quote.nodes > 1 else ""

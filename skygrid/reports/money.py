@@ -12,6 +12,9 @@ END_SECONDS = 90.0
 """From the last fit to the last node's end, as a rule; a budget holds back what that costs."""
 
 
+PRICE_UNKNOWN = "price unknown: set aws.price_per_hour"
+
+
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is going to rent, and for how much."""
 
@@ -100,11 +103,12 @@ def dollars_text(dollars: float | None) -> str:
 
 def quote_text(quote: Quote) -> str:
     """Return a quote as one line."""
+    nodes = f"{quote.nodes} x {quote.instance_type} {quote.market} in {quote.region}"
+    if quote.dollars_per_hour_in_all is None:
+        return f"{nodes}, {PRICE_UNKNOWN}"
     rate = dollars_text(quote.dollars_per_hour_in_all)
-    return (
-        f"{quote.nodes} x {quote.instance_type} {quote.market} in {quote.region}, "
-        f"{rate} an hour{f' ({quote.price_source})' if quote.price_source else ''}"
-    )
+    source = f" ({quote.price_source})" if quote.price_source else ""
+    return f"{nodes}, {rate} an hour{source}"
 
 
 def bill_text(bill: Bill) -> str:

@@ -64,21 +64,20 @@ def test_an_unknown_type_is_a_mistake_in_the_config(bench: CloudBench) -> None:
 
 
 def test_a_price_list_that_is_silent_costs_a_moment_and_no_run(bench: CloudBench) -> None:
-    """Without an answer the price is that of the table that ships, and its date stands there."""
+    """Without an answer the plan says that the price is unknown and which key sets it."""
     bench.cloud.faults.delay_answer("pricing:GetProducts", seconds=60.0, times=None)
     code, out, err = bench.start("--nodes", "2", "--dry-run").end()
     said = " ".join((out + err).split())
     assert code == 0, said
-    assert "table of skygrid" in said
+    assert "unknown: set aws.price_per_hour" in said
     assert "the price list does not answer" in said
     assert bench.cloud.calls["pricing:GetProducts"] == 1, "asked again for each type"
 
 
 def test_a_budget_needs_a_price(bench: CloudBench) -> None:
-    """With --max-cost, a type that no list has a price of is exit 2 and names the key for it."""
+    """With --max-cost, an unknown price is exit 2, and the message names the key for it."""
     bench.cloud.faults.deny("pricing:GetProducts")
-    bench.aws["instance_types"] = ["x1e.xlarge"]
-    assert "price_per_hour under [aws]" in planned(bench, 2, "--max-cost", "1")
+    assert "unknown: set aws.price_per_hour" in planned(bench, 2, "--max-cost", "1")
     bench.aws["price_per_hour"] = 0.834
     code, out, err = bench.start("--nodes", "2", "--dry-run", "--max-cost", "1").end()
     assert code == 0, f"{out}\n{err}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from skygrid.providers.ec2.listing import orphans
 from skygrid.providers.ec2.network import leads_out
 from skygrid.providers.ec2.patience import LONGEST_SECONDS, delays
 from skygrid.providers.ec2.planning import order
-from skygrid.providers.ec2.prices import TABLE, Price, hourly_prices, table_price
+from skygrid.providers.ec2.prices import Price, hourly_prices
 from skygrid.providers.ec2.records import CloudNode, Image, Pool, RunMark
 from skygrid.providers.ec2.store import FILE_NAME, CloudRecord, FleetStore, read_cloud_record
 from skygrid.providers.ec2.types import FAMILIES, InstanceType, candidate_names, fit
@@ -364,28 +363,6 @@ def test_which_subnets_lead_out(tables, public, private):
 
 
 # ---- prices -------------------------------------------------------------------------------------
-
-
-def test_the_table_of_prices_is_dated_and_plain():
-    """The table says of which day it is, and has a sane price for every vCPU it lists."""
-    content = tomllib.loads(TABLE.read_text())
-
-    assert all("20" in day for day in content["as_of"].values())
-    for prices in content["per_vcpu"].values():
-        assert all(0.01 < price < 0.2 for price in prices.values())
-
-
-def test_prices_of_the_table():
-    """Sizes cost by their vCPUs; what is not in the table, or is no plain size, has no price."""
-    assert table_price("us-east-1", "c7i.xlarge", 4) == Price(
-        dollars_per_hour=0.1785, source="table of skygrid, 2026-01-19"
-    )
-    for region, name in (
-        ("us-east-1", "zz9.large"),
-        ("moon-1", "c7i.large"),
-        ("us-east-1", "c7i.metal-24xl"),
-    ):
-        assert table_price(region, name, 2) is None
 
 
 def test_prices_of_the_price_list():

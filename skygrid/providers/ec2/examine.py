@@ -156,7 +156,7 @@ def _offer_text(plan: CloudPlan) -> str:
     offer = plan.offer(first.instance_type, first.market)
     size = f" ({offer.vcpus} vCPUs, {offer.memory_gib:g} GiB)" if offer else ""
     price = (
-        "price not known"
+        "price unknown: set aws.price_per_hour"
         if plan.dollars_per_hour is None
         else f"${plan.dollars_per_hour:.4f} an hour each ({plan.price_source})"
     )

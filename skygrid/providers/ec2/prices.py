@@ -1,24 +1,19 @@
-"""What instances cost: as the price list says, or the dated table that ships with skygrid.
+"""Prices of instances, from the price list of AWS and its history of spot prices.
 
 A price is never a reason to fail: where none is known the plan says so.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from .session import Clients, api_errors
 from .types import InstanceType
-
-TABLE = Path(__file__).with_name("prices.toml")
 
 Unknown = Callable[[str], None]
 """Is told, in words, why a price could not be had."""
@@ -41,20 +36,15 @@ def on_demand_prices(
 ) -> dict[str, Price]:
     """On-demand prices by type, of those that are known."""
     found: dict[str, Price] = {}
-    today = datetime.now(UTC).date().isoformat()
-    listening = True
-    for one in types:
-        dollars = None
-        if listening:
-            try:
-                dollars = _listed_price(clients, one.name)
-            except _no_price() as error:
-                listening = False
-                note(f"the price list does not answer ({type(error).__name__}): prices of a table")
-        if dollars is not None:
-            found[one.name] = Price(dollars_per_hour=dollars, source=f"AWS price list, {today}")
-        elif (tabled := table_price(clients.region, one.name, one.vcpus)) is not None:
-            found[one.name] = tabled
+    source = f"AWS price list, {datetime.now(UTC).date().isoformat()}"
+    try:
+        for one in types:
+            dollars = _listed_price(clients, one.name)
+            if dollars is not None:
+                found[one.name] = Price(dollars_per_hour=dollars, source=source)
+    except _no_price() as error:
+        # Not asked again for the other types: each question may take PRICING_SECONDS.
+        note(f"the price list does not answer: pricing:GetProducts, {type(error).__name__}")
     return found
 
 
@@ -93,26 +83,6 @@ def hourly_prices(product: str | Mapping[str, Any]) -> list[float]:
         if dimension.get("unit") == "Hrs" and "USD" in dimension.get("pricePerUnit", {})
     ]
     return [price for price in found if price > 0]
-
-
-@functools.cache
-def _table() -> dict[str, Any]:
-    return tomllib.loads(TABLE.read_text(encoding="utf-8"))
-
-
-def table_price(region: str, instance_type: str, vcpus: int) -> Price | None:
-    """The price of the table that ships, None where it has none.
-
-    The on-demand price of a family is the same for every vCPU, whatever the size.
-    """
-    table = _table()
-    family, _, size = instance_type.partition(".")
-    per_vcpu = table["per_vcpu"].get(region, {}).get(family)
-    if per_vcpu is None or size.startswith(("metal", "medium")):
-        return None
-    as_of = table["as_of"].get(region, table["as_of"]["elsewhere"])
-    source = f"table of skygrid, {as_of}"
-    return Price(dollars_per_hour=round(per_vcpu * vcpus, 6), source=source)
 
 
 def spot_prices(
