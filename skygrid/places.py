@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from skygrid.config import RunConfig
 from skygrid.engines.pull import PullEngine
@@ -21,7 +20,7 @@ REMOTE_LEASE = 40.0
 """Seconds of silence after which the leases of a node elsewhere are given to others."""
 
 
-def provider_of(config: RunConfig, run_id: str, search_file: Path | None = None) -> Provider:
+def provider_of(config: RunConfig, run_id: str) -> Provider:
     """The place that a configuration names.
 
     Parameters
@@ -29,15 +28,12 @@ def provider_of(config: RunConfig, run_id: str, search_file: Path | None = None)
     config : RunConfig
     run_id : str
         The run's own mark; what it left running is found again by it.
-    search_file : Path, optional
-        Of a run that begins: what its nodes need is guessed from the last run of the same file.
     """
     if config.on == "ssh":
         # paramiko takes a third of a second to import.
         from skygrid.providers.ssh_hosts import SshHosts
 
-        # The search file may change the working directory.
-        return SshHosts(config, run_id, search_file and search_file.absolute())
+        return SshHosts(config, run_id)
     if config.on != "local":
         raise UsageError(f"nodes on {config.on} are rented: they have a price to be said first")
     return LocalProvider(config.nodes or 1, config.concurrency, config.hash_seed)
@@ -81,7 +77,6 @@ def nodes_of(
     config: RunConfig,
     listener: Listener,
     run_id: str,
-    search_file: Path | None = None,
     *,
     stop: StopCondition = never,
     start: bool = True,
@@ -93,8 +88,6 @@ def nodes_of(
     config : RunConfig
     listener : Listener
     run_id : str
-    search_file : Path, optional
-        As for `provider_of`.
     stop : callable, optional
         When no more fits are started.
     start : bool, default=True
@@ -106,7 +99,7 @@ def nodes_of(
     SkygridError
         If the nodes cannot be had, or something of them is left.
     """
-    provider = provider_of(config, run_id, search_file)
+    provider = provider_of(config, run_id)
     try:
         engine = PullEngine(provider, settings_of(config, stop), listener)
         try:

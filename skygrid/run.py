@@ -71,7 +71,7 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
     """
     rents = config.on == "aws"
     fits = rents or not config.dry_run
-    with trial_node(config, listener, path, start=fits) as engine:
+    with trial_node(config, listener, start=fits) as engine:
         with _importing():
             from skygrid.checks import check_loaded
             from skygrid.session import load
@@ -82,16 +82,14 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
 
 
 @contextmanager
-def trial_node(
-    config: RunConfig, listener: Listener, search_file: Path, *, start: bool
-) -> Iterator[PullEngine]:
+def trial_node(config: RunConfig, listener: Listener, *, start: bool) -> Iterator[PullEngine]:
     """Where one fit is tried: the nodes themselves, or this machine instead of rented ones."""
     if config.on == "aws":
         config = dataclasses.replace(
             config, on="local", nodes=None, min_nodes=None, concurrency=None
         )
     stop, run_id = hours_over(config), secrets.token_hex(8)
-    with nodes_of(config, listener, run_id, search_file, stop=stop, start=start) as engine:
+    with nodes_of(config, listener, run_id, stop=stop, start=start) as engine:
         yield engine
 
 
@@ -115,7 +113,7 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
         With the exit code that belongs to it; what was recorded stays, and can be resumed.
     """
     run_id = secrets.token_hex(8)
-    with nodes_of(config, listener, run_id, path, stop=hours_over(config)) as engine:
+    with nodes_of(config, listener, run_id, stop=hours_over(config)) as engine:
         with _importing():
             from skygrid.session import Session, load
 
@@ -176,7 +174,7 @@ def prepare_run(path: Path, config: RunConfig, listener: Listener) -> Prepared:
     SkygridError
         As for `run_search`; nothing was begun.
     """
-    with trial_node(config, listener, path, start=not config.yes) as engine:
+    with trial_node(config, listener, start=not config.yes) as engine:
         with _importing():
             from skygrid.checks import check_loaded
             from skygrid.session import load

@@ -21,17 +21,6 @@ PACKAGE_MARK = b'"""On a node there is only skygrid.worker."""\n'
 
 
 @dataclass(frozen=True, kw_only=True)
-class KitKeys:
-    """Tells one kit from another; a host that has what both name is prepared."""
-
-    environment: str
-    """Names the Python environment that it makes."""
-
-    code: str
-    """Names the worker's code: it changes more often, and costs nothing to replace."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Kit:
     """What is sent to a node before it can work."""
 
@@ -39,17 +28,15 @@ class Kit:
     """prepare.sh, the worker's code, requirements, wheels, setup commands, by their paths."""
 
     environment_key: str
+    """Names the Python environment that it makes."""
+
     code_key: str
+    """Names the worker's code: it changes more often, and costs nothing to replace."""
 
     @cached_property
     def data(self) -> bytes:
         """All of it as a tar.gz, packed when a node that is not prepared wants it."""
         return _archive(self.files)
-
-    @property
-    def keys(self) -> KitKeys:
-        """What tells it from other kits."""
-        return KitKeys(environment=self.environment_key, code=self.code_key)
 
 
 def build_kit(environment: Environment) -> Kit:
@@ -75,11 +62,6 @@ def build_kit(environment: Environment) -> Kit:
         environment_key=environment.key,
         code_key=_digest(code),
     )
-
-
-def code_key() -> str:
-    """Return the key of this skygrid's worker, without packing anything."""
-    return _digest(dict(_code()))
 
 
 def _code() -> Iterator[tuple[str, bytes]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from skygrid.config import RunConfig
 from skygrid.errors import ConfigError
@@ -27,8 +26,6 @@ class SshHosts:
     config : RunConfig
     run_id : str
         The run's own mark; an agent of the same run is found again by it.
-    search_file : Path, optional
-        Of a run that begins: hosts start before it is loaded, with what it needed last.
 
     Raises
     ------
@@ -38,11 +35,10 @@ class SshHosts:
 
     at_hand = False
 
-    def __init__(self, config: RunConfig, run_id: str, search_file: Path | None = None) -> None:
+    def __init__(self, config: RunConfig, run_id: str) -> None:
         self._config = config
         self._run_id = run_id
-        self._kit = AwaitedKit(config.environment, search_file)
-        self._guess = self._kit.guess()
+        self._kit = AwaitedKit(config.environment)
         self.targets = find_targets(config)
 
     def names(self) -> Sequence[str]:
@@ -65,7 +61,7 @@ class SshHosts:
             hash_seed=self._config.hash_seed,
             orphan_after=ssh.orphan_after,
         )
-        node = HostNode(self.targets[name], place, self._kit.future, watcher, guess=self._guess)
+        node = HostNode(self.targets[name], place, self._kit.future, watcher)
         patience = Patience(
             first_connect_seconds=ssh.connect_timeout, give_up_seconds=ssh.lost_after
         )

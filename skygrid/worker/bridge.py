@@ -7,8 +7,7 @@ was lost.
 
 With a command it starts a keeper where there is none, or where there is one that was started for
 another command or from another kit (``--kit``), which it ends first. Without one it finds the
-keeper that is there, or ends with `NO_KEEPER_EXIT`. With ``--end`` it ends the keeper that is
-there, and does nothing else.
+keeper that is there, or ends with `NO_KEEPER_EXIT`.
 """
 
 from __future__ import annotations
@@ -85,7 +84,6 @@ def main() -> None:
     parser.add_argument("--orphan-after", type=float, default=600.0)
     parser.add_argument("--lease", help="file that the keeper touches while it hears its driver")
     parser.add_argument("--kit", default="", help="what the agent's environment was made from")
-    parser.add_argument("--end", action="store_true", help="end the keeper that is there")
     parser.add_argument("command", nargs="*")
     args = parser.parse_args()
     # As an exit, so that nothing is left half made.
@@ -95,9 +93,6 @@ def main() -> None:
         if args.lease:
             options += ["--lease", args.lease]
         folder = KeeperFolder(args.folder, args.kit)
-        if args.end:
-            _end(folder)
-            return
         sock = _reach(folder, options, args.command)
         if sock is None:
             sys.exit(NO_KEEPER_EXIT)
@@ -130,17 +125,6 @@ def _reach(
             if command:
                 sock = _start_keeper(folder, options, command)
         return sock
-
-
-def _end(folder: KeeperFolder) -> None:
-    if not folder.path.parent.exists():
-        return
-    with folder.locked(LOCK_SECONDS):
-        sock = folder.connect()
-        if sock is not None:
-            with sock:
-                folder.end_keeper(sock)
-        folder.clear()
 
 
 def _start_keeper(

@@ -346,8 +346,8 @@ def test_another_command_means_another_agent(kept: Kept) -> None:
     assert len(other.keepers()) == 1
 
 
-def early(kept: Kept, *options: str) -> list[psutil.Process]:
-    """Start an agent that hears no word yet; its keeper and itself."""
+def unvisited(kept: Kept, *options: str) -> list[psutil.Process]:
+    """Start an agent whose driver sends nothing; its keeper and itself."""
     command = bridge(kept.folder, agent())
     place = command.index("--")
     channel = BridgeProcess([*command[:place], *options, *command[place:]])
@@ -356,29 +356,18 @@ def early(kept: Kept, *options: str) -> list[psutil.Process]:
     return kept.family()
 
 
-def test_an_agent_that_was_started_early_waits_for_its_driver(kept: Kept) -> None:
-    """Whoever calls for the first word finds the agent that an earlier call has started."""
-    family = early(kept)
+def test_an_agent_waits_for_the_first_word_of_a_driver(kept: Kept) -> None:
+    """A connection that breaks before its first word leaves the agent for the next connection."""
+    family = unvisited(kept)
     kept.channels[-1].close()
     assert kept.greeting().pid == family[1].pid
 
 
 def test_another_kit_means_another_agent(kept: Kept) -> None:
     """An agent that was started from another kit is replaced, though its command is the same."""
-    family = early(kept, "--kit", "of yesterday")
+    family = unvisited(kept, "--kit", "of yesterday")
     assert kept.greeting().pid != family[1].pid
     wait_for(lambda: gone(family), "nothing is left of the first agent")
-
-
-def test_a_bridge_can_end_the_agent_that_was_started_early(kept: Kept) -> None:
-    """With --end it starts nothing, ends the keeper that is there, and leaves no folder."""
-    family = early(kept)
-    end = [sys.executable, "-P", "-m", "skygrid.worker.bridge", "--folder", str(kept.folder)]
-    for _ in range(2):
-        subprocess.run([*end, "--end"], check=True, timeout=20)
-        assert list(kept.folder.parent.iterdir()) == []
-    kept.channels[-1].close()
-    wait_for(lambda: gone(family), "nothing is left of them")
 
 
 def test_a_folder_without_a_keeper_is_made_anew(kept: Kept) -> None:

@@ -18,7 +18,7 @@ from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import GridSearchCV
 
-from skygrid.environment.kit import KitKeys
+from skygrid.environment.kit import Kit
 from skygrid.errors import NodeError
 from skygrid.transports.interface import Transport
 from skygrid.transports.local_process import LocalProcess, agent_command
@@ -497,7 +497,7 @@ def test_agents_on_hosts_keep_their_data() -> None:
         hash_seed=7,
         orphan_after=600.0,
     )
-    kit = KitKeys(environment="e", code="c")
+    kit = Kit(files={}, environment_key="e", code_key="c")
     text = " ".join(place.bridge_arguments(kit, start=True))
     assert "-- env PYTHONHASHSEED=7 python -P -m skygrid.worker" in text
     assert text.endswith("-m skygrid.worker --slots 2 --cache blobs --cache-max-gb 2.5")

@@ -176,11 +176,6 @@ class BridgeChannel:
         with _as_broken():
             self._channel.sendall(data)
 
-    def leave(self) -> None:
-        """End the bridge alone; its connection is still of use."""
-        with contextlib.suppress(*BROKEN):
-            self._channel.close()
-
     def close(self) -> None:
         """End the connection."""
         self._connection.close()

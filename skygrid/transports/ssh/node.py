@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-from skygrid.environment.kit import Kit, KitKeys
+from skygrid.environment.kit import Kit
 from skygrid.environment.node_commands import quoted, run_python, unpack_and_prepare
 from skygrid.errors import NodeError
 from skygrid.transports.interface import Watcher
 
-from .channel import BridgeChannel, NotPreparedError, read_output, run_command, run_for_output
+from .channel import BridgeChannel, NotPreparedError, read_output, run_command
 from .connection import Connection
 from .failures import HostError
 from .targets import Target
@@ -32,13 +30,6 @@ RENEW_SECONDS = 5.0
 
 ANSWER_SECONDS = 30.0
 """How long a host that is busy may take to renew it."""
-
-FRESH_SECONDS = 10.0
-"""An agent that was started early is let wait so long for its first word; then it is called anew,
-as its keeper takes a connection that says nothing for dead."""
-
-END_SECONDS = 3.0
-"""How long an agent that was started early and is of no use may take to hear so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,22 +57,18 @@ class AgentPlace:
     lease: str | None = None
     """File that is touched as long as there is a driver; None: the host ends by nobody's clock."""
 
-    def bridge_arguments(self, kit: KitKeys, *, start: bool) -> list[str]:
+    def bridge_arguments(self, kit: Kit, *, start: bool) -> list[str]:
         """Arguments of the bridge; with `start`, it starts the agent if the kit's is not there."""
         # Commands run in `root`, with the environment's own Python first on the PATH.
         arguments = ["--folder", f"agents/{self.name}", "--orphan-after", f"{self.orphan_after:g}"]
         if self.lease is not None:
             arguments += ["--lease", self.lease]
         if start:
-            arguments += ["--kit", f"{kit.environment}-{kit.code}"]
+            arguments += ["--kit", f"{kit.environment_key}-{kit.code_key}"]
             arguments += ["--", "env", f"PYTHONHASHSEED={self.hash_seed}"]
             arguments += ["python", "-P", "-m", "skygrid.worker", *self.arguments]
             arguments += ["--cache", "blobs", "--cache-max-gb", f"{self.cache_max_gb:g}"]
         return arguments
-
-    def end_arguments(self) -> list[str]:
-        """Arguments of a bridge that ends whatever agent is there."""
-        return ["--folder", f"agents/{self.name}", "--end"]
 
 
 class _Renewal:
@@ -111,9 +98,6 @@ class HostNode:
         Is told what goes on, and takes what the host prints.
     opened : Connection, optional
         One to this host that is open already, for the first call of `connect`.
-    guess : KitKeys, optional
-        What the kit will probably be: a host that is prepared for it starts the agent at once,
-        while the search is loaded here. When the kit is another one the agent starts again.
     """
 
     def __init__(
@@ -124,19 +108,15 @@ class HostNode:
         watcher: Watcher,
         *,
         opened: Connection | None = None,
-        guess: KitKeys | None = None,
     ) -> None:
         self._target = target
         self._place = place
         self._kit = kit
         self._watcher = watcher
-        self._guess = guess
         self._told = ""
         self._started = False
         self._opened = self._connection = opened
         self._closed: Future[None] = Future()
-        self._nothing_early = threading.Event()
-        self._nothing_early.set()
 
     def connect(self) -> BridgeChannel:
         """Make a new connection; the first one prepares the host and starts the agent.
@@ -169,7 +149,6 @@ class HostNode:
         """Break off an attempt to connect, and end what it has started."""
         if not self._closed.done():
             self._closed.set_result(None)
-        self._nothing_early.wait(END_SECONDS)
         connection = self._connection
         if connection is not None:
             connection.close()
@@ -181,40 +160,12 @@ class HostNode:
 
     def _channel(self, connection: Connection) -> BridgeChannel:
         renewal = _Renewal(connection, self._place.lease)
-        guess, self._guess = self._guess, None
-        if guess is None or self._kit.done():
-            return self._ready_channel(connection, self._wait_for_kit(renewal), renewal)
-        self._nothing_early.clear()
+        kit = self._wait_for_kit(renewal)
         try:
-            return self._guessed_channel(connection, guess, renewal)
-        finally:
-            self._nothing_early.set()
-
-    def _guessed_channel(
-        self, connection: Connection, guess: KitKeys, renewal: _Renewal
-    ) -> BridgeChannel:
-        """Start the agent before it is known for certain how."""
-        begin = time.monotonic()
-        try:
-            channel = self._bridge(connection, guess)
-        except NotPreparedError:
-            return self._ready_channel(connection, self._wait_for_kit(renewal), renewal)
-        try:
-            kit = self._wait_for_kit(renewal)
-        except BaseException:
-            self._end_agent(connection, guess)
-            raise
-        if kit.keys == guess and time.monotonic() - begin < FRESH_SECONDS:
-            return channel
-        channel.leave()
-        return self._ready_channel(connection, kit, renewal)
-
-    def _ready_channel(self, connection: Connection, kit: Kit, renewal: _Renewal) -> BridgeChannel:
-        try:
-            return self._bridge(connection, kit.keys)
+            return self._bridge(connection, kit)
         except NotPreparedError:
             self._prepare(connection, kit, renewal)
-            return self._bridge(connection, kit.keys)
+            return self._bridge(connection, kit)
 
     def _wait_for_kit(self, renewal: _Renewal) -> Kit:
         while not self._kit.done():
@@ -228,17 +179,10 @@ class HostNode:
         except CancelledError:
             raise HostError("the connection was given up") from None
 
-    def _bridge(self, connection: Connection, kit: KitKeys) -> BridgeChannel:
+    def _bridge(self, connection: Connection, kit: Kit) -> BridgeChannel:
         arguments = self._place.bridge_arguments(kit, start=not self._started)
-        command = run_python(self._place.root, kit.environment, kit.code, arguments)
+        command = run_python(self._place.root, kit.environment_key, kit.code_key, arguments)
         return BridgeChannel(connection, command, self._watcher.log, BRIDGE_SECONDS)
-
-    def _end_agent(self, connection: Connection, kit: KitKeys) -> None:
-        arguments = self._place.end_arguments()
-        command = run_python(self._place.root, kit.environment, kit.code, arguments)
-        # Whom this does not reach ends by itself, as no driver comes.
-        with contextlib.suppress(OSError, NodeError):
-            run_for_output(connection, command, END_SECONDS)
 
     def _prepare(self, connection: Connection, kit: Kit, renewal: _Renewal) -> None:
         self._tell("preparing")
