@@ -1,4 +1,4 @@
-"""What a provider is: where nodes come from."""
+"""Providers, where nodes come from, and findings of a look at one."""
 
 from __future__ import annotations
 

@@ -69,14 +69,14 @@ def test_all_missing_rights_are_named_at_once(aws: Cloud) -> None:
 
 def test_what_a_run_goes_without_is_no_trouble(aws: Cloud) -> None:
     """Prices and quotas that may not be read are noted, and stop nothing."""
-    aws.faults.deny("pricing:*", "servicequotas:*", "ec2:DescribeSpotPriceHistory")
+    aws.faults.deny("pricing:*", "servicequotas:*")
 
     looks = _looks()
 
     assert not _problems(looks)
-    notes = " ".join(looks["AWS rights"].notes + looks["AWS nodes"].notes)
-    assert "a run goes without: ec2:DescribeSpotPriceHistory, pricing:GetProducts" in notes
-    assert "servicequotas:GetServiceQuota" in notes
+    notes = " ".join(looks["AWS nodes"].notes)
+    for action in ("pricing:GetProducts", "servicequotas:GetServiceQuota"):
+        assert action in notes
 
 
 @contextmanager

@@ -235,8 +235,7 @@ def _is_standard(instance: Mapping[str, Any]) -> bool:
 def _rights(rights: Sequence[Right], *, tried_changes: bool) -> Finding:
     by_verdict = {verdict: [one for one in rights if one.verdict is verdict] for verdict in Verdict}
     allowed = len(by_verdict[Verdict.ALLOWED])
-    denied = [one.action for one in by_verdict[Verdict.DENIED] if one.needed]
-    spared = [one.action for one in by_verdict[Verdict.DENIED] if not one.needed]
+    denied = [one.action for one in by_verdict[Verdict.DENIED]]
     untried = [one.action for one in by_verdict[Verdict.UNTRIED]]
     notes, problems = [], []
     if denied:
@@ -245,10 +244,7 @@ def _rights(rights: Sequence[Right], *, tried_changes: bool) -> Finding:
             f"not allowed: {names}. Add them to the IAM policy of these credentials; "
             "guides/aws.md has one that is enough"
         )
-    problems += [one.text for one in by_verdict[Verdict.FAILED] if one.needed]
-    notes += [one.text for one in by_verdict[Verdict.FAILED] if not one.needed]
-    if spared:
-        notes.append(f"not allowed, and a run goes without: {', '.join(spared)}")
+    problems += [one.text for one in by_verdict[Verdict.FAILED]]
     if untried:
         notes.append(
             f"could not be tried, as nothing of skygrid is there to try on: {', '.join(untried)}. "

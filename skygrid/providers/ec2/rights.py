@@ -1,4 +1,4 @@
-"""What the credentials may do: every action that a run needs, tried without doing anything.
+"""What the credentials may do: actions that a run needs and its plan does not, tried without doing.
 
 EC2 answers a call with ``DryRun`` by whether it would be allowed. S3 has no such thing; a look at
 an object or an upload that is not there is refused for want of rights, or else for want of it.
@@ -19,7 +19,6 @@ from skygrid.config import AwsConfig
 
 from .ending import key_prefix
 from .failures import Decision, code_of, judge, missing_action
-from .images import UBUNTU
 from .instances import RUN, run_request, run_tags, specifications
 from .network import ssh_from
 from .records import CloudPlan, RunMark
@@ -28,18 +27,8 @@ from .session import Clients, api_errors
 AT_ONCE = 8
 """Calls on their way at a time."""
 
-LOOKS = (
-    "DescribeImages",
-    "DescribeInstanceTypeOfferings",
-    "DescribeInstanceTypes",
-    "DescribeInstances",
-    "DescribeRouteTables",
-    "DescribeSecurityGroups",
-    "DescribeSubnets",
-    "DescribeVolumes",
-    "DescribeVpcs",
-)
-"""Actions of EC2 that change nothing and are needed by every run."""
+PROOF = ("DescribeInstances", "DescribeSecurityGroups", "DescribeVolumes")
+"""Actions of EC2 that prove the end of a run; the plan calls none of them."""
 
 NO_INSTANCE = "i-00000000000000000"
 NO_GROUP = "sg-00000000000000000"
@@ -67,9 +56,6 @@ class Right(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     """For the person, unless it is allowed."""
 
-    needed: bool = True
-    """Whether a run does not work without it."""
-
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """An action, and the call that shows whether it is allowed."""
@@ -79,8 +65,6 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     own: bool = True
     """Whether it is tried on what skygrid made. A policy may allow it on nothing else, so that
     being refused on other things says nothing."""
-
-    needed: bool = True
 
 
 def try_rights(clients: Clients, settings: AwsConfig, plan: CloudPlan | None) -> list[Right]:
@@ -98,7 +82,7 @@ def try_rights(clients: Clients, settings: AwsConfig, plan: CloudPlan | None) ->
     rights : list of Right
         Sorted by action.
     """
-    attempts = [*_looks(clients), *_others(clients, settings)]
+    attempts = [Attempt(action=f"ec2:{one}", call=_dry(clients, one)) for one in PROOF]
     if settings.bucket is not None:
         attempts += _storage(clients, settings.bucket)
     if plan is not None:
@@ -113,7 +97,7 @@ def _tried(attempt: Attempt, region: str) -> Right:
         attempt.call()
     except api_errors() as error:
         return judged(attempt, error, region)
-    return Right(action=attempt.action, verdict=Verdict.ALLOWED, needed=attempt.needed)
+    return Right(action=attempt.action, verdict=Verdict.ALLOWED)
 
 
 def judged(attempt: Attempt, error: Exception, region: str) -> Right:
@@ -132,31 +116,10 @@ def judged(attempt: Attempt, error: Exception, region: str) -> Right:
     else:
         verdict = Verdict.UNTRIED
     text = "" if verdict is Verdict.ALLOWED else failure.text
-    return Right(action=action, verdict=verdict, text=text, needed=attempt.needed)
+    return Right(action=action, verdict=verdict, text=text)
 
 
 # ---- the attempts -------------------------------------------------------------------------------
-
-
-def _looks(clients: Clients) -> Iterator[Attempt]:
-    for action in LOOKS:
-        yield Attempt(action=f"ec2:{action}", call=_dry(clients, action))
-    action = "DescribeSpotPriceHistory"
-    yield Attempt(action=f"ec2:{action}", call=_dry(clients, action), needed=False)
-
-
-def _others(clients: Clients, settings: AwsConfig) -> Iterator[Attempt]:
-    """Services without a dry run: they are asked something small."""
-    if settings.ami is None:
-        name = UBUNTU.format("amd64")
-        yield Attempt(
-            action="ssm:GetParameters", call=partial(clients.ssm.get_parameters, Names=[name])
-        )
-    yield Attempt(
-        action="pricing:GetProducts",
-        call=partial(clients.pricing.get_products, ServiceCode="AmazonEC2", MaxResults=1),
-        needed=False,
-    )
 
 
 def _storage(clients: Clients, bucket: str) -> Iterator[Attempt]:
