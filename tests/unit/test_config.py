@@ -112,7 +112,7 @@ def test_named_file_must_be_there(tmp_path):
         ("on = 'local'\nnodes = 0", r"nodes in .* is 0; it must be at least 1"),
         ("concurrency = 0", r"concurrency in .* is 0; it must be at least 1"),
         ("max_hours = 0", r"max_hours in .* is 0; it must be hours, more than 0"),
-        ("max_hours = nan", r"max_hours in .* is nan; it must be a number"),
+        ("max_hours = nan", r"max_hours in .* is nan; it must be hours, more than 0"),
         ("fit_timeout = inf", r"fit_timeout in .* must be seconds, more than 0 and finite"),
         ("fit_timeout = 'inf'", r"fit_timeout in .* must be seconds"),
         ("quiet = 1", r"quiet in .* is 1; it must be true or false"),
