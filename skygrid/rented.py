@@ -21,7 +21,8 @@ from skygrid.errors import ConfigError, InterruptedRunError, NodeError, SkygridE
 from skygrid.interrupts import Interrupts
 from skygrid.listener import Listener
 from skygrid.places import settings_of
-from skygrid.reports.money import END_SECONDS, Bill, Quote, Rental, bill_text, dollars_text
+from skygrid.reports.money import END_SECONDS, Bill, Quote, bill_text, dollars_text
+from skygrid.reports.run_record import NodeRecord
 
 if TYPE_CHECKING:
     from skygrid.providers.ec2.fleet import Fleet
@@ -80,22 +81,21 @@ def make_offer(config: RunConfig, folder: Path | None = None) -> Offer:
 
 def _quote(plan: CloudPlan, config: RunConfig) -> Quote:
     first = plan.pools[0]
-    offer = plan.offer(first.instance_type, first.market)
     types = dict.fromkeys(pool.instance_type for pool in plan.pools)
     image = next(iter(plan.images.values()))
     return Quote(
         nodes=plan.nodes,
         instance_type=first.instance_type,
         other_types=tuple(name for name in types if name != first.instance_type),
-        vcpus=offer.vcpus if offer else 0,
-        memory_gib=offer.memory_gib if offer else 0.0,
+        vcpus=plan.first_type.vcpus,
+        memory_gib=plan.first_type.memory_gib,
         market=plan.market,
         region=plan.region,
         zones=tuple(dict.fromkeys(pool.zone for pool in plan.pools)),
         account=plan.account,
         image=f"{image.ami} {image.name}".strip(),
-        dollars_per_hour=plan.dollars_per_hour,
-        price_source=plan.price_source,
+        dollars_per_hour=first.dollars_per_hour,
+        price_source=first.price_source,
         max_cost=config.max_cost,
         max_hours=config.max_hours if config.max_hours != float("inf") else None,
         notes=plan.notes,
@@ -193,17 +193,18 @@ class RentedNodes:
             price_source=self._offer.quote.price_source,
         )
 
-    def rentals(self) -> dict[str, Rental]:
-        """What was rented for each node, by the nodes' names."""
-        return {
-            one.node: Rental(
+    def rentals(self) -> list[NodeRecord]:
+        """The nodes, each with the instance that was rented for it."""
+        return [
+            NodeRecord(
+                name=one.node,
                 instance=one.instance_id,
                 instance_type=one.instance_type,
                 zone=one.zone,
                 market=one.market,
             )
             for one in self._fleet.nodes()
-        }
+        ]
 
     def _tell(self, text: str) -> None:
         self._listener.told(text, always=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from skygrid.journal.sqlite import SqliteJournal
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.reports.csv import write_csv
 from skygrid.reports.jsonout import add_bill, result_json, write_result
-from skygrid.reports.money import Bill, Rental
+from skygrid.reports.money import Bill
 from skygrid.reports.run_record import NodeRecord, RunRecord, State, driver_mark
 from skygrid.reports.summary import Summary
 from skygrid.results.saved_search import save_search
@@ -168,19 +168,23 @@ class RunFolder:
         self.end("complete", None)
         return problem
 
-    def charge(self, bill: Bill, instances: Mapping[str, Rental]) -> None:
+    def charge(self, bill: Bill, rentals: Iterable[NodeRecord]) -> None:
         """Write down what the nodes have cost, and which instance each was.
 
         Parameters
         ----------
         bill : Bill
-        instances : mapping of str to Rental
-            By the nodes' names.
+        rentals : iterable of NodeRecord
+            Names of nodes, and their instances.
         """
         rented = {node.name: node for node in self.record.nodes}
-        for name, rental in instances.items():
-            rented[name] = msgspec.structs.replace(
-                rented.get(name, NodeRecord(name=name)), **msgspec.structs.asdict(rental)
+        for one in rentals:
+            rented[one.name] = msgspec.structs.replace(
+                rented.get(one.name, one),
+                instance=one.instance,
+                instance_type=one.instance_type,
+                zone=one.zone,
+                market=one.market,
             )
         self._update(bill=bill, nodes=tuple(rented.values()))
         if self.record.state == "complete":

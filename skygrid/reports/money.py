@@ -83,17 +83,6 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
     price_source: str = ""
 
 
-class Rental(msgspec.Struct, frozen=True, kw_only=True):
-    """What was rented for one node."""
-
-    instance: str
-    """The provider's own id."""
-
-    instance_type: str
-    zone: str
-    market: str
-
-
 def dollars_text(dollars: float | None) -> str:
     """Return an amount as ``$1.25`` or, below ten cents, ``$0.0042``; ``not known`` for None."""
     if dollars is None:

@@ -32,9 +32,9 @@ from skygrid.providers.ec2.network import leads_out
 from skygrid.providers.ec2.patience import LONGEST_SECONDS, delays
 from skygrid.providers.ec2.planning import order
 from skygrid.providers.ec2.prices import Price, hourly_prices
-from skygrid.providers.ec2.records import CloudNode, Image, Pool, RunMark
+from skygrid.providers.ec2.records import CloudNode, Image, InstanceType, Pool, RunMark
 from skygrid.providers.ec2.store import FILE_NAME, CloudRecord, FleetStore, read_cloud_record
-from skygrid.providers.ec2.types import FAMILIES, InstanceType, candidate_names, fit
+from skygrid.providers.ec2.types import FAMILIES, candidate_names, fit
 
 POOL = Pool(
     instance_type="c7i.xlarge",
@@ -252,15 +252,15 @@ def test_cheap_pools_come_first_and_unknown_prices_last():
     types = [kind("new"), kind("dear"), kind("cheap", zones=("a",)), kind("no", markets=())]
     found = order([("a", "s-a"), ("b", "s-b"), ("c", "s-c")], types, "spot", price)
 
-    assert [(one.pool.instance_type, one.pool.zone) for one in found] == [
+    assert [(one.instance_type, one.zone) for one in found] == [
         ("dear", "b"),
         ("cheap", "a"),
         ("dear", "a"),
         ("new", "a"),
         ("new", "b"),
     ]
-    assert found[0].pool.subnet == "s-b"
-    assert found[0].pool.dollars_per_hour == 1.0
+    assert found[0].subnet == "s-b"
+    assert found[0].dollars_per_hour == 1.0
 
 
 def test_a_dry_pool_is_tried_last_for_a_while():

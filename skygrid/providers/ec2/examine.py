@@ -153,14 +153,13 @@ def _nodes(clients: Clients, config: RunConfig) -> tuple[Finding, CloudPlan | No
 
 def _offer_text(plan: CloudPlan) -> str:
     first = plan.pools[0]
-    offer = plan.offer(first.instance_type, first.market)
-    size = f" ({offer.vcpus} vCPUs, {offer.memory_gib:g} GiB)" if offer else ""
+    size = f"{plan.first_type.vcpus} vCPUs, {plan.first_type.memory_gib:g} GiB"
     price = (
         "price unknown: set aws.price_per_hour"
-        if plan.dollars_per_hour is None
-        else f"${plan.dollars_per_hour:.4f} an hour each ({plan.price_source})"
+        if first.dollars_per_hour is None
+        else f"${first.dollars_per_hour:.4f} an hour each ({first.price_source})"
     )
-    return f"{plan.nodes} x {first.instance_type}{size}, {first.market}, {price}"
+    return f"{plan.nodes} x {first.instance_type} ({size}), {first.market}, {price}"
 
 
 def _image_texts(plan: CloudPlan) -> list[str]:
@@ -187,8 +186,7 @@ def _quota(clients: Clients, plan: CloudPlan, pool: Pool) -> tuple[str | None, s
     except api_errors() as error:
         text = judge(error, "ec2:DescribeInstances", clients.region).text
         return None, f'how much of the quota "{quota.name}" is in use is not known: {text}'
-    offer = plan.offer(pool.instance_type, pool.market)
-    wanted = plan.nodes * (offer.vcpus if offer else 1)
+    wanted = plan.nodes * plan.types[pool.instance_type].vcpus
     return quota_texts(quota, clients.region, answer["Quota"]["Value"], used, wanted)
 
 

@@ -16,7 +16,7 @@ from .failures import Decision, judge
 from .launching import Launcher
 from .network import allowed_cidr, let_in, open_group
 from .patience import patiently
-from .records import CloudNode, CloudPlan, RunMark, TeardownReport
+from .records import CloudNode, CloudPlan, RunMark, TeardownReport, billed
 from .session import Clients, api_errors
 from .store import CloudRecord, FleetStore, Launch
 from .watching import InstanceGoneError, Watch, gone_text
@@ -391,12 +391,8 @@ def spent(record: CloudRecord, now: float) -> float | None:
 
 def launch_dollars(launch: Launch, now: float) -> float | None:
     """USD of one instance until its end or `now`; None: its price is not known."""
-    if launch.pool.dollars_per_hour is None:
-        return None
     seconds = (launch.ended_at or now) - launch.launched_at
-    # Linux instances are billed by the second, for a minute at the least:
-    # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-on-demand-instances.html
-    return launch.pool.dollars_per_hour * max(60.0, seconds) / 3600
+    return billed(launch.pool.dollars_per_hour, seconds)
 
 
 def total(parts: list[float | None]) -> float | None:

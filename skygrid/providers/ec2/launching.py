@@ -167,8 +167,7 @@ class Launcher:
         )
 
     def _call(self, launch: Launch, group_id: str, user_data: bytes) -> CloudNode | Failure:
-        offer = self._plan.offer(launch.pool.instance_type, launch.pool.market)
-        architecture = offer.architecture if offer else next(iter(self._plan.images))
+        architecture = self._plan.types[launch.pool.instance_type].architecture
         request = run_request(
             node=launch.node,
             pool=launch.pool,

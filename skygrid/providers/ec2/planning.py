@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
-
 from skygrid.config import AwsConfig, RunConfig
 from skygrid.errors import ConfigError
 
 from .images import named_image, ubuntu_images
 from .network import Network, find_network
 from .prices import Price, on_demand_prices, spot_prices
-from .records import Buying, CloudPlan, Offer, Pool, RunMark
+from .records import Buying, CloudPlan, InstanceType, Pool, RunMark
 from .session import Clients, owner_of
-from .types import InstanceType, find_types
+from .types import find_types
 
 MARGIN_HOURS = 1.0
 """Hours after ``max_hours`` at which a node ends itself; results have been handed in by then."""
@@ -26,13 +24,6 @@ LONGEST_HOURS = 24.0 * 30
 
 PriceOf = Callable[[str, str], Price | None]
 """Price of a type in a zone."""
-
-
-class _Priced(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool with the price that decides its place in the order."""
-
-    pool: Pool
-    price: Price | None
 
 
 def plan_cloud(config: RunConfig, clients: Clients) -> CloudPlan:
@@ -66,7 +57,7 @@ def plan_cloud(config: RunConfig, clients: Clients) -> CloudPlan:
         zones=[zone for zone, _ in network.subnets],
     )
     notes: list[str] = []
-    priced = _pools(clients, settings, network, types, notes)
+    pools = _pools(clients, settings, network, types, notes)
     architectures = {one.architecture for one in types}
     images = [given] if given else ubuntu_images(clients, architectures)
     if len(architectures) > 1:
@@ -74,18 +65,15 @@ def plan_cloud(config: RunConfig, clients: Clients) -> CloudPlan:
             "instance_types has types of two architectures: scores of one may differ from those "
             "of the other in the last bits"
         )
-    first = priced[0].price
     return CloudPlan(
         region=clients.region,
         account=account,
         nodes=config.nodes or 1,
         market=settings.market,
         images={image.architecture: image for image in images},
-        offers=_offers(types, priced),
-        pools=tuple(one.pool for one in priced),
+        types={one.name: one for one in types},
+        pools=tuple(pools),
         vpc=network.vpc,
-        dollars_per_hour=first.dollars_per_hour if first else None,
-        price_source=first.source if first else "",
         notes=tuple(notes),
     )
 
@@ -110,9 +98,9 @@ def _pools(
     network: Network,
     types: Sequence[InstanceType],
     notes: list[str],
-) -> list[_Priced]:
-    """The pools with their prices, as they are tried: spot before on-demand, cheap before dear."""
-    found: list[_Priced] = []
+) -> list[Pool]:
+    """The pools as they are tried: spot before on-demand, cheap before dear."""
+    found: list[Pool] = []
     if settings.market != "on-demand":
         spot = _said(settings) or _of_spot(spot_prices(clients, types, notes.append))
         found += order(network.subnets, types, "spot", spot)
@@ -147,7 +135,7 @@ def order(
     types: Sequence[InstanceType],
     market: Buying,
     price_of: PriceOf,
-) -> list[_Priced]:
+) -> list[Pool]:
     """The pools of one market: cheap before dear, known before unknown, then as they were named.
 
     Parameters
@@ -160,40 +148,26 @@ def order(
         Price of a type in a zone, or None.
     """
     places = dict(reversed(subnets))
-    priced = [
-        _priced(one.name, market, zone, places[zone], price_of(one.name, zone))
+    pools = [
+        _pool(one.name, market, zone, places[zone], price_of(one.name, zone))
         for one in types
         if market in one.markets
         for zone in sorted(places)
         if zone in one.zones
     ]
-    return sorted(priced, key=lambda one: one.price.dollars_per_hour if one.price else math.inf)
+    return sorted(pools, key=_dollars)
 
 
-def _priced(name: str, market: Buying, zone: str, subnet: str, price: Price | None) -> _Priced:
-    pool = Pool(
+def _pool(name: str, market: Buying, zone: str, subnet: str, price: Price | None) -> Pool:
+    return Pool(
         instance_type=name,
         market=market,
         zone=zone,
         subnet=subnet,
         dollars_per_hour=price.dollars_per_hour if price else None,
+        price_source=price.source if price else "",
     )
-    return _Priced(pool=pool, price=price)
 
 
-def _offers(types: Sequence[InstanceType], priced: Sequence[_Priced]) -> tuple[Offer, ...]:
-    by_name = {one.name: one for one in types}
-    found: dict[tuple[str, str], Offer] = {}
-    for one in priced:
-        kind = by_name[one.pool.instance_type]
-        offer = Offer(
-            instance_type=kind.name,
-            vcpus=kind.vcpus,
-            memory_gib=kind.memory_gib,
-            architecture=kind.architecture,
-            dollars_per_hour=one.price.dollars_per_hour if one.price else None,
-            price_source=one.price.source if one.price else "",
-            market=one.pool.market,
-        )
-        found.setdefault((kind.name, one.pool.market), offer)
-    return tuple(found.values())
+def _dollars(pool: Pool) -> float:
+    return math.inf if pool.dollars_per_hour is None else pool.dollars_per_hour

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from .records import InstanceType
 from .session import Clients, api_errors
-from .types import InstanceType
 
 Unknown = Callable[[str], None]
 """Is told, in words, why a price could not be had."""

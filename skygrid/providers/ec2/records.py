@@ -15,6 +15,18 @@ GONE_STATES = frozenset({"shutting-down", "terminated", "stopping", "stopped"})
 """States of an instance that will not work any more: nodes end on shutdown, none is stopped."""
 
 
+LEAST_BILLED_SECONDS = 60.0
+"""Linux instances are billed by the second, for a minute at the least:
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-on-demand-instances.html"""
+
+
+def billed(dollars_per_hour: float | None, seconds: float) -> float | None:
+    """USD of an instance that ran for so many seconds; None: its price is not known."""
+    if dollars_per_hour is None:
+        return None
+    return dollars_per_hour * max(LEAST_BILLED_SECONDS, seconds) / 3600
+
+
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
     """Where one instance can be had: capacity is a matter of type, market and zone."""
 
@@ -23,7 +35,10 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     zone: str
     subnet: str
     dollars_per_hour: float | None = None
-    """USD of one instance for an hour; None: not known."""
+    """USD of one instance for an hour, volume and address not included; None: not known."""
+
+    price_source: str = ""
+    """Where the price is from and of which day; empty without one."""
 
     def __str__(self) -> str:
         return f"{self.instance_type} {self.market} in {self.zone}"
@@ -47,20 +62,16 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     """Where it was found: the name of the public parameter, or the config."""
 
 
-class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance type with what it has and costs."""
+class InstanceType(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance type, as EC2 describes it."""
 
-    instance_type: str
+    name: str
     vcpus: int
     memory_gib: float
     architecture: str
-    dollars_per_hour: float | None
-    """USD for an hour on the market of the offer; None: not known."""
-
-    price_source: str = ""
-    """Where the price is from and of which day; empty without one."""
-
-    market: Buying = "on-demand"
+    markets: tuple[str, ...]
+    zones: tuple[str, ...]
+    """Where it is offered, of the zones that were asked for."""
 
 
 class CloudPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,32 +84,20 @@ class CloudPlan(msgspec.Struct, frozen=True, kw_only=True):
     images: dict[str, Image]
     """By architecture, one for each that a pool needs."""
 
-    offers: tuple[Offer, ...]
-    """By market and type, as they are tried."""
+    types: dict[str, InstanceType]
+    """By name, one for each type that a pool has."""
 
     pools: tuple[Pool, ...]
     """In the order of trial; at least one."""
 
     vpc: str
-    dollars_per_hour: float | None
-    """USD of one node of the first pool for an hour, volume and address not included; None: not
-    known."""
-
-    price_source: str
     notes: tuple[str, ...] = ()
     """What the person should know and what stops nothing."""
 
-    def offer(self, instance_type: str, market: str) -> Offer | None:
-        """The offer that a pool is of."""
-        for one in self.offers:
-            if (one.instance_type, one.market) == (instance_type, market):
-                return one
-        return None
-
     @property
-    def instance_type(self) -> str:
-        """The type that is tried first."""
-        return self.pools[0].instance_type
+    def first_type(self) -> InstanceType:
+        """The type of the pool that is tried first."""
+        return self.types[self.pools[0].instance_type]
 
 
 class RunMark(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,11 +151,7 @@ class CloudNode(msgspec.Struct, frozen=True, kw_only=True):
 
     def dollars(self, now: float) -> float | None:
         """USD from its launch until `now` (seconds since the epoch); None: price not known."""
-        if self.dollars_per_hour is None:
-            return None
-        # Linux instances are billed by the second, with a minute at the least:
-        # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/concepts.html (November 2025).
-        return self.dollars_per_hour * max(60.0, now - self.launched_at) / 3600
+        return billed(self.dollars_per_hour, now - self.launched_at)
 
 
 class TeardownReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -150,12 +150,10 @@ def _changes(clients: Clients, settings: AwsConfig, plan: CloudPlan) -> Iterator
         owner=str(clients.caller.get("Arn", "")),
         expires_at=time.time(),
     )
-    pool = plan.pools[0]
-    offer = plan.offer(pool.instance_type, pool.market)
-    image = plan.images[offer.architecture if offer else next(iter(plan.images))]
+    image = plan.images[plan.first_type.architecture]
     launch = run_request(
         node="doctor",
-        pool=pool,
+        pool=plan.pools[0],
         image=image,
         token=f"skygrid-doctor-{time.time_ns()}",
         group_id=group,

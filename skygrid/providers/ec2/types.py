@@ -6,12 +6,11 @@ import platform
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
 from skygrid.config import AwsConfig
 from skygrid.errors import ConfigError, NodeError
 
 from .failures import judge
+from .records import InstanceType
 from .session import Clients, api_errors
 
 USUAL_VCPUS = 4
@@ -36,18 +35,6 @@ FAMILIES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Families by architecture, newest generation first; one generation is looked at at a time.
 Processors that run at full speed all the time: no burstable and no flex families."""
-
-
-class InstanceType(msgspec.Struct, frozen=True, kw_only=True):
-    """What EC2 says of a type."""
-
-    name: str
-    vcpus: int
-    memory_gib: float
-    architecture: str
-    markets: tuple[str, ...]
-    zones: tuple[str, ...]
-    """Where it is offered, of the zones that were asked for."""
 
 
 def own_architecture() -> str:
