@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from skygrid.config import RunConfig
+from skygrid.config import RunConfig, limits
 from skygrid.engines.pull import PullEngine
 from skygrid.engines.settings import EngineSettings
 from skygrid.engines.stopping import StopCondition, never, time_limit
@@ -15,9 +15,6 @@ from skygrid.listener import Listener
 from skygrid.providers.interface import Provider
 from skygrid.providers.local import LocalProvider
 from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy
-
-REMOTE_LEASE = 40.0
-"""Seconds of silence after which the leases of a node elsewhere are given to others."""
 
 
 def provider_of(config: RunConfig, run_id: str) -> Provider:
@@ -51,7 +48,8 @@ def size_of(config: RunConfig) -> tuple[int, int | None]:
 def policies_of(config: RunConfig) -> QueuePolicies:
     """How a run's queue treats fits that die and nodes that fall silent."""
     # A connection that broke is noticed within its silence; only then is it known to be mended.
-    lease = LeasePolicy() if config.on == "local" else LeasePolicy(timeout_seconds=REMOTE_LEASE)
+    timeout = limits.LEASE if config.on == "local" else limits.REMOTE_LEASE
+    lease = LeasePolicy(timeout_seconds=timeout)
     return QueuePolicies(retry=RetryPolicy(retries=config.retries), lease=lease)
 
 

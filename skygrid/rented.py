@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skygrid.config import RunConfig
+from skygrid.config import RunConfig, limits
 from skygrid.engines.pull import PullEngine
 from skygrid.engines.stopping import StopCondition, any_of, cost_limit
 from skygrid.errors import ConfigError, InterruptedRunError, NodeError, SkygridError
 from skygrid.interrupts import Interrupts
 from skygrid.listener import Listener
 from skygrid.places import settings_of
-from skygrid.reports.money import END_SECONDS, Bill, Quote, bill_text, dollars_text
+from skygrid.reports.money import Bill, Quote, bill_text, dollars_text
 from skygrid.reports.run_record import NodeRecord
 
 if TYPE_CHECKING:
@@ -266,4 +266,4 @@ class RentedNodes:
     def _dollars_at_the_end(self) -> float | None:
         """What it will have cost if it is ended now."""
         now, rate = self._dollars_now(), self._fleet.dollars_per_hour()
-        return None if now is None or rate is None else now + rate * END_SECONDS / 3600
+        return None if now is None or rate is None else now + rate * limits.USUAL_END / 3600

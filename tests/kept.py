@@ -31,7 +31,9 @@ from skygrid.worker.bridge import NO_KEEPER_EXIT, MarkSkipper
 from skygrid.worker.frames import FrameReader
 from skygrid.worker.messages import FromAgent, Greeting
 
-QUICK = Patience(ping_seconds=0.3, silence_seconds=4.0, give_up_seconds=10.0)
+QUICK = Patience(
+    ping_seconds=0.3, silence_seconds=4.0, give_up_seconds=10.0, first_connect_seconds=60.0
+)
 FITS = 39 * 5 * 5
 
 

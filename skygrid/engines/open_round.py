@@ -7,15 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from skygrid.config import limits
 from skygrid.listener import Listener
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.queue.answers import Completion, Quarantine
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.worker.blobs import Blob
 from skygrid.worker.messages import FitFacts, FitResult
-
-RECORD_AFTER_SECONDS = 0.05
-"""Outcomes are recorded together, the oldest at most about so late."""
 
 
 def plan_content(plan: RoundPlan) -> dict[str, Any]:
@@ -64,7 +62,7 @@ class RoundInProgress:
     @property
     def wait_seconds(self) -> float | None:
         """How long nothing needs to be recorded, None when nothing waits for it."""
-        return RECORD_AFTER_SECONDS if self._unrecorded else None
+        return limits.RECORD_AFTER if self._unrecorded else None
 
     def take(self, node: str, result: FitResult, done: Completion, finished_at: float) -> None:
         """A fit ended, and its outcome is the task's first."""
@@ -105,7 +103,7 @@ class RoundInProgress:
 
     def _note(self, outcome: Outcome) -> None:
         if not self._unrecorded:
-            self._record_at = time.monotonic() + RECORD_AFTER_SECONDS
+            self._record_at = time.monotonic() + limits.RECORD_AFTER
         self._unrecorded.append(outcome)
 
     def record_due(self, now: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from skygrid.config import limits
 from skygrid.engines.handshake import check_greeting
 from skygrid.engines.link import Gone, Link, LinkFailure
 from skygrid.engines.open_round import RoundInProgress
@@ -38,6 +39,7 @@ class Opening:
         self._versions = machine.versions()
         self._setup = Setup(
             protocol=PROTOCOL,
+            heartbeat_seconds=limits.HEARTBEAT,
             fit_timeout_seconds=settings.fit_timeout_seconds,
             start_method=settings.start_method,  # type: ignore[arg-type]
             memory_limit_bytes=settings.memory_limit_bytes,

@@ -15,6 +15,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from skygrid.config import limits
 from skygrid.engines.garbage import only_new_garbage
 from skygrid.engines.intake import FitRaised, Intake
 from skygrid.engines.link import Cure, Event, Gone, Link, LinkFailure, NodeState
@@ -50,10 +51,6 @@ from skygrid.worker.messages import (
     SlotDied,
     Stop,
 )
-
-HOUSEKEEPING_SECONDS = 0.25
-STOP_GRACE_SECONDS = 1.0
-"""How long fits that run may go on once a run was told to stop."""
 
 EVENTS_AT_ONCE = 1000
 
@@ -209,11 +206,11 @@ class PullEngine:
         housekeeping = 0.0
         while not work.queue.finished:
             self._check_stop()
-            for event in self._events(work.wait_seconds or HOUSEKEEPING_SECONDS):
+            for event in self._events(work.wait_seconds or limits.HOUSEKEEPING):
                 self._handle(event, work)
             now = time.monotonic()
             if now >= housekeeping:
-                housekeeping = now + HOUSEKEEPING_SECONDS
+                housekeeping = now + limits.HOUSEKEEPING
                 self._keep_house(work, now)
             self._serve_hungry(work, now)
             work.record_due(now)
@@ -224,7 +221,7 @@ class PullEngine:
             raise InterruptedRunError("interrupted")
         now = time.monotonic()
         if now >= self._next_stop_check:
-            self._next_stop_check = now + HOUSEKEEPING_SECONDS
+            self._next_stop_check = now + limits.HOUSEKEEPING
             reason = self._settings.stop(now)
             if reason is not None:
                 raise BudgetReachedError(reason)
@@ -352,9 +349,9 @@ class PullEngine:
     def _wind_down(self, work: RoundInProgress) -> None:
         """Give running fits a moment, take what has ended, end the nodes."""
         for link in self._roster.links.values():
-            link.send(Stop(grace_seconds=STOP_GRACE_SECONDS))
+            link.send(Stop(grace_seconds=limits.STOP_GRACE))
         leaving = set(self._roster.links.values())
-        until = time.monotonic() + STOP_GRACE_SECONDS + 2.0
+        until = time.monotonic() + limits.STOP_GRACE + 2.0
         while leaving and time.monotonic() < until:
             for event in self._events(0.1):
                 if isinstance(event.message, Bye | Gone):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from skygrid.config import limits
 from skygrid.engines.stopping import StopCondition, never
 
 
@@ -14,7 +15,7 @@ class EngineSettings:
     fit_timeout_seconds: float | None = None
     start_method: str = "auto"
     memory_limit_bytes: int | None = None
-    silence_seconds: float = 300.0
+    silence_seconds: float = limits.START_SILENCE
     """How long a node may say nothing while it starts or makes ready, before it is lost. It may
     be busy unpickling; once it works, its leases expire much sooner."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from skygrid.config import RunConfig, limits
 from skygrid.queue.splitting import SplitPolicy
 
 Cause = Literal["signal", "exit", "timeout", "memory"]
@@ -36,7 +37,7 @@ class RetryPolicy:
     lost for reasons of their own. A fit that was in hand at many losses is still suspected.
     """
 
-    retries: int = 2
+    retries: int = RunConfig.retries
     """Further attempts after a slot died under the fit (``--retries``)."""
 
     isolate_after: int = 2
@@ -73,7 +74,7 @@ class RetryPolicy:
 class SpeculationPolicy:
     """When a fit that drags on is started a second time, on another node."""
 
-    minimum_seconds: float = 30.0
+    minimum_seconds: float = limits.OVERDUE
     """A fit is never overdue before this, however short its estimate."""
 
     factor: float = 3.0
@@ -118,12 +119,11 @@ class Hand:
 class LeasePolicy:
     """How long a lease lives, and who shares unstarted leases when the queue runs dry."""
 
-    timeout_seconds: float = 15.0
+    timeout_seconds: float = limits.LEASE
     """Leases of a node expire so long after its last sign of life."""
 
-    recall_seconds: float = 1.0
-    """A node is asked to give back at most once in this time, so that a lease that no node can
-    start yet is not passed to and fro."""
+    recall_seconds: float = limits.RECALL
+    """A node is asked to give leases back at most once in this time."""
 
     def deadline(self, renewed: float) -> float:
         """When the leases of a node that was last heard at `renewed` expire."""

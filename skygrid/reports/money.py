@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-START_SECONDS = 150.0
-"""From the order of a node to its first fit, as a rule: it boots, and packages are installed. Only
-estimates of cost use it."""
-
-END_SECONDS = 90.0
-"""From the last fit to the last node's end, as a rule; a budget holds back what that costs."""
-
+from skygrid.config import limits
 
 PRICE_UNKNOWN = "price unknown: set aws.price_per_hour"
 
@@ -53,7 +47,8 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
         """USD of a run whose fits take so many seconds of wall time, start and end included."""
         if self.dollars_per_hour_in_all is None:
             return None
-        return self.dollars_per_hour_in_all * (START_SECONDS + seconds + END_SECONDS) / 3600
+        rented = limits.USUAL_START + seconds + limits.USUAL_END
+        return self.dollars_per_hour_in_all * rented / 3600
 
     @property
     def most_dollars(self) -> float | None:

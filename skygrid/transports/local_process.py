@@ -10,16 +10,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from skygrid.config import limits
 from skygrid.errors import NodeError
 from skygrid.worker.blobs import Blob
 from skygrid.worker.session import end_session
 
 READ_BYTES = 1 << 18
-END_SECONDS = 5.0
-"""How long an agent has to end by itself after its channel was closed."""
 
-STREAM_SECONDS = 2.0
-"""How long to wait for a thread that reads or writes before its descriptor is left open."""
 
 STREAMS = ("stdin", "stdout", "stderr")
 
@@ -139,7 +136,7 @@ class LocalProcess:
     def ended(self) -> str:
         """How the agent's process ended; waits for it for a moment."""
         try:
-            code = self._running.wait(END_SECONDS)
+            code = self._running.wait(limits.AGENT_END)
         except subprocess.TimeoutExpired:
             return "closed its channel"
         if code >= 0:
@@ -162,7 +159,7 @@ class LocalProcess:
             self._closed = True
             if self._process is None:
                 return
-            if not self._close_stream("stdin") or not self._ends_within(END_SECONDS):
+            if not self._close_stream("stdin") or not self._ends_within(limits.AGENT_END):
                 self._process.kill()
                 self._process.wait()
             # Slots end with their agent; what their fits had started may not.
@@ -172,7 +169,7 @@ class LocalProcess:
 
     def _close_stream(self, stream: str) -> bool:
         """Close one stream; False when a thread would not let go of it, and it stays open."""
-        if not self._in_use[stream].acquire(timeout=STREAM_SECONDS):
+        if not self._in_use[stream].acquire(timeout=limits.STREAM_END):
             return False
         try:
             getattr(self._running, stream).close()

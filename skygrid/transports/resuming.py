@@ -14,15 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from skygrid.config import SshConfig, limits
 from skygrid.errors import NodeError
 from skygrid.worker.blobs import Blob
 from skygrid.worker.stream import SESSION_BYTES, RefusedError, ResumableStream, StreamError
 
 MOST_UNREAD = 16 * 1024 * 1024
 """Bytes of the agent that may wait to be read before no more are taken from the connection."""
-
-CLOSE_SECONDS = 2.0
-"""How long the last that was written has to arrive when a transport is closed."""
 
 
 class Channel(Protocol):
@@ -58,18 +56,18 @@ class TakenOverError(NodeError):
 class Patience:
     """How long a broken connection is mended."""
 
-    ping_seconds: float = 3.0
-    silence_seconds: float = 15.0
+    ping_seconds: float = limits.PING
+    silence_seconds: float = limits.CONNECTION_SILENCE
     """A connection on which nothing came for so long is dead."""
 
-    give_up_seconds: float = 120.0
+    give_up_seconds: float = SshConfig.lost_after
     """A node that could not be reached for so long is lost."""
 
-    first_connect_seconds: float = 60.0
+    first_connect_seconds: float = SshConfig.connect_timeout
     """The same for a node that was never reached yet: somebody waits for the answer."""
 
-    first_delay_seconds: float = 0.2
-    longest_delay_seconds: float = 10.0
+    first_delay_seconds: float = limits.RECONNECT_FIRST
+    longest_delay_seconds: float = limits.RECONNECT_LONGEST
 
     def delay(self, attempt: int) -> float:
         """Seconds before an attempt, the first being 1: doubling, with jitter, bounded.
@@ -231,7 +229,7 @@ class ResumingTransport:
             self._sendable.notify()
             if self._started:
                 self._changed.wait_for(
-                    lambda: self._stream.settled or self._end is not None, CLOSE_SECONDS
+                    lambda: self._stream.settled or self._end is not None, limits.CLOSE
                 )
         self._finish("was closed")
 
@@ -251,7 +249,7 @@ class ResumingTransport:
         """The transport was closed while this connection was made: tell the agent to end."""
         try:
             self._stream.connect()
-            until = time.monotonic() + CLOSE_SECONDS
+            until = time.monotonic() + limits.CLOSE
             while not self._stream.done and time.monotonic() < until:
                 while data := self._stream.outgoing():
                     channel.write(data)

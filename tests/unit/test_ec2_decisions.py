@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skygrid.config import AwsConfig
+from skygrid.config import AwsConfig, limits
 from skygrid.errors import ConfigError, NodeError, UsageError
 from skygrid.providers.ec2.failures import Decision, Failure, judge
 from skygrid.providers.ec2.fleet import earlier_ends, remains_of, spent
@@ -29,7 +29,7 @@ from skygrid.providers.ec2.instances import (
 from skygrid.providers.ec2.launching import Scarcity, Trial, quota_class, refusal
 from skygrid.providers.ec2.listing import orphans
 from skygrid.providers.ec2.network import leads_out
-from skygrid.providers.ec2.patience import LONGEST_SECONDS, delays
+from skygrid.providers.ec2.patience import delays
 from skygrid.providers.ec2.planning import order
 from skygrid.providers.ec2.prices import Price, hourly_prices
 from skygrid.providers.ec2.records import CloudNode, Image, InstanceType, Pool, RunMark
@@ -495,4 +495,6 @@ def test_delays_grow_and_stay_bounded():
     found = [delay for delay, _ in zip(delays(), range(12), strict=False)]
 
     assert 0.35 <= found[0] <= 0.5
-    assert all(0.7 * LONGEST_SECONDS <= one <= LONGEST_SECONDS for one in found[4:])
+    assert all(
+        0.7 * limits.EC2_RETRY_LONGEST <= one <= limits.EC2_RETRY_LONGEST for one in found[4:]
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from skygrid.config import limits
 from skygrid.engines.stopping import any_of, cost_limit, never, time_limit
-from skygrid.reports.money import END_SECONDS, START_SECONDS, Bill, Quote, bill_text, dollars_text
+from skygrid.reports.money import Bill, Quote, bill_text, dollars_text
 from skygrid.reports.plan_view import CheckResult, RoundSize
 
 QUOTE = Quote(
@@ -25,7 +26,7 @@ QUOTE = Quote(
 
 def test_a_cost_counts_every_node_and_the_time_around_the_fits() -> None:
     """The estimate of a cost is that of all nodes, from their order to their end."""
-    hours = (START_SECONDS + 3600 + END_SECONDS) / 3600
+    hours = (limits.USUAL_START + 3600 + limits.USUAL_END) / 3600
     assert QUOTE.dollars_for(3600) == pytest.approx(3 * 0.2 * hours)
 
 
@@ -43,7 +44,7 @@ def test_an_unknown_price_makes_no_number() -> None:
         (None, None, None),
         (1.5, None, 1.5),
         (1.5, 24.0, 1.5),
-        (100.0, 1.0, 0.6 * (START_SECONDS + 3600 + END_SECONDS) / 3600),
+        (100.0, 1.0, 0.6 * (limits.USUAL_START + 3600 + limits.USUAL_END) / 3600),
     ],
 )
 def test_the_tighter_limit_bounds_the_cost(max_cost, max_hours, most) -> None:

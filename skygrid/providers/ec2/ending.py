@@ -14,28 +14,19 @@ from typing import Any
 
 import msgspec
 
+from skygrid.config import limits
+
 from .failures import Decision, Failure, judge
 from .instances import RUN
-from .patience import LONGEST_SECONDS, Pause, delays, patiently
+from .patience import Pause, delays, patiently
 from .records import CloudNode, TeardownReport
 from .session import Clients, api_errors
 from .watching import find_instances
-
-INSTANCE_SECONDS = 900.0
-"""For so long instances are asked to end and waited for; AWS mostly takes under a minute."""
-
-GROUP_SECONDS = 300.0
-"""For so long a group is in use by the network interfaces of instances that have ended."""
 
 REFUSED_TRIES = 6
 """Calls that are refused for want of rights or credentials are tried so often: a role's
 credentials may be renewed meanwhile."""
 
-VISIBLE_SECONDS = 120.0
-"""After so long the API shows what was launched, if it was, and no longer what has gone."""
-
-ASK_AGAIN_SECONDS = 30.0
-"""After so long an instance that was told to end and does not is told again."""
 
 AGAIN = frozenset({Decision.BACK_OFF, Decision.IN_USE})
 
@@ -114,9 +105,9 @@ class Ending:
 
     def _end_instances(self) -> str | None:
         """Why instances may be left; None when every one is terminated."""
-        deadline = time.monotonic() + INSTANCE_SECONDS
+        deadline = time.monotonic() + limits.EC2_END
         told = 0
-        for delay in delays(longest=LONGEST_SECONDS / 2, factor=1.3):
+        for delay in delays(longest=limits.EC2_RETRY_LONGEST / 2, factor=1.3):
             failure = self._look()
             left = len(self._alive())
             if failure is None and not left and not self._unseen():
@@ -128,7 +119,7 @@ class Ending:
                 told = left
                 self._progress(f"ending {count(left)}")
             if time.monotonic() + delay > deadline:
-                return f"they did not end in {INSTANCE_SECONDS:g} s"
+                return f"they did not end in {limits.EC2_END:g} s"
             self._pause(delay)
         raise AssertionError("delays never end")
 
@@ -163,7 +154,7 @@ class Ending:
         wanted = sorted(
             one
             for one in running | self._missing()
-            if now - self._asked.get(one, -math.inf) > ASK_AGAIN_SECONDS
+            if now - self._asked.get(one, -math.inf) > limits.EC2_END_AGAIN
         )
         if not wanted:
             return None
@@ -177,7 +168,7 @@ class Ending:
         failure = self._terminate([instance_id])
         if failure is None or failure.decision is not Decision.NOT_YET_VISIBLE:
             return failure
-        if time.time() - self._remains.launched.get(instance_id, 0.0) > VISIBLE_SECONDS:
+        if time.time() - self._remains.launched.get(instance_id, 0.0) > limits.EC2_VISIBLE:
             self._never_seen.add(instance_id)  # ended so long ago that the API has forgotten it
         return None
 
@@ -226,7 +217,7 @@ class Ending:
                 action,
                 region,
                 again=AGAIN,
-                seconds=GROUP_SECONDS,
+                seconds=limits.EC2_GROUP_END,
                 pause=self._pause,
             )
         except api_errors() as error:
@@ -267,7 +258,7 @@ class Ending:
 
     def _volumes_left(self) -> list[str]:
         """Volumes of the run; they go a moment after their instance."""
-        until = time.monotonic() + VISIBLE_SECONDS
+        until = time.monotonic() + limits.EC2_VISIBLE
         for delay in delays():
             left = [
                 one["VolumeId"]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from skygrid.config import RunConfig
+from skygrid.config import RunConfig, limits
 from skygrid.errors import SkygridError
 from skygrid.providers.interface import Finding
 
@@ -24,12 +24,6 @@ from .records import CloudPlan, Pool
 from .rights import Right, Verdict, try_rights
 from .session import Clients, api_errors, open_clients
 from .types import vcpus_of
-
-SKEW_SECONDS = 300.0
-"""AWS refuses calls that are signed with a clock further off:
-https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html"""
-
-NOTED_SKEW_SECONDS = 30.0
 
 
 def examine_account(config: RunConfig) -> list[Finding]:
@@ -96,11 +90,11 @@ def clock_skew(answer: Mapping[str, Any], now: float) -> float | None:
 
 def clock_texts(skew: float | None) -> tuple[str, str]:
     """The problem, and the note, that a clock gives rise to; empty for none."""
-    if skew is None or abs(skew) < NOTED_SKEW_SECONDS:
+    if skew is None or abs(skew) < limits.EC2_NOTED_SKEW:
         return "", ""
     text = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} AWS"
-    if abs(skew) < SKEW_SECONDS:
-        return "", f"{text}: from {SKEW_SECONDS / 60:g} minutes on its calls are refused"
+    if abs(skew) < limits.EC2_CLOCK_SKEW:
+        return "", f"{text}: from {limits.EC2_CLOCK_SKEW / 60:g} minutes on its calls are refused"
     return f"{text}, which refuses its calls: set the clock, as with `timedatectl set-ntp true`", ""
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from skygrid.config import AwsConfig
+from skygrid.config import AwsConfig, limits
 from skygrid.errors import NodeError
 
-from .ending import VISIBLE_SECONDS, Ending, Progress, Remains
+from .ending import Ending, Progress, Remains
 from .failures import Decision, judge
 from .launching import Launcher
 from .network import allowed_cidr, let_in, open_group
@@ -23,14 +23,6 @@ from .watching import InstanceGoneError, Watch, gone_text
 
 __all__ = ["Fleet", "InstanceGoneError", "open_fleet"]
 
-LOOK_SECONDS = 2.0
-"""A look at the instances is new enough for so long when a connection failed."""
-
-ACCESS_SECONDS = 10.0
-"""The caller's address is not asked for more often than so."""
-
-ADOPT_SECONDS = 600.0
-"""An instance that ends itself in less is not worth adopting."""
 
 RETRIED = frozenset({Decision.BACK_OFF, Decision.NOT_YET_VISIBLE})
 
@@ -148,7 +140,7 @@ class Fleet:
             return None
         self.open()
         for found in reversed(self.living()):
-            if found.node == node and found.expires_at - time.time() > ADOPT_SECONDS:
+            if found.node == node and found.expires_at - time.time() > limits.EC2_ADOPT:
                 return found
         return None
 
@@ -160,7 +152,7 @@ class Fleet:
         NodeError
         """
         try:
-            self._watch.look(LOOK_SECONDS)
+            self._watch.look(limits.EC2_LOOK_FRESH)
         except api_errors() as error:
             raise NodeError(
                 judge(error, "ec2:DescribeInstances", self._clients.region).text
@@ -213,7 +205,7 @@ class Fleet:
         knows of no end.
         """
         try:
-            self._watch.look(LOOK_SECONDS)
+            self._watch.look(limits.EC2_LOOK_FRESH)
         except api_errors():
             pass
         seen = self._watch.get(node.instance_id)
@@ -235,7 +227,7 @@ class Fleet:
             return None
         with self._access:
             now = time.monotonic()
-            if self._access_at and now - self._access_at < ACCESS_SECONDS:
+            if self._access_at and now - self._access_at < limits.EC2_ACCESS:
                 return None
             self._access_at = now
             try:
@@ -297,7 +289,7 @@ class Fleet:
                 action,
                 region,
                 again=RETRIED,
-                seconds=LOOK_SECONDS * 5,
+                seconds=limits.EC2_LOOK_FRESH * 5,
                 pause=self._stopped.wait,
             )
         except api_errors() as error:
@@ -413,6 +405,6 @@ def remains_of(record: CloudRecord, name: str = "") -> Remains:
             if one.instance_id
         },
         tokens=tuple(one.token for one in waiting),
-        tokens_until=max((one.asked_at + VISIBLE_SECONDS for one in waiting), default=0.0),
+        tokens_until=max((one.asked_at + limits.EC2_VISIBLE for one in waiting), default=0.0),
         bucket=record.bucket,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from skygrid.config import limits
 from skygrid.errors import NodeError
 from skygrid.transports.ssh.channel import run_for_output
 from skygrid.transports.ssh.connection import Connection
@@ -13,7 +14,6 @@ from skygrid.transports.ssh.targets import Target
 from .records import CloudNode
 from .user_data import END_WORD, LEASE_FILE
 
-SECONDS = 10.0
 MOST_AT_ONCE = 16
 
 
@@ -38,9 +38,9 @@ def tell_to_end(
 def _tell(node: CloudNode, way: Callable[[CloudNode], Target]) -> str:
     command = f"exec sh -c 'echo {END_WORD} >{LEASE_FILE}'"
     try:
-        connection = Connection(way(node), SECONDS)
+        connection = Connection(way(node), limits.EC2_GOODBYE)
         try:
-            status, _, message = run_for_output(connection, command, SECONDS)
+            status, _, message = run_for_output(connection, command, limits.EC2_GOODBYE)
         finally:
             connection.close()
     except (OSError, NodeError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from skygrid.config import limits
 from skygrid.environment.node_commands import quoted
 from skygrid.transports.ssh.channel import run_for_output
 from skygrid.transports.ssh.connection import Connection
@@ -15,7 +16,6 @@ from skygrid.transports.ssh.failures import HostError
 
 from .user_data import read_script
 
-SECONDS = 30.0
 _ANSWER = re.compile(r"^skygrid-host-key (ssh-ed25519 [A-Za-z0-9+/=]{40,200})", re.MULTILINE)
 
 
@@ -34,7 +34,7 @@ def replace_host_key(connection: Connection) -> str:
     OSError
         If the connection breaks.
     """
-    status, output, message = run_for_output(connection, command(), SECONDS)
+    status, output, message = run_for_output(connection, command(), limits.EC2_HOST_KEY)
     found = _ANSWER.search(output.decode(errors="replace"))
     if status or found is None:
         raise HostError(f"the node could not be given a host key of its own: {message}")

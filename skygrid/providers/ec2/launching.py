@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from skygrid.config import AwsConfig
+from skygrid.config import AwsConfig, limits
 from skygrid.errors import NodeError
 
 from .failures import Decision, Failure, judge
@@ -20,11 +20,6 @@ from .store import FleetStore, Launch
 
 ACTION = "ec2:RunInstances"
 
-DRY_SECONDS = 300.0
-"""For so long a pool that had no capacity is tried after all others."""
-
-AGAIN_SECONDS = 120.0
-"""For so long a call is tried again that is throttled, or does not get through."""
 
 STANDARD = frozenset("acdhimrtz")
 """First letters of the families that share one quota for vCPUs."""
@@ -54,7 +49,7 @@ class Scarcity:
     def order(self, pools: tuple[Pool, ...], now: float) -> list[Pool]:
         """The pools as they are tried now: those that were dry lately come last."""
         with self._lock:
-            dry = {pool for pool, since in self._dry.items() if now - since < DRY_SECONDS}
+            dry = {pool for pool, since in self._dry.items() if now - since < limits.EC2_DRY}
         return sorted(pools, key=lambda pool: pool in dry)
 
 
@@ -131,7 +126,7 @@ class Launcher:
         say: Callable[[str], None],
     ) -> CloudNode | Failure:
         launch = self._intend(node, pool)
-        give_up = time.monotonic() + AGAIN_SECONDS
+        give_up = time.monotonic() + limits.EC2_LAUNCH_AGAIN
         maybe_done = False
         for delay in delays():
             result = self._call(launch, group_id, user_data)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from skygrid.config import AwsConfig
+from skygrid.config import AwsConfig, limits
 from skygrid.errors import NodeError
 
 from .failures import Decision, code_of, judge
@@ -20,10 +20,6 @@ from .records import RunMark
 from .session import Clients, api_errors
 
 SSH_PORT = 22
-ADDRESS_SECONDS = 10.0
-
-VISIBLE_SECONDS = 60.0
-"""In which a new security group becomes visible everywhere."""
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,7 +182,7 @@ def caller_address(url: str) -> str:
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=ADDRESS_SECONDS) as answer:
+        with opener.open(url, timeout=limits.EC2_ADDRESS) as answer:
             text = answer.read(200).decode("ascii").strip()
         return str(ipaddress.IPv4Address(text))
     except (OSError, ValueError) as error:
@@ -219,7 +215,7 @@ def open_group(clients: Clients, mark: RunMark, settings: AwsConfig, vpc: str, c
             action,
             clients.region,
             again=frozenset({Decision.NOT_YET_VISIBLE, Decision.BACK_OFF}),
-            seconds=VISIBLE_SECONDS,
+            seconds=limits.EC2_GROUP_VISIBLE,
         )
     except api_errors() as error:
         raise NodeError(judge(error, action, clients.region).text) from error

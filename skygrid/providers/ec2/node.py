@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from skygrid.config import limits
 from skygrid.environment.kit import Kit
 from skygrid.errors import NodeError
 from skygrid.transports.interface import Watcher
@@ -24,20 +25,6 @@ from .host_key import replace_host_key
 from .keys import RunKeys, make_key_pair
 from .records import CloudNode
 from .user_data import BootOrders, user_data
-
-BOOT_SOCKET_SECONDS = 2.0
-"""How long one attempt may wait for an instance that boots: it is silent until it has a network."""
-
-BOOT_PAUSE_SECONDS = 0.25
-REFUSED_PAUSE_SECONDS = 1.0
-"""After a refused key: newer sshds shut out who is refused often, https://man.openbsd.org/sshd_config
-(PerSourcePenalties)."""
-
-LOOK_SECONDS = 15.0
-"""Between looks at why an instance that boots cannot be reached."""
-
-RELOAD_SECONDS = 5.0
-"""How long sshd may go on showing the key that was just replaced."""
 
 Orders = Callable[[str, str, str], BootOrders]
 """Given the run's public key and a host key pair: what a node is to be like."""
@@ -199,17 +186,17 @@ class Ec2Node:
 
     def _first_login(self, instance: CloudNode) -> Connection:
         begin = time.monotonic()
-        next_look, target = begin + LOOK_SECONDS, self._target(instance)
+        next_look, target = begin + limits.EC2_BOOT_LOOK, self._target(instance)
         while True:
-            pause = BOOT_PAUSE_SECONDS
+            pause = limits.EC2_BOOT_PAUSE
             try:
-                return Connection(target, BOOT_SOCKET_SECONDS)
+                return Connection(target, limits.EC2_BOOT_SOCKET)
             except KeyRefusedError as error:
                 # sshd can be up before the user's key is in place; that of a jump host is not new.
                 if not self._is_about(error, instance):
                     raise
                 trouble: Exception = error
-                pause = REFUSED_PAUSE_SECONDS
+                pause = limits.EC2_REFUSED_PAUSE
             except OSError as error:
                 trouble = error
             now = time.monotonic()
@@ -219,7 +206,7 @@ class Ec2Node:
                     f"{self._launch_seconds:.0f} s (launch_timeout): {trouble}"
                 ) from trouble
             if now >= next_look:
-                next_look = now + LOOK_SECONDS
+                next_look = now + limits.EC2_BOOT_LOOK
                 self._look_after()
             self._closed.wait(pause)
             self._check_wanted()
@@ -229,7 +216,7 @@ class Ec2Node:
 
         For a moment it does not listen at all.
         """
-        until = time.monotonic() + RELOAD_SECONDS
+        until = time.monotonic() + limits.EC2_KEY_RELOAD
         while True:
             try:
                 return Connection(self._target(instance))

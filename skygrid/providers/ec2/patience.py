@@ -7,18 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from skygrid.config import limits
+
 from .failures import Decision, judge
 from .session import api_errors
-
-FIRST_SECONDS = 0.5
-LONGEST_SECONDS = 8.0
 
 Pause = Callable[[float], object]
 """Waits for so many seconds, or until there is no more point in waiting."""
 
 
 def delays(
-    first: float = FIRST_SECONDS, longest: float = LONGEST_SECONDS, factor: float = 2.0
+    first: float = limits.EC2_RETRY_FIRST,
+    longest: float = limits.EC2_RETRY_LONGEST,
+    factor: float = 2.0,
 ) -> Iterator[float]:
     """Seconds to wait before each further try: ever longer, and never the same for two threads.
 

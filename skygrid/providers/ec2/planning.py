@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from skygrid.config import AwsConfig, RunConfig
+from skygrid.config import AwsConfig, RunConfig, limits
 from skygrid.errors import ConfigError
 
 from .images import named_image, ubuntu_images
@@ -14,13 +14,6 @@ from .prices import Price, on_demand_prices, spot_prices
 from .records import Buying, CloudPlan, InstanceType, Pool, RunMark
 from .session import Clients, owner_of
 from .types import find_types
-
-MARGIN_HOURS = 1.0
-"""Hours after ``max_hours`` at which a node ends itself; results have been handed in by then."""
-
-LONGEST_HOURS = 24.0 * 30
-"""The same for a run without an end."""
-
 
 PriceOf = Callable[[str, str], Price | None]
 """Price of a type in a zone."""
@@ -86,7 +79,11 @@ def mark_of(config: RunConfig, clients: Clients, run_id: str, run_name: str, now
     now : float
         Seconds since the epoch.
     """
-    hours = LONGEST_HOURS if math.isinf(config.max_hours) else config.max_hours + MARGIN_HOURS
+    hours = (
+        limits.EC2_LONGEST_HOURS
+        if math.isinf(config.max_hours)
+        else config.max_hours + limits.EC2_MARGIN_HOURS
+    )
     return RunMark(
         run_id=run_id, name=run_name, owner=owner_of(clients), expires_at=now + hours * 3600
     )

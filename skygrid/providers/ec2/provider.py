@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from skygrid.config import RunConfig
+from skygrid.config import RunConfig, limits
 from skygrid.errors import NodeError
 from skygrid.providers.kits import AwaitedKit
 from skygrid.transports.interface import Transport, Watcher
@@ -26,9 +26,6 @@ from .node import Ec2Node
 from .records import CloudNode, TeardownReport
 from .storage import RunStorage
 from .user_data import LEASE_FILE, BootOrders
-
-UNUSED_SECONDS = 5.0
-"""An instance that has had no agent of ours for so long is ended."""
 
 FRUITLESS_LAUNCHES = 2
 """How often a node is launched that could never be reached."""
@@ -141,7 +138,7 @@ class Ec2Provider:
             # The node itself gives up, and knows what it waits for; preparing comes on top.
             first_connect_seconds=self._aws.launch_timeout,
             give_up_seconds=self._aws.lost_after,
-            longest_delay_seconds=5.0,
+            longest_delay_seconds=limits.EC2_RECONNECT_LONGEST,
         )
         return ResumingTransport(
             node.connect,
@@ -280,7 +277,7 @@ class Ec2Provider:
                 or self._nodes.get(node.name) is not node
             ):
                 return
-            timer = threading.Timer(UNUSED_SECONDS, self._end, (node,))
+            timer = threading.Timer(limits.EC2_UNUSED, self._end, (node,))
             timer.daemon = True
             self._retired[node.name] = timer
             timer.start()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from skygrid.config import AwsConfig
+from skygrid.config import AwsConfig, limits
 from skygrid.errors import ConfigError, NodeError
 
 from .failures import judge
@@ -18,11 +18,6 @@ from .failures import judge
 CALLS_AT_ONCE = 40
 """Connections to one service that are kept: each node's thread may be in a call."""
 
-READ_SECONDS = 30.0
-"""For so long an answer is waited for, once."""
-
-PRICING_SECONDS = 5.0
-"""The same for the price list: no price is worth waiting for."""
 
 PRICING_REGION = "us-east-1"
 """The price list answers in few regions, for all of them:
@@ -120,7 +115,7 @@ class Clients:
         pricing = service == "pricing"
         config = Config(
             connect_timeout=5,
-            read_timeout=PRICING_SECONDS if pricing else READ_SECONDS,
+            read_timeout=limits.EC2_PRICE_ANSWER if pricing else limits.EC2_ANSWER,
             max_pool_connections=CALLS_AT_ONCE,
             retries={"mode": "adaptive" if attempts > 1 else "standard"}
             | {"total_max_attempts": attempts},

@@ -9,14 +9,12 @@ import io
 import threading
 from collections.abc import Callable, Iterator
 
+from skygrid.config import limits
 from skygrid.worker.blobs import Blob
 
 from .ending import key_prefix
 from .failures import judge
 from .session import Clients, api_errors
-
-URL_SECONDS = 12 * 3600
-"""How long a URL holds; one that is signed with temporary credentials ends with them."""
 
 PART_BYTES = 16 * 1024 * 1024
 MOST_PARTS = 9_000
@@ -73,7 +71,7 @@ class RunStorage:
             return None
         place = {"Bucket": self._bucket, "Key": self._key(blob)}
         return str(
-            self._clients.s3.generate_presigned_url("get_object", place, ExpiresIn=URL_SECONDS)
+            self._clients.s3.generate_presigned_url("get_object", place, ExpiresIn=limits.S3_URL)
         )
 
     def stop(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from skygrid.config import limits
 from skygrid.errors import UsageError
 from skygrid.files import read_versioned, write_atomic
 
@@ -20,9 +21,6 @@ from .records import Pool
 FILE_NAME = "cloud.json"
 FORMAT = 1
 """Version of the file. A key is added without a new version; never removed or changed."""
-
-ALIVE_EVERY = 60.0
-"""Seconds between notes that a driver is at it: what nodes cost is known to about that."""
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +158,7 @@ class FleetStore:
     def alive(self, now: float) -> None:
         """Write down that a driver is at it, once a minute at the most."""
         with self._lock:
-            if now - self._record.alive_at >= ALIVE_EVERY:
+            if now - self._record.alive_at >= limits.EC2_ALIVE:
                 self._write(msgspec.structs.replace(self._record, alive_at=now))
 
     def torn_down(self, now: float) -> None:

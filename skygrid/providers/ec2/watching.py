@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from skygrid.config import limits
 from skygrid.errors import NodeError
 
 from .failures import Decision, judge
@@ -17,10 +18,8 @@ from .instances import RUN, from_answer
 from .records import CloudNode
 from .session import Clients, api_errors
 
-FIRST_SECONDS = 0.5
-LONGEST_SECONDS = 5.0
 FACTOR = 1.3
-"""Seconds between looks while somebody waits for an instance, at first and at last."""
+"""Growth of the interval between looks while an instance is waited for."""
 
 
 class InstanceGoneError(NodeError):
@@ -62,7 +61,7 @@ class Watch:
         self._known: dict[str, CloudNode] = {}
         self._ended: dict[str, float] = {}
         self._looked_at = 0.0
-        self._interval = FIRST_SECONDS
+        self._interval = limits.EC2_LOOK_FIRST
 
     def stop(self) -> None:
         """Whoever waits is to wait no longer."""
@@ -74,7 +73,7 @@ class Watch:
         """Take in an instance that was just launched; looks follow each other quickly again."""
         with self._lock:
             self._known.setdefault(node.instance_id, node)
-            self._interval = FIRST_SECONDS
+            self._interval = limits.EC2_LOOK_FIRST
 
     def nodes(self) -> list[CloudNode]:
         """Every instance that is known, by the time of its launch."""
@@ -182,7 +181,7 @@ class Watch:
 
     def _slow_down(self, times: float) -> None:
         with self._lock:
-            self._interval = min(LONGEST_SECONDS, self._interval * FACTOR * times)
+            self._interval = min(limits.EC2_LOOK_LONGEST, self._interval * FACTOR * times)
 
 
 def gone_text(node: CloudNode) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import paramiko
 
+from skygrid.config import limits
 from skygrid.environment.node_commands import NOT_READY_EXIT
 from skygrid.errors import NodeError
 from skygrid.printable import printable
@@ -21,14 +22,7 @@ from .connection import Connection
 from .failures import HostError, UnreachableError
 
 READ_BYTES = 1 << 18
-SILENCE_SECONDS = 15.0
-"""A connection that neither takes nor gives a byte for so long is dead; pings are far closer."""
 
-STATUS_SECONDS = 5.0
-"""How long a host may take to tell how a command ended whose output has ended."""
-
-BEAT_SECONDS = 5
-"""How often a command that may be silent for long says that it still runs."""
 
 MOST_OUTPUT = 1 << 20
 """Bytes that a short command may print."""
@@ -78,7 +72,7 @@ class Errors:
 
     def lines(self) -> list[str]:
         """The last lines, once the command has ended."""
-        self._thread.join(STATUS_SECONDS)
+        self._thread.join(limits.SSH_STATUS)
         text = printable(self._last.decode(errors="replace"), most=ERROR_LINES * 200)
         return text.splitlines()[-ERROR_LINES:]
 
@@ -183,7 +177,7 @@ class BridgeChannel:
 
 def exit_status(channel: paramiko.Channel) -> int | None:
     """How a command ended whose output has ended; None when nobody told."""
-    if not channel.status_event.wait(STATUS_SECONDS):
+    if not channel.status_event.wait(limits.SSH_STATUS):
         return None
     status = channel.recv_exit_status()
     return None if status < 0 else status
@@ -301,7 +295,7 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
 
 def _beating(command: str) -> str:
     """The command with a dot on its standard output now and then, which a dead host lacks."""
-    beat = f"(while sleep {BEAT_SECONDS} >/dev/null </dev/null; do echo .; done) 2>/dev/null &"
+    beat = f"(while sleep {limits.SSH_BEAT} >/dev/null </dev/null; do echo .; done) 2>/dev/null &"
     script = (
         f"{beat} beat=$!; ({command}) >/dev/null; status=$?; kill $beat 2>/dev/null; exit $status"
     )

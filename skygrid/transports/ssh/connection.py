@@ -15,6 +15,8 @@ from typing import Any
 import paramiko
 from paramiko.auth_strategy import AuthStrategy, InMemoryPrivateKey
 
+from skygrid.config import limits
+
 from .failures import (
     HostError,
     UnreachableError,
@@ -30,8 +32,6 @@ from .targets import Target
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
 
-STEP_SECONDS = 15.0
-"""How long each step of connecting may take: the socket, the banner, the keys, a channel."""
 
 WINDOW_BYTES = 32 * 1024 * 1024
 """What a host may send before it is acknowledged: at 80 ms round trip, 2 MiB would be 18 MB/s."""
@@ -99,7 +99,7 @@ class Connection:
         If there is no connection for a reason that may pass.
     """
 
-    def __init__(self, target: Target, socket_seconds: float = STEP_SECONDS) -> None:
+    def __init__(self, target: Target, socket_seconds: float = limits.SSH_STEP) -> None:
         self.target = target
         self._socket_seconds = socket_seconds
         self._open: list[paramiko.SSHClient] = []
@@ -134,7 +134,10 @@ class Connection:
         with _failures(stage):
             try:
                 return self._transport.open_channel(
-                    "direct-tcpip", (stage.host, stage.port), ("127.0.0.1", 0), timeout=STEP_SECONDS
+                    "direct-tcpip",
+                    (stage.host, stage.port),
+                    ("127.0.0.1", 0),
+                    timeout=limits.SSH_STEP,
                 )
             except paramiko.ChannelException as error:
                 jump = self.target.jumps[len(self._open) - 1]
@@ -156,8 +159,8 @@ class Connection:
             If the connection is broken, or the host opens no further channel.
         """
         with _failures(self.target):
-            channel = self._transport.open_session(timeout=STEP_SECONDS)
-            channel.settimeout(STEP_SECONDS)
+            channel = self._transport.open_session(timeout=limits.SSH_STEP)
+            channel.settimeout(limits.SSH_STEP)
             channel.exec_command(command)
         return channel
 
@@ -253,10 +256,10 @@ def _connected(target: Target, way: Any) -> paramiko.SSHClient:
                 target.port,
                 username=target.user,
                 sock=way,
-                timeout=STEP_SECONDS,
-                banner_timeout=STEP_SECONDS,
-                auth_timeout=STEP_SECONDS,
-                channel_timeout=STEP_SECONDS,
+                timeout=limits.SSH_STEP,
+                banner_timeout=limits.SSH_STEP,
+                auth_timeout=limits.SSH_STEP,
+                channel_timeout=limits.SSH_STEP,
                 auth_strategy=keys,
                 transport_factory=functools.partial(_FastTransport, known=known),
             )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 
+from skygrid.config import limits
 from skygrid.environment.node_commands import Probe, probe, read_probe
 from skygrid.printable import printable
 
 from .channel import read_output
 from .connection import Connection
 from .targets import Target
-
-PROBE_SECONDS = 30.0
 
 
 def look_at(target: Target, root: str) -> tuple[Probe, float]:
@@ -40,7 +39,7 @@ def look_at(target: Target, root: str) -> tuple[Probe, float]:
     connection = Connection(target)
     try:
         connected = time.monotonic() - begin
-        output = read_output(connection, probe(root), PROBE_SECONDS)
+        output = read_output(connection, probe(root), limits.SSH_PROBE)
         found = read_probe(printable(output.decode(errors="replace"), len(output)))
         return found, connected
     finally:

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import paramiko
 
+from skygrid.config import limits
+
 from .failures import HostError, changed_host_key, revoked_host_key, unknown_host_key
 from .targets import Target
 
@@ -29,8 +31,6 @@ KRL_MAGIC = b"SSHKRL\n\0"
 
 KEY_IS_GOOD, KEY_IS_REVOKED = 0, 1
 """Exit codes of ``ssh-keygen -Q``; a list that it cannot read is another one."""
-
-ASK_SECONDS = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,10 +180,10 @@ def _is_in_krl(key: paramiko.PKey, path: Path) -> bool:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=ASK_SECONDS,
+                timeout=limits.SSH_HOST_KEY,
             )
         except subprocess.TimeoutExpired as error:
-            raise _unreadable(path, f"ssh-keygen took over {ASK_SECONDS:.0f} s") from error
+            raise _unreadable(path, f"ssh-keygen took over {limits.SSH_HOST_KEY:.0f} s") from error
     if done.returncode not in (KEY_IS_GOOD, KEY_IS_REVOKED):
         raise _unreadable(path, done.stderr.strip())
     return done.returncode == KEY_IS_REVOKED

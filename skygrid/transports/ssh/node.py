@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
+from skygrid.config import limits
 from skygrid.environment.kit import Kit
 from skygrid.environment.node_commands import quoted, run_python, unpack_and_prepare
 from skygrid.errors import NodeError
@@ -17,19 +18,6 @@ from .channel import BridgeChannel, NotPreparedError, read_output, run_command
 from .connection import Connection
 from .failures import HostError
 from .targets import Target
-
-PREPARE_SECONDS = 1800.0
-"""How long a host may take to be prepared: it may have to build packages."""
-
-BRIDGE_SECONDS = 60.0
-"""How long the bridge and the keeper may take to start, on a slow disk and a cold cache."""
-
-
-RENEW_SECONDS = 5.0
-"""Between renewals of a host's lease while it is made ready."""
-
-ANSWER_SECONDS = 30.0
-"""How long a host that is busy may take to renew it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +69,8 @@ class _Renewal:
     def turn(self) -> None:
         """Renew it if it is time to; raises OSError when the connection is broken."""
         if self._lease is not None and time.monotonic() >= self._next:
-            self._next = time.monotonic() + RENEW_SECONDS
-            read_output(self._connection, f"touch -c {quoted(self._lease)}", ANSWER_SECONDS)
+            self._next = time.monotonic() + limits.HOST_RENEW
+            read_output(self._connection, f"touch -c {quoted(self._lease)}", limits.HOST_ANSWER)
 
 
 class HostNode:
@@ -182,13 +170,13 @@ class HostNode:
     def _bridge(self, connection: Connection, kit: Kit) -> BridgeChannel:
         arguments = self._place.bridge_arguments(kit, start=not self._started)
         command = run_python(self._place.root, kit.environment_key, kit.code_key, arguments)
-        return BridgeChannel(connection, command, self._watcher.log, BRIDGE_SECONDS)
+        return BridgeChannel(connection, command, self._watcher.log, limits.HOST_BRIDGE)
 
     def _prepare(self, connection: Connection, kit: Kit, renewal: _Renewal) -> None:
         self._tell("preparing")
         command = unpack_and_prepare(self._place.root, kit.environment_key, kit.code_key)
         status, message = run_command(
-            connection, command, kit.data, self._watcher.log, PREPARE_SECONDS, renewal.turn
+            connection, command, kit.data, self._watcher.log, limits.HOST_PREPARE, renewal.turn
         )
         if status:
             raise NodeError(f"it could not be prepared: {message}")

@@ -18,10 +18,8 @@ from typing import Any
 
 import paramiko
 
+from skygrid.config import limits
 from skygrid.errors import ConfigError
-
-LOOKUP_SECONDS = 15.0
-"""How long ``ssh -G`` may take; a Match exec in the user's configuration runs inside it."""
 
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 DEFAULT_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts")
@@ -209,10 +207,10 @@ def _settings(
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=LOOKUP_SECONDS,
+            timeout=limits.SSH_LOOKUP,
         )
     except subprocess.TimeoutExpired as error:
-        raise ConfigError(f"ssh -G {alias} did not end in {LOOKUP_SECONDS:.0f} s") from error
+        raise ConfigError(f"ssh -G {alias} did not end in {limits.SSH_LOOKUP:.0f} s") from error
     if done.returncode:
         raise ConfigError(f"the SSH config cannot be read: {done.stderr.strip()}")
     return _by_name(line.partition(" ")[::2] for line in done.stdout.splitlines())
