@@ -138,26 +138,24 @@ def end_many(
     now : float
         Seconds since the epoch.
     """
-    from skygrid.providers.ec2.listing import down, find_remains, orphans
-    from skygrid.providers.ec2.records import TeardownReport
+    from skygrid.providers.ec2.listing import (
+        down,
+        find_cloud_nodes,
+        find_remains,
+        joined,
+        orphans,
+    )
 
     dead = {one.record.id for one in here if not one.driven}
     reports = []
     for clients in _places(config, here):
         remains = find_remains(clients)
         if only_orphans:
-            from skygrid.providers.ec2.listing import find_cloud_nodes
-
             out_of_time = {one.run_id for one in orphans(find_cloud_nodes(clients), now, dead)}
             remains = [one for one in remains if one.run_id in out_of_time | dead]
         report = down(clients, remains, say)
         reports.append(_without_keys(report, [r for r in here if r.region == clients.region]))
-    return TeardownReport(
-        left=tuple(node for report in reports for node in report.left),
-        verified=all(report.verified for report in reports),
-        ended=sum(report.ended for report in reports),
-        notes=tuple(note for report in reports for note in report.notes),
-    )
+    return joined(reports)
 
 
 def _without_keys(report: TeardownReport, runs: Iterable[RunHere]) -> TeardownReport:

@@ -199,7 +199,7 @@ class Ending:
 
     def _delete_groups(self) -> None:
         try:
-            groups = self._tagged("security_groups", "SecurityGroups")
+            groups = self._tagged("security_groups")
         except api_errors() as error:
             failure = judge(error, "ec2:DescribeSecurityGroups", self._clients.region)
             self._notes.append(f"the security group may be left: {failure.text}")
@@ -245,7 +245,7 @@ class Ending:
         try:
             failure = self._look()
             volumes = self._volumes_left()
-            groups = [one["GroupId"] for one in self._tagged("security_groups", "SecurityGroups")]
+            groups = [one["GroupId"] for one in self._tagged("security_groups")]
         except api_errors() as error:
             text = judge(error, "ec2:DescribeVolumes", self._clients.region).text
             self._notes.append(f"what is left could not be looked for: {text}")
@@ -261,20 +261,15 @@ class Ending:
         until = time.monotonic() + limits.EC2_VISIBLE
         for delay in delays():
             left = [
-                one["VolumeId"]
-                for one in self._tagged("volumes", "Volumes")
-                if one.get("State") != "deleting"
+                one["VolumeId"] for one in self._tagged("volumes") if one.get("State") != "deleting"
             ]
             if not left or time.monotonic() + delay > until:
                 return left
             self._pause(delay)
         raise AssertionError("delays never end")
 
-    def _tagged(self, kind: str, key: str) -> list[Any]:
-        pages = self._clients.ec2.get_paginator(f"describe_{kind}").paginate(
-            Filters=[{"Name": f"tag:{RUN}", "Values": [self._remains.run_id]}]
-        )
-        return [one for page in pages for one in page[key]]
+    def _tagged(self, kind: str) -> list[Any]:
+        return self._clients.described(kind, {f"tag:{RUN}": [self._remains.run_id]})
 
 
 def count(nodes: int) -> str:

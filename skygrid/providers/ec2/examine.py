@@ -203,13 +203,10 @@ def quota_texts(
 
 def _vcpus_in_use(clients: Clients, market: str) -> int:
     """vCPUs of the instances that count towards the standard quota of a market."""
-    states = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
-    pages = clients.ec2.get_paginator("describe_instances").paginate(Filters=states)
+    running = clients.described("instances", {"instance-state-name": ["pending", "running"]})
     counts = Counter(
         one["InstanceType"]
-        for page in pages
-        for reservation in page["Reservations"]
-        for one in reservation["Instances"]
+        for one in running
         if one.get("InstanceLifecycle", "on-demand") == market and _is_standard(one)
     )
     sizes = vcpus_of(clients, counts)

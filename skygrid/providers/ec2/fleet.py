@@ -53,7 +53,7 @@ class Fleet:
     ) -> None:
         self.plan = plan
         self.mark = mark
-        self.clients = self._clients = clients
+        self.clients = clients
         self._store = store
         self._settings = settings
         self._watch = Watch(clients, mark.run_id)
@@ -84,7 +84,7 @@ class Fleet:
         with self._opening:
             if self._group_id is None:
                 cidr = allowed_cidr(self._settings)
-                group_id = open_group(self._clients, self.mark, self._settings, self.plan.vpc, cidr)
+                group_id = open_group(self.clients, self.mark, self._settings, self.plan.vpc, cidr)
                 self._store.group(group_id)
                 self._cidr, self._group_id = cidr, group_id
             return self._group_id
@@ -155,7 +155,7 @@ class Fleet:
             self._watch.look(limits.EC2_LOOK_FRESH)
         except api_errors() as error:
             raise NodeError(
-                judge(error, "ec2:DescribeInstances", self._clients.region).text
+                judge(error, "ec2:DescribeInstances", self.clients.region).text
             ) from error
         return [one for one in self._watch.nodes() if not one.gone]
 
@@ -236,13 +236,13 @@ class Fleet:
                 return str(error)
             except api_errors() as error:
                 action = "ec2:AuthorizeSecurityGroupIngress"
-                return judge(error, action, self._clients.region).text
+                return judge(error, action, self.clients.region).text
 
     def _let_in_again(self, group_id: str) -> str | None:
         cidr, before = allowed_cidr(self._settings), self._cidr
         if cidr == before:
             return None
-        let_in(self._clients, group_id, cidr)
+        let_in(self.clients, group_id, cidr)
         self._cidr = cidr
         return f"this machine's address changed from {before} to {cidr}, which is let in now"
 
@@ -282,10 +282,10 @@ class Fleet:
         ------
         NodeError
         """
-        action, region = "ec2:TerminateInstances", self._clients.region
+        action, region = "ec2:TerminateInstances", self.clients.region
         try:
             patiently(
-                lambda: self._clients.ec2.terminate_instances(InstanceIds=[node.instance_id]),
+                lambda: self.clients.ec2.terminate_instances(InstanceIds=[node.instance_id]),
                 action,
                 region,
                 again=RETRIED,
@@ -317,7 +317,7 @@ class Fleet:
                 # Nobody in there waits longer than for one answer of the API.
                 self._landed.wait()
         record = self._store.record
-        ending = Ending(self._clients, remains_of(record, self.mark.name), progress)
+        ending = Ending(self.clients, remains_of(record, self.mark.name), progress)
         report = ending.complete()
         self._store.ended({one.instance_id: time.time() for one in ending.seen if one.gone})
         if report.verified:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
 
 import msgspec
 
@@ -13,7 +12,7 @@ from .ending import Ending, Progress, Remains
 from .failures import judge
 from .instances import BUCKET, NAME, RUN
 from .records import CloudNode, TeardownReport
-from .session import Clients, api_errors
+from .session import Clients, api_errors, words_of
 from .watching import find_instances
 
 NOT_TERMINATED = ["pending", "running", "shutting-down", "stopping", "stopped"]
@@ -81,20 +80,18 @@ def find_remains(clients: Clients, run_id: str | None = None) -> list[Remains]:
     found = {} if run_id is None else {run_id: Remains(run_id=run_id)}
     for one in find_cloud_nodes(clients, run_id):
         found[one.run_id] = Remains(run_id=one.run_id, name=one.run_name, bucket=one.bucket)
-    for kind, key in (("security_groups", "SecurityGroups"), ("volumes", "Volumes")):
-        for tags in _tags_of(clients, kind, key, run_id):
+    for kind in ("security_groups", "volumes"):
+        for tags in _tags_of(clients, kind, run_id):
             fresh = Remains(run_id=tags[RUN], name=tags.get(NAME, ""), bucket=tags.get(BUCKET))
             found[fresh.run_id] = _joined(found.get(fresh.run_id, fresh), fresh)
     return sorted(found.values(), key=lambda one: (one.name, one.run_id))
 
 
-def _tags_of(clients: Clients, kind: str, key: str, run_id: str | None) -> list[dict[str, str]]:
-    filters = [{"Name": name, "Values": values} for name, values in _tagged(run_id).items()]
+def _tags_of(clients: Clients, kind: str, run_id: str | None) -> list[dict[str, str]]:
     try:
-        pages = clients.ec2.get_paginator(f"describe_{kind}").paginate(Filters=filters)
-        answers: list[Any] = [one for page in pages for one in page[key]]
+        answers = clients.described(kind, _tagged(run_id))
     except api_errors() as error:
-        action = "ec2:Describe" + key
+        action = f"ec2:Describe{words_of(kind)}"
         raise NodeError(judge(error, action, clients.region).text) from error
     return [{tag["Key"]: tag["Value"] for tag in one.get("Tags", ())} for one in answers]
 
@@ -123,7 +120,11 @@ def down(clients: Clients, remains: Sequence[Remains], progress: Progress) -> Te
     report : TeardownReport
         Of all runs together.
     """
-    reports = [Ending(clients, one, _named(one.name, progress)).complete() for one in remains]
+    return joined([Ending(clients, one, _named(one.name, progress)).complete() for one in remains])
+
+
+def joined(reports: Sequence[TeardownReport]) -> TeardownReport:
+    """The report of several ends together."""
     return TeardownReport(
         left=tuple(node for report in reports for node in report.left),
         verified=all(report.verified for report in reports),

@@ -17,7 +17,7 @@ from .failures import Decision, code_of, judge
 from .instances import run_tags, specifications
 from .patience import patiently
 from .records import RunMark
-from .session import Clients, api_errors
+from .session import Clients, api_errors, words_of
 
 SSH_PORT = 22
 
@@ -89,13 +89,11 @@ def _default(clients: Clients) -> tuple[str, list[Any]]:
 
 
 def _described(clients: Clients, kind: str, filters: Mapping[str, list[str]]) -> list[Any]:
-    words = "".join(word.capitalize() for word in kind.split("_"))
-    listed = [{"Name": name, "Values": values} for name, values in filters.items()]
     try:
-        pages = clients.ec2.get_paginator(f"describe_{kind}").paginate(Filters=listed)
-        return [one for page in pages for one in page[words]]
+        return clients.described(kind, filters)
     except api_errors() as error:
-        raise NodeError(judge(error, f"ec2:Describe{words}", clients.region).text) from error
+        action = f"ec2:Describe{words_of(kind)}"
+        raise NodeError(judge(error, action, clients.region).text) from error
 
 
 def _leading_out(clients: Clients, vpc: str, subnets: list[Any], settings: AwsConfig) -> list[Any]:
@@ -242,21 +240,14 @@ def _make_group(clients: Clients, mark: RunMark, settings: AwsConfig, vpc: str) 
     return str(made["GroupId"]), True
 
 
-def let_in(clients: Clients, group_id: str, cidr: str) -> tuple[str, ...]:
-    """Let `cidr` in through a group and nobody else any more.
-
-    Returns
-    -------
-    before : tuple of str
-        Who was let in before and is no more.
-    """
+def let_in(clients: Clients, group_id: str, cidr: str) -> None:
+    """Let `cidr` in through a group and nobody else any more."""
     old = _let_in_now(clients, group_id)
     if cidr not in old:
         _authorize(clients, group_id, cidr)
     gone = tuple(one for one in old if one != cidr)
     if gone:
         clients.ec2.revoke_security_group_ingress(GroupId=group_id, IpPermissions=[ssh_from(*gone)])
-    return gone
 
 
 def _authorize(clients: Clients, group_id: str, cidr: str) -> None:

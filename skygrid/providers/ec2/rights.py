@@ -185,9 +185,8 @@ def _changes(clients: Clients, settings: AwsConfig, plan: CloudPlan) -> Iterator
 
 def _some_group(clients: Clients, vpc: str) -> tuple[str, bool]:
     """A group to try things on, and whether skygrid made it; else the VPC's default one."""
-    wanted = [{"Name": "vpc-id", "Values": [vpc]}]
     try:
-        found = clients.ec2.describe_security_groups(Filters=wanted)["SecurityGroups"]
+        found = clients.described("security_groups", {"vpc-id": [vpc]})
     except api_errors():  # not allowed: that is told where looking is tried by itself
         found = []
     for one in found:
@@ -199,15 +198,9 @@ def _some_group(clients: Clients, vpc: str) -> tuple[str, bool]:
 
 def _some_instance(clients: Clients) -> tuple[str, bool]:
     """A node of skygrid's to try its end on; else the id of none."""
-    wanted = [
-        {"Name": "tag-key", "Values": [RUN]},
-        {"Name": "instance-state-name", "Values": ["pending", "running"]},
-    ]
-    pages = clients.ec2.get_paginator("describe_instances").paginate(Filters=wanted)
+    wanted = {"tag-key": [RUN], "instance-state-name": ["pending", "running"]}
     try:
-        found = [
-            one for page in pages for some in page["Reservations"] for one in some["Instances"]
-        ]
+        found = clients.described("instances", wanted)
     except api_errors():  # as above
         found = []
     return (str(found[0]["InstanceId"]), True) if found else (NO_INSTANCE, False)

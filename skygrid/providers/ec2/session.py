@@ -6,7 +6,7 @@ import getpass
 import os
 import platform
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +32,11 @@ def api_errors() -> tuple[type[Exception], ...]:
     return ClientError, BotoCoreError, ResponseParserError
 
 
+def words_of(kind: str) -> str:
+    """The key of a kind in answers of EC2: ``SecurityGroups`` for ``security_groups``."""
+    return "".join(word.capitalize() for word in kind.split("_"))
+
+
 class Clients:
     """Clients of the AWS API for one region, made when they are first used.
 
@@ -44,7 +49,7 @@ class Clients:
     """
 
     def __init__(self, session: Any, region: str) -> None:
-        self.session = session
+        self._session = session
         self.region = region
         self._made: dict[tuple[str, int], Any] = {}
         self._lock = threading.RLock()
@@ -98,9 +103,30 @@ class Clients:
         """Number of the account that pays."""
         return str(self.caller["Account"])
 
-    def in_region(self, region: str) -> Clients:
-        """The same credentials in another region."""
-        return self if region == self.region else Clients(self.session, region)
+    def described(
+        self, kind: str, filters: Mapping[str, Sequence[str]], **arguments: Any
+    ) -> list[Any]:
+        """All that EC2 lists of a kind, page by page.
+
+        Parameters
+        ----------
+        kind : str
+            As in the names of boto3's calls: ``security_groups``.
+        filters : mapping of str to sequence of str
+        **arguments
+            Further arguments of the call.
+
+        Raises
+        ------
+        Exception
+            Of boto3.
+        """
+        listed = [{"Name": name, "Values": list(values)} for name, values in filters.items()]
+        pages = self.ec2.get_paginator(f"describe_{kind}").paginate(Filters=listed, **arguments)
+        if kind == "instances":
+            groups = [group for page in pages for group in page["Reservations"]]
+            return [one for group in groups for one in group["Instances"]]
+        return [one for page in pages for one in page[words_of(kind)]]
 
     def _client(self, service: str, attempts: int = 4) -> Any:
         with self._lock:
@@ -122,7 +148,7 @@ class Clients:
             user_agent_extra="skygrid",
         )
         region = PRICING_REGION if pricing else self.region
-        return self.session.client(service, region_name=region, config=config)
+        return self._session.client(service, region_name=region, config=config)
 
 
 def open_clients(

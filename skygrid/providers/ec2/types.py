@@ -157,17 +157,13 @@ def fit(
 
 def _described(clients: Clients, names: Sequence[str], zones: Sequence[str]) -> list[InstanceType]:
     """What EC2 has of these names; unknown ones are left out."""
-    named = {"Name": "instance-type", "Values": list(names)}
+    named = {"instance-type": list(names)}
     action = "ec2:DescribeInstanceTypes"
     try:
-        types = _pages(clients, "describe_instance_types", "InstanceTypes", Filters=[named])
+        types = clients.described("instance_types", named)
         action = "ec2:DescribeInstanceTypeOfferings"
-        offerings = _pages(
-            clients,
-            "describe_instance_type_offerings",
-            "InstanceTypeOfferings",
-            LocationType="availability-zone",
-            Filters=[named],
+        offerings = clients.described(
+            "instance_type_offerings", named, LocationType="availability-zone"
         )
     except api_errors() as error:
         raise NodeError(judge(error, action, clients.region).text) from error
@@ -185,16 +181,9 @@ def vcpus_of(clients: Clients, names: Iterable[str]) -> dict[str, int]:
     Exception
         Of boto3.
     """
-    named = [{"Name": "instance-type", "Values": sorted(names)}]
-    if not named[0]["Values"]:
-        return {}
-    found = _pages(clients, "describe_instance_types", "InstanceTypes", Filters=named)
+    named = sorted(names)
+    found = clients.described("instance_types", {"instance-type": named}) if named else []
     return {one["InstanceType"]: int(one["VCpuInfo"]["DefaultVCpus"]) for one in found}
-
-
-def _pages(clients: Clients, call: str, key: str, **arguments: Any) -> list[Any]:
-    pages = clients.ec2.get_paginator(call).paginate(**arguments)
-    return [one for page in pages for one in page[key]]
 
 
 def _type(answer: Any, zones: Iterable[str]) -> InstanceType:

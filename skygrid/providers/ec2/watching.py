@@ -28,14 +28,7 @@ class InstanceGoneError(NodeError):
 
 def find_instances(clients: Clients, filters: dict[str, list[str]]) -> list[CloudNode]:
     """Every instance that these filters of ``DescribeInstances`` let through."""
-    listed = [{"Name": name, "Values": values} for name, values in filters.items()]
-    pages = clients.ec2.get_paginator("describe_instances").paginate(Filters=listed)
-    return [
-        from_answer(one, clients.region)
-        for page in pages
-        for reservation in page["Reservations"]
-        for one in reservation["Instances"]
-    ]
+    return [from_answer(one, clients.region) for one in clients.described("instances", filters)]
 
 
 class Watch:
