@@ -9,8 +9,6 @@ import msgspec
 Buying = Literal["on-demand", "spot"]
 """How one instance is bought."""
 
-ALIVE_STATES = frozenset({"pending", "running"})
-
 GONE_STATES = frozenset({"shutting-down", "terminated", "stopping", "stopped"})
 """States of an instance that will not work any more: nodes end on shutdown, none is stopped."""
 
