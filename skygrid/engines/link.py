@@ -163,6 +163,8 @@ class Link:
     inbox : SimpleQueue of Event
         Where messages of all nodes meet.
     log : NodeLog
+    clock : callable, optional
+        Returns the monotonic time.
     """
 
     def __init__(
@@ -171,8 +173,10 @@ class Link:
         make: Callable[[str, Watcher], Transport],
         inbox: SimpleQueue[Event | None],
         log: NodeLog,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
+        self._clock = clock
         self.node_log = log
         self.transport = make(name, self)
         self.up = False
@@ -190,7 +194,7 @@ class Link:
         self.wanted = 0
         """Leases that the node asked for and has not got."""
 
-        self._started = self.heard = time.monotonic()
+        self._started = self.heard = clock()
         """When the node last said anything; before that, when it was started."""
 
         self.granted = 0
@@ -301,7 +305,7 @@ class Link:
         except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for this node
             self._inbox.put(Event(self, self._unforeseen("it could not be started", error)))
             return
-        self.heard, self.up = time.monotonic(), True
+        self.heard, self.up = self._clock(), True
         self._thread(self._write, "writer")
         self._thread(self._drain_log, "log")
         gone = self._read_all()
@@ -310,8 +314,8 @@ class Link:
         self._inbox.put(Event(self, gone))
 
     def _read_all(self) -> Gone:
-        reader = FrameReader(FromAgent)
         try:
+            reader = FrameReader(FromAgent)
             while data := self.transport.read():
                 for message in reader.feed(data):
                     if self._closed:
@@ -349,7 +353,7 @@ class Link:
         allowed = FREE_MESSAGES + MESSAGES_PER_LEASE * self.granted
         if self._said <= allowed:
             return False
-        return self._said > allowed + MESSAGES_PER_SECOND * (time.monotonic() - self._started)
+        return self._said > allowed + MESSAGES_PER_SECOND * (self._clock() - self._started)
 
     def _is_due(self, wanted: BlobWanted) -> bool:
         blob = self._offered

@@ -90,7 +90,7 @@ def test_closing_in_the_middle_of_a_turn_does_not_wait_for_itself(turns: Turns) 
 
 def test_ctrl_c_in_a_thread_that_waits_takes_it_out_of_the_line(turns: Turns) -> None:
     """The next one has its turn."""
-    held, free = threading.Event(), threading.Event()
+    held, free, interrupted = threading.Event(), threading.Event(), threading.Event()
 
     def hold() -> None:
         with turns.turn():
@@ -98,17 +98,33 @@ def test_ctrl_c_in_a_thread_that_waits_takes_it_out_of_the_line(turns: Turns) ->
             free.wait(WAIT_SECONDS)
 
     def interrupt() -> None:
+        # Again and again: Python acts on a signal that comes just before a wait only after it.
+        def signalled() -> bool:
+            signal.pthread_kill(main, signal.SIGINT)
+            return interrupted.is_set()
+
         wait_until(lambda: main in turns._threads, "the main thread to wait")
-        signal.pthread_kill(main, signal.SIGINT)
+        wait_until(signalled, "the main thread to be interrupted")
+
+    def raise_once(*_: object) -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
 
     main = threading.main_thread().ident
     assert main is not None
     holding = threading.Thread(target=hold, daemon=True)
     holding.start()
     assert held.wait(WAIT_SECONDS)
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt), turns.turn():
-        pass
+    interrupting = threading.Thread(target=interrupt, daemon=True)
+    before = signal.signal(signal.SIGINT, raise_once)
+    try:
+        interrupting.start()
+        with pytest.raises(KeyboardInterrupt), turns.turn():
+            pass
+        interrupting.join(WAIT_SECONDS)
+    finally:
+        signal.signal(signal.SIGINT, before)
     free.set()
     holding.join(WAIT_SECONDS)
     log: list[Asking] = []

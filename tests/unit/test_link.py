@@ -1,0 +1,119 @@
+"""The driver's end of a node's channel: nothing that comes over it leaves the engine waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from skygrid.engines import link as link_module
+from skygrid.engines.link import (
+    FREE_MESSAGES,
+    MESSAGES_PER_SECOND,
+    Event,
+    Gone,
+    Link,
+    NodeLog,
+)
+from skygrid.transports.interface import Watcher
+from skygrid.worker.frames import encode
+from skygrid.worker.messages import Heartbeat, Pull
+from tests.clocks import ManualClock
+from tests.processes import WAIT_SECONDS
+
+BEAT = encode(Heartbeat(busy=0, running=[], slots_bytes=0, load=0.0))
+
+
+class Talking:
+    """A transport over which these bytes come."""
+
+    shares_files = False
+
+    def __init__(self, says: Callable[[], Iterator[bytes]]) -> None:
+        self._says = says()
+        self._closed = threading.Event()
+
+    def start(self) -> None: ...
+    def write(self, data: bytes) -> None: ...
+
+    def read(self) -> bytes:
+        return next(self._says, b"")
+
+    def read_log(self) -> bytes:
+        self._closed.wait(WAIT_SECONDS)
+        return b""
+
+    def ended(self) -> str:
+        return "exit code 0"
+
+    def error(self) -> None:
+        return None
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Callable[[], Event]]]:
+    """Connects to a node that says something; what it returns waits for the next event."""
+    links: list[Link] = []
+
+    def connect(says: Callable[[], Iterator[bytes]], clock: ManualClock) -> Callable[[], Event]:
+        def make(name: str, watcher: Watcher) -> Any:
+            return Talking(says)
+
+        inbox: SimpleQueue[Event | None] = SimpleQueue()
+        links.append(Link("node-1", make, inbox, NodeLog(), clock))
+        links[-1].start()
+
+        def next_event() -> Event:
+            event = inbox.get(timeout=WAIT_SECONDS)
+            assert event is not None
+            event.link.took()
+            return event
+
+        return next_event
+
+    yield connect
+    for link in links:
+        link.close()
+
+
+def all_until_gone(next_event: Callable[[], Event]) -> tuple[list[Any], Gone]:
+    messages = []
+    while not isinstance(message := next_event().message, Gone):
+        messages.append(message)
+    return messages, message
+
+
+def test_a_schema_that_cannot_be_made_loses_the_node(
+    connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error before the first byte is read ends the node with its reason, and not the reader."""
+
+    def reader(kind: Any) -> Any:
+        raise TypeError("two messages have one tag")
+
+    monkeypatch.setattr(link_module, "FrameReader", reader)
+    messages, gone = all_until_gone(connect(lambda: iter([BEAT]), ManualClock()))
+    assert messages == []
+    assert gone.reason == "it can be heard no more: TypeError: two messages have one tag"
+
+
+def test_a_node_may_say_so_much_in_so_much_time(connect: Callable[..., Any]) -> None:
+    """Beyond what its work gives cause for, a node may say a number of messages each second."""
+    clock, pull = ManualClock(), encode(Pull(round=0, count=1))
+    later = int(7 * MESSAGES_PER_SECOND)
+
+    def says() -> Iterator[bytes]:
+        yield pull * FREE_MESSAGES
+        clock.advance(7.0)
+        yield pull * later
+        yield pull
+
+    messages, gone = all_until_gone(connect(says, clock))
+    assert len(messages) == FREE_MESSAGES + later
+    assert gone.reason == "it said far more than its work gave cause for"
