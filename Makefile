@@ -44,8 +44,8 @@ test-aws: $(READY) ## Run the guide's search on AWS itself, if SKYGRID_TEST_AWS=
 test-digits: $(READY) sshd ## Run the guide's search on three fresh hosts and compare with this machine
 	$(BIN)/python -m pytest -m digits tests/acceptance
 
-sshd: $(READY) ## Install OpenSSH, which the tests need, where root and apt-get can
-	@$(BIN)/python -m tests.sshd --install
+sshd: $(READY) ## Install OpenSSH and the shells that the tests use, where root and apt-get can
+	@$(BIN)/python -m tests.programs
 
 check: $(READY) ## Lint, format, types, room boundaries, README against --help
 	$(BIN)/ruff check .

@@ -5,8 +5,6 @@ own; whatever runs through it carries a mark in its environment, so that a test 
 and see what was left. Root can give a node two more things that are real: a small disk, and a
 network of its own whose cable can be pulled. All of it works as an ordinary user otherwise, for
 that user.
-
-`python -m tests.sshd --install` installs OpenSSH where that is possible and says so where not.
 """
 
 from __future__ import annotations
@@ -35,6 +33,8 @@ from typing import IO
 import psutil
 import pytest
 
+from tests.programs import OPENSSH, SEARCH_PATH, find, install, program
+
 NODE_MARK = "SKYGRID_TEST_NODE"
 """Environment variable of every process that runs on a node; its value names the node."""
 
@@ -44,115 +44,12 @@ BED_MARK = "SKYGRID_TEST_BED"
 PATIENCE_SECONDS = 120.0
 """How long to wait for a fact before the test fails; it comes much sooner."""
 
-PROGRAMS = ("sshd", "ssh", "ssh-keygen", "ssh-agent", "ssh-add", "scp")
-
-SEARCH_PATH = os.pathsep.join(
-    [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/bin", "/bin"]
-)
-
 CLAIMS = Path(tempfile.gettempdir()) / f"skygrid-test-claims-{os.getuid()}"
 """Lock files: one for each address that a node of some test process uses now."""
 
 
-class SshdMissingError(RuntimeError):
-    """OpenSSH is not complete on this machine and cannot be installed by us."""
-
-
-# ---- OpenSSH itself ------------------------------------------------------------------------------
-
-
-def ensure_sshd() -> str:
-    """Path of `sshd`, installed first if need be and possible; otherwise the test fails.
-
-    A machine without sshd fails and does not skip: what was not tested over SSH was not tested.
-    """
-    try:
-        return find_or_install_sshd()
-    except SshdMissingError as missing:
-        pytest.fail(str(missing), pytrace=False)
-
-
-def find_or_install_sshd() -> str:
-    """Path of `sshd`; raises `SshdMissingError` with what to do."""
-    lacking = [name for name in PROGRAMS if _found(name) is None]
-    if lacking:
-        _install(lacking)
-    lacking = [name for name in PROGRAMS if _found(name) is None]
-    if lacking:
-        raise SshdMissingError(_advice(lacking, "the installation did not bring them"))
-    if os.getuid() == 0:
-        # Debian's service makes this folder when it starts; sshd of root insists on it.
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    return _program("sshd")
-
-
-def _found(name: str) -> str | None:
-    return shutil.which(name, path=SEARCH_PATH)
-
-
-def _program(name: str) -> str:
-    path = _found(name)
-    if path is None:
-        raise SshdMissingError(_advice([name], "it is not on the PATH"))
-    return path
-
-
-def _advice(lacking: Sequence[str], why: str) -> str:
-    return (
-        f"these tests need {', '.join(lacking)}: {why}. "
-        "As root: apt-get install openssh-server openssh-client "
-        "(elsewhere: your system's OpenSSH server and client)"
-    )
-
-
-def _install(lacking: Sequence[str]) -> None:
-    if os.getuid() != 0:
-        raise SshdMissingError(_advice(lacking, "not here, and only root can install them"))
-    if shutil.which("apt-get") is None:
-        raise SshdMissingError(_advice(lacking, "not here, and neither is apt-get"))
-    with Path("/run/skygrid-test-sshd.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if all(_found(name) for name in lacking):
-            return  # another test process was first
-        with _no_services_started():
-            quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-            for command in (
-                ["update"],
-                ["install", "--yes", "--no-install-recommends", "openssh-server", "openssh-client"],
-            ):
-                done = subprocess.run(
-                    ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", *command],
-                    env=quiet,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                # Without an index of today the one of yesterday may still do.
-                if done.returncode and command[0] == "install":
-                    said = (done.stderr or done.stdout).strip()[-400:]
-                    raise SshdMissingError(_advice(lacking, f"apt-get install failed: {said}"))
-
-
-@contextmanager
-def _no_services_started() -> Iterator[None]:
-    """Keep Debian from starting its own sshd: a policy file is the documented way to say so."""
-    policy = Path("/usr/sbin/policy-rc.d")
-    before = policy.read_bytes() if policy.exists() else None
-    mode = policy.stat().st_mode if before is not None else 0
-    policy.write_text("#!/bin/sh\nexit 101\n")
-    policy.chmod(0o755)
-    try:
-        yield
-    finally:
-        if before is None:
-            policy.unlink()
-        else:
-            policy.write_bytes(before)
-            policy.chmod(mode)
-
-
 def openssh_version() -> tuple[int, int]:
-    said = subprocess.run([_program("ssh"), "-V"], capture_output=True, text=True, check=True)
+    said = subprocess.run([program("ssh"), "-V"], capture_output=True, text=True, check=True)
     match = re.search(r"OpenSSH_(\d+)\.(\d+)", said.stderr + said.stdout)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
@@ -162,7 +59,7 @@ def make_key(path: Path, comment: str) -> str:
     for old in (path, path.with_name(f"{path.name}.pub")):
         old.unlink(missing_ok=True)
     subprocess.run(
-        [_program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)],
+        [program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)],
         check=True,
         capture_output=True,
     )
@@ -335,7 +232,10 @@ class SshNode:
         own_network: bool = False,
         settings: Sequence[str] = (),
     ) -> None:
-        self._sshd = ensure_sshd()
+        self._sshd = program("sshd")
+        if os.getuid() == 0:
+            # Debian's service makes this folder when it starts; sshd of root insists on it.
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         self.id = uuid.uuid4().hex
         self.user = getpass.getuser() if os.getuid() else "root"
         self.public_key = public_key
@@ -414,7 +314,7 @@ class SshNode:
             script.write_text(f'#!/bin/sh\nexec {shlex.quote(python or base)} "$@"\n')
             script.chmod(0o755)
         for tool in only_tools or ():
-            found = _found(tool)
+            found = find(tool)
             if found is None:
                 pytest.fail(f"this machine has no {tool} for the node", pytrace=False)
             (folder / tool).symlink_to(found)
@@ -732,7 +632,7 @@ class SshBed:
     """
 
     def __init__(self) -> None:
-        ensure_sshd()
+        install(list(OPENSSH))
         self.id = uuid.uuid4().hex
         self.folder = Path(tempfile.mkdtemp(prefix="b", dir="/tmp"))
         dot_ssh = self.folder / ".ssh"
@@ -751,7 +651,7 @@ class SshBed:
         self._bin = self.folder / "bin"
         self._bin.mkdir()
         for name in ("ssh", "scp", "sftp"):
-            if found := _found(name):
+            if found := find(name):
                 script = self._bin / name
                 script.write_text(f'#!/bin/sh\nexec {found} -F {self.config_file} "$@"\n')
                 script.chmod(0o755)
@@ -834,14 +734,14 @@ class SshBed:
 
     def lock_key(self, passphrase: str) -> None:
         """Give the user's key a passphrase, which nobody is asked for."""
-        words = [_program("ssh-keygen"), "-q", "-p", "-P", "", "-N", passphrase, "-f"]
+        words = [program("ssh-keygen"), "-q", "-p", "-P", "", "-N", passphrase, "-f"]
         subprocess.run([*words, str(self.key)], check=True, capture_output=True)
 
     def start_agent(self, *, only: bool = False, passphrase: str = "") -> Path:
         """Run a real ssh-agent that holds the key; with `only` the key is nowhere else."""
         # In the foreground: an agent that goes to the background is no child of ours to wait for.
         self._agent = subprocess.Popen(
-            [_program("ssh-agent"), "-D", "-a", str(self._agent_socket)],
+            [program("ssh-agent"), "-D", "-a", str(self._agent_socket)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -863,7 +763,7 @@ class SshBed:
         asked.chmod(0o700)
         asking = {"SSH_ASKPASS": str(asked), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": "none"}
         subprocess.run(
-            [_program("ssh-add"), "-q", str(self.key)],
+            [program("ssh-add"), "-q", str(self.key)],
             env=self.environment() | asking,
             stdin=subprocess.DEVNULL,
             check=True,
@@ -951,11 +851,3 @@ def ssh_bed() -> Iterator[SshBed]:
     """A user with an ssh configuration; `ssh_bed.node()` starts nodes. Nothing may be left."""
     with opened_bed() as bed:
         yield bed
-
-
-if __name__ == "__main__":
-    try:
-        found = find_or_install_sshd() if "--install" in sys.argv[1:] else _program("sshd")
-    except SshdMissingError as error:
-        sys.exit(str(error))
-    print(f"the tests use {found}")

@@ -14,8 +14,9 @@ import threading
 from pathlib import Path
 
 from tests.cloud.faults import Settings
-from tests.cloud.install import CloudMissingError, install_all
+from tests.cloud.install import install_all
 from tests.cloud.server import Server, shared_environments
+from tests.programs import ProgramMissingError
 
 SHARED = Path(__file__).parents[2] / ".pytest_cache" / "cloud-nodes"
 """Environments of nodes, made by the first run that needs one."""
@@ -30,7 +31,7 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         install_all()
-    except CloudMissingError as missing:
+    except ProgramMissingError as missing:
         sys.exit(str(missing))
     if asked.serve:
         serve(asked.port)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.cloud.install import CloudMissingError
+from tests.programs import ProgramMissingError
 
 FOLDER = Path(__file__).parents[2] / ".pytest_cache" / "cloud-init"
 
@@ -49,7 +49,7 @@ def ensure_cloud_init() -> Path:
 
     Raises
     ------
-    CloudMissingError
+    ProgramMissingError
         With what to do.
     """
     packages = FOLDER / "usr" / "lib" / "python3" / "dist-packages"
@@ -64,7 +64,7 @@ def ensure_cloud_init() -> Path:
 def _fetch() -> None:
     for program in ("apt-get", "dpkg-deb"):
         if shutil.which(program) is None:
-            raise CloudMissingError(f"cloud-init's check needs {program}: Debian or Ubuntu")
+            raise ProgramMissingError(f"cloud-init's check needs {program}: Debian or Ubuntu")
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         done = subprocess.run(
             ["apt-get", "-qq", "download", "cloud-init"],
@@ -75,7 +75,7 @@ def _fetch() -> None:
         )
         found = list(Path(folder).glob("*.deb"))
         if not found:
-            raise CloudMissingError(
+            raise ProgramMissingError(
                 f"apt-get download cloud-init failed: {done.stderr.strip()[-400:]} "
                 "(apt-get update may help)"
             )

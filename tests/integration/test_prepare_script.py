@@ -32,6 +32,7 @@ from skygrid.worker.frames import FrameReader
 from skygrid.worker.messages import FromAgent, Greeting
 from tests.kept import BridgeProcess
 from tests.processes import wait_until
+from tests.programs import program
 
 MINOR = f"{sys.version_info[0]}.{sys.version_info[1]}"
 UV = str(Path(sysconfig.get_path("scripts")) / "uv")
@@ -186,14 +187,14 @@ def test_a_second_run_needs_no_network(prepared: Host, full_kit: Kit) -> None:
     assert prepared.left() == []
 
 
-@pytest.mark.skipif(shutil.which("busybox") is None, reason="no busybox")
 def test_busybox_makes_an_environment(host: Host) -> None:
     """A node whose shell, tar and find are busybox's makes the same environment."""
     tools = host.home / "tools"
     tools.mkdir()
-    applets = subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=True)
+    busybox = program("busybox")
+    applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True)
     for name in {*applets.stdout.split()} - {"env"}:
-        (tools / name).symlink_to(shutil.which("busybox") or "")
+        (tools / name).symlink_to(busybox)
     kit = build_kit(SMALL)
     status, said = host.prepare(kit, PATH=f"{tools}:{os.environ['PATH']}")
     assert status == 0, said

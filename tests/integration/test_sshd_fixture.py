@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import sshd
 from tests.processes import wait_gone, wait_until
 from tests.proxy import FaultProxy
 from tests.sshd import SshBed, opened_bed
@@ -373,11 +372,3 @@ def test_a_cut_connection_fails_and_the_next_works(ssh_bed: SshBed) -> None:
             proxy.cut()
             assert client.wait(60) == 255
         assert ssh_bed.ssh(far, "echo back").stdout == "back\n"
-
-
-def test_a_machine_without_sshd_fails_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where OpenSSH is missing and cannot be installed the test fails and says what to do."""
-    monkeypatch.setattr(sshd, "_found", lambda name: None)
-    monkeypatch.setattr(sshd.os, "getuid", lambda: 1000)
-    with pytest.raises(pytest.fail.Exception, match="apt-get install openssh-server"):
-        sshd.ensure_sshd()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -28,8 +27,8 @@ from skygrid.environment.node_commands import (
 )
 from skygrid.environment.records import Environment, LocalDistribution, Wheel
 from skygrid.errors import ConfigError, PreparationError
+from tests.programs import SHELLS, program
 
-SHELLS = [name for name in ("dash", "bash", "zsh", "fish", "busybox") if shutil.which(name)]
 ENVIRONMENT = Environment(python="3.12", minor="3.12", requirements=("a==1", "b==2"))
 
 
@@ -39,13 +38,39 @@ def contents(kit: Kit) -> dict[str, bytes]:
         return {one.name: file.read() for one, file in members if file is not None}
 
 
-def in_shell(name: str, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    words = [name, "sh"] if name == "busybox" else [name]
+class LoginShell:
+    """A shell whose own files (fish makes some wherever it runs) lie in a folder of its own."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._words = [program(name), "sh"] if name == "busybox" else [program(name)]
+        self._own = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            **{f"XDG_{kind}_HOME": str(folder / kind) for kind in ("CONFIG", "DATA", "CACHE")},
+            "XDG_STATE_HOME": str(folder / "STATE"),
+        }
+
+    def run(self, command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*self._words, "-c", command],
+            capture_output=True,
+            env={**self._own, **variables},
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module", params=SHELLS)
+def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoginShell:
+    """Every login shell that a node may have."""
+    return LoginShell(request.param, tmp_path_factory.mktemp("shell"))
+
+
+def in_sh(command: str, home: str = "/nowhere") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*words, "-c", command],
+        ["sh", "-c", command],
         capture_output=True,
         text=True,
-        env={"PATH": os.environ["PATH"], "HOME": "/nowhere", **variables},
+        env={"PATH": os.environ["PATH"], "HOME": home},
         check=False,
     )
 
@@ -107,7 +132,7 @@ def test_kit_carries_what_was_set() -> None:
     assert files["extra-index-urls.txt"] == b"https://y.org\n"
     assert [files["setup/001.sh"], files["setup/002.sh"]] == [b"echo 'one'\n", b"two\n"]
     script = files["environment"].decode() + 'printf "%s|" "$SKYGRID_PYTHON" "$SKYGRID_INDEX_URL"'
-    assert in_shell("sh", script).stdout == "/opt/it's here/python|https://x.org/$HOME|"
+    assert in_sh(script).stdout == "/opt/it's here/python|https://x.org/$HOME|"
 
 
 def test_code_key_stays_when_the_environment_changes() -> None:
@@ -131,18 +156,16 @@ def test_a_wheel_that_is_gone_is_an_error(tmp_path: Path) -> None:
 # ---- commands ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shell", SHELLS)
 @settings(max_examples=25, deadline=None)
 @given(words=st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8")), max_size=3))
 @example(
     words=["it's", 'a "b" c', "\\", "\\'", "\\\\'", "'\\", "$HOME `id`", "a\nb", "!x", "~", ""]
 )
-def test_every_login_shell_reads_a_word_as_it_was(shell: str, words: list[str]) -> None:
+def test_every_login_shell_reads_a_word_as_it_was(shell: LoginShell, words: list[str]) -> None:
     """Quotes, backslashes, spaces, dollars and line breaks arrive unchanged, in any shell."""
     printing = quoted('for one; do printf "<%s>" "$one"; done')
     command = " ".join(["exec sh -c", printing, "x", *map(quoted, words)])
-    words_of_shell = [shell, "sh"] if shell == "busybox" else [shell]
-    said = subprocess.run([*words_of_shell, "-c", command], capture_output=True, check=True)
+    said = shell.run(command)
     assert said.stdout.decode() == "".join(f"<{word}>" for word in words)
 
 
@@ -163,15 +186,14 @@ def ready(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("written", ["~/{}", "{}", "absolute"])
-def test_the_bridge_is_run_in_any_root(ready: Path, shell: str, written: str) -> None:
+def test_the_bridge_is_run_in_any_root(ready: Path, shell: LoginShell, written: str) -> None:
     """A root under the home or absolute, with any quotes in its path, is found and touched."""
     home = ready.parent.parent
     name = str(ready) if written == "absolute" else written.format(ready.relative_to(home))
     command = run_python(name, "ekey", "ckey", ["--folder", "agents/a b", "--", "it's"])
-    said = in_shell(shell, command, HOME=str(home))
-    assert said.stdout.splitlines() == [
+    said = shell.run(command, HOME=str(home))
+    assert said.stdout.decode().splitlines() == [
         str(ready),
         f"{ready}/code/ckey",
         *["-P", "-m", "skygrid.worker.bridge", "--folder", "agents/a b", "--", "it's"],
@@ -184,13 +206,13 @@ def test_what_is_not_ready_is_told_by_the_exit_status(
     ready: Path, environment: str, code: str
 ) -> None:
     """Without environment or code the command says nothing and ends with its own status."""
-    said = in_shell("sh", run_python(str(ready), environment, code, []))
+    said = in_sh(run_python(str(ready), environment, code, []))
     assert (said.returncode, said.stdout, said.stderr) == (NOT_READY_EXIT, "", "")
 
 
 def test_a_host_that_was_never_prepared_is_not_ready(tmp_path: Path) -> None:
     """Without a root the command says nothing and ends with its own status."""
-    said = in_shell("sh", run_python("~/x", "e", "c", []), HOME=str(tmp_path))
+    said = in_sh(run_python("~/x", "e", "c", []), str(tmp_path))
     assert (said.returncode, said.stdout, said.stderr) == (NOT_READY_EXIT, "", "")
 
 
@@ -202,11 +224,10 @@ def test_a_root_that_cannot_be_is_refused(root: str) -> None:
             make()
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_probe_tells_what_a_host_has(shell: str, tmp_path: Path) -> None:
+def test_probe_tells_what_a_host_has(shell: LoginShell, tmp_path: Path) -> None:
     """The doctor learns system, Pythons, room and memory, and nothing is made on the host."""
-    said = in_shell(shell, "echo welcome; " + probe("~/a b/c"), HOME=str(tmp_path))
-    found = read_probe(said.stdout)
+    said = shell.run("echo welcome; " + probe("~/a b/c"), HOME=str(tmp_path))
+    found = read_probe(said.stdout.decode())
     assert (found.system, found.machine) == (os.uname().sysname, os.uname().machine)
     assert found.root == f"{tmp_path}/a b/c"
     assert found.pythons

@@ -22,7 +22,8 @@ from rich.table import Table
 
 from tests.benchmarks.cloud.starts import MOMENTS, Size, Start, Starts
 from tests.cloud.client import SHARED, Cloud
-from tests.cloud.install import CloudMissingError, install_all
+from tests.cloud.install import install_all
+from tests.programs import ProgramMissingError
 
 RUNS = {
     "3 nodes": Size(nodes=3, min_nodes=3),
@@ -48,7 +49,7 @@ def cloud_starts(console: Console, runs: int) -> None:
         return
     try:
         install_all()
-    except CloudMissingError as missing:
+    except ProgramMissingError as missing:
         console.print(f"cloud: not measured: {missing}")
         return
     with tempfile.TemporaryDirectory() as folder, Cloud() as cloud:

@@ -1,0 +1,128 @@
+"""Programs of this machine that tests use, installed first where they are missing.
+
+``python -m tests.programs`` installs all of them, as root where apt-get is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+OPENSSH = ("sshd", "ssh", "ssh-keygen", "ssh-agent", "ssh-add", "scp")
+SHELLS = ("bash", "busybox", "dash", "fish", "zsh")
+"""Login shells that nodes may have."""
+
+PACKAGES = {
+    **dict.fromkeys(OPENSSH, "openssh-client"),
+    "sshd": "openssh-server",
+    **{shell: shell for shell in SHELLS},
+}
+"""The package of Debian and Ubuntu that brings each program; others are named like theirs."""
+
+SEARCH_PATH = os.pathsep.join(
+    [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/bin", "/bin"]
+)
+
+LOCK = Path("/run/skygrid-test-programs.lock")
+
+
+class ProgramMissingError(AssertionError):
+    """A test cannot run on this machine, and fails: a skip would look like a pass."""
+
+
+def find(name: str) -> str | None:
+    """Return the path of a program, if it is on this machine."""
+    return shutil.which(name, path=SEARCH_PATH)
+
+
+def program(name: str) -> str:
+    """Return the path of a program, which is installed first where it is missing.
+
+    Raises
+    ------
+    ProgramMissingError
+        If it cannot be installed; the message says what to do.
+    """
+    if find(name) is None:
+        install([name])
+    path = find(name)
+    assert path is not None
+    return path
+
+
+def install(names: list[str]) -> None:
+    """Install those programs that are missing, and start none of their services."""
+    lacking = _lacking(names)
+    if not lacking:
+        return
+    if os.getuid() != 0 or shutil.which("apt-get") is None:
+        raise ProgramMissingError(_advice(lacking, "only root can install them, with apt-get"))
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lacking = _lacking(names)  # another test process may have been first
+        if lacking:
+            _apt_get("update")
+            # Without an index of today the one of yesterday may still do.
+            said = _apt_get("install", "--yes", "--no-install-recommends", *_packages(lacking))
+            if _lacking(names):
+                raise ProgramMissingError(_advice(lacking, f"apt-get says: {said}"))
+
+
+def _lacking(names: list[str]) -> list[str]:
+    return [name for name in names if find(name) is None]
+
+
+def _packages(names: list[str]) -> list[str]:
+    return sorted({PACKAGES.get(name, name) for name in names})
+
+
+def _advice(lacking: list[str], why: str) -> str:
+    packages = " ".join(_packages(lacking))
+    return (
+        f"tests need {', '.join(lacking)}: {why}. As root: apt-get install {packages} "
+        "(elsewhere: the packages of your system)"
+    )
+
+
+def _apt_get(*words: str) -> str:
+    """Run apt-get; return the end of what it says."""
+    with _no_services_started():
+        done = subprocess.run(
+            ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", *words],
+            env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    return (done.stderr or done.stdout).strip()[-400:]
+
+
+@contextmanager
+def _no_services_started() -> Iterator[None]:
+    """Keep Debian from starting its own sshd: a policy file is the documented way to say so."""
+    policy = Path("/usr/sbin/policy-rc.d")
+    before = policy.read_bytes() if policy.exists() else None
+    mode = policy.stat().st_mode if before is not None else 0
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        if before is None:
+            policy.unlink()
+        else:
+            policy.write_bytes(before)
+            policy.chmod(mode)
+
+
+if __name__ == "__main__":
+    try:
+        install(list(PACKAGES))
+    except ProgramMissingError as error:
+        sys.exit(str(error))

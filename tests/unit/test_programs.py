@@ -1,0 +1,17 @@
+"""Programs that tests use are installed, or the test that uses them fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import programs
+
+
+def test_a_program_that_cannot_be_installed_fails_the_test_with_advice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine without OpenSSH fails and does not skip, and the message names the package."""
+    monkeypatch.setattr(programs, "find", lambda name: None)
+    monkeypatch.setattr(programs.os, "getuid", lambda: 1000)
+    with pytest.raises(AssertionError, match="apt-get install openssh-server"):
+        programs.program("sshd")
