@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,10 +31,17 @@ from skygrid.transports.resuming import NodeGoneError, Patience, ResumingTranspo
 from skygrid.worker.bridge import NO_KEEPER_EXIT, MarkSkipper
 from skygrid.worker.frames import FrameReader
 from skygrid.worker.messages import FromAgent, Greeting
+from tests.processes import WAIT_SECONDS
 
 QUICK = Patience(
-    ping_seconds=0.3, silence_seconds=4.0, give_up_seconds=10.0, first_connect_seconds=60.0
+    ping_seconds=0.3,
+    silence_seconds=WAIT_SECONDS,
+    give_up_seconds=100 * WAIT_SECONDS,
+    first_connect_seconds=100 * WAIT_SECONDS,
+    longest_delay_seconds=0.5,
 )
+"""Quick where a test waits, and patient where a busy machine would look like a dead one."""
+
 FITS = 39 * 5 * 5
 
 
@@ -83,7 +91,11 @@ class Kept:
     """A kept agent as one driver has it: its transport, and every connection that was made."""
 
     def __init__(
-        self, folder: Path, orphan_after: float = 30.0, command: Sequence[str] | None = None
+        self,
+        folder: Path,
+        orphan_after: float = 30.0,
+        command: Sequence[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
         self.channels: list[BridgeProcess] = []
@@ -97,12 +109,14 @@ class Kept:
         """What an engine that ran on this agent was greeted with."""
 
         self.states: list[str] = []
-        self.transport = ResumingTransport(self.connect, QUICK, self.states.append)
+        self.transport = ResumingTransport(self.connect, QUICK, self.states.append, clock=clock)
         self._reader = FrameReader(FromAgent)
 
-    def another(self, command: Sequence[str] | None = None) -> Kept:
+    def another(
+        self, command: Sequence[str] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> Kept:
         """Another driver of the same folder."""
-        self.others.append(Kept(self.folder, self._orphan_after, command))
+        self.others.append(Kept(self.folder, self._orphan_after, command, clock))
         return self.others[-1]
 
     def settled(self) -> bool:

@@ -95,6 +95,8 @@ class ResumingTransport:
         Is called when the transport ends, so that an attempt to connect is given up.
     url_of : callable, optional
         Where the agent can fetch a blob by itself; by default nowhere.
+    clock : callable, optional
+        Returns the monotonic time.
     """
 
     shares_files = False
@@ -106,8 +108,10 @@ class ResumingTransport:
         on_state: Callable[[str], None] | None = None,
         on_end: Callable[[], None] | None = None,
         url_of: Callable[[Blob], str | None] = lambda blob: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect = connect
+        self._clock = clock
         self._patience = patience or Patience()
         self._on_state = on_state or (lambda text: None)
         self._url_of = url_of
@@ -142,7 +146,7 @@ class ResumingTransport:
 
     def start(self) -> None:
         """Connect for the first time; errors are the caller's to see."""
-        deadline = time.monotonic() + self._patience.first_connect_seconds
+        deadline = self._clock() + self._patience.first_connect_seconds
         channel = self._reach(deadline)
         if self._end is not None:
             self._dismiss(channel)
@@ -249,8 +253,8 @@ class ResumingTransport:
         """The transport was closed while this connection was made: tell the agent to end."""
         try:
             self._stream.connect()
-            until = time.monotonic() + limits.CLOSE
-            while not self._stream.done and time.monotonic() < until:
+            until = self._clock() + limits.CLOSE
+            while not self._stream.done and self._clock() < until:
                 while data := self._stream.outgoing():
                     channel.write(data)
                 self._stream.feed(channel.read())
@@ -265,7 +269,7 @@ class ResumingTransport:
                 channel.close()
                 return
             self._stream.connect()
-            self._heard = time.monotonic()
+            self._heard = self._clock()
             self._channel = channel
             self._sendable.notify()
 
@@ -276,7 +280,7 @@ class ResumingTransport:
                 return self._connect()
             except OSError as error:
                 # One attempt may take long because the node is being prepared.
-                over = time.monotonic() > deadline and attempt > 1
+                over = self._clock() > deadline and attempt > 1
                 if over or self._end is not None:
                     # A new agent there would be no easier to reach.
                     raise NodeError(f"it could not be reached: {error}") from error
@@ -295,13 +299,13 @@ class ResumingTransport:
                 if self._stream.done:
                     self._finish("has ended as it was told")
                 elif came:
-                    deadline = time.monotonic() + self._patience.give_up_seconds
+                    deadline = self._clock() + self._patience.give_up_seconds
                     fruitless = 0
                 else:
                     # One that breaks before a word came over it is no better than none.
                     fruitless += 1
                     self._pause(fruitless)
-                    if time.monotonic() > deadline:
+                    if self._clock() > deadline:
                         raise NodeGoneError(
                             f"its connections break before a word comes over them{self._trouble}"
                         )
@@ -327,7 +331,7 @@ class ResumingTransport:
         try:
             while data := channel.read():
                 with self._lock:
-                    self._heard = time.monotonic()
+                    self._heard = self._clock()
                     self.bytes_received += len(data)
                     self._stream.feed(data)
                     self._tell_those_who_wait()
@@ -369,7 +373,7 @@ class ResumingTransport:
         pinged = 0.0
         while self._end is None:
             with self._lock:
-                channel, now = self._channel, time.monotonic()
+                channel, now = self._channel, self._clock()
                 # While something goes and comes, each end knows of the other.
                 quiet_since = max(pinged, min(self._said, self._heard))
                 if channel is not None and now >= quiet_since + self._patience.ping_seconds:
@@ -377,7 +381,7 @@ class ResumingTransport:
                     self._stream.ping()
                 if channel is None or self._sending or not self._stream.talkative:
                     self._sendable.wait(self._patience.ping_seconds)
-                silent = time.monotonic() - self._heard > self._patience.silence_seconds
+                silent = self._clock() - self._heard > self._patience.silence_seconds
             if silent and channel is not None and channel is self._channel:
                 # Its reader sees the end, and a new connection is made.
                 channel.close()
@@ -411,7 +415,7 @@ class ResumingTransport:
         """What is to be sent next, and over what; None: there is nothing, and nobody sends now."""
         with self._lock:
             if self._channel is not None and (data := self._stream.outgoing()):
-                self._said = time.monotonic()
+                self._said = self._clock()
                 return self._channel, data
             self._sending = False
             return None

@@ -13,6 +13,7 @@ import selectors
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import sklearn.model_selection  # noqa: F401  # imported once here, forked into every slot
@@ -81,6 +82,8 @@ class Agent:
         File descriptor of a pipe on which a frame with `Leaving` comes (``encode(Leaving(...))``)
         once the machine is about to be taken away. Whoever watches for that stands at its other
         end, in a process of its own: the agent has one thread, and forks.
+    clock : callable, optional
+        Returns the monotonic time.
     """
 
     def __init__(
@@ -93,8 +96,10 @@ class Agent:
         vcpus: int,
         cache: BlobCache | None = None,
         notices: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._driver = DriverLink(source, sink)
+        self._clock = clock
+        self._driver = DriverLink(source, sink, clock)
         self._count, self._threads, self._vcpus = slots, threads, vcpus
         self._pools = ThreadPools(threads)
         self._selector = selectors.DefaultSelector()
@@ -152,7 +157,7 @@ class Agent:
             elif self._round is not None:
                 self._round.read_slot(key.data)
         self._data.turn()
-        now = time.monotonic()
+        now = self._clock()
         self._slots.turn(now)
         if self._stop_at is not None:
             self._stop_when_done(self._stop_at, now)
@@ -170,7 +175,7 @@ class Agent:
         report_at = self._driver.report_at
         if report_at is None:
             return TICK_SECONDS
-        return max(0.0, min(TICK_SECONDS, report_at - time.monotonic()))
+        return max(0.0, min(TICK_SECONDS, report_at - self._clock()))
 
     @property
     def _takes_work(self) -> bool:
@@ -201,7 +206,7 @@ class Agent:
             case BlobChunk() | BlobAt():
                 self._data.receive(message)
                 # What is read at a time may unpack to much more, and take a while.
-                self._beat(time.monotonic())
+                self._beat(self._clock())
             case BlobOffer():
                 self._data.offered(message)
             case OpenRound():
@@ -209,7 +214,7 @@ class Agent:
             case Recall() | Abandon() | Forget() | CloseRound() if self._round is not None:
                 self._obey_in(self._round, message)
             case Stop():
-                self._stop_at = time.monotonic() + message.grace_seconds
+                self._stop_at = self._clock() + message.grace_seconds
                 if self._round is not None:
                     self._round.give_back()
             case Setup():
@@ -308,11 +313,12 @@ class Agent:
             pool, loaded = self._slots.open(order.round, files, folder, self._setup.start_method)
         except (BlobError, OSError) as error:
             raise UnableError(f"the round cannot be opened on this node: {error}") from error
-        guard = SlotGuard(self._setup, self._folder.path if self._folder else None)
+        kept = self._folder.path if self._folder else None
+        guard = SlotGuard(self._setup, kept, self._clock)
         self._round = AgentRound(
-            order.round, pool, self._count, guard, self._driver, self._selector
+            order.round, pool, self._count, guard, self._driver, self._selector, self._clock
         )
-        self._round.open(time.monotonic(), loaded=loaded, asks=self._takes_work)
+        self._round.open(self._clock(), loaded=loaded, asks=self._takes_work)
 
     def _close_in_child(self) -> None:
         self._driver.close_in_child()

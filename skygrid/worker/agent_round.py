@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import sys
 import time
+from collections.abc import Callable
 
 from .backlog import REPORT_SECONDS, Backlog
 from .guard import SlotGuard
@@ -38,6 +39,8 @@ class AgentRound:
     driver : DriverLink
     selector : BaseSelector
         The agent's own; it comes back with a `Slot` for one whose news are to be read.
+    clock : callable, optional
+        Returns the monotonic time.
     """
 
     def __init__(
@@ -48,7 +51,9 @@ class AgentRound:
         guard: SlotGuard,
         driver: DriverLink,
         selector: selectors.BaseSelector,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self.number = number
         self._pool = pool
         self._guard = guard
@@ -140,7 +145,7 @@ class AgentRound:
 
     def granted(self, leases: list[Lease]) -> None:
         """Leases have arrived."""
-        self._backlog.granted(leases, time.monotonic())
+        self._backlog.granted(leases, self._clock())
 
     def give_back(self, count: int = sys.maxsize) -> None:
         """Return up to so many leases that no slot has started."""
@@ -232,7 +237,7 @@ class AgentRound:
 
     def _tell_death(self, death: SlotDeath) -> None:
         lease = death.status.lease
-        in_hand = self._backlog.slot_died(self._pool, lease, time.monotonic())
+        in_hand = self._backlog.slot_died(self._pool, lease, self._clock())
         if not lease:
             self._empty_deaths += 1
             self._driver.send(
@@ -254,6 +259,6 @@ class AgentRound:
                     cause=death.cause,
                     detail=death.detail,
                     peak_bytes=death.peak_bytes,
-                    seconds=max(0.0, time.monotonic() - death.status.started),
+                    seconds=max(0.0, self._clock() - death.status.started),
                 )
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from . import machine
@@ -27,9 +28,17 @@ class SlotGuard:
         The driver's limits.
     folder : Path, optional
         Where the slots keep the samples that they would else hold each.
+    clock : callable, optional
+        Returns the monotonic time.
     """
 
-    def __init__(self, setup: Setup, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        folder: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._timeout = setup.fit_timeout_seconds
         self._limit = setup.memory_limit_bytes or int(machine.memory_bytes() * MEMORY_SHARE)
         self._folder = folder
@@ -49,9 +58,9 @@ class SlotGuard:
                 self._end_largest(pool, now, samples)
 
     def _end_largest(self, pool: SlotPool, now: float, samples: int) -> None:
-        begin = time.monotonic()
+        begin = self._clock()
         used = pool.unshared_bytes()
-        self._next_measure = now + (time.monotonic() - begin) / GUARD_SHARE
+        self._next_measure = now + (self._clock() - begin) / GUARD_SHARE
         running = [(used[slot.index], slot, record) for slot, record in pool.running()]
         if samples + sum(used.values()) <= self._limit or not running:
             return

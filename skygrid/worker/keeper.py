@@ -91,6 +91,8 @@ class Keeper:
         Seconds without a driver before everything here ends.
     lease : Path, optional
         File that is touched while a driver is heard: the machine ends itself when it grows old.
+    clock : callable, optional
+        Returns the monotonic time.
     """
 
     def __init__(
@@ -99,7 +101,9 @@ class Keeper:
         command: Sequence[str],
         orphan_after: float,
         lease: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._folder = folder
         self._orphan_after = orphan_after
         self._lease = lease
@@ -110,7 +114,7 @@ class Keeper:
         self._current: Connection | None = None
         """The one of them that carries the stream."""
 
-        self._visited = time.monotonic()
+        self._visited = clock()
         self._pinged = self._said = 0.0
         self._told_to_end = False
         self._asked = False
@@ -139,14 +143,12 @@ class Keeper:
             self._clear_up()
 
     def _open(self) -> None:
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, self._tell_to_end)
         self._waiting.want(self._listener, self._accept, read=True)
         # Whoever finds the socket finds one that is listened to, and an agent behind it.
         self._folder.publish()
 
-    def _tell_to_end(self, *_: object) -> None:
+    def tell_to_end(self) -> None:
+        """End at the next turn. May be called from a signal handler."""
         self._told_to_end = True
 
     @property
@@ -154,7 +156,7 @@ class Keeper:
         return self._host.stream
 
     def _over(self) -> bool:
-        now, stream = time.monotonic(), self._stream
+        now, stream = self._clock(), self._stream
         if self._told_to_end:
             return True
         if self._agent.silent and (stream is None or stream.settled or stream.finished):
@@ -174,7 +176,7 @@ class Keeper:
         self._choose()
         # To what can be written to again, all is written below.
         self._waiting.turn(TICK_SECONDS)
-        now = time.monotonic()
+        now = self._clock()
         for connection in list(self._connections):
             if now - connection.heard > SILENCE_SECONDS:
                 self._drop(connection)
@@ -210,7 +212,7 @@ class Keeper:
             held_back = connection is self._current and self._agent.behind
             if held_back:
                 # It is not its fault that nothing is heard of it.
-                connection.heard = time.monotonic()
+                connection.heard = self._clock()
             self._waiting.want(
                 connection.sock,
                 self._hearer(connection),
@@ -222,7 +224,7 @@ class Keeper:
 
     def _accept(self) -> None:
         sock, _ = self._listener.accept()
-        self._connections.append(Connection(sock, time.monotonic()))
+        self._connections.append(Connection(sock, self._clock()))
 
     def _hearer(self, connection: Connection) -> Callable[[], None]:
         return lambda: self._hear(connection)
@@ -239,7 +241,7 @@ class Keeper:
         if not data:
             self._drop(connection)
             return
-        connection.heard = time.monotonic()
+        connection.heard = self._clock()
         try:
             if connection is not self._current:
                 data = self._admit(connection, data)
@@ -314,7 +316,7 @@ class Keeper:
         assert self._stream is not None
         connection.unsent = self._stream.outgoing()
         if connection.unsent:
-            self._said = time.monotonic()
+            self._said = self._clock()
         return bool(connection.unsent)
 
     def _drop(self, connection: Connection) -> None:
@@ -340,7 +342,7 @@ class Keeper:
     def _tell_agent(self) -> None:
         self._agent.tell()
         if self._stream is not None and self._stream.finished:
-            self._finished_at = self._finished_at or time.monotonic()
+            self._finished_at = self._finished_at or self._clock()
             if self._agent.told:
                 self._agent.close_input()
 
@@ -372,7 +374,12 @@ def main() -> None:
     parser.add_argument("--lease", type=Path)
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()
-    Keeper(KeeperFolder(args.folder), args.command, args.orphan_after, args.lease).run()
+    keeper = Keeper(KeeperFolder(args.folder), args.command, args.orphan_after, args.lease)
+    # Afterwards: its agent would inherit signals that are ignored.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: keeper.tell_to_end())
+    keeper.run()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,9 +26,12 @@ class DriverLink:
     ----------
     source, sink : int
         File descriptors: from the driver, to the driver.
+    clock : callable, optional
+        Returns the monotonic time.
     """
 
-    def __init__(self, source: int, sink: int) -> None:
+    def __init__(self, source: int, sink: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.source, self.sink = source, sink
         self._reader = FrameReader(ToAgent)
         self._results: list[FitResult] = []
@@ -109,7 +112,7 @@ class DriverLink:
             How long the first of those that wait may wait.
         """
         if not self._results:
-            self._report_at = time.monotonic() + seconds
+            self._report_at = self._clock() + seconds
         self._results += results
 
     @property

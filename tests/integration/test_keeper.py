@@ -27,11 +27,12 @@ from skygrid.worker.bridge import IO_ERROR_EXIT, NO_KEEPER_EXIT
 from skygrid.worker.frames import FrameReader, encode
 from skygrid.worker.messages import AgentLog, BlobChunk, FromAgent, Greeting
 from skygrid.worker.stream import ResumableStream
+from tests.clocks import ManualClock
 from tests.command import gone, wait_for
 from tests.driven import Driven, Held, Nodes, data, once, tree_search
 from tests.driven import assert_as_scikit_learn as assert_same_tree_search
 from tests.kept import QUICK, BridgeProcess, Kept, Trouble, agent, bridge, run, samples, search
-from tests.processes import kill
+from tests.processes import kill, wait_until
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
         driver.transport.close()
         driver.let_go()
     # The word to end, not the orphan's patience of half a minute.
-    wait_for(lambda: gone(family), "nothing is left of the kept agent", seconds=20)
+    wait_for(lambda: gone(family), "nothing is left of the kept agent")
     assert not one.folder.exists() or not family
 
 
@@ -76,8 +77,18 @@ def test_connections_that_break_cost_nothing(kept: Kept) -> None:
 
 def test_a_connection_that_goes_silent_is_given_up(kept: Kept) -> None:
     """A half-open connection, which no read or write would ever notice, is found by its silence."""
-    assert_as_scikit_learn(run(kept, Trouble(100, lambda: kept.cut(signal.SIGSTOP))))
-    assert kept.transport.reconnects >= 1
+    clock = ManualClock()
+    other = kept.another(clock=clock)
+
+    def fall_silent() -> None:
+        other.cut(signal.SIGSTOP)
+        # What had come before may be read, and count as heard, after the first look at the clock.
+        wait_until(
+            lambda: other.states or clock.advance(QUICK.silence_seconds + 1), "the end of it"
+        )
+
+    assert_as_scikit_learn(run(other, Trouble(100, fall_silent)))
+    assert other.transport.reconnects >= 1
 
 
 class OddChannel(BridgeProcess):
@@ -109,7 +120,7 @@ def test_what_nobody_foresaw_in_a_connection_costs_its_node_and_not_the_run(
     fault: str, tmp_path: Path
 ) -> None:
     """An odd exception on a thread of a connection loses the node with its reason; others go on."""
-    command = bridge(tmp_path / "kept", agent(1), orphan_after=1.0)
+    command = bridge(tmp_path / "kept", agent(1))
     channels: list[BridgeProcess] = []
 
     def connect() -> BridgeProcess:
@@ -140,6 +151,9 @@ def test_what_nobody_foresaw_in_a_connection_costs_its_node_and_not_the_run(
     assert [node for node, _ in run.watch.reasons] == ["node-1"]
     assert "LookupError: nobody thought of this" in run.watch.reasons[0][1]
     assert "Traceback" in (tmp_path / "node-1.log").read_text()
+    # It would wait for a driver that comes back.
+    for keeper in Kept(tmp_path / "kept").keepers():
+        keeper.terminate()
 
 
 def test_an_agent_that_is_gone_is_not_waited_for(kept: Kept) -> None:
@@ -151,19 +165,6 @@ def test_an_agent_that_is_gone_is_not_waited_for(kept: Kept) -> None:
 
     with pytest.raises(NodeError, match="no node is left"):
         run(kept, Trouble(100, lose_both))
-
-
-def test_an_orphan_ends_itself_and_removes_what_it_made(tmp_path: Path) -> None:
-    """With no driver for orphan_after, keeper, agent and slots end and the folder is gone."""
-    kept = Kept(tmp_path / "kept", orphan_after=1.0)
-    kept.greeting()
-    family = kept.family()
-    assert len(family) == 2
-    # A driver that was killed says nothing: here it cannot connect any more, and is cut off.
-    kept.lost = True
-    kept.cut()
-    wait_for(lambda: gone(family), "the orphan ends")
-    wait_for(lambda: not kept.folder.exists(), "its folder is gone")
 
 
 def test_what_fits_print_arrives_between_the_messages(kept: Kept, tmp_path: Path) -> None:
@@ -196,21 +197,27 @@ class Stranger:
 
 
 def test_who_answers_with_another_stream_is_given_up() -> None:
-    """Connections that succeed and are of no use are spaced out, and end in the node's loss."""
-    visits: list[Stranger] = []
+    """Connections that succeed and are of no use end in the node's loss."""
+    clock, visits = ManualClock(), []
 
     def connect() -> Stranger:
-        visits.append(Stranger())
-        return visits[-1]
+        visits.append(clock.now)
+        clock.advance(10.0)
+        return Stranger()
 
-    patience = Patience(
-        first_connect_seconds=1.0, first_delay_seconds=0.1, longest_delay_seconds=0.2
-    )
-    transport = ResumingTransport(connect, patience)
+    patience = Patience(first_connect_seconds=60.0, longest_delay_seconds=0.0)
+    transport = ResumingTransport(connect, patience, clock=clock)
     transport.start()
     assert transport.read() == b""
     assert "before a word" in transport.ended()
-    assert len(visits) < 25
+    assert len(visits) == 7
+
+
+def test_attempts_are_spaced_out() -> None:
+    """The delay doubles from attempt to attempt up to its bound, with a jitter of half of it."""
+    patience = Patience(first_delay_seconds=0.2, longest_delay_seconds=10.0)
+    for attempt, most in ((1, 0.2), (2, 0.4), (5, 3.2), (7, 10.0), (1000, 10.0)):
+        assert most / 2 <= patience.delay(attempt) <= most
 
 
 def test_only_the_user_reaches_the_socket(kept: Kept) -> None:
@@ -335,8 +342,12 @@ def test_another_command_means_another_agent(kept: Kept) -> None:
     """A driver that wants other slots gets a fresh agent; nothing is left of the one before."""
     first = kept.greeting()
     family = kept.family()
+    # While one keeper ends and the next one starts its driver would find none.
+    kept.lost = True
+    kept.cut()
     other = kept.another(agent(slots=3))
     greeting = other.greeting()
+    kept.lost = False
     assert greeting.slots == 3
     assert greeting.pid != first.pid
     wait_for(lambda: gone(family), "nothing is left of the first agent")
@@ -476,7 +487,7 @@ def test_a_keeper_whose_folder_is_gone_ends(kept: Kept) -> None:
     family = kept.family()
     shutil.rmtree(kept.folder)
     kept.cut()
-    wait_for(lambda: gone(family), "keeper and agent end", seconds=20)
+    wait_for(lambda: gone(family), "keeper and agent end")
     assert kept.next_greeting() is None
 
 
@@ -492,21 +503,30 @@ def test_a_bridge_told_to_end_takes_nothing_with_it(kept: Kept) -> None:
 def test_the_first_connection_has_its_own_patience() -> None:
     """Who waits for a node that was never reached waits for a bounded time, and hears why."""
 
+    clock, attempts = ManualClock(), []
+
     def connect() -> BridgeProcess:
+        attempts.append(clock.now)
+        clock.advance(10.0)
         raise ConnectionRefusedError("no route to it")
 
-    patience = Patience(
-        first_connect_seconds=0.2, give_up_seconds=1000.0, longest_delay_seconds=0.05
-    )
+    patience = Patience(first_connect_seconds=60.0, longest_delay_seconds=0.0)
     with pytest.raises(NodeError, match="no route to it"):
-        ResumingTransport(connect, patience).start()
+        ResumingTransport(connect, patience, clock=clock).start()
+    assert len(attempts) == 7
 
 
 def test_who_cannot_be_reached_any_more_is_not_tried_once_more(tmp_path: Path) -> None:
     """A node that is gone for good is lost for good: its end is no case for a new agent there."""
-    patience = Patience(ping_seconds=0.3, give_up_seconds=0.5, longest_delay_seconds=0.05)
+    patience = Patience(give_up_seconds=60.0, longest_delay_seconds=0.0)
+    clock = ManualClock()
     kept = Kept(tmp_path / "agent")
-    kept.transport = ResumingTransport(kept.connect, patience)
+
+    def connect() -> BridgeProcess:
+        clock.advance(10.0)
+        return kept.connect()
+
+    kept.transport = ResumingTransport(connect, patience, clock=clock)
     try:
         kept.greeting()
         kept.lost = True

@@ -1,4 +1,4 @@
-"""When an agent ends a slot for the memory that is held."""
+"""Limits of fits: time for each of them, memory for all slots of a node together."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from skygrid.worker.guard import SlotGuard
+from skygrid.worker.guard import GUARD_SHARE, SlotGuard
 from skygrid.worker.messages import Setup
+from tests.clocks import ManualClock
 
 LIMIT = 1000
 
@@ -53,3 +54,42 @@ def test_shared_samples_count_as_if_slots_held_them(
     setup = Setup(protocol=1, memory_limit_bytes=LIMIT)
     SlotGuard(setup, tmp_path).watch(pool, 1.0)
     assert pool.killed == killed
+
+
+def test_a_fit_that_passes_its_time_is_ended_once() -> None:
+    """A fit may take all of its time; a moment later its slot is ended, and not again."""
+    pool: Any = Pool()
+    guard = SlotGuard(Setup(protocol=1, memory_limit_bytes=LIMIT, fit_timeout_seconds=60.0))
+    guard.watch(pool, 60.0)
+    assert pool.killed == []
+    guard.watch(pool, 60.5)
+    assert pool.killed == [(0, "timeout"), (1, "timeout")]
+    for slot in pool.slots:
+        slot.killed = "timeout"
+    guard.watch(pool, 61.0)
+    assert len(pool.killed) == 2
+
+
+def test_the_slow_measure_takes_a_small_share_of_the_time() -> None:
+    """After a measure that took a second the next one comes when that was a twentieth."""
+    clock, measured = ManualClock(), []
+
+    class Forked(Pool):
+        """Counted quickly the slots pass the limit; counted slowly they share most of it."""
+
+        def private_bytes(self) -> dict[int, int]:
+            return {0: 900, 1: 900}
+
+        def unshared_bytes(self) -> dict[int, int]:
+            measured.append(clock.now)
+            clock.advance(1.0)
+            return {0: 300, 1: 400}
+
+    pool: Any = Forked()
+    guard = SlotGuard(Setup(protocol=1, memory_limit_bytes=LIMIT), clock=clock)
+    for wait in (0.0, 1 / GUARD_SHARE - 0.5):
+        guard.watch(pool, 100.0 + wait)
+    assert len(measured) == 1
+    guard.watch(pool, 100.0 + 1 / GUARD_SHARE)
+    assert len(measured) == 2
+    assert pool.killed == []

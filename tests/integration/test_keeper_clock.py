@@ -1,0 +1,119 @@
+"""A keeper by a clock that the test moves: silence, renewals, pings, and the end of an orphan."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skygrid.worker.folder import KeeperFolder
+from skygrid.worker.keeper import (
+    FIRST_VISIT_SECONDS,
+    LEASE_SECONDS,
+    PING_SECONDS,
+    SILENCE_SECONDS,
+    Keeper,
+)
+from skygrid.worker.stream import ResumableStream
+from tests.clocks import ManualClock
+from tests.processes import WAIT_SECONDS, wait_until
+
+ORPHAN_AFTER = 600.0
+
+
+class Visit:
+    """A connection of a driver that the keeper has answered."""
+
+    def __init__(self, folder: KeeperFolder) -> None:
+        connected = folder.connect()
+        assert connected is not None
+        self.sock: socket.socket = connected
+        self.sock.settimeout(WAIT_SECONDS)
+        stream = ResumableStream(b"one driver, ever")
+        stream.connect()
+        self.sock.sendall(stream.outgoing())
+        self.hear()
+
+    def hear(self) -> bytes:
+        """Wait for what the keeper says; empty when it has ended the connection."""
+        return self.sock.recv(1 << 16)
+
+
+class Keeping:
+    """A keeper in a thread of the test; its agent is `cat`, which says nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ManualClock()
+        self.lease = folder / "lease"
+        self.lease.touch()
+        self.folder = KeeperFolder(folder / "kept")
+        self.folder.make(["cat"])
+        self.keeper = Keeper(self.folder, ["cat"], ORPHAN_AFTER, self.lease, self.clock)
+        self._thread = threading.Thread(target=self.keeper.run, daemon=True)
+        self._thread.start()
+        wait_until(lambda: self.folder.reachable, "the keeper to listen")
+
+    def ended(self) -> bool:
+        """Wait for the keeper's end; true when its folder is gone."""
+        self._thread.join(WAIT_SECONDS)
+        return not self._thread.is_alive() and not self.folder.path.exists()
+
+    def close(self) -> None:
+        self.keeper.tell_to_end()
+        assert self.ended()
+
+
+@pytest.fixture
+def keeping(tmp_path: Path, nothing_left: str) -> Iterator[Keeping]:
+    one = Keeping(tmp_path)
+    yield one
+    one.close()
+
+
+def test_the_driver_that_started_it_has_a_minute_to_say_its_first_word(keeping: Keeping) -> None:
+    """A driver that gave up while the node was made ready leaves nothing there for long."""
+    keeping.clock.advance(FIRST_VISIT_SECONDS + 1)
+    assert keeping.ended()
+
+
+def test_a_driver_that_was_there_may_be_away_for_longer(keeping: Keeping) -> None:
+    """It is found by a driver that was away for less than an orphan's patience, then ends."""
+    Visit(keeping.folder).sock.close()
+    keeping.clock.advance(ORPHAN_AFTER - 1)
+    Visit(keeping.folder).sock.close()
+    keeping.clock.advance(ORPHAN_AFTER - 1)
+    last = Visit(keeping.folder)
+    last.sock.close()
+    keeping.clock.advance(ORPHAN_AFTER + 1)
+    assert keeping.ended()
+
+
+def test_a_connection_that_is_silent_is_ended(keeping: Keeping) -> None:
+    """A driver pings; a connection over which nothing comes any more is dead."""
+    visit = Visit(keeping.folder)
+    keeping.clock.advance(SILENCE_SECONDS + 1)
+    while visit.hear():
+        pass
+    visit.sock.close()
+
+
+def test_a_quiet_connection_is_pinged(keeping: Keeping) -> None:
+    """The driver hears of the keeper though there is nothing to say."""
+    visit = Visit(keeping.folder)
+    keeping.clock.advance(PING_SECONDS)
+    assert visit.hear()
+    visit.sock.close()
+
+
+def test_the_lease_of_the_machine_is_renewed_while_there_is_a_driver(keeping: Keeping) -> None:
+    """The machine ends itself when nobody has touched the file for long enough."""
+    visit = Visit(keeping.folder)
+    for _ in range(3):
+        os.utime(keeping.lease, (1, 1))
+        keeping.clock.advance(LEASE_SECONDS)
+        wait_until(lambda: keeping.lease.stat().st_mtime > 1, "the lease to be renewed")
+    visit.sock.close()
