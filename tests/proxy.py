@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves on demand: slow, frozen, cut, refusing, flipping a bit.
+"""A TCP proxy that misbehaves on demand: slow, cut, refusing, flipping a bit.
 
 It stands between a client and a real server. One thread runs a selector loop that owns every
 socket; what a test calls is carried out in that loop, and the call returns when it is done.
@@ -24,9 +24,6 @@ CHUNK_BYTES = 65536
 QUEUE_BYTES = 64 << 20
 """What one direction holds at most; large, so that a delay does not throttle the bandwidth."""
 
-RATE_AHEAD_SECONDS = 0.25
-"""How far a rate-limited direction reads ahead, as a router's buffer would."""
-
 
 class _Line:
     """One direction of one connection: what was received and when it is due."""
@@ -37,8 +34,6 @@ class _Line:
         self.target = target
         self.queue: deque[tuple[float, bytes]] = deque()  # an empty item is the end of the stream
         self.queued = 0
-        self.free_at = 0.0  # when the rate-limited line has sent all that it holds
-        self.until_stall = 0
         self.source_ended = False
         self.done = False
 
@@ -56,10 +51,8 @@ class _Connection:
 class FaultProxy:
     """Passes TCP connections on to `target_host`:`target_port`, with the faults that are set.
 
-    `delay` is one way, in seconds, and pipelined: bytes travel side by side. The attributes
-    `delay`, `rate_bytes_per_second`, `stall_every_bytes` and `stall_seconds` may be set at any
-    time; a stall imitates a lost packet, all that follows waits for it. `bytes_up` and
-    `bytes_down` count what was delivered, `connections` what was ever accepted.
+    `delay` is one way, in seconds, and pipelined: bytes travel side by side. It may be set at any
+    time. `bytes_up` and `bytes_down` count what was delivered, `connections` what was accepted.
     """
 
     def __init__(
@@ -67,30 +60,22 @@ class FaultProxy:
         target_host: str,
         target_port: int,
         *,
-        listen_host: str = "127.0.0.1",
         delay: float = 0.0,
-        rate_bytes_per_second: float | None = None,
-        stall_every_bytes: int | None = None,
-        stall_seconds: float = 0.2,
     ) -> None:
         self.target = (target_host, target_port)
         self.delay = delay
-        self.rate_bytes_per_second = rate_bytes_per_second
-        self.stall_every_bytes = stall_every_bytes
-        self.stall_seconds = stall_seconds
         self.bytes_up = 0
         self.bytes_down = 0
         self.connections = 0
         self.corrupted = 0
         self._corrupt: dict[Direction, int] = {}
-        self._frozen = False
         self._open: set[_Connection] = set()
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
-        self._listener: socket.socket | None = _listening(listen_host, 0)
+        self._listener: socket.socket | None = _listening("127.0.0.1", 0)
         self.address, self.port = self._listener.getsockname()[:2]
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="fault-proxy", daemon=True)
@@ -108,9 +93,9 @@ class FaultProxy:
     def open_connections(self) -> int:
         return len(self._open)
 
-    def cut(self, *, reset: bool = True) -> None:
-        """End every connection now, with a reset or as if the peer had closed."""
-        self._do(lambda: self._cut_all(reset))
+    def cut(self) -> None:
+        """End every connection now, with a reset."""
+        self._do(self._cut_all)
 
     def refuse(self) -> None:
         """Have new connections refused by the kernel; those that are open stay."""
@@ -119,14 +104,6 @@ class FaultProxy:
     def accept(self) -> None:
         """Take new connections again, on the same port."""
         self._do(self._start_listening)
-
-    def freeze(self) -> None:
-        """Move no byte either way and take no connection; all connections stay open."""
-        self._do(lambda: self._set_frozen(True))
-
-    def thaw(self) -> None:
-        """Go on where `freeze` stopped."""
-        self._do(lambda: self._set_frozen(False))
 
     def corrupt(self, direction: Direction, after_bytes: int = 0) -> None:
         """Flip one bit, once, of the byte that follows the next `after_bytes` of this direction."""
@@ -168,7 +145,7 @@ class FaultProxy:
                     self._wake_read.recv(4096)
             while not self._calls.empty():
                 self._calls.get()()
-            if not self._frozen and not self._closed:
+            if not self._closed:
                 self._take_connections()
                 for connection in list(self._open):
                     self._move(connection)
@@ -177,8 +154,6 @@ class FaultProxy:
     def _wanted(self, now: float) -> dict[Any, int]:
         """Exactly what can be done now; whatever else is ready would spin the loop."""
         wanted: dict[Any, int] = {self._wake_read: selectors.EVENT_READ}
-        if self._frozen:
-            return wanted
         if self._listener is not None:
             wanted[self._listener] = selectors.EVENT_READ
         for connection in self._open:
@@ -186,7 +161,7 @@ class FaultProxy:
                 wanted[connection.server] = selectors.EVENT_WRITE
                 continue
             for line in connection.lines:
-                if self._may_read(line, now):
+                if self._may_read(line):
                     wanted[line.source] = wanted.get(line.source, 0) | selectors.EVENT_READ
                 if line.queue and line.queue[0][0] <= now:
                     wanted[line.target] = wanted.get(line.target, 0) | selectors.EVENT_WRITE
@@ -203,22 +178,17 @@ class FaultProxy:
                 self._selector.modify(end, events)
 
     def _pause(self, now: float) -> float | None:
-        """Seconds until bytes fall due or a rate-limited line may read on; None for no such."""
-        if self._frozen:
-            return None
-        moments = []
-        for connection in self._open:
-            for line in connection.lines:
-                if line.queue and line.queue[0][0] > now:
-                    moments.append(line.queue[0][0])
-                if self.rate_bytes_per_second and line.free_at - RATE_AHEAD_SECONDS > now:
-                    moments.append(line.free_at - RATE_AHEAD_SECONDS)
+        """Seconds until bytes fall due; None for no such."""
+        moments = [
+            line.queue[0][0]
+            for connection in self._open
+            for line in connection.lines
+            if line.queue and line.queue[0][0] > now
+        ]
         return max(0.0, min(moments) - now) if moments else None
 
-    def _may_read(self, line: _Line, now: float) -> bool:
-        if line.source_ended or line.queued >= QUEUE_BYTES:
-            return False
-        return not self.rate_bytes_per_second or line.free_at - RATE_AHEAD_SECONDS <= now
+    def _may_read(self, line: _Line) -> bool:
+        return not line.source_ended and line.queued < QUEUE_BYTES
 
     def _take_connections(self) -> None:
         while self._listener is not None:
@@ -257,32 +227,19 @@ class FaultProxy:
             self._drop(connection, reset=False)
 
     def _receive(self, line: _Line) -> None:
-        now = time.monotonic()
-        if not self._may_read(line, now):
+        if not self._may_read(line):
             return
-        size = CHUNK_BYTES
-        if self.rate_bytes_per_second:
-            size = max(1, min(size, int(self.rate_bytes_per_second * RATE_AHEAD_SECONDS / 4)))
         try:
-            data = line.source.recv(size)
+            data = line.source.recv(CHUNK_BYTES)
         except BlockingIOError:
             return
         line.source_ended = not data
-        line.queue.append((self._due(line, len(data), now), self._flipped(line.direction, data)))
+        line.queue.append((self._due(line), self._flipped(line.direction, data)))
         line.queued += len(data)
 
-    def _due(self, line: _Line, size: int, now: float) -> float:
-        start = max(now, line.free_at)
-        if self.rate_bytes_per_second:
-            start += size / self.rate_bytes_per_second
-        if self.stall_every_bytes:
-            line.until_stall += size
-            if line.until_stall >= self.stall_every_bytes:
-                line.until_stall = 0
-                start += self.stall_seconds
-        line.free_at = start
+    def _due(self, line: _Line) -> float:
         last = line.queue[-1][0] if line.queue else 0.0
-        return max(start + self.delay, last)  # a delay that shrinks does not reorder the bytes
+        return max(time.monotonic() + self.delay, last)  # a shorter delay does not reorder bytes
 
     def _flipped(self, direction: Direction, data: bytes) -> bytes:
         left = self._corrupt.get(direction)
@@ -321,12 +278,9 @@ class FaultProxy:
 
     # ---- what runs in the loop on behalf of a call ----------------------------------------------
 
-    def _set_frozen(self, frozen: bool) -> None:
-        self._frozen = frozen
-
-    def _cut_all(self, reset: bool) -> None:
+    def _cut_all(self) -> None:
         for connection in list(self._open):
-            self._drop(connection, reset=reset)
+            self._drop(connection, reset=True)
 
     def _drop(self, connection: _Connection, *, reset: bool) -> None:
         self._open.discard(connection)
@@ -352,7 +306,7 @@ class FaultProxy:
 
     def _end(self) -> None:
         self._stop_listening()
-        self._cut_all(reset=True)
+        self._cut_all()
         self._closed = True
 
 

@@ -2,9 +2,8 @@
 
 A node is an `sshd` on a loopback address of its own with a home folder, a host key and a log of its
 own; whatever runs through it carries a mark in its environment, so that a test can end all of it
-and see what was left. Root can give a node two more things that are real: a small disk, and a
-network of its own whose cable can be pulled. All of it works as an ordinary user otherwise, for
-that user.
+and see what was left. Root can give a node a small disk. All of it works as an ordinary user
+otherwise, for that user.
 """
 
 from __future__ import annotations
@@ -99,80 +98,6 @@ def _free_port(address: str) -> int:
     raise AssertionError(f"no free port on {address}")
 
 
-class _Network:
-    """A network namespace with one cable to this machine and no way to anywhere else."""
-
-    def __init__(self) -> None:
-        self._claim = _Claim("network", 16384)
-        number = self._claim.number
-        self.name = f"sgt{number}"
-        self._ours, self._theirs = f"sgt{number}h", f"sgt{number}n"
-        base = (10 << 24) + (213 << 16) + number * 4
-        self.host, self.address = (_dotted(base + 1), _dotted(base + 2))
-        self._tidy()  # a test process that was killed may have left them
-        try:
-            _ip("netns", "add", self.name)
-            _ip(
-                *("link", "add", self._ours, "type", "veth"),
-                *("peer", "name", self._theirs, "netns", self.name),
-            )
-            _ip("addr", "add", f"{self.host}/30", "dev", self._ours)
-            _ip("link", "set", self._ours, "up")
-            _ip("-n", self.name, "addr", "add", f"{self.address}/30", "dev", self._theirs)
-            _ip("-n", self.name, "link", "set", "lo", "up")
-            self.plug()
-            # With a fixed neighbour entry a pulled cable is silence; without one the kernel would
-            # say "No route to host" after three seconds, which a distant node never does.
-            shown = _ip("-n", self.name, "-o", "link", "show", self._theirs)
-            hardware = shown.split("link/ether ")[1].split()[0]
-            _ip(
-                *("neigh", "replace", self.address, "lladdr", hardware),
-                *("nud", "permanent", "dev", self._ours),
-            )
-        except BaseException:
-            self.close()
-            raise
-
-    def inside(self, command: Sequence[str]) -> list[str]:
-        # `ip netns exec` would also give a mount namespace, in which our mounts are copies.
-        return ["nsenter", f"--net=/run/netns/{self.name}", *command]
-
-    def plug(self) -> None:
-        _ip("-n", self.name, "link", "set", self._theirs, "up")
-
-    def unplug(self) -> None:
-        _ip("-n", self.name, "link", "set", self._theirs, "down")
-
-    def _tidy(self) -> None:
-        for command in (["link", "del", self._ours], ["netns", "del", self.name]):
-            subprocess.run(["ip", *command], check=False, capture_output=True)
-
-    def close(self) -> None:
-        self._tidy()
-        self._claim.release()
-
-
-def _dotted(number: int) -> str:
-    return socket.inet_ntoa(number.to_bytes(4, "big"))
-
-
-def _ip(*words: str) -> str:
-    if os.getuid() != 0 or shutil.which("ip") is None or shutil.which("nsenter") is None:
-        pytest.fail(
-            "a node with a network of its own needs root, ip and nsenter "
-            "(apt-get install iproute2 util-linux)",
-            pytrace=False,
-        )
-    done = subprocess.run(["ip", *words], check=False, capture_output=True, text=True)
-    if done.returncode:
-        pytest.fail(
-            f"this machine does not let us make a network of our own: ip {' '.join(words)}: "
-            f"{done.stderr.strip()} (a container needs --cap-add NET_ADMIN,SYS_ADMIN)",
-            pytrace=False,
-        )
-    return done.stdout
-
-
 # ---- a node --------------------------------------------------------------------------------------
 
 
@@ -200,15 +125,12 @@ class SshNode:
         PATH holds these programs of this machine and nothing else, e.g. to hide every Python.
     environment
         More variables for every command on the node.
-    max_sessions, max_startups
-        sshd's MaxSessions and MaxStartups; OpenSSH's defaults when not given.
+    max_startups
+        sshd's MaxStartups; OpenSSH's default when not given.
     banner_noise
         Text on standard output before each command, as a talkative .bashrc writes it.
     home_bytes
         The home folder is a disk of this size (a tmpfs, root only), so that "disk full" is real.
-    own_network
-        The node has its own network namespace (root only): no way to the internet, and a cable
-        that `unplug` pulls. There is no packet loss or delay in it; `tests.proxy` has a delay.
     settings
         More lines for sshd_config.
 
@@ -225,11 +147,9 @@ class SshNode:
         python: str | None = None,
         only_tools: Iterable[str] | None = None,
         environment: dict[str, str] | None = None,
-        max_sessions: int | None = None,
         max_startups: str | None = None,
         banner_noise: str | None = None,
         home_bytes: int | None = None,
-        own_network: bool = False,
         settings: Sequence[str] = (),
     ) -> None:
         self._sshd = program("sshd")
@@ -244,7 +164,6 @@ class SshNode:
         self.home = self.folder / "h"
         self.log = self.folder / "log"
         self._listener: subprocess.Popen[bytes] | None = None
-        self._network: _Network | None = None
         self._claim: _Claim | None = None
         self._mounted = False
         self._closed = False
@@ -252,15 +171,10 @@ class SshNode:
             self.home.mkdir()
             if home_bytes is not None:
                 self._mount(home_bytes)
-            if own_network:
-                self._network = _Network()
-                self.address = self._network.address
-                self.port = 22022  # nobody else is there
-            else:
-                self._claim = _Claim("loopback", 249 * 250)
-                third, fourth = divmod(self._claim.number, 250)
-                self.address = f"127.0.{third + 1}.{fourth + 2}"
-                self.port = _free_port(self.address)
+            self._claim = _Claim("loopback", 249 * 250)
+            third, fourth = divmod(self._claim.number, 250)
+            self.address = f"127.0.{third + 1}.{fourth + 2}"
+            self.port = _free_port(self.address)
             bin_folder = self._fill_bin(python, only_tools)
             self.path = path or (
                 str(bin_folder) if only_tools is not None else f"{bin_folder}:/usr/bin:/bin"
@@ -275,7 +189,7 @@ class SshNode:
             self.host_key = make_key(self.folder / "host", f"host-{self.id[:8]}")
             self._authorized = self.folder / "authorized_keys"
             self._authorized.write_text(f"{public_key}\n")
-            self._write_config(max_sessions, max_startups, settings)
+            self._write_config(max_startups, settings)
             self._start()
             # Our look at the greeting counts as a newcomer (MaxStartups) until it is over.
             _wait(lambda: not self._sessions(), "the first look to be over", self._explain)
@@ -336,9 +250,7 @@ class SshNode:
         wrapper.write_text("\n".join(lines) + "\n")
         wrapper.chmod(0o755)
 
-    def _write_config(
-        self, max_sessions: int | None, max_startups: str | None, settings: Sequence[str]
-    ) -> None:
+    def _write_config(self, max_startups: str | None, settings: Sequence[str]) -> None:
         # The wrapper alone would do for the command; with SetEnv the login shell that sshd runs the
         # wrapper in has the mark and the home folder already, and reads no .bashrc of ours.
         lines = [
@@ -359,16 +271,12 @@ class SshNode:
         if openssh_version() >= (9, 8):
             # All clients have one address here: refusals of one test would lock out the next.
             lines.append("PerSourcePenalties no")
-        if max_sessions is not None:
-            lines.append(f"MaxSessions {max_sessions}")
         if max_startups is not None:
             lines.append(f"MaxStartups {max_startups}")
         (self.folder / "sshd_config").write_text("\n".join([*lines, *settings]) + "\n")
 
     def _start(self) -> None:
         command = [self._sshd, "-D", "-e", "-f", str(self.folder / "sshd_config")]
-        if self._network is not None:
-            command = self._network.inside(command)
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C at the terminal is for the tests, not for the node.
             self._listener = subprocess.Popen(
@@ -410,10 +318,6 @@ class SshNode:
     def processes(self) -> list[Running]:
         """The same with their command lines."""
         return [Running(process.pid, _command(process)) for process in self._marked()]
-
-    def session_pids(self) -> set[int]:
-        """The server's own processes, one or more for each connection, without the listener."""
-        return {process.pid for process in self._sessions()}
 
     def _marked(self) -> list[psutil.Process]:
         found = {process.pid: process for process in _with_mark(NODE_MARK, self.id)}
@@ -489,23 +393,6 @@ class SshNode:
         """Let nobody in any more; connections that are open stay."""
         self._authorized.write_text("")
 
-    def accept_keys(self) -> None:
-        """Let the client in again."""
-        self._authorized.write_text(f"{self.public_key}\n")
-
-    def unplug(self) -> None:
-        """Pull the cable: silence, without a reset. Needs `own_network`."""
-        self._cable().unplug()
-
-    def plug(self) -> None:
-        """Put the cable back; TCP goes on after its next retransmission."""
-        self._cable().plug()
-
-    def _cable(self) -> _Network:
-        if self._network is None:
-            raise ValueError("only a node made with own_network=True has a cable")
-        return self._network
-
     def wait_clean(self, timeout: float = PATIENCE_SECONDS) -> None:
         """Wait until nothing runs on the node; fail with the command lines of what does."""
         _wait(lambda: not self.pids(), "nothing to run on the node", self._listed, timeout)
@@ -521,8 +408,6 @@ class SshNode:
         try:
             self.kill_everything()
         finally:
-            if self._network is not None:
-                self._network.close()
             if self._mounted:
                 subprocess.run(["umount", "--lazy", str(self.home)], check=False)
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -7,7 +7,6 @@ import selectors
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,14 +132,12 @@ def test_a_new_host_key_makes_a_strict_client_fail(ssh_bed: SshBed) -> None:
 
 
 def test_refused_keys_let_nobody_in(ssh_bed: SshBed) -> None:
-    """Refused, the key opens nothing; accepted again, it does."""
+    """Refused, the key opens nothing."""
     node = ssh_bed.node()
     node.refuse_keys()
     done = ssh_bed.ssh("node1", "true")
     assert done.returncode == 255
     assert "Permission denied (publickey)" in done.stderr
-    node.accept_keys()
-    assert ssh_bed.ssh("node1", "true").returncode == 0
 
 
 def test_a_stopped_node_freezes_and_resumes(ssh_bed: SshBed) -> None:
@@ -167,11 +164,8 @@ def test_killed_connections_end_and_commands_stay(ssh_bed: SshBed) -> None:
     node = ssh_bed.node()
     client = _start(ssh_bed, "node1", WAITS)
     wait_until(lambda: any(p.command == WAITS for p in node.processes()), "the command to run")
-    assert node.session_pids()
-    assert not node.session_pids() & node.pids()
     node.kill_connections()
     assert client.wait(60) == 255
-    assert node.session_pids() == set()
     assert any(process.command == WAITS for process in node.processes())
     assert ssh_bed.ssh("node1", "true").returncode == 0
     node.kill_everything()
@@ -183,7 +177,7 @@ def test_kill_everything_leaves_nothing(ssh_bed: SshBed) -> None:
     assert ssh_bed.ssh("node1", f"setsid {WAITS} </dev/null >/dev/null 2>&1 &").returncode == 0
     client = _start(ssh_bed, "node1", WAITS)
     wait_until(lambda: sum(p.command == WAITS for p in node.processes()) == 2, "both to run")
-    pids = node.pids() | node.session_pids()
+    pids = node.pids()
     node.kill_everything()
     assert client.wait(60) == 255
     wait_gone(pids)
@@ -240,15 +234,6 @@ def _end(bed: SshBed) -> None:
         pass
 
 
-def test_a_session_limit_is_real(ssh_bed: SshBed) -> None:
-    """One connection carries as many sessions as `max_sessions` and no more."""
-    ssh_bed.node(max_sessions=1)
-    path = f"ControlPath={ssh_bed.folder}/c"
-    with _open_session(ssh_bed, "node1", "-o", "ControlMaster=yes", "-o", path):
-        done = ssh_bed.ssh("node1", "true", "-v", "-o", "ControlMaster=no", "-o", path)
-        assert "mux_client_request_session: session request failed" in done.stderr
-
-
 def test_a_limit_of_newcomers_is_real(ssh_bed: SshBed) -> None:
     """Beyond `max_startups` connections that have not logged in, the next one is turned away."""
     node = ssh_bed.node(max_startups="1:100:1")
@@ -301,28 +286,6 @@ def test_a_small_disk_gets_full(ssh_bed: SshBed) -> None:
     assert ssh_bed.ssh("node1", "head -c 500000 /dev/zero >small").returncode == 0
 
 
-def test_a_pulled_cable_is_silence(ssh_bed: SshBed) -> None:
-    """With the cable out nothing arrives and nothing ends; with it back nothing was lost."""
-    node = ssh_bed.node(own_network=True)
-    with _open_session(ssh_bed, "node1") as client:
-        node.unplug()
-        _say(client, b"more\n")
-        assert _heard(client, 0.3) == b""
-        with pytest.raises(TimeoutError):
-            socket.create_connection((node.address, node.port), timeout=0.3)
-        assert client.poll() is None
-        node.plug()
-        assert _heard(client, 60) == b"more\n"
-
-
-def test_a_node_with_its_own_network_sees_nothing_else(ssh_bed: SshBed) -> None:
-    """Such a node has no route but to the machine of the driver."""
-    ssh_bed.node(own_network=True)
-    code = "import socket; socket.create_connection(('192.0.2.1', 80), 20)"
-    done = ssh_bed.ssh("node1", f'python3 -c "{code}"')
-    assert "Network is unreachable" in done.stderr
-
-
 def test_a_proxy_counts_the_bytes_of_ssh(ssh_bed: SshBed) -> None:
     """Through the proxy ssh works under the node's own key, and what it moves is counted."""
     node = ssh_bed.node()
@@ -334,18 +297,6 @@ def test_a_proxy_counts_the_bytes_of_ssh(ssh_bed: SshBed) -> None:
         assert proxy.bytes_down - few > 300000
         assert proxy.bytes_up > 1000
         assert proxy.connections == 2
-
-
-def test_a_distant_node_answers_late(ssh_bed: SshBed) -> None:
-    """Behind a delay each answer takes at least the way there and back."""
-    node = ssh_bed.node()
-    with FaultProxy(node.address, node.port, delay=0.1) as proxy:
-        far = ssh_bed.add(node, address=proxy.address, port=proxy.port)
-        with _open_session(ssh_bed, far) as client:
-            start = time.monotonic()
-            _say(client, b"more\n")
-            assert _heard(client, 60) == b"more\n"
-            assert time.monotonic() - start >= 0.2
 
 
 def test_a_flipped_bit_is_noticed_by_ssh(ssh_bed: SshBed) -> None:

@@ -74,40 +74,9 @@ def test_bytes_pass_unchanged_and_are_counted(echo: tuple[str, int]) -> None:
         wait_until(lambda: proxy.open_connections == 0, "the connection to be over")
 
 
-def test_delay_is_one_way_and_pipelined(echo: tuple[str, int]) -> None:
-    """A round trip takes two delays, and many chunks in flight take no longer than one does."""
+def test_delay_is_one_way(echo: tuple[str, int]) -> None:
+    """A round trip takes two delays."""
     with FaultProxy(*echo, delay=0.2) as proxy, _client(proxy) as client:
-        start = time.monotonic()
-        client.sendall(b"x")
-        assert _all(client, 1) == b"x"
-        assert time.monotonic() - start >= 0.4
-        payload, start = bytes(16 << 20), time.monotonic()
-        sender = threading.Thread(target=client.sendall, args=(payload,))
-        sender.start()
-        assert len(_all(client, len(payload))) == len(payload)
-        sender.join()
-        # One chunk for each round trip would take 256 of them.
-        assert time.monotonic() - start < 256 * 0.4 / 2
-
-
-def test_rate_is_kept(echo: tuple[str, int]) -> None:
-    """A limited line takes at least the time that its bytes need."""
-    with (
-        FaultProxy(*echo, rate_bytes_per_second=400_000) as proxy,
-        _client(proxy) as client,
-    ):
-        start = time.monotonic()
-        client.sendall(bytes(200_000))
-        assert len(_all(client, 200_000)) == 200_000
-        assert time.monotonic() - start >= 0.5
-
-
-def test_a_stall_holds_up_what_follows(echo: tuple[str, int]) -> None:
-    """A stall, as after a lost packet, delays the bytes and loses none."""
-    with (
-        FaultProxy(*echo, stall_every_bytes=1, stall_seconds=0.2) as proxy,
-        _client(proxy) as client,
-    ):
         start = time.monotonic()
         client.sendall(b"x")
         assert _all(client, 1) == b"x"
@@ -142,22 +111,6 @@ def test_refuse_leaves_open_connections_alone(echo: tuple[str, int]) -> None:
         with _client(proxy) as second:
             second.sendall(b"c")
             assert _all(second, 1) == b"c"
-
-
-def test_freeze_keeps_connections_open_and_loses_nothing(echo: tuple[str, int]) -> None:
-    """A frozen proxy delivers nothing and closes nothing; thawed it delivers all."""
-    with FaultProxy(*echo) as proxy, _client(proxy) as client:
-        client.sendall(b"a")
-        assert _all(client, 1) == b"a"
-        proxy.freeze()
-        client.sendall(b"b")
-        client.settimeout(0.3)
-        with pytest.raises(TimeoutError):
-            client.recv(1)
-        assert proxy.bytes_up == 1
-        client.settimeout(20)
-        proxy.thaw()
-        assert _all(client, 1) == b"b"
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from typing import Any
 
-import numpy as np
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest, f_classif
@@ -134,11 +132,3 @@ def test_estimators_are_left_as_they_are() -> None:
     before = repr(pipeline), repr(forest)
     found(pipeline, {"own": [forest], "own__n_estimators": [1, 2], "a__with_mean": [True, False]})
     assert (repr(pipeline), repr(forest)) == before
-
-
-def test_many_candidates_that_share_nothing_are_looked_at_quickly() -> None:
-    """A candidate takes well below a tenth of the driver's time for a fit (see plan_cost)."""
-    grid = {"C": np.logspace(-3, 3, 50), "gamma": np.logspace(-3, 3, 40)}
-    start = time.process_time()
-    assert found(SVC(), grid).groups == ()
-    assert time.process_time() - start < 2000 * 0.0005
