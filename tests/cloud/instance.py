@@ -153,11 +153,6 @@ class Instance:
         """What the launch said, decoded."""
         return base64.b64decode(str(self.record.user_data or ""))
 
-    def launch_keys(self) -> tuple[str, ...]:
-        """The public key that the launch named, if it did."""
-        pair = self.record.ec2_backend.key_pairs.get(self.record.key_name)
-        return (pair.public_key.strip(),) if pair else ()
-
     def start_metadata(self) -> None:
         """Answer at the metadata service's address."""
         self.metadata = MetadataService(self.addresses.hidden, self.look_up)
@@ -167,11 +162,11 @@ class Instance:
         assert self.metadata is not None
         raw = self.user_data()
         try:
-            plan = read_user_data(raw, launch_keys=self.launch_keys())
+            plan = read_user_data(raw)
         except UserDataError as error:
             # As cloud-init: the machine comes up all the same, without what it was told.
             self.problems.append(f"user-data: {error}")
-            plan = read_user_data(b"", launch_keys=self.launch_keys())
+            plan = BootPlan()
         self.machine = Machine(self._spec(raw, plan), self.folder, tell)
 
     def _spec(self, raw: bytes, plan: BootPlan) -> MachineSpec:
@@ -269,8 +264,6 @@ class Instance:
         }
         if record.public_ip:
             found["public-ipv4"] = record.public_ip
-        if keys := self.launch_keys():
-            found["public-keys/0/openssh-key"] = keys[0]
         if self.interruption is not None:
             moment = f"{self.interruption:%Y-%m-%dT%H:%M:%SZ}"
             found["spot/instance-action"] = f'{{"action": "terminate", "time": "{moment}"}}'

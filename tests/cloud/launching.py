@@ -123,11 +123,6 @@ class LaunchRules:
                 code="InvalidParameterValue",
                 message=f"User data is limited to {LARGEST_BYTES} bytes",
             )
-        key = form.get("KeyName")
-        if key is not None and key not in backend.key_pairs:
-            raise ApiError(
-                code="InvalidKeyPair.NotFound", message=f"The key pair '{key}' does not exist"
-            )
         image = backend.amis.get(form.get("ImageId", ""))
         if image is None:
             raise ApiError(

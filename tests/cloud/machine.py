@@ -127,7 +127,6 @@ class Machine:
     def _plan(self) -> str:
         spec = self.spec
         plan = dataclasses.asdict(spec.plan)
-        plan["wanted_hostname"] = plan.pop("hostname")
         plan.update(
             instance_id=spec.instance_id,
             address=spec.address,

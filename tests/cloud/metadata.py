@@ -30,7 +30,6 @@ class MetadataService:
 
     def __init__(self, address: str, look_up: Callable[[str], str | None]) -> None:
         self.url = f"http://{address}"
-        self.requests = 0
         """How many were answered."""
 
         handler = type("Handler", (_Handler,), {"service": self})
@@ -79,7 +78,6 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(404 if found is None else 200, found or "")
 
     def _answer(self, status: int, text: str) -> None:
-        self.service.requests += 1
         body = text.encode()
         self.send_response(status)
         self.send_header("Content-Type", "text/plain")

@@ -108,7 +108,6 @@ def test_capacity_is_that_of_a_pool(caller: Caller, cloud: Cloud) -> None:
         ({"ImageId": "ami-0123456789abcdef0"}, "InvalidAMIID.NotFound"),
         ({"InstanceType": "c99i.xlarge"}, "InvalidParameterValue"),
         ({"InstanceType": "c7g.large"}, "InvalidParameterValue"),
-        ({"KeyName": "none"}, "InvalidKeyPair.NotFound"),
         (
             {"SubnetId": "subnet-0123456789abcdef0", "SecurityGroupIds": []},
             "InvalidSubnetID.NotFound",

@@ -11,9 +11,7 @@ import contextlib
 import json
 import os
 import pwd
-import re
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -31,9 +29,12 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GRACE_SECONDS = 1.0
 """What processes get between SIGTERM and SIGKILL at the end."""
 
+USER, USER_ID = "ubuntu", 1000
+"""The image's own user."""
+
 ROOT_KEY_OPTIONS = (
     "no-port-forwarding,no-agent-forwarding,no-X11-forwarding,"
-    'command="echo \'Please login as the user \\"{user}\\" rather than the user \\"root\\".\';'
+    f'command="echo \'Please login as the user \\"{USER}\\" rather than the user \\"root\\".\';'
     'echo;sleep 10;exit 142" '
 )
 """What cloud-init's `disable_root` puts before each key of root."""
@@ -64,15 +65,11 @@ class Boot:
         steps = [
             self.write_machine,
             self.bootcmd,
-            lambda: self.write_files(deferred=False),
-            self.set_hostname,
-            self.make_users,
+            self.make_user,
             self.write_host_keys,
             *([self.start_sshd, lambda: time.sleep(plan["key_seconds"])] if early else []),
             self.write_user_keys,
             *([] if early else [self.start_sshd]),
-            lambda: self.write_files(deferred=True),
-            self.run_scripts,
         ]
         for step in steps:
             step()
@@ -107,7 +104,7 @@ class Boot:
         put_program("/usr/local/bin/python3", f'#!/bin/sh\nexec {plan["python"]} "$@"\n')
         Path("/etc/ssh/sshd_config").write_text(plan["sshd_config"])
         instance = Path("/var/lib/cloud/instances") / plan["instance_id"]
-        (instance / "scripts").mkdir(parents=True)
+        instance.mkdir(parents=True)
         Path("/var/lib/cloud/instance").symlink_to(instance)
         user_data = instance / "user-data.txt"
         user_data.touch(mode=0o600)
@@ -121,31 +118,14 @@ class Boot:
         script.write_text(self.plan["bootcmd"])
         self.run_command(["/bin/sh", str(script)], "bootcmd")
 
-    def write_files(self, deferred: bool) -> None:
-        for entry in self.plan["files"]:
-            if entry["defer"] == deferred:
-                path = Path(entry["path"])
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with open(path, "ab" if entry["append"] else "wb") as file:
-                    file.write(base64.b64decode(entry["content"]))
-                path.chmod(int(entry["permissions"], 8))
-                user, _, group = entry["owner"].partition(":")
-                shutil.chown(path, user, group or None)
+    def make_user(self) -> None:
+        make_user()
+        if Path("/run/instance/shared").exists():
+            self.share_cache()
 
-    def set_hostname(self) -> None:
-        if self.plan["wanted_hostname"]:
-            socket.sethostname(self.plan["wanted_hostname"])
-            Path("/etc/hostname").write_text(self.plan["wanted_hostname"] + "\n")
-
-    def make_users(self) -> None:
-        for number, user in enumerate(self.plan["users"], 1000):
-            make_user(user, number)
-        if Path("/run/instance/shared").exists() and self.plan["users"]:
-            self.share_cache(self.plan["users"][0]["name"])
-
-    def share_cache(self, name: str) -> None:
+    def share_cache(self) -> None:
         """Environments that other instances made already; see `tests/ssh_runs.py`."""
-        account = pwd.getpwnam(name)
+        account = pwd.getpwnam(USER)
         folder = Path(account.pw_dir) / ".cache" / "skygrid"
         folder.mkdir(parents=True)
         for shared in Path("/run/instance/shared").iterdir():
@@ -155,53 +135,28 @@ class Boot:
 
     def write_host_keys(self) -> None:
         folder = Path("/etc/ssh")
-        if self.plan["delete_host_keys"]:
-            for old in folder.glob("ssh_host_*key*"):
-                old.unlink()
-        given = self.plan["host_keys"]
-        for name, text in given.items():
-            kind, half = name.split("_")
-            path = folder / f"ssh_host_{kind}_key{'.pub' if half == 'public' else ''}"
-            path.touch(mode=0o644 if half == "public" else 0o600)
-            path.write_text(text)
-        for name in given:
-            kind, half = name.split("_")
-            if half == "private" and f"{kind}_public" not in given:
-                private = folder / f"ssh_host_{kind}_key"
-                public = subprocess.run(
-                    ["ssh-keygen", "-y", "-f", private],
-                    capture_output=True,
-                    env=self.environment,
-                    check=True,
-                )
-                private.with_name(f"{private.name}.pub").write_bytes(public.stdout)
-        for kind in self.plan["generate_host_keys"]:
-            path = folder / f"ssh_host_{kind}_key"
-            if not path.exists():
-                words = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)]
-                self.run_command(words, "ssh")
+        for old in folder.glob("ssh_host_*key*"):
+            old.unlink()
+        private = folder / "ssh_host_ed25519_key"
+        if not self.plan["host_keys"]:
+            self.run_command(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(private)], "ssh"
+            )
+            return
+        private.touch(mode=0o600)
+        private.write_text(self.plan["host_keys"]["ed25519_private"])
+        public = private.with_name(f"{private.name}.pub")
+        public.write_text(self.plan["host_keys"]["ed25519_public"])
 
     def write_user_keys(self) -> None:
-        for user in self.plan["users"]:
-            write_keys(user["name"], user["keys"], "")
-        if self.plan["users"]:
-            first = self.plan["users"][0]
-            options = ROOT_KEY_OPTIONS.format(user=first["name"])
-            write_keys("root", first["keys"], options if self.plan["disable_root"] else "")
+        write_keys(USER, self.plan["keys"], "")
+        write_keys("root", self.plan["keys"], ROOT_KEY_OPTIONS)
 
     def start_sshd(self) -> None:
         # By itself sshd reads every host key that is in the usual place, as Ubuntu's does.
         self.run_command(["/usr/sbin/sshd"], "sshd")
         wait_for_listener(self.plan["address"])
         tell("sshd")
-
-    def run_scripts(self) -> None:
-        folder = Path("/var/lib/cloud/instance/scripts")
-        for script in self.plan["scripts"]:
-            path = folder / script["name"]
-            put_program(str(path), script["text"])
-        for path in sorted(folder.iterdir()):
-            self.run_command([str(path)], path.name)
 
 
 def put_program(path: str, text: str) -> None:
@@ -225,26 +180,18 @@ def keep_system_users() -> None:
             old.unlink()
 
 
-def make_user(user: Plan, number: int) -> None:
-    name, home = user["name"], f"/home/{user['name']}"
-    append("/etc/passwd", f"{name}:x:{number}:{number}::{home}:{user['shell']}\n")
+def make_user() -> None:
+    home = f"/home/{USER}"
+    append("/etc/passwd", f"{USER}:x:{USER_ID}:{USER_ID}::{home}:/bin/bash\n")
     # Not "!": sshd without PAM takes that for an account that is locked for keys too.
-    append("/etc/shadow", f"{name}:*:19000:0:99999:7:::\n")
-    append("/etc/group", f"{name}:x:{number}:\n")
-    for group in user["groups"]:
-        path = Path("/etc/group")
-        pattern = re.compile(rf"^({re.escape(group)}:[^:]*:[^:]*:)(.*)$", re.MULTILINE)
-        text = path.read_text()
-        if found := pattern.search(text):
-            members = ",".join(filter(None, [found[2], name]))
-            path.write_text(pattern.sub(rf"\g<1>{members}", text))
+    append("/etc/shadow", f"{USER}:*:19000:0:99999:7:::\n")
+    append("/etc/group", f"{USER}:x:{USER_ID}:\n")
     os.mkdir(home, 0o750)
-    os.chown(home, number, number)
-    if user["sudo"]:
-        rules = "".join(f"{name} {rule}\n" for rule in user["sudo"])
-        Path("/etc/sudoers.d").mkdir(mode=0o755, exist_ok=True)
-        append("/etc/sudoers.d/90-cloud-init-users", rules)
-        os.chmod("/etc/sudoers.d/90-cloud-init-users", 0o440)
+    os.chown(home, USER_ID, USER_ID)
+    rules = Path("/etc/sudoers.d/90-cloud-init-users")
+    rules.parent.mkdir(mode=0o755, exist_ok=True)
+    rules.write_text(f"{USER} ALL=(ALL) NOPASSWD:ALL\n")
+    rules.chmod(0o440)
 
 
 def append(path: str, text: str) -> None:
