@@ -30,8 +30,6 @@ class MetadataService:
 
     def __init__(self, address: str, look_up: Callable[[str], str | None]) -> None:
         self.url = f"http://{address}"
-        """How many were answered."""
-
         handler = type("Handler", (_Handler,), {"service": self})
         self.look_up = look_up
         self.tokens: dict[str, float] = {}
