@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from skygrid.worker import process_state as _process_state  # noqa: F401 (its import notes what the process is like before user code runs)
+from skygrid._version import __version__ as __version__
+from skygrid.worker.user_code import process_state as _process_state  # noqa: F401 (its import notes what the process is like before user code runs)
 
 if TYPE_CHECKING:
     from skygrid.api import cluster, fit
 
 __all__ = ["cluster", "fit"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from skygrid.platforms import check_platform
+        from skygrid.util.platforms import check_platform
 
         check_platform()
         from skygrid import api

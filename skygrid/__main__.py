@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from skygrid.errors import UsageError
-from skygrid.platforms import check_platform
+from skygrid.util.platforms import check_platform
 
 
 def main() -> None:

@@ -13,20 +13,20 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from skygrid.config import RunConfig, load_config
-from skygrid.engines.pull import PullEngine
-from skygrid.engines.stopping import never
+from skygrid.engine.engine import PullEngine
+from skygrid.engine.stopping import never
 from skygrid.errors import UsageError
-from skygrid.journal.memory import MemoryJournal
+from skygrid.journal.in_memory import MemoryJournal
 from skygrid.listener import SilentListener
-from skygrid.loading.portable import obstacles_named
-from skygrid.loading.programs import code_of_program, needs_of
-from skygrid.loading.searches import refuse_undistributable
-from skygrid.loading.source import did_you_mean
-from skygrid.places import nodes_of, policies_of
-from skygrid.rented import RentedNodes, make_offer
 from skygrid.reports.money import bill_text, quote_text
-from skygrid.results.sklearn_search import fit_search, refuse_callbacks
-from skygrid.rounds import JournaledRounds
+from skygrid.run.cloud_nodes import RentedNodes, make_offer
+from skygrid.run.rounds import JournaledRounds
+from skygrid.run.setup import nodes_of, policies_of
+from skygrid.search_file.portable import obstacles_named
+from skygrid.search_file.searches import refuse_undistributable
+from skygrid.sklearn_search.driven_search import fit_search, refuse_callbacks
+from skygrid.user_code.program_needs import code_of_program, needs_of
+from skygrid.user_code.source import did_you_mean
 
 
 class Cluster:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import sklearn
 
-from skygrid.worker.blobs import Blob
-from skygrid.worker.frames import FrameReader, encode
-from skygrid.worker.joblib_backend import context_of_fits
-from skygrid.worker.messages import (
+from skygrid.worker.evaluation.joblib_backend import context_of_fits
+from skygrid.worker.user_code.warning_rules import WarningRule
+from skygrid.worker.wire.blobs import Blob
+from skygrid.worker.wire.frames import FrameReader, encode
+from skygrid.worker.wire.messages import (
     BlobChunk,
     FitResult,
     FromAgent,
@@ -31,8 +32,7 @@ from skygrid.worker.messages import (
     Setup,
     SlotDied,
 )
-from skygrid.worker.protocol import PROTOCOL
-from skygrid.worker.warning_rules import WarningRule
+from skygrid.worker.wire.protocol import PROTOCOL
 from tests.processes import WAIT_SECONDS, children
 
 LOG_BYTES = 1_000_000

@@ -11,18 +11,18 @@ import numpy as np
 from sklearn.datasets import make_classification
 from sklearn.model_selection import GridSearchCV
 
-from skygrid.engines.pull import PullEngine
-from skygrid.engines.settings import EngineSettings
-from skygrid.journal.memory import MemoryJournal
+from skygrid.engine.engine import PullEngine
+from skygrid.engine.settings import EngineSettings
+from skygrid.journal.in_memory import MemoryJournal
 from skygrid.listener import SilentListener
+from skygrid.nodes.local_process import LocalProcess, agent_command
+from skygrid.nodes.transport import Transport, Watcher
 from skygrid.plan.records import Outcome
 from skygrid.queue.policies import QueuePolicies
-from skygrid.results.sklearn_search import fit_search
-from skygrid.rounds import JournaledRounds
-from skygrid.transports.interface import Transport, Watcher
-from skygrid.transports.local_process import LocalProcess, agent_command
-from skygrid.worker.frames import FrameReader, encode
-from skygrid.worker.messages import FromAgent, Heartbeat
+from skygrid.run.rounds import JournaledRounds
+from skygrid.sklearn_search.driven_search import fit_search
+from skygrid.worker.wire.frames import FrameReader, encode
+from skygrid.worker.wire.messages import FromAgent, Heartbeat
 from tests.misbehaving import Unhurried
 from tests.processes import WAIT_SECONDS
 

@@ -18,19 +18,19 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 from sklearn.tree import DecisionTreeClassifier
 
-from skygrid.engines.pull import PullEngine
-from skygrid.engines.settings import EngineSettings
-from skygrid.journal.memory import MemoryJournal
+from skygrid.engine.engine import PullEngine
+from skygrid.engine.settings import EngineSettings
+from skygrid.journal.in_memory import MemoryJournal
 from skygrid.listener import SilentListener
+from skygrid.nodes.ssh.reconnecting import NodeGoneError, Patience, ResumingTransport
+from skygrid.nodes.transport import Transport, Watcher
 from skygrid.plan.records import Outcome
 from skygrid.queue.policies import QueuePolicies
-from skygrid.results.sklearn_search import fit_search
-from skygrid.rounds import JournaledRounds
-from skygrid.transports.interface import Transport, Watcher
-from skygrid.transports.resuming import NodeGoneError, Patience, ResumingTransport
-from skygrid.worker.bridge import NO_KEEPER_EXIT, MarkSkipper
-from skygrid.worker.frames import FrameReader
-from skygrid.worker.messages import FromAgent, Greeting
+from skygrid.run.rounds import JournaledRounds
+from skygrid.sklearn_search.driven_search import fit_search
+from skygrid.worker.keeper.bridge import NO_KEEPER_EXIT, MarkSkipper
+from skygrid.worker.wire.frames import FrameReader
+from skygrid.worker.wire.messages import FromAgent, Greeting
 from tests.processes import WAIT_SECONDS
 
 QUICK = Patience(
@@ -53,7 +53,7 @@ def agent(slots: int = 2) -> list[str]:
 def bridge(folder: Path, command: Sequence[str], orphan_after: float = 30.0) -> list[str]:
     """The command of a bridge."""
     return [
-        sys.executable, "-P", "-m", "skygrid.worker.bridge",
+        sys.executable, "-P", "-m", "skygrid.worker.keeper.bridge",
         "--folder", str(folder), "--orphan-after", str(orphan_after), "--", *command,
     ]  # fmt: skip
 
@@ -161,7 +161,7 @@ class Kept:
         return [
             process
             for process in psutil.process_iter(["cmdline"])
-            if "skygrid.worker.keeper" in (process.info["cmdline"] or [])
+            if "skygrid.worker.keeper.keeper" in (process.info["cmdline"] or [])
             and str(self.folder) in process.info["cmdline"]
         ]
 

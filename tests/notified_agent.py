@@ -10,9 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from skygrid.worker import machine
-from skygrid.worker.frames import encode
-from skygrid.worker.messages import Leaving
+from skygrid.worker.machine import machine
+from skygrid.worker.wire.frames import encode
+from skygrid.worker.wire.messages import Leaving
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     os.dup2(2, 1)
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
 
-    from skygrid.worker.agent import Agent
+    from skygrid.worker.agent.agent import Agent
 
     # For writing too: a pipe without a writer would be at its end.
     notices = os.open(args.pipe, os.O_RDWR)

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 from sklearn.base import clone
 
-from skygrid.loading import load_search
+from skygrid.search_file import load_search
 from tests.command import PATIENCE_SECONDS, SLOW_SEARCH, Command, recorded, result, wait_for
 from tests.sshd import SshBed, SshNode
 
@@ -158,6 +158,6 @@ def agents(node: SshNode) -> list[int]:
         with suppress(psutil.Error):
             process = psutil.Process(pid)
             parent = process.parent()
-            if parent is not None and "skygrid.worker.keeper" in parent.cmdline():
+            if parent is not None and "skygrid.worker.keeper.keeper" in parent.cmdline():
                 found.append(pid)
     return sorted(found)

@@ -23,12 +23,9 @@ REQUEST_BYTES = 1 << 20
 def main() -> None:
     """Answer requests until the other end is closed; in a forked process, become an agent."""
     connection = socket.socket(fileno=int(sys.argv[1]))
-    from skygrid.worker import machine
+    from skygrid.worker.machine import machine
 
     machine.limit_threads(1)
-    import skygrid.worker.agent
-    import skygrid.worker.cache
-    import skygrid.worker.interruption  # noqa: F401
 
     gc.freeze()
     request = _serve(connection)
@@ -70,7 +67,7 @@ def _become(request: dict[str, Any]) -> None:
     """Be what ``python -P -m MODULE ARGUMENTS`` would be."""
     import numpy as np
 
-    from skygrid.worker import process_state
+    from skygrid.worker.user_code import process_state
 
     if request["session"]:
         os.setsid()

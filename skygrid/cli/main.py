@@ -16,7 +16,9 @@ import typer
 
 from skygrid.errors import SkygridError
 
-from . import looking, renting, running
+from . import cloud_commands as renting
+from . import search_commands as running
+from . import view_commands as looking
 from .output import say
 
 EXIT_BUG = 1

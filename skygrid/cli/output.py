@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from skygrid.printable import printable
+from skygrid.util.terminal_text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

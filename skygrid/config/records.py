@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from skygrid.environment.settings import EnvironmentConfig, Text
-from skygrid.worker import process_state
+from skygrid.worker.user_code import process_state
 
 FINITE = sys.float_info.max
 

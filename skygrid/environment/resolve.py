@@ -18,7 +18,7 @@ from skygrid.environment.installed import Distribution, Installed, local_path, r
 from skygrid.environment.records import Environment, LocalDistribution
 from skygrid.environment.settings import EnvironmentConfig
 from skygrid.errors import ConfigError, PreparationError
-from skygrid.worker.machine import COMPARED_PACKAGES
+from skygrid.worker.machine.machine import COMPARED_PACKAGES
 
 NEEDED = (*COMPARED_PACKAGES, "joblib", "threadpoolctl", "msgspec")
 """Distributions without which there is no agent, or whose version decides what a fit answers."""

@@ -20,4 +20,4 @@ PATH=$VIRTUAL_ENV/bin:$PATH
 PYTHONPATH=$root/$code
 SKYGRID_ROOT=$root
 export VIRTUAL_ENV PATH PYTHONPATH SKYGRID_ROOT
-exec "$VIRTUAL_ENV/bin/python" -P -m skygrid.worker.bridge "$@"
+exec "$VIRTUAL_ENV/bin/python" -P -m skygrid.worker.keeper.bridge "$@"

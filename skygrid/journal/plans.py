@@ -7,7 +7,7 @@ from typing import Any
 
 from skygrid.plan.fingerprint import digest
 from skygrid.plan.records import RoundPlan
-from skygrid.worker.pickling import StayingPickler
+from skygrid.worker.user_code.pickling import StayingPickler
 
 STORED_BYTES = 64 * 1024 * 1024
 """A larger plan is not kept in the journal; a resumed run must then draw the same one again."""

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from skygrid.spec import SearchSpec
+from skygrid.plan.spec import SearchSpec
 
 IGNORED_PARAMETERS = frozenset({"n_jobs", "verbose", "pre_dispatch", "refit", "estimator"})
 """Parameters of a search that change no outcome, and the one that has a digest of its own."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from skygrid.worker.messages import FitFacts
+from skygrid.worker.wire.messages import FitFacts
 
 Status = Literal["scored", "failed", "killed"]
 """scored: fitted and scored. failed: `fit` raised, `fit_error` holds scikit-learn's own traceback

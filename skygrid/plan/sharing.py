@@ -15,7 +15,7 @@ import sklearn
 from sklearn.base import clone
 
 from skygrid.plan.records import Group, Sharing
-from skygrid.worker.identity import (
+from skygrid.worker.sharing.identity import (
     KEEPS_SAMPLES,
     PREDICTORS,
     Uncertain,
@@ -29,7 +29,7 @@ from skygrid.worker.identity import (
     uses_known_metrics,
     value_key,
 )
-from skygrid.worker.pipelines import (
+from skygrid.worker.sharing.pipelines import (
     Level,
     UnfoldedPipeline,
     every_digest,
@@ -37,7 +37,7 @@ from skygrid.worker.pipelines import (
     levels,
     unfold,
 )
-from skygrid.worker.rules import TESTED, Rule, Setting, rule_for, rules
+from skygrid.worker.sharing.rules import TESTED, Rule, Setting, rule_for, rules
 
 
 def find_sharing(

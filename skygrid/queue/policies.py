@@ -10,7 +10,7 @@ from skygrid.config import RunConfig, limits
 from skygrid.queue.splitting import SplitPolicy
 
 Cause = Literal["signal", "exit", "timeout", "memory"]
-"""How a slot ended under a fit, as `skygrid.worker.messages.SlotDied` says it."""
+"""How a slot ended under a fit, as `skygrid.worker.wire.messages.SlotDied` says it."""
 
 
 @dataclass(frozen=True, kw_only=True)

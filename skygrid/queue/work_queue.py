@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from skygrid.queue.answers import Completion, Quarantine, Retry, Verdict
-from skygrid.queue.handing_out import call_back, next_lease
+from skygrid.queue.dispatch import call_back, next_lease
+from skygrid.queue.failures import after_death, after_loss
 from skygrid.queue.leases import CLOSED, EXPIRED, RUNNING
-from skygrid.queue.mishaps import after_death, after_loss
 from skygrid.queue.policies import Cause, QueuePolicies
-from skygrid.queue.round_state import RoundState
-from skygrid.worker.messages import Lease
+from skygrid.queue.state import RoundState
+from skygrid.queue.verdicts import Completion, Quarantine, Retry, Verdict
+from skygrid.worker.wire.messages import Lease
 
 Recorded = tuple[int, int, float, float]
 """candidate, split, seconds of the fit and of its scoring."""

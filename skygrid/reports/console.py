@@ -12,12 +12,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from skygrid.printable import printable
-from skygrid.providers.interface import Finding
+from skygrid.nodes.interface import Finding
+from skygrid.util.terminal_text import printable
 
 from .money import PRICE_UNKNOWN, Quote, bill_text, dollars_text
 from .nodes_view import NodesView
-from .plain import (
+from .plain_values import (
     Plain,
     count_text,
     one_line,
@@ -26,10 +26,10 @@ from .plain import (
     round_text,
     shorten,
 )
-from .plan_view import CheckResult
 from .run_view import RunView
 from .shared_work import shared_text
 from .summary import CandidateRow, NodeSummary, Summary, WarningCount, node_differences
+from .views import CheckResult
 
 WARNINGS_SHOWN = 5
 TOP_SHOWN = 5

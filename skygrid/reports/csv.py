@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skygrid.files import write_atomic
+from skygrid.util.atomic_file import write_atomic
 
-from .plain import plain_parameter
+from .plain_values import plain_parameter
 
 
 def csv_text(results: Mapping[str, Any]) -> str:

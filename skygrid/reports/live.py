@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .money import dollars_text
-from .plain import parameters_text, shorten
+from .plain_values import parameters_text, shorten
 from .progress import Progress
 from .progress_view import Event, NodeView, ProgressView
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.printable import printable
-from skygrid.worker.messages import Greeting, Heartbeat, Scores, TypedNumber
+from skygrid.util.terminal_text import printable
+from skygrid.worker.wire.messages import Greeting, Heartbeat, Scores, TypedNumber
 
-from .plain import round_text
+from .plain_values import round_text
 from .progress_view import Event, Level, NodeView, ProgressView
 
 WINDOW_SECONDS = 15.0
@@ -365,7 +365,7 @@ def _number(score: Scores | None, metric: str | None) -> float:
         return math.nan
     if score.kind == "<f8":  # what most of scikit-learn's scorers return
         return float(struct.unpack("<d", bytes.fromhex(score.text))[0])
-    from skygrid.worker.scores import from_wire  # needs NumPy
+    from skygrid.worker.wire.scores import from_wire
 
     try:
         return float(from_wire(score))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from skygrid.errors import UsageError
-from skygrid.files import read_versioned, write_atomic
+from skygrid.util.atomic_file import read_versioned, write_atomic
 
 from .money import Bill
 

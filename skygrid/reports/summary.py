@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 
 from skygrid.plan.records import Outcome
-from skygrid.worker.messages import Greeting
+from skygrid.worker.wire.messages import Greeting
 
 from .money import Bill
-from .plain import Plain, plain_parameters, plain_score
+from .plain_values import Plain, plain_parameters, plain_score
 from .shared_work import SharedWork, shared_work
 from .slot_use import SlotUse, slot_use
 

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import machine
+from .machine import machine
 
 
 def main() -> None:
@@ -35,9 +35,9 @@ def main() -> None:
 
     # Nothing of what is imported becomes garbage, and to look for some takes a tenth of the time.
     gc.disable()
-    from .agent import Agent
-    from .cache import BlobCache
-    from .interruption import start_watching
+    from skygrid.worker.agent.agent import Agent
+    from skygrid.worker.agent.spot_interruption import start_watching
+    from skygrid.worker.data.cache import BlobCache
 
     gc.freeze()
     gc.enable()

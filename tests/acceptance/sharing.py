@@ -16,10 +16,10 @@ from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from threadpoolctl import threadpool_limits
 
 from skygrid.plan.sharing import Sharing, find_sharing
-from skygrid.worker import prefixes
-from skygrid.worker.evaluation import Evaluator
-from skygrid.worker.messages import FitResult
-from skygrid.worker.shared_fits import SharedFits
+from skygrid.worker.evaluation.evaluator import Evaluator
+from skygrid.worker.sharing import prefix_store as prefixes
+from skygrid.worker.sharing.shared_fits import SharedFits
+from skygrid.worker.wire.messages import FitResult
 from tests.acceptance.sameness import differences
 
 TIMES = {"fit_seconds", "score_seconds", "busy_seconds", "answered", "prefix_kept", "lease"}

@@ -14,7 +14,7 @@ import pytest
 from skygrid.cli.main import exit_code
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.reports.run_record import RunRecord
-from skygrid.run_folder import salvage_run
+from skygrid.run.folder import salvage_run
 from tests.command import answer_of, result
 
 SEARCH = """

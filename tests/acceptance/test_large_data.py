@@ -20,7 +20,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 import skygrid
-from skygrid.results import common_work
+from skygrid.sklearn_search import sharing as common_work
 from tests.acceptance.doubles import (
     FailingClassifier,
     InPlaceTransformer,

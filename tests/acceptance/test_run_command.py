@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from skygrid.worker import machine
+from skygrid.worker.machine import machine
 from tests.command import SLOW_SEARCH, recorded, result, skygrid
 
 SMALL_SEARCH = """
@@ -81,7 +81,7 @@ def _reference(folder: Path) -> Any:
         "import sys, json, warnings; warnings.simplefilter('ignore')\n"
         "from threadpoolctl import threadpool_limits\n"
         "from pathlib import Path\n"
-        "from skygrid.loading import load_search\n"
+        "from skygrid.search_file import load_search\n"
         "s = load_search(Path('search.py'))\n"
         "with threadpool_limits(1): s.search.fit(s.X, s.y, **s.fit_params)\n"
         "print(json.dumps({k: v.tolist() for k, v in s.search.cv_results_.items()\n"

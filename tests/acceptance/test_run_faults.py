@@ -14,7 +14,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from skygrid.loading import load_search
+from skygrid.search_file import load_search
 from tests.command import (
     GATED_SEARCH,
     SLOW_SEARCH,

@@ -17,8 +17,8 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
-from skygrid.loading import load_search
-from skygrid.results.saved_search import save_search
+from skygrid.search_file import load_search
+from skygrid.sklearn_search.saved_search import save_search
 from tests.acceptance.doubles import DoublingSearch, ThresholdClassifier, own_score
 from tests.acceptance.searches import flowers
 

@@ -26,7 +26,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 import skygrid
-from skygrid.engines.settings import EngineSettings
+from skygrid.engine.settings import EngineSettings
 from tests.acceptance.searches import Job, assert_same_answer, rows
 from tests.driven import Driven, Nodes
 

@@ -54,7 +54,7 @@ WARNS_OF_MANY_CLASSES = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (
 @pytest.fixture(autouse=True)
 def _keep_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have prefixes kept however fast they are made."""
-    monkeypatch.setattr("skygrid.worker.prefixes.WORTH_SECONDS", 0.0)
+    monkeypatch.setattr("skygrid.worker.sharing.prefix_store.WORTH_SECONDS", 0.0)
 
 
 # ---- scorers that write into what they are given -------------------------------------------------

@@ -47,7 +47,7 @@ KINDS = np.arange(36) % 3
 @pytest.fixture(autouse=True)
 def _keep_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have prefixes kept however fast they are made."""
-    monkeypatch.setattr("skygrid.worker.prefixes.WORTH_SECONDS", 0.0)
+    monkeypatch.setattr("skygrid.worker.sharing.prefix_store.WORTH_SECONDS", 0.0)
 
 
 def numbers() -> tuple[Any, Any]:

@@ -38,7 +38,7 @@ from sklearn.tree import (
     ExtraTreeRegressor,
 )
 
-from skygrid.worker.rules import rules
+from skygrid.worker.sharing.rules import rules
 from tests.acceptance.sameness import differences
 from tests.acceptance.sharing import Shared, StateScorer, different
 
@@ -335,7 +335,7 @@ def _placed(
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_rule_gives_the_bits_of_separate_fits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores, warnings and errors are those of separate fits, with prefixes kept and without."""
-    monkeypatch.setattr("skygrid.worker.prefixes.WORTH_SECONDS", 0.0)
+    monkeypatch.setattr("skygrid.worker.sharing.prefix_store.WORTH_SECONDS", 0.0)
     shared_fits = 0
 
     @hypothesis.settings(max_examples=20, deadline=None, derandomize=True, database=None)
@@ -358,7 +358,7 @@ def test_a_scorer_that_looks_at_everything_sees_what_a_separate_fit_made(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Members of a group that a user's own scorer sees have all public attributes of a fit."""
-    monkeypatch.setattr("skygrid.worker.prefixes.WORTH_SECONDS", 0.0)
+    monkeypatch.setattr("skygrid.worker.sharing.prefix_store.WORTH_SECONDS", 0.0)
 
     @hypothesis.settings(max_examples=10, deadline=None, derandomize=True, database=None)
     @hypothesis.given(problems(name))

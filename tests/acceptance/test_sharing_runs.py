@@ -14,8 +14,8 @@ import pytest
 from sklearn.base import clone
 
 from skygrid.journal.sqlite import SqliteJournal
-from skygrid.loading import load_search
 from skygrid.plan.records import Outcome
+from skygrid.search_file import load_search
 from tests.acceptance.sameness import differences
 from tests.command import Command, gone, recorded, result, skygrid, wait_for
 from tests.processes import wait_until

@@ -13,7 +13,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler
 
-from skygrid.worker.identity import PREDICTORS, TRANSFORMERS
+from skygrid.worker.sharing.identity import PREDICTORS, TRANSFORMERS
 from tests.acceptance.sharing import Shared, different
 
 pytestmark = pytest.mark.sklearn_versions
@@ -103,7 +103,7 @@ def test_a_transformer_is_kept_to_the_last_bit(
     kind: str, setting: dict[str, Any], form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What follows a transformer that was taken over scores as after one fitted for it alone."""
-    monkeypatch.setattr("skygrid.worker.prefixes.WORTH_SECONDS", 0.0)
+    monkeypatch.setattr("skygrid.worker.sharing.prefix_store.WORTH_SECONDS", 0.0)
     step = known(TRANSFORMERS)[kind](**setting)
     if "random_state" in step.get_params() and not setting:
         step.set_params(random_state=0)

@@ -17,15 +17,15 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 
-from skygrid.engines.pull import PullEngine
-from skygrid.engines.settings import EngineSettings
+from skygrid.engine.engine import PullEngine
+from skygrid.engine.settings import EngineSettings
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.listener import SilentListener
+from skygrid.nodes.local_process import LocalProcess
+from skygrid.nodes.transport import Transport, Watcher
 from skygrid.queue.policies import QueuePolicies
-from skygrid.results.sklearn_search import fit_search
-from skygrid.rounds import JournaledRounds
-from skygrid.transports.interface import Transport, Watcher
-from skygrid.transports.local_process import LocalProcess
+from skygrid.run.rounds import JournaledRounds
+from skygrid.sklearn_search.driven_search import fit_search
 
 
 class EchoProvider:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import platform
 
-from skygrid.worker import machine
-from skygrid.worker.frames import FrameReader, encode
-from skygrid.worker.messages import (
+from skygrid.worker.machine import machine
+from skygrid.worker.wire.frames import FrameReader, encode
+from skygrid.worker.wire.messages import (
     BlobChunk,
     BlobOffer,
     BlobWanted,
@@ -22,7 +22,7 @@ from skygrid.worker.messages import (
     Stop,
     ToAgent,
 )
-from skygrid.worker.protocol import PROTOCOL
+from skygrid.worker.wire.protocol import PROTOCOL
 
 IN_HAND = 200
 

@@ -18,14 +18,14 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 
-from skygrid.engines.open_round import RoundBlobs
-from skygrid.journal.memory import MemoryJournal
+from skygrid.engine.round import RoundBlobs
+from skygrid.journal.in_memory import MemoryJournal
 from skygrid.listener import SilentListener
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.queue.policies import QueuePolicies
 from skygrid.queue.work_queue import WorkQueue
-from skygrid.results.sklearn_search import fit_search
-from skygrid.rounds import JournaledRounds
+from skygrid.run.rounds import JournaledRounds
+from skygrid.sklearn_search.driven_search import fit_search
 
 
 class _Planned(Exception):

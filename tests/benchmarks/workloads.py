@@ -35,7 +35,7 @@ class FirstColumnMean(ClassifierMixin, BaseEstimator):
 
 def digits_guide() -> Workload:
     """The search of the digits guide: 21 candidates x 5."""
-    from skygrid.loading import load_search
+    from skygrid.search_file import load_search
 
     spec = load_search(GUIDE)
     return spec.search, spec.X, spec.y

@@ -15,8 +15,9 @@ import numpy as np
 import psutil
 import pytest
 
-from skygrid.worker import machine
-from skygrid.worker.messages import (
+from skygrid.worker.machine import machine
+from skygrid.worker.user_code.warning_rules import rules_now
+from skygrid.worker.wire.messages import (
     Abandon,
     AgentLog,
     BlobAt,
@@ -36,8 +37,7 @@ from skygrid.worker.messages import (
     SlotDied,
     Stop,
 )
-from skygrid.worker.protocol import PROTOCOL
-from skygrid.worker.warning_rules import rules_now
+from skygrid.worker.wire.protocol import PROTOCOL
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver, samples, search_of
 from tests.processes import children, kill, leaving_nothing, running, wait_gone, wait_until
@@ -176,7 +176,7 @@ def test_a_blob_in_a_file_of_this_machine_is_read_from_there(
     agent: AgentDriver, tmp_path: Path
 ) -> None:
     agent.open(search_of(bad.Harmless(), bad.slot_pid), data=samples(10))
-    from skygrid.worker.blobs import Blob
+    from skygrid.worker.wire.blobs import Blob
 
     X, y = samples(40)
     data = Blob({"X": X, "y": y, "fit_params": {}, "score_params": {}})
@@ -632,7 +632,7 @@ DRIVER = """
 import signal, sys
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver, search_of
-from skygrid.worker.messages import Heartbeat
+from skygrid.worker.wire.messages import Heartbeat
 agent = AgentDriver(sys.argv[1])
 agent.setup()
 agent.open(search_of(bad.WaitingWithChild(path=sys.argv[2]), bad.slot_pid))

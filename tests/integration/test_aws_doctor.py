@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from skygrid.config import AwsConfig, RunConfig
-from skygrid.providers.ec2.examine import examine_account
-from skygrid.providers.ec2.instances import RUN
-from skygrid.providers.interface import Finding
+from skygrid.nodes.ec2.doctor.examine import examine_account
+from skygrid.nodes.ec2.launch.requests import RUN
+from skygrid.nodes.interface import Finding
 from tests.cloud.client import Cloud, wait
 from tests.command import Command
 

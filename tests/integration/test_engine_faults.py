@@ -20,10 +20,10 @@ from sklearn.model_selection import GridSearchCV
 
 import skygrid
 from skygrid.errors import FitKilledError, HandshakeError, NodeError, UsageError
+from skygrid.nodes.local_process import LocalProcess
+from skygrid.nodes.transport import Transport
 from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy, SpeculationPolicy
-from skygrid.transports.interface import Transport
-from skygrid.transports.local_process import LocalProcess
-from skygrid.worker.messages import (
+from skygrid.worker.wire.messages import (
     FitResult,
     Greeting,
     Heartbeat,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from skygrid.transports.interface import Transport
-from skygrid.worker.blobs import Blob
+from skygrid.nodes.transport import Transport
+from skygrid.worker.wire.blobs import Blob
 from tests.integration.test_node_data import Counting, FarNodes, blobs, large, run
 
 

@@ -15,12 +15,12 @@ import pytest
 
 from skygrid.config import AwsConfig, RunConfig
 from skygrid.errors import NodeError
-from skygrid.providers.ec2.fleet import Fleet, InstanceGoneError, open_fleet, remains_of
-from skygrid.providers.ec2.listing import down, find_cloud_nodes, find_remains
-from skygrid.providers.ec2.planning import mark_of, plan_cloud
-from skygrid.providers.ec2.records import CloudNode
-from skygrid.providers.ec2.session import Clients, open_clients
-from skygrid.providers.ec2.store import read_cloud_record
+from skygrid.nodes.ec2.api import Clients, open_clients
+from skygrid.nodes.ec2.cloud_record import read_cloud_record
+from skygrid.nodes.ec2.fleet import Fleet, InstanceGoneError, open_fleet, remains_of
+from skygrid.nodes.ec2.planning.plan import mark_of, plan_cloud
+from skygrid.nodes.ec2.records import CloudNode
+from skygrid.nodes.ec2.teardown.listing import down, find_cloud_nodes, find_remains
 from tests.cloud.client import Cloud, wait
 from tests.cloud.faults import Pool
 
@@ -470,9 +470,9 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from skygrid.config import AwsConfig, RunConfig
-from skygrid.providers.ec2.fleet import open_fleet
-from skygrid.providers.ec2.planning import mark_of, plan_cloud
-from skygrid.providers.ec2.session import open_clients
+from skygrid.nodes.ec2.fleet import open_fleet
+from skygrid.nodes.ec2.planning.plan import mark_of, plan_cloud
+from skygrid.nodes.ec2.api import open_clients
 
 config = RunConfig(on="aws", nodes=1)
 clients = open_clients(config.aws)

@@ -18,11 +18,19 @@ from typing import Any
 import msgspec
 import pytest
 
+from skygrid.nodes.local_process import LocalProcess
+from skygrid.nodes.transport import Transport
 from skygrid.queue.policies import QueuePolicies, RetryPolicy
-from skygrid.transports.interface import Transport
-from skygrid.transports.local_process import LocalProcess
-from skygrid.worker.frames import HEADER, MAX_FRAME, encode
-from skygrid.worker.messages import FitResult, Greeting, Heartbeat, Pull, Refusal, Report, SlotDied
+from skygrid.worker.wire.frames import HEADER, MAX_FRAME, encode
+from skygrid.worker.wire.messages import (
+    FitResult,
+    Greeting,
+    Heartbeat,
+    Pull,
+    Refusal,
+    Report,
+    SlotDied,
+)
 from tests.driven import (
     Driven,
     Held,

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from skygrid.worker.frames import FrameReader
-from skygrid.worker.interruption import MetadataService, read_notice
-from skygrid.worker.messages import Leaving
+from skygrid.worker.agent.spot_interruption import MetadataService, read_notice
+from skygrid.worker.wire.frames import FrameReader
+from skygrid.worker.wire.messages import Leaving
 from tests.cloud import metadata
 from tests.processes import WAIT_SECONDS
 
@@ -52,7 +52,7 @@ def service() -> Iterator[Service]:
 
 def watcher(service: Service) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "skygrid.worker.interruption"],
+        [sys.executable, "-m", "skygrid.worker.agent.spot_interruption"],
         stdout=subprocess.PIPE,
         env={**os.environ, "AWS_EC2_METADATA_SERVICE_ENDPOINT": service.url},
     )

@@ -20,13 +20,13 @@ import psutil
 import pytest
 
 from skygrid.errors import NodeError
-from skygrid.transports.interface import Transport
-from skygrid.transports.local_process import LocalProcess
-from skygrid.transports.resuming import Patience, ResumingTransport
-from skygrid.worker.bridge import IO_ERROR_EXIT, NO_KEEPER_EXIT
-from skygrid.worker.frames import FrameReader, encode
-from skygrid.worker.messages import AgentLog, BlobChunk, FromAgent, Greeting
-from skygrid.worker.stream import ResumableStream
+from skygrid.nodes.local_process import LocalProcess
+from skygrid.nodes.ssh.reconnecting import Patience, ResumingTransport
+from skygrid.nodes.transport import Transport
+from skygrid.worker.keeper.bridge import IO_ERROR_EXIT, NO_KEEPER_EXIT
+from skygrid.worker.wire.frames import FrameReader, encode
+from skygrid.worker.wire.messages import AgentLog, BlobChunk, FromAgent, Greeting
+from skygrid.worker.wire.stream import ResumableStream
 from tests.clocks import ManualClock
 from tests.command import gone, wait_for
 from tests.driven import Driven, Held, Nodes, data, once, tree_search

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from skygrid.worker.folder import KeeperFolder
-from skygrid.worker.keeper import (
+from skygrid.worker.keeper.folder import KeeperFolder
+from skygrid.worker.keeper.keeper import (
     FIRST_VISIT_SECONDS,
     LEASE_SECONDS,
     PING_SECONDS,
     SILENCE_SECONDS,
     Keeper,
 )
-from skygrid.worker.stream import ResumableStream
+from skygrid.worker.wire.stream import ResumableStream
 from tests.clocks import ManualClock
 from tests.processes import WAIT_SECONDS, wait_until
 

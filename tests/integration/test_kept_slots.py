@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from skygrid.worker.messages import (
+from skygrid.worker.wire.messages import (
     Attach,
     CloseRound,
     FitResult,
@@ -176,7 +176,7 @@ def test_no_slot_is_forked_beside_threads(agent: AgentDriver) -> None:
 
 def is_spawned(pid: int) -> bool:
     """Whether a slot is an interpreter of its own, rather than a copy of its agent."""
-    return "skygrid.worker.slot" in psutil.Process(pid).cmdline()
+    return "skygrid.worker.slots.loop" in psutil.Process(pid).cmdline()
 
 
 def test_a_kept_slot_that_dies_is_replaced(agent: AgentDriver, tmp_path: Path) -> None:

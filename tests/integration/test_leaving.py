@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from skygrid.errors import NodeError
-from skygrid.transports.interface import Transport, Watcher
-from skygrid.transports.local_process import LocalProcess
-from skygrid.worker.messages import (
+from skygrid.nodes.local_process import LocalProcess
+from skygrid.nodes.transport import Transport, Watcher
+from skygrid.worker.wire.messages import (
     AgentLog,
     Attach,
     FitResult,

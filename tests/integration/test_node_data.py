@@ -20,12 +20,19 @@ from sklearn.model_selection import GridSearchCV
 
 from skygrid.environment.kit import Kit
 from skygrid.errors import NodeError
-from skygrid.transports.interface import Transport
-from skygrid.transports.local_process import LocalProcess, agent_command
-from skygrid.transports.ssh.node import AgentPlace
-from skygrid.worker.blobs import Blob
-from skygrid.worker.frames import FrameReader
-from skygrid.worker.messages import BlobChunk, BlobOffer, BlobWanted, Heartbeat, Refusal, ToAgent
+from skygrid.nodes.local_process import LocalProcess, agent_command
+from skygrid.nodes.ssh.agent_host import AgentPlace
+from skygrid.nodes.transport import Transport
+from skygrid.worker.wire.blobs import Blob
+from skygrid.worker.wire.frames import FrameReader
+from skygrid.worker.wire.messages import (
+    BlobChunk,
+    BlobOffer,
+    BlobWanted,
+    Heartbeat,
+    Refusal,
+    ToAgent,
+)
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver
 from tests.driven import Driven, Nodes, Passing
@@ -420,7 +427,7 @@ class Greedy(Passing):
         self._first = True
 
     def read(self) -> bytes:
-        from skygrid.worker.frames import encode
+        from skygrid.worker.wire.frames import encode
 
         data = self._own.read()
         if self._first and data:
@@ -442,7 +449,7 @@ def test_a_node_that_wants_what_it_was_not_offered_is_lost() -> None:
 DATASETS = """
 import sys, warnings
 import numpy as np, scipy.sparse
-from skygrid.worker.blobs import Blob
+from skygrid.worker.wire.blobs import Blob
 rng = np.random.default_rng(0)
 words = [f"word {n} {{}}".format("x" * (n % 7)) for n in range(500)]
 y = rng.integers(0, 3, 500)

@@ -9,15 +9,15 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 from sklearn.tree import DecisionTreeClassifier
 
-from skygrid.engines.pull import PullEngine
-from skygrid.engines.settings import EngineSettings
+from skygrid.engine.engine import PullEngine
+from skygrid.engine.settings import EngineSettings
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.listener import SilentListener
+from skygrid.nodes.local import LocalProvider
 from skygrid.plan.records import Outcome
-from skygrid.providers.local import LocalProvider
 from skygrid.queue.policies import QueuePolicies
-from skygrid.results.sklearn_search import fit_search
-from skygrid.rounds import JournaledRounds
+from skygrid.run.rounds import JournaledRounds
+from skygrid.sklearn_search.driven_search import fit_search
 
 
 class Doubter(SilentListener):

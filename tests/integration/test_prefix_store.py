@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 from scipy import sparse
 
-from skygrid.worker.prefixes import Made, PrefixStore, keeps_every_bit
-from skygrid.worker.shared_folder import forget_split
+from skygrid.worker.evaluation.shared_folder import forget_split
+from skygrid.worker.sharing.prefix_store import Made, PrefixStore, keeps_every_bit
 
 FORK = multiprocessing.get_context("fork")
 NAME = "0123456789abcdef"

@@ -21,15 +21,15 @@ from pathlib import Path
 import pytest
 
 from skygrid.environment.kit import Kit, build_kit
-from skygrid.environment.node_commands import NOT_READY_EXIT, run_python, unpack_and_prepare
 from skygrid.environment.records import Environment, LocalDistribution, Wheel
 from skygrid.environment.resolve import resolve
 from skygrid.environment.settings import EnvironmentConfig
+from skygrid.environment.shell_commands import NOT_READY_EXIT, run_python, unpack_and_prepare
 from skygrid.environment.wheels import build_wheels
-from skygrid.transports.resuming import ResumingTransport
-from skygrid.worker import machine
-from skygrid.worker.frames import FrameReader
-from skygrid.worker.messages import FromAgent, Greeting
+from skygrid.nodes.ssh.reconnecting import ResumingTransport
+from skygrid.worker.machine import machine
+from skygrid.worker.wire.frames import FrameReader
+from skygrid.worker.wire.messages import FromAgent, Greeting
 from tests.kept import BridgeProcess
 from tests.processes import wait_until
 from tests.programs import program

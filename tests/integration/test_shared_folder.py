@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from skygrid.worker import shared_folder as module
-from skygrid.worker.shared_folder import SharedFolder, shared_folder
+from skygrid.worker.evaluation import shared_folder as module
+from skygrid.worker.evaluation.shared_folder import SharedFolder, shared_folder
 from tests.processes import leaving_nothing, wait_until
 
 OWNER = """
 import sys
-from skygrid.worker.shared_folder import SharedFolder
+from skygrid.worker.evaluation.shared_folder import SharedFolder
 folder = SharedFolder()
 (folder.path / "part").write_bytes(b"x")
 print(folder.path, flush=True)

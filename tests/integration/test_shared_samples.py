@@ -21,9 +21,15 @@ from sklearn.base import BaseEstimator
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection._validation import _safe_split
 
-from skygrid.worker import machine, shared_folder, shared_samples
-from skygrid.worker.shared_folder import forget_split
-from skygrid.worker.shared_samples import SharedSamples, can_share, samples_bytes, share_samples
+from skygrid.worker.evaluation import shared_folder, shared_samples
+from skygrid.worker.evaluation.shared_folder import forget_split
+from skygrid.worker.evaluation.shared_samples import (
+    SharedSamples,
+    can_share,
+    samples_bytes,
+    share_samples,
+)
+from skygrid.worker.machine import machine
 
 FORK = multiprocessing.get_context("fork")
 PLAIN = BaseEstimator()

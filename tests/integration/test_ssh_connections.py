@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from skygrid.transports.ssh.channel import read_output
-from skygrid.transports.ssh.connection import NEWCOMERS, Connection
-from skygrid.transports.ssh.failures import (
+from skygrid.nodes.ssh.channel import read_output
+from skygrid.nodes.ssh.connection import NEWCOMERS, Connection
+from skygrid.nodes.ssh.failures import (
     HostError,
     KeyRefusedError,
     RevokedHostKeyError,
     UnknownHostKeyError,
     UnreachableError,
 )
-from skygrid.transports.ssh.targets import SshOptions, find_target
+from skygrid.nodes.ssh.targets import SshOptions, find_target
 from tests.sshd import SshBed, SshNode
 
 SECONDS = 30.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skygrid.providers.ec2.user_data import user_data
+from skygrid.nodes.ec2.launch.user_data import user_data
 from tests.cloud.schema import check_user_data
 from tests.unit.test_ec2_keys import orders
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from skygrid.providers.ec2.user_data import BootOrders, watchdog_command
+from skygrid.nodes.ec2.launch.user_data import BootOrders, watchdog_command
 from tests.processes import wait_until
 
 POWER = '#!/bin/sh\necho "${0##*/} $*" >>"LOG"\n'

@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from skygrid.providers.ec2.user_data import BootOrders, watchdog_command
+from skygrid.nodes.ec2.launch.user_data import BootOrders, watchdog_command
 
 SYSTEMD = Path("/lib/systemd/systemd")
 UNITS = Path("/lib/systemd/system")

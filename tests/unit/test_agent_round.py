@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from skygrid.worker.agent_round import AgentRound, UnableError
-from skygrid.worker.frames import FrameReader
-from skygrid.worker.guard import SlotGuard
-from skygrid.worker.line import DriverLink
-from skygrid.worker.messages import FromAgent, Lease, Pull, RoundReady, Setup
-from skygrid.worker.protocol import PROTOCOL
-from skygrid.worker.slots import SlotPool
+from skygrid.worker.agent.driver_link import DriverLink
+from skygrid.worker.agent.limits import SlotGuard
+from skygrid.worker.agent.round import AgentRound, UnableError
+from skygrid.worker.slots.pool import SlotPool
+from skygrid.worker.wire.frames import FrameReader
+from skygrid.worker.wire.messages import FromAgent, Lease, Pull, RoundReady, Setup
+from skygrid.worker.wire.protocol import PROTOCOL
 
 SLOTS = 3
 

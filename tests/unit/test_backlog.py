@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from skygrid.worker.backlog import (
+from skygrid.worker.agent.backlog import (
     BRISK_SECONDS,
     LEAST_PORTION_SECONDS,
     MOST_PER_SLOT,
@@ -21,8 +21,8 @@ from skygrid.worker.backlog import (
     SETTLE_SECONDS,
     Backlog,
 )
-from skygrid.worker.messages import FitResult, Lease
-from skygrid.worker.status import SlotStatus
+from skygrid.worker.slots.status_page import SlotStatus
+from skygrid.worker.wire.messages import FitResult, Lease
 
 
 def fitted(lease: int, seconds: float = 0.0) -> FitResult:

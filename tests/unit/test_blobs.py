@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from skygrid.worker.blobs import ALIGNMENT, Blob, BlobError, open_blob
-from skygrid.worker.messages import BlobAt, BlobChunk
-from skygrid.worker.store import BlobStore
+from skygrid.worker.data.store import BlobStore
+from skygrid.worker.wire.blobs import ALIGNMENT, Blob, BlobError, open_blob
+from skygrid.worker.wire.messages import BlobAt, BlobChunk
 
 # NumPy's own pickles turn dates of the other byte order round.
 DTYPES = (
@@ -252,7 +252,7 @@ def test_chunks_out_of_order_are_refused() -> None:
 
 
 def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    import skygrid.worker.store as module
+    import skygrid.worker.data.store as module
 
     class Full(io.BytesIO):
         def write(self, data: Any) -> int:

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skygrid.worker import cache as module
-from skygrid.worker.blobs import Blob, BlobError
-from skygrid.worker.cache import UNUSED_SECONDS, BlobCache
-from skygrid.worker.messages import BlobChunk, BlobOffer, BlobWanted
-from skygrid.worker.store import BlobStore
+from skygrid.worker.data import cache as module
+from skygrid.worker.data.cache import UNUSED_SECONDS, BlobCache
+from skygrid.worker.data.store import BlobStore
+from skygrid.worker.wire.blobs import Blob, BlobError
+from skygrid.worker.wire.messages import BlobChunk, BlobOffer, BlobWanted
 
 SIZE = 1000
 

@@ -22,10 +22,10 @@ from skygrid.cli.run_names import find_run
 from skygrid.config import RunConfig, config_to_json
 from skygrid.errors import UsageError
 from skygrid.plan.records import Outcome
-from skygrid.reports.jsonout import result_json, write_result
-from skygrid.reports.plan_view import CheckResult, RoundSize
+from skygrid.reports.result_json import result_json, write_result
 from skygrid.reports.run_record import DriverMark, RunRecord, driver_mark
 from skygrid.reports.summary import CandidateRow, Summary
+from skygrid.reports.views import CheckResult, RoundSize
 
 HEAVY = (
     "sklearn",
@@ -56,7 +56,7 @@ class Result:
 
 
 class FakeRuns:
-    """Stands in for `skygrid.run`: answers at once, remembers questions."""
+    """Stands in for `skygrid.run.commands`: answers at once, remembers questions."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Path, RunConfig]] = []
@@ -151,10 +151,10 @@ def fake_runs(tmp_path, monkeypatch):
     runs = FakeRuns()
     runs.folder = tmp_path / "folder"
     runs.folder.mkdir()
-    module = types.ModuleType("skygrid.run")
+    module = types.ModuleType("skygrid.run.commands")
     for name in ("run_search", "resume_run", "check_search"):
         setattr(module, name, getattr(runs, name))
-    monkeypatch.setitem(sys.modules, "skygrid.run", module)
+    monkeypatch.setitem(sys.modules, "skygrid.run.commands", module)
     return runs
 
 
@@ -190,7 +190,8 @@ def test_help_imports_nothing_heavy(arguments):
 
 def test_a_run_starts_its_nodes_before_it_imports_scikit_learn():
     """What a command needs until its nodes are started is there without importing scikit-learn."""
-    script = "import sys, skygrid.cli.running, skygrid.run; print('sklearn' in sys.modules)"
+    modules = "skygrid.cli.search_commands, skygrid.run.commands"
+    script = f"import sys, {modules}; print('sklearn' in sys.modules)"
 
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True

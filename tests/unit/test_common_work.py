@@ -8,9 +8,9 @@ from sklearn.metrics import check_scoring
 from sklearn.naive_bayes import GaussianNB
 
 from skygrid.plan.records import RoundPlan
-from skygrid.results.common_work import sharing_of
-from skygrid.results.sklearn_search import SearchWork
-from skygrid.worker.messages import MOST_MEMBERS
+from skygrid.sklearn_search.driven_search import SearchWork
+from skygrid.sklearn_search.sharing import sharing_of
+from skygrid.worker.wire.messages import MOST_MEMBERS
 
 FEW = np.zeros((6, 1))
 PARTS = {2: 1, 64: 1, 65: 2, 640: 10, 1024: 16, 4096: 16, 4097: 17}

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 
 from skygrid.config import AwsConfig, limits
 from skygrid.errors import ConfigError, NodeError, UsageError
-from skygrid.providers.ec2.failures import Decision, Failure, judge
-from skygrid.providers.ec2.fleet import earlier_ends, remains_of, spent
-from skygrid.providers.ec2.instances import (
+from skygrid.nodes.ec2.api_errors import Decision, Failure, judge
+from skygrid.nodes.ec2.cloud_record import FILE_NAME, CloudRecord, FleetStore, read_cloud_record
+from skygrid.nodes.ec2.fleet import earlier_ends, remains_of, spent
+from skygrid.nodes.ec2.launch.launcher import Scarcity, Trial, quota_class, refusal
+from skygrid.nodes.ec2.launch.requests import (
     check_user_data,
     client_token,
     from_answer,
@@ -26,15 +28,13 @@ from skygrid.providers.ec2.instances import (
     run_request,
     to_text,
 )
-from skygrid.providers.ec2.launching import Scarcity, Trial, quota_class, refusal
-from skygrid.providers.ec2.listing import orphans
-from skygrid.providers.ec2.network import leads_out
-from skygrid.providers.ec2.patience import delays
-from skygrid.providers.ec2.planning import order
-from skygrid.providers.ec2.prices import Price, hourly_prices
-from skygrid.providers.ec2.records import CloudNode, Image, InstanceType, Pool, RunMark
-from skygrid.providers.ec2.store import FILE_NAME, CloudRecord, FleetStore, read_cloud_record
-from skygrid.providers.ec2.types import FAMILIES, candidate_names, fit
+from skygrid.nodes.ec2.planning.network import leads_out
+from skygrid.nodes.ec2.planning.plan import order
+from skygrid.nodes.ec2.planning.prices import Price, hourly_prices
+from skygrid.nodes.ec2.planning.types import FAMILIES, candidate_names, fit
+from skygrid.nodes.ec2.records import CloudNode, Image, InstanceType, Pool, RunMark
+from skygrid.nodes.ec2.retry import delays
+from skygrid.nodes.ec2.teardown.listing import orphans
 
 POOL = Pool(
     instance_type="c7i.xlarge",

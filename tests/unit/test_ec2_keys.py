@@ -8,9 +8,9 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from skygrid.providers.ec2.keys import RunKeys, make_key_pair
-from skygrid.providers.ec2.provider import node_name, read_name
-from skygrid.providers.ec2.user_data import LARGEST_BYTES, BootOrders, user_data
+from skygrid.nodes.ec2.launch.keys import RunKeys, make_key_pair
+from skygrid.nodes.ec2.launch.user_data import LARGEST_BYTES, BootOrders, user_data
+from skygrid.nodes.ec2.provider import node_name, read_name
 
 
 def orders() -> BootOrders:

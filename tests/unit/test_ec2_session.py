@@ -9,7 +9,7 @@ import pytest
 
 from skygrid.config import AwsConfig
 from skygrid.errors import ConfigError, NodeError
-from skygrid.providers.ec2.session import open_clients
+from skygrid.nodes.ec2.api import open_clients
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skygrid.environment.kit import Kit, build_kit
-from skygrid.environment.node_commands import (
+from skygrid.environment.records import Environment, LocalDistribution, Wheel
+from skygrid.environment.shell_commands import (
     NOT_READY_EXIT,
     PROBE_BEGIN,
     PROBE_END,
@@ -25,7 +26,6 @@ from skygrid.environment.node_commands import (
     run_python,
     unpack_and_prepare,
 )
-from skygrid.environment.records import Environment, LocalDistribution, Wheel
 from skygrid.errors import ConfigError, PreparationError
 from tests.programs import SHELLS, program
 
@@ -107,7 +107,7 @@ def test_kit_holds_the_worker_and_nothing_else_of_skygrid() -> None:
     """Beside the requirements there is skygrid.worker, under a package that imports nothing."""
     files = contents(build_kit(ENVIRONMENT))
     assert files["requirements.txt"] == b"a==1\nb==2\n"
-    assert "code/skygrid/worker/agent.py" in files
+    assert "code/skygrid/worker/agent/agent.py" in files
     code = [name for name in files if name.startswith("code/") and "/worker/" not in name]
     assert code == ["code/skygrid/__init__.py"]
     assert b"import" not in files["code/skygrid/__init__.py"]
@@ -196,7 +196,7 @@ def test_the_bridge_is_run_in_any_root(ready: Path, shell: LoginShell, written: 
     assert said.stdout.decode().splitlines() == [
         str(ready),
         f"{ready}/code/ckey",
-        *["-P", "-m", "skygrid.worker.bridge", "--folder", "agents/a b", "--", "it's"],
+        *["-P", "-m", "skygrid.worker.keeper.bridge", "--folder", "agents/a b", "--", "it's"],
     ]
     assert all(path.stat().st_mtime > 1 for path in ready.glob("*/*/ready"))
 

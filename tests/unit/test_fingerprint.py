@@ -25,7 +25,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
 from skygrid.plan.fingerprint import LARGE_BYTES, digest, fingerprint, uses_user_code
-from skygrid.spec import SearchSpec, UserCode
+from skygrid.plan.spec import SearchSpec, UserCode
 
 VERSIONS = {"python": "3", "scikit-learn": "1", "numpy": "2", "scipy": "1"}
 

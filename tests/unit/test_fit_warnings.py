@@ -6,8 +6,8 @@ import warnings
 
 import pytest
 
-from skygrid.results.fit_warnings import WarningCounter
-from skygrid.worker.messages import FitResult, WarningNote
+from skygrid.sklearn_search.warnings import WarningCounter
+from skygrid.worker.wire.messages import FitResult, WarningNote
 
 
 class TwoArguments(UserWarning):

@@ -15,8 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skygrid.worker.frames import HEADER, MAX_FRAME, FrameError, FrameReader, encode, take_frames
-from skygrid.worker.messages import (
+from skygrid.worker.wire.frames import (
+    HEADER,
+    MAX_FRAME,
+    FrameError,
+    FrameReader,
+    encode,
+    take_frames,
+)
+from skygrid.worker.wire.messages import (
     AgentLog,
     BlobChunk,
     Bye,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from skygrid.worker.guard import GUARD_SHARE, SlotGuard
-from skygrid.worker.messages import Setup
+from skygrid.worker.agent.limits import GUARD_SHARE, SlotGuard
+from skygrid.worker.wire.messages import Setup
 from tests.clocks import ManualClock
 
 LIMIT = 1000

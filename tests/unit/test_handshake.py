@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from skygrid.engines.handshake import check_greeting
+from skygrid.engine.handshake import check_greeting
 from skygrid.errors import HandshakeError
-from skygrid.worker.messages import Greeting
-from skygrid.worker.protocol import PROTOCOL
+from skygrid.worker.wire.messages import Greeting
+from skygrid.worker.wire.protocol import PROTOCOL
 
 HERE = {
     "python": "3.11.7",

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from skygrid.results.fit_warnings import WarningCounter
-from skygrid.worker.messages import FitResult, WarningNote
+from skygrid.sklearn_search.warnings import WarningCounter
+from skygrid.worker.wire.messages import FitResult, WarningNote
 
 
 def counter(*texts: str) -> WarningCounter:

@@ -18,15 +18,15 @@ from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_union
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from skygrid.worker import joblib_backend
-from skygrid.worker.joblib_backend import (
+from skygrid.worker.evaluation import joblib_backend
+from skygrid.worker.evaluation.joblib_backend import (
     JoblibContext,
     context_of_fits,
     copied,
     run_in_process,
     sends_copies,
 )
-from skygrid.worker.pipelines import branches_of
+from skygrid.worker.sharing.pipelines import branches_of
 from tests.joblib_probe import probe
 
 pytestmark = [

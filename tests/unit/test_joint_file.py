@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from skygrid.worker.joint_file import ledger_bytes, write_together
+from skygrid.worker.evaluation.joint_file import ledger_bytes, write_together
 
 FORK = multiprocessing.get_context("fork")
 PORTIONS = 20

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from skygrid.errors import FingerprintError, JournalError
+from skygrid.journal.in_memory import MemoryJournal
 from skygrid.journal.interface import Journal
-from skygrid.journal.memory import MemoryJournal
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.worker.messages import Scores, TypedNumber, WarningNote
+from skygrid.worker.wire.messages import Scores, TypedNumber, WarningNote
 
 FINGERPRINT = {"estimator": "ab" * 32, "X": "cd" * 32, "scikit-learn": "1.8.0"}
 

@@ -12,7 +12,7 @@ import pytest
 
 from skygrid.errors import FingerprintError
 from skygrid.journal import plans
-from skygrid.journal.memory import MemoryJournal
+from skygrid.journal.in_memory import MemoryJournal
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.plan.records import RoundPlan
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from skygrid.environment.awaited_kit import AwaitedKit
 from skygrid.environment.settings import EnvironmentConfig
-from skygrid.providers.kits import AwaitedKit
 from tests.processes import WAIT_SECONDS
 
 THREADS = 4

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from skygrid.config import AwsConfig, SshConfig, limits
-from skygrid.worker import bridge, keeper
+from skygrid.worker.keeper import bridge, keeper
 
 
 def ordered(*seconds: float) -> bool:

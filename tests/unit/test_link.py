@@ -9,18 +9,11 @@ from typing import Any
 
 import pytest
 
-from skygrid.engines import link as link_module
-from skygrid.engines.link import (
-    FREE_MESSAGES,
-    MESSAGES_PER_SECOND,
-    Event,
-    Gone,
-    Link,
-    NodeLog,
-)
-from skygrid.transports.interface import Watcher
-from skygrid.worker.frames import encode
-from skygrid.worker.messages import Heartbeat, Pull
+from skygrid.engine import link as link_module
+from skygrid.engine.link import FREE_MESSAGES, MESSAGES_PER_SECOND, Event, Gone, Link, NodeLog
+from skygrid.nodes.transport import Watcher
+from skygrid.worker.wire.frames import encode
+from skygrid.worker.wire.messages import Heartbeat, Pull
 from tests.clocks import ManualClock
 from tests.processes import WAIT_SECONDS
 

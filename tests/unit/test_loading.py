@@ -12,10 +12,10 @@ import pytest
 from sklearn.model_selection import GridSearchCV, KFold, RandomizedSearchCV
 from sklearn.svm import SVC
 
-from skygrid.loading import load_search
-from skygrid.loading.parameters import check_grid
-from skygrid.loading.source import Place
-from skygrid.spec import SearchSpec
+from skygrid.plan.spec import SearchSpec
+from skygrid.search_file import load_search
+from skygrid.search_file.parameters import check_grid
+from skygrid.user_code.source import Place
 
 HEAD = """\
 import numpy as np, pandas as pd, polars as pl, scipy.sparse

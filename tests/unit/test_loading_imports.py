@@ -13,7 +13,8 @@ import cloudpickle
 import pytest
 
 from skygrid.errors import SearchFileError
-from skygrid.loading import imports, load_search
+from skygrid.search_file import load_search
+from skygrid.user_code import imports
 
 HEAD = """\
 from sklearn.datasets import load_iris

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skygrid.errors import SearchFileError
-from skygrid.loading import load_search
+from skygrid.search_file import load_search
 
 # Ten lines, so that what follows starts in line 11.
 HEAD = """\

@@ -10,8 +10,8 @@ from sklearn.model_selection import ParameterGrid
 
 from skygrid.cli.template import write_template
 from skygrid.errors import UsageError
-from skygrid.loading import load_search
-from skygrid.loading.names import KNOWN
+from skygrid.search_file import load_search
+from skygrid.search_file.names import KNOWN
 
 DIGITS = Path(__file__).parents[2] / "guides" / "digits" / "search.py"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from skygrid.worker import control_groups, machine
+from skygrid.worker.machine import control_groups, machine
 
 AVAILABLE = 16
 
@@ -131,7 +131,7 @@ def test_what_a_container_holds_is_not_available(
 LIMITED = """
 import os, sys, tempfile
 from pathlib import Path
-from skygrid.worker import machine
+from skygrid.worker.machine import machine
 
 Path(sys.argv[1]).write_text(str(os.getpid()))
 before = machine.available_bytes()

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skygrid.loading.module_values import MOST_ITEMS, plain_values
+from skygrid.user_code.module_values import MOST_ITEMS, plain_values
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),

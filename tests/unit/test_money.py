@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from skygrid.config import limits
-from skygrid.engines.stopping import any_of, cost_limit, never, time_limit
+from skygrid.engine.stopping import any_of, cost_limit, never, time_limit
 from skygrid.reports.money import Bill, Quote, bill_text, dollars_text
-from skygrid.reports.plan_view import CheckResult, RoundSize
+from skygrid.reports.views import CheckResult, RoundSize
 
 QUOTE = Quote(
     nodes=3,

@@ -10,13 +10,13 @@ from unittest.mock import Mock
 import msgspec
 import pytest
 
-from skygrid.engines.open_round import RoundInProgress
+from skygrid.engine.round import RoundInProgress
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.listener import Listener
 from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.queue.answers import Completion, Verdict
-from skygrid.worker.frames import FrameReader, encode
-from skygrid.worker.messages import FitFacts, FitResult, FromAgent, Report, WarningNote
+from skygrid.queue.verdicts import Completion, Verdict
+from skygrid.worker.wire.frames import FrameReader, encode
+from skygrid.worker.wire.messages import FitFacts, FitResult, FromAgent, Report, WarningNote
 
 VALUES: dict[str, Any] = {
     "test_scores": 0.5,

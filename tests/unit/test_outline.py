@@ -9,7 +9,7 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401  # opens
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
 from sklearn.model_selection._search import BaseSearchCV
 
-from skygrid.results.outline import Outline, outline
+from skygrid.sklearn_search.dry_run import Outline, outline
 from tests.acceptance.doubles import DoublingSearch, ThresholdClassifier, TwoRounds, two_scores
 from tests.acceptance.searches import flowers
 

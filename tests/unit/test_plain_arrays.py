@@ -11,7 +11,7 @@ import pytest
 import sklearn
 from sklearn.utils import validation
 
-from skygrid.worker.plain_arrays import know_plain_arrays
+from skygrid.worker.evaluation.plain_arrays import know_plain_arrays
 
 asked = pytest.importorskip(
     "narwhals.stable.v2.dependencies", reason="this scikit-learn does not ask narwhals"

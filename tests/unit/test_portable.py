@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from skygrid.errors import SearchFileError, UsageError
-from skygrid.loading import load_search
-from skygrid.loading.portable import find_obstacle, obstacles_named
+from skygrid.search_file import load_search
+from skygrid.search_file.portable import find_obstacle, obstacles_named
 
 HEAD = """\
 import sqlite3, socket, threading

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skygrid.worker import private_mapping
-from skygrid.worker.private_mapping import PrivateMapping
+from skygrid.worker.evaluation import private_mapping
+from skygrid.worker.evaluation.private_mapping import PrivateMapping
 
 N = 50_000
 """Numbers in the file: a hundred pages, the last one not full."""

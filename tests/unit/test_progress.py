@@ -23,8 +23,8 @@ from skygrid.reports.live import (
     show_progress,
 )
 from skygrid.reports.progress import EVENTS_KEPT, Progress
-from skygrid.worker.messages import Greeting, Heartbeat
-from skygrid.worker.scores import to_wire
+from skygrid.worker.wire.messages import Greeting, Heartbeat
+from skygrid.worker.wire.scores import to_wire
 
 
 class Clock:

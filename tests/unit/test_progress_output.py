@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from skygrid.results.progress_output import progress_on_stderr
+from skygrid.sklearn_search.progress_output import progress_on_stderr
 
 
 @pytest.mark.parametrize("first_ends_first", [True, False])

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from skygrid.errors import BudgetReachedError, SearchFailedError
-from skygrid.results.exception_values import Unsent
-from skygrid.results.raised import exception_of
-from skygrid.worker.exception_records import records_of
-from skygrid.worker.messages import (
+from skygrid.sklearn_search.exception_values import Unsent
+from skygrid.sklearn_search.exceptions import exception_of
+from skygrid.worker.evaluation.exception_records import records_of
+from skygrid.worker.wire.messages import (
     MOST_EXCEPTIONS,
     ClassName,
     ExceptionRecord,

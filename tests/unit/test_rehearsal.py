@@ -8,8 +8,8 @@ import warnings
 
 import numpy as np
 
-from skygrid.worker import machine
-from skygrid.worker.rehearsal import rehearse
+from skygrid.worker.evaluation.rehearsal import rehearse
+from skygrid.worker.machine import machine
 
 FIRST_FIT = """
 import importlib.metadata as metadata
@@ -19,7 +19,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
-from skygrid.worker.rehearsal import rehearse
+from skygrid.worker.evaluation.rehearsal import rehearse
 
 looked = []
 names = ("distributions", "entry_points", "distribution")

@@ -12,10 +12,10 @@ from sklearn.metrics import accuracy_score, check_scoring, make_scorer
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 
-from skygrid.worker import repeated_scores
-from skygrid.worker.evaluation import Evaluator
-from skygrid.worker.identity import uses_known_metrics
-from skygrid.worker.repeated_scores import RepeatedScores
+from skygrid.worker.evaluation.evaluator import Evaluator
+from skygrid.worker.sharing import repeated_scores
+from skygrid.worker.sharing.identity import uses_known_metrics
+from skygrid.worker.sharing.repeated_scores import RepeatedScores
 
 pytestmark = pytest.mark.sklearn_versions
 
@@ -181,7 +181,7 @@ def test_samples_are_taken_once(
     limit: int, between_groups: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All fits of a group get the same samples; the next group does where they are few."""
-    monkeypatch.setattr("skygrid.worker.split_samples.KEPT_BYTES", limit)
+    monkeypatch.setattr("skygrid.worker.evaluation.samples.KEPT_BYTES", limit)
     monkeypatch.setattr(Remembering, "seen", [])
     X = np.arange(40.0).reshape(20, 2)
     work = evaluator(X, np.arange(20) % 2)

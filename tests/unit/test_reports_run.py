@@ -14,7 +14,6 @@ import pytest
 
 from skygrid.errors import SkygridError, UsageError
 from skygrid.reports.console import check_view, run_panel, runs_view, stdout_console
-from skygrid.reports.plan_view import CheckResult, RoundSize, check_json
 from skygrid.reports.run_record import (
     DriverMark,
     NodeRecord,
@@ -23,6 +22,7 @@ from skygrid.reports.run_record import (
     driver_mark,
 )
 from skygrid.reports.run_view import RunView, run_json
+from skygrid.reports.views import CheckResult, RoundSize, check_json
 
 
 def record(**more: Any) -> RunRecord:

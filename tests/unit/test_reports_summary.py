@@ -20,12 +20,11 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from skygrid.errors import SkygridError, UsageError
-from skygrid.files import atomic_file, write_atomic
 from skygrid.plan.records import Outcome
 from skygrid.reports.console import duration_text, stdout_console, summary_view
 from skygrid.reports.csv import csv_text, write_csv
-from skygrid.reports.jsonout import read_summary, result_json, write_result
-from skygrid.reports.plain import parameter_text, plain_parameter
+from skygrid.reports.plain_values import parameter_text, plain_parameter
+from skygrid.reports.result_json import read_summary, result_json, write_result
 from skygrid.reports.summary import (
     RunFacts,
     Summary,
@@ -33,7 +32,8 @@ from skygrid.reports.summary import (
     node_differences,
     summarise,
 )
-from skygrid.worker.messages import Greeting, WarningNote
+from skygrid.util.atomic_file import atomic_file, write_atomic
+from skygrid.worker.wire.messages import Greeting, WarningNote
 
 X, Y = load_iris(return_X_y=True)
 

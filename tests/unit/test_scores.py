@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from skygrid.worker.messages import Scores, TypedNumber
-from skygrid.worker.scores import from_wire, to_wire
+from skygrid.worker.wire.messages import Scores, TypedNumber
+from skygrid.worker.wire.scores import from_wire, to_wire
 
 # Without q and Q: NumPy itself takes C's long long for the same dtype as long.
 NUMERIC = [np.dtype(code) for code in "?bBhHiIlLefdgFDG"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from skygrid.checks import search_errors
 from skygrid.errors import SearchFailedError
+from skygrid.run.preview import search_errors
 
 
 def failure_of(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from sklearn.svm import SVC
 
 import skygrid
 from skygrid.errors import UsageError
-from skygrid.loading.searches import comes_to_base_fit, objection
+from skygrid.search_file.searches import comes_to_base_fit, objection
 
 # ---- classes that come to BaseSearchCV.fit -----------------------------------------------------
 

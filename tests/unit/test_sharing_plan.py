@@ -18,7 +18,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from skygrid.plan.sharing import Sharing, find_sharing
-from skygrid.worker.rules import TESTED
+from skygrid.worker.sharing.rules import TESTED
 
 
 def found(estimator: Any, grid: Any, n_samples: int | None = 100) -> Sharing:

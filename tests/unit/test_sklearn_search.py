@@ -10,7 +10,7 @@ import pytest
 from sklearn.model_selection import GridSearchCV
 
 from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.results.sklearn_search import SearchWork, fit_search
+from skygrid.sklearn_search.driven_search import SearchWork, fit_search
 from tests.acceptance.doubles import ThresholdClassifier
 from tests.acceptance.searches import flowers
 from tests.processes import WAIT_SECONDS

@@ -22,7 +22,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import metaestimators
 
-from skygrid.worker.split_samples import SplitSamples
+from skygrid.worker.evaluation.samples import SplitSamples
 
 TREE = DecisionTreeClassifier()
 OWN = metaestimators._safe_indexing
@@ -80,7 +80,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         calls.append(array)
         return OWN(array, *rest, **named)
 
-    monkeypatch.setattr("skygrid.worker.split_samples._safe_indexing", note)
+    monkeypatch.setattr("skygrid.worker.evaluation.samples._safe_indexing", note)
     monkeypatch.setattr(metaestimators, "_safe_indexing", note)
     return calls
 
@@ -130,7 +130,7 @@ DISPATCHES = """
 import numpy as np
 import sklearn
 from sklearn.utils import metaestimators
-from skygrid.worker.split_samples import SplitSamples
+from skygrid.worker.evaluation.samples import SplitSamples
 
 X, rows = np.zeros((4, 2)), (np.array([0, 1]), np.array([2]))
 own = metaestimators._safe_indexing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from skygrid.transports.ssh.host_keys import is_named
+from skygrid.nodes.ssh.host_keys import is_named
 
 HASHED = "|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg="
 """``192.168.1.61``, as the manual of ssh-keygen's makers has it."""

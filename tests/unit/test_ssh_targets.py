@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from skygrid.errors import ConfigError
-from skygrid.transports.ssh import targets
-from skygrid.transports.ssh.failures import ssh_line
-from skygrid.transports.ssh.targets import SshOptions, Target, find_target, split_spelling
+from skygrid.nodes.ssh import targets
+from skygrid.nodes.ssh.failures import ssh_line
+from skygrid.nodes.ssh.targets import SshOptions, Target, find_target, split_spelling
 
 
 @pytest.mark.parametrize(

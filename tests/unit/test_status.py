@@ -7,7 +7,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skygrid.worker.status import SlotStatus, StatusPage
+from skygrid.worker.slots.status_page import SlotStatus, StatusPage
 
 
 @given(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skygrid.engines.stopping import any_of, never, time_limit
+from skygrid.engine.stopping import any_of, never, time_limit
 
 
 def test_a_time_limit_holds_from_its_moment_on() -> None:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from skygrid.worker.bridge import MARK, MarkSkipper
-from skygrid.worker.stream import (
+from skygrid.worker.keeper.bridge import MARK, MarkSkipper
+from skygrid.worker.wire.stream import (
     ACK_BYTES,
     Hello,
     RefusedError,

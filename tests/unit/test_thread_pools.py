@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from skygrid.worker import thread_pools
-from skygrid.worker.thread_pools import ThreadPools
+from skygrid.worker.machine import thread_pools
+from skygrid.worker.machine.thread_pools import ThreadPools
 
 IMPORTED_LATE = """
 from threadpoolctl import threadpool_info
-from skygrid.worker.thread_pools import ThreadPools
+from skygrid.worker.machine.thread_pools import ThreadPools
 
 pools = ThreadPools(1)
 assert not pools.look().info()
@@ -27,7 +27,7 @@ print(*(library["num_threads"] for library in threadpool_info()))
 
 LIMITED_BEFORE = """
 import numpy, sklearn.utils._openmp_helpers
-from skygrid.worker.thread_pools import ThreadPools
+from skygrid.worker.machine.thread_pools import ThreadPools
 
 pools = ThreadPools(1)
 before = pools.limited
@@ -37,7 +37,7 @@ print(before, pools.limited)
 
 LOADS = """
 import sys
-from skygrid.worker.thread_pools import loads_so_far
+from skygrid.worker.machine.thread_pools import loads_so_far
 
 before = loads_so_far()
 import of_plain_python

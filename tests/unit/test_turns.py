@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from skygrid.engines.turns import Turns
+from skygrid.engine.turns import Turns
 from skygrid.errors import UsageError
 from tests.processes import WAIT_SECONDS, wait_until
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from skygrid.errors import SearchFileError
-from skygrid.loading import sources
-from skygrid.loading.sources import files_to_send
-from skygrid.spec import UserCode
-from skygrid.worker.user_modules import UserFiles
+from skygrid.plan.spec import UserCode
+from skygrid.user_code import sources
+from skygrid.user_code.sources import files_to_send
+from skygrid.worker.user_code.user_modules import UserFiles
 
 
 def write(folder: Path, **texts: str) -> None:

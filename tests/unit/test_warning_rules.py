@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from skygrid.worker.warning_rules import filters_of, rules_now
+from skygrid.worker.user_code.warning_rules import filters_of, rules_now
 
 
 class OwnWarning(UserWarning):

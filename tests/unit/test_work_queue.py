@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from skygrid.queue.answers import Completion, Quarantine, Retry, Verdict
 from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy, SpeculationPolicy
+from skygrid.queue.verdicts import Completion, Quarantine, Retry, Verdict
 from skygrid.queue.work_queue import WorkQueue
-from skygrid.worker.messages import Lease
+from skygrid.worker.wire.messages import Lease
 
 
 def make_queue(

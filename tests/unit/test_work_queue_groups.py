@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from skygrid.queue.answers import Quarantine, Retry, Verdict
 from skygrid.queue.groups import Groups
 from skygrid.queue.policies import QueuePolicies, RetryPolicy, SpeculationPolicy
 from skygrid.queue.splitting import MemberSeconds
+from skygrid.queue.verdicts import Quarantine, Retry, Verdict
 from skygrid.queue.work_queue import WorkQueue
-from skygrid.worker.messages import MOST_MEMBERS, Lease
+from skygrid.worker.wire.messages import MOST_MEMBERS, Lease
 
 GROUP = (2, 1, 0)
 """Three candidates, the one that takes longest first."""

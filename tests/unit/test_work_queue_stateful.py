@@ -14,7 +14,6 @@ from hypothesis.stateful import (
     rule,
 )
 
-from skygrid.queue.answers import Completion, Quarantine, Retry, Verdict
 from skygrid.queue.policies import (
     Cause,
     LeasePolicy,
@@ -23,8 +22,9 @@ from skygrid.queue.policies import (
     SpeculationPolicy,
 )
 from skygrid.queue.splitting import SplitPolicy
+from skygrid.queue.verdicts import Completion, Quarantine, Retry, Verdict
 from skygrid.queue.work_queue import WorkQueue
-from skygrid.worker.messages import Lease
+from skygrid.worker.wire.messages import Lease
 
 NODES = ("a", "b", "c")
 TIMEOUT = 15.0

@@ -15,7 +15,7 @@ from pathlib import Path
 from skygrid.config import load_config
 from skygrid.reports.live import show_progress
 from skygrid.reports.progress import Progress
-from skygrid.run import prepare_run, run_prepared
+from skygrid.run.commands import prepare_run, run_prepared
 
 
 class Diary(Progress):

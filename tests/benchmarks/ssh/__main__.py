@@ -19,8 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from skygrid.worker import machine
-from skygrid.worker.blobs import Blob
+from skygrid.worker.machine import machine
+from skygrid.worker.wire.blobs import Blob
 from tests.benchmarks.ssh.race import NODES, Measured, Race, opened_race
 from tests.benchmarks.ssh.searches import LARGE, sleepers
 

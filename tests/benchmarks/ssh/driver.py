@@ -20,7 +20,7 @@ from skygrid.config import load_config
 from skygrid.plan.records import Outcome
 from skygrid.reports.live import show_progress
 from skygrid.reports.progress import Progress
-from skygrid.run import run_search
+from skygrid.run.commands import run_search
 
 
 class Stopwatch(Progress):

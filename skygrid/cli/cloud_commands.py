@@ -1,0 +1,119 @@
+"""The commands that look after rented nodes: nodes, down."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skygrid.config import RunConfig, load_config
+from skygrid.errors import InterruptedRunError, NodeError, UsageError
+
+from . import options as given
+from .output import agrees, can_ask, say, say_view, write_result, write_view
+from .run_names import find_run, run_folders
+
+if TYPE_CHECKING:
+    from skygrid.nodes.ec2.records import TeardownReport
+    from skygrid.run.cloud_cleanup import RunHere
+
+
+def nodes(
+    runs_dir: given.RunsDir = None, config: given.Config = None, json: given.Json = None
+) -> None:
+    """List every node that skygrid has running on AWS, with its age and cost so far."""
+    merged = _config(runs_dir, config, json)
+    from skygrid.reports.console import nodes_view
+    from skygrid.reports.nodes_view import nodes_json
+    from skygrid.run.cloud_cleanup import look_around, runs_here
+
+    view = look_around(merged, runs_here(run_folders(merged.runs_dir)), time.time())
+    if merged.json:
+        write_result(nodes_json(view))
+    elif view.nodes:
+        write_view(nodes_view(view))
+    else:
+        say(f"no nodes in {', '.join(view.regions)}")
+
+
+def down(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="Name of a run, or its mark.", show_default=False),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Of every run, whoever began it.")
+    ] = False,
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="Of runs that nobody drives any more.")
+    ] = False,
+    yes: given.Yes = None,
+    runs_dir: given.RunsDir = None,
+    config: given.Config = None,
+) -> None:
+    """End nodes and everything made with them; wait until AWS says they are gone."""
+    if (run is not None) + everything + orphans != 1:
+        raise UsageError("say what is to be ended: a RUN, --all or --orphans")
+    merged = _config(runs_dir, config, None)
+    if run is not None:
+        report = _end_run(merged, run)
+    else:
+        report = _end_many(merged, only_orphans=orphans, asked=not everything or bool(yes))
+    _tell(report)
+
+
+def _end_run(config: RunConfig, run: str) -> TeardownReport:
+    from skygrid.run.cloud_cleanup import end_run
+
+    return end_run(config, run, _here(config, run), say)
+
+
+def _here(config: RunConfig, run: str) -> RunHere | None:
+    """The run, if its folder is on this machine and it ever rented nodes."""
+    from skygrid.run.cloud_cleanup import runs_here
+
+    try:
+        folders = [find_run(run, config.runs_dir)]
+    except UsageError:
+        folders = run_folders(config.runs_dir)
+    found = runs_here(folders)
+    if len(folders) == 1 and folders[0].name.startswith(run):
+        return next(iter(found), None)
+    return next((one for one in found if one.record.id == run), None)
+
+
+def _end_many(config: RunConfig, *, only_orphans: bool, asked: bool) -> TeardownReport:
+    from skygrid.reports.console import nodes_view
+    from skygrid.run.cloud_cleanup import end_many, look_around, runs_here
+
+    here = runs_here(run_folders(config.runs_dir))
+    if not asked:
+        view = look_around(config, here, time.time())
+        if view.nodes:
+            say_view(nodes_view(view))
+            _confirm(f"End all {len(view.nodes)} nodes, whoever began them?")
+    return end_many(config, here, say, only_orphans=only_orphans, now=time.time())
+
+
+def _confirm(question: str) -> None:
+    if not can_ask():
+        raise UsageError("there is no terminal to ask on: add --yes")
+    if not agrees(question):
+        raise InterruptedRunError("nothing was ended")
+
+
+def _tell(report: TeardownReport) -> None:
+    count = f"{report.ended} node{'' if report.ended == 1 else 's'}"
+    if report.verified and not report.left:
+        say("\n".join((f"{count} ended; 0 nodes left, verified", *report.notes)))
+        return
+    left = ", ".join(node.instance_id for node in report.left) or "what is left is not known"
+    raise NodeError("\n".join((f"not known to be gone: {left}", *report.notes)))
+
+
+def _config(runs_dir: Path | None, config: Path | None, json: bool | None) -> RunConfig:
+    said = {"runs_dir": runs_dir, "json": json}
+    return load_config(said, os.environ, config_file=config, cwd=Path.cwd())

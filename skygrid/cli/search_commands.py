@@ -1,0 +1,212 @@
+"""The commands that make and run searches: init, check, run, resume."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from skygrid.config import RunConfig, load_config, resume_config
+
+from . import options as given
+from .confirm import approve, refuse_to_ask_nobody
+from .output import say, write_result, write_view
+from .template import write_template
+
+if TYPE_CHECKING:
+    from skygrid.listener import Listener
+    from skygrid.run.commands import Prepared
+    from skygrid.run.session import RunResult
+
+
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path(
+        "search.py"
+    ),
+) -> None:
+    """Write a commented search file that runs as it is."""
+    write_template(file)
+    say(f"wrote {file}; now: skygrid run {file}")
+
+
+def check(
+    file: given.SearchFile,
+    nodes: given.Nodes = None,
+    concurrency: given.Concurrency = None,
+    on: given.On = None,
+    config: given.Config = None,
+    fit_timeout: given.FitTimeout = None,
+    no_sharing: given.NoSharing = None,
+    json: given.Json = None,
+    quiet: given.Quiet = None,
+    verbose: given.Verbose = 0,
+) -> None:
+    """Load a search, fit one candidate on one split, and print the plan."""
+    _check(file, _config(file, config, _said(locals())))
+
+
+def run(
+    file: given.SearchFile,
+    nodes: given.Nodes = None,
+    concurrency: given.Concurrency = None,
+    on: given.On = None,
+    config: given.Config = None,
+    name: given.Name = None,
+    runs_dir: given.RunsDir = None,
+    max_cost: given.MaxCost = None,
+    max_hours: given.MaxHours = None,
+    fit_timeout: given.FitTimeout = None,
+    retries: given.Retries = None,
+    no_sharing: given.NoSharing = None,
+    dry_run: given.DryRun = None,
+    yes: given.Yes = None,
+    json: given.Json = None,
+    quiet: given.Quiet = None,
+    verbose: given.Verbose = 0,
+) -> None:
+    """Run the search of a search file."""
+    merged = _config(file, config, _said(locals()))
+    if merged.dry_run:
+        _check(file, merged)
+        return
+    if merged.on == "aws":
+        _rented(lambda listener: _prepare_run(file, merged, listener), merged)
+        return
+
+    def start(listener: Listener) -> RunResult:
+        from skygrid.run.commands import run_search
+
+        return run_search(file, merged, listener)
+
+    _search(start, merged)
+
+
+def resume(
+    run: given.Run,
+    nodes: given.Nodes = None,
+    concurrency: given.Concurrency = None,
+    runs_dir: given.RunsDir = None,
+    max_cost: given.MaxCost = None,
+    max_hours: given.MaxHours = None,
+    fit_timeout: given.FitTimeout = None,
+    retries: given.Retries = None,
+    no_sharing: given.ChangedSharing = None,
+    salvage: given.Salvage = False,
+    yes: given.Yes = None,
+    json: given.Json = None,
+    quiet: given.Quiet = None,
+    verbose: given.Verbose = 0,
+) -> None:
+    """Go on with an interrupted run; what is recorded is never fitted again."""
+    said = _said(locals())
+    from skygrid.reports.run_record import RunRecord
+
+    from .run_names import find_run
+
+    folder = find_run(run, _runs_dir(runs_dir))
+    said.pop("runs_dir")
+    if said.pop("salvage"):
+        from skygrid.run.folder import salvage_run
+
+        say(salvage_run(folder))
+    record = RunRecord.read(folder)
+    merged = resume_config(record.config, said)
+    if merged.on == "aws" and record.state != "complete":
+        _rented(lambda listener: _prepare_resume(folder, merged, listener), merged)
+        return
+
+    def start(listener: Listener) -> RunResult:
+        from skygrid.run.commands import resume_run
+
+        return resume_run(folder, merged, listener)
+
+    _search(start, merged)
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a command's options by field of `RunConfig`, None for those that were not given."""
+    said = {name: value for name, value in values.items() if name not in ("file", "run", "config")}
+    said["verbose"] = said["verbose"] or None
+    return said
+
+
+def _config(file: Path, config_file: Path | None, said: Mapping[str, Any]) -> RunConfig:
+    return load_config(said, os.environ, search_file=file, config_file=config_file, cwd=Path.cwd())
+
+
+def _runs_dir(option: Path | None) -> Path:
+    return load_config({"runs_dir": option}, os.environ, cwd=Path.cwd()).runs_dir
+
+
+@contextmanager
+def _progress(config: RunConfig, *, transient: bool = False) -> Iterator[Listener]:
+    from skygrid.reports.live import show_progress
+    from skygrid.reports.progress import Progress
+
+    progress = Progress(time.monotonic)
+    with show_progress(progress, quiet=config.quiet, verbose=config.verbose, transient=transient):
+        yield progress
+
+
+def _prepare_run(file: Path, config: RunConfig, listener: Listener) -> Prepared:
+    from skygrid.run.commands import prepare_run
+
+    return prepare_run(file, config, listener)
+
+
+def _prepare_resume(folder: Path, config: RunConfig, listener: Listener) -> Prepared:
+    from skygrid.run.commands import prepare_resume
+
+    return prepare_resume(folder, config, listener)
+
+
+def _rented(prepare: Callable[[Listener], Prepared], config: RunConfig) -> None:
+    """Say what nodes will cost, ask, and only then rent them."""
+    refuse_to_ask_nobody(config)
+    with _progress(config, transient=True) as listener:
+        prepared = prepare(listener)
+    approve(prepared.check, config)
+
+    def start(listener: Listener) -> RunResult:
+        from skygrid.run.commands import run_prepared
+
+        return run_prepared(prepared, listener)
+
+    _search(start, config)
+
+
+def _search(start: Callable[[Listener], RunResult], config: RunConfig) -> None:
+    with _progress(config) as listener:
+        result = start(listener)
+    _show(result, config)
+    if result.trouble is not None:
+        raise result.trouble
+
+
+def _show(result: RunResult, config: RunConfig) -> None:
+    if config.json:
+        write_result((result.folder / "result.json").read_text(encoding="utf-8"))
+    else:
+        from skygrid.reports.console import summary_view
+
+        write_view(summary_view(result.summary))
+
+
+def _check(file: Path, config: RunConfig) -> None:
+    from skygrid.run.commands import check_search
+
+    with _progress(config) as listener:
+        found = check_search(file, config, listener)
+    if config.json:
+        from skygrid.reports.views import check_json
+
+        write_result(check_json(found))
+    else:
+        from skygrid.reports.console import check_view
+
+        write_view(check_view(found))

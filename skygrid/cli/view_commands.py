@@ -1,0 +1,152 @@
+"""The commands that look at runs: runs, show, logs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skygrid.config import load_config
+
+from . import options as given
+from .output import say, write_result, write_view
+from .run_names import find_run, run_folders
+
+if TYPE_CHECKING:
+    from skygrid.reports.run_view import RunView
+
+FOLLOW_SECONDS = 0.5
+"""Between two looks at the logs."""
+
+
+def runs(runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
+    """List the runs, the newest first."""
+    config = load_config({"runs_dir": runs_dir, "json": json}, os.environ, cwd=Path.cwd())
+    views = sorted(
+        (view for folder in run_folders(config.runs_dir) if (view := _readable(folder))),
+        key=lambda view: view.record.started_at,
+        reverse=True,
+    )
+    from skygrid.reports import run_view
+
+    if config.json:
+        write_result(run_view.runs_json(views))
+    elif views:
+        from skygrid.reports.console import runs_view
+
+        write_view(runs_view(views, now=time.time()))
+    else:
+        say(f"no runs in {config.runs_dir}")
+
+
+def show(run: given.Run, runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
+    """Show the results of a run, or how far it came."""
+    from skygrid.reports.result_json import FILE_NAME, read_summary
+
+    config = load_config({"runs_dir": runs_dir, "json": json}, os.environ, cwd=Path.cwd())
+    folder = find_run(run, config.runs_dir)
+    view = _view(folder)
+    summary = read_summary(folder) if view.record.state == "complete" else None
+    if config.json:
+        from skygrid.reports.run_view import run_json
+
+        done = summary is not None
+        text = (folder / FILE_NAME).read_text(encoding="utf-8") if done else run_json(view)
+        write_result(text)
+        return
+    from skygrid.reports.console import run_panel, summary_view
+
+    write_view(summary_view(summary) if summary else run_panel(view, now=time.time()))
+
+
+def logs(
+    run: given.Run,
+    node: Annotated[
+        str | None, typer.Option("--node", metavar="N", help="Only the log of this node.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run ends.")
+    ] = False,
+    runs_dir: given.RunsDir = None,
+) -> None:
+    """Print the logs of a run's nodes, each line with its node's name."""
+    from .log_lines import LogReader
+
+    config = load_config({"runs_dir": runs_dir}, os.environ, cwd=Path.cwd())
+    folder = find_run(run, config.runs_dir)
+    reader = LogReader(folder / "logs", node)
+    while True:
+        # Asked before the look: what was written until the end is then still read.
+        ended = not follow or _view(folder).state != "running"
+        write_result("".join(reader.new_lines(to_the_end=ended)))
+        if ended:
+            return
+        time.sleep(FOLLOW_SECONDS)
+
+
+def doctor(
+    nodes: given.Nodes = None,
+    on: given.On = None,
+    config: given.Config = None,
+    json: given.Json = None,
+) -> None:
+    """Try every host that the config names, and say what works and what to do."""
+    said = {"nodes": nodes, "on": on, "json": json}
+    merged = load_config(said, os.environ, config_file=config, cwd=Path.cwd())
+    from skygrid.errors import NodeError
+    from skygrid.reports.console import findings_view
+    from skygrid.reports.finding import findings_json
+    from skygrid.run.doctor import examine
+
+    findings = examine(merged)
+    if merged.json:
+        write_result(findings_json(findings))
+    else:
+        write_view(findings_view(findings))
+    troubled = [one.name for one in findings if one.problems]
+    if troubled:
+        raise NodeError(f"there is trouble with {', '.join(troubled)}")
+
+
+def _readable(folder: Path) -> RunView | None:
+    """Return the view of a run; None, with a message, when its folder cannot be read."""
+    from skygrid.errors import SkygridError
+
+    try:
+        return _view(folder)
+    except SkygridError as error:
+        say(f"warning: {error}")
+        return None
+
+
+def _view(folder: Path) -> RunView:
+    """Return a run's record together with what its journal holds by now."""
+    from skygrid.reports.run_record import RunRecord
+    from skygrid.reports.run_view import RunView
+
+    record = RunRecord.read(folder)
+    state = record.seen_state()
+    recorded = record.fits_recorded
+    # The record is written at the end of each phase; the journal knows every fit.
+    if record.state == "running":
+        recorded = _recorded(folder / "journal.sqlite", recorded)
+    return RunView(folder=str(folder), record=record, state=state, fits_recorded=recorded)
+
+
+def _recorded(journal: Path, otherwise: int) -> int:
+    """Return how many outcomes the journal holds; `otherwise` while there is none to be read."""
+    from skygrid.errors import JournalError
+    from skygrid.journal.sqlite import SqliteJournal
+
+    if not journal.is_file():
+        return otherwise
+    try:
+        with contextlib.closing(SqliteJournal(journal, read_only=True)) as reader:
+            return reader.count()
+    except JournalError as error:
+        say(f"warning: {error}")
+        return otherwise

@@ -1,0 +1,366 @@
+"""The engine for our own nodes: agents pull leases from one queue, owned by one thread.
+
+Every message of every node meets in one inbox. The thread that calls `run_round` empties it, and is
+the only one that touches the queue, the journal's callback and the listener. Several threads take
+turns, a round each (`turns`); an engine keeps nothing of a round, so rounds of different searches
+may follow each other. Beside it stand what it uses on that thread: the `roster` of nodes, the
+`opening` of rounds on them, and the `intake` of what they say of their leases.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from skygrid.config import limits
+from skygrid.engine.garbage import only_new_garbage
+from skygrid.engine.intake import FitRaised, Intake
+from skygrid.engine.link import Cure, Event, Gone, Link, LinkFailure, NodeState
+from skygrid.engine.onboarding import Opening
+from skygrid.engine.roster import Roster
+from skygrid.engine.round import RoundBlobs, RoundInProgress
+from skygrid.engine.settings import EngineSettings
+from skygrid.engine.turns import Turns
+from skygrid.errors import (
+    BudgetReachedError,
+    InterruptedRunError,
+    NodeError,
+    ProtocolError,
+)
+from skygrid.listener import Listener
+from skygrid.nodes.interface import Provider
+from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.queue.work_queue import WorkQueue
+from skygrid.util.terminal_text import printable
+from skygrid.worker.wire.messages import (
+    Bye,
+    Forget,
+    Grant,
+    Greeting,
+    Heartbeat,
+    Leaving,
+    Pull,
+    Recall,
+    Refusal,
+    Report,
+    Returned,
+    RoundReady,
+    SlotDied,
+    Stop,
+)
+
+EVENTS_AT_ONCE = 1000
+
+OF_THE_LINK = (Gone, NodeState, Heartbeat)
+"""Events that need no room in the inbox, because there are never many."""
+
+BEFORE_GREETING = (Greeting, Refusal, Gone, NodeState)
+"""What a node may say before its versions are known to be the driver's own."""
+
+
+class PullEngine:
+    """Runs rounds on the nodes of a provider.
+
+    Parameters
+    ----------
+    provider : Provider
+    settings : EngineSettings
+    listener : Listener
+    """
+
+    def __init__(self, provider: Provider, settings: EngineSettings, listener: Listener) -> None:
+        self._provider = provider
+        self._settings = settings
+        self._listener = listener
+        self._inbox: SimpleQueue[Event | None] = SimpleQueue()
+        self._roster = Roster(provider, settings.min_nodes, listener, self._inbox)
+        self._opening = Opening(settings, listener)
+        self._intake = Intake(self._roster, listener)
+        self._open: RoundInProgress | None = None
+        self._serial = -1
+        self._interrupted = False
+        self._next_stop_check = 0.0
+        self._turns = Turns()
+        self.at_hand = provider.at_hand
+
+    # -- life
+
+    def start(self, *, at_once: bool = True) -> None:
+        """Start every node; returns at once, nodes come up while the search is still loading.
+
+        Parameters
+        ----------
+        at_once : bool, default=True
+            False: only when a round has work for them.
+        """
+        self._turns.open()
+        if at_once:
+            self._roster.start()
+
+    def keep_logs(self, folder: Path) -> None:
+        """Write the nodes' logs into this folder, as ``NODE.log``."""
+        self._roster.keep_logs(folder)
+
+    def equip(self, imported: Collection[str]) -> None:
+        """The search has imported these modules; nodes can be made ready for it."""
+        self._provider.equip(imported)
+
+    def interrupt(self) -> bool:
+        """Stop the round that runs. May be called from a signal handler or another thread.
+
+        Returns
+        -------
+        running : bool
+            Whether a round runs; otherwise there is nothing to stop.
+        """
+        if self._open is None:
+            return False
+        self._interrupted = True
+        self._inbox.put(None)
+        return True
+
+    def kill(self) -> None:
+        """End every agent at once, without a word. May be called from a signal handler."""
+        self._roster.kill()
+
+    def close(self) -> None:
+        """End every node. A round that another thread runs or waits for ends with an error."""
+        self._turns.close()
+        self._roster.close()
+
+    @property
+    def greetings(self) -> Mapping[str, Greeting]:
+        """What each node said it is, by its name; of nodes that were lost, too."""
+        # A copy: another thread's round may be greeted by a node meanwhile.
+        return dict(self._roster.greetings)
+
+    @property
+    def slot_deaths(self) -> int:
+        """How often a fit took its slot down."""
+        return self._intake.slot_deaths
+
+    # -- a round
+
+    def run_round(
+        self,
+        plan: RoundPlan,
+        blobs: RoundBlobs,
+        queue: WorkQueue,
+        record: Callable[[Sequence[Outcome]], None],
+    ) -> None:
+        """Run every task of the queue, when no other thread runs a round on these nodes.
+
+        Parameters
+        ----------
+        plan : RoundPlan
+        blobs : RoundBlobs
+        queue : WorkQueue
+            Of this round, without what the journal already holds.
+        record : callable
+            Takes outcomes and returns when they are on disk.
+
+        Raises
+        ------
+        FitRaised
+            If a fit raised and the search is to raise it.
+        NodeError
+            If no node is left.
+        InterruptedRunError, BudgetReachedError
+            If the run was told to stop; what had ended is recorded.
+        UsageError
+            If the engine is closed, or this thread runs a round already.
+        """
+        with self._turns.turn():
+            self._serial += 1
+            work = self._open = RoundInProgress(
+                serial=self._serial,
+                plan=plan,
+                blobs=blobs,
+                queue=queue,
+                record=record,
+                listener=self._listener,
+            )
+            try:
+                self._run(work)
+            except (InterruptedRunError, BudgetReachedError):
+                self._wind_down(work)
+                raise
+            finally:
+                for link in self._roster.links.values():
+                    link.close_round(work.serial)
+                work.record_all()
+                self._open = None
+
+    def _run(self, work: RoundInProgress) -> None:
+        if not self._roster.links:
+            self._roster.start()  # an earlier search lost them all
+        for link in self._roster.links.values():
+            self._opening.open_on(link, work)
+        with only_new_garbage():
+            self._loop(work)
+
+    def _loop(self, work: RoundInProgress) -> None:
+        housekeeping = 0.0
+        while not work.queue.finished:
+            self._check_stop()
+            for event in self._events(work.wait_seconds or limits.HOUSEKEEPING):
+                self._handle(event, work)
+            now = time.monotonic()
+            if now >= housekeeping:
+                housekeeping = now + limits.HOUSEKEEPING
+                self._keep_house(work, now)
+            self._serve_hungry(work, now)
+            work.record_due(now)
+
+    def _check_stop(self) -> None:
+        self._turns.check()
+        if self._interrupted:
+            raise InterruptedRunError("interrupted")
+        now = time.monotonic()
+        if now >= self._next_stop_check:
+            self._next_stop_check = now + limits.HOUSEKEEPING
+            reason = self._settings.stop(now)
+            if reason is not None:
+                raise BudgetReachedError(reason)
+
+    def _events(self, wait: float) -> Iterator[Event]:
+        try:
+            event = self._inbox.get(timeout=wait)
+            for _ in range(EVENTS_AT_ONCE):
+                if event is None:
+                    return
+                if not isinstance(event.message, OF_THE_LINK):
+                    event.link.took()
+                yield event
+                event = self._inbox.get_nowait()
+        except Empty:
+            return
+
+    def _keep_house(self, work: RoundInProgress, now: float) -> None:
+        for link in self._roster.links.values():
+            if link.transport.mending():
+                work.queue.renew(link.name, now)
+        for name in work.queue.expire(now):
+            if name in self._roster.links:
+                self._lose(self._roster.links[name], Gone("it fell silent"), work)
+        for link in list(self._roster.links.values()):
+            silence, starting = now - link.heard, link.ready_round != work.serial
+            if link.up and starting and silence > self._settings.silence_seconds:
+                self._lose(link, Gone(f"it said nothing for {silence:.0f} s"), work)
+        for link in list(self._roster.links.values()):
+            if link.leaving and (
+                work.queue.in_hand(link.name) <= 0 or link.opened_round != work.serial
+            ):
+                self._lose(link, Gone("it was let go, as its machine is taken away"), work)
+        for name, count in work.queue.recall(now):
+            self._roster.links[name].send(Recall(count=count))
+        self._tell_what_is_over(work)
+        for quarantine in work.queue.take_quarantined():
+            work.give_up(quarantine, quarantine.reason)
+
+    def _tell_what_is_over(self, work: RoundInProgress) -> None:
+        """Have nodes give back the memory of what fits on a split have in common."""
+        splits = work.queue.take_splits_over()
+        if splits and work.plan.sharing.on_nodes:
+            for link in self._roster.links.values():
+                if link.ready_round == work.serial:
+                    link.send(Forget(round=work.serial, splits=splits))
+
+    def _serve_hungry(self, work: RoundInProgress, now: float) -> None:
+        if not self._roster.enough:
+            return
+        hungry = [
+            link
+            for link in self._roster.links.values()
+            if link.wanted and link.ready_round == work.serial and not link.leaving
+        ]
+        # The emptiest first: what one node gave back for another must not go straight back to it.
+        for link in sorted(hungry, key=lambda link: work.queue.in_hand(link.name)):
+            # No more than its share at a time, or the first one to come takes everything.
+            share = -(-work.queue.pending_leases // len(self._roster.links)) or link.wanted
+            slots = link.greeting.slots if link.greeting else 0
+            leases = work.queue.pull(link.name, min(share, link.wanted), now, slots)
+            if leases:
+                link.wanted = 0
+                link.granted += sum(lease.n_tasks for lease in leases)
+                link.send(Grant(round=work.serial, leases=leases))
+
+    # -- messages
+
+    def _handle(self, event: Event, work: RoundInProgress) -> None:
+        link, message = event.link, event.message
+        if not self._roster.has(link):
+            return
+        now = link.heard = time.monotonic()
+        try:
+            if link.greeting is None and not isinstance(message, BEFORE_GREETING):
+                raise LinkFailure(Gone("it spoke before it had said what it is"))
+            work.queue.renew(link.name, now)
+            self._heed(link, message, work, now)
+        except LinkFailure as failure:
+            self._lose(link, failure.gone, work, failure.cure)
+
+    def _heed(self, link: Link, message: Any, work: RoundInProgress, now: float) -> None:
+        match message:
+            case Report() | Pull() | Returned() | SlotDied():
+                if message.round == work.serial:
+                    self._intake.take(link, message, work, now)
+            case Heartbeat():
+                beat = link.take_beat()
+                work.queue.started(link.name, beat.running, now)
+                self._listener.node_beat(link.name, beat)
+                if link.ready_round != work.serial:
+                    self._opening.tell_progress(link, beat)
+            case Greeting():
+                self._roster.greeted(link, self._opening.welcome(link, message))
+                self._opening.open_on(link, work)
+            case RoundReady():
+                self._roster.ready(link, message.round)
+                self._tell_state(link, "working")
+            case NodeState():
+                works = message.text == "connected" and link.ready_round == work.serial
+                self._tell_state(link, "working" if works else message.text)
+            case Leaving():
+                work.queue.node_leaves(link.name)
+                self._roster.leave(link, message)
+            case Refusal():
+                reason = printable(message.reason)
+                raise LinkFailure(Gone(reason, NodeError(reason)), cure="nothing")
+            case Gone():
+                # What a new agent there could not mend: no way to the host, or not ready for one.
+                final = isinstance(message.error, NodeError) and not isinstance(
+                    message.error, ProtocolError
+                )
+                raise LinkFailure(message, cure="machine" if final else "agent")
+
+    def _tell_state(self, link: Link, state: str) -> None:
+        leaves = link.leaving and state == "working"
+        self._listener.node_changed(link.name, "leaving" if leaves else state)
+
+    def _lose(self, link: Link, gone: Gone, work: RoundInProgress, cure: Cure = "agent") -> None:
+        work.queue.node_lost(link.name, time.monotonic(), announced=link.leaving)
+        self._roster.lose(link, gone, cure)
+
+    # -- stopping
+
+    def _wind_down(self, work: RoundInProgress) -> None:
+        """Give running fits a moment, take what has ended, end the nodes."""
+        for link in self._roster.links.values():
+            link.send(Stop(grace_seconds=limits.STOP_GRACE))
+        leaving = set(self._roster.links.values())
+        until = time.monotonic() + limits.STOP_GRACE + 2.0
+        while leaving and time.monotonic() < until:
+            for event in self._events(0.1):
+                if isinstance(event.message, Bye | Gone):
+                    leaving.discard(event.link)
+                elif isinstance(event.message, Report):
+                    self._take_last_report(event, work)
+
+    def _take_last_report(self, event: Event, work: RoundInProgress) -> None:
+        try:
+            self._handle(event, work)
+        except FitRaised:
+            return  # the run ends anyway, and a fit that raised is not recorded

@@ -1,0 +1,49 @@
+"""Whether a node may work for this driver: the same protocol, the same versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from skygrid.errors import HandshakeError
+from skygrid.worker.machine.machine import COMPARED_PACKAGES
+from skygrid.worker.wire.messages import Greeting
+from skygrid.worker.wire.protocol import PROTOCOL
+
+
+def check_greeting(node: str, greeting: Greeting, driver: Mapping[str, str]) -> None:
+    """Refuse a node whose scores could differ from the driver's own.
+
+    Parameters
+    ----------
+    node : str
+        The node's name, for the message.
+    greeting : Greeting
+        What the node said.
+    driver : mapping of str to str
+        The driver's versions, as `worker.machine.machine.versions` gives them.
+
+    Raises
+    ------
+    HandshakeError
+        Names every difference.
+    """
+    if greeting.protocol != PROTOCOL:
+        raise HandshakeError(
+            f"node {node} speaks protocol {greeting.protocol}, this skygrid speaks {PROTOCOL}: "
+            "install the same skygrid on both"
+        )
+    differences = [
+        f"{name} {greeting.versions.get(name, 'missing')} there, {driver[name]} here"
+        for name in ("python", *COMPARED_PACKAGES)
+        if _relevant(name, greeting.versions.get(name, "missing")) != _relevant(name, driver[name])
+    ]
+    if differences:
+        raise HandshakeError(
+            f"node {node} does not match this machine: {'; '.join(differences)}. "
+            "Install the same versions on both"
+        )
+
+
+def _relevant(name: str, version: str) -> str:
+    """Python may differ in its patch release: pickles and bytecode are those of the minor one."""
+    return ".".join(version.split(".")[:2]) if name == "python" else version

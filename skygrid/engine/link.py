@@ -1,0 +1,438 @@
+"""A node as the driver holds it: one channel, the threads that serve it, what is known of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+
+from skygrid.errors import NodeError, ProtocolError, SkygridError
+from skygrid.nodes.transport import Transport, Watcher
+from skygrid.util.terminal_text import printable
+from skygrid.worker.wire.blobs import Blob
+from skygrid.worker.wire.frames import FrameError, FrameReader, encode
+from skygrid.worker.wire.messages import (
+    AgentLog,
+    BlobAt,
+    BlobChunk,
+    BlobOffer,
+    BlobWanted,
+    CloseRound,
+    FromAgent,
+    Greeting,
+    Heartbeat,
+)
+
+LOG_LIMIT_BYTES = 64 * 1024 * 1024
+"""A node's log is cut off here: fits that print must not fill the driver's disk."""
+
+
+TAIL_BYTES = 2000
+
+MOST_WAITING = 4096
+"""Messages of a node that may wait for the engine before no more are read from it: what it sends
+too fast waits at its own end."""
+
+FREE_MESSAGES, MESSAGES_PER_SECOND, MESSAGES_PER_LEASE = 1000, 100.0, 20
+"""What an agent may say in all, apart from what is printed there; an honest one needs far less."""
+
+MOST_TRANSFERS = 3
+"""How often the same data is sent to a node that cannot use what came of it."""
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """The channel of a node has ended, or could not be opened."""
+
+    reason: str
+    error: SkygridError | None = None
+
+
+Cure = Literal["agent", "machine", "nothing"]
+"""What may do better than a node that failed: a new agent there, only another machine, or none."""
+
+
+class LinkFailure(Exception):
+    """A node cannot be kept: it may not work here, or said what cannot be true.
+
+    Parameters
+    ----------
+    gone : Gone
+        Why.
+    cure : {"agent", "machine", "nothing"}, default="agent"
+        What may do better in its place.
+    """
+
+    def __init__(self, gone: Gone, *, cure: Cure = "agent") -> None:
+        super().__init__(gone.reason)
+        self.gone, self.cure = gone, cure
+
+
+class NodeState(msgspec.Struct, frozen=True):
+    """What goes on with a node before it works, or while its connection is mended."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that came from a node."""
+
+    link: Link
+    message: Any
+    """One of `worker.wire.messages.FromAgent`, `NodeState` or `Gone`."""
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """Data to be sent as far as the node does not have it."""
+
+    blob: Blob
+
+
+class NodeLog:
+    """Takes a node's log output; keeps it in memory until the run's folder is known."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._file: BinaryIO | None = None
+        self._early = bytearray()
+        self._last = b""
+        self._written = 0
+
+    def open(self, path: Path) -> None:
+        """Write to this file from now on, beginning with what has come so far."""
+        with self._lock:
+            if self._file is None:
+                self._file = path.open("ab", buffering=0)
+                self._file.write(self._early)
+                self._early.clear()
+
+    def write(self, data: bytes) -> None:
+        """Take in output of the node."""
+        with self._lock:
+            self._last = (self._last + data)[-TAIL_BYTES:]
+            self._keep(data)
+
+    def note(self, line: str) -> None:
+        """Add a line of the driver's own; it is none of the node's last words."""
+        with self._lock:
+            self._keep(f"{line}\n".encode())
+
+    def _keep(self, data: bytes) -> None:
+        if self._written + len(data) > LOG_LIMIT_BYTES:
+            return
+        self._written += len(data)
+        if self._file is None:
+            self._early += data
+            return
+        try:
+            self._file.write(data)
+        except OSError:
+            # A log that cannot be written must not stop the fits; the journal speaks up.
+            self._written = LOG_LIMIT_BYTES
+
+    def tail(self, lines: int = 5) -> str:
+        """The last lines of what has come."""
+        with self._lock:
+            return printable("\n".join(self._last.decode(errors="replace").splitlines()[-lines:]))
+
+    def close(self) -> None:
+        """No more will come."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+
+class Link:
+    """One node: threads move bytes, the engine's own thread reads and changes everything else.
+
+    Parameters
+    ----------
+    name : str
+        The node's name in this run.
+    make : callable
+        Makes the node's transport, whose watcher the link is.
+    inbox : SimpleQueue of Event
+        Where messages of all nodes meet.
+    log : NodeLog
+    clock : callable, optional
+        Returns the monotonic time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[str, Watcher], Transport],
+        inbox: SimpleQueue[Event | None],
+        log: NodeLog,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self._clock = clock
+        self.node_log = log
+        self.transport = make(name, self)
+        self.up = False
+        """Whether the agent was started or found."""
+
+        self.greeting: Greeting | None = None
+        self.opened_round = -1
+        self.ready_round = -1
+        self.receives = False
+        """Whether data was arriving at the node by its last heartbeat."""
+
+        self.leaving = False
+        """Whether its machine is about to be taken away: it gets no more work."""
+
+        self.wanted = 0
+        """Leases that the node asked for and has not got."""
+
+        self._started = self.heard = clock()
+        """When the node last said anything; before that, when it was started."""
+
+        self.granted = 0
+        """Tasks that the node was given leases for."""
+
+        self._said = 0
+        self._closed = False
+        self._room = threading.Semaphore(MOST_WAITING)
+        self._beat_lock = threading.Lock()
+        self._beat: Heartbeat | None = None
+        self._inbox = inbox
+        self._outbox: SimpleQueue[Any] = SimpleQueue()
+        self._sent_blobs: set[str] = set()
+        self._unopened: dict[str, Blob] = {}
+        """Blobs whose files the agent is to open: a file is there as long as its blob."""
+
+        self._offered: Blob | None = None
+        self._answers_due = 0
+        self._answers: SimpleQueue[int | None] = SimpleQueue()
+        """From where on the offered blob is wanted; None: nobody is there to want it."""
+
+    def start(self) -> None:
+        """Start the agent and the threads; what comes of it arrives in the inbox."""
+        self._thread(self._serve, "reader")
+
+    def _thread(self, target: Any, role: str) -> None:
+        threading.Thread(target=target, name=f"{self.name}-{role}", daemon=True).start()
+
+    # -- from the transport
+
+    def state(self, text: str) -> None:
+        """What goes on with the node, for the engine's own thread and the node's log."""
+        self.node_log.note(f"{time.strftime('%H:%M:%S')} {text}")
+        self._inbox.put(Event(self, NodeState(text)))
+
+    def log(self, data: bytes) -> None:
+        """Output of the node, or of what prepares it."""
+        self.node_log.write(data)
+
+    def took(self) -> None:
+        """The engine has taken a message of this node from the inbox: there is room for another."""
+        self._room.release()
+
+    def take_beat(self) -> Heartbeat:
+        """The newest heartbeat; older ones that waited behind it are of no interest."""
+        with self._beat_lock:
+            beat, self._beat = self._beat, None
+        assert beat is not None, "one event for each heartbeat that is taken"
+        return beat
+
+    # -- to the node
+
+    def send(self, message: Any) -> None:
+        """Queue a message; it leaves in order."""
+        self._outbox.put(message)
+
+    def send_blob(self, blob: Blob, *, offered: bool = False) -> str:
+        """Queue a blob, unless it was sent before; returns its name for `OpenRound`.
+
+        Parameters
+        ----------
+        blob : Blob
+        offered : bool, default=False
+            Ask first how much of it the node has kept.
+        """
+        shared = self.transport.shares_files
+        name = blob.token if shared else blob.digest
+        if name not in self._sent_blobs:
+            self._sent_blobs.add(name)
+            if shared:
+                self._unopened[name] = blob
+                self._outbox.put(BlobAt(name=name, size=blob.size, path=blob.path))
+            else:
+                self._outbox.put(_Offer(blob) if offered else blob)
+        return name
+
+    def holds_blobs(self, names: Iterable[str]) -> None:
+        """The node has these already, from the driver before this one."""
+        self._sent_blobs |= set(names)
+
+    def keep_blobs(self, names: set[str]) -> None:
+        """The node drops every blob but these: the others must be sent again when wanted."""
+        self._sent_blobs &= names
+
+    def close_round(self, serial: int) -> None:
+        """Tell the node that a round is over, if it was opened there."""
+        if self.opened_round == serial:
+            self.send(CloseRound(round=serial))
+            if self.transport.shares_files:
+                # It closes them: the memory of X is free while no round is open.
+                self.keep_blobs(set())
+
+    def close(self) -> None:
+        """End the channel and the agent."""
+        self._closed = True
+        self._outbox.put(None)
+        self._answers.put(None)
+        self.transport.close()
+
+    # -- the threads
+
+    def _serve(self) -> None:
+        try:
+            self.transport.start()
+        except SkygridError as error:
+            self._inbox.put(Event(self, Gone(str(error), error)))
+            return
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for this node
+            self._inbox.put(Event(self, self._unforeseen("it could not be started", error)))
+            return
+        self.heard, self.up = self._clock(), True
+        self._thread(self._write, "writer")
+        self._thread(self._drain_log, "log")
+        gone = self._read_all()
+        self._unopened.clear()
+        self._answers.put(None)
+        self._inbox.put(Event(self, gone))
+
+    def _read_all(self) -> Gone:
+        try:
+            reader = FrameReader(FromAgent)
+            while data := self.transport.read():
+                for message in reader.feed(data):
+                    if self._closed:
+                        return Gone("it was given up")
+                    if not isinstance(message, AgentLog) and self._babbles():
+                        text = "it said far more than its work gave cause for"
+                        return Gone(text, NodeError(text))
+                    if isinstance(message, BlobWanted) and message.digest in self._unopened:
+                        del self._unopened[message.digest]
+                        continue
+                    if isinstance(message, BlobWanted) and not self._is_due(message):
+                        text = "it asked for data that it was not offered"
+                        return Gone(text, NodeError(text))
+                    self._deliver(message)
+        except FrameError as error:
+            text = printable(f"node {self.name} broke the protocol: {error}")
+            return Gone(text, ProtocolError(text))
+        except (OSError, ValueError) as error:
+            return Gone(f"its channel broke: {error}")
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for this node
+            return self._unforeseen("it can be heard no more", error)
+        return Gone(self.transport.ended(), self.transport.error())
+
+    def _unforeseen(self, what: str, error: Exception) -> Gone:
+        """What nobody foresaw has ended a thread of this node, and the node with it."""
+        if isinstance(error, SkygridError):
+            return Gone(f"{what}: {error}", error)
+        # All of it for whoever mends it; the line is for the person who waits.
+        self.node_log.write("".join(traceback.format_exception(error)).encode())
+        text = f"{what}: {type(error).__name__}: {error}"
+        return Gone(text, NodeError(text))
+
+    def _babbles(self) -> bool:
+        self._said += 1
+        allowed = FREE_MESSAGES + MESSAGES_PER_LEASE * self.granted
+        if self._said <= allowed:
+            return False
+        return self._said > allowed + MESSAGES_PER_SECOND * (self._clock() - self._started)
+
+    def _is_due(self, wanted: BlobWanted) -> bool:
+        blob = self._offered
+        self._answers_due -= 1
+        if blob is None or self._answers_due < 0:
+            return False
+        return wanted.digest == blob.digest and wanted.offset <= blob.size
+
+    def _deliver(self, message: Any) -> None:
+        if isinstance(message, AgentLog):
+            self.node_log.write(f"{message.text}\n".encode())
+        elif isinstance(message, BlobWanted):
+            self._answers.put(message.offset)
+        elif isinstance(message, Heartbeat):
+            with self._beat_lock:
+                waits, self._beat = self._beat is not None, message
+            if not waits:
+                self._inbox.put(Event(self, message))
+        else:
+            while not self._room.acquire(timeout=1.0):
+                if self._closed:
+                    return
+            self._inbox.put(Event(self, message))
+
+    def _write(self) -> None:
+        while (item := self._outbox.get()) is not None:
+            try:
+                if isinstance(item, _Offer):
+                    self._transfer(item.blob)
+                    continue
+                for frame in _frames(item):
+                    self.transport.write(frame)
+            except (OSError, ValueError):
+                # The agent is gone; the reader sees the same and says so.
+                return
+            except Exception as error:  # noqa: BLE001  # the agent would wait for what was to come
+                gone = self._unforeseen("it can be told no more", error)
+                self._inbox.put(Event(self, gone))
+                return
+
+    def _transfer(self, blob: Blob) -> None:
+        """Send what the node wants of a blob; returns when it has all of it."""
+        url = self.transport.url_of(blob)
+        # One answer to the offer, and one to each transfer.
+        self._offered, self._answers_due = blob, MOST_TRANSFERS + 1
+        self.transport.write(encode(BlobOffer(digest=blob.digest, size=blob.size, url=url)))
+        for transfers_left in reversed(range(MOST_TRANSFERS + 1)):
+            offset = self._answers.get()
+            if offset is None or offset == blob.size:
+                self._offered = None
+                return
+            if transfers_left:
+                for frame in _chunks(blob, offset):
+                    self.transport.write(frame)
+        text = f"the data arrived broken {MOST_TRANSFERS} times"
+        self._inbox.put(Event(self, Gone(text, NodeError(text))))
+
+    def _drain_log(self) -> None:
+        try:
+            while data := self.transport.read_log():
+                self.node_log.write(data)
+        except (OSError, ValueError):
+            return  # the channel was closed under the read
+
+
+def _frames(item: Any) -> Iterator[bytes]:
+    if isinstance(item, Blob):
+        yield from _chunks(item, 0)
+    else:
+        yield encode(item)
+
+
+def _chunks(blob: Blob, offset: int) -> Iterator[bytes]:
+    for start, data, packed in blob.pieces(offset):
+        chunk = BlobChunk(
+            digest=blob.digest,
+            size=blob.size,
+            offset=start,
+            data=data,  # type: ignore[arg-type]  # a memoryview is encoded without a copy
+            packed=packed,
+        )
+        yield encode(chunk)

@@ -1,0 +1,214 @@
+"""The nodes that an engine has: started, lost, had again or done without."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+from skygrid.engine.link import Cure, Event, Gone, Link, NodeLog
+from skygrid.errors import HandshakeError, NodeError, ProtocolError, SkygridError
+from skygrid.listener import Listener
+from skygrid.nodes.interface import Provider
+from skygrid.util.terminal_text import printable
+from skygrid.worker.wire.messages import Greeting, Leaving
+
+MAX_REPLACEMENTS = 5
+"""How often one node may be lost and had again without having reported anything in between."""
+
+MOST_SAID = 10_000
+"""Characters of the reason for which a node was lost: a traceback may be one."""
+
+
+class Roster:
+    """Which nodes there are. Changed on the engine's own thread alone.
+
+    Parameters
+    ----------
+    provider : Provider
+    min_nodes : int
+        With fewer nodes that can be had, the run ends.
+    listener : Listener
+    inbox : SimpleQueue of Event
+        Where messages of all nodes meet.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        min_nodes: int,
+        listener: Listener,
+        inbox: SimpleQueue[Event | None],
+    ) -> None:
+        self._provider = provider
+        self._min_nodes = min_nodes
+        self._listener = listener
+        self._inbox = inbox
+        self._logs: dict[str, NodeLog] = {}
+        self._log_folder: Path | None = None
+        self._places: dict[str, str] = {}
+        """The first node of the place that a node has taken; without those that are first."""
+
+        self._losses: dict[str, int] = {}
+        """How often the node of a place was lost since one last reported anything."""
+
+        self._begun = False
+        """Whether enough nodes were ready at a time: from then on fewer of them will do."""
+
+        self._missing: dict[str, str] = {}
+        """Nodes that could not be had, and why."""
+
+        self.links: dict[str, Link] = {}
+        self.greetings: dict[str, Greeting] = {}
+        """Of every node that was ever there, the newest one."""
+
+    # -- life
+
+    def start(self) -> None:
+        """Start every node; returns at once."""
+        self._begun, self._missing = False, {}
+        for name in self._provider.names():
+            self._launch(name)
+
+    def keep_logs(self, folder: Path) -> None:
+        """Write the nodes' logs into this folder, as ``NODE.log``."""
+        self._log_folder = folder
+        for name, log in self._logs.items():
+            log.open(folder / f"{name}.log")
+
+    def kill(self) -> None:
+        """End every agent at once, without a word. May be called from a signal handler."""
+        for link in list(self.links.values()):  # another thread may be changing them
+            link.transport.kill()
+
+    def close(self) -> None:
+        """End every node."""
+        links = list(self.links.values())
+        if links:
+            # A node that is out of reach is given a moment; not one node after the other.
+            with ThreadPoolExecutor(len(links), thread_name_prefix="close") as pool:
+                list(pool.map(Link.close, links))
+        for link in links:
+            self._listener.node_changed(link.name, "gone")
+        self.links = {}
+        for log in self._logs.values():
+            log.close()
+
+    def _launch(self, name: str) -> None:
+        log = self._logs.setdefault(name, NodeLog())
+        if self._log_folder is not None:
+            log.open(self._log_folder / f"{name}.log")
+        link = Link(name, self._provider.transport, self._inbox, log)
+        self.links[name] = link
+        self._listener.node_changed(name, "starting")
+        link.start()
+
+    # -- what is known of nodes
+
+    def has(self, link: Link) -> bool:
+        """Whether this is a node still; what one that was given up says is of no concern."""
+        return self.links.get(link.name) is link
+
+    def ready(self, link: Link, round: int) -> None:
+        """A node has all that it needs for a round."""
+        link.ready_round = round
+        there = {self._place(name) for name, link in self.links.items() if link.ready_round >= 0}
+        self._begun = self._begun or len(there) >= self._min_nodes
+
+    @property
+    def enough(self) -> bool:
+        """Whether so many nodes were ready that fits may start."""
+        return self._begun
+
+    def _place(self, name: str) -> str:
+        return self._places.get(name, name)
+
+    def greeted(self, link: Link, greeting: Greeting) -> None:
+        """A node has said what it is."""
+        self.greetings[link.name] = greeting
+
+    def reported(self, link: Link) -> None:
+        """A node has done work: whatever loses it later is something new."""
+        self._losses[self._place(link.name)] = 0
+
+    # -- nodes that are lost
+
+    def leave(self, link: Link, notice: Leaving) -> None:
+        """A node is about to be lost: another one is started in its place, if there can be one."""
+        if link.leaving:
+            return
+        link.leaving = True
+        left = "" if notice.seconds is None else f" in {notice.seconds:.0f} s"
+        reason = printable(notice.reason)
+        link.node_log.write(f"node {link.name} is taken away{left}: {reason}\n".encode())
+        self._listener.node_changed(link.name, "leaving")
+        self._replace(link, "machine")
+
+    def lose(self, link: Link, gone: Gone, cure: Cure) -> None:
+        """Go on without a node, or with another one in its place.
+
+        Parameters
+        ----------
+        link : Link
+        gone : Gone
+        cure : {"agent", "machine", "nothing"}
+            What may do better in its place.
+
+        Raises
+        ------
+        SkygridError
+            If too few nodes are left.
+        """
+        log, name = link.node_log, link.name
+        gone = Gone(printable(gone.reason, MOST_SAID), gone.error)
+        last_words = "" if isinstance(gone.error, HandshakeError | ProtocolError) else log.tail()
+        self._drop(link)
+        log.write(f"node {name} was lost: {gone.reason}\n".encode())
+        self._listener.node_lost(name, gone.reason)
+        # One that leaves was replaced when it said so.
+        if not link.leaving and self._replace(link, cure):
+            return
+        if not self._begun and (self.links or name not in self.greetings):
+            self._do_without(name, "\n".join(filter(None, (gone.reason, last_words))), gone.error)
+        if not self.links:
+            raise NodeError(
+                f"no node is left; the last one, {name}, was lost: {gone.reason}\n"
+                f"{last_words}".strip()
+            )
+
+    def _replace(self, link: Link, cure: Cure) -> bool:
+        """Start another node in the place of one, if it may do better and there can be one."""
+        place = self._place(link.name)
+        self._losses[place] = self._losses.get(place, 0) + 1
+        if cure == "nothing" or self._losses[place] > MAX_REPLACEMENTS:
+            return False
+        successor = self._provider.successor(link.name)
+        if successor is None or (cure == "machine" and successor == link.name):
+            return False
+        if successor != link.name:
+            self._places[successor] = place
+        self._launch(successor)
+        return True
+
+    def _do_without(self, name: str, reason: str, error: SkygridError | None) -> None:
+        """A node could not be had at all: enough others have to be there."""
+        there = {self._place(name) for name in self.links}
+        if self._place(name) in there:
+            return
+        self._missing[name] = reason
+        if len(there) >= self._min_nodes:
+            return
+        wanted = len(there) + len(self._missing)
+        if wanted == 1 and error is not None:
+            raise error
+        told = "\n".join(f"{name}: {why}" for name, why in self._missing.items())
+        raise NodeError(
+            f"{len(there)} of {wanted} nodes can be had, and the run is to have at least "
+            f"{self._min_nodes} (min_nodes)\n{told}"
+        )
+
+    def _drop(self, link: Link) -> None:
+        # Killed first: an agent that is stopped or stuck would not notice its channel's end.
+        link.transport.kill()
+        link.close()
+        del self.links[link.name]

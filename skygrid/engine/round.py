@@ -1,0 +1,137 @@
+"""The round that an engine is running: its queue, and the outcomes on their way to the journal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from skygrid.config import limits
+from skygrid.listener import Listener
+from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.queue.verdicts import Completion, Quarantine
+from skygrid.queue.work_queue import WorkQueue
+from skygrid.worker.wire.blobs import Blob
+from skygrid.worker.wire.messages import FitFacts, FitResult
+
+
+def plan_content(plan: RoundPlan) -> dict[str, Any]:
+    """The plan of a round as a blob carries it: in plain containers, without our own classes."""
+    return {
+        "candidates": list(plan.candidates),
+        "splits": list(plan.splits),
+        "groups": [(group.members, group.rule) for group in plan.sharing.groups],
+        "prefixes": plan.sharing.prefixes,
+        "kept": plan.sharing.kept,
+        "shares_samples": plan.sharing.samples,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundBlobs:
+    """All that nodes need for the fits of a round, ready to travel."""
+
+    data: Blob
+    """X, y, fit parameters and score parameters."""
+
+    search: Blob
+    """Estimator, scorer and settings."""
+
+    plan: Blob
+    """Candidates and splits, as `plan_content` has them."""
+
+
+@dataclass(kw_only=True)
+class RoundInProgress:
+    """One round from its opening to its last outcome."""
+
+    serial: int
+    """Number of the round on the wire: an engine may run several searches one after another."""
+
+    plan: RoundPlan
+    blobs: RoundBlobs
+    queue: WorkQueue
+    record: Callable[[Sequence[Outcome]], None]
+    """Takes outcomes and returns when they are on disk."""
+
+    listener: Listener
+    _unrecorded: list[Outcome] = field(default_factory=list)
+    _record_at: float = 0.0
+
+    @property
+    def wait_seconds(self) -> float | None:
+        """How long nothing needs to be recorded, None when nothing waits for it."""
+        return limits.RECORD_AFTER if self._unrecorded else None
+
+    def take(self, node: str, result: FitResult, done: Completion, finished_at: float) -> None:
+        """A fit ended, and its outcome is the task's first."""
+        self._note(
+            Outcome(
+                round=self.plan.round,
+                candidate=done.candidate,
+                split=done.split,
+                status="failed" if result.status == "failed" else "scored",
+                node=node,
+                slot=result.slot,
+                attempt=done.attempt,
+                answered_by=done.answered_by,
+                finished_at=finished_at,
+                **{name: getattr(result, name) for name in FitFacts.__struct_fields__},
+            )
+        )
+
+    def give_up(
+        self, quarantine: Quarantine, reason: str, *, slot: int = -1, seconds: float = 0.0
+    ) -> None:
+        """A task is given up; that is its outcome."""
+        self._note(
+            Outcome(
+                round=self.plan.round,
+                candidate=quarantine.candidate,
+                split=quarantine.split,
+                status="killed",
+                node=quarantine.node,
+                slot=slot,
+                attempt=quarantine.attempt,
+                fit_seconds=seconds,
+                busy_seconds=seconds,
+                fit_error=f"skygrid gave this fit up: {reason}\n",
+                finished_at=time.time(),
+            )
+        )
+
+    def _note(self, outcome: Outcome) -> None:
+        if not self._unrecorded:
+            self._record_at = time.monotonic() + limits.RECORD_AFTER
+        self._unrecorded.append(outcome)
+
+    def record_due(self, now: float) -> None:
+        """Record what has waited long enough."""
+        if self._unrecorded and now >= self._record_at:
+            self.record_all()
+
+    def record_all(self) -> None:
+        """Record everything, and only then tell the listener of it."""
+        if self._unrecorded:
+            outcomes, self._unrecorded = self._unrecorded, []
+            self.record(outcomes)
+            self.listener.outcomes_recorded(outcomes)
+
+
+def is_honest(result: FitResult) -> bool:
+    """Whether the scores of a result can be read, and are there where they must be."""
+    if result.status != "scored":
+        return True
+    if result.test_scores is None:
+        return False
+    # It brings NumPy, and whoever waits for nodes should not have to wait for that first.
+    from skygrid.worker.wire.scores import from_wire
+
+    try:
+        for scores in (result.test_scores, result.train_scores):
+            if scores is not None and type(scores) is not float:
+                from_wire(scores)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,183 @@
+"""``cloud.json`` of a run's folder: what was asked of AWS, written before it is asked.
+
+Whoever comes after a driver that was killed reads here which launches may have happened, in which
+region, and what they have cost so far.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from skygrid.config import limits
+from skygrid.errors import UsageError
+from skygrid.util.atomic_file import read_versioned, write_atomic
+
+from .records import Pool
+
+FILE_NAME = "cloud.json"
+FORMAT = 1
+"""Version of the file. A key is added without a new version; never removed or changed."""
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """One launch that was meant, and what became of it."""
+
+    node: str
+    generation: int
+    token: str
+    pool: Pool
+    asked_at: float
+    """Seconds since the epoch, as all times here."""
+
+    instance_id: str | None = None
+    launched_at: float = 0.0
+    ended_at: float = 0.0
+    """0 while it is not known to have ended."""
+
+    refused: bool = False
+    """The API said no: nothing was launched."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it may have launched something that nobody knows of yet."""
+        return self.instance_id is None and not self.refused
+
+
+class CloudRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The file."""
+
+    format: int = FORMAT
+    run_id: str
+    region: str
+    account: str
+    bucket: str | None = None
+    group_id: str | None = None
+    alive_at: float = 0.0
+    """When a driver last was at it."""
+
+    torn_down_at: float = 0.0
+    """When nothing was left, verified; 0 before."""
+
+    launches: tuple[Launch, ...] = ()
+
+
+def read_cloud_record(folder: Path) -> CloudRecord | None:
+    """Read the file of a run's folder; None if the run never had nodes on AWS.
+
+    Raises
+    ------
+    UsageError
+        If a later version of skygrid wrote it.
+    SkygridError
+        If it cannot be read.
+    """
+    return read_versioned(folder / FILE_NAME, CloudRecord, FORMAT)
+
+
+class FleetStore:
+    """Keeps the file true. May be used from any thread.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder.
+    fresh : CloudRecord
+        What is written for a run that has no file yet.
+
+    Raises
+    ------
+    UsageError
+        If the run was begun in another region or account.
+    """
+
+    def __init__(self, folder: Path, fresh: CloudRecord) -> None:
+        self._path = folder / FILE_NAME
+        self._lock = threading.Lock()
+        found = read_cloud_record(folder)
+        if found is not None and (found.region, found.account) != (fresh.region, fresh.account):
+            raise UsageError(
+                f"the run has had nodes in {found.region} of account {found.account}, and this is "
+                f"{fresh.region} of {fresh.account}: go on with it there, or begin a new run"
+            )
+        self._record = fresh if found is None else found
+
+    @property
+    def record(self) -> CloudRecord:
+        """What the file says."""
+        return self._record
+
+    def intend(self, node: str, pool: Pool, token: Callable[[int], str], now: float) -> Launch:
+        """Write down a launch that is about to be asked for, under a generation of its own.
+
+        Parameters
+        ----------
+        token : callable
+            Gives the client token of a generation.
+        """
+        with self._lock:
+            generation = 1 + sum(1 for one in self._record.launches if one.node == node)
+            launch = Launch(
+                node=node, generation=generation, token=token(generation), pool=pool, asked_at=now
+            )
+            self._write(
+                msgspec.structs.replace(
+                    self._record, launches=(*self._record.launches, launch), torn_down_at=0.0
+                )
+            )
+            return launch
+
+    def launched(self, launch: Launch, instance_id: str, at: float) -> None:
+        """Write down what a launch has become."""
+        self._change(launch, instance_id=instance_id, launched_at=at)
+
+    def refused(self, launch: Launch) -> None:
+        """Write down that a launch was refused."""
+        self._change(launch, refused=True)
+
+    def ended(self, ends: dict[str, float]) -> None:
+        """Write down when instances ended, by their ids; those that are known already stay."""
+        with self._lock:
+            changed = tuple(
+                msgspec.structs.replace(one, ended_at=ends[one.instance_id])
+                if one.instance_id in ends and not one.ended_at
+                else one
+                for one in self._record.launches
+            )
+            if changed != self._record.launches:
+                self._write(msgspec.structs.replace(self._record, launches=changed))
+
+    def group(self, group_id: str | None) -> None:
+        """Write down the security group."""
+        with self._lock:
+            self._write(msgspec.structs.replace(self._record, group_id=group_id))
+
+    def alive(self, now: float) -> None:
+        """Write down that a driver is at it, once a minute at the most."""
+        with self._lock:
+            if now - self._record.alive_at >= limits.EC2_ALIVE:
+                self._write(msgspec.structs.replace(self._record, alive_at=now))
+
+    def torn_down(self, now: float) -> None:
+        """Write down that nothing is left of the run."""
+        with self._lock:
+            closed = tuple(
+                msgspec.structs.replace(one, refused=True) if one.open else one
+                for one in self._record.launches
+            )
+            self._write(msgspec.structs.replace(self._record, torn_down_at=now, launches=closed))
+
+    def _change(self, launch: Launch, **changes: object) -> None:
+        with self._lock:
+            changed = tuple(
+                msgspec.structs.replace(one, **changes) if one.token == launch.token else one
+                for one in self._record.launches
+            )
+            self._write(msgspec.structs.replace(self._record, launches=changed))
+
+    def _write(self, record: CloudRecord) -> None:
+        write_atomic(self._path, msgspec.json.format(msgspec.json.encode(record), indent=2))
+        self._record = record

@@ -1,0 +1,249 @@
+"""A look at an AWS account before anything is started there: will a run work, and what is missing.
+
+The API is only read, and asked with ``DryRun``; nothing is made and nothing costs.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from skygrid.config import RunConfig, limits
+from skygrid.errors import SkygridError
+from skygrid.nodes.ec2.api import Clients, api_errors, open_clients
+from skygrid.nodes.ec2.api_errors import ON_DEMAND_STANDARD, SPOT_STANDARD, Quota, judge, quota_page
+from skygrid.nodes.ec2.launch.launcher import quota_class
+from skygrid.nodes.ec2.planning.network import allowed_cidr, find_network
+from skygrid.nodes.ec2.planning.plan import plan_cloud
+from skygrid.nodes.ec2.planning.types import vcpus_of
+from skygrid.nodes.ec2.records import CloudPlan, Pool
+from skygrid.nodes.interface import Finding
+
+from .rights import Right, Verdict, try_rights
+
+
+def examine_account(config: RunConfig) -> list[Finding]:
+    """Look at credentials and clock, network, nodes with their quotas, and rights.
+
+    Parameters
+    ----------
+    config : RunConfig
+
+    Returns
+    -------
+    findings : list of Finding
+        Only the first when the account cannot be reached.
+    """
+    try:
+        clients = open_clients(config.aws)
+        caller, now = clients.caller, time.time()
+    except SkygridError as error:
+        return [Finding(name="AWS account", problems=(str(error),))]
+    network, found = _network(clients, config)
+    nodes, plan = _nodes(clients, config) if found else (None, None)
+    rights = _rights(try_rights(clients, config.aws, plan), tried_changes=plan is not None)
+    findings = (_account(clients, caller, now), network, nodes, rights)
+    return [one for one in findings if one is not None]
+
+
+# ---- account ------------------------------------------------------------------------------------
+
+
+def _account(clients: Clients, caller: Mapping[str, Any], now: float) -> Finding:
+    skew = clock_skew(caller, now)
+    facts = [f"{caller['Arn']}", f"account {caller['Account']}, region {clients.region}"]
+    problem, note = clock_texts(skew)
+    if skew is not None and not problem:
+        facts.append(f"this machine's clock is within {max(1, math.ceil(abs(skew)))} s of AWS")
+    return Finding(
+        name="AWS account",
+        facts=tuple(facts),
+        notes=(note,) if note else (),
+        problems=(problem,) if problem else (),
+    )
+
+
+def clock_skew(answer: Mapping[str, Any], now: float) -> float | None:
+    """Seconds by which this machine's clock is ahead, by the date of an answer of the API.
+
+    Parameters
+    ----------
+    answer : mapping
+        As boto3 returns it.
+    now : float
+        Seconds since the epoch, at which it arrived.
+
+    Returns
+    -------
+    skew : float or None
+        To the second; None when the answer has no date.
+    """
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    if "date" not in headers:
+        return None
+    return now - parsedate_to_datetime(headers["date"]).timestamp()
+
+
+def clock_texts(skew: float | None) -> tuple[str, str]:
+    """The problem, and the note, that a clock gives rise to; empty for none."""
+    if skew is None or abs(skew) < limits.EC2_NOTED_SKEW:
+        return "", ""
+    text = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} AWS"
+    if abs(skew) < limits.EC2_CLOCK_SKEW:
+        return "", f"{text}: from {limits.EC2_CLOCK_SKEW / 60:g} minutes on its calls are refused"
+    return f"{text}, which refuses its calls: set the clock, as with `timedatectl set-ntp true`", ""
+
+
+# ---- network ------------------------------------------------------------------------------------
+
+
+def _network(clients: Clients, config: RunConfig) -> tuple[Finding, bool]:
+    """What was found, and whether there is a place for nodes."""
+    facts, problems = [], []
+    try:
+        network = find_network(clients, config.aws)
+    except SkygridError as error:
+        problems.append(str(error))
+    else:
+        zones = ", ".join(zone for zone, _ in network.subnets)
+        kind = f"subnet {config.aws.subnet} of" if config.aws.subnet else "default"
+        facts.append(f"{kind} VPC {network.vpc}, with a way to the internet from {zones}")
+    place = not problems
+    try:
+        facts.append(f"port 22 of nodes will be open to {allowed_cidr(config.aws)} alone")
+    except SkygridError as error:
+        problems.append(str(error))
+    if config.aws.jump:
+        facts.append(f"nodes are reached through {config.aws.jump}")
+    return Finding(name="AWS network", facts=tuple(facts), problems=tuple(problems)), place
+
+
+# ---- nodes --------------------------------------------------------------------------------------
+
+
+def _nodes(clients: Clients, config: RunConfig) -> tuple[Finding, CloudPlan | None]:
+    try:
+        plan = plan_cloud(config, clients)
+    except SkygridError as error:
+        return Finding(name="AWS nodes", problems=(str(error),)), None
+    facts, notes = [_offer_text(plan), *_image_texts(plan)], list(plan.notes)
+    problems: list[str] = []
+    for pool in _first_of_each_class(plan.pools):
+        fact, trouble = _quota(clients, plan, pool)
+        (notes if fact is None else facts).append(fact or trouble)
+        if fact is not None and trouble:
+            # Where on-demand nodes may take their place, spot quota is not the last word.
+            spare = plan.market == "spot-then-on-demand" and pool.market == "spot"
+            (notes if spare else problems).append(trouble)
+    finding = Finding(
+        name="AWS nodes", facts=tuple(facts), notes=tuple(notes), problems=tuple(problems)
+    )
+    return finding, plan
+
+
+def _offer_text(plan: CloudPlan) -> str:
+    first = plan.pools[0]
+    size = f"{plan.first_type.vcpus} vCPUs, {plan.first_type.memory_gib:g} GiB"
+    price = (
+        "price unknown: set aws.price_per_hour"
+        if first.dollars_per_hour is None
+        else f"${first.dollars_per_hour:.4f} an hour each ({first.price_source})"
+    )
+    return f"{plan.nodes} x {first.instance_type} ({size}), {first.market}, {price}"
+
+
+def _image_texts(plan: CloudPlan) -> list[str]:
+    return [f"image {one.ami} {one.name}".rstrip() for one in plan.images.values()]
+
+
+def _first_of_each_class(pools: Sequence[Pool]) -> list[Pool]:
+    found: dict[tuple[str, str], Pool] = {}
+    for pool in pools:
+        found.setdefault(quota_class(pool), pool)
+    return [pool for (_, family), pool in found.items() if family == "standard"]
+
+
+def _quota(clients: Clients, plan: CloudPlan, pool: Pool) -> tuple[str | None, str]:
+    """What the quota is, None where it is not known, and what is wrong with that."""
+    quota = SPOT_STANDARD if pool.market == "spot" else ON_DEMAND_STANDARD
+    try:
+        answer = clients.quotas.get_service_quota(ServiceCode=quota.service, QuotaCode=quota.code)
+    except api_errors() as error:
+        text = judge(error, "servicequotas:GetServiceQuota", clients.region).text
+        return None, f'the quota "{quota.name}" is not known: {text}'
+    try:
+        used = _vcpus_in_use(clients, pool.market)
+    except api_errors() as error:
+        text = judge(error, "ec2:DescribeInstances", clients.region).text
+        return None, f'how much of the quota "{quota.name}" is in use is not known: {text}'
+    wanted = plan.nodes * plan.types[pool.instance_type].vcpus
+    return quota_texts(quota, clients.region, answer["Quota"]["Value"], used, wanted)
+
+
+def quota_texts(
+    quota: Quota, region: str, allowed: float, used: int, wanted: int
+) -> tuple[str, str]:
+    """What a quota of vCPUs is, and what is wrong if a run needs more (else empty)."""
+    fact = (
+        f"quota for {'spot' if quota is SPOT_STANDARD else 'on-demand'} nodes: {allowed:g} vCPUs, "
+        f"{used} in use, {wanted} for the run"
+    )
+    if used + wanted <= allowed:
+        return fact, ""
+    return fact, (
+        f'the quota "{quota.name}" leaves {max(0, int(allowed) - used)} vCPUs in {region}, and the '
+        f"run takes {wanted}: ask for more at {quota_page(quota, region)}, or take fewer nodes or "
+        "smaller types"
+    )
+
+
+def _vcpus_in_use(clients: Clients, market: str) -> int:
+    """vCPUs of the instances that count towards the standard quota of a market."""
+    running = clients.described("instances", {"instance-state-name": ["pending", "running"]})
+    counts = Counter(
+        one["InstanceType"]
+        for one in running
+        if one.get("InstanceLifecycle", "on-demand") == market and _is_standard(one)
+    )
+    sizes = vcpus_of(clients, counts)
+    return sum(number * sizes.get(name, 0) for name, number in counts.items())
+
+
+def _is_standard(instance: Mapping[str, Any]) -> bool:
+    pool = Pool(instance_type=instance["InstanceType"], market="on-demand", zone="", subnet="")
+    return quota_class(pool)[1] == "standard"
+
+
+# ---- rights -------------------------------------------------------------------------------------
+
+
+def _rights(rights: Sequence[Right], *, tried_changes: bool) -> Finding:
+    by_verdict = {verdict: [one for one in rights if one.verdict is verdict] for verdict in Verdict}
+    allowed = len(by_verdict[Verdict.ALLOWED])
+    denied = [one.action for one in by_verdict[Verdict.DENIED]]
+    untried = [one.action for one in by_verdict[Verdict.UNTRIED]]
+    notes, problems = [], []
+    if denied:
+        names = ", ".join(dict.fromkeys(denied))
+        problems.append(
+            f"not allowed: {names}. Add them to the IAM policy of these credentials; "
+            "guides/aws.md has one that is enough"
+        )
+    problems += [one.text for one in by_verdict[Verdict.FAILED]]
+    if untried:
+        notes.append(
+            f"could not be tried, as nothing of skygrid is there to try on: {', '.join(untried)}. "
+            "The policy in guides/aws.md allows them on what skygrid made, and on nothing else"
+        )
+    if not tried_changes:
+        notes.append("launching and ending nodes was not tried, for the trouble above")
+    return Finding(
+        name="AWS rights",
+        facts=(f"{allowed} of {len(rights)} actions that were tried are allowed",),
+        notes=tuple(notes),
+        problems=tuple(problems),
+    )

@@ -1,0 +1,410 @@
+"""The instances of one run: everything that spends money, or ends what does, goes through here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from skygrid.config import AwsConfig, limits
+from skygrid.errors import NodeError
+from skygrid.nodes.ec2.launch.launcher import Launcher
+from skygrid.nodes.ec2.launch.watch import InstanceGoneError, Watch, gone_text
+from skygrid.nodes.ec2.planning.network import allowed_cidr, let_in, open_group
+from skygrid.nodes.ec2.teardown.teardown import Ending, Progress, Remains
+
+from .api import Clients, api_errors
+from .api_errors import Decision, judge
+from .cloud_record import CloudRecord, FleetStore, Launch
+from .records import CloudNode, CloudPlan, RunMark, TeardownReport, billed
+from .retry import patiently
+
+__all__ = ["Fleet", "InstanceGoneError", "open_fleet"]
+
+
+RETRIED = frozenset({Decision.BACK_OFF, Decision.NOT_YET_VISIBLE})
+
+
+class Fleet:
+    """Launches, watches and ends the instances of one run.
+
+    Every method may be called from any thread.
+
+    Parameters
+    ----------
+    clients : Clients
+        From `skygrid.nodes.ec2.api.open_clients`.
+    plan : CloudPlan
+    mark : RunMark
+    store : FleetStore
+        ``cloud.json`` of the run's folder.
+    settings : AwsConfig
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        plan: CloudPlan,
+        mark: RunMark,
+        store: FleetStore,
+        settings: AwsConfig,
+    ) -> None:
+        self.plan = plan
+        self.mark = mark
+        self.clients = clients
+        self._store = store
+        self._settings = settings
+        self._watch = Watch(clients, mark.run_id)
+        self._stopped = threading.Event()
+        self._launcher = Launcher(clients, plan, mark, store, settings, self._stopped)
+        self._opening = threading.Lock()
+        self._group_id: str | None = None
+        self._access = threading.Lock()
+        self._cidr: str | None = None
+        self._access_at = 0.0
+        self._in_flight = 0
+        self._landed = threading.Condition()
+
+    # ---- launching ------------------------------------------------------------------------------
+
+    def open(self) -> str:
+        """Make what all instances need, the security group; only the first call does anything.
+
+        Returns
+        -------
+        group_id : str
+
+        Raises
+        ------
+        NodeError
+            If it cannot be made, or the caller's address cannot be found out.
+        """
+        with self._opening:
+            if self._group_id is None:
+                cidr = allowed_cidr(self._settings)
+                group_id = open_group(self.clients, self.mark, self._settings, self.plan.vpc, cidr)
+                self._store.group(group_id)
+                self._cidr, self._group_id = cidr, group_id
+            return self._group_id
+
+    def launch(self, node: str, user_data: bytes, say: Callable[[str], None]) -> CloudNode:
+        """Launch the instance of a node: the pools in their order, one launch at the most.
+
+        Parameters
+        ----------
+        node : str
+            The node's name. A node that is launched again under its name is a new generation.
+        user_data : bytes
+            At most 16 KiB, as EC2 takes them.
+        say : callable
+            Is told, in words, what goes on.
+
+        Raises
+        ------
+        NodeError
+            Nothing can be had; the message lists every pool that was tried. Or the run is being
+            torn down.
+        """
+        with self._flight(node):
+            found = self._launcher.launch(node, self.open(), user_data, say)
+            self._watch.add(found)
+        if self._stopped.is_set():
+            raise NodeError(f"{node}: the run is being ended, and {found.instance_id} with it")
+        return found
+
+    @contextmanager
+    def _flight(self, node: str) -> Iterator[None]:
+        """The teardown waits for whoever is in here."""
+        with self._landed:
+            if self._stopped.is_set():
+                raise NodeError(f"{node}: the run is being ended, so nothing more is launched")
+            self._in_flight += 1
+        try:
+            yield
+        finally:
+            with self._landed:
+                self._in_flight -= 1
+                self._landed.notify_all()
+
+    def adopt(self, node: str) -> CloudNode | None:
+        """The running instance that an earlier session launched for this node; None: there is none.
+
+        Raises
+        ------
+        NodeError
+            If the API does not answer.
+        """
+        if not self._store.record.launches:
+            return None
+        self.open()
+        for found in reversed(self.living()):
+            if found.node == node and found.expires_at - time.time() > limits.EC2_ADOPT:
+                return found
+        return None
+
+    def living(self) -> list[CloudNode]:
+        """Instances of this run that are not gone, of whichever session, as the API has them now.
+
+        Raises
+        ------
+        NodeError
+        """
+        try:
+            self._watch.look(limits.EC2_LOOK_FRESH)
+        except api_errors() as error:
+            raise NodeError(
+                judge(error, "ec2:DescribeInstances", self.clients.region).text
+            ) from error
+        return [one for one in self._watch.nodes() if not one.gone]
+
+    # ---- watching -------------------------------------------------------------------------------
+
+    def wait_running(self, node: CloudNode, say: Callable[[str], None]) -> CloudNode:
+        """Wait until an instance runs and has the address that it is to be reached at.
+
+        All that wait share one look at the API.
+
+        Raises
+        ------
+        InstanceGoneError
+            It ended instead; the message has the reason.
+        NodeError
+            It took longer than ``launch_timeout``, or the API does not answer any more.
+        """
+        return self._watch.wait(
+            node,
+            lambda seen: seen.state == "running" and self._address(seen) is not None,
+            self._settings.launch_timeout,
+            say,
+        )
+
+    def address(self, node: CloudNode) -> str:
+        """Where SSH is to connect: the public address, or the private one without ``public_ip``.
+
+        Raises
+        ------
+        NodeError
+            If it has none yet.
+        """
+        found = self._address(self._watch.get(node.instance_id) or node)
+        if found is None:
+            raise NodeError(f"{node.node}: the instance {node.instance_id} has no address yet")
+        return found
+
+    def _address(self, node: CloudNode) -> str | None:
+        return node.public_ip if self._settings.public_ip else node.private_ip
+
+    def gone(self, node: CloudNode) -> str | None:
+        """Why the instance is gone, None while it is not; for when a connection to it failed.
+
+        The answer is to be read behind the instance's id: ``is terminated (...)``.
+
+        Asks the API, every two seconds at the most. Never raises: an API that does not answer
+        knows of no end.
+        """
+        try:
+            self._watch.look(limits.EC2_LOOK_FRESH)
+        except api_errors():
+            pass
+        seen = self._watch.get(node.instance_id)
+        return gone_text(seen) if seen is not None and seen.gone else None
+
+    def nodes(self) -> list[CloudNode]:
+        """Every instance of this run that this session knows of, as last seen."""
+        return self._watch.nodes()
+
+    # ---- who is let in --------------------------------------------------------------------------
+
+    def repair_access(self) -> str | None:
+        """Let the caller in again if its address changed; what was done, None if nothing.
+
+        For when a connection to a node failed. Asks for the address every ten seconds at the most.
+        Never raises: what it cannot do it says in its answer.
+        """
+        if self._settings.allow_cidr is not None or self._group_id is None:
+            return None
+        with self._access:
+            now = time.monotonic()
+            if self._access_at and now - self._access_at < limits.EC2_ACCESS:
+                return None
+            self._access_at = now
+            try:
+                return self._let_in_again(self._group_id)
+            except NodeError as error:
+                return str(error)
+            except api_errors() as error:
+                action = "ec2:AuthorizeSecurityGroupIngress"
+                return judge(error, action, self.clients.region).text
+
+    def _let_in_again(self, group_id: str) -> str | None:
+        cidr, before = allowed_cidr(self._settings), self._cidr
+        if cidr == before:
+            return None
+        let_in(self.clients, group_id, cidr)
+        self._cidr = cidr
+        return f"this machine's address changed from {before} to {cidr}, which is let in now"
+
+    # ---- what it costs --------------------------------------------------------------------------
+
+    def dollars(self, now: float) -> float | None:
+        """USD spent on instances until `now`, in all sessions of the run; None: not known.
+
+        Parameters
+        ----------
+        now : float
+            Seconds since the epoch.
+        """
+        self._note_ends(now)
+        return spent(self._store.record, now)
+
+    def dollars_per_hour(self) -> float | None:
+        """USD an hour of the instances that are not known to be gone; None: not known."""
+        prices = [
+            one.pool.dollars_per_hour
+            for one in self._store.record.launches
+            if one.instance_id is not None and not one.ended_at
+        ]
+        return total(prices)
+
+    def _note_ends(self, now: float) -> None:
+        self._store.ended(self._watch.ends())
+        if not self._stopped.is_set():
+            self._store.alive(now)
+
+    # ---- ending ---------------------------------------------------------------------------------
+
+    def end(self, node: CloudNode) -> None:
+        """End one instance and do not wait for it; the teardown looks again.
+
+        Raises
+        ------
+        NodeError
+        """
+        action, region = "ec2:TerminateInstances", self.clients.region
+        try:
+            patiently(
+                lambda: self.clients.ec2.terminate_instances(InstanceIds=[node.instance_id]),
+                action,
+                region,
+                again=RETRIED,
+                seconds=limits.EC2_LOOK_FRESH * 5,
+                pause=self._stopped.wait,
+            )
+        except api_errors() as error:
+            failure = judge(error, action, region)
+            if failure.decision is not Decision.NOT_YET_VISIBLE:
+                raise NodeError(f"{node.node}: {failure.text}") from error
+
+    def teardown(self, progress: Progress) -> TeardownReport:
+        """End everything and wait until the API says that it is gone. May be called again.
+
+        Waits for launches that are under way, refuses further ones, ends instances, deletes the
+        security group and the run's objects in S3, and asks by tag for what is left. What could not
+        be done stands in the report.
+
+        Parameters
+        ----------
+        progress : callable
+            Is told, in words, what goes on.
+        """
+        with self._landed:
+            self._stopped.set()
+            self._watch.stop()
+            while self._in_flight:
+                progress("waiting for launches that are under way")
+                # Nobody in there waits longer than for one answer of the API.
+                self._landed.wait()
+        record = self._store.record
+        ending = Ending(self.clients, remains_of(record, self.mark.name), progress)
+        report = ending.complete()
+        self._store.ended({one.instance_id: time.time() for one in ending.seen if one.gone})
+        if report.verified:
+            self._store.torn_down(time.time())
+        return report
+
+
+def open_fleet(
+    clients: Clients, plan: CloudPlan, mark: RunMark, folder: Path, settings: AwsConfig
+) -> Fleet:
+    """The fleet of a run, with what an earlier session of the run wrote to its folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder, which exists.
+
+    Raises
+    ------
+    UsageError
+        If the run was begun in another region or account.
+    NodeError
+        If the instances of an earlier session cannot be looked at.
+    """
+    fresh = CloudRecord(
+        run_id=mark.run_id, region=plan.region, account=plan.account, bucket=settings.bucket
+    )
+    store = FleetStore(folder, fresh)
+    fleet = Fleet(clients, plan, mark, store, settings)
+    if store.record.launches:
+        living = {one.instance_id for one in fleet.living()}
+        store.ended(earlier_ends(store.record, living, settings.lease_minutes * 60, time.time()))
+    return fleet
+
+
+def earlier_ends(
+    record: CloudRecord, living: Collection[str], lease_seconds: float, now: float
+) -> dict[str, float]:
+    """When instances ended whose end no session lived to see, by their ids.
+
+    A node that does not hear of its driver ends itself a lease after the driver's last sign of
+    life; that is the latest that it can have been.
+
+    Parameters
+    ----------
+    record : CloudRecord
+    living : collection of str
+        Ids of instances that are not gone.
+    lease_seconds, now : float
+        `now` in seconds since the epoch.
+    """
+    return {
+        one.instance_id: min(now, max(record.alive_at, one.launched_at) + lease_seconds)
+        for one in record.launches
+        if one.instance_id and not one.ended_at and one.instance_id not in living
+    }
+
+
+def spent(record: CloudRecord, now: float) -> float | None:
+    """USD spent on the instances of a record until `now`; None where a price is not known."""
+    return total([launch_dollars(one, now) for one in record.launches if one.instance_id])
+
+
+def launch_dollars(launch: Launch, now: float) -> float | None:
+    """USD of one instance until its end or `now`; None: its price is not known."""
+    seconds = (launch.ended_at or now) - launch.launched_at
+    return billed(launch.pool.dollars_per_hour, seconds)
+
+
+def total(parts: list[float | None]) -> float | None:
+    """The sum; None where a part is not known."""
+    known = [one for one in parts if one is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def remains_of(record: CloudRecord, name: str = "") -> Remains:
+    """What is known of a run from its file."""
+    waiting = [one for one in record.launches if one.open]
+    return Remains(
+        run_id=record.run_id,
+        name=name,
+        launched={
+            one.instance_id: one.launched_at or one.asked_at
+            for one in record.launches
+            if one.instance_id
+        },
+        tokens=tuple(one.token for one in waiting),
+        tokens_until=max((one.asked_at + limits.EC2_VISIBLE for one in waiting), default=0.0),
+        bucket=record.bucket,
+    )

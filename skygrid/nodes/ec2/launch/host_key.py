@@ -1,0 +1,41 @@
+"""A host key that only its node knows: made there, over the first login.
+
+The key of the first login came with the user-data, which whoever may read the instance's attributes
+can read too. It proves that this is the instance; from then on the node is known by another.
+"""
+
+from __future__ import annotations
+
+import re
+
+from skygrid.config import limits
+from skygrid.environment.shell_commands import quoted
+from skygrid.nodes.ssh.channel import run_for_output
+from skygrid.nodes.ssh.connection import Connection
+from skygrid.nodes.ssh.failures import HostError
+
+from .user_data import read_script
+
+_ANSWER = re.compile(r"^skygrid-host-key (ssh-ed25519 [A-Za-z0-9+/=]{40,200})", re.MULTILINE)
+
+
+def command(folder: str = "/etc/ssh") -> str:
+    """The command line that makes the new key; the same in every shell."""
+    return f"exec sh -c {quoted(read_script('host_key.sh'))} skygrid {quoted(folder)}"
+
+
+def replace_host_key(connection: Connection) -> str:
+    """Have a node make a host key of its own, and return its public half.
+
+    Raises
+    ------
+    HostError
+        If the node cannot; the message says why.
+    OSError
+        If the connection breaks.
+    """
+    status, output, message = run_for_output(connection, command(), limits.EC2_HOST_KEY)
+    found = _ANSWER.search(output.decode(errors="replace"))
+    if status or found is None:
+        raise HostError(f"the node could not be given a host key of its own: {message}")
+    return found[1]

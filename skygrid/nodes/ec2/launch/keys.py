@@ -1,0 +1,133 @@
+"""The keys of a run on EC2: who may log in, and by which key each node is known.
+
+All of them are ed25519, and lie in a folder of the run's own that only its user can read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from skygrid.util.atomic_file import write_atomic
+
+KEYS_FOLDER = "aws"
+"""Folder of a run's keys, in the run's own."""
+
+USER_KEY = "key"
+KNOWN_HOSTS = "known_hosts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyPair:
+    """A private key in OpenSSH's format, and its public half as one line without a comment."""
+
+    private: str
+    public: str
+
+
+def make_key_pair() -> KeyPair:
+    """Make a new ed25519 key pair."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    return KeyPair(private=private.decode(), public=public.decode())
+
+
+class RunKeys:
+    """The folder with a run's keys; what an earlier session of the run left there holds.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there. Only one process uses it at a time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.user_key = folder / USER_KEY
+        """File of the private key to log in with."""
+
+        self.known_hosts = folder / KNOWN_HOSTS
+        """Host keys by instance id, and by the node's name before there is an instance."""
+
+        self._lock = threading.Lock()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._public = folder / f"{USER_KEY}.pub"
+        if not (self.user_key.exists() and self._public.exists()):
+            pair = make_key_pair()
+            _write_private(self.user_key, pair.private)
+            write_atomic(self._public, f"{pair.public}\n".encode())
+
+    @property
+    def public(self) -> str:
+        """The line of authorized_keys."""
+        return self._public.read_text(encoding="ascii").strip()
+
+    def pin(self, name: str, public: str) -> None:
+        """From now on this is the only key by which `name` is known.
+
+        Parameters
+        ----------
+        name : str
+            Instance id, or a node's name.
+        public : str
+            Kind and key, as in a public key file.
+        """
+        kind, key = public.split()[:2]
+        with self._lock:
+            lines = [line for line in self._lines() if line.split()[0] != name]
+            lines.append(f"{name} {kind} {key}")
+            write_atomic(self.known_hosts, "".join(f"{line}\n" for line in lines).encode())
+
+    def pinned(self, name: str) -> str | None:
+        """The key by which `name` is known, None if there is none."""
+        with self._lock:
+            for line in self._lines():
+                if line.split()[0] == name:
+                    return line.split(maxsplit=1)[1]
+        return None
+
+    def _lines(self) -> list[str]:
+        if not self.known_hosts.exists():
+            return []
+        return self.known_hosts.read_text(encoding="ascii").splitlines()
+
+    def forget(self) -> str:
+        """Delete everything, as `forget_keys` does."""
+        return forget_keys(self.folder)
+
+
+def forget_keys(folder: Path) -> str:
+    """Delete a folder of keys: no node is left that knows them.
+
+    Returns
+    -------
+    trouble : str
+        What to do, where it cannot be deleted; empty once it is gone.
+    """
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"the keys of nodes that are gone are left, delete them: {folder} ({error})"
+    return ""
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Nobody else can read it at any moment."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(text, encoding="ascii")

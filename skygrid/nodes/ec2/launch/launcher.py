@@ -1,0 +1,206 @@
+"""Launching one node: the pools in their order, and what an answer means for the next of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from skygrid.config import AwsConfig, limits
+from skygrid.errors import NodeError
+from skygrid.nodes.ec2.api import Clients, api_errors
+from skygrid.nodes.ec2.api_errors import Decision, Failure, judge
+from skygrid.nodes.ec2.cloud_record import FleetStore, Launch
+from skygrid.nodes.ec2.records import CloudNode, CloudPlan, Pool, RunMark
+from skygrid.nodes.ec2.retry import delays
+
+from .requests import check_user_data, client_token, from_answer, run_request
+
+ACTION = "ec2:RunInstances"
+
+
+STANDARD = frozenset("acdhimrtz")
+"""First letters of the families that share one quota for vCPUs."""
+
+
+def quota_class(pool: Pool) -> tuple[str, str]:
+    """What pools that share a quota have in common: market and class of families."""
+    family = pool.instance_type.partition(".")[0]
+    letters = family.rstrip("0123456789").partition("-")[0]
+    first = family[:1]
+    standard = first in STANDARD and not letters.startswith(("dl", "hpc", "trn", "inf"))
+    return pool.market, "standard" if standard else family
+
+
+class Scarcity:
+    """Which pools had nothing lately: what one node found out spares the others the call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._dry: dict[Pool, float] = {}
+
+    def dry(self, pool: Pool, now: float) -> None:
+        """A pool had no capacity."""
+        with self._lock:
+            self._dry[pool] = now
+
+    def order(self, pools: tuple[Pool, ...], now: float) -> list[Pool]:
+        """The pools as they are tried now: those that were dry lately come last."""
+        with self._lock:
+            dry = {pool for pool, since in self._dry.items() if now - since < limits.EC2_DRY}
+        return sorted(pools, key=lambda pool: pool in dry)
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool that was tried in vain."""
+
+    pool: Pool
+    failure: Failure
+
+
+class Launcher:
+    """Launches instances of one run, each with one accepted ``RunInstances``.
+
+    Parameters
+    ----------
+    clients, plan, mark, store, settings
+        As for `Fleet`.
+    stopped : threading.Event
+        Once it is set nothing is launched any more.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        plan: CloudPlan,
+        mark: RunMark,
+        store: FleetStore,
+        settings: AwsConfig,
+        stopped: threading.Event,
+    ) -> None:
+        self._clients = clients
+        self._plan = plan
+        self._mark = mark
+        self._store = store
+        self._settings = settings
+        self._stopped = stopped
+        self._scarcity = Scarcity()
+
+    def launch(
+        self, node: str, group_id: str, user_data: bytes, say: Callable[[str], None]
+    ) -> CloudNode:
+        """Launch a node in the first pool that has an instance for it.
+
+        Raises
+        ------
+        NodeError
+            No pool has; the message lists every pool that was tried, and why it failed.
+        """
+        check_user_data(node, user_data)
+        tried: list[Trial] = []
+        used_up: set[tuple[str, str]] = set()
+        for pool in self._scarcity.order(self._plan.pools, time.monotonic()):
+            if quota_class(pool) in used_up:
+                continue
+            say(f"launching {pool}")
+            result = self._in_pool(node, pool, group_id, user_data, say)
+            if isinstance(result, CloudNode):
+                return result
+            tried.append(Trial(pool=pool, failure=result))
+            if result.decision is Decision.QUOTA:
+                used_up.add(quota_class(pool))
+            elif result.decision is Decision.NEXT_POOL:
+                self._scarcity.dry(pool, time.monotonic())
+            else:
+                break
+        raise NodeError(refusal(node, self._clients.region, tried))
+
+    def _in_pool(
+        self,
+        node: str,
+        pool: Pool,
+        group_id: str,
+        user_data: bytes,
+        say: Callable[[str], None],
+    ) -> CloudNode | Failure:
+        launch = self._intend(node, pool)
+        give_up = time.monotonic() + limits.EC2_LAUNCH_AGAIN
+        maybe_done = False
+        for delay in delays():
+            result = self._call(launch, group_id, user_data)
+            if isinstance(result, CloudNode):
+                self._store.launched(launch, result.instance_id, result.launched_at)
+                return result
+            if result.decision is Decision.NEW_TOKEN:
+                self._store.refused(launch)
+                launch, maybe_done = self._intend(node, pool), False
+            elif result.decision not in (Decision.BACK_OFF, Decision.NOT_YET_VISIBLE):
+                self._store.refused(launch)
+                return result
+            maybe_done |= result.maybe_done
+            say(f"waiting to launch: {result.code}")
+            late = time.monotonic() + delay > give_up
+            if late or self._stopped.wait(delay):
+                # What may have been executed stays open: whoever tears the run down looks for it.
+                if not maybe_done:
+                    self._store.refused(launch)
+                if late:
+                    return result
+                raise NodeError(f"{node}: the run is being ended, so nothing more is launched")
+        raise AssertionError("delays never end")
+
+    def _intend(self, node: str, pool: Pool) -> Launch:
+        if self._stopped.is_set():
+            raise NodeError(f"{node}: the run is being ended, so nothing more is launched")
+        return self._store.intend(
+            node,
+            pool,
+            lambda generation: client_token(self._mark.run_id, node, generation),
+            time.time(),
+        )
+
+    def _call(self, launch: Launch, group_id: str, user_data: bytes) -> CloudNode | Failure:
+        architecture = self._plan.types[launch.pool.instance_type].architecture
+        request = run_request(
+            node=launch.node,
+            pool=launch.pool,
+            image=self._plan.images[architecture],
+            token=launch.token,
+            group_id=group_id,
+            user_data=user_data,
+            mark=self._mark,
+            settings=self._settings,
+        )
+        try:
+            answer = self._clients.ec2_once.run_instances(**request)
+        except api_errors() as error:
+            return judge(error, ACTION, self._clients.region)
+        return from_answer(answer["Instances"][0], self._clients.region)
+
+
+def refusal(node: str, region: str, tried: list[Trial]) -> str:
+    """What a person is told about a node that could not be launched."""
+    last = tried[-1].failure
+    if len(tried) == 1 and last.decision is not Decision.NEXT_POOL:
+        return f"{node}: {last.text}"
+    lines = [f"  {one.pool}: {_brief(one.failure)}" for one in tried]
+    head = f"{node}: no instance could be had in {region}. Tried, in this order:"
+    if last.decision in (Decision.NEXT_POOL, Decision.QUOTA):
+        advice = (
+            "Name more instance_types or zones under [aws], another market or region, or try again "
+            "later."
+        )
+        return "\n".join([head, *lines, advice])
+    return "\n".join([head, *lines, last.text])
+
+
+def _brief(failure: Failure) -> str:
+    if failure.decision is Decision.QUOTA:
+        return failure.text
+    return f"no capacity ({failure.code})" if _is_capacity(failure) else failure.text
+
+
+def _is_capacity(failure: Failure) -> bool:
+    return failure.decision is Decision.NEXT_POOL and failure.code.startswith("Insufficient")

@@ -1,0 +1,182 @@
+"""One look at all instances of a run, shared by everybody who waits for one of them.
+
+Thirty threads that wait for thirty instances would ask thirty times as often as needed, and AWS
+would refuse them. Whoever finds the last look too old takes the next one for all.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from skygrid.config import limits
+from skygrid.errors import NodeError
+from skygrid.nodes.ec2.api import Clients, api_errors
+from skygrid.nodes.ec2.api_errors import Decision, judge
+from skygrid.nodes.ec2.records import CloudNode
+
+from .requests import RUN, from_answer
+
+FACTOR = 1.3
+"""Growth of the interval between looks while an instance is waited for."""
+
+
+class InstanceGoneError(NodeError):
+    """The instance of a node has ended; another can be launched in its place."""
+
+
+def find_instances(clients: Clients, filters: dict[str, list[str]]) -> list[CloudNode]:
+    """Every instance that these filters of ``DescribeInstances`` let through."""
+    return [from_answer(one, clients.region) for one in clients.described("instances", filters)]
+
+
+class Watch:
+    """What is known of the instances of one run. May be used from any thread.
+
+    Parameters
+    ----------
+    clients : Clients
+    run_id : str
+    clock : callable
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self, clients: Clients, run_id: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clients = clients
+        self._run_id = run_id
+        self._clock = clock
+        self._looking = threading.Lock()
+        self._lock = threading.Condition()
+        self._stopped = False
+        self._known: dict[str, CloudNode] = {}
+        self._ended: dict[str, float] = {}
+        self._looked_at = 0.0
+        self._interval = limits.EC2_LOOK_FIRST
+
+    def stop(self) -> None:
+        """Whoever waits is to wait no longer."""
+        with self._lock:
+            self._stopped = True
+            self._lock.notify_all()
+
+    def add(self, node: CloudNode) -> None:
+        """Take in an instance that was just launched; looks follow each other quickly again."""
+        with self._lock:
+            self._known.setdefault(node.instance_id, node)
+            self._interval = limits.EC2_LOOK_FIRST
+
+    def nodes(self) -> list[CloudNode]:
+        """Every instance that is known, by the time of its launch."""
+        with self._lock:
+            found = list(self._known.values())
+        return sorted(found, key=lambda one: (one.launched_at, one.node))
+
+    def get(self, instance_id: str) -> CloudNode | None:
+        """An instance as it was last seen."""
+        with self._lock:
+            return self._known.get(instance_id)
+
+    def ends(self) -> dict[str, float]:
+        """When instances were first seen to be gone, in seconds since the epoch, by their ids."""
+        with self._lock:
+            return dict(self._ended)
+
+    def look(self, not_older_than: float) -> bool:
+        """Ask the API about all instances, unless somebody did so in the last seconds.
+
+        Returns
+        -------
+        looked : bool
+            Whether the API was asked.
+
+        Raises
+        ------
+        Exception
+            Of boto3.
+        """
+        asked = time.monotonic()
+        with self._looking:
+            if self._looked_at >= asked or asked - self._looked_at < not_older_than:
+                return False
+            found = find_instances(self._clients, {f"tag:{RUN}": [self._run_id]})
+            self._looked_at = time.monotonic()
+            self._take_in(found)
+            return True
+
+    def _take_in(self, found: list[CloudNode]) -> None:
+        now = self._clock()
+        with self._lock:
+            for node in found:
+                self._known[node.instance_id] = node
+                if node.gone:
+                    self._ended.setdefault(node.instance_id, now)
+            self._lock.notify_all()
+
+    def wait(
+        self,
+        node: CloudNode,
+        ready: Callable[[CloudNode], bool],
+        seconds: float,
+        say: Callable[[str], None],
+    ) -> CloudNode:
+        """Wait until an instance is as `ready` wants it.
+
+        Raises
+        ------
+        InstanceGoneError
+            If it ends instead.
+        NodeError
+            If that takes longer than `seconds`, or the API will not answer any more.
+        """
+        deadline = time.monotonic() + seconds
+        said = ""
+        while True:
+            self._look_while_waiting(deadline)
+            seen = self.get(node.instance_id) or node
+            if seen.gone:
+                raise InstanceGoneError(
+                    f"{node.node}: the instance {node.instance_id} {gone_text(seen)}"
+                )
+            if ready(seen):
+                return seen
+            if time.monotonic() > deadline:
+                raise NodeError(
+                    f"{node.node}: the instance {node.instance_id} is still {seen.state} "
+                    f"{seconds:g} s after its launch. Try again, with another zone or type, or "
+                    "with a longer launch_timeout under [aws]"
+                )
+            if seen.state != said:
+                said = seen.state
+                say(f"{seen.instance_type} {seen.instance_id} is {seen.state}")
+            self._pause()
+
+    def _pause(self) -> None:
+        with self._lock:
+            if not self._stopped:
+                self._lock.wait(self._interval)
+            if self._stopped:
+                raise NodeError("the run is being ended: its instances are not waited for any more")
+
+    def _look_while_waiting(self, deadline: float) -> None:
+        try:
+            looked = self.look(self._interval * 0.9)
+        except api_errors() as error:
+            failure = judge(error, "ec2:DescribeInstances", self._clients.region)
+            if failure.decision is not Decision.BACK_OFF or time.monotonic() > deadline:
+                raise NodeError(failure.text) from error
+            self._slow_down(2.0)
+        else:
+            if looked:
+                self._slow_down(1.0)
+
+    def _slow_down(self, times: float) -> None:
+        with self._lock:
+            self._interval = min(limits.EC2_LOOK_LONGEST, self._interval * FACTOR * times)
+
+
+def gone_text(node: CloudNode) -> str:
+    """That an instance has ended, and why, to be read behind its id."""
+    return f"is {node.state}" + (f" ({node.reason})" if node.reason else "")

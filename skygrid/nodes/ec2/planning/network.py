@@ -1,0 +1,278 @@
+"""Where nodes stand in the network, and who is let in: port 22 from the caller, nothing else."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from skygrid.config import AwsConfig, limits
+from skygrid.errors import NodeError
+from skygrid.nodes.ec2.api import Clients, api_errors, words_of
+from skygrid.nodes.ec2.api_errors import Decision, code_of, judge
+from skygrid.nodes.ec2.launch.requests import run_tags, specifications
+from skygrid.nodes.ec2.records import RunMark
+from skygrid.nodes.ec2.retry import patiently
+
+SSH_PORT = 22
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    """The VPC of a run and the subnets that its nodes may stand in."""
+
+    vpc: str
+    subnets: tuple[tuple[str, str], ...]
+    """Zone and subnet, by zone."""
+
+
+# ---- finding a place ----------------------------------------------------------------------------
+
+
+def find_network(clients: Clients, settings: AwsConfig) -> Network:
+    """The configured subnet, or the default ones, once it is known that they lead out.
+
+    Raises
+    ------
+    NodeError
+        There is no default VPC, no such subnet or zone, or no route to the internet.
+    """
+    vpc, subnets = _named(clients, settings) if settings.subnet else _default(clients)
+    zones = settings.zones
+    kept = [one for one in subnets if not zones or one["AvailabilityZone"] in zones]
+    if not kept:
+        there = ", ".join(sorted({one["AvailabilityZone"] for one in subnets})) or "none"
+        raise NodeError(
+            f"no subnet of {vpc} in {clients.region} is in zones under [aws] "
+            f"({', '.join(zones) or 'any'}); there are subnets in: {there}"
+        )
+    open_ones = _leading_out(clients, vpc, kept, settings)
+    return Network(
+        vpc=vpc,
+        subnets=tuple(sorted((one["AvailabilityZone"], one["SubnetId"]) for one in open_ones)),
+    )
+
+
+def _named(clients: Clients, settings: AwsConfig) -> tuple[str, list[Any]]:
+    try:
+        found = clients.ec2.describe_subnets(SubnetIds=[settings.subnet])["Subnets"]
+    except api_errors() as error:
+        if code_of(error) == "InvalidSubnetID.NotFound":
+            raise NodeError(
+                f"there is no {settings.subnet} in {clients.region}: name one of this region as "
+                "subnet under [aws], or leave it out for the default ones"
+            ) from None
+        raise NodeError(judge(error, "ec2:DescribeSubnets", clients.region).text) from error
+    return found[0]["VpcId"], found
+
+
+def _default(clients: Clients) -> tuple[str, list[Any]]:
+    vpcs = _described(clients, "vpcs", {"is-default": ["true"]})
+    if not vpcs:
+        raise NodeError(
+            f"{clients.region} has no default VPC: make one with `aws ec2 create-default-vpc "
+            f"--region {clients.region}`, or name a subnet under [aws] in the config file"
+        )
+    vpc = vpcs[0]["VpcId"]
+    subnets = _described(clients, "subnets", {"vpc-id": [vpc], "default-for-az": ["true"]})
+    if not subnets:
+        raise NodeError(
+            f"the default VPC of {clients.region} has no default subnets: make one with `aws ec2 "
+            f"create-default-subnet --region {clients.region} --availability-zone "
+            f"{clients.region}a`, or name a subnet under [aws]"
+        )
+    return vpc, subnets
+
+
+def _described(clients: Clients, kind: str, filters: Mapping[str, list[str]]) -> list[Any]:
+    try:
+        return clients.described(kind, filters)
+    except api_errors() as error:
+        action = f"ec2:Describe{words_of(kind)}"
+        raise NodeError(judge(error, action, clients.region).text) from error
+
+
+def _leading_out(clients: Clients, vpc: str, subnets: list[Any], settings: AwsConfig) -> list[Any]:
+    """The subnets with a way to the internet, from where nodes get Python and packages."""
+    tables = _described(clients, "route_tables", {"vpc-id": [vpc]})
+    found = [
+        one for one in subnets if leads_out(one["SubnetId"], tables, public=settings.public_ip)
+    ]
+    if found:
+        return found
+    names = ", ".join(one["SubnetId"] for one in subnets)
+    way = (
+        "a route 0.0.0.0/0 to an internet gateway"
+        if settings.public_ip
+        else "a route 0.0.0.0/0, such as one to a NAT gateway"
+    )
+    private = ", or set public_ip = false and jump if it is private" if settings.public_ip else ""
+    raise NodeError(
+        f"{names} in {clients.region} cannot reach the internet: its route table needs {way}. "
+        f"Add it, or name another subnet under [aws]{private}"
+    )
+
+
+def leads_out(subnet: str, tables: list[Any], *, public: bool) -> bool:
+    """Whether the route table of a subnet has an active way to the internet.
+
+    Parameters
+    ----------
+    subnet : str
+    tables : list
+        ``RouteTables`` of the VPC.
+    public : bool
+        Whether the way has to be an internet gateway, without which public addresses do not work.
+    """
+    chosen = [table for table in tables if _holds(table, "SubnetId", subnet)]
+    chosen = chosen or [table for table in tables if _holds(table, "Main", True)]
+    return any(
+        route.get("DestinationCidrBlock") == "0.0.0.0/0"
+        and route.get("State", "active") == "active"
+        and (not public or str(route.get("GatewayId", "")).startswith("igw-"))
+        for table in chosen
+        for route in table.get("Routes", ())
+    )
+
+
+def _holds(table: Any, key: str, value: object) -> bool:
+    return any(one.get(key) == value for one in table.get("Associations", ()))
+
+
+# ---- the caller's address -----------------------------------------------------------------------
+
+
+def allowed_cidr(settings: AwsConfig) -> str:
+    """Who may connect: ``allow_cidr``, or the caller's address alone.
+
+    Raises
+    ------
+    NodeError
+        If the address cannot be found out.
+    """
+    return settings.allow_cidr or f"{caller_address(address_url(settings))}/32"
+
+
+def address_url(settings: AwsConfig) -> str:
+    """Where the caller's address is asked for.
+
+    A cloud of one's own (``AWS_ENDPOINT_URL``) sees another address than the internet does; it is
+    asked itself, at ``/checkip``, unless the config names an address of its own.
+    """
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "").rstrip("/")
+    if endpoint and settings.address_url == AwsConfig.address_url:
+        return f"{endpoint}/checkip"
+    return settings.address_url
+
+
+def caller_address(url: str) -> str:
+    """The IPv4 address that this machine has for the one who answers at `url`.
+
+    No proxy is used: SSH connections will not go through one either.
+
+    Raises
+    ------
+    NodeError
+    """
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=limits.EC2_ADDRESS) as answer:
+            text = answer.read(200).decode("ascii").strip()
+        return str(ipaddress.IPv4Address(text))
+    except (OSError, ValueError) as error:
+        raise NodeError(
+            f"the address of this machine cannot be found out at {url} ({error}): set allow_cidr "
+            'under [aws] to the addresses that may connect to the nodes, such as "203.0.113.7/32"'
+        ) from error
+
+
+# ---- the group of a run -------------------------------------------------------------------------
+
+
+def open_group(clients: Clients, mark: RunMark, settings: AwsConfig, vpc: str, cidr: str) -> str:
+    """Make the run's security group, or find it again, and let `cidr` in, alone.
+
+    Returns
+    -------
+    group_id : str
+
+    Raises
+    ------
+    NodeError
+    """
+    action = "ec2:CreateSecurityGroup"
+    try:
+        group_id, fresh = _make_group(clients, mark, settings, vpc)
+        action = "ec2:AuthorizeSecurityGroupIngress"
+        patiently(
+            lambda: (_authorize if fresh else let_in)(clients, group_id, cidr),
+            action,
+            clients.region,
+            again=frozenset({Decision.NOT_YET_VISIBLE, Decision.BACK_OFF}),
+            seconds=limits.EC2_GROUP_VISIBLE,
+        )
+    except api_errors() as error:
+        raise NodeError(judge(error, action, clients.region).text) from error
+    return group_id
+
+
+def _make_group(clients: Clients, mark: RunMark, settings: AwsConfig, vpc: str) -> tuple[str, bool]:
+    """The group's id, and whether it was made just now."""
+    name = f"skygrid-{mark.run_id}"
+    tags = run_tags(mark, settings) | {"Name": f"skygrid {mark.name}"}
+    try:
+        made = clients.ec2.create_security_group(
+            GroupName=name,
+            # EC2 takes few characters here; a run's name has no others.
+            Description=f"skygrid run {mark.name}: SSH from where it was started",
+            VpcId=vpc,
+            TagSpecifications=specifications(("security-group",), tags),
+        )
+    except api_errors() as error:
+        if code_of(error) != "InvalidGroup.Duplicate":
+            raise
+        there = _described(clients, "security_groups", {"group-name": [name], "vpc-id": [vpc]})
+        return str(there[0]["GroupId"]), False
+    return str(made["GroupId"]), True
+
+
+def let_in(clients: Clients, group_id: str, cidr: str) -> None:
+    """Let `cidr` in through a group and nobody else any more."""
+    old = _let_in_now(clients, group_id)
+    if cidr not in old:
+        _authorize(clients, group_id, cidr)
+    gone = tuple(one for one in old if one != cidr)
+    if gone:
+        clients.ec2.revoke_security_group_ingress(GroupId=group_id, IpPermissions=[ssh_from(*gone)])
+
+
+def _authorize(clients: Clients, group_id: str, cidr: str) -> None:
+    try:
+        clients.ec2.authorize_security_group_ingress(
+            GroupId=group_id, IpPermissions=[ssh_from(cidr)]
+        )
+    except api_errors() as error:
+        if code_of(error) != "InvalidPermission.Duplicate":
+            raise
+
+
+def _let_in_now(clients: Clients, group_id: str) -> tuple[str, ...]:
+    (group,) = clients.ec2.describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
+    return tuple(
+        ranges["CidrIp"]
+        for permission in group.get("IpPermissions", ())
+        for ranges in permission.get("IpRanges", ())
+    )
+
+
+def ssh_from(*cidrs: str) -> dict[str, Any]:
+    """The permission, as EC2 takes it, for these addresses to connect to port 22."""
+    return {
+        "IpProtocol": "tcp",
+        "FromPort": SSH_PORT,
+        "ToPort": SSH_PORT,
+        "IpRanges": [{"CidrIp": one, "Description": "skygrid"} for one in cidrs],
+    }

@@ -1,0 +1,294 @@
+"""Nodes of a run on EC2, as the engine wants them."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import msgspec
+
+from skygrid.config import RunConfig, limits
+from skygrid.environment.awaited_kit import AwaitedKit
+from skygrid.errors import NodeError
+from skygrid.nodes.ec2.launch.keys import KEYS_FOLDER, RunKeys
+from skygrid.nodes.ec2.launch.user_data import LEASE_FILE, BootOrders
+from skygrid.nodes.ec2.teardown.goodbye import tell_to_end
+from skygrid.nodes.ssh.agent_host import AgentPlace
+from skygrid.nodes.ssh.reconnecting import Patience, ResumingTransport
+from skygrid.nodes.ssh.targets import SshOptions, Target, find_target
+from skygrid.nodes.transport import Transport, Watcher
+from skygrid.worker.wire.blobs import Blob
+
+from .fleet import Fleet
+from .node import Ec2Node
+from .records import CloudNode, TeardownReport
+from .s3_data import RunStorage
+
+FRUITLESS_LAUNCHES = 2
+"""How often a node is launched that could never be reached."""
+
+_NAME = re.compile(r"(?P<place>aws-\d+)(?P<letter>[b-z])?(?:-(?P<number>\d+))?")
+
+
+def node_name(place: str, generation: int) -> str:
+    """The name of the n-th node at a place, from 1: ``aws-2``, ``aws-2b``, ..., ``aws-2-27``."""
+    if generation == 1:
+        return place
+    return (
+        f"{place}{chr(ord('a') + generation - 1)}" if generation < 27 else f"{place}-{generation}"
+    )
+
+
+def read_name(name: str) -> tuple[str, int]:
+    """Place and generation of a node's name; what `node_name` did not make is a place."""
+    found = _NAME.fullmatch(name)
+    if found is None or (found["letter"] and found["number"]):
+        return name, 1
+    if found["letter"]:
+        return found["place"], ord(found["letter"]) - ord("a") + 1
+    return found["place"], int(found["number"] or 1)
+
+
+class Ec2Provider:
+    """The instances of a `Fleet`, as nodes.
+
+    Parameters
+    ----------
+    config : RunConfig
+    run_id : str
+        The run's own mark; an agent of the same run is found again by it.
+    fleet : Fleet
+    folder : Path
+        The run's folder; keys are kept in it until nothing is left.
+    expires_at : float
+        Seconds since the epoch at which nodes end themselves whatever happens.
+    progress : callable, optional
+        Is told how the teardown goes.
+
+    Attributes
+    ----------
+    report : TeardownReport or None
+        What was left, once `close` was called.
+
+    Raises
+    ------
+    ConfigError
+        If the jump host cannot be understood.
+    """
+
+    at_hand = False
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run_id: str,
+        fleet: Fleet,
+        folder: Path,
+        expires_at: float,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._config, self._aws = config, config.aws
+        self._run_id = run_id
+        self._fleet = fleet
+        self._expires_at = expires_at
+        self._progress = progress
+        self._kit = AwaitedKit(config.environment)
+        self._storage: RunStorage | None = None
+        if self._aws.bucket is not None:
+            over = self._aws.bucket_over_gb * 2**30
+            self._storage = RunStorage(fleet.clients, self._aws.bucket, run_id, over, progress)
+        self._keys = RunKeys(folder / KEYS_FOLDER)
+        self._jump = find_target(self._aws.jump, SshOptions()) if self._aws.jump else None
+        self._nodes: dict[str, Ec2Node] = {}
+        self._retired: dict[str, threading.Timer] = {}
+        self._lock = threading.Lock()
+        self._closing = False
+        self.report: TeardownReport | None = None
+
+    # -- Provider
+
+    def names(self) -> Sequence[str]:
+        """aws-1, aws-2 and so on; at each place the newest node that an earlier session left."""
+        count = self._config.nodes or 1
+        newest = {f"aws-{number}": f"aws-{number}" for number in range(1, count + 1)}
+        for node in sorted(self._fleet.nodes(), key=lambda node: read_name(node.node)[1]):
+            place = read_name(node.node)[0]
+            if place in newest and not node.gone:
+                newest[place] = node.node
+        return list(newest.values())
+
+    def equip(self, imported: Collection[str]) -> None:
+        """Put together what the nodes need; those that wait for it go on."""
+        self._kit.make(imported)
+
+    def transport(self, name: str, watcher: Watcher) -> Transport:
+        """A channel to an agent on this node; its instance is launched if there is none."""
+        with self._lock:
+            timer = self._retired.pop(name, None)
+            if timer is not None:
+                timer.cancel()
+            node = self._nodes.get(name)
+            if node is None or node.ended:
+                node = self._nodes[name] = self._make_node(name)
+        node.serve(self._place(name), self._kit.future, watcher)
+        patience = Patience(
+            # The node itself gives up, and knows what it waits for; preparing comes on top.
+            first_connect_seconds=self._aws.launch_timeout,
+            give_up_seconds=self._aws.lost_after,
+            longest_delay_seconds=limits.EC2_RECONNECT_LONGEST,
+        )
+        return ResumingTransport(
+            node.connect,
+            patience,
+            on_state=watcher.state,
+            on_end=lambda: self._let_go(node),
+            url_of=self._url_of,
+        )
+
+    def successor(self, name: str) -> str | None:
+        """The same node for a new agent; a new one for a machine that is gone, or about to be."""
+        with self._lock:
+            node = self._nodes[name]
+            leaving = name not in self._retired
+            if not leaving and node.trouble is None:
+                return name
+            if not self._aws.replace or node.refused or self._is_fruitless(name):
+                return None
+            place = read_name(name)[0]
+            used = [*self._nodes, *(one.node for one in self._fleet.nodes())]
+            latest = max(read_name(one)[1] for one in used if read_name(one)[0] == place)
+            return node_name(place, latest + 1)
+
+    def close(self) -> None:
+        """End every instance and all that was made for them.
+
+        Raises
+        ------
+        NodeError
+            If something is left, or may be.
+        """
+        with self._lock:
+            self._closing = True
+            for timer in self._retired.values():
+                timer.cancel()
+        if self._storage is not None:
+            self._storage.stop()
+        report = self._fleet.teardown(self._progress)
+        if not report.verified:
+            report = self._tell_to_end(report)
+        self.report = report
+        if not report.verified:
+            raise NodeError(self._left_text(report))
+        if trouble := self._keys.forget():
+            self.report = msgspec.structs.replace(report, notes=(*report.notes, trouble))
+
+    def _tell_to_end(self, report: TeardownReport) -> TeardownReport:
+        """Have nodes end themselves where the API does not end them, or says nothing of them."""
+        left = report.left or tuple(node for node in self._fleet.nodes() if not node.gone)
+        told, notes = tell_to_end(left, self._way_to)
+        notes += [f"{node.instance_id} was told over SSH to end itself" for node in told]
+        return msgspec.structs.replace(report, left=left, notes=(*report.notes, *notes))
+
+    def _left_text(self, report: TeardownReport) -> str:
+        left = ", ".join(node.instance_id for node in report.left) or "what is left is not known"
+        notes = "".join(f"\n{note}" for note in report.notes)
+        return (
+            f"the run's nodes are not known to be gone: {left}{notes}\n"
+            f"Each ends itself {self._aws.lease_minutes:g} min after it last heard of this machine "
+            "at the latest. To look: skygrid nodes; to end them: skygrid down "
+            f"{self._fleet.mark.name}"
+        )
+
+    # -- nodes
+
+    def _url_of(self, blob: Blob) -> str | None:
+        return None if self._storage is None else self._storage.url_of(blob)
+
+    def _make_node(self, name: str) -> Ec2Node:
+        return Ec2Node(
+            name,
+            self._fleet,
+            self._keys,
+            self._orders,
+            self._way,
+            self._aws.launch_timeout,
+        )
+
+    def _orders(self, authorized: str, private: str, public: str) -> BootOrders:
+        return BootOrders(
+            authorized_key=f"{authorized} skygrid",
+            host_key=private,
+            host_key_public=public,
+            lease_seconds=self._aws.lease_minutes * 60,
+            lifetime_seconds=max(0.0, self._expires_at - time.time()),
+            expires_at=self._expires_at,
+        )
+
+    def _way_to(self, node: CloudNode) -> Target:
+        return self._way(self._fleet.address(node), node.instance_id)
+
+    def _way(self, address: str, instance_id: str) -> Target:
+        jumps = () if self._jump is None else (*self._jump.jumps, self._jump)
+        return Target(
+            spelled=instance_id,
+            alias=address,
+            host=address,
+            port=22,
+            user=self._aws.user,
+            key_files=(self._keys.user_key,),
+            use_agent=False,
+            known_hosts=(self._keys.known_hosts,),
+            host_key_alias=instance_id,
+            jumps=jumps,
+        )
+
+    def _place(self, name: str) -> AgentPlace:
+        slots = self._config.concurrency
+        arguments = ("--slots", str(slots)) if slots else ()
+        return AgentPlace(
+            root=self._aws.folder,
+            name=f"{self._run_id}-{name}",
+            arguments=(*arguments, "--interruptions"),
+            cache_max_gb=self._aws.cache_max_gb,
+            hash_seed=self._config.hash_seed,
+            orphan_after=self._aws.orphan_after,
+            lease=LEASE_FILE,
+        )
+
+    def _is_fruitless(self, name: str) -> bool:
+        """Whether so many nodes at this place, one after the other, were never reached."""
+        place, generation = read_name(name)
+        tried = [self._nodes.get(node_name(place, n)) for n in range(1, generation + 1)]
+        recent = [node for node in tried if node is not None][-FRUITLESS_LAUNCHES:]
+        return len(recent) == FRUITLESS_LAUNCHES and not any(node.reached for node in recent)
+
+    # -- instances that nobody uses
+
+    def _let_go(self, node: Ec2Node) -> None:
+        """The channel to a node was closed: end its instance, unless a new agent comes to it."""
+        node.close()
+        with self._lock:
+            if (
+                self._closing
+                or node.name in self._retired
+                or self._nodes.get(node.name) is not node
+            ):
+                return
+            timer = threading.Timer(limits.EC2_UNUSED, self._end, (node,))
+            timer.daemon = True
+            self._retired[node.name] = timer
+            timer.start()
+
+    def _end(self, node: Ec2Node) -> None:
+        with self._lock:
+            if self._closing or node.name not in self._retired or node.instance is None:
+                return
+            node.ended = True
+        try:
+            self._fleet.end(node.instance)
+        except NodeError as error:
+            # The teardown comes back to it, and the watchdog does without us.
+            self._progress(f"{node.name} could not be ended yet: {error}")

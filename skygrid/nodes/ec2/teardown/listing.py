@@ -1,0 +1,137 @@
+"""What runs on EC2 for skygrid, found by tags alone: from any machine with the credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+
+from skygrid.errors import NodeError
+from skygrid.nodes.ec2.api import Clients, api_errors, words_of
+from skygrid.nodes.ec2.api_errors import judge
+from skygrid.nodes.ec2.launch.requests import BUCKET, NAME, RUN
+from skygrid.nodes.ec2.launch.watch import find_instances
+from skygrid.nodes.ec2.records import CloudNode, TeardownReport
+
+from .teardown import Ending, Progress, Remains
+
+NOT_TERMINATED = ["pending", "running", "shutting-down", "stopping", "stopped"]
+
+
+def find_cloud_nodes(clients: Clients, run_id: str | None = None) -> list[CloudNode]:
+    """Every instance in the clients' region that a run of skygrid launched and is not terminated.
+
+    Parameters
+    ----------
+    clients : Clients
+    run_id : str, optional
+        Only those of this run.
+
+    Returns
+    -------
+    nodes : list of CloudNode
+        By run and node.
+
+    Raises
+    ------
+    NodeError
+        If the API does not answer, or the credentials do not allow the question.
+    """
+    filters = _tagged(run_id) | {"instance-state-name": NOT_TERMINATED}
+    try:
+        found = find_instances(clients, filters)
+    except api_errors() as error:
+        raise NodeError(judge(error, "ec2:DescribeInstances", clients.region).text) from error
+    return sorted(found, key=lambda one: (one.run_name, one.run_id, one.node))
+
+
+def _tagged(run_id: str | None) -> dict[str, list[str]]:
+    return {"tag-key": [RUN]} if run_id is None else {f"tag:{RUN}": [run_id]}
+
+
+def orphans(nodes: Iterable[CloudNode], now: float, dead_runs: Collection[str]) -> list[CloudNode]:
+    """The nodes that nobody will end: out of their time, or of a run that has no driver any more.
+
+    Parameters
+    ----------
+    nodes : iterable of CloudNode
+    now : float
+        Seconds since the epoch.
+    dead_runs : collection of str
+        Ids of runs whose driver is known to have ended. A run of another machine is not among
+        them; its nodes end themselves when they have not heard of their driver for their lease.
+    """
+    return [one for one in nodes if one.run_id in dead_runs or 0 < one.expires_at <= now]
+
+
+def find_remains(clients: Clients, run_id: str | None = None) -> list[Remains]:
+    """Every run that has instances, a security group or volumes in the clients' region.
+
+    Parameters
+    ----------
+    clients : Clients
+    run_id : str, optional
+        Only this run; it is in the answer even when nothing is there.
+
+    Raises
+    ------
+    NodeError
+    """
+    found = {} if run_id is None else {run_id: Remains(run_id=run_id)}
+    for one in find_cloud_nodes(clients, run_id):
+        found[one.run_id] = Remains(run_id=one.run_id, name=one.run_name, bucket=one.bucket)
+    for kind in ("security_groups", "volumes"):
+        for tags in _tags_of(clients, kind, run_id):
+            fresh = Remains(run_id=tags[RUN], name=tags.get(NAME, ""), bucket=tags.get(BUCKET))
+            found[fresh.run_id] = _joined(found.get(fresh.run_id, fresh), fresh)
+    return sorted(found.values(), key=lambda one: (one.name, one.run_id))
+
+
+def _tags_of(clients: Clients, kind: str, run_id: str | None) -> list[dict[str, str]]:
+    try:
+        answers = clients.described(kind, _tagged(run_id))
+    except api_errors() as error:
+        action = f"ec2:Describe{words_of(kind)}"
+        raise NodeError(judge(error, action, clients.region).text) from error
+    return [{tag["Key"]: tag["Value"] for tag in one.get("Tags", ())} for one in answers]
+
+
+def _joined(before: Remains, fresh: Remains) -> Remains:
+    return msgspec.structs.replace(
+        before, name=before.name or fresh.name, bucket=before.bucket or fresh.bucket
+    )
+
+
+def down(clients: Clients, remains: Sequence[Remains], progress: Progress) -> TeardownReport:
+    """End runs with all that was made with them, and wait until the API says that they are gone.
+
+    Parameters
+    ----------
+    clients : Clients
+        Of the region that the runs are in.
+    remains : sequence of Remains
+        From `find_remains`; for a run whose folder is at hand, `fleet.remains_of` its
+        ``cloud.json`` knows more.
+    progress : callable
+        Is told, in words, what goes on.
+
+    Returns
+    -------
+    report : TeardownReport
+        Of all runs together.
+    """
+    return joined([Ending(clients, one, _named(one.name, progress)).complete() for one in remains])
+
+
+def joined(reports: Sequence[TeardownReport]) -> TeardownReport:
+    """The report of several ends together."""
+    return TeardownReport(
+        left=tuple(node for report in reports for node in report.left),
+        verified=all(report.verified for report in reports),
+        ended=sum(report.ended for report in reports),
+        notes=tuple(note for report in reports for note in report.notes),
+    )
+
+
+def _named(name: str, progress: Progress) -> Progress:
+    return lambda text: progress(f"{name}: {text}")

@@ -1,0 +1,302 @@
+"""Ending all that belongs to a run, and making sure of it.
+
+The order is that of cost and of dependence: instances, then the security group that they held, then
+objects in S3; then the API is asked by tag for what is left. Every call is tried again for as long
+as that makes sense. What could not be done is said, never raised.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from skygrid.config import limits
+from skygrid.nodes.ec2.api import Clients, api_errors
+from skygrid.nodes.ec2.api_errors import Decision, Failure, judge
+from skygrid.nodes.ec2.launch.requests import RUN
+from skygrid.nodes.ec2.launch.watch import find_instances
+from skygrid.nodes.ec2.records import CloudNode, TeardownReport
+from skygrid.nodes.ec2.retry import Pause, delays, patiently
+
+REFUSED_TRIES = 6
+"""Calls that are refused for want of rights or credentials are tried so often: a role's
+credentials may be renewed meanwhile."""
+
+
+AGAIN = frozenset({Decision.BACK_OFF, Decision.IN_USE})
+
+Progress = Callable[[str], None]
+
+
+class Remains(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a run, beside what its tags will show."""
+
+    run_id: str
+    name: str = ""
+    launched: dict[str, float] = {}
+    """Ids of its instances, which may not be visible yet, and when they were launched, in seconds
+    since the epoch."""
+
+    tokens: tuple[str, ...] = ()
+    """Client tokens of launches of which it is not known whether they happened."""
+
+    tokens_until: float = 0.0
+    """Seconds since the epoch up to which those may still become visible."""
+
+    bucket: str | None = None
+
+
+class Ending:
+    """The end of one run.
+
+    Parameters
+    ----------
+    clients : Clients
+    remains : Remains
+    progress : callable
+        Is told, in words, what goes on.
+    pause : callable
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        remains: Remains,
+        progress: Progress,
+        pause: Pause = time.sleep,
+    ) -> None:
+        self._clients = clients
+        self._remains = remains
+        self._progress = progress
+        self._pause = pause
+        self._notes: list[str] = []
+        self._seen: dict[str, CloudNode] = {}
+        self._asked: dict[str, float] = {}
+        self._never_seen: set[str] = set()
+        self._refused = 0
+
+    @property
+    def seen(self) -> list[CloudNode]:
+        """Every instance of the run that was seen, as it was last."""
+        return list(self._seen.values())
+
+    def complete(self) -> TeardownReport:
+        """End instances, group and objects, and look what is left."""
+        failure = self._end_instances()
+        if failure is None:
+            self._delete_groups()
+        else:
+            self._notes.append(self._left_text(failure))
+        emptied = self._delete_objects()
+        verified = failure is None and self._verify() and emptied
+        return TeardownReport(
+            left=tuple(self._alive()),
+            verified=verified,
+            ended=len(self._seen),
+            notes=tuple(self._notes),
+        )
+
+    # ---- instances ------------------------------------------------------------------------------
+
+    def _end_instances(self) -> str | None:
+        """Why instances may be left; None when every one is terminated."""
+        deadline = time.monotonic() + limits.EC2_END
+        told = 0
+        for delay in delays(longest=limits.EC2_RETRY_LONGEST / 2, factor=1.3):
+            failure = self._look()
+            left = len(self._alive())
+            if failure is None and not left and not self._unseen():
+                return None
+            failure = self._ask_for_end() or failure
+            if failure is not None and not self._goes_on(failure):
+                return failure.text
+            if left and left != told:
+                told = left
+                self._progress(f"ending {count(left)}")
+            if time.monotonic() + delay > deadline:
+                return f"they did not end in {limits.EC2_END:g} s"
+            self._pause(delay)
+        raise AssertionError("delays never end")
+
+    def _look(self) -> Failure | None:
+        wanted = {f"tag:{RUN}": [self._remains.run_id]}
+        try:
+            found = find_instances(self._clients, wanted)
+            missing = set(self._remains.launched) - {one.instance_id for one in found}
+            if missing:
+                found += find_instances(self._clients, {"instance-id": sorted(missing)})
+        except api_errors() as error:
+            return judge(error, "ec2:DescribeInstances", self._clients.region)
+        self._seen.update({one.instance_id: one for one in found})
+        return None
+
+    def _alive(self) -> list[CloudNode]:
+        return [one for one in self._seen.values() if one.state != "terminated"]
+
+    def _missing(self) -> set[str]:
+        """Launched, and not seen yet."""
+        return set(self._remains.launched) - set(self._seen) - self._never_seen
+
+    def _unseen(self) -> bool:
+        """Whether something may still come to light."""
+        late = bool(self._remains.tokens) and time.time() < self._remains.tokens_until
+        return late or bool(self._missing())
+
+    def _ask_for_end(self) -> Failure | None:
+        """Terminate what was not told to end yet, or was and does not."""
+        now = time.monotonic()
+        running = {one.instance_id for one in self._alive() if one.state != "shutting-down"}
+        wanted = sorted(
+            one
+            for one in running | self._missing()
+            if now - self._asked.get(one, -math.inf) > limits.EC2_END_AGAIN
+        )
+        if not wanted:
+            return None
+        failure = self._terminate(wanted)
+        if failure is not None and failure.decision is Decision.NOT_YET_VISIBLE:
+            # One id that is not known, not yet or not any more, fails the call for all.
+            return next(filter(None, map(self._terminate_one, wanted)), None)
+        return failure
+
+    def _terminate_one(self, instance_id: str) -> Failure | None:
+        failure = self._terminate([instance_id])
+        if failure is None or failure.decision is not Decision.NOT_YET_VISIBLE:
+            return failure
+        if time.time() - self._remains.launched.get(instance_id, 0.0) > limits.EC2_VISIBLE:
+            self._never_seen.add(instance_id)  # ended so long ago that the API has forgotten it
+        return None
+
+    def _terminate(self, ids: Sequence[str]) -> Failure | None:
+        try:
+            self._clients.ec2.terminate_instances(InstanceIds=list(ids))
+        except api_errors() as error:
+            return judge(error, "ec2:TerminateInstances", self._clients.region)
+        self._asked.update(dict.fromkeys(ids, time.monotonic()))
+        return None
+
+    def _goes_on(self, failure: Failure) -> bool:
+        if failure.decision in AGAIN:
+            return True
+        self._refused += 1
+        return self._refused < REFUSED_TRIES
+
+    def _left_text(self, why: str) -> str:
+        ids = sorted({one.instance_id for one in self._alive()} | self._missing())
+        what = f"{', '.join(ids)} in {self._clients.region}" if ids else "instances of the run"
+        name = self._remains.name or "RUN"
+        return (
+            f"{what} may still run and cost: {why}. End them with `skygrid down {name}`, or in the "
+            "console of EC2. Nodes that do not hear of their driver end themselves."
+        )
+
+    # ---- the rest -------------------------------------------------------------------------------
+
+    def _delete_groups(self) -> None:
+        try:
+            groups = self._tagged("security_groups")
+        except api_errors() as error:
+            failure = judge(error, "ec2:DescribeSecurityGroups", self._clients.region)
+            self._notes.append(f"the security group may be left: {failure.text}")
+            return
+        if groups:
+            self._progress("deleting the security group")
+        for group in groups:
+            self._delete_group(group["GroupId"])
+
+    def _delete_group(self, group_id: str) -> None:
+        action, region = "ec2:DeleteSecurityGroup", self._clients.region
+        try:
+            patiently(
+                lambda: self._clients.ec2.delete_security_group(GroupId=group_id),
+                action,
+                region,
+                again=AGAIN,
+                seconds=limits.EC2_GROUP_END,
+                pause=self._pause,
+            )
+        except api_errors() as error:
+            failure = judge(error, action, region)
+            if failure.decision is not Decision.NOT_YET_VISIBLE:  # else it is gone already
+                self._notes.append(
+                    f"the security group {group_id} is left, which costs nothing: {failure.text}"
+                )
+
+    def _delete_objects(self) -> bool:
+        """Whether the run has no data in its bucket any more."""
+        if self._remains.bucket is None:
+            return True
+        try:
+            delete_objects(self._clients, self._remains.bucket, self._remains.run_id)
+        except api_errors() as error:
+            failure = judge(error, "s3:DeleteObject", self._clients.region)
+            place = f"s3://{self._remains.bucket}/{key_prefix(self._remains.run_id)}"
+            self._notes.append(f"data may be left at {place}, and cost: {failure.text}")
+            return False
+        return True
+
+    def _verify(self) -> bool:
+        """Ask by tag for instances, volumes and groups; whether there are none."""
+        try:
+            failure = self._look()
+            volumes = self._volumes_left()
+            groups = [one["GroupId"] for one in self._tagged("security_groups")]
+        except api_errors() as error:
+            text = judge(error, "ec2:DescribeVolumes", self._clients.region).text
+            self._notes.append(f"what is left could not be looked for: {text}")
+            return False
+        if failure is not None:
+            self._notes.append(f"what is left could not be looked for: {failure.text}")
+        if volumes:
+            self._notes.append(f"volumes are left, and cost: {', '.join(volumes)}")
+        return failure is None and not (self._alive() or volumes or groups)
+
+    def _volumes_left(self) -> list[str]:
+        """Volumes of the run; they go a moment after their instance."""
+        until = time.monotonic() + limits.EC2_VISIBLE
+        for delay in delays():
+            left = [
+                one["VolumeId"] for one in self._tagged("volumes") if one.get("State") != "deleting"
+            ]
+            if not left or time.monotonic() + delay > until:
+                return left
+            self._pause(delay)
+        raise AssertionError("delays never end")
+
+    def _tagged(self, kind: str) -> list[Any]:
+        return self._clients.described(kind, {f"tag:{RUN}": [self._remains.run_id]})
+
+
+def count(nodes: int) -> str:
+    """``1 node``, ``3 nodes``."""
+    return f"{nodes} node{'' if nodes == 1 else 's'}"
+
+
+def key_prefix(run_id: str) -> str:
+    """Where the objects of a run are in its bucket."""
+    return f"skygrid/{run_id}/"
+
+
+def delete_objects(clients: Clients, bucket: str, run_id: str) -> None:
+    """Delete all that a run has put in a bucket, uploads that were never finished too.
+
+    Raises
+    ------
+    Exception
+        Of boto3.
+    """
+    prefix = key_prefix(run_id)
+    for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        # One by one: they are few, and DeleteObjects hides a refusal in an answer that says yes.
+        for one in page.get("Contents", ()):
+            clients.s3.delete_object(Bucket=bucket, Key=one["Key"])
+    uploads = clients.s3.get_paginator("list_multipart_uploads")
+    for page in uploads.paginate(Bucket=bucket, Prefix=prefix):
+        for one in page.get("Uploads", ()):
+            clients.s3.abort_multipart_upload(
+                Bucket=bucket, Key=one["Key"], UploadId=one["UploadId"]
+            )

@@ -1,0 +1,50 @@
+"""Nodes on this machine: each is an agent process with its share of the processors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from skygrid.nodes.local_process import LocalProcess, agent_command
+from skygrid.nodes.transport import Transport, Watcher
+from skygrid.worker.machine import machine
+
+
+class LocalProvider:
+    """Rehearses a cluster on this machine; with one node, simply uses it.
+
+    Parameters
+    ----------
+    nodes : int
+        Agents to run.
+    slots : int or None
+        Fits at a time on each; None: the node's share of the vCPUs.
+    hash_seed : int
+        PYTHONHASHSEED of the agents.
+    """
+
+    at_hand = True
+
+    def __init__(self, nodes: int = 1, slots: int | None = None, hash_seed: int = 0) -> None:
+        self._nodes = nodes
+        self._vcpus = max(1, machine.vcpus() // nodes)
+        self.slots = slots or self._vcpus
+        self._hash_seed = hash_seed
+
+    def names(self) -> Sequence[str]:
+        """local-1, local-2 and so on."""
+        return [f"local-{number}" for number in range(1, self._nodes + 1)]
+
+    def equip(self, imported: Collection[str]) -> None:
+        """Nothing: an agent here has what this process has."""
+
+    def transport(self, name: str, watcher: Watcher) -> Transport:
+        """A fresh agent process."""
+        seed = {"PYTHONHASHSEED": str(self._hash_seed)}
+        return LocalProcess(agent_command(self.slots, self._vcpus), seed)
+
+    def successor(self, name: str) -> str | None:
+        """A process can always be started again."""
+        return name
+
+    def close(self) -> None:
+        """Nothing: agents end with their channels."""

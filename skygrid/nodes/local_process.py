@@ -1,0 +1,187 @@
+"""A node on this machine: the agent is a child process, the channel its standard streams."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from skygrid.config import limits
+from skygrid.errors import NodeError
+from skygrid.worker.machine.process_group import end_session
+from skygrid.worker.wire.blobs import Blob
+
+READ_BYTES = 1 << 18
+
+
+STREAMS = ("stdin", "stdout", "stderr")
+
+
+def agent_command(slots: int, vcpus: int, python: str = sys.executable) -> list[str]:
+    """The command that runs an agent.
+
+    Parameters
+    ----------
+    slots : int
+        Fits at a time.
+    vcpus : int
+        Processors for the slots to share.
+    python : str
+        Interpreter.
+
+    Returns
+    -------
+    command : list of str
+    """
+    # -P: a file named like a module of the standard library must not be imported in its place.
+    return [
+        python,
+        "-P",
+        "-m",
+        "skygrid.worker",
+        "--slots",
+        str(slots),
+        "--vcpus",
+        str(vcpus),
+    ]
+
+
+class LocalProcess:
+    """An agent as a child process.
+
+    Parameters
+    ----------
+    command : sequence of str
+        As `agent_command` builds it.
+    variables : mapping of str to str, optional
+        Environment variables that the agent has beside this process's own.
+    """
+
+    # Through /proc/PID/fd, which only Linux has.
+    shares_files = sys.platform == "linux"
+
+    def __init__(self, command: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
+        self._command = list(command)
+        self._variables = dict(variables or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closing = threading.Lock()
+        self._closed = False
+        # A descriptor is closed only while no thread uses it: its number may be given out again
+        # at once, and the thread would go on with somebody else's pipe.
+        self._in_use = {stream: threading.Lock() for stream in STREAMS}
+
+    @property
+    def pid(self) -> int:
+        """Process id of the agent."""
+        return self._running.pid
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "the transport was not started"
+        return self._process
+
+    def start(self) -> None:
+        """Start the agent in a session of its own, out of reach of the terminal's Ctrl-C."""
+        with self._closing:
+            if self._closed:
+                raise NodeError(f"{self._command[0]} was not started: its channel was closed")
+            try:
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    bufsize=0,
+                    start_new_session=True,
+                    env={**os.environ, **self._variables},
+                )
+            except OSError as error:
+                raise NodeError(f"cannot start {self._command[0]}: {error.strerror}") from error
+
+    def read(self) -> bytes:
+        """Bytes from the agent's standard output."""
+        return self._read("stdout")
+
+    def read_log(self) -> bytes:
+        """Bytes from the agent's standard error."""
+        return self._read("stderr")
+
+    def _read(self, stream: str) -> bytes:
+        with self._in_use[stream]:
+            pipe = getattr(self._running, stream)
+            return b"" if pipe.closed else os.read(pipe.fileno(), READ_BYTES)
+
+    def write(self, data: bytes) -> None:
+        """Bytes to the agent's standard input."""
+        view = memoryview(data)
+        with self._in_use["stdin"]:
+            pipe: Any = self._running.stdin
+            if pipe.closed:
+                raise BrokenPipeError("the channel was closed")
+            while view:
+                view = view[os.write(pipe.fileno(), view) :]
+
+    def url_of(self, blob: Blob) -> str | None:
+        """Nowhere: it is here."""
+        return None
+
+    def mending(self) -> bool:
+        """Never: what a pipe loses is lost."""
+        return False
+
+    def ended(self) -> str:
+        """How the agent's process ended; waits for it for a moment."""
+        try:
+            code = self._running.wait(limits.AGENT_END)
+        except subprocess.TimeoutExpired:
+            return "closed its channel"
+        if code >= 0:
+            return f"exit code {code}"
+        known = -code in {number.value for number in signal.Signals}
+        return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
+
+    def error(self) -> NodeError | None:
+        """Nothing: a process can always be started again."""
+        return None
+
+    def kill(self) -> None:
+        """SIGKILL to the agent; its slots go with it."""
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """Close the agent's input, which ends it; kill it when it does not."""
+        with self._closing:
+            self._closed = True
+            if self._process is None:
+                return
+            if not self._close_stream("stdin") or not self._ends_within(limits.AGENT_END):
+                self._process.kill()
+                self._process.wait()
+            # Slots end with their agent; what their fits had started may not.
+            end_session(self._process.pid)
+            for stream in STREAMS:
+                self._close_stream(stream)
+
+    def _close_stream(self, stream: str) -> bool:
+        """Close one stream; False when a thread would not let go of it, and it stays open."""
+        if not self._in_use[stream].acquire(timeout=limits.STREAM_END):
+            return False
+        try:
+            getattr(self._running, stream).close()
+        except OSError:
+            pass  # nobody read what was written last; it is of no use any more
+        finally:
+            self._in_use[stream].release()
+        return True
+
+    def _ends_within(self, seconds: float) -> bool:
+        try:
+            self._running.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True

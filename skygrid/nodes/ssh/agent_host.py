@@ -1,0 +1,182 @@
+"""How an agent on a host is reached: connect, prepare the host if need be, start or find it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from dataclasses import dataclass
+from typing import Any
+
+from skygrid.config import limits
+from skygrid.environment.kit import Kit
+from skygrid.environment.shell_commands import quoted, run_python, unpack_and_prepare
+from skygrid.errors import NodeError
+from skygrid.nodes.transport import Watcher
+
+from .channel import BridgeChannel, NotPreparedError, read_output, run_command
+from .connection import Connection
+from .failures import HostError
+from .targets import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentPlace:
+    """Where on a host an agent lives, and how it is run."""
+
+    root: str
+    """Folder of all that skygrid keeps there, as the host spells it."""
+
+    name: str
+    """The agent's own folder below ``agents``; a later driver finds the agent by it."""
+
+    arguments: Sequence[str]
+    """Arguments of the agent."""
+
+    cache_max_gb: float
+    """GiB of data that the host keeps for later runs."""
+
+    hash_seed: int
+    """PYTHONHASHSEED of the agent."""
+
+    orphan_after: float
+    """Seconds without a driver after which the agent ends itself."""
+
+    lease: str | None = None
+    """File that is touched as long as there is a driver; None: the host ends by nobody's clock."""
+
+    def bridge_arguments(self, kit: Kit, *, start: bool) -> list[str]:
+        """Arguments of the bridge; with `start`, it starts the agent if the kit's is not there."""
+        # Commands run in `root`, with the environment's own Python first on the PATH.
+        arguments = ["--folder", f"agents/{self.name}", "--orphan-after", f"{self.orphan_after:g}"]
+        if self.lease is not None:
+            arguments += ["--lease", self.lease]
+        if start:
+            arguments += ["--kit", f"{kit.environment_key}-{kit.code_key}"]
+            arguments += ["--", "env", f"PYTHONHASHSEED={self.hash_seed}"]
+            arguments += ["python", "-P", "-m", "skygrid.worker", *self.arguments]
+            arguments += ["--cache", "blobs", "--cache-max-gb", f"{self.cache_max_gb:g}"]
+        return arguments
+
+
+class _Renewal:
+    """Keeps a host's lease from running out as long as no keeper does."""
+
+    def __init__(self, connection: Connection, lease: str | None) -> None:
+        self._connection, self._lease = connection, lease
+        self._next = 0.0
+
+    def turn(self) -> None:
+        """Renew it if it is time to; raises OSError when the connection is broken."""
+        if self._lease is not None and time.monotonic() >= self._next:
+            self._next = time.monotonic() + limits.HOST_RENEW
+            read_output(self._connection, f"touch -c {quoted(self._lease)}", limits.HOST_ANSWER)
+
+
+class HostNode:
+    """Makes connections to one agent; `connect` is for `nodes.ssh.reconnecting`.
+
+    Parameters
+    ----------
+    target : Target
+    place : AgentPlace
+    kit : Future of Kit
+        What the host needs; connections are made while it is still being put together.
+    watcher : Watcher
+        Is told what goes on, and takes what the host prints.
+    opened : Connection, optional
+        One to this host that is open already, for the first call of `connect`.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        place: AgentPlace,
+        kit: Future[Kit],
+        watcher: Watcher,
+        *,
+        opened: Connection | None = None,
+    ) -> None:
+        self._target = target
+        self._place = place
+        self._kit = kit
+        self._watcher = watcher
+        self._told = ""
+        self._started = False
+        self._opened = self._connection = opened
+        self._closed: Future[None] = Future()
+
+    def connect(self) -> BridgeChannel:
+        """Make a new connection; the first one prepares the host and starts the agent.
+
+        Raises
+        ------
+        NodeError
+            If it makes no sense to try again.
+        OSError
+            If it does.
+        """
+        if not self._started:
+            self._tell("connecting")
+        opened, self._opened = self._opened, None
+        connection = self._connection = opened or Connection(self._target)
+        try:
+            if self._closed.done():
+                raise HostError("the connection was given up")
+            channel = self._channel(connection)
+        except NotPreparedError as error:
+            connection.close()
+            raise HostError("it is not prepared, although that went well: see its log") from error
+        except BaseException:
+            connection.close()
+            raise
+        self._started = True
+        return channel
+
+    def close(self) -> None:
+        """Break off an attempt to connect, and end what it has started."""
+        if not self._closed.done():
+            self._closed.set_result(None)
+        connection = self._connection
+        if connection is not None:
+            connection.close()
+
+    def _tell(self, state: str) -> None:
+        if state != self._told:
+            self._told = state
+            self._watcher.state(state)
+
+    def _channel(self, connection: Connection) -> BridgeChannel:
+        renewal = _Renewal(connection, self._place.lease)
+        kit = self._wait_for_kit(renewal)
+        try:
+            return self._bridge(connection, kit)
+        except NotPreparedError:
+            self._prepare(connection, kit, renewal)
+            return self._bridge(connection, kit)
+
+    def _wait_for_kit(self, renewal: _Renewal) -> Kit:
+        while not self._kit.done():
+            renewal.turn()
+            either: list[Future[Any]] = [self._kit, self._closed]
+            wait(either, timeout=1.0, return_when=FIRST_COMPLETED)
+            if self._closed.done():
+                raise HostError("the connection was given up")
+        try:
+            return self._kit.result()
+        except CancelledError:
+            raise HostError("the connection was given up") from None
+
+    def _bridge(self, connection: Connection, kit: Kit) -> BridgeChannel:
+        arguments = self._place.bridge_arguments(kit, start=not self._started)
+        command = run_python(self._place.root, kit.environment_key, kit.code_key, arguments)
+        return BridgeChannel(connection, command, self._watcher.log, limits.HOST_BRIDGE)
+
+    def _prepare(self, connection: Connection, kit: Kit, renewal: _Renewal) -> None:
+        self._tell("preparing")
+        command = unpack_and_prepare(self._place.root, kit.environment_key, kit.code_key)
+        status, message = run_command(
+            connection, command, kit.data, self._watcher.log, limits.HOST_PREPARE, renewal.turn
+        )
+        if status:
+            raise NodeError(f"it could not be prepared: {message}")

@@ -1,0 +1,58 @@
+"""What a node is given when it asks: what waits, or else a part of what others do."""
+
+from __future__ import annotations
+
+from skygrid.queue.nodes import Node
+from skygrid.queue.policies import Hand
+from skygrid.queue.state import RoundState
+from skygrid.queue.stealing import most_overdue, share_out, tail_of_a_group
+from skygrid.worker.wire.messages import Lease
+
+
+def next_lease(state: RoundState, node: Node, now: float) -> Lease | None:
+    """Lease the most urgent task to a node, with what is answered with it; None for nothing."""
+    task = _next_retry(state, node) if state.troubles.waiting else None
+    tasks = state.order.take(node.number) if task is None else (task,)
+    if len(tasks) > 1:
+        tasks, *others = share_out(state, tasks)
+        for other in (one for part in others for one in part):
+            state.order.put_back(other)
+    if tasks:
+        return state.lease(tasks, node)
+    tasks = most_overdue(state, node, now)
+    if not tasks and state.groups is not None:
+        tasks = tail_of_a_group(state, now)
+    for task in tasks:
+        state.troubles.of(task)
+    return state.lease(tasks, node, copy=True) if tasks else None
+
+
+def _next_retry(state: RoundState, node: Node) -> int | None:
+    held = [task for lease_id in node.held for task in state.book.tasks(lease_id)]
+    numbers = [other.number for other in state.nodes.values()]
+    return state.troubles.next(node.number, numbers, held)
+
+
+def call_back(state: RoundState, now: float) -> list[tuple[str, int]]:
+    """Decide which nodes should give so many unstarted leases back, and note that they are asked.
+
+    Nobody is asked while tasks wait, or when no node went without.
+    """
+    nodes, lease = state.nodes, state.policies.lease
+    if len(state.order) or not any(one.wanted for one in nodes.values()):
+        return []
+    hands = [
+        Hand(
+            node=name,
+            unstarted=one.unstarted,
+            wanted=one.wanted,
+            askable=not one.recalled and now >= one.recalled_at + lease.recall_seconds,
+            idle=max(0, one.slots - len(one.running)),
+        )
+        for name, one in nodes.items()
+    ]
+    asked = lease.share(hands, expected=sum(one.recalled for one in nodes.values()))
+    for name, count in asked:
+        node = nodes.welcome(name)  # one of the live ones
+        node.recalled, node.recalled_at = count, now
+    return asked

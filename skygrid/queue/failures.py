@@ -1,0 +1,85 @@
+"""What becomes of a task when the slot that ran it dies, or the node that held it is lost."""
+
+from __future__ import annotations
+
+from skygrid.queue.leases import CLOSED
+from skygrid.queue.nodes import Node
+from skygrid.queue.policies import Cause, GiveUp
+from skygrid.queue.state import RoundState
+from skygrid.queue.verdicts import Quarantine, Retry
+
+
+def after_death(
+    state: RoundState, node: Node, lease_id: int, task: int, cause: Cause
+) -> Retry | Quarantine | None:
+    """Charge a task with the death of its slot; the others of its lease with nothing.
+
+    Parameters
+    ----------
+    state
+    node, lease_id
+        A live node, and a lease that it holds.
+    task
+        One of the lease's, the one that the slot was at.
+    cause
+
+    Returns
+    -------
+    Retry, Quarantine or None
+        None when the task had ended.
+    """
+    attempt = state.book.attempt(lease_id, task)
+    if state.book.is_group(lease_id):
+        # Whose fault it was is beyond doubt once each of them is fitted by itself.
+        state.order.fall_apart(task)
+    opened = state.release(lease_id, node, CLOSED)
+    for other in opened:
+        if other != task:
+            state.not_tried(lease_id, other)
+    if task not in opened:
+        return None
+    trouble = state.troubles.of(task)
+    trouble.causes.append(cause)
+    trouble.died_on.add(node.number)
+    decision = state.policies.retry.after_death(trouble.causes)
+    # A copy that still runs is the further attempt, whatever the policy says.
+    if isinstance(decision, GiveUp) and task not in state.leased:
+        return give_up(state, task, attempt, node, decision.reason)
+    trouble.alone = trouble.alone or isinstance(decision, GiveUp) or decision.alone
+    state.wait_again(task)
+    candidate, split = divmod(task, state.n_splits)
+    return Retry(candidate=candidate, split=split, attempt=attempt, alone=trouble.alone)
+
+
+def after_loss(
+    state: RoundState, node: Node, lease_id: int, task: int, *, announced: bool
+) -> Quarantine | None:
+    """Have a task wait again whose node was lost; give it up after too many such losses.
+
+    Parameters
+    ----------
+    state
+    node, lease_id
+        The node that was lost, and the lease that it held.
+    task
+        One of the lease's, not ended.
+    announced
+        The loss was foretold: no fit can have caused it.
+    """
+    trouble = state.troubles.of(task)
+    trouble.losses += not announced
+    decision = state.policies.retry.after_loss(trouble.losses)
+    if not isinstance(decision, GiveUp):
+        trouble.suspect = decision.alone
+        state.wait_again(task)
+    elif task not in state.leased:
+        return give_up(state, task, state.book.attempt(lease_id, task), node, decision.reason)
+    return None
+
+
+def give_up(state: RoundState, task: int, attempt: int, node: Node, reason: str) -> Quarantine:
+    """End a task without an outcome of its own."""
+    state.end(task)
+    candidate, split = divmod(task, state.n_splits)
+    name = state.nodes.name(node.number)
+    return Quarantine(candidate=candidate, split=split, attempt=attempt, node=name, reason=reason)

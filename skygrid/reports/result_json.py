@@ -1,0 +1,161 @@
+"""``result.json``, which is also what ``--json`` prints: one versioned document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from skygrid.plan.records import Outcome
+from skygrid.util.atomic_file import read_versioned, write_atomic
+
+from .money import Bill
+from .plain_values import plain_parameter, plain_parameters
+from .summary import Summary
+
+FORMAT = 1
+"""Version of the document. A key is added without a new version; never removed or changed."""
+
+FILE_NAME = "result.json"
+
+PER_FIT: dict[str, Callable[[Outcome], int | None]] = {
+    "answered_by": lambda one: None if one.answered_by < 0 else one.answered_by,
+    "fit_time_derived": lambda one: one.answered_by >= 0 or one.prefix_kept,
+}
+"""Keys of the document with a value for each fit."""
+
+
+def result_json(
+    summary: Summary, results: Mapping[str, Any], outcomes: Sequence[Outcome] = ()
+) -> str:
+    """Return the document.
+
+    Parameters
+    ----------
+    summary : Summary
+    results : mapping of str to array of length n_candidates
+        ``cv_results_`` of the fitted search.
+    outcomes : sequence of Outcome
+        Everything that was recorded; the document names the node of each.
+
+    Returns
+    -------
+    text : str
+        The fields of `Summary`, then
+
+        format
+            `FORMAT`.
+        cv_results
+            ``cv_results_``: one list of length n_candidates for each key. Floats read back to the
+            same bits; NaN and infinities of scores and times, for which JSON has no number, and
+            parameters that a candidate does not have are null. A parameter's value that is neither
+            number, text, null nor a collection of them is its repr.
+        placement
+            For each round a list of n_candidates lists of n_splits indices into ``nodes``: which
+            node computed it, null where nothing was recorded.
+        answered_by
+            In the same shape the candidate whose fit on that split answered this one too, null
+            where it had a fit of its own.
+        fit_time_derived
+            In the same shape true where the fit time follows from a fit of another candidate: the
+            candidate's share of it, or the time of first steps that were taken over.
+    """
+    document: dict[str, Any] = {"format": FORMAT, **msgspec.to_builtins(summary)}
+    document["cv_results"] = {name: _column(name, column) for name, column in results.items()}
+    places = {node.name: place for place, node in enumerate(summary.nodes)}
+    document["placement"] = _per_fit(outcomes, lambda outcome: places.get(outcome.node))
+    document |= {key: _per_fit(outcomes, value) for key, value in PER_FIT.items()}
+    return _layout(document) + "\n"
+
+
+def add_bill(folder: Path, bill: Bill) -> None:
+    """Write into a run's document what its nodes have cost, which is known last."""
+    document = msgspec.json.decode((folder / FILE_NAME).read_bytes())
+    document["bill"] = msgspec.to_builtins(bill)
+    write_result(folder, _layout(document) + "\n")
+
+
+def write_result(folder: Path, text: str) -> None:
+    """Write the document into a run's folder."""
+    write_atomic(folder / FILE_NAME, text.encode())
+
+
+def read_summary(folder: Path) -> Summary | None:
+    """Read the summary of a run from its folder; None when the run has no result (yet).
+
+    Raises
+    ------
+    SkygridError
+        If the file cannot be read or is not such a document.
+    UsageError
+        If a later version of skygrid wrote it.
+    """
+    hint = "`skygrid resume` writes it anew from the journal."
+    return read_versioned(folder / FILE_NAME, Summary, FORMAT, hint)
+
+
+def _column(name: str, column: Any) -> list[Any]:
+    values = column.tolist() if hasattr(column, "tolist") else list(column)
+    if name == "params":
+        return [plain_parameters(params) for params in values]
+    if name.startswith("param_"):
+        pairs = zip(values, _mask(column), strict=True)
+        return [None if masked else plain_parameter(value) for value, masked in pairs]
+    return [_number(value) for value in values]
+
+
+def _mask(column: Any) -> list[bool]:
+    mask: Any = getattr(column, "mask", False)
+    return list(mask.tolist()) if getattr(mask, "ndim", 0) else [bool(mask)] * len(column)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return plain_parameter(value)
+
+
+def _per_fit(
+    outcomes: Sequence[Outcome], value: Callable[[Outcome], int | None]
+) -> list[list[list[int | None]]]:
+    """A value of each outcome by round, candidate and split; None where there is no outcome."""
+    sizes: dict[int, int] = {}
+    for outcome in outcomes:
+        sizes[outcome.round] = max(sizes.get(outcome.round, 0), outcome.candidate + 1)
+    splits = 1 + max((outcome.split for outcome in outcomes), default=-1)
+    table: list[list[list[int | None]]] = [
+        [[None] * splits for _ in range(sizes.get(number, 0))]
+        for number in range(1 + max(sizes, default=-1))
+    ]
+    for outcome in outcomes:
+        table[outcome.round][outcome.candidate][outcome.split] = value(outcome)
+    return table
+
+
+def _layout(document: Mapping[str, Any]) -> str:
+    """Write small things over several lines, for people, and each long column in one."""
+    lines = []
+    for key, value in document.items():
+        if key in ("cv_results", "placement", *PER_FIT):
+            lines.append(f'  "{key}": {_columns(value)}')
+        else:
+            pretty = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+            lines.append(f'  "{key}": ' + pretty.replace("\n", "\n  "))
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _columns(value: Any) -> str:
+    if isinstance(value, Mapping):
+        items = [
+            f"{msgspec.json.encode(name).decode()}: {msgspec.json.encode(column).decode()}"
+            for name, column in value.items()
+        ]
+        opening, closing = "{", "}"
+    else:
+        items = [msgspec.json.encode(item).decode() for item in value]
+        opening, closing = "[", "]"
+    body = ",".join(f"\n    {item}" for item in items)
+    return f"{opening}{body}\n  {closing}" if items else opening + closing

@@ -1,0 +1,269 @@
+"""Nodes that cost money: what they will cost, where they come from, that none is left.
+
+Whoever rents goes through here, so that nothing is started before its price was said and nothing
+that was started is forgotten, whatever ends the run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skygrid.config import RunConfig, limits
+from skygrid.engine.engine import PullEngine
+from skygrid.engine.stopping import StopCondition, any_of, cost_limit
+from skygrid.errors import ConfigError, InterruptedRunError, NodeError, SkygridError
+from skygrid.listener import Listener
+from skygrid.reports.money import Bill, Quote, bill_text, dollars_text
+from skygrid.reports.run_record import NodeRecord
+from skygrid.run.interrupts import Interrupts
+from skygrid.run.setup import settings_of
+
+if TYPE_CHECKING:
+    from skygrid.nodes.ec2.api import Clients
+    from skygrid.nodes.ec2.fleet import Fleet
+    from skygrid.nodes.ec2.provider import Ec2Provider
+    from skygrid.nodes.ec2.records import CloudPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What can be rented for a run, and the way to it."""
+
+    clients: Clients
+    plan: CloudPlan
+    quote: Quote
+
+
+def make_offer(config: RunConfig, folder: Path | None = None) -> Offer:
+    """Find out what the nodes of a configuration are and cost; starts nothing.
+
+    Parameters
+    ----------
+    config : RunConfig
+    folder : Path, optional
+        Of a run that may have had nodes before: it goes on in the region that it began in.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration does not fit what is there, or bounds a cost that is not known.
+    NodeError
+        If the cloud does not let this user look.
+    """
+    # boto3 takes a third of a second to import.
+    from skygrid.nodes.ec2.api import open_clients
+    from skygrid.nodes.ec2.cloud_record import read_cloud_record
+    from skygrid.nodes.ec2.planning.plan import plan_cloud
+
+    before = read_cloud_record(folder) if folder is not None else None
+    clients = open_clients(config.aws, region=before.region if before else None)
+    plan = plan_cloud(config, clients)
+    quote = _quote(plan, config)
+    if config.max_cost is not None and quote.dollars_per_hour is None:
+        raise ConfigError(
+            f"--max-cost needs the price of {quote.instance_type} in {quote.region}, which is "
+            "unknown: set aws.price_per_hour"
+        )
+    least = quote.dollars_for(0.0)
+    if config.max_cost is not None and least is not None and least > config.max_cost:
+        raise ConfigError(
+            f"--max-cost {config.max_cost:g} is spent before the first fit: to start and end "
+            f"{quote.nodes} x {quote.instance_type} costs about {dollars_text(least)}"
+        )
+    return Offer(clients=clients, plan=plan, quote=quote)
+
+
+def _quote(plan: CloudPlan, config: RunConfig) -> Quote:
+    first = plan.pools[0]
+    types = dict.fromkeys(pool.instance_type for pool in plan.pools)
+    image = next(iter(plan.images.values()))
+    return Quote(
+        nodes=plan.nodes,
+        instance_type=first.instance_type,
+        other_types=tuple(name for name in types if name != first.instance_type),
+        vcpus=plan.first_type.vcpus,
+        memory_gib=plan.first_type.memory_gib,
+        market=plan.market,
+        region=plan.region,
+        zones=tuple(dict.fromkeys(pool.zone for pool in plan.pools)),
+        account=plan.account,
+        image=f"{image.ami} {image.name}".strip(),
+        dollars_per_hour=first.dollars_per_hour,
+        price_source=first.price_source,
+        max_cost=config.max_cost,
+        max_hours=config.max_hours if config.max_hours != float("inf") else None,
+        notes=plan.notes,
+    )
+
+
+class RentedNodes:
+    """The rented nodes of one session of a run, from the first order to the proof of the end.
+
+    Parameters
+    ----------
+    config : RunConfig
+    offer : Offer
+    run_id, run_name : str
+        What everything that is rented is marked with.
+    folder : Path
+        The run's folder: what is ordered is written there first.
+    listener : Listener
+    stop : callable
+        When no more fits are started, for reasons other than cost.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        offer: Offer,
+        *,
+        run_id: str,
+        run_name: str,
+        folder: Path,
+        listener: Listener,
+        stop: StopCondition,
+    ) -> None:
+        from skygrid.nodes.ec2.fleet import open_fleet
+        from skygrid.nodes.ec2.planning.plan import mark_of
+        from skygrid.nodes.ec2.provider import Ec2Provider
+
+        mark = mark_of(config, offer.clients, run_id, run_name, time.time())
+        self._fleet: Fleet = open_fleet(offer.clients, offer.plan, mark, folder, config.aws)
+        self._provider: Ec2Provider = Ec2Provider(
+            config, run_id, self._fleet, folder, mark.expires_at, self._tell
+        )
+        self._name, self._offer, self._listener = run_name, offer, listener
+        if config.max_cost is not None:
+            stop = any_of(stop, cost_limit(config.max_cost, self._dollars_at_the_end))
+        self.engine = PullEngine(self._provider, settings_of(config, stop), listener)
+        self.trouble: SkygridError | None = None
+        """What is left, or may be, once the nodes were to be ended."""
+
+        self._ending = self._at_once = False
+        self._releasing: threading.Thread | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[PullEngine]:
+        """Rent the nodes; at the end, however it comes, end them and see that they are gone.
+
+        Raises
+        ------
+        SkygridError
+            What ended the block, with what is left of the nodes added to its text. Without such
+            an error, what is left is for the caller to tell: it is in `trouble`.
+        """
+        self._listener.metered(self._dollars_now)
+        with Interrupts(self._ask, self._force):
+            try:
+                self.engine.start(at_once=False)
+                yield self.engine
+            except SkygridError as error:
+                self._end()
+                if self.trouble is None:
+                    self._listener.told(bill_text(self.bill()), always=True)
+                    raise
+                raise type(error)(f"{error}\n{self.trouble}") from error
+            except BaseException:
+                self._end()
+                if self.trouble is not None:
+                    self._listener.told(str(self.trouble), always=True)
+                raise
+            else:
+                self._end()
+
+    def release(self) -> None:
+        """Every fit is done: end the nodes in the background, as a refit has no use for them."""
+        self._releasing = threading.Thread(target=self._close, name="release", daemon=True)
+        self._releasing.start()
+
+    def bill(self) -> Bill:
+        """What was rented, and what is left."""
+        report = self._provider.report
+        return Bill(
+            dollars=self._dollars_now(),
+            instances=len(self._fleet.nodes()),
+            left=tuple(node.instance_id for node in report.left) if report else (),
+            verified=report is not None and report.verified,
+            price_source=self._offer.quote.price_source,
+        )
+
+    def rentals(self) -> list[NodeRecord]:
+        """The nodes, each with the instance that was rented for it."""
+        return [
+            NodeRecord(
+                name=one.node,
+                instance=one.instance_id,
+                instance_type=one.instance_type,
+                zone=one.zone,
+                market=one.market,
+            )
+            for one in self._fleet.nodes()
+        ]
+
+    def _tell(self, text: str) -> None:
+        self._listener.told(text, always=False)
+
+    # -- signals
+
+    def _ask(self) -> bool:
+        if self._ending:
+            waiting = "the nodes are being ended; once more to stop at once, without waiting"
+            self._listener.told(waiting, always=True)
+            return True
+        return self.engine.interrupt()
+
+    def _force(self) -> None:
+        self._at_once = True
+        self.engine.kill()
+
+    # -- the end
+
+    def _end(self) -> None:
+        self._ending = True
+        self._listener.phase("ending")
+        try:
+            if self._releasing is not None:
+                self._releasing.join()
+            elif not self._at_once:
+                self._close()
+            else:
+                self.engine.close()
+        except InterruptedRunError:
+            self._at_once = True
+        report = self._provider.report
+        if self.trouble is None and (report is None or not report.verified):
+            self.trouble = NodeError(
+                "whether the nodes are gone could not be seen. To look: skygrid nodes; to end "
+                f"them: skygrid down {self._name}"
+            )
+        if self._at_once:
+            self.trouble = InterruptedRunError(
+                "stopped at once: nodes may still run, and end themselves when they hear nothing "
+                f"of this machine. End them now with: skygrid down {self._name}"
+            )
+
+    def _close(self) -> None:
+        self.engine.close()
+        try:
+            self._provider.close()
+        except NodeError as error:
+            self.trouble = error
+            return
+        for note in self._provider.report.notes if self._provider.report else ():
+            self._listener.told(note, always=True)
+
+    # -- money
+
+    def _dollars_now(self) -> float | None:
+        return self._fleet.dollars(time.time())
+
+    def _dollars_at_the_end(self) -> float | None:
+        """What it will have cost if it is ended now."""
+        now, rate = self._dollars_now(), self._fleet.dollars_per_hour()
+        return None if now is None or rate is None else now + rate * limits.USUAL_END / 3600

@@ -1,0 +1,275 @@
+"""A run's folder: made, opened again, kept true, filled."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from skygrid._version import __version__
+from skygrid.config import RunConfig, config_to_json
+from skygrid.errors import DamagedJournalError, SkygridError, UsageError
+from skygrid.journal.sqlite import SqliteJournal
+from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.reports.csv import write_csv
+from skygrid.reports.money import Bill
+from skygrid.reports.result_json import add_bill, result_json, write_result
+from skygrid.reports.run_record import NodeRecord, RunRecord, State, driver_mark
+from skygrid.reports.summary import Summary
+from skygrid.sklearn_search.saved_search import save_search
+from skygrid.util.atomic_file import atomic_file
+from skygrid.worker.wire.messages import Greeting
+
+JOURNAL = "journal.sqlite"
+SEARCH = "search.pkl"
+LOGS = "logs"
+
+
+@dataclass
+class RunFolder:
+    """The folder of a run that this process drives."""
+
+    path: Path
+    record: RunRecord
+    journal: SqliteJournal | None = None
+    fits_total: int = 0
+
+    @classmethod
+    def create(
+        cls, config: RunConfig, search_file: Path, run_id: str, started_in: Path = Path()
+    ) -> RunFolder:
+        """Make the folder of a new run.
+
+        Parameters
+        ----------
+        config : RunConfig
+        search_file : Path
+        run_id : str
+        started_in : Path, optional
+            What relative paths are relative to.
+
+        Raises
+        ------
+        UsageError
+            If a run of that name exists.
+        SkygridError
+            If the folder cannot be made.
+        """
+        name = config.name or _made_up_name(search_file)
+        path = started_in / config.runs_dir / name
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            raise UsageError(
+                f"there is a run {name} in {config.runs_dir}: choose another --name, or go on "
+                f"with it: {resume_line(path)}"
+            ) from None
+        except OSError as error:
+            raise SkygridError(
+                f"cannot make {path}: {error.strerror}. Choose another --runs-dir"
+            ) from error
+        record = RunRecord(
+            id=run_id,
+            name=name,
+            state="running",
+            search_file=str((started_in / search_file).resolve()),
+            argv=tuple(sys.argv),
+            config=config_to_json(config),
+            started_at=time.time(),
+            driver=driver_mark(),
+        )
+        return cls(path, record)._begun()
+
+    @classmethod
+    def open(cls, path: Path, record: RunRecord, config: RunConfig) -> RunFolder:
+        """Take over the folder of a run that was begun before."""
+        fresh = msgspec.structs.replace(record, config=config_to_json(config))
+        return cls(path, fresh)
+
+    def _begun(self) -> RunFolder:
+        self._update(state="running", ended_at=None, error=None, driver=driver_mark())
+        return self
+
+    def open_journal(self, parts: Mapping[str, str], versions: Mapping[str, str]) -> SqliteJournal:
+        """Open the run's journal for this search.
+
+        Parameters
+        ----------
+        parts : mapping of str to str
+            The search's fingerprint.
+        versions : mapping of str to str
+            Of the driver.
+
+        Raises
+        ------
+        FingerprintError
+            If the journal is about another search.
+        JournalError
+            If it cannot be opened or is damaged, or another process writes it.
+        """
+        self.journal = _open_journal(self.path, self.record)
+        self.journal.claim(parts)
+        # Only now: as long as another process may hold the journal, its record is not ours.
+        self._update(versions={"skygrid": __version__, **versions}, fingerprint=dict(parts))
+        self._begun()
+        return self.journal
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the nodes' logs."""
+        folder = self.path / LOGS
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def round_opened(self, plan: RoundPlan) -> None:
+        """A round is about to run."""
+        self.fits_total += plan.n_tasks
+        self._update(fits_total=self.fits_total)
+
+    def progress(self) -> str:
+        """How far the run has come and how to go on, for a person."""
+        recorded = self.journal.count() if self.journal else 0
+        total = f" of {self.fits_total}" if self.fits_total else ""
+        return f"{recorded}{total} fits are recorded; go on with: {resume_line(self.path)}"
+
+    def end(self, state: State, error: str | None) -> None:
+        """This session is over."""
+        if self.journal is None:
+            if self.record.fits_total is None:
+                self._update(state=state, error=error, ended_at=time.time())
+            return  # the journal was never ours, and so neither is the record
+        self._update(
+            state=state,
+            error=error,
+            ended_at=time.time(),
+            fits_recorded=self.journal.count(),
+            nodes=tuple(_node_records(self.journal)),
+        )
+
+    def save(self, search: Any, summary: Summary, outcomes: Sequence[Outcome]) -> str | None:
+        """Write the results and end the run as complete.
+
+        Returns
+        -------
+        problem : str or None
+            Why the saved search opens only where the user's modules can be imported.
+        """
+        with atomic_file(self.path / SEARCH) as file:
+            problem = save_search(search, file)
+        write_csv(self.path, search.cv_results_)
+        write_result(self.path, result_json(summary, search.cv_results_, outcomes))
+        self.end("complete", None)
+        return problem
+
+    def charge(self, bill: Bill, rentals: Iterable[NodeRecord]) -> None:
+        """Write down what the nodes have cost, and which instance each was.
+
+        Parameters
+        ----------
+        bill : Bill
+        rentals : iterable of NodeRecord
+            Names of nodes, and their instances.
+        """
+        rented = {node.name: node for node in self.record.nodes}
+        for one in rentals:
+            rented[one.name] = msgspec.structs.replace(
+                rented.get(one.name, one),
+                instance=one.instance,
+                instance_type=one.instance_type,
+                zone=one.zone,
+                market=one.market,
+            )
+        self._update(bill=bill, nodes=tuple(rented.values()))
+        if self.record.state == "complete":
+            add_bill(self.path, bill)
+
+    def close(self) -> None:
+        """Let the journal go."""
+        if self.journal is not None:
+            self.journal.close()
+
+    def _update(self, **changes: Any) -> None:
+        self.record = msgspec.structs.replace(self.record, **changes)
+        self.record.write(self.path)
+
+
+def salvage_run(path: Path) -> str:
+    """Have a damaged journal replaced by one of its intact rows.
+
+    Parameters
+    ----------
+    path : Path
+        The run's folder.
+
+    Returns
+    -------
+    said : str
+        For a person.
+
+    Raises
+    ------
+    JournalError
+        If another process writes the journal, or the folder cannot be written.
+    """
+    from skygrid.journal.salvage import salvage
+
+    record = RunRecord.read(path)
+    try:
+        _open_journal(path, record).close()
+    except DamagedJournalError:
+        kept = salvage(path / JOURNAL, record.fingerprint)
+    else:
+        return f"the journal of {record.name} is intact; nothing needs to be salvaged"
+    # Fits are missing now, also of a run that was complete.
+    msgspec.structs.replace(record, state="interrupted").write(path)
+    with closing(SqliteJournal(path / JOURNAL, read_only=True)) as journal:
+        return f"kept {journal.count()} intact outcomes of {record.name}; the damaged file: {kept}"
+
+
+def _open_journal(path: Path, record: RunRecord) -> SqliteJournal:
+    """Open the journal of a run; say how to go on when it is damaged."""
+    try:
+        journal = SqliteJournal(path / JOURNAL)
+        if record.fingerprint and not journal.claimed:
+            journal.close()
+            raise DamagedJournalError(
+                f"the journal {path / JOURNAL} is empty, but the run has used it before. "
+                "Restore the file from a copy, or resume the run with --salvage to begin it anew."
+            )
+    except DamagedJournalError as error:
+        hint = f"Keep what is intact: {resume_line(path)} --salvage"
+        raise DamagedJournalError(f"{error}\n{hint}") from error
+    return journal
+
+
+def resume_line(path: Path) -> str:
+    """The command that goes on with a run."""
+    given = path.name if path.parent == Path("skygrid-runs") else str(path)
+    return f"skygrid resume {shlex.quote(given)}"
+
+
+def _made_up_name(search_file: Path) -> str:
+    return f"{search_file.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _node_records(journal: SqliteJournal) -> list[NodeRecord]:
+    greetings = {
+        name: msgspec.json.decode(facts, type=Greeting) for name, facts in journal.nodes().items()
+    }
+    return [
+        NodeRecord(
+            name=name,
+            host=greeting.host,
+            cpu=greeting.cpu,
+            slots=greeting.slots,
+            versions=greeting.versions,
+        )
+        for name, greeting in greetings.items()
+    ]

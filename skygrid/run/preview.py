@@ -1,0 +1,147 @@
+"""A look at a search before it runs: its rounds, one fit that is tried, what it will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from skygrid.config import RunConfig
+from skygrid.engine.engine import PullEngine
+from skygrid.errors import SearchFailedError, SkygridError
+from skygrid.journal.in_memory import MemoryJournal
+from skygrid.listener import Listener
+from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.plan.spec import SearchSpec
+from skygrid.reports.money import Quote
+from skygrid.reports.plain_values import plain_parameters
+from skygrid.reports.shared_work import SharedWork, planned_sharing
+from skygrid.reports.views import CheckResult, RoundSize
+from skygrid.run.interrupts import Interrupts
+from skygrid.run.rounds import JournaledRounds
+from skygrid.run.setup import policies_of, size_of
+from skygrid.sklearn_search.dry_run import Outline, outline
+from skygrid.sklearn_search.sharing import sharing_of
+from skygrid.worker.wire.scores import from_wire
+
+
+def check_loaded(
+    spec: SearchSpec,
+    config: RunConfig,
+    listener: Listener,
+    engine: PullEngine | None,
+    quote: Quote | None = None,
+) -> CheckResult:
+    """Count what a search asks for, and try its first fit.
+
+    Parameters
+    ----------
+    spec : SearchSpec
+    config : RunConfig
+    listener : Listener
+    engine : PullEngine or None
+        Where the fit is tried; None: it is not.
+    quote : Quote, optional
+        What is going to be rented.
+    """
+    with search_errors():
+        plan = outline(spec.search, spec.X, spec.y, spec.fit_params)
+    nodes, slots = size_of(config)
+    if quote is not None:
+        slots = quote.nodes * (config.concurrency or quote.vcpus)
+    found = CheckResult(
+        search=type(spec.search).__name__,
+        rounds=tuple(RoundSize(candidates=c, splits=s) for c, s in plan.rounds),
+        on=config.on,
+        nodes=nodes,
+        slots=slots,
+        open_ended=not plan.complete,
+        shared=None if config.no_sharing else _planned(plan),
+        quote=quote,
+    )
+    if engine is None or not plan.first.n_tasks:
+        return found
+    listener.phase("searching" if quote is None else "trying one fit here")
+    engine.equip(spec.imported)
+    return _with_sample(found, spec, plan, config, engine, listener)
+
+
+def _with_sample(
+    found: CheckResult,
+    spec: SearchSpec,
+    plan: Outline,
+    config: RunConfig,
+    engine: PullEngine,
+    listener: Listener,
+) -> CheckResult:
+    first = plan.first
+    rounds = JournaledRounds(
+        engine,
+        MemoryJournal(),
+        policies_of(config),
+        listener,
+        code=spec.code,
+        sharing=False,
+    )
+    rounds.begin(plan.work)
+    one = RoundPlan(round=0, candidates=first.candidates[:1], splits=first.splits[:1])
+    with Interrupts(engine.interrupt, engine.kill), search_errors():
+        _, (outcome,) = rounds.evaluate(one)
+    here = sum(node.slots for node in engine.greetings.values())
+    return msgspec.structs.replace(
+        found,
+        slots=here if found.quote is None else found.slots,
+        seconds_per_fit=outcome.fit_seconds + outcome.score_seconds,
+        sample_params=plain_parameters(first.candidates[0]),
+        sample_score=_plain_scores(outcome),
+        sample_error=outcome.fit_error,
+        notes=tuple(f"{kind}: {text}" for kind, text, _ in rounds.warnings.counted()),
+    )
+
+
+def _planned(plan: Outline) -> SharedWork:
+    first = plan.first
+    sharing = sharing_of(plan.work, first)
+    return planned_sharing(sharing, len(first.candidates), len(first.splits))
+
+
+def _plain_scores(outcome: Outcome) -> Any:
+    if outcome.test_scores is None:
+        return None
+    scores = from_wire(outcome.test_scores)
+    if isinstance(scores, dict):
+        return {name: _finite(score) for name, score in scores.items()}
+    return _finite(scores)
+
+
+def _finite(score: Any) -> float | None:
+    number = float(score)
+    return number if abs(number) != float("inf") and number == number else None
+
+
+@contextmanager
+def search_errors() -> Iterator[None]:
+    """Turn every exception out of ``fit`` into a failure of the search, not of skygrid.
+
+    A fit, a refit or a splitter may also raise `SystemExit`, which would end this process without a
+    word, or a `KeyboardInterrupt` that nobody typed: that of a fit has the note of its node.
+    """
+    try:
+        yield
+    except SkygridError:
+        raise
+    except BaseException as error:
+        notes = "\n".join(getattr(error, "__notes__", ()))
+        if isinstance(error, KeyboardInterrupt) and not notes:
+            raise
+        raise SearchFailedError(_said(error) + (f"\n{notes}" if notes else "")) from error
+
+
+def _said(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 (the user's own code may do anything)
+        text = "its text cannot be made"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,255 @@
+"""One round after another: what the journal holds is taken from it, the rest is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import sklearn
+
+from skygrid.engine.engine import PullEngine
+from skygrid.engine.intake import FitRaised
+from skygrid.engine.round import RoundBlobs, plan_content
+from skygrid.journal.interface import Journal
+from skygrid.listener import Listener
+from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.plan.spec import UserCode
+from skygrid.queue.policies import QueuePolicies
+from skygrid.queue.work_queue import WorkQueue
+from skygrid.search_file.portable import obstacles_named
+from skygrid.sklearn_search.driven_search import SearchWork
+from skygrid.sklearn_search.exceptions import raise_again
+from skygrid.sklearn_search.sharing import sharing_of
+from skygrid.sklearn_search.warnings import WarningCounter
+from skygrid.user_code.sources import files_at_hand, files_to_send
+from skygrid.worker.evaluation.joblib_backend import context_of_fits
+from skygrid.worker.user_code import process_state
+from skygrid.worker.user_code.warning_rules import rules_now
+from skygrid.worker.wire.blobs import Blob
+from skygrid.worker.wire.messages import Greeting
+
+
+class JournaledRounds:
+    """The `RoundEvaluator` of a run.
+
+    Parameters
+    ----------
+    engine : PullEngine
+    journal : Journal
+    policies : QueuePolicies
+    listener : Listener
+    on_round : callable
+        Called with each round's plan before it runs.
+    code : UserCode, optional
+        The user's modules.
+    on_searched : callable
+        Called when there will be no further round, before the refit.
+    sharing : bool, default=True
+        Whether what one fit answers is fitted once.
+    """
+
+    def __init__(
+        self,
+        engine: PullEngine,
+        journal: Journal,
+        policies: QueuePolicies,
+        listener: Listener,
+        on_round: Callable[[RoundPlan], None] = lambda plan: None,
+        code: UserCode | None = None,
+        on_searched: Callable[[], None] = lambda: None,
+        *,
+        sharing: bool = True,
+    ) -> None:
+        self.warnings = WarningCounter()
+        self.outcomes: list[Outcome] = []
+        """All outcomes so far, those that were recorded before included."""
+
+        self.fresh: list[Outcome] = []
+        """Those that this session has recorded."""
+
+        self.reused = 0
+        """Outcomes that the journal held when their round opened."""
+
+        self._on_round = on_round
+        self._on_searched = on_searched
+        self._code = code or UserCode()
+        self._engine = engine
+        self._journal = journal
+        self._policies = policies
+        self._listener = listener
+        self._next_lease = 1
+        self._shares = sharing
+        self._work: SearchWork | None = None
+        self._blobs: tuple[Blob, Blob] | None = None
+        """Data and search, once `begin` was called."""
+
+    def begin(self, work: SearchWork) -> None:
+        """Make the blobs of data and search ready to travel."""
+        self._work = work
+        with obstacles_named(
+            estimator=work.estimator,
+            scoring=work.scorer,
+            X=work.X,
+            y=work.y,
+            fit_params=work.fit_params,
+            score_params=work.score_params,
+        ):
+            self._blobs = work_blobs(work, self._code, at_hand=self._engine.at_hand)
+
+    def refitting(self, *, last: bool) -> None:
+        """Note that the rounds are over."""
+        if last:
+            self._on_searched()
+        self._listener.phase("refitting")
+
+    def known_nodes(self) -> dict[str, Greeting]:
+        """What each node of the run said it is, those of earlier sessions included."""
+        return {
+            name: msgspec.json.decode(facts, type=Greeting)
+            for name, facts in self._journal.nodes().items()
+        }
+
+    def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
+        """Every task of the round, from the journal or from a node."""
+        with obstacles_named(candidates=plan.candidates, splits=plan.splits):
+            plan = self._journal.settle(plan)
+        if self._shares and self._work is not None:
+            plan = replace(plan, sharing=sharing_of(self._work, plan))
+        recorded = self._journal.outcomes(plan.round)
+        self.reused += len(recorded)
+        self._on_round(plan)
+        self._listener.round_opened(plan, recorded)
+        n_splits = len(plan.splits)
+        outcomes: list[Any] = [None] * plan.n_tasks
+
+        def keep(batch: Sequence[Outcome]) -> None:
+            self.outcomes.extend(batch)
+            for outcome in batch:
+                outcomes[outcome.candidate * n_splits + outcome.split] = outcome
+
+        def record(batch: Sequence[Outcome]) -> None:
+            self._journal.append(batch)
+            self.fresh.extend(batch)
+            keep(batch)
+
+        keep(recorded)
+        first = plan.n_tasks
+        try:
+            raised = self._run(plan, outcomes, record)
+            if raised is not None:
+                first = raised.candidate * n_splits + raised.split
+                self.warnings.add([raised.result])
+                raise_again(raised.result, f"candidate {raised.candidate}, split {raised.split}")
+        finally:
+            # What scikit-learn would not have come to brings no warnings either.
+            self.warnings.add(outcome for outcome in outcomes[:first] if outcome is not None)
+            self._keep_nodes()
+        self._listener.round_closed(plan.round)
+        return plan, outcomes
+
+    def _run(
+        self,
+        plan: RoundPlan,
+        outcomes: Sequence[Outcome | None],
+        record: Callable[[Sequence[Outcome]], None],
+    ) -> FitRaised | None:
+        """Run what has no outcome; return the fit that scikit-learn would have seen raise first.
+
+        Fits run in another order here: when one raises, those that come before it in
+        scikit-learn's order are still run, for one of them may raise something else.
+        """
+        raised = None
+        wanted = plan.n_tasks
+        blobs = None
+        while True:
+            queue = self._queue(plan, outcomes, wanted)
+            try:
+                if not queue.finished:
+                    blobs = blobs or self._round_blobs(plan)
+                    self._engine.run_round(plan, blobs, queue, record)
+                return raised
+            except FitRaised as error:
+                raised = error
+                wanted = error.candidate * len(plan.splits) + error.split
+            finally:
+                self._next_lease = queue.next_lease_id
+
+    def _round_blobs(self, plan: RoundPlan) -> RoundBlobs:
+        assert self._blobs is not None, "a search begins before its first round"
+        data, search = self._blobs
+        with obstacles_named(candidates=plan.candidates, splits=plan.splits):
+            return RoundBlobs(data=data, search=search, plan=Blob(plan_content(plan)))
+
+    def _queue(self, plan: RoundPlan, outcomes: Sequence[Outcome | None], wanted: int) -> WorkQueue:
+        """The tasks before number `wanted` that have no outcome."""
+        n_splits = len(plan.splits)
+        done = [
+            (*divmod(task, n_splits), *_seconds(outcome))
+            for task, outcome in enumerate(outcomes)
+            if outcome is not None or task >= wanted
+        ]
+        return WorkQueue(
+            round=plan.round,
+            n_candidates=len(plan.candidates),
+            n_splits=n_splits,
+            recorded=done,
+            groups=[group.members for group in plan.sharing.groups],
+            prefixes=plan.sharing.prefixes,
+            by_split=plan.sharing.samples,
+            policies=self._policies,
+            first_lease_id=self._next_lease,
+        )
+
+    def _keep_nodes(self) -> None:
+        for name, greeting in self._engine.greetings.items():
+            self._journal.record_node(name, msgspec.json.encode(greeting))
+
+
+def _seconds(outcome: Outcome | None) -> tuple[float, float]:
+    return (outcome.fit_seconds, outcome.score_seconds) if outcome else (0.0, 0.0)
+
+
+def work_blobs(work: SearchWork, code: UserCode, *, at_hand: bool) -> tuple[Blob, Blob]:
+    """The two blobs that every fit of a search needs: data, search.
+
+    Parameters
+    ----------
+    work : SearchWork
+    code : UserCode
+        The user's modules.
+    at_hand : bool
+        Whether nodes find modules where this process does.
+
+    Returns
+    -------
+    data, search : Blob
+    """
+    data = Blob(
+        {
+            "X": work.X,
+            "y": work.y,
+            "fit_params": work.fit_params,
+            "score_params": work.score_params,
+        }
+    )
+    search = Blob(
+        {
+            # These come first: they make a node ready to unpickle what follows.
+            "process": process_state.changes(
+                process_state.START, process_state.taken(), at_hand=at_hand
+            ),
+            "modules": files_at_hand(code) if at_hand else files_to_send(code),
+            "estimator": work.estimator,
+            "scorer": work.scorer,
+            "return_train_score": work.return_train_score,
+            "error_score": work.error_score,
+            "verbose": work.verbose,
+            "callback_context": work.callback_context,
+            "sklearn_config": sklearn.get_config(),
+            "joblib": context_of_fits(work.n_jobs),
+            "warning_rules": rules_now(),
+        }
+    )
+    return data, search

@@ -1,0 +1,71 @@
+"""A user's search file, read into a `SearchSpec`.
+
+`source` reads and parses the file, `imports` runs it in a namespace of its own, `names` finds the
+contract's names in it, `estimators`, `parameters`, `settings` and `data` judge their values,
+`build` makes the scikit-learn search of them. Nothing here fits, samples or copies anything.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from skygrid.plan.spec import SearchSpec
+from skygrid.search_file.build import build_search, does_refit
+from skygrid.search_file.data import check_agreement, read_data
+from skygrid.search_file.names import Names
+from skygrid.search_file.portable import check_portable
+from skygrid.user_code.imports import own_imports, register_user_modules, run_file
+from skygrid.user_code.modules import imported_modules
+from skygrid.user_code.output import stdout_to_stderr
+from skygrid.user_code.source import read_search_file
+
+__all__ = ["load_search"]
+
+
+def load_search(path: Path) -> SearchSpec:
+    """Run a search file once and return the search that it describes.
+
+    The file's folder stays first on `sys.path` and its module in `sys.modules`; what the file
+    prints meanwhile goes to stderr. All that comes from the file's folder is registered with
+    cloudpickle to be pickled by value, and to travel to nodes by name.
+
+    Parameters
+    ----------
+    path : Path
+        The search file, a Python file as described in the contract.
+
+    Returns
+    -------
+    SearchSpec
+        The unfitted search, its data, and the names of the modules that travel with it.
+
+    Raises
+    ------
+    SearchFileError
+        With one short message: which name, which line, what to write instead.
+    """
+    file = read_search_file(path)
+    folder = Path.cwd()
+    with stdout_to_stderr(), own_imports(file):
+        before = frozenset(sys.modules)
+        module = run_file(file)
+        names = Names(file, module)
+        # The search comes first: a misspelt parameter is reported before the data are made.
+        search = build_search(names)
+        data = read_data(names, search, refits=does_refit(search))
+        check_agreement(names, search, data)
+        code = register_user_modules(file.folder, module, file.text)
+        imported = imported_modules(code.modules, before)
+        check_portable(names, search, {"X": data.X, "y": data.y, **data.fit_params})
+    return SearchSpec(
+        search=search,
+        X=data.X,
+        y=data.y,
+        fit_params=data.fit_params,
+        holdout=data.holdout,
+        source=file.path,
+        code=code,
+        started_in=Path() if Path.cwd() == folder else folder,
+        imported=imported,
+    )

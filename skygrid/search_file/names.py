@@ -1,0 +1,175 @@
+"""The names of the contract: which of them a search file gives, and their values."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
+from typing import Any
+
+from skygrid.errors import SearchFileError
+from skygrid.user_code.failures import failure
+from skygrid.user_code.source import Place, SearchFile, did_you_mean
+
+GRID = ("estimator", "param_grid")
+RANDOMIZED = ("param_distributions", "n_iter", "random_state")
+OPTIONS = ("cv", "scoring", "refit", "error_score", "return_train_score")
+KNOWN = {"search", "dataset", "holdout", *GRID, *RANDOMIZED, *OPTIONS}
+"""Every name of the contract."""
+
+# None says "not given" here, as in `holdout = None`; anywhere else it is a value.
+_NONE_IS_ABSENT = {"search", "param_grid", "param_distributions", "holdout"}
+
+# Names whose values are themselves called by scikit-learn, with this many arguments.
+_CALLED_WITH = {"scoring": (2, 3), "refit": (1,)}
+
+_OTHER_WORDS = {
+    "estimator": ("model", "clf", "classifier", "regressor", "pipe", "pipeline"),
+    "param_grid": ("grid", "params", "parameters", "param_space"),
+    "param_distributions": ("distributions", "param_dist"),
+    "dataset": ("data", "train", "training_data"),
+    "search": ("gs", "grid_search", "random_search", "search_cv"),
+}
+
+
+class Names:
+    """The module-level names of a search file that was run."""
+
+    def __init__(self, file: SearchFile, module: ModuleType) -> None:
+        self.file = file
+        self._values = vars(module)
+        self._results: dict[str, Any] = {}
+
+    def given(self, name: str) -> bool:
+        """Whether the file gives this name."""
+        if name not in self._values:
+            return False
+        return not (name in _NONE_IS_ABSENT and self._values[name] is None)
+
+    def place(self, name: str) -> Place:
+        """Return the place that messages about `name` speak of."""
+        return self.file.place(name)
+
+    def value(self, name: str) -> Any:
+        """Return the value of a given name; a function is called, once.
+
+        Raises
+        ------
+        SearchFileError
+            The function needs arguments, raises, or returns nothing.
+        """
+        if name not in self._results:
+            value = self._values[name]
+            self._results[name] = self._call(name, value) if _is_factory(name, value) else value
+        return self._results[name]
+
+    def missing(self, name: str, remedy: str) -> SearchFileError:
+        """Return the error for a needed name, pointing at the name that was meant if there is one.
+
+        Parameters
+        ----------
+        name : str
+            The contract's name that is missing.
+        remedy : str
+            What to write when nothing in the file looks like it.
+        """
+        return self.missing_one_of((name,), remedy)
+
+    def missing_one_of(self, names: Sequence[str], remedy: str) -> SearchFileError:
+        """Return the error for needing one of `names`, of which the file gives none."""
+        own = [name for name in self._own_names() if name not in KNOWN]
+        for name in names:
+            if name in self._values:
+                return self.place(name).mistake("is None", remedy)
+            close = did_you_mean(name, own, cutoff=0.7)
+            if close is None:
+                close = next((word for word in _OTHER_WORDS.get(name, ()) if word in own), None)
+            if close is not None:
+                return self.place(close).mistake(
+                    "is not a name that skygrid reads", f"did you mean {name!r}?"
+                )
+        needed = " or ".join(repr(name) for name in names)
+        return SearchFileError(f"{self.file.shown} has no {needed}; {remedy}")
+
+    def refuse_misspelt(self, names: Iterable[str]) -> None:
+        """Refuse a near miss of an optional name that would otherwise be passed over in silence.
+
+        A variable that the file itself reads is an ordinary variable, whatever it is called.
+        """
+        wanted = [name for name in names if name not in self._values]
+        for own in self._own_names():
+            if own in self.file.read or own.startswith("_"):
+                continue
+            close = did_you_mean(own.strip("_"), wanted, cutoff=0.85)
+            if close is not None:
+                raise self.place(own).mistake(
+                    "is not a name that skygrid reads",
+                    f"did you mean {close!r}? (An unused name is best deleted.)",
+                )
+
+    def holds(self, test: Callable[[Any], bool]) -> str | None:
+        """Return a name that the file binds itself and whose value passes `test`."""
+        return next((own for own in self._own_names() if test(self._values[own])), None)
+
+    def _own_names(self) -> list[str]:
+        """Names that the file assigns or defines, in the order of their lines."""
+        own = [name for name in self.file.assigned if name in self._values]
+        return sorted(own, key=lambda name: (self.file.lines[name], name))
+
+    def _call(self, name: str, function: Callable[[], Any]) -> Any:
+        place = self.file.place(name)
+        needed = _required_arguments(function)
+        if needed:
+            raise place.mistake(
+                f"is a function that needs {', '.join(needed)}",
+                "write one without arguments, or assign the value",
+            )
+        try:
+            value = function()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (the user's code)
+            raise failure(self.file, error, f"{name}()") from None
+        if inspect.iscoroutine(value):
+            value.close()
+            raise place.mistake("is an async function", f"write `def {name}():`")
+        if value is None:
+            raise place.mistake("is a function that returned None", "end it with `return ...`")
+        return value
+
+
+def _is_factory(name: str, value: Any) -> bool:
+    """Whether `value` is a function that makes the value rather than the value itself."""
+    if not callable(value) or isinstance(value, type) or hasattr(value, "fit"):
+        return False
+    if name == "cv" and hasattr(value, "split"):
+        return False
+    if name not in _CALLED_WITH:
+        return True
+    return _accepts(value, 0) and not any(_accepts(value, n) for n in _CALLED_WITH[name])
+
+
+def accepts(function: Callable[..., Any], *counts: int) -> bool:
+    """Whether a call with one of these numbers of arguments fits the function's signature."""
+    return any(_accepts(function, count) for count in counts)
+
+
+def _accepts(function: Callable[..., Any], count: int) -> bool:
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # some built-in functions tell no signature
+        return count > 0
+    return True
+
+
+def _required_arguments(function: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    optional = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    return [
+        repr(parameter.name)
+        for parameter in parameters
+        if parameter.default is parameter.empty and parameter.kind not in optional
+    ]

@@ -1,0 +1,222 @@
+"""Objects that cannot be pickled: which part of a search holds one, and where.
+
+Pickling says no more than "cannot pickle '_thread.lock' object". The part is looked for only when
+pickling has failed: by pickling the parts of a value, then the parts of the one that fails, and so
+on.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import CodeType, FunctionType, GeneratorType, MethodType
+from typing import Any
+
+import numpy as np
+
+from skygrid.errors import SkygridError, UsageError
+from skygrid.search_file.names import Names
+from skygrid.user_code.source import describe, shorten
+from skygrid.worker.user_code.pickling import NodePickler, Nowhere, is_made_anew
+
+MOST_STEPS = 100
+"""Parts that are taken apart in their turn."""
+
+REMEDY = "make it inside fit or the function that uses it, or leave it out in __getstate__"
+
+_CONTAINERS = (Mapping, list, tuple, set, frozenset)
+
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    ((type(threading.Lock()), type(threading.RLock())), "a lock"),
+    (io.IOBase, "an open file"),
+    (GeneratorType, "a generator"),
+    (socket.socket, "a socket"),
+    (threading.local, "a thread-local"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obstacle:
+    """An object that cannot be pickled."""
+
+    path: str
+    """Place of the object in the value, as ``['clf__callback'][0]``."""
+
+    problem: str
+    """The object's kind and the consequence, for a message that has named the place."""
+
+
+@contextmanager
+def obstacles_named(**parts: Any) -> Iterator[None]:
+    """Name the object that cannot be pickled when the block fails because of one.
+
+    Parameters
+    ----------
+    **parts : object
+        Values that the block pickles, by their names in messages.
+
+    Raises
+    ------
+    UsageError
+        Which part holds it, and where.
+    """
+    try:
+        yield
+    except SkygridError:
+        raise
+    except Exception as error:
+        for name, value in parts.items():
+            obstacle = find_obstacle(value)
+            if obstacle is not None:
+                said = f"{name}{obstacle.path} {obstacle.problem}"
+                raise UsageError(f"{said}; {REMEDY}") from error
+        raise
+
+
+def check_portable(names: Names, search: Any, data: Mapping[str, Any]) -> None:
+    """Refuse a search file whose search or data cannot be sent to nodes and saved.
+
+    Parameters
+    ----------
+    names : Names
+    search : BaseSearchCV
+    data : mapping of str to object
+        X, y and fit parameters.
+
+    Raises
+    ------
+    SearchFileError
+        Which name holds what, and where.
+    """
+    whole = find_obstacle(search)
+    if whole is not None:
+        for name, value in search.get_params(deep=False).items():
+            own = not names.given("search")
+            place = names.place(name) if own else names.place("search").part(f".{name}")
+            obstacle = find_obstacle(value)
+            if obstacle is not None:
+                raise place.part(obstacle.path).mistake(obstacle.problem, REMEDY)
+        raise names.place("search").part(whole.path).mistake(whole.problem, REMEDY)
+    for name, value in data.items():
+        obstacle = None if _is_plain(value) else find_obstacle(value)
+        if obstacle is not None:
+            place = names.place("dataset").part(f"'s {name}{obstacle.path}")
+            raise place.mistake(obstacle.problem, REMEDY)
+
+
+def find_obstacle(value: Any) -> Obstacle | None:
+    """Find an object that cannot be pickled in a value; None when it can be pickled."""
+    reason = _reason(value)
+    if reason is None:
+        return None
+    path, culprit, why = _culprit(value, reason, set()) or ("", value, reason)
+    return Obstacle(path=path, problem=f"is {_described(culprit, why)}")
+
+
+def _culprit(value: Any, reason: str, seen: set[int]) -> tuple[str, Any, str] | None:
+    """Return the innermost part that cannot be pickled: its place, itself, and the reason.
+
+    None when the value is a container whose parts were looked at before: it leads back to them.
+    """
+    seen.add(id(value))
+    for part, child in _parts(value):
+        why = None if id(child) in seen or len(seen) > MOST_STEPS else _reason(child)
+        found = None if why is None else _culprit(child, why, seen)
+        if found is not None:
+            path, culprit, why = found
+            return part + path, culprit, why
+    return None if isinstance(value, _CONTAINERS) else ("", value, reason)
+
+
+def _reason(value: Any) -> str | None:
+    """Return the reason why a value cannot be pickled; None when it can be."""
+    try:
+        NodePickler(Nowhere(), protocol=5, buffer_callback=lambda buffer: None).dump(value)
+    except Exception as error:  # noqa: BLE001 (__reduce__ of the user's own may raise anything)
+        return shorten(f"{type(error).__name__}: {error}")
+    return None
+
+
+def _described(value: Any, reason: str) -> str:
+    kind = type(value)
+    known = next((words for kinds, words in _KINDS if isinstance(value, kinds)), None)
+    words = known or describe(value)
+    why = "" if known else f" ({reason})"
+    return (
+        f"{words} ({kind.__module__}.{kind.__qualname__}), "
+        f"which cannot be sent to nodes or saved{why}"
+    )
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of a value, each with its place in it."""
+    if isinstance(value, Mapping):
+        yield from ((f"[{key!r}]", item) for key, item in value.items())
+    elif isinstance(value, _CONTAINERS):
+        yield from ((f"[{index}]", item) for index, item in enumerate(value))
+    elif isinstance(value, np.ndarray):
+        yield from ((f"[{index}]", item) for index, item in enumerate(value.ravel().tolist()))
+    elif hasattr(value, "columns") and hasattr(value, "to_numpy"):
+        yield from ((f"[{name!r}]", value[name].to_numpy()) for name in value.columns)
+    elif isinstance(value, FunctionType):
+        yield from _variables(value)
+    elif isinstance(value, MethodType):
+        yield from (("", value.__func__), ("", value.__self__))
+    elif isinstance(value, functools.partial):
+        yield from ((f".{name}", getattr(value, name)) for name in ("func", "args", "keywords"))
+    elif isinstance(value, type):
+        for name, item in vars(value).items():
+            if not is_made_anew(item):
+                yield f", attribute {name!r} of class {value.__name__},", item
+        yield from (("", base) for base in value.__bases__)
+    else:
+        yield from _attributes(value)
+        yield "", type(value)
+
+
+def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the attributes of an object, the steps of a pipeline by their names."""
+    slots = [name for kind in type(value).__mro__ for name in vars(kind).get("__slots__", ())]
+    held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+    held |= getattr(value, "__dict__", {})
+    for name, item in held.items():
+        yield from _named_steps(item)
+        yield f".{name}", item
+
+
+def _named_steps(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list):
+        for step in value:
+            if isinstance(step, tuple) and len(step) > 1 and isinstance(step[0], str):
+                yield f".{step[0]}", step[1]
+
+
+def _variables(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield the variables that a function uses from around it: all of them travel with it."""
+    called = f"{function.__name__}()"
+    for name in _names_in(function.__code__):
+        if name in function.__globals__ and not is_made_anew(function.__globals__[name]):
+            yield f", variable {name!r} of {called},", function.__globals__[name]
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        yield f", variable {name!r} of {called},", cell.cell_contents
+    yield f", a default of {called},", (function.__defaults__, function.__kwdefaults__)
+    yield f", an attribute of {called},", function.__dict__
+
+
+def _names_in(code: CodeType) -> Iterable[str]:
+    names = dict.fromkeys(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= dict.fromkeys(_names_in(constant))
+    return names
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell arrays and tables of numbers or texts, which are large and need no look."""
+    kinds = [value.dtype] if hasattr(value, "dtype") else list(getattr(value, "dtypes", [object]))
+    return all(str(kind).lower() != "object" for kind in kinds) and object not in kinds

@@ -1,0 +1,451 @@
+"""A search object of scikit-learn's own, fitted with outcomes that were computed elsewhere.
+
+``search.fit`` runs as it is, down to the body of `BaseSearchCV.fit`: what subclasses add before and
+after it, halving's bookkeeping for one, stays in force, and so does scikit-learn's validation of
+parameters. In the place of that body `_Driver.fit` drives the search's own ``_run_search`` with an
+``evaluate_candidates`` that asks skygrid for each round of outcomes. Scikit-learn's joblib loop,
+its per-task cloning and pickling, never runs; its formatting, ranking and choosing does.
+
+This is the one module of `sklearn_search` that uses private names of scikit-learn (1.5 to 1.9).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import CellType
+from typing import Any, Protocol
+
+import joblib
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.metrics._scorer import _MultimetricScorer
+from sklearn.model_selection import check_cv
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.model_selection._validation import (
+    _check_method_params,
+    _insert_error_scores,
+    _warn_or_raise_about_fit_failures,
+)
+from sklearn.utils import indexable
+
+from skygrid.errors import FitKilledError, UsageError
+from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.sklearn_search.progress_output import progress_on_stderr
+from skygrid.worker.wire.scores import from_wire
+
+CHECKS_CV_ITSELF = hasattr(BaseSearchCV, "_check_input_parameters")
+"""From scikit-learn 1.9 on, `BaseSearchCV.fit` keeps the checked splitter as an attribute."""
+
+HAS_CALLBACKS = hasattr(BaseSearchCV, "set_callbacks")
+"""From scikit-learn 1.9 on, estimators may carry fit callbacks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchWork:
+    """What every fit of a search needs, beside its candidate and its split."""
+
+    X: Any
+    y: Any
+    estimator: Any
+    """The unfitted base estimator; every fit clones it."""
+
+    scorer: Any
+    fit_params: Mapping[str, Any]
+    """Routed to the estimator's ``fit``."""
+
+    score_params: Mapping[str, Any]
+    """Routed to the scorer."""
+
+    return_train_score: bool
+    error_score: Any
+    verbose: int
+    n_jobs: int | None = None
+    """The search's own: joblib in a fit depends on how scikit-learn would run the fits."""
+
+    callback_context: bool = True
+    """Whether the search passes the context of fit callbacks on; scikit-learn's own ones do."""
+
+
+class RoundEvaluator(Protocol):
+    """Gets the outcomes of rounds."""
+
+    def begin(self, work: SearchWork) -> None:
+        """Called before the first round, and again before a round for which the work changed."""
+
+    def refitting(self, *, last: bool) -> None:
+        """Called after the last round and before the refit, if there is one.
+
+        Parameters
+        ----------
+        last : bool
+            No further round can follow. False for a search whose ``fit`` may search again.
+        """
+
+    def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
+        """Every task of the round.
+
+        Returns
+        -------
+        plan : RoundPlan
+            The plan that was evaluated: the same, or what an earlier run had drawn for it.
+        outcomes : sequence of Outcome
+            Of length candidates x splits, candidates first, as scikit-learn orders them.
+        """
+
+
+def fit_search(
+    search: Any, X: Any, y: Any, fit_params: Mapping[str, Any], evaluator: RoundEvaluator
+) -> Any:
+    """Fit a search in place, as ``search.fit(X, y, **fit_params)`` would.
+
+    Parameters
+    ----------
+    search : BaseSearchCV
+    X : array-like of shape (n_samples, n_features)
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None
+    fit_params : mapping
+        Keyword arguments of ``fit``.
+    evaluator : RoundEvaluator
+
+    Returns
+    -------
+    search : BaseSearchCV
+        The same object, fitted. Its class is the one it had.
+
+    Raises
+    ------
+    UsageError
+        If the search carries callbacks, or its class bypasses `BaseSearchCV.fit`.
+    Exception
+        Whatever scikit-learn would raise.
+    """
+    refuse_callbacks(search)
+    driver = _Driver(search, evaluator)
+    with driver.in_place_of_scikit_learn():
+        search.fit(X, y, **fit_params)
+    if not driver.has_fitted:
+        raise UsageError(
+            f"{type(search).__name__}.fit does not call super().fit(), so skygrid cannot take its "
+            "fits over: call super().fit() there, or fit it with scikit-learn itself"
+        )
+    return search
+
+
+def refuse_callbacks(search: Any) -> None:
+    """Refuse scikit-learn 1.9's fit callbacks, by name and before anything runs.
+
+    A callback expects to be called in the fitting process and to share state between fits.
+
+    Raises
+    ------
+    UsageError
+        If the search, or an estimator anywhere in its parameters, carries one.
+    """
+    if not HAS_CALLBACKS:
+        return
+    found = [
+        f"{type(callback).__name__} on {type(owner).__name__}"
+        for owner in _estimators_within(search)
+        for callback in getattr(owner, "_skl_callbacks", ())
+    ]
+    if found:
+        raise UsageError(
+            f"fit callbacks cannot run on nodes: {', '.join(found)}. "
+            "Remove them (set_callbacks() without arguments); skygrid shows progress by itself"
+        )
+
+
+def _estimators_within(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _estimators_within(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _estimators_within(item)
+    elif isinstance(value, np.ndarray) and value.dtype.hasobject:
+        for item in value.flat:
+            yield from _estimators_within(item)
+    elif hasattr(value, "get_params") and not isinstance(value, type):
+        yield value
+        yield from _estimators_within(value.get_params(deep=False))
+
+
+def _cell_of_fit() -> CellType:
+    """Return the cell in which `BaseSearchCV.fit` holds its body.
+
+    ``fit`` is a wrapper that validates parameters and then calls the function in this cell. A
+    change of its content reaches every caller, also one that keeps a reference to ``fit``, and
+    leaves the class and its attributes alone.
+    """
+    wrapper: Any = vars(BaseSearchCV)["fit"]
+    while hasattr(wrapper.__wrapped__, "__wrapped__"):  # somebody else's wrappers
+        wrapper = wrapper.__wrapped__
+    cells: tuple[CellType, ...] = wrapper.__closure__
+    return next(cell for cell in cells if cell.cell_contents is wrapper.__wrapped__)
+
+
+_CELL = _cell_of_fit()
+_SCIKIT_LEARNS_FIT = _CELL.cell_contents
+
+_drivers: list[_Driver] = []
+"""Drivers of the searches that are fitted now, the newest last. Nothing is set on a search itself,
+as it may be compared, copied or pickled at any moment."""
+
+_drivers_lock = threading.Lock()
+"""Guards `_drivers` and the cell, which holds `_fit` as long as there is a driver."""
+
+
+@functools.wraps(_SCIKIT_LEARNS_FIT)
+def _fit(self: Any, X: Any, y: Any = None, **params: Any) -> Any:
+    drivers = reversed(_drivers.copy())
+    driver = next((driver for driver in drivers if driver.search is self), None)
+    if driver is None:  # another search: one within the driven one, or one of another thread
+        return _SCIKIT_LEARNS_FIT(self, X, y, **params)
+    return driver.fit(X, y, **params)
+
+
+class _Driver:
+    """Fits one search in the place of `BaseSearchCV.fit`."""
+
+    def __init__(self, search: Any, evaluator: RoundEvaluator) -> None:
+        self.search, self.evaluator = search, evaluator
+        self.has_fitted = False
+        """True once the search's own ``fit`` has come to `BaseSearchCV.fit`."""
+
+        self.rounds = 0
+        """Rounds so far, of all fits: a subclass may come to `BaseSearchCV.fit` several times."""
+
+    @contextlib.contextmanager
+    def in_place_of_scikit_learn(self) -> Iterator[None]:
+        """Have `BaseSearchCV.fit` call `fit` for this search, in all threads."""
+        with _drivers_lock:
+            _drivers.append(self)
+            _CELL.cell_contents = _fit
+        try:
+            yield
+        finally:
+            with _drivers_lock:
+                _drivers.remove(self)
+                if not _drivers:
+                    _CELL.cell_contents = _SCIKIT_LEARNS_FIT
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Do what `BaseSearchCV.fit` does, in the same order, with the evaluator's outcomes."""
+        self.has_fitted = True
+        search = self.search
+        scorers, refit_metric = search._get_scorers()
+        X, y = indexable(X, y)
+        params = _check_method_params(X, params=params)
+        routed = search._get_routed_params_for_fit(params)
+        context = {"callback_ctx": self._begin_callbacks(X, y)} if HAS_CALLBACKS else {}
+        splitter = self._checked_splitter(X, y, routed)
+        n_splits = splitter.get_n_splits(X, y, **routed.splitter.split)
+        if CHECKS_CV_ITSELF:
+            search.n_splits_ = n_splits  # halving's _run_search reads it
+        estimator = clone(search.estimator)
+        joblib.effective_n_jobs(search.n_jobs)  # raises where joblib.Parallel would
+        work = SearchWork(
+            X=X,
+            y=y,
+            estimator=estimator,
+            scorer=scorers,
+            fit_params=routed.estimator.fit,
+            score_params=routed.scorer.score,
+            return_train_score=search.return_train_score,
+            error_score=search.error_score,
+            verbose=search.verbose,
+            n_jobs=search.n_jobs,
+        )
+        rounds = _Rounds(self, search, work, splitter, routed.splitter.split, n_splits)
+        if "callback_ctx" not in inspect.signature(search._run_search).parameters:
+            context = {}
+        with progress_on_stderr(search.verbose):
+            search._run_search(rounds.evaluate_candidates, **context)
+        search.multimetric_ = rounds.multimetric
+        if callable(search.scoring) and search.multimetric_:
+            search._check_refit_for_multimetric(rounds.first_test_scores)
+            refit_metric = search.refit
+        self._choose_best(rounds.results, refit_metric)
+        if search.refit:
+            self._refit_best(estimator, X, y, routed)
+        single = not isinstance(scorers, _MultimetricScorer)
+        search.scorer_ = scorers if single else scorers._scorers
+        search.cv_results_ = rounds.results
+        search.n_splits_ = n_splits
+        return search
+
+    def _begin_callbacks(self, X: Any, y: Any) -> Any:
+        """Begin scikit-learn's tree of tasks, which halving passes on; nothing listens."""
+        search = self.search
+        context = search._init_callback_context(max_subtasks=1 + (search.refit is not False))
+        return context.call_on_fit_task_begin(estimator=search, X=X, y=y, metadata=None)
+
+    def _checked_splitter(self, X: Any, y: Any, routed: Any) -> Any:
+        search = self.search
+        splitter = check_cv(search.cv, y, classifier=is_classifier(search.estimator))
+        if CHECKS_CV_ITSELF:
+            search._checked_cv_orig = splitter
+            search._check_input_parameters(X=X, y=y, split_params=routed.splitter.split)
+        return splitter
+
+    def _choose_best(self, results: Mapping[str, Any], refit_metric: str) -> None:
+        search = self.search
+        if not search.refit and search.multimetric_:
+            return
+        search.best_index_ = search._select_best_index(search.refit, refit_metric, results)
+        if not callable(search.refit):
+            search.best_score_ = results[f"mean_test_{refit_metric}"][search.best_index_]
+        search.best_params_ = results["params"][search.best_index_]
+
+    def _refit_best(self, estimator: Any, X: Any, y: Any, routed: Any) -> None:
+        search = self.search
+        self.evaluator.refitting(last=_fits_once(type(search)))
+        # The parameters are cloned too: they may be estimators (scikit-learn pull request 26786).
+        search.best_estimator_ = clone(estimator).set_params(
+            **clone(search.best_params_, safe=False)
+        )
+        begin = time.time()
+        if y is not None:
+            search.best_estimator_.fit(X, y, **routed.estimator.fit)
+        else:
+            search.best_estimator_.fit(X, **routed.estimator.fit)
+        search.refit_time_ = time.time() - begin
+        if hasattr(search.best_estimator_, "feature_names_in_"):
+            search.feature_names_in_ = search.best_estimator_.feature_names_in_
+
+
+def _fits_once(kind: Any) -> bool:
+    """Whether ``fit`` of a search class is known to come to `BaseSearchCV.fit` only once."""
+    module: str = kind.fit.__module__
+    return module.startswith("sklearn.")
+
+
+class _Rounds:
+    """The rounds of one search so far, and the results over all of them."""
+
+    def __init__(
+        self,
+        driver: _Driver,
+        search: Any,
+        work: SearchWork,
+        splitter: Any,
+        split_params: Mapping[str, Any],
+        n_splits: int,
+    ) -> None:
+        self.results: dict[str, Any] = {}
+        self._driver, self._search, self._work = driver, search, work
+        self._splitter, self._split_params, self._n_splits = splitter, split_params, n_splits
+        self._begun = False
+        self._candidates: list[Mapping[str, Any]] = []
+        self._out: list[dict[str, Any]] = []
+        self._more: dict[str, list[Any]] = defaultdict(list)
+
+    def _begin(self, *, callback_context: bool) -> None:
+        """Tell the evaluator what the next round is about, unless it knows."""
+        if self._begun and self._work.callback_context == callback_context:
+            return
+        self._begun = True
+        self._work = replace(self._work, callback_context=callback_context)
+        self._driver.evaluator.begin(self._work)
+
+    @property
+    def first_test_scores(self) -> Any:
+        """What the very first fit scored."""
+        return self._out[0]["test_scores"]
+
+    @property
+    def multimetric(self) -> bool:
+        """Whether scores are dicts; with a callable scorer only the scores can tell."""
+        return isinstance(self.first_test_scores, dict)
+
+    def evaluate_candidates(
+        self,
+        candidate_params: Iterable[Mapping[str, Any]],
+        cv: Any = None,
+        more_results: Mapping[str, Sequence[Any]] | None = None,
+        callback_ctx: Any = None,
+    ) -> dict[str, Any]:
+        """What `_run_search` is given: evaluate candidates, return the results so far."""
+        search = self._search
+        candidates = list(candidate_params)
+        asked = RoundPlan(
+            round=self._driver.rounds,
+            candidates=candidates,
+            splits=self._splits(cv or self._splitter, len(candidates)),
+        )
+        self._driver.rounds += 1
+        self._say(asked)
+        self._begin(callback_context=callback_ctx is not None)
+        plan, outcomes = self._driver.evaluator.evaluate(asked)
+        out = [self._as_sklearn(outcome) for outcome in outcomes]
+        if not out:
+            raise ValueError(
+                "No fits were performed. Was the CV iterator empty? Were there no candidates?"
+            )
+        _warn_or_raise_about_fit_failures(out, search.error_score)
+        if callable(search.scoring):
+            _insert_error_scores(out, search.error_score)
+        self._candidates.extend(plan.candidates)
+        self._out.extend(out)
+        for key, values in (more_results or {}).items():
+            self._more[key].extend(values)
+        self.results = search._format_results(
+            self._candidates, self._n_splits, self._out, self._more
+        )
+        return self.results
+
+    def _splits(self, splitter: Any, n_candidates: int) -> list[tuple[Any, Any]]:
+        splits = list(splitter.split(self._work.X, self._work.y, **self._split_params))
+        # Before 1.9 scikit-learn notices first that there is nothing to fit.
+        if len(splits) != self._n_splits and (CHECKS_CV_ITSELF or (splits and n_candidates)):
+            raise ValueError(
+                f"cv.split and cv.get_n_splits {'return' if CHECKS_CV_ITSELF else 'returned'} "
+                f"inconsistent results. Expected {self._n_splits} splits, got {len(splits)}"
+            )
+        return splits
+
+    def _say(self, plan: RoundPlan) -> None:
+        if self._search.verbose > 0:
+            print(  # noqa: T201 (scikit-learn's own words, where it says its others)
+                f"Fitting {len(plan.splits)} folds for each of {len(plan.candidates)} candidates,"
+                f" totalling {plan.n_tasks} fits"
+            )
+
+    def _as_sklearn(self, outcome: Outcome) -> dict[str, Any]:
+        """An outcome as ``_fit_and_score`` would have returned it."""
+        if outcome.status == "killed" and self._work.error_score == "raise":
+            raise FitKilledError(
+                f"{(outcome.fit_error or '').strip()} "
+                f"(parameters: {self._describe(outcome)}; error_score is 'raise')"
+            )
+        scored = outcome.status == "scored"
+        out = {
+            "fit_error": outcome.fit_error,
+            "test_scores": self._scores(outcome.test_scores) if scored else self._error_scores(),
+            "n_test_samples": outcome.n_test_samples,
+            "fit_time": outcome.fit_seconds,
+            "score_time": outcome.score_seconds,
+        }
+        if self._work.return_train_score:
+            out["train_scores"] = (
+                self._scores(outcome.train_scores) if scored else self._error_scores()
+            )
+        return out
+
+    def _scores(self, scores: Any) -> Any:
+        return scores if type(scores) is float else from_wire(scores)
+
+    def _error_scores(self) -> Any:
+        if isinstance(self._work.scorer, _MultimetricScorer):
+            return dict.fromkeys(self._work.scorer._scorers, self._work.error_score)
+        return self._work.error_score
+
+    def _describe(self, outcome: Outcome) -> str:
+        return f"candidate {outcome.candidate}, split {outcome.split} of round {outcome.round}"

@@ -1,0 +1,167 @@
+"""Values that an exception held on a node, read from the data that they travelled as.
+
+A node may mean harm: reading a value runs no code of the node, opens nothing and imports nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+from sklearn.utils import Bunch
+
+from skygrid.worker.wire.messages import ClassName, PlainValue, TaggedValue, TypedNumber
+from skygrid.worker.wire.scores import NUMERIC_DTYPES, from_wire
+
+_DTYPE = re.compile(rf"[<>|=][{NUMERIC_DTYPES}][0-9]{{1,2}}")
+
+
+class Unsent:
+    """Stand-in for an object that an exception held on its node and that cannot travel as data.
+
+    Parameters
+    ----------
+    kind : str
+        Name of the object's class.
+    written, said : str
+        The object's ``repr`` and ``str``.
+    """
+
+    def __init__(self, kind: str, written: str, said: str) -> None:
+        self.kind = kind
+        self._written, self._said = written, said
+
+    def __repr__(self) -> str:
+        return self._written
+
+    def __str__(self) -> str:
+        return self._said
+
+
+def read_value(wire: PlainValue, exception: Callable[[int], BaseException]) -> Any:
+    """Read a value that an exception record holds.
+
+    Parameters
+    ----------
+    wire : PlainValue
+    exception : callable
+        Returns the exception with a number.
+
+    Returns
+    -------
+    value : object
+        `Unsent` for an object that did not travel, and for data that makes no value.
+    """
+    if not isinstance(wire, TaggedValue):
+        return wire
+    try:
+        if wire.kind == "exception":
+            return exception(_exact(wire.parts, int)[0])
+        if wire.kind in _CONTAINERS:
+            return _CONTAINERS[wire.kind]([read_value(part, exception) for part in wire.parts])
+        if wire.kind == "array":
+            dtype, shape = wire.parts
+            return _array(dtype, read_value(shape, exception), wire.data)
+        return _READERS[wire.kind](wire)
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return Unsent(wire.kind, f"<unreadable {wire.kind}>", f"<unreadable {wire.kind}>")
+
+
+def loaded_class(name: ClassName) -> type | None:
+    """The class of this process that a name means; None: no such class is loaded.
+
+    A class that travelled by value is found by the identifier that cloudpickle gave it, any other
+    in its module. Neither imports a module nor asks one for an attribute, which may run code.
+    """
+    trackers = getattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
+    found: Any = trackers.get(name.tracked)
+    if found is None:
+        found = sys.modules.get(name.module)
+        for part in name.qualified.split("."):
+            found = found.__dict__.get(part) if isinstance(found, _HAVE_NAMES) else None
+    return found if isinstance(found, type) else None
+
+
+_HAVE_NAMES = (type(sys), type)
+
+
+def _exact(parts: Sequence[PlainValue], *kinds: type) -> Sequence[Any]:
+    if [type(part) for part in parts] != list(kinds):
+        raise TypeError("parts of other types")
+    return parts
+
+
+def _pairs(parts: Sequence[Any]) -> dict[Any, Any]:
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+_CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "dict": _pairs,
+    "bunch": lambda parts: Bunch(**_pairs(parts)),
+}
+
+
+def _text(wire: TaggedValue) -> str:
+    return str(wire.data, "utf-8", "surrogatepass")
+
+
+def _number(wire: TaggedValue) -> Any:
+    return from_wire(TypedNumber(*_exact(wire.parts, str, str)))
+
+
+def _dtype(name: Any) -> Any:
+    if not _DTYPE.fullmatch(name):
+        raise ValueError(f"not the dtype of numbers: {name!r}")
+    return np.dtype(name)
+
+
+def _array(dtype: Any, shape: Any, data: bytes) -> Any:
+    return np.frombuffer(data, _dtype(dtype)).reshape(shape).copy()
+
+
+def _class(wire: TaggedValue) -> type:
+    name = ClassName(*_exact(wire.parts, str, str, str))
+    found = loaded_class(name)
+    if found is None:
+        raise LookupError(name.qualified)
+    return found
+
+
+def _unsent(wire: TaggedValue) -> Unsent:
+    kind, written, said = map(plain_text, wire.parts)
+    return Unsent(kind, written, said)
+
+
+def plain_text(wire: PlainValue) -> str:
+    """Read a value that is a text.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none.
+    """
+    if isinstance(wire, TaggedValue) and wire.kind == "text":
+        return _text(wire)
+    if isinstance(wire, str):
+        return wire
+    raise TypeError("not a text")
+
+
+_READERS: dict[str, Callable[[TaggedValue], Any]] = {
+    "bytes": lambda wire: wire.data,
+    "text": _text,
+    "number": _number,
+    "dtype": lambda wire: _dtype(_exact(wire.parts, str)[0]),
+    "class": _class,
+    "path": lambda wire: Path(plain_text(wire.parts[0])),
+    "other": _unsent,
+}

@@ -1,0 +1,78 @@
+"""A fitted search as bytes that open without the user's files, and without skygrid."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+import threading
+from typing import IO, Any
+
+import cloudpickle
+
+from skygrid.worker.user_code.pickling import CACHED, REDUCERS
+
+
+def save_search(search: Any, file: IO[bytes]) -> str | None:
+    """Pickle a search with the functions and classes of the user's modules in it.
+
+    Parameters
+    ----------
+    search : BaseSearchCV
+        The user's modules are registered with cloudpickle to be pickled by value.
+    file : file object
+        Empty, and open for writing.
+
+    Returns
+    -------
+    problem : str or None
+        Why the user's modules had to be left out, so that the search opens only where Python can
+        import them.
+
+    Raises
+    ------
+    Exception
+        If the search cannot be pickled either way.
+    """
+    try:
+        _SavingPickler(file).dump(search)
+    except OSError:
+        raise  # of the file
+    except Exception as error:  # noqa: BLE001 (what a user's object does when it is pickled)
+        file.seek(0)
+        file.truncate()
+        pickle.dump(search, file)
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+class _SavingPickler(cloudpickle.Pickler):
+    """cloudpickle's pickler, for what functions of a user's module refer to as well.
+
+    What it writes needs nothing but cloudpickle and the standard library to be read.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, CACHED) and _comes_by_value(obj):
+            state = {name: value for name, value in vars(obj).items() if name != "cache_parameters"}
+            parameters = obj.cache_parameters()
+            arguments = (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
+            return CACHED, (*arguments, functools._CacheInfo), state
+        return super().reducer_override(obj)
+
+
+def _comes_by_value(function: Any) -> bool:
+    return function.__module__ in {"__main__", *cloudpickle.list_registry_pickle_by_value()}
+
+
+def _empty(made: Any) -> Any:
+    """Return a function that reduces an object to a new one of its kind, as when it was made."""
+    return lambda obj: (made, ())
+
+
+_SavingPickler.dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
+    {
+        type(threading.Lock()): _empty(threading.Lock),
+        type(threading.RLock()): _empty(threading.RLock),
+        **REDUCERS,
+    }
+)

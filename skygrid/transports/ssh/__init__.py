@@ -1,6 +1,0 @@
-"""SSH, the only room that knows paramiko.
-
-`targets` reads the user's SSH configuration, `connection` opens a connection and runs commands over
-it, `channel` carries a `transports.resuming` stream over one command, `failures` says in a user's
-words what went wrong.
-"""

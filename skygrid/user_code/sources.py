@@ -1,0 +1,311 @@
+"""The user's modules: those that nodes import by name, and the files that other machines need."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import json
+import re
+import sys
+import tokenize
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from skygrid.environment.installed import local_path
+from skygrid.errors import SearchFileError
+from skygrid.plan.spec import UserCode
+from skygrid.user_code.module_values import plain_values
+from skygrid.user_code.modules import in_user_tree
+from skygrid.worker.user_code.pickling import known_module
+from skygrid.worker.user_code.user_modules import UserFiles
+
+MOST_BYTES = 16 * 1024 * 1024
+"""Bytes in the Python files of a program; more than this is no code that a person wrote."""
+
+MOST_DATA_BYTES = 32 * 1024 * 1024
+"""Bytes in the other files of its packages; the smallest ones are sent first."""
+
+MOST_FILE_BYTES = 4 * 1024 * 1024
+"""Bytes in one such file. Larger ones are data of the search, which is sent by itself."""
+
+_SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "skygrid-runs"})
+
+
+def files_at_hand(code: UserCode) -> UserFiles:
+    """Return where nodes on this machine find the user's modules."""
+    folders = tuple(str(Path(entry).absolute()) for entry in sys.path)
+    states = {name: _state(path) for name, path in code.by_name.items()}
+    return UserFiles(folders=folders, states=states, values=_values(code))
+
+
+def files_to_send(code: UserCode) -> UserFiles:
+    """Return the files of the user's modules, for nodes that do not have them.
+
+    Raises
+    ------
+    SearchFileError
+        If they are more than could have been meant.
+    """
+    found = _collected(code)
+    contents = {name: path.read_bytes() for name, path in found.items()}
+    return UserFiles(
+        files=contents | _metadata(found),
+        origins={name: str(path) for name, path in found.items()},
+        states={_module_at(name): _state(path) for name, path in found.items() if _is_code(path)},
+        values=_values_elsewhere(code),
+    )
+
+
+def _values_elsewhere(code: UserCode) -> dict[str, dict[str, Any]]:
+    """Return the values but for those that name a folder of the modules: a node has another."""
+    places = {path.parent for path in code.by_name.values()} | {code.folder or Path.cwd()}
+    folders = {repr(str(place))[1:-1] for place in places}
+    return {
+        module: {
+            name: value
+            for name, value in values.items()
+            if not any(folder in repr(value) for folder in folders)
+        }
+        for module, values in _values(code).items()
+    }
+
+
+def _values(code: UserCode) -> dict[str, dict[str, Any]]:
+    modules = {name: known_module(name) for name in code.by_name}
+    found = {name: plain_values(one) for name, one in modules.items() if one is not None}
+    return {name: values for name, values in found.items() if values}
+
+
+def importable_by_name(modules: Mapping[str, ModuleType]) -> dict[str, Path]:
+    """Return the files of those modules that another process finds under the same names.
+
+    Parameters
+    ----------
+    modules : mapping of str to ModuleType
+        By their names here.
+    """
+
+    @functools.cache
+    def place(name: str) -> tuple[str | None, list[str] | None]:
+        parent = name.rpartition(".")[0]
+        inner = place(parent)[1] if parent else sys.path
+        spec = None if inner is None else PathFinder.find_spec(name, inner)
+        if spec is None:
+            return None, None
+        folders = spec.submodule_search_locations
+        return spec.origin, None if folders is None else list(folders)
+
+    files = {name: module_file(module) for name, module in modules.items()}
+    return {
+        name: path
+        for name, path in files.items()
+        if path is not None and _is_same(place(name)[0], path)
+    }
+
+
+def _is_same(origin: str | None, path: Path) -> bool:
+    return origin is not None and (origin == str(path) or Path(origin).resolve() == path.resolve())
+
+
+def module_file(module: ModuleType | None) -> Path | None:
+    """Return the file of a module, None for one that has none."""
+    path = getattr(module, "__dict__", {}).get("__file__")
+    return Path(path) if isinstance(path, str) else None
+
+
+def parsed(text: str) -> ast.Module:
+    """Return a Python file as a tree, an empty one if it cannot be parsed."""
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError):
+        return ast.Module(body=[], type_ignores=[])
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a Python file; nothing for one that cannot be read."""
+    try:
+        with tokenize.open(path) as file:
+            return file.read()
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return ""  # a module that cannot be read cannot be imported here either
+
+
+def import_statements(text: str) -> tuple[str, ...]:
+    """Return the import statements at the top level of a program, but for those of skygrid.
+
+    A node has of skygrid the worker alone.
+    """
+    return tuple(
+        ast.unparse(node)
+        for node in parsed(text).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and not any(name.partition(".")[0] == "skygrid" for name in _imported(node, package=""))
+        and getattr(node, "module", None) != "__future__"
+    )
+
+
+# ---- files for nodes elsewhere -------------------------------------------------------------------
+
+
+def _collected(code: UserCode) -> dict[str, Path]:
+    """Return the files that are sent, by their paths below one import folder."""
+    found: dict[str, Path] = {}
+    if code.program is not None and code.folder is not None:
+        found |= dict(_followed(code.program, code.folder))
+        found[code.program.name] = code.program
+    found |= {_place_of(name, path): path for name, path in code.by_name.items()}
+    for name, path in list(found.items()):
+        top = name.partition("/")[0]
+        if "/" in name:
+            found |= _package_files(path.parents[name.count("/") - 1], top, _is_code)
+    if sum(path.stat().st_size for path in found.values()) > MOST_BYTES:
+        raise SearchFileError(
+            f"the modules beside the search file that it imports have more than "
+            f"{MOST_BYTES >> 20} MiB: put data that they hold into files of another kind"
+        )
+    return found | dict(_bounded(_data_files(found)))
+
+
+def _followed(program: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield what a program imports from its folder, also inside functions, and what that does."""
+    known: set[str] = set()
+    waiting = list(_imported(parsed(read_text(program)), package=""))
+    while waiting:
+        name = waiting.pop()
+        # Python imports a before a.b.
+        for whole in _with_parents(name):
+            if whole in known:
+                continue
+            path, is_package = _file_of(whole, folder)
+            if path is None:
+                break
+            known.add(whole)
+            yield _place_of(whole, path), path
+            package = whole if is_package else whole.rpartition(".")[0]
+            waiting += _imported(parsed(read_text(path)), package)
+
+
+def _imported(tree: ast.AST, package: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            try:
+                whole = importlib.util.resolve_name(base, package or None)
+            except ImportError:
+                continue  # it fails wherever it runs
+            yield whole
+            # What is imported from a package may be a module of it.
+            yield from (f"{whole}.{alias.name}" for alias in node.names)
+
+
+def _with_parents(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+
+
+def _file_of(name: str, folder: Path) -> tuple[Path | None, bool]:
+    place = folder.joinpath(*name.split("."))
+    for path, is_package in ((place / "__init__.py", True), (place.with_suffix(".py"), False)):
+        if path.is_file() and in_user_tree(path, folder):
+            return path, is_package
+    return None, False
+
+
+def _place_of(name: str, path: Path) -> str:
+    """Return the path of a module's file below its import folder."""
+    stem = name.replace(".", "/")
+    return f"{stem}/{path.name}" if path.stem == "__init__" else f"{stem}{path.suffix}"
+
+
+def _module_at(place: str) -> str:
+    """Return the name of the module that is found at a path below an import folder."""
+    stem = place.rpartition("/")[0] + "/" + place.rpartition("/")[2].partition(".")[0]
+    return stem.removesuffix("/__init__").strip("/").replace("/", ".")
+
+
+def _package_files(package: Path, top: str, wanted: Callable[[Path], bool]) -> dict[str, Path]:
+    """Return the code, or else the other files, of a whole package."""
+    return {
+        f"{top}/{path.relative_to(package).as_posix()}": path
+        for path in sorted(package.rglob("*"))
+        if path.is_file() and wanted(path) and not _is_skipped(path.relative_to(package))
+    }
+
+
+def _is_code(path: Path) -> bool:
+    return path.suffix in {".py", ".so", ".pyd"}
+
+
+def _is_data(path: Path) -> bool:
+    return not _is_code(path) and path.suffix != ".pyc"
+
+
+def _is_skipped(inner: Path) -> bool:
+    return any(part in _SKIPPED_FOLDERS or part.startswith(".") for part in inner.parts)
+
+
+def _data_files(found: Mapping[str, Path]) -> dict[str, Path]:
+    """Return files of other kinds: all of packages, and what modules name that lie beside it."""
+    data: dict[str, Path] = {}
+    for name, path in found.items():
+        if "/" in name:
+            package = path.parents[name.count("/") - 1]
+            data |= _package_files(package, name.partition("/")[0], _is_data)
+        else:
+            data |= {
+                text: path.parent / text
+                for text in _texts(parsed(read_text(path)))
+                if (path.parent / text).is_file()
+            }
+    return {name: path for name, path in data.items() if name not in found}
+
+
+def _texts(tree: ast.AST) -> Iterator[str]:
+    """Yield the texts in a module that may be the path of a file beside it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = node.value
+            if re.fullmatch(r"[\w-][\w./ -]{0,200}", text) and ".." not in text:
+                yield text
+
+
+def _bounded(data: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    room = MOST_DATA_BYTES
+    sizes = {name: path.stat().st_size for name, path in data.items()}
+    for name in sorted(sizes, key=lambda name: (sizes[name], name)):
+        room -= sizes[name]
+        if sizes[name] > MOST_FILE_BYTES or room < 0:
+            return
+        yield name, data[name]
+
+
+def _metadata(found: Mapping[str, Path]) -> dict[str, bytes]:
+    """Return what is installed about packages that are sent: their versions and entry points."""
+    packages = [path for name, path in found.items() if "/" in name]
+    files: dict[str, bytes] = {}
+    for one in metadata.distributions() if packages else ():
+        origin = one.read_text("direct_url.json")
+        project = local_path(json.loads(origin)) if origin else None
+        if project is None or not any(path.is_relative_to(project) for path in packages):
+            continue
+        folder = f"{one.metadata['Name']}-{one.version}.dist-info"
+        for name in ("METADATA", "entry_points.txt"):
+            text = one.read_text(name)
+            if text is not None:
+                files[f"{folder}/{name}"] = text.encode()
+    return files
+
+
+def _state(path: Path) -> str:
+    try:
+        state = path.stat()
+    except OSError:
+        return str(path)
+    return f"{path} {state.st_mtime_ns} {state.st_size}"

@@ -1,0 +1,139 @@
+"""The data of a search on its way to an agent: offered, looked for, fetched or received."""
+
+from __future__ import annotations
+
+import platform
+import selectors
+
+import msgspec
+
+from skygrid.worker.data.cache import BlobCache, size_text
+from skygrid.worker.data.fetch import Fetch
+from skygrid.worker.data.store import BlobStore
+from skygrid.worker.errors import UnableError
+from skygrid.worker.machine import machine
+from skygrid.worker.wire.blobs import BlobError
+from skygrid.worker.wire.messages import AgentLog, BlobAt, BlobChunk, BlobOffer, BlobWanted
+
+from .driver_link import DriverLink
+
+
+class AgentData:
+    """Takes in what the driver offers and sends, and keeps it for the rounds.
+
+    Parameters
+    ----------
+    cache : BlobCache or None
+        Where data is kept for later runs.
+    driver : DriverLink
+    selector : BaseSelector
+        The agent's own; it comes back with a method of this for data that comes from a URL.
+    """
+
+    def __init__(
+        self, cache: BlobCache | None, driver: DriverLink, selector: selectors.BaseSelector
+    ) -> None:
+        if cache is not None:
+            cache.tidy()
+        self.store = BlobStore(cache)
+        self._driver = driver
+        self._selector = selector
+        self._fetch: Fetch | None = None
+        self._offer = BlobOffer(digest="", size=0)
+
+    def forget_driver(self) -> None:
+        """What the last driver offered is of no interest to the next."""
+        self.close()
+        self._offer = BlobOffer(digest="", size=0)
+
+    def close(self) -> None:
+        """Fetch nothing more."""
+        if self._fetch is not None:
+            self._selector.unregister(self._fetch.source)
+            self._fetch.close()
+            self._fetch = None
+
+    def offered(self, offer: BlobOffer) -> None:
+        """The driver has data for this node; it hears how much of it is here.
+
+        Raises
+        ------
+        UnableError
+            If there is no room for it.
+        """
+        # Slots share the pages of X, but each fit takes its rows out of it, into memory of its
+        # own: where there is no room for X once, there is none for a single fit.
+        held = offer.digest in self.store.complete
+        available = machine.available_bytes()
+        if not held and available is not None and available < offer.size:
+            raise UnableError(
+                f"host {platform.node()} has {size_text(available)} of memory left and the data "
+                f"takes {size_text(offer.size)}: end what else runs there, or leave the host out"
+            )
+        self.close()
+        self._offer = offer
+        self.store.offer(offer)
+
+    def turn(self) -> None:
+        """Look on for what was offered, if it has not been found or missed by now."""
+        if not self.store.looking:
+            return
+        try:
+            answer = self.store.look()
+        except BlobError as error:
+            raise UnableError(str(error)) from error
+        if answer is None:
+            return
+        if self._offer.url is None or answer.offset == self._offer.size:
+            self._driver.send(answer)
+            return
+        self._fetch = Fetch(self._offer, answer.offset)
+        self._selector.register(self._fetch.source, selectors.EVENT_READ, self._take_fetched)
+
+    def _take_fetched(self) -> None:
+        """Some of the data has come from its URL, or no more will."""
+        fetch = self._fetch
+        assert fetch is not None
+        offset, data = fetch.position, fetch.read()
+        offer = fetch.offer
+        if not data:
+            self._send_instead("it could not be fetched as a whole")
+            return
+        chunk = BlobChunk(digest=offer.digest, size=offer.size, offset=offset, data=data)
+        try:
+            answer = self.store.receive(chunk)
+        except BlobError as error:
+            self._send_instead(str(error))
+            return
+        if fetch.position == offer.size:
+            self.close()
+            # Without an answer it was not the data that was offered: it is looked at anew.
+            self._offer = msgspec.structs.replace(offer, url=None)
+        if answer is not None:
+            self._driver.send(answer)
+
+    def _send_instead(self, reason: str) -> None:
+        """Have the driver send what did not come from the URL."""
+        self.close()
+        self._driver.send(AgentLog(text=f"the data is sent over this connection: {reason}"))
+        self._offer = msgspec.structs.replace(self._offer, url=None)
+        self.store.drop_partial()
+        self.store.offer(self._offer)
+
+    def receive(self, blob: BlobChunk | BlobAt) -> None:
+        """Some of a blob has come, or where one is.
+
+        Raises
+        ------
+        UnableError
+            If it cannot be kept or read.
+        """
+        try:
+            if isinstance(blob, BlobAt):
+                self.store.adopt(blob)
+                # The driver may now close its file.
+                self._driver.send(BlobWanted(digest=blob.name, offset=blob.size))
+            elif answer := self.store.receive(blob):
+                self._driver.send(answer)
+        except BlobError as error:
+            raise UnableError(str(error)) from error

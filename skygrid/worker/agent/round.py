@@ -1,0 +1,270 @@
+"""One round on a node: its slots, the leases in hand, what becomes of both."""
+
+from __future__ import annotations
+
+import selectors
+import sys
+import time
+from collections.abc import Callable
+
+from skygrid.worker.errors import UnableError
+from skygrid.worker.slots.pool import Slot, SlotDeath, SlotPool, slot_died_at_start
+from skygrid.worker.slots.status_page import SlotStatus
+from skygrid.worker.wire.messages import (
+    AgentLog,
+    FitResult,
+    Lease,
+    Pull,
+    Returned,
+    RoundReady,
+    SlotDied,
+)
+
+from .backlog import REPORT_SECONDS, Backlog
+from .driver_link import DriverLink
+from .limits import SlotGuard
+
+TICK_SECONDS = 0.1
+
+EMPTY_DEATHS = 5
+"""Slots that may die one after another without having run anything before the agent gives up."""
+
+
+class AgentRound:
+    """From the first slot's start to the next round.
+
+    Parameters
+    ----------
+    number : int
+        The round's number on the wire.
+    pool : SlotPool
+        Its slots, which outlive it; those that are missing are started.
+    count : int
+        How many they are.
+    guard : SlotGuard
+    driver : DriverLink
+    selector : BaseSelector
+        The agent's own; it comes back with a `Slot` for one whose news are to be read.
+    clock : callable, optional
+        Returns the monotonic time.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        pool: SlotPool,
+        count: int,
+        guard: SlotGuard,
+        driver: DriverLink,
+        selector: selectors.BaseSelector,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self.number = number
+        self._pool = pool
+        self._guard = guard
+        self._driver = driver
+        self._selector = selector
+        self._backlog = Backlog(count)
+        self._unwanted: set[int] = set()
+        self._empty_deaths = 0
+        self._next_watch = 0.0
+        self._driver.begin(number)
+
+    def open(self, now: float, *, loaded: bool, asks: bool) -> None:
+        """Begin; each turn starts a slot.
+
+        Parameters
+        ----------
+        now : float
+        loaded : bool
+            Whether a slot has the search as soon as it is there. The first leases are then asked
+            for before it is, and come meanwhile.
+        asks : bool
+            Whether leases are wanted at all.
+        """
+        for slot in self._pool.slots:
+            self._selector.register(slot.news, selectors.EVENT_READ, slot)
+        if loaded:
+            with self._driver.together():
+                self._announce()
+                self._talk(now, asks, speaks=False)
+
+    def _start_slot(self) -> None:
+        try:
+            slot = self._pool.start_next()
+        except OSError as error:
+            raise UnableError(f"a slot cannot be started: {error}") from error
+        self._selector.register(slot.news, selectors.EVENT_READ, slot)
+
+    @property
+    def opening(self) -> bool:
+        """Whether slots are still to be started."""
+        return not self._pool.full
+
+    def close(self) -> bool:
+        """Leave the slots; whether all of them are there, with nothing in hand."""
+        for slot in self._pool.slots:
+            if slot.news in self._selector.get_map():
+                self._selector.unregister(slot.news)
+        ended = any(slot.killed or slot.buried for slot in self._pool.slots)
+        return self._pool.full and not ended and not self._unwanted and self._backlog.over
+
+    def close_in_child(self) -> None:
+        """In a slot that was just forked: close what only the agent may read and write."""
+        self._pool.close_in_child()
+
+    def running(self) -> list[tuple[Slot, SlotStatus]]:
+        """Slots that run a lease, with their records."""
+        return self._pool.running()
+
+    @property
+    def slots_bytes(self) -> int:
+        """Memory of all slots together."""
+        return sum(self._pool.private_bytes().values())
+
+    @property
+    def idle(self) -> bool:
+        """Whether no lease is in hand."""
+        return self._backlog.empty
+
+    def turn(self, now: float, *, asks: bool, speaks: bool) -> None:
+        """Start what can be started, report, and, if it `asks`, ask for more.
+
+        When the agent `speaks` to the driver anyway, what would wait for company goes along.
+        """
+        # A fork takes a while: whoever is there already has something to do meanwhile.
+        self._backlog.feed(self._pool, now)
+        if self.opening:
+            self._start_slot()
+        if now >= self._next_watch:
+            self._next_watch = now + TICK_SECONDS
+            self._watch(now)
+            self._backlog.feed(self._pool, now)
+        self._talk(now, asks, speaks)
+
+    def pause_seconds(self, now: float) -> float:
+        """How long the agent may leave what slots say in the pipes."""
+        return 0.0 if self.opening else self._backlog.portion_seconds(now)
+
+    # -- leases
+
+    def granted(self, leases: list[Lease]) -> None:
+        """Leases have arrived."""
+        self._backlog.granted(leases, self._clock())
+
+    def give_back(self, count: int = sys.maxsize) -> None:
+        """Return up to so many leases that no slot has started."""
+        leases = self._backlog.give_back(self._pool, count)
+        self._driver.send(Returned(round=self.number, leases=leases))
+
+    def abandon(self, leases: set[int]) -> None:
+        """Stop these leases, started or not."""
+        self._backlog.forget(self._pool, leases)
+        # A slot may have taken one of them and not said so yet: looked for again at every watch.
+        self._unwanted |= leases
+        self._end_unwanted()
+
+    def _end_unwanted(self) -> None:
+        for slot, record in self._pool.running():
+            if record.lease in self._unwanted and slot.killed is None:
+                self._pool.kill(slot, "abandoned", "no longer wanted", record)
+
+    def _talk(self, now: float, asks: bool, speaks: bool) -> None:
+        """Report and ask for more, both at once: messages cost the driver more than results."""
+        report_at = self._driver.report_at
+        due = speaks or (
+            report_at is not None
+            and (now >= report_at or not self._backlog.collects(self._driver.waiting))
+        )
+        wanted = self._backlog.wanted(now, anyway=due) if asks else 0
+        if wanted:
+            self._driver.send(Pull(round=self.number, count=wanted))
+        elif due and report_at is not None:
+            self._driver.report()
+
+    # -- what slots say
+
+    def read_slot(self, slot: Slot) -> None:
+        """Take in what a slot has sent, or that it has ended.
+
+        Raises
+        ------
+        UnableError
+            If the search cannot be loaded in it.
+        """
+        if slot not in self._pool.slots:
+            return
+        news, alive = self._pool.read_news(slot)
+        for piece in news:
+            if piece.round == self.number:
+                if piece.refusal:
+                    raise UnableError(f"the search cannot be loaded in a slot:\n{piece.refusal}")
+                self._announce()
+        self._take([piece.result for piece in news if piece.result])
+        if not alive:
+            self._replace(slot)
+
+    def read_last(self) -> None:
+        """Take in the results of fits that have ended by now; the slots are not needed any more."""
+        for slot in self._pool.slots:
+            news, _ = self._pool.read_news(slot)
+            self._take([piece.result for piece in news if piece.result])
+
+    def _announce(self) -> None:
+        # The round is announced once: the others come up in a moment, or else say why not.
+        if not self._backlog.open:
+            self._backlog.open = True
+            self._driver.send(RoundReady(round=self.number))
+
+    def _take(self, results: list[FitResult]) -> None:
+        accepted = self._backlog.accept(results)
+        if accepted:
+            self._empty_deaths = 0
+            self._driver.collect(accepted, REPORT_SECONDS)
+
+    # -- slots that die
+
+    def _watch(self, now: float) -> None:
+        for slot in list(self._pool.slots):
+            if self._pool.ended(slot):
+                self.read_slot(slot)
+        self._end_unwanted()
+        self._guard.watch(self._pool, now)
+
+    def _replace(self, slot: Slot) -> None:
+        self._selector.unregister(slot.news)
+        death = self._pool.bury(slot)
+        if slot_died_at_start(death):
+            raise UnableError("a slot could not load the search")
+        self._tell_death(death)
+        fresh = self._pool.replace(slot)
+        self._selector.register(fresh.news, selectors.EVENT_READ, fresh)
+
+    def _tell_death(self, death: SlotDeath) -> None:
+        lease = death.status.lease
+        in_hand = self._backlog.slot_died(self._pool, lease, self._clock())
+        if not lease:
+            self._empty_deaths += 1
+            self._driver.send(
+                AgentLog(text=f"slot {death.index} ended between fits: {death.detail}")
+            )
+            if self._empty_deaths > EMPTY_DEATHS:
+                raise UnableError(f"slots end before they run anything: {death.detail}")
+        elif not in_hand or death.cause == "abandoned":
+            return
+        elif death.cause == "passed":
+            self._driver.send(Returned(round=self.number, leases=[lease]))
+        else:
+            self._driver.send(
+                SlotDied(
+                    round=self.number,
+                    lease=lease,
+                    candidate=death.status.candidate,
+                    slot=death.index,
+                    cause=death.cause,
+                    detail=death.detail,
+                    peak_bytes=death.peak_bytes,
+                    seconds=max(0.0, self._clock() - death.status.started),
+                )
+            )

@@ -1,0 +1,308 @@
+"""The samples of a split, taken out of a large X once per node.
+
+scikit-learn takes them anew for each fit, into memory of the fit's own: with a slot for every core
+that is many times X, and it may take longer than the fit. Here the slots that need them first put
+them in a file in memory, each a part, and all map it privately: what a fit writes into them no
+other fit sees.
+
+A file holds the seconds that taking its rows took, after 16 bytes the rows, as allocated memory
+begins that far behind a page as well, and a sum may depend on how its numbers are aligned; then the
+ledger of those who make it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from skygrid.worker.machine import machine
+from skygrid.worker.wire.blobs import ROOM_FACTOR
+
+from .joint_file import ledger_bytes, write_together
+from .private_mapping import PrivateMapping
+from .shared_folder import SAMPLES, files_of, is_memory, locked
+
+PORTION_BYTES = 2 * 1024 * 1024
+"""About what is taken out of X at a time; a processor's cache holds it."""
+
+LIMIT_FACTOR = 2
+"""Most samples in use on a node, as a multiple of a split's: of one that ends, and the next."""
+
+LONG_FIT = 50
+"""Fits that take so many times what their rows take would hardly gain from sharing them: with the
+new memory that they need, a copy takes about three times that."""
+
+ROOMY_SHARE = 0.25
+"""Of a node's memory: where a split's samples for every slot fit into that, memory is not scarce.
+
+Long fits then have copies of their own. The kernel puts those on huge pages and files in memory on
+small ones; a tree that gathers single numbers from all over X was 9 to 13 % slower on these."""
+
+_HEADER = struct.Struct("<d8x")
+
+
+class SharedSamples(np.ndarray[Any, Any]):
+    """X as it is handed to scikit-learn: the rows of a split come from the node's files.
+
+    They come as plain arrays, and all else that is picked out of it as well: an estimator never
+    sees this class. Made by `share_samples`.
+    """
+
+    _samples: _Samples | None = None
+
+    def __getitem__(self, key: Any) -> Any:
+        if self._samples is not None:
+            # scikit-learn asks for `X[indices, ...]`, some releases for `X[indices]`.
+            rest = key[1:] if type(key) is tuple else ()
+            indices = key[0] if len(rest) == 1 and rest[0] is Ellipsis else key
+            rows = self._samples.rows(indices)
+            if rows is not None:
+                return rows
+        return self.view(np.ndarray)[key]
+
+    def take(self, *args: Any, **kwargs: Any) -> Any:
+        """As of a plain array: so scikit-learn asks where it dispatches by array API."""
+        return self.view(np.ndarray).take(*args, **kwargs)
+
+    @property
+    def samples(self) -> _Samples:
+        """What knows the files."""
+        assert self._samples is not None  # `share_samples` sets it
+        return self._samples
+
+
+def share_samples(
+    X: Any, splits: Sequence[tuple[Any, Any]], folder: str, slots: int
+) -> SharedSamples | None:
+    """X as it is handed to scikit-learn, None where its samples cannot be shared.
+
+    Parameters
+    ----------
+    X : ndarray
+        One that `can_share`.
+    splits : sequence of (train, test)
+        The round's own arrays of indices: samples are known by these very objects.
+    folder : str
+        What the node's slots share.
+    slots : int
+        How many they are.
+    """
+    if not can_share(X) or not is_memory(Path(folder)):
+        return None
+    shared: SharedSamples = X.view(SharedSamples)
+    shared._samples = _Samples(X, splits, Path(folder), slots)
+    return shared
+
+
+class _Samples:
+    """The files of samples, as one slot uses them."""
+
+    def __init__(self, X: Any, splits: Sequence[tuple[Any, Any]], folder: Path, slots: int) -> None:
+        self._X = X
+        self._splits = splits  # its arrays are known by their ids as long as they live
+        self._folder = folder
+        self._row_bytes: int = X.nbytes // len(X)
+        self._portion_rows: int = max(1, PORTION_BYTES // self._row_bytes)
+        self._mappings: dict[Path, PrivateMapping] = {}
+        """Of the split that was asked for last."""
+
+        self._paths: dict[int, Path] = {}
+        most = 0
+        for split, (train, test) in enumerate(splits):
+            if train is not test and are_rows(train, X) and are_rows(test, X):
+                self._paths[id(train)] = folder / f"{split}-{SAMPLES}-train"
+                self._paths[id(test)] = folder / f"{split}-{SAMPLES}-test"
+                most = max(most, sum(self._file_bytes(len(indices)) for indices in (train, test)))
+        self._limit = LIMIT_FACTOR * most
+        self._roomy = most * slots <= ROOMY_SHARE * machine.memory_bytes()
+        self._take_seconds = 0.0
+        self._lengths = (0.0, 0.0)  # of this slot's last two fits, in seconds
+
+        self.handed_out = False
+        """Whether anything was, since this was last said to be not so."""
+
+        self.left_aside = False
+        """Whether each fit has its own samples for now."""
+
+    def rows(self, indices: object) -> Any:
+        """The rows of X at a split's indices; None where X itself is to be asked."""
+        path = self._paths.get(id(indices))
+        if path is None:
+            return None
+        if self.left_aside or self._is_long():
+            self._mappings.clear()
+            return None
+        found = None
+        # Whatever is wrong with the folder, or whoever has taken it away: nothing is shared.
+        with contextlib.suppress(OSError, ValueError, TypeError, struct.error):
+            found = self._found(path, indices)
+        self.handed_out |= found is not None
+        return found
+
+    def remember_length(self, seconds: float) -> None:
+        """Take note of what a fit of this slot took."""
+        self._lengths = (self._lengths[-1], seconds)
+
+    def _is_long(self) -> bool:
+        # The shorter of two: a fit that had to wait for a core is not a long one.
+        return self._roomy and min(self._lengths) > LONG_FIT * self._take_seconds > 0
+
+    def _found(self, path: Path, indices: Any) -> Any:
+        """These rows; None where they are not shared."""
+        self._drop_other_splits(_split_of(path.name))
+        found = self._mapped(path, len(indices))
+        if found is None and self._make(path, indices):
+            found = self._mapped(path, len(indices))
+        return found
+
+    def _drop_other_splits(self, split: str) -> None:
+        # What one slot has, no slot can give back.
+        self._mappings = {p: m for p, m in self._mappings.items() if _split_of(p.name) == split}
+
+    def _mapped(self, path: Path, count: int) -> Any:
+        mapping = self._mappings.get(path)
+        if mapping is None or not mapping.pristine:
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                return None
+            with file:
+                fcntl.flock(file, fcntl.LOCK_SH)  # held until the rows are gone, see `_is_unused`
+                mapping = self._mappings[path] = PrivateMapping(file)
+        (seconds,) = _HEADER.unpack(mapping.head(_HEADER.size))
+        self._take_seconds = max(self._take_seconds, seconds)
+        return mapping.array((count, *self._X.shape[1:]), self._X.dtype, _HEADER.size)
+
+    def _make_room(self, path: Path, size: int) -> bool:
+        """Drop what no fit on this node uses now; whether there is room for a file then."""
+        split, used = _split_of(path.name), 0
+        for entry in files_of(self._folder, SAMPLES):
+            with contextlib.suppress(FileNotFoundError):  # given back just now
+                if _split_of(entry.name) != split and _is_unused(entry.path):
+                    os.unlink(entry.path)
+                else:
+                    used += entry.stat().st_size
+        room = os.statvfs(self._folder)
+        free = room.f_bavail * room.f_frsize
+        available = machine.available_bytes()
+        wanted = size * ROOM_FACTOR
+        return (
+            used + size <= self._limit
+            and wanted <= free
+            and (available is None or wanted <= available)
+        )
+
+    def _make(self, path: Path, indices: Any) -> bool:
+        """Make a file, with all slots that need it; whether it is there, or may be."""
+        new = Path(f"{path}.new")
+        file = self._open_new(path, new, len(indices))
+        if file is None:
+            return path.exists()
+        with file:
+            try:
+                seconds = write_together(
+                    file.fileno(),
+                    _HEADER.size + len(indices) * self._row_bytes,
+                    self._portions(len(indices)),
+                    lambda number: self._write(file.fileno(), indices, number),
+                )
+                with locked(f"{self._folder / SAMPLES}.lock"):
+                    if _is_named(file, new):
+                        _write_all(file.fileno(), _HEADER.pack(seconds), 0)
+                        new.rename(path)
+            except BaseException:
+                if _is_named(file, new):
+                    new.unlink()
+                raise
+        return True
+
+    def _open_new(self, path: Path, new: Path, count: int) -> IO[bytes] | None:
+        """The file that is to be made, by others perhaps already; None where it is not to be."""
+        # Whoever looks for room next sees how large it will be, and that it is in use.
+        with locked(f"{self._folder / SAMPLES}.lock"):
+            if path.exists():
+                return None
+            if not new.exists():
+                size = self._file_bytes(count)
+                if not self._make_room(path, size):
+                    return None
+                new.touch(0o600, exist_ok=False)
+                os.truncate(new, size)
+            file = new.open("r+b", buffering=0)
+            fcntl.flock(file, fcntl.LOCK_SH)
+            return file
+
+    def _file_bytes(self, count: int) -> int:
+        ledger = ledger_bytes(self._portions(count))
+        return _HEADER.size + count * self._row_bytes + ledger
+
+    def _portions(self, count: int) -> int:
+        return -(-count // self._portion_rows)
+
+    def _write(self, file: int, indices: Any, number: int) -> float:
+        """Write one portion; the seconds that it took to take it out of X."""
+        first = number * self._portion_rows
+        start = time.perf_counter()
+        rows = self._X[indices[first : first + self._portion_rows], ...]
+        seconds = time.perf_counter() - start
+        data = rows.reshape(-1).view(np.uint8).data
+        _write_all(file, data, _HEADER.size + first * self._row_bytes)
+        return seconds
+
+
+def _split_of(name: str) -> str:
+    return name.partition("-")[0]
+
+
+def _is_named(file: IO[bytes], path: Path) -> bool:
+    """Whether the file of this name is this one: something else may have been made meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _write_all(file: int, data: bytes | memoryview, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _is_unused(path: str) -> bool:
+    """Whether no slot has mapped this file, nor is making it."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def can_share(X: Any) -> bool:
+    """Whether the samples of X are plain rows of numbers, such as a file can hold."""
+    if type(X) not in (np.ndarray, np.memmap) or X.dtype.kind not in "biufc" or not X.nbytes:
+        return False
+    # What NumPy picks out of either is in C order.
+    return bool(X.flags.c_contiguous or (X.flags.f_contiguous and X.ndim == 2))
+
+
+def samples_bytes(X: Any, splits: Sequence[tuple[Any, Any]]) -> int:
+    """Most bytes that the training samples of a split take."""
+    longest = max((len(train) for train, _ in splits if are_rows(train, X)), default=0)
+    return longest * (int(X.nbytes) // len(X))
+
+
+def are_rows(indices: object, X: Any) -> bool:
+    """Whether these are positions of rows, rather than a mask or what would be an error."""
+    if type(indices) is not np.ndarray or indices.ndim != 1 or indices.dtype.kind not in "iu":
+        return False
+    return bool(len(indices)) and -len(X) <= indices.min() and indices.max() < len(X)

@@ -1,0 +1,183 @@
+"""The bridge: what runs at the far end of a connection, between it and the keeper's socket.
+
+``python -m skygrid.worker.keeper.bridge --folder F [OPTION ...] [-- COMMAND ...]`` says `MARK`, and
+then copies its standard input to the keeper's socket, and what comes from there to its standard
+output, until either ends. It keeps nothing: when it dies, keeper and driver agree over the next one
+on what was lost.
+
+With a command it starts a keeper where there is none, or where there is one that was started for
+another command or from another kit (``--kit``), which it ends first. Without one it finds the
+keeper that is there, or ends with `NO_KEEPER_EXIT`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from skygrid.worker.wire.stream import StreamError
+
+from .folder import LOG, POLL_SECONDS, KeeperFolder
+
+READ_BYTES = 1 << 18
+START_SECONDS = 30.0
+"""How long a keeper may take until its socket is there."""
+
+LOCK_SECONDS = 90.0
+"""How long another bridge may take to end a keeper and start one."""
+
+NO_KEEPER_EXIT = 75
+"""EX_TEMPFAIL of sysexits.h: there is no keeper in the folder (any more)."""
+
+IO_ERROR_EXIT = 74
+"""EX_IOERR of sysexits.h: the disk is full, the folder is not ours; standard error says what."""
+
+MARK = b"\nskygrid-bridge-1\n"
+"""What a bridge says first. A login shell may have printed whatever it likes before."""
+
+MOST_NOISE = 64 * 1024
+
+
+class MarkSkipper:
+    """Finds the mark at the beginning of what comes over a connection."""
+
+    def __init__(self) -> None:
+        self.noise = bytearray()
+        """What came before the mark, or so far."""
+
+        self.found = False
+
+    def feed(self, data: bytes) -> bytes:
+        """What of `data` comes after the mark.
+
+        Raises
+        ------
+        StreamError
+            If so much has come that no mark will.
+        """
+        if self.found:
+            return data
+        self.noise += data
+        place = self.noise.find(MARK)
+        if place < 0:
+            if len(self.noise) > MOST_NOISE + len(MARK):
+                raise StreamError(f"no bridge has spoken in {len(self.noise)} bytes")
+            return b""
+        self.found = True
+        rest = bytes(self.noise[place + len(MARK) :])
+        del self.noise[place:]
+        return rest
+
+
+def main() -> None:
+    """Connect, copy, end."""
+    parser = argparse.ArgumentParser(prog="skygrid.worker.keeper.bridge")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--orphan-after", type=float, default=600.0)
+    parser.add_argument("--lease", help="file that the keeper touches while it hears its driver")
+    parser.add_argument("--kit", default="", help="what the agent's environment was made from")
+    parser.add_argument("command", nargs="*")
+    args = parser.parse_args()
+    # As an exit, so that nothing is left half made.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        options = ["--orphan-after", str(args.orphan_after)]
+        if args.lease:
+            options += ["--lease", args.lease]
+        folder = KeeperFolder(args.folder, args.kit)
+        sock = _reach(folder, options, args.command)
+        if sock is None:
+            sys.exit(NO_KEEPER_EXIT)
+        with sock, contextlib.suppress(ConnectionError):
+            _write_all(1, MARK)
+            copy(sock)
+    except OSError as error:
+        sys.stderr.write(f"skygrid: {error}\n")
+        sys.exit(IO_ERROR_EXIT)
+
+
+def _reach(
+    folder: KeeperFolder, options: Sequence[str], command: Sequence[str]
+) -> socket.socket | None:
+    if not command:
+        sock = folder.connect()
+        if sock is not None or not folder.path.exists():
+            return sock
+    else:
+        folder.path.parent.mkdir(parents=True, exist_ok=True)
+    # The keeper that another bridge is just starting is waited for here.
+    with folder.locked(LOCK_SECONDS):
+        sock = folder.connect()
+        if sock is not None and command and not folder.made_for(command):
+            with sock:
+                folder.end_keeper(sock)
+            sock = None
+        if sock is None:
+            folder.clear()
+            if command:
+                sock = _start_keeper(folder, options, command)
+        return sock
+
+
+def _start_keeper(
+    folder: KeeperFolder, options: Sequence[str], command: Sequence[str]
+) -> socket.socket:
+    folder.make(command)
+    keeper = [sys.executable, "-P", "-m", f"{__package__}.keeper", "--folder", str(folder.path)]
+    with (folder.path / LOG).open("ab") as log:
+        # A session of its own: the end of this connection is not the end of the keeper.
+        process = subprocess.Popen(
+            [*keeper, *options, "--", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    until = time.monotonic() + START_SECONDS
+    while (sock := folder.connect()) is None:
+        if process.poll() is not None:
+            reason = folder.last_words()
+            folder.clear()
+            raise OSError(f"the keeper did not start: {reason}")
+        if time.monotonic() > until:
+            process.kill()
+            raise TimeoutError(f"the keeper did not start within {START_SECONDS:g} s")
+        time.sleep(POLL_SECONDS)
+    # It outlives this process; nothing here is to wait for it, or to warn about it.
+    process.returncode = 0
+    return sock
+
+
+def copy(sock: socket.socket) -> None:
+    """Copy both ways until one side ends."""
+    # Each way by itself: a keeper that takes no more for a while may have something to say.
+    threading.Thread(target=_copy_inward, args=(sock,), daemon=True).start()
+    while data := sock.recv(READ_BYTES):
+        _write_all(1, data)
+
+
+def _copy_inward(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := os.read(0, READ_BYTES):
+            sock.sendall(data)
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Arrays that keep their strides when they are copied.
+
+NumPy's own pickles and copies put the elements of a slice close together. The order of elements in
+memory decides the order in which they are summed, and with it the last bits of a score.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+
+import numpy as np
+
+from skygrid.worker.user_code.pickling import NodePickler
+
+MOST_GAPS = 16
+"""A slice may lie in memory of so many times its size; a sparser one is not copied exactly."""
+
+
+class LayoutPickler(NodePickler):
+    """Pickles slices with what lies between their elements.
+
+    Raises
+    ------
+    pickle.PicklingError
+        If an array's layout cannot be kept.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        """How an array is written; everything else as cloudpickle does it."""
+        if type(obj) is np.ndarray and not is_contiguous(obj):
+            if not has_layout(obj):
+                raise pickle.PicklingError("the layout of a slice cannot be kept")
+            return _strided, (_span(obj), obj.shape, obj.strides)
+        return super().reducer_override(obj)
+
+
+def is_contiguous(array: np.ndarray[Any, Any]) -> bool:
+    """Whether an array's elements lie close together, in C or in Fortran order."""
+    return bool(array.flags.c_contiguous or array.flags.f_contiguous)
+
+
+def has_layout(array: np.ndarray[Any, Any]) -> bool:
+    """Whether `copy_layout` can copy an array."""
+    if is_contiguous(array):
+        return True
+    steps = all(step > 0 and step % array.itemsize == 0 for step in array.strides)
+    gaps = _length(array) * array.itemsize <= MOST_GAPS * array.nbytes if steps else False
+    return gaps and not array.dtype.hasobject
+
+
+def copy_layout(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A copy with the same strides."""
+    if is_contiguous(array):
+        return array.copy(order="K")
+    return _strided(_span(array).copy(), array.shape, array.strides)
+
+
+def copy_state(state: Any) -> Any:
+    """A copy of an estimator's attributes down to the last array, each with its strides.
+
+    Objects that occur several times in it do so in the copy.
+
+    Raises
+    ------
+    Exception
+        If something in it cannot be pickled.
+    """
+    stream = io.BytesIO()
+    LayoutPickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(state)
+    return pickle.loads(stream.getbuffer())
+
+
+def _length(array: np.ndarray[Any, Any]) -> int:
+    """Elements from the first to the last one, gaps included."""
+    sizes = zip(array.shape, array.strides, strict=True)
+    return 1 + int(sum((size - 1) * (step // array.itemsize) for size, step in sizes))
+
+
+def _span(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.lib.stride_tricks.as_strided(array, (_length(array),), (array.itemsize,))
+
+
+def _strided(
+    span: np.ndarray[Any, Any], shape: tuple[int, ...], strides: tuple[int, ...]
+) -> np.ndarray[Any, Any]:
+    return np.ndarray(shape, span.dtype, span, strides=strides)

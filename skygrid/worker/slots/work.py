@@ -1,0 +1,108 @@
+"""The work of one round as a slot sees it: what a task asks for, and the results of it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from skygrid.worker.evaluation.evaluator import Evaluator
+from skygrid.worker.evaluation.shared_samples import share_samples
+from skygrid.worker.sharing.shared_fits import SharedFits
+from skygrid.worker.wire.blobs import open_blob
+from skygrid.worker.wire.messages import FitResult
+
+
+class RoundWork:
+    """Evaluates the tasks of a round, each by itself or several together.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    plan : mapping
+        ``candidates`` and ``splits``; where fits share work also ``groups``, a list of (members,
+        rule), ``prefixes``, the number of each candidate's prefix or -1, and what `SharedFits`
+        needs.
+    folder : str, optional
+        Where the slots of this node keep what they share.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, plan: Mapping[str, Any], folder: str | None = None
+    ) -> None:
+        self.evaluator = evaluator
+        self._shared = SharedFits(evaluator, plan, folder)
+        self._prefixes: Sequence[int] = plan.get("prefixes", ())
+        self._groups: dict[int, Sequence[int]] = {
+            member: members for members, _ in plan.get("groups", ()) for member in members
+        }
+
+    def members(self, candidate: int, members: bytes) -> tuple[int, ...]:
+        """The candidates that a task is for, see `messages.Lease.members`."""
+        bits = int.from_bytes(members, "little")
+        if not bits:
+            return (candidate,)
+        group = self._groups[candidate]
+        return tuple(member for place, member in enumerate(group) if bits >> place & 1)
+
+    def results(
+        self, lease: int, slot: int, members: Sequence[int], split: int
+    ) -> Iterator[FitResult]:
+        """Evaluate the members of a task; one result for each, as soon as it is there.
+
+        Parameters
+        ----------
+        lease, slot : int
+            Copied into the results.
+        members : sequence of int
+            Candidates, of one group when there are several.
+        split : int
+        """
+        for result in self._results(lease, slot, members, split):
+            if not result.answered:
+                self.evaluator.remember_length()
+            yield result
+
+    def _results(
+        self, lease: int, slot: int, members: Sequence[int], split: int
+    ) -> Iterator[FitResult]:
+        if len(members) == 1 and not self._has_prefix(members[0]):
+            yield self.evaluator.evaluate(lease, slot, members[0], split)
+            return
+        missing = dict.fromkeys(members)
+        try:
+            for result in self._shared.evaluate(lease, slot, members, split):
+                if result.candidate in missing:
+                    del missing[result.candidate]
+                    yield result
+        except Exception:  # noqa: BLE001 (told in the node's log; a fit of its own always answers)
+            traceback.print_exc()
+        for candidate in missing:
+            yield self.evaluator.evaluate(lease, slot, candidate, split)
+
+    def _has_prefix(self, candidate: int) -> bool:
+        return candidate < len(self._prefixes) and self._prefixes[candidate] >= 0
+
+
+def load_round(
+    data: Any, search: Any, plan: Any, folder: str | None = None, slots: int = 1
+) -> RoundWork:
+    """Open the three blobs of a round, each given as (file, size).
+
+    The search comes first: with it come the modules that the others may need.
+
+    Parameters
+    ----------
+    data, search, plan : tuple of (file, int)
+    folder : str, optional
+        Where the slots of this node keep what they share.
+    slots : int
+        How many they are.
+    """
+    opened_search = open_blob(*search)
+    opened_data, opened_plan = open_blob(*data), open_blob(*plan)
+    shared = None
+    if folder is not None and opened_plan.get("shares_samples"):
+        shared = share_samples(opened_data["X"], opened_plan["splits"], folder, slots)
+    evaluator = Evaluator(opened_data, opened_search, opened_plan, shared)
+    return RoundWork(evaluator, opened_plan, folder)

@@ -1,0 +1,195 @@
+"""Settings of a whole process, such as environment variables: taken here, set on nodes.
+
+A search file may set environment variables, change the working directory, and so on, and a fit
+sees that with scikit-learn alone. Agents are started before the file is loaded, or run on other
+machines; so what differs from the driver's start travels with the search.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import locale
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from skygrid.worker.machine.machine import THREAD_VARIABLES
+
+KEPT_VARIABLES = frozenset(
+    {*THREAD_VARIABLES, "PYTHONHASHSEED", "SKYGRID_ROOT", "VIRTUAL_ENV", "PYTHONPATH"}
+)
+"""Environment variables that a node sets for itself."""
+
+SECRET_VARIABLES = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
+"""Environment variables that never travel to another machine."""
+
+
+class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of a process."""
+
+    environment: Mapping[str, str | None] = {}
+    """Environment variables; None: it is not set."""
+
+    folder: str | None = None
+    """The working directory; None: it stays."""
+
+    locale: str | None = None
+    """All categories, as `locale.setlocale` writes and takes them."""
+
+    umask: int | None = None
+    recursion_limit: int | None = None
+    """None where it stays, as for the locale and the umask."""
+
+    arguments: tuple[str, ...] | None = None
+    """`sys.argv`: modules of the user's may read it when they are imported; None: it stays."""
+
+    numpy_errors: Mapping[str, Any] = {}
+    """As `numpy.seterr` takes them."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Set what it says from the moment in which a node unpickles this."""
+        return _set_from, ({name: getattr(self, name) for name in self.__struct_fields__},)
+
+
+def taken(*, numpy: bool = True) -> ProcessState:
+    """Return the settings of this process.
+
+    Parameters
+    ----------
+    numpy : bool, default=True
+        Whether those of NumPy are asked for, which imports it.
+    """
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:  # it was removed
+        folder = None
+    return ProcessState(
+        environment=dict(os.environ),
+        folder=folder,
+        locale=locale.setlocale(locale.LC_ALL),
+        umask=_umask(),
+        recursion_limit=sys.getrecursionlimit(),
+        arguments=tuple(sys.argv),
+        numpy_errors=_numpy_errors() if numpy else {},
+    )
+
+
+def changes(before: ProcessState, now: ProcessState, *, at_hand: bool) -> ProcessState:
+    """Return what a node has to set so that its fits run as they would in this process.
+
+    Parameters
+    ----------
+    before : ProcessState
+        At the start, before any code of the user's ran.
+    now : ProcessState
+    at_hand : bool
+        Whether the node is this machine: then the working directory is the same.
+
+    Returns
+    -------
+    state : ProcessState
+    """
+    left_out = KEPT_VARIABLES if at_hand else KEPT_VARIABLES | SECRET_VARIABLES
+    names = {*before.environment, *now.environment} - left_out
+    return ProcessState(
+        environment={
+            name: now.environment.get(name)
+            for name in sorted(names)
+            if now.environment.get(name) != before.environment.get(name)
+        },
+        folder=now.folder if at_hand else None,
+        locale=now.locale if now.locale != before.locale else None,
+        umask=now.umask if now.umask != before.umask else None,
+        recursion_limit=(
+            now.recursion_limit if now.recursion_limit != before.recursion_limit else None
+        ),
+        arguments=now.arguments,
+        numpy_errors=now.numpy_errors,
+    )
+
+
+_set: dict[str, ProcessState] = {}
+"""Under ``before``: what this process had before it was set for the search that it works for."""
+
+
+def set_state(state: ProcessState) -> None:
+    """Set what a search's driver has set, instead of what an earlier search's had.
+
+    What this machine cannot do, such as a locale that it lacks, is said on stderr.
+    """
+    before = _set.pop("before", None)
+    if before is not None:
+        _apply(before)
+    now = taken(numpy=False)
+    _set["before"] = ProcessState(
+        environment={name: now.environment.get(name) for name in state.environment},
+        folder=now.folder if state.folder is not None else None,
+        locale=now.locale if state.locale is not None else None,
+        umask=now.umask if state.umask is not None else None,
+        recursion_limit=now.recursion_limit if state.recursion_limit is not None else None,
+    )
+    _apply(state)
+
+
+def _set_from(fields: Mapping[str, Any]) -> ProcessState:
+    state = ProcessState(**fields)
+    set_state(state)
+    return state
+
+
+def _apply(state: ProcessState) -> None:
+    for name, value in state.environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    if state.locale is not None:
+        with _said(f"locale {state.locale}"):
+            locale.setlocale(locale.LC_ALL, state.locale)
+    if state.folder is not None:
+        with _said(f"working directory {state.folder}"):
+            os.chdir(state.folder)
+    if state.umask is not None:
+        os.umask(state.umask)
+    if state.recursion_limit is not None:
+        with _said(f"recursion limit {state.recursion_limit}"):
+            sys.setrecursionlimit(state.recursion_limit)
+    if state.arguments is not None:
+        sys.argv[:] = state.arguments
+    if state.numpy_errors:
+        import numpy as np
+
+        np.seterr(**state.numpy_errors)
+
+
+@contextlib.contextmanager
+def _said(setting: str) -> Any:
+    try:
+        yield
+    except (OSError, locale.Error, RecursionError) as error:
+        sys.stderr.write(f"skygrid: {setting} cannot be set on this node: {error}\n")
+
+
+def _umask() -> int | None:
+    """Source: proc(5), ``/proc/PID/status``; to ask the system call is to change it."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        mask = os.umask(0o77)
+        os.umask(mask)
+        return mask
+    return next((int(line[6:], 8) for line in lines if line.startswith("Umask:")), None)
+
+
+def _numpy_errors() -> dict[str, Any]:
+    import numpy as np
+
+    return dict(np.geterr())
+
+
+START = taken(numpy=False)
+"""The settings of this process when skygrid was imported."""

@@ -1,0 +1,354 @@
+"""The user's own modules on a node: one module object for each name.
+
+A module that has a file is imported by its name, as in any other Python process. Where driver and
+node are one machine the folders are the driver's own; elsewhere the files are sent (`UserFiles`)
+and unpacked. The program itself (the search file, or the script that calls skygrid) is not run
+again: that would read its data again, which a node may lack. Its functions and classes come by
+value, as they are on the driver, and are put into a module of its name (`program`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import linecache
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+KEPT_SECONDS = 30 * 24 * 3600
+"""Files of a program that no process has opened for so many seconds are removed."""
+
+ROOT_VARIABLE = "SKYGRID_ROOT"
+"""Environment variable that names the folder in which a node keeps what is skygrid's."""
+
+
+# ---- what pickles of the driver call -------------------------------------------------------------
+
+
+def module_named(module: str | ModuleType) -> ModuleType:
+    """Return a module of the user's by its name; the program comes as itself."""
+    return importlib.import_module(module) if isinstance(module, str) else module
+
+
+def attribute(module: str | ModuleType, qualname: str) -> Any:
+    """Return the class or function of this qualified name."""
+    found: Any = module_named(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def namespace(module: str | ModuleType) -> dict[str, Any]:
+    """Return the globals of a module, for functions that come by value."""
+    return vars(module_named(module))
+
+
+# ---- the program ---------------------------------------------------------------------------------
+
+
+_programs: dict[str, ModuleType] = {}
+
+
+def program(name: str, package: str | None, path: str | None, imports: Sequence[str]) -> ModuleType:
+    """Return the module of a program, which its functions and classes are put into.
+
+    Parameters
+    ----------
+    name : str
+        In `sys.modules`; ``__main__`` for a program that calls skygrid.
+    package : str or None
+        What its relative imports are relative to.
+    path : str or None
+        Of its file, on the driver.
+    imports : sequence of str
+        Its import statements. They are run, as they may have effects; a node may lack a module that
+        no fit needs.
+    """
+    known = _programs.get(name)
+    place = None if path is None else _unpacked.get(path, path)
+    if known is not None and getattr(known, "__file__", None) == place:
+        return known
+    module = _programs[name] = sys.modules[name] = ModuleType(name)
+    module.__package__ = package
+    if place is not None:
+        module.__file__ = place
+    for statement in imports:
+        try:
+            exec(statement, vars(module))
+        except ImportError as error:
+            sys.stderr.write(f"skygrid: {path} is used without {statement!r}: {error}\n")
+    return module
+
+
+def set_globals(module: ModuleType, values: Mapping[str, Any]) -> None:
+    """Set globals of the program."""
+    vars(module).update(values)
+
+
+def placed(
+    module: ModuleType, name: str | None, make: Callable[..., Any], arguments: tuple[Any, ...]
+) -> Any:
+    """Make a function or class of the program, and put it into its module under its name."""
+    made = make(*arguments)
+    if name is not None:
+        setattr(module, name, made)
+    return made
+
+
+# ---- modules beside it ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserFiles:
+    """Folders and files in which a process finds the user's modules."""
+
+    folders: tuple[str, ...] = ()
+    """Import folders of a driver on this machine, in its order."""
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Contents by path below one import folder; for nodes that have no such files."""
+
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Paths of these files on the driver: they stand in tracebacks, also of fits elsewhere."""
+
+    states: Mapping[str, str] = field(default_factory=dict)
+    """State of each module's file, by the module's name. A module whose file has changed since an
+    earlier search, or that is another one of the same name, is imported anew."""
+
+    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Plain data that modules hold on the driver, by the module's name; see
+    `user_code.module_values`. Set after the import, where it differs."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have the modules found from the moment in which a node unpickles this."""
+        fields = (self.folders, self.files, self.origins, self.states, self.values)
+        return make_importable, fields
+
+
+_own_path = list(sys.path)
+"""`sys.path` as this process had it before the first search."""
+
+_imported: dict[str, str] = {}
+"""`UserFiles.states` of the search before."""
+
+_unpacked: dict[str, str] = {}
+"""Paths of files that were sent, by their paths on the driver."""
+
+
+def make_importable(
+    folders: Sequence[str],
+    files: Mapping[str, bytes],
+    origins: Mapping[str, str],
+    states: Mapping[str, str],
+    values: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Have a search's own modules found by their names; see `UserFiles`."""
+    folder = str(_unpack(files)) if files else None
+    _unpacked.clear()
+    _unpacked.update({origin: f"{folder}/{name}" for name, origin in origins.items()})
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _UserModules)]
+    here: dict[str, str] = {}
+    if folder is not None:
+        folders = [folder]
+        for name, origin in origins.items():
+            if name.endswith(".py"):
+                _show_lines(origin, files[name])
+        here = {f"{folder}/{name}": origin for name, origin in origins.items()}
+    sys.meta_path.insert(0, _UserModules(folder, here, values))
+    sys.path[:] = [*folders, *(entry for entry in _own_path if entry not in folders)]
+    importlib.invalidate_caches()
+    _drop_others(states)
+    _imported.clear()
+    _imported.update(states)
+    for name in values:
+        if name in sys.modules and sys.modules[name] is not _programs.get(name):
+            _set_values(sys.modules[name], values[name])
+
+
+def _drop_others(states: Mapping[str, str]) -> None:
+    """Have modules imported anew that are not, or not any more, those of this search."""
+    changed = {name for name in {*states, *_imported} if states.get(name) != _imported.get(name)}
+    if changed:
+        # What has not changed may hold classes and functions of what has.
+        tops = {name.partition(".")[0] for name in {*states, *_imported}}
+        for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
+            if sys.modules[name] is not _programs.get(name):
+                del sys.modules[name]
+
+
+class _UserModules(importlib.abc.MetaPathFinder):
+    """Imports the user's modules: from files that were sent, and with the driver's values.
+
+    Parameters
+    ----------
+    folder : str or None
+        Where files that were sent are unpacked.
+    origins : mapping of str to str
+        Paths on the driver, by the paths here. The code of these modules names the former.
+    values : mapping of str to mapping
+        As in `UserFiles`.
+    """
+
+    def __init__(
+        self,
+        folder: str | None,
+        origins: Mapping[str, str],
+        values: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        self._folder, self._origins, self._values = folder, origins, values
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return the module's specification, None for any other module."""
+        spec = self._sent(fullname, path, target)
+        if fullname not in self._values:
+            return spec
+        others = (finder for finder in sys.meta_path if finder is not self)
+        for finder in others if spec is None else ():
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                break
+        loader: Any = None if spec is None else spec.loader
+        if loader is not None:
+            # On the loader itself: it is also asked for resources and sources.
+            loader.exec_module = functools.partial(
+                _load, loader.exec_module, self._values[fullname]
+            )
+        return spec
+
+    def _sent(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if self._folder is None:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(
+            fullname, [self._folder] if path is None else path, target
+        )
+        if spec is None or spec.origin is None or spec.origin not in self._origins:
+            return None
+        if isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = _SentLoader(fullname, spec.origin, self._origins[spec.origin])
+        return spec
+
+
+def _load(
+    exec_module: Callable[[ModuleType], None], values: Mapping[str, Any], module: ModuleType
+) -> None:
+    exec_module(module)
+    _set_values(module, values)
+
+
+def _set_values(module: ModuleType, values: Mapping[str, Any]) -> None:
+    """Set plain data of a module where it is other than on the driver."""
+    for path, value in values.items():
+        owner_name, _, name = path.rpartition(".")
+        owner: Any = vars(module).get(owner_name) if owner_name else module
+        known = vars(owner).get(name) if hasattr(owner, "__dict__") else value
+        # Not by ==: numbers of other types may be equal, and so may containers of them.
+        if type(known) is type(value) and repr(known) == repr(value):
+            continue
+        if type(known) is type(value) is list:
+            known[:] = value
+        elif type(known) is type(value) and isinstance(known, dict | set):
+            # Other modules may hold the same object.
+            known.clear()
+            known.update(value)
+        else:
+            with contextlib.suppress(AttributeError, TypeError):  # a class that allows no change
+                setattr(owner, name, value)
+
+
+class _SentLoader(importlib.machinery.SourceFileLoader):
+    """Loads a module from a file that was sent.
+
+    Parameters
+    ----------
+    fullname, path : str
+        As for any loader.
+    origin : str
+        Path on the driver.
+    """
+
+    def __init__(self, fullname: str, path: str, origin: str) -> None:
+        super().__init__(fullname, path)
+        self._origin = origin
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the text; bytecode that is kept would name the file here."""
+        data = self.get_data(self.get_filename(fullname))
+        return compile(data, self._origin, "exec", dont_inherit=True)
+
+
+def _show_lines(path: str, content: bytes) -> None:
+    """Have tracebacks show the lines of a file that this machine may lack."""
+    try:
+        text = importlib.util.decode_source(content)
+    except (UnicodeDecodeError, SyntaxError):
+        return  # it cannot be imported here either
+    # Without a time of change nobody looks for the file.
+    linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
+
+
+# ---- their files ---------------------------------------------------------------------------------
+
+
+def _unpack(files: Mapping[str, bytes]) -> Path:
+    """Write files below a folder of their own, unless they are there."""
+    root = _modules_folder()
+    folder = root / _digest(files)
+    if not folder.is_dir():
+        _tidy(root)
+        made = Path(tempfile.mkdtemp(prefix="new-", dir=root))
+        for name, data in files.items():
+            path = made / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        try:
+            made.rename(folder)
+        except OSError:  # another process was quicker
+            shutil.rmtree(made, ignore_errors=True)
+    os.utime(folder)
+    return folder
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    whole = hashlib.sha256()
+    for name in sorted(files):
+        whole.update(f"{name}\0{len(files[name])}\0".encode())
+        whole.update(files[name])
+    return whole.hexdigest()[:32]
+
+
+def _modules_folder() -> Path:
+    """Return the folder for the files of programs, which belongs to this user alone."""
+    root = os.environ.get(ROOT_VARIABLE)
+    place = Path(root) if root else Path(tempfile.gettempdir(), f"skygrid-{os.getuid()}")
+    folder = place / "modules"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for owned in (folder, *(() if root else (place,))):
+        state = owned.lstat()
+        if owned.is_symlink() or state.st_uid != os.getuid() or state.st_mode & 0o022:
+            raise PermissionError(f"{owned} belongs to another user, or others may write into it")
+    return folder
+
+
+def _tidy(root: Path) -> None:
+    """Remove what no process has used for `KEPT_SECONDS`."""
+    with contextlib.suppress(OSError):  # another process tidies up as well
+        for entry in os.scandir(root):
+            if entry.stat().st_mtime < time.time() - KEPT_SECONDS:
+                shutil.rmtree(entry.path, ignore_errors=True)
