@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -158,7 +157,7 @@ def test_a_request_ties_everything_to_the_instance():
     (interface,) = made["NetworkInterfaces"]
     assert interface["DeleteOnTermination"] is True
     assert interface["AssociatePublicIpAddress"] is True
-    assert base64.b64decode(made["UserData"]) == b"\x00#cloud"
+    assert made["UserData"] == b"\x00#cloud"
     assert (made["MinCount"], made["MaxCount"], "InstanceMarketOptions" in made) == (1, 1, False)
 
 

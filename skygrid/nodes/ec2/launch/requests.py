@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -86,7 +85,7 @@ def run_request(
         "MinCount": 1,
         "MaxCount": 1,
         "ClientToken": token,
-        "UserData": base64.b64encode(user_data).decode("ascii"),
+        "UserData": user_data,  # bytes: boto3 encodes them as base64
         "InstanceInitiatedShutdownBehavior": "terminate",
         "MetadataOptions": {
             "HttpEndpoint": "enabled",
