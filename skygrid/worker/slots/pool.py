@@ -432,7 +432,7 @@ def spawning(
             "threads": threads,
             **inherited,
         }
-        command = [sys.executable, "-P", "-m", f"{__package__}.slot"]
+        command = [sys.executable, "-P", "-m", f"{__package__}.loop"]
         for name, number in numbers.items():
             command += [f"--{name}", str(number)]
         for name, (file, size) in blobs.items():
