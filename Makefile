@@ -35,8 +35,8 @@ test: $(READY) sshd ## Run every test but the slowest, three at a time
 test-faults: $(READY) sshd ## Kill, cut, freeze and corrupt what whole searches are made of
 	$(BIN)/python -m pytest -n 2 -m faults
 
-test-cloud: $(READY) sshd ## Run searches and their faults on a cloud that boots
-	$(BIN)/python -m pytest -n 2 -m cloud tests/acceptance
+test-cloud: $(READY) sshd ## Run the tests of EC2 nodes on a cloud that boots
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m cloud
 
 test-aws: $(READY) ## Run the guide's search on AWS itself, if SKYGRID_TEST_AWS=1 (costs some cents)
 	$(BIN)/python -m pytest -m aws -rs tests/acceptance

@@ -15,6 +15,8 @@ from skygrid.nodes.interface import Finding
 from tests.cloud.client import Cloud, wait
 from tests.command import Command
 
+pytestmark = pytest.mark.cloud
+
 CHANGES = {
     "ec2:AuthorizeSecurityGroupIngress",
     "ec2:CreateSecurityGroup",

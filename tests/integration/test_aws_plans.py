@@ -10,6 +10,8 @@ from tests.cloud.caller import subnet_without_a_route
 from tests.cloud.client import REGION, Cloud
 from tests.cloud_runs import CloudBench
 
+pytestmark = pytest.mark.cloud
+
 
 @pytest.fixture
 def bench(tmp_path: Path, cloud: Cloud) -> CloudBench:

@@ -18,6 +18,8 @@ from tests.cloud.client import Cloud, wait
 from tests.cloud.extras import IMAGES
 from tests.sshd import SshBed, make_key
 
+pytestmark = pytest.mark.cloud
+
 SPOT = {"InstanceMarketOptions": {"MarketType": "spot"}}
 
 

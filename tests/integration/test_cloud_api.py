@@ -20,6 +20,8 @@ from tests.cloud.extras import IMAGES
 from tests.cloud.faults import Pool
 from tests.cloud.schema import check_user_data
 
+pytestmark = pytest.mark.cloud
+
 SPOT = {"InstanceMarketOptions": {"MarketType": "spot"}}
 
 PARAMETER = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{}/hvm/ebs-gp3/ami-id"

@@ -24,6 +24,8 @@ from skygrid.nodes.ec2.teardown.listing import down, find_cloud_nodes, find_rema
 from tests.cloud.client import Cloud, wait
 from tests.cloud.faults import Pool
 
+pytestmark = pytest.mark.cloud
+
 USER_DATA = b"#cloud-config\n{}\n"
 SILENT = lambda _: None  # noqa: E731 - the progress that nobody reads
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from skygrid.nodes.ec2.launch.user_data import user_data
 from tests.cloud.schema import check_user_data
 from tests.unit.test_ec2_keys import orders
+
+pytestmark = pytest.mark.cloud
 
 
 def test_cloud_init_takes_the_user_data() -> None:

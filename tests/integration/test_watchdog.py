@@ -16,6 +16,8 @@ import pytest
 from skygrid.nodes.ec2.launch.user_data import BootOrders, watchdog_command
 from tests.processes import wait_until
 
+pytestmark = pytest.mark.cloud
+
 POWER = '#!/bin/sh\necho "${0##*/} $*" >>"LOG"\n'
 """What stands in for `shutdown` and `poweroff`: it says so, and nothing ends."""
 

@@ -103,7 +103,10 @@ def _group_root() -> Path | None:
     return None
 
 
-pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking())
+pytestmark = [
+    pytest.mark.cloud,
+    pytest.mark.skipif(bool(lacking()), reason=lacking()),
+]
 
 
 class Machine:
