@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.warm import forked_agents
+from tests.warm import forked_processes
 
 # How long an example takes says how busy the machine is, not whether the code is right. Where CI is
 # set, hypothesis has a profile that draws the same examples each time, and that stays so.
@@ -21,7 +21,7 @@ settings.load_profile("skygrid")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _agents_are_forked() -> Iterator[None]:
-    """Save each agent the second in which it would import scikit-learn."""
-    with forked_agents():
+def _processes_are_forked() -> Iterator[None]:
+    """Save each agent and command the second in which it would import scikit-learn."""
+    with forked_processes():
         yield

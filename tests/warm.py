@@ -1,9 +1,9 @@
-"""Agents forked from a process that has imported what they need, instead of new interpreters.
+"""Agents and commands forked from a process that has imported scikit-learn.
 
-An interpreter that imports scikit-learn takes a second of processor time, and the tests start some
-hundred agents on this machine. A forked one is a child of this process as well, is killed, waited
-for and counted as any other. Differences that tests have to know: its command line in ``/proc`` is
-that of the parent, and so are the variables that it was started with.
+A new interpreter that imports scikit-learn takes a second of processor time, and the tests start
+some hundred agents and commands on this machine. A forked one is a child of this process too: it is
+killed, waited for and counted like any other. Two differences show: its command line and its first
+environment in ``/proc`` are those of the parent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ from typing import Any
 from unittest import mock
 
 PROGRAM = Path(__file__).with_name("warm_parent.py")
-AGENT = [sys.executable, "-P", "-m", "skygrid.worker"]
+FORKED = {
+    "skygrid.worker": [sys.executable, "-P", "-m", "skygrid.worker"],
+    "skygrid": [sys.executable, "-m", "skygrid"],
+}
+"""How a command starts that is forked instead, by its module."""
+
 HASH_SEED = "0"
 PR_SET_CHILD_SUBREAPER = 36
 """Source: prctl(2)."""
@@ -32,23 +37,25 @@ PR_SET_CHILD_SUBREAPER = 36
 class Parent:
     """The process that forks, started when it is first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: socket.socket | None = None) -> None:
         self._asking = threading.Lock()
         self._environment = dict(os.environ)  # before any test changes it
         self._process: subprocess.Popen[bytes] | None = None
-        self._connection: socket.socket | None = None
+        self._connection = connection
         self.forked: dict[int, Mapping[str, str]] = {}
-        """The environment of each agent, by its process id."""
+        """The environment of each process, by its id."""
 
-    def can_fork(self, command: Sequence[Any], environment: Mapping[str, str]) -> bool:
-        """Whether an agent started by this command differs in nothing from a forked one."""
-        if sys.platform != "linux" or list(command[: len(AGENT)]) != AGENT:
-            return False
+    def module_of(self, command: Sequence[Any], environment: Mapping[str, str]) -> str | None:
+        """Return the module of a command that can be forked, None for any other command."""
         wanted = {"PYTHONHASHSEED": HASH_SEED, **_python_settings(environment)}
-        return wanted == {**_python_settings(self._environment), "PYTHONHASHSEED": HASH_SEED}
+        if wanted != {**_python_settings(self._environment), "PYTHONHASHSEED": HASH_SEED}:
+            return None
+        starts = FORKED.items() if sys.platform == "linux" else ()
+        return next((name for name, start in starts if command[: len(start)] == start), None)
 
     def fork(
         self,
+        module: str,
         arguments: Sequence[str],
         streams: Sequence[int],
         environment: Mapping[str, str],
@@ -56,14 +63,9 @@ class Parent:
         *,
         session: bool,
     ) -> int:
-        """Fork an agent, and adopt it.
-
-        Returns
-        -------
-        pid : int
-        """
+        """Fork a process, adopt it, and return its id."""
         request = {
-            "module": AGENT[-1],
+            "module": module,
             "arguments": list(arguments),
             "environment": dict(environment),
             "folder": folder,
@@ -99,6 +101,13 @@ class Parent:
 PARENT = Parent()
 
 
+def fork_with(connection: socket.socket) -> None:
+    """Have what this process starts forked by the parent at the other end, until it ends."""
+    global PARENT
+    PARENT = Parent(connection)
+    mock.patch.object(subprocess, "Popen", ForkedProcess).start()
+
+
 def _python_settings(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in environment.items() if name.startswith("PYTHON")}
 
@@ -117,18 +126,20 @@ def _adopting() -> Iterator[None]:
 _SIGNATURE = inspect.signature(subprocess.Popen._execute_child)
 
 
-class AgentProcess(subprocess.Popen):
-    """`subprocess.Popen`, which forks an agent where it can and starts a program elsewhere."""
+class ForkedProcess(subprocess.Popen):
+    """`subprocess.Popen`, which forks where it can and starts a program elsewhere."""
 
     def _execute_child(self, *values: Any) -> None:
         call = _SIGNATURE.bind(self, *values).arguments
         streams = [call["p2cread"], call["c2pwrite"], call["errwrite"]]
         environment = dict(os.environ if call["env"] is None else call["env"])
-        if -1 in streams or not PARENT.can_fork(call["args"], environment):
+        module = None if -1 in streams else PARENT.module_of(call["args"], environment)
+        if module is None:
             super()._execute_child(*values)
             return
         self.pid = PARENT.fork(
-            call["args"][len(AGENT) :],
+            module,
+            call["args"][len(FORKED[module]) :],
             streams,
             environment,
             str(call["cwd"] or os.getcwd()),
@@ -140,10 +151,10 @@ class AgentProcess(subprocess.Popen):
 
 
 @contextlib.contextmanager
-def forked_agents() -> Iterator[None]:
-    """Have every agent that this process starts forked."""
+def forked_processes() -> Iterator[None]:
+    """Have every agent and command that this process starts forked."""
     try:
-        with mock.patch.object(subprocess, "Popen", AgentProcess):
+        with mock.patch.object(subprocess, "Popen", ForkedProcess):
             yield
     finally:
         PARENT.close()

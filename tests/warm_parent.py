@@ -1,4 +1,4 @@
-"""A process that has imported what an agent imports, and forks agents when it is asked to.
+"""A process that has imported scikit-learn, and forks agents and commands when it is asked to.
 
     python -P tests/warm_parent.py DESCRIPTOR
 
@@ -10,27 +10,30 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import runpy
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 REQUEST_BYTES = 1 << 20
+COMMAND = "skygrid"
 
 
 def main() -> None:
-    """Answer requests until the other end is closed; in a forked process, become an agent."""
+    """Answer requests until the other end is closed; in a forked process, become what it asks."""
     connection = socket.socket(fileno=int(sys.argv[1]))
-    from skygrid.worker.machine import machine
-
-    machine.limit_threads(1)
-
+    importlib.import_module("skygrid.worker.machine.machine").limit_threads(1)
+    for name in ("agent.agent", "agent.spot_interruption", "data.cache"):
+        importlib.import_module(f"skygrid.worker.{name}")
     gc.freeze()
     request = _serve(connection)
+    if request is not None and request["module"] == COMMAND:
+        request = _with_parent_of_its_own(request)
     if request is not None:
-        connection.close()
         _become(request)
 
 
@@ -46,16 +49,15 @@ def _serve(connection: socket.socket) -> Any:
         reading, writing = os.pipe()
         between = os.fork()
         if between == 0:
-            agent = os.fork()
-            if agent == 0:
+            child = os.fork()
+            if child == 0:
                 os.close(reading)
                 os.close(writing)
-                for number, stream in enumerate(streams):
-                    os.dup2(stream, number)
-                    os.close(stream)
+                connection.close()
+                _take_streams(streams)
                 return json.loads(data)
-            # The agent loses its parent with this, and becomes a child of whoever asked for it.
-            os.write(writing, str(agent).encode())
+            # The child loses its parent with this, and becomes a child of the process that asked.
+            os.write(writing, str(child).encode())
             os._exit(0)
         os.waitpid(between, 0)
         connection.send(os.read(reading, 32))
@@ -63,8 +65,36 @@ def _serve(connection: socket.socket) -> Any:
             os.close(descriptor)
 
 
+def _take_streams(streams: list[int]) -> None:
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+
+
+def _with_parent_of_its_own(request: dict[str, Any]) -> Any:
+    """Fork once more, so that a command's agents can be forked as well.
+
+    Returns
+    -------
+    request : dict or None
+        In the command its own; in an agent of the command that agent's.
+    """
+    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        mine.close()
+        # Whoever reads the command's output waits for its end until no process holds the pipe.
+        _take_streams([os.open(os.devnull, os.O_RDWR) for _ in range(3)])
+        return _serve(theirs)
+    theirs.close()
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    warm = importlib.import_module("tests.warm")
+    del sys.path[0]
+    warm.fork_with(mine)
+    return request
+
+
 def _become(request: dict[str, Any]) -> None:
-    """Be what ``python -P -m MODULE ARGUMENTS`` would be."""
+    """Be what ``python -m MODULE ARGUMENTS`` would be."""
     import numpy as np
 
     from skygrid.worker.user_code import process_state
@@ -74,10 +104,11 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
+    if request["module"] == COMMAND:
+        sys.path.insert(0, request["folder"])
     sys.argv[1:] = request["arguments"]
     np.random.seed()
     process_state.START = process_state.taken(numpy=False)
-    gc.unfreeze()
     with contextlib.suppress(BrokenPipeError):
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
 
