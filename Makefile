@@ -6,8 +6,14 @@ BIN    := $(VENV)/bin
 # A stamp, so that the environment follows pyproject.toml and is otherwise left alone.
 READY  := $(VENV)/.made-from-pyproject
 
-# The supported scikit-learn releases, but for the newest, which `make test` runs on.
+# The supported scikit-learn releases, but for the newest, which `make test` runs on. A landing runs
+# the oldest: `make test-sklearn SKLEARNS=1.5`.
 SKLEARNS := 1.5 1.6 1.7 1.8
+
+# The supported Python releases that are at hand, on the path or from pyenv.
+PYTHONS = $(foreach minor,3.11 3.12 3.13,$(firstword \
+	$(shell python$(minor) -c 'print("python$(minor)")' 2>/dev/null) \
+	$(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/$(minor).*/bin/python$(minor))))))
 
 .DEFAULT_GOAL := help
 .PHONY: help run cloud test test-cloud test-aws test-digits test-faults sshd check format bench bench-peers bench-ssh test-all \
@@ -33,7 +39,7 @@ test: $(READY) sshd ## Run every test but the slowest, three at a time
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-faults: $(READY) sshd ## Kill, cut, freeze and corrupt what whole searches are made of
-	$(BIN)/python -m pytest -n 2 -m faults
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m faults
 
 test-cloud: $(READY) sshd ## Run the tests of EC2 nodes on a cloud that boots
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m cloud
@@ -87,8 +93,18 @@ test-sklearn: $(SKLEARNS:%=.test-sklearn-%) ## Repeat the comparison with scikit
 .PRECIOUS: .venv-sklearn-%/.made-from-pyproject
 $(SKLEARNS:%=.test-sklearn-%): .test-sklearn-%: .venv-sklearn-%/.made-from-pyproject
 	@echo "scikit-learn $*: $$(.venv-sklearn-$*/bin/python -c 'import sklearn; print(sklearn.__version__)')"
-	.venv-sklearn-$*/bin/python -m pytest -n 2 -m sklearn_versions tests/acceptance \
+	.venv-sklearn-$*/bin/python -m pytest -n 3 --dist worksteal -m sklearn_versions tests/acceptance \
 		tests/integration/test_shared_samples.py
+
+# One environment for each Python; the newest scikit-learn that pip finds for it.
+.PHONY: test-pythons
+test-pythons: sshd ## Repeat the comparison with scikit-learn and the runs on every supported Python at hand
+	@test -n "$(strip $(PYTHONS))" || { echo "no Python from 3.11 to 3.13 is at hand"; exit 1; }
+	for python in $(PYTHONS); do \
+		echo "$$($$python --version)" && folder=.venv-python-$$(basename $$python) \
+		&& $(MAKE) --no-print-directory VENV=$$folder PYTHON=$$python $$folder/.made-from-pyproject \
+		&& $$folder/bin/python -m pytest -n 3 --dist worksteal tests/acceptance || exit 1; \
+	done
 
 # SKLEARN=1.7 takes that release instead of the newest; ARGS="--start-method spawn --nodes 2" other nodes.
 SUITE_VENV := $(if $(SKLEARN),.venv-sklearn-$(SKLEARN),$(VENV))
@@ -107,8 +123,8 @@ test-libraries: .venv-libraries/.made-from-pyproject ## Compare searches over ot
 		pandas polars hypothesis psutil pytest pytest-timeout pytest-xdist
 	touch $@
 
-test-all: check test test-faults test-cloud test-digits test-sklearn test-sklearn-suite test-libraries ## Run every check and every test that costs no money
+test-all: check test test-faults test-cloud test-digits test-sklearn test-sklearn-suite test-libraries test-pythons ## Run every check and every test that costs no money
 
 clean: ## Remove the environments, caches and build products (runs are kept)
-	rm -rf $(VENV) .venv-peers .venv-libraries .venv-sklearn-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-peers .venv-libraries .venv-sklearn-* .venv-python-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find skygrid tests tools guides -name __pycache__ -type d -prune -exec rm -rf {} +
