@@ -20,7 +20,6 @@ import sklearn.model_selection  # noqa: F401  # imported once here, forked into 
 
 from skygrid.worker.data.cache import BlobCache
 from skygrid.worker.errors import UnableError
-from skygrid.worker.evaluation.rehearsal import rehearse
 from skygrid.worker.evaluation.shared_folder import SharedFolder, forget_split, shared_folder
 from skygrid.worker.machine import machine
 from skygrid.worker.machine.thread_pools import ThreadPools
@@ -141,9 +140,8 @@ class Agent:
     def _serve(self) -> None:
         try:
             self._driver.send(self._greeting())
-            # What is found out here is wanted soon, and by every slot.
+            # Forked slots have what is found out here.
             self._pools.look()
-            rehearse()
             self._slots.prepare()
             while True:
                 self._turn()
