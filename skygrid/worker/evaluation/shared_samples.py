@@ -1,33 +1,25 @@
 """The samples of a split, taken out of a large X once per node.
 
 scikit-learn takes them anew for each fit, into memory of the fit's own: with a slot for every core
-that is many times X, and it may take longer than the fit. Here the slots that need them first put
-them in a file in memory, each a part, and all map it privately: what a fit writes into them no
-other fit sees.
-
-A file holds the seconds that taking its rows took, after 16 bytes the rows, as allocated memory
-begins that far behind a page as well, and a sum may depend on how its numbers are aligned; then the
-ledger of those who make it.
+that is many times X. Here the slot that needs them first writes them to a file in memory, under a
+lock, and each fit maps the file privately: what a fit writes into its samples no other fit sees.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
-import struct
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from skygrid.worker.machine import machine
 from skygrid.worker.wire.blobs import ROOM_FACTOR
 
-from .joint_file import ledger_bytes, write_together
-from .private_mapping import PrivateMapping
 from .shared_folder import SAMPLES, files_of, is_memory, locked
 
 PORTION_BYTES = 2 * 1024 * 1024
@@ -36,9 +28,9 @@ PORTION_BYTES = 2 * 1024 * 1024
 LIMIT_FACTOR = 2
 """Most samples in use on a node, as a multiple of a split's: of one that ends, and the next."""
 
-LONG_FIT = 50
-"""Fits that take so many times what their rows take would hardly gain from sharing them: with the
-new memory that they need, a copy takes about three times that."""
+LONG_FIT_BYTES = 20_000_000
+"""Bytes of samples for each second of a fit, below which the fit is a long one: it takes some fifty
+times what it takes to copy its samples, and would hardly gain from sharing them."""
 
 ROOMY_SHARE = 0.25
 """Of a node's memory: where a split's samples for every slot fit into that, memory is not scarce.
@@ -46,7 +38,9 @@ ROOMY_SHARE = 0.25
 Long fits then have copies of their own. The kernel puts those on huge pages and files in memory on
 small ones; a tree that gathers single numbers from all over X was 9 to 13 % slower on these."""
 
-_HEADER = struct.Struct("<d8x")
+OFFSET = 16
+"""Bytes before the rows in a file: allocated memory begins as far behind the start of a page, and
+the last bits of a sum may depend on how its numbers are aligned."""
 
 
 class SharedSamples(np.ndarray[Any, Any]):
@@ -111,19 +105,16 @@ class _Samples:
         self._folder = folder
         self._row_bytes: int = X.nbytes // len(X)
         self._portion_rows: int = max(1, PORTION_BYTES // self._row_bytes)
-        self._mappings: dict[Path, PrivateMapping] = {}
-        """Of the split that was asked for last."""
-
         self._paths: dict[int, Path] = {}
         most = 0
         for split, (train, test) in enumerate(splits):
             if train is not test and are_rows(train, X) and are_rows(test, X):
                 self._paths[id(train)] = folder / f"{split}-{SAMPLES}-train"
                 self._paths[id(test)] = folder / f"{split}-{SAMPLES}-test"
-                most = max(most, sum(self._file_bytes(len(indices)) for indices in (train, test)))
+                most = max(most, self._file_bytes(train) + self._file_bytes(test))
         self._limit = LIMIT_FACTOR * most
         self._roomy = most * slots <= ROOMY_SHARE * machine.memory_bytes()
-        self._take_seconds = 0.0
+        self._long_seconds = most / LONG_FIT_BYTES
         self._lengths = (0.0, 0.0)  # of this slot's last two fits, in seconds
 
         self.handed_out = False
@@ -132,20 +123,18 @@ class _Samples:
         self.left_aside = False
         """Whether each fit has its own samples for now."""
 
-    def rows(self, indices: object) -> Any:
+    def rows(self, indices: Any) -> Any:
         """The rows of X at a split's indices; None where X itself is to be asked."""
         path = self._paths.get(id(indices))
-        if path is None:
+        if path is None or self.left_aside or self._is_long():
             return None
-        if self.left_aside or self._is_long():
-            self._mappings.clear()
-            return None
-        found = None
-        # Whatever is wrong with the folder, or whoever has taken it away: nothing is shared.
-        with contextlib.suppress(OSError, ValueError, TypeError, struct.error):
-            found = self._found(path, indices)
-        self.handed_out |= found is not None
-        return found
+        rows = None
+        # Files that cannot be made, mapped or found are no obstacle to a fit: it has a copy.
+        with contextlib.suppress(OSError):
+            self._make(path, indices)
+            rows = self._mapped(path, len(indices))
+        self.handed_out |= rows is not None
+        return rows
 
     def remember_length(self, seconds: float) -> None:
         """Take note of what a fit of this slot took."""
@@ -153,40 +142,28 @@ class _Samples:
 
     def _is_long(self) -> bool:
         # The shorter of two: a fit that had to wait for a core is not a long one.
-        return self._roomy and min(self._lengths) > LONG_FIT * self._take_seconds > 0
-
-    def _found(self, path: Path, indices: Any) -> Any:
-        """These rows; None where they are not shared."""
-        self._drop_other_splits(_split_of(path.name))
-        found = self._mapped(path, len(indices))
-        if found is None and self._make(path, indices):
-            found = self._mapped(path, len(indices))
-        return found
-
-    def _drop_other_splits(self, split: str) -> None:
-        # What one slot has, no slot can give back.
-        self._mappings = {p: m for p, m in self._mappings.items() if _split_of(p.name) == split}
+        return self._roomy and min(self._lengths) > self._long_seconds
 
     def _mapped(self, path: Path, count: int) -> Any:
-        mapping = self._mappings.get(path)
-        if mapping is None or not mapping.pristine:
-            try:
-                file = path.open("rb")
-            except FileNotFoundError:
-                return None
-            with file:
-                fcntl.flock(file, fcntl.LOCK_SH)  # held until the rows are gone, see `_is_unused`
-                mapping = self._mappings[path] = PrivateMapping(file)
-        (seconds,) = _HEADER.unpack(mapping.head(_HEADER.size))
-        self._take_seconds = max(self._take_seconds, seconds)
-        return mapping.array((count, *self._X.shape[1:]), self._X.dtype, _HEADER.size)
+        """Rows of a file, None where there is none."""
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return None
+        with file:
+            # The mapping has the lock as well: it is held until the rows are gone.
+            fcntl.flock(file, fcntl.LOCK_SH)
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        return np.ndarray((count, *self._X.shape[1:]), self._X.dtype, mapped, OFFSET)
 
     def _make_room(self, path: Path, size: int) -> bool:
         """Drop what no fit on this node uses now; whether there is room for a file then."""
         split, used = _split_of(path.name), 0
         for entry in files_of(self._folder, SAMPLES):
             with contextlib.suppress(FileNotFoundError):  # given back just now
-                if _split_of(entry.name) != split and _is_unused(entry.path):
+                # A new file here is one whose maker was killed: the lock is ours.
+                over = _split_of(entry.name) != split and _is_unused(entry.path)
+                if over or entry.name.endswith(".new"):
                     os.unlink(entry.path)
                 else:
                     used += entry.stat().st_size
@@ -200,85 +177,40 @@ class _Samples:
             and (available is None or wanted <= available)
         )
 
-    def _make(self, path: Path, indices: Any) -> bool:
-        """Make a file, with all slots that need it; whether it is there, or may be."""
-        new = Path(f"{path}.new")
-        file = self._open_new(path, new, len(indices))
-        if file is None:
-            return path.exists()
-        with file:
-            try:
-                seconds = write_together(
-                    file.fileno(),
-                    _HEADER.size + len(indices) * self._row_bytes,
-                    self._portions(len(indices)),
-                    lambda number: self._write(file.fileno(), indices, number),
-                )
-                with locked(f"{self._folder / SAMPLES}.lock"):
-                    if _is_named(file, new):
-                        _write_all(file.fileno(), _HEADER.pack(seconds), 0)
-                        new.rename(path)
-            except BaseException:
-                if _is_named(file, new):
-                    new.unlink()
-                raise
-        return True
-
-    def _open_new(self, path: Path, new: Path, count: int) -> IO[bytes] | None:
-        """The file that is to be made, by others perhaps already; None where it is not to be."""
-        # Whoever looks for room next sees how large it will be, and that it is in use.
+    def _make(self, path: Path, indices: Any) -> None:
+        """Write a file, if it is missing and there is room for it."""
+        if path.exists():
+            return
         with locked(f"{self._folder / SAMPLES}.lock"):
-            if path.exists():
-                return None
-            if not new.exists():
-                size = self._file_bytes(count)
-                if not self._make_room(path, size):
-                    return None
-                new.touch(0o600, exist_ok=False)
-                os.truncate(new, size)
-            file = new.open("r+b", buffering=0)
-            fcntl.flock(file, fcntl.LOCK_SH)
-            return file
+            if path.exists() or not self._make_room(path, self._file_bytes(indices)):
+                return
+            new = Path(f"{path}.new")
+            try:
+                self._write(new, indices)
+                new.rename(path)
+            except BaseException:
+                new.unlink(missing_ok=True)
+                raise
 
-    def _file_bytes(self, count: int) -> int:
-        ledger = ledger_bytes(self._portions(count))
-        return _HEADER.size + count * self._row_bytes + ledger
+    def _file_bytes(self, indices: Any) -> int:
+        return OFFSET + len(indices) * self._row_bytes
 
-    def _portions(self, count: int) -> int:
-        return -(-count // self._portion_rows)
-
-    def _write(self, file: int, indices: Any, number: int) -> float:
-        """Write one portion; the seconds that it took to take it out of X."""
-        first = number * self._portion_rows
-        start = time.perf_counter()
-        rows = self._X[indices[first : first + self._portion_rows], ...]
-        seconds = time.perf_counter() - start
-        data = rows.reshape(-1).view(np.uint8).data
-        _write_all(file, data, _HEADER.size + first * self._row_bytes)
-        return seconds
+    def _write(self, path: Path, indices: Any) -> None:
+        with path.open("wb", buffering=0) as file:
+            file.seek(OFFSET)
+            for first in range(0, len(indices), self._portion_rows):
+                rows = self._X[indices[first : first + self._portion_rows], ...]
+                data = rows.reshape(-1).view(np.uint8).data
+                while data:
+                    data = data[file.write(data) :]
 
 
 def _split_of(name: str) -> str:
     return name.partition("-")[0]
 
 
-def _is_named(file: IO[bytes], path: Path) -> bool:
-    """Whether the file of this name is this one: something else may have been made meanwhile."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _write_all(file: int, data: bytes | memoryview, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(file, view, offset)
-        view, offset = view[written:], offset + written
-
-
 def _is_unused(path: str) -> bool:
-    """Whether no slot has mapped this file, nor is making it."""
+    """Whether no slot has mapped this file."""
     with open(path, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
