@@ -276,16 +276,6 @@ class Unloadable(Harmless):
         return _refuse_to_load, ()
 
 
-class SlowToLoad(Harmless):
-    """Takes a twentieth of a second of processor time to be unpickled."""
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        until = time.process_time() + 0.05
-        while time.process_time() < until:
-            pass
-        super().__setstate__(state)
-
-
 class StartingThreadsAtLoad(Harmless):
     """Starts a thread in whatever unpickles it."""
 

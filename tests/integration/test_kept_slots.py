@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy as np
 import psutil
 import pytest
 
+from skygrid.worker.agent.round import EMPTY_DEATHS
 from skygrid.worker.wire.messages import (
+    AgentLog,
     Attach,
     CloseRound,
     FitResult,
@@ -24,10 +26,6 @@ from skygrid.worker.wire.messages import (
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver, search_of
 from tests.processes import kill, leaving_nothing, running, wait_gone, wait_until
-
-FORKED = pytest.mark.parametrize("start_method", ["fork"])
-"""Slots that are spawned load every round by themselves."""
-
 
 LARGE = (np.ones((20, 2**19)), np.arange(20) % 2)
 """X and y of 80 MiB."""
@@ -46,13 +44,26 @@ def agent(start_method: str) -> Iterator[AgentDriver]:
         yield driver
 
 
-def whole_round(agent: AgentDriver, estimator: Any = None, **options: Any) -> set[int]:
+def whole_round(agent: AgentDriver, **options: Any) -> set[int]:
     """A round from its opening to its end; the slots that it had."""
-    agent.open(search_of(estimator or bad.Harmless(), bad.slot_pid), **options)
+    agent.open(search_of(bad.Harmless(), bad.slot_pid), **options)
     slots = agent.slot_pids()
     assert set(map(int, agent.scores(0, 0, 0, 0))) <= slots
     agent.send(CloseRound(round=agent.round))
     return slots
+
+
+def slots_that_fit(agent: AgentDriver, estimator: Any) -> set[int]:
+    """A whole round of this estimator; the slots in which it was fitted."""
+    agent.open(search_of(estimator, bad.slot_pid))
+    slots = set(map(int, agent.scores(0, 0, 0, 0)))
+    agent.send(CloseRound(round=agent.round))
+    return slots
+
+
+def wait_ended(slots: set[int]) -> None:
+    """Wait until none of these processes runs; their agent reaps them later."""
+    wait_until(lambda: not running(slots), "the slots to end")
 
 
 def test_the_next_round_has_the_slots_of_the_last(agent: AgentDriver) -> None:
@@ -89,55 +100,47 @@ def test_slots_outlive_the_folder_of_a_round(agent: AgentDriver) -> None:
     assert whole_round(agent) == slots
 
 
-@FORKED
-def test_a_round_that_is_large_to_load_is_loaded_once(agent: AgentDriver) -> None:
-    """Forked slots share what their agent has loaded, so a large round has slots of its own."""
-    small = whole_round(agent)
-    large = whole_round(agent, data=LARGE)
-    assert not small & large
-    wait_gone(small | large)
-    assert not large & whole_round(agent)
-
-
-@FORKED
-def test_what_takes_long_to_load_is_loaded_once(agent: AgentDriver) -> None:
-    """What may take much memory, an import for one, has slots that share it with the agent."""
-    first = whole_round(agent)
-    second = whole_round(agent, bad.SlowToLoad())
-    assert not first & second
-    assert whole_round(agent) == second
-
-
-@pytest.mark.parametrize("start_method", ["spawn"])
 def test_slots_let_go_of_the_data(agent: AgentDriver) -> None:
-    """Spawned slots stay after any round, and have nothing of its X and y any more."""
-    for data in (LARGE, None, LARGE):
-        slots = whole_round(agent, data=data)
-        wait_until(partial(maps_little, slots), "80 MiB to be let go of")
-    assert whole_round(agent) == slots
+    """Slots stay after a round of any size, and have nothing of its X and y any more."""
+    slots = whole_round(agent, data=LARGE)
+    wait_until(lambda: not any(map(has_files, slots)), "80 MiB to be let go of")
+    assert [whole_round(agent, data=data) for data in (None, LARGE)] == [slots] * 2
+    wait_until(lambda: not any(map(has_files, slots)), "80 MiB to be let go of again")
 
 
-def maps_little(pids: set[int]) -> bool:
-    """Whether none of these processes has a file without a name in its memory that is large."""
-    return not any(
-        end - begin > 2**25
-        for pid in pids
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines()
-        if line.endswith("(deleted)")
-        for begin, end in [[int(address, 16) for address in line.split()[0].split("-")]]
-    )
+def has_files(pid: int) -> bool:
+    """Whether a process has a large file without a name, open or in its memory."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    mapped = [
+        int(end, 16) - int(begin, 16)
+        for begin, end in (line.split()[0].split("-") for line in lines if "(deleted)" in line)
+    ]
+    opened = [
+        entry.stat().st_size
+        for entry in Path(f"/proc/{pid}/fd").iterdir()
+        if "(deleted)" in os.readlink(entry)
+    ]
+    return any(size > 2**25 for size in [*mapped, *opened])
 
 
 def test_slots_that_hold_much_end_though_no_round_follows(agent: AgentDriver) -> None:
     """A node that waits for its next search holds no memory of the last."""
-    wait_gone(whole_round(agent, bad.KeepingMemory()))
+    wait_ended(slots_that_fit(agent, bad.KeepingMemory()))
     whole_round(agent)
 
 
 def test_slots_in_which_threads_were_started_end(agent: AgentDriver) -> None:
     """What a fit left running does not go on into another search."""
-    wait_gone(whole_round(agent, bad.StartingThreads()))
+    wait_ended(slots_that_fit(agent, bad.StartingThreads()))
     whole_round(agent)
+
+
+def test_slots_that_end_by_themselves_are_no_loss(agent: AgentDriver) -> None:
+    """However many slots end after their rounds, the next rounds run and nothing is reported."""
+    seen = [slots_that_fit(agent, bad.StartingThreads()) for _ in range(EMPTY_DEATHS + 1)]
+    assert len(set.union(*seen)) >= len(seen)
+    whole_round(agent)
+    assert not any(isinstance(message, AgentLog) for message in agent.heard)
 
 
 def test_slots_that_had_something_in_hand_end(agent: AgentDriver, tmp_path: Path) -> None:
@@ -155,7 +158,7 @@ def test_a_slot_that_ends_between_rounds_is_no_loss(agent: AgentDriver) -> None:
     """Whatever ends slots while they wait, the next round has all that it needs."""
     ended = min(whole_round(agent))
     kill(ended)
-    wait_until(lambda: not running([ended]), "the slot to end")
+    wait_ended({ended})
     slots = whole_round(agent)
     assert ended not in slots
     assert len(slots) == 2
@@ -164,13 +167,12 @@ def test_a_slot_that_ends_between_rounds_is_no_loss(agent: AgentDriver) -> None:
 @pytest.mark.parametrize("start_method", ["auto"])
 def test_no_slot_is_forked_beside_threads(agent: AgentDriver) -> None:
     """Once loading a search has started threads, slots are spawned in all later rounds, too."""
-    assert not any(map(is_spawned, whole_round(agent)))
-    first = whole_round(agent, bad.StartingThreadsAtLoad(), data=LARGE)
+    first = slots_that_fit(agent, bad.StartingThreadsAtLoad())
     assert all(map(is_spawned, first))
     kill(min(first))
-    wait_until(lambda: not running(first), "the others to end")
+    wait_ended({min(first)})
     later = whole_round(agent)
-    assert not first & later
+    assert min(first) not in later
     assert all(map(is_spawned, later))
 
 

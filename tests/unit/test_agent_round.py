@@ -12,10 +12,11 @@ import pytest
 
 from skygrid.worker.agent.driver_link import DriverLink
 from skygrid.worker.agent.limits import SlotGuard
-from skygrid.worker.agent.round import AgentRound, UnableError
+from skygrid.worker.agent.round import AgentRound
+from skygrid.worker.errors import UnableError
 from skygrid.worker.slots.pool import SlotPool
 from skygrid.worker.wire.frames import FrameReader
-from skygrid.worker.wire.messages import FromAgent, Lease, Pull, RoundReady, Setup
+from skygrid.worker.wire.messages import FromAgent, Lease, Setup
 from skygrid.worker.wire.protocol import PROTOCOL
 
 SLOTS = 3
@@ -32,7 +33,8 @@ class Node:
         self.said_before_a_start: list[Any] = []
         self.waiting_at_start = 0
         self._reader = FrameReader(FromAgent)
-        self.pool = SlotPool(SLOTS, 7, self._start)
+        self.pool = SlotPool(SLOTS, self._start)
+        self.pool.open_round(7, [], None)
         self.round = AgentRound(
             7,
             self.pool,
@@ -68,30 +70,14 @@ def node() -> Iterator[Node]:
         os.close(pipe)
 
 
-def test_the_first_leases_are_asked_for_before_a_slot_is_there(node: Node) -> None:
-    """Where slots have the search from the start, the answer comes while one is forked."""
-    node.round.open(0.0, loaded=True, asks=True)
-    node.turn()
-    assert node.said_before_a_start == [RoundReady(round=7), Pull(round=7, count=SLOTS)]
-
-
-def test_slots_that_load_the_search_themselves_are_waited_for(node: Node) -> None:
-    """Whoever may yet fail to load the search asks for nothing before."""
-    node.round.open(0.0, loaded=False, asks=True)
+def test_nothing_is_asked_for_before_a_slot_has_the_search(node: Node) -> None:
+    """A slot may fail to load the search; leases are asked for when one has not."""
     node.turn()
     assert node.said_before_a_start == []
 
 
-def test_a_node_that_takes_no_work_asks_for_none(node: Node) -> None:
-    """An agent that is told to stop, or whose machine is taken away, begins no lease."""
-    node.round.open(0.0, loaded=True, asks=False)
-    node.turn()
-    assert node.said_before_a_start == [RoundReady(round=7)]
-
-
 def test_leases_that_have_come_are_there_for_a_slot_that_is(node: Node) -> None:
     """While another slot is started, the ones before it find work."""
-    node.round.open(0.0, loaded=True, asks=True)
     node.round.granted([Lease(id=number, candidate=0, split=0) for number in (1, 2)])
     node.turn()
     assert node.waiting_at_start == 2

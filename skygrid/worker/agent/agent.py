@@ -6,7 +6,6 @@ no other thread and starts no parallel region, forking slots from it is safe.
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import selectors
@@ -24,8 +23,8 @@ from skygrid.worker.evaluation.shared_folder import SharedFolder, forget_split, 
 from skygrid.worker.machine import machine
 from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.slots.loop import BLOBS
-from skygrid.worker.slots.pool import Slot
-from skygrid.worker.slots.reuse import NodeSlots
+from skygrid.worker.slots.pool import Slot, SlotPool
+from skygrid.worker.slots.reuse import SlotStarter
 from skygrid.worker.wire.blobs import BlobError
 from skygrid.worker.wire.frames import FrameError
 from skygrid.worker.wire.messages import (
@@ -102,10 +101,12 @@ class Agent:
         self._clock = clock
         self._driver = DriverLink(source, sink, clock)
         self._count, self._threads, self._vcpus = slots, threads, vcpus
-        self._pools = ThreadPools(threads)
         self._selector = selectors.DefaultSelector()
         self._data = AgentData(cache, self._driver, self._selector)
-        self._slots = NodeSlots(slots, threads, self._pools, self._close_in_child, self._log)
+        self._starter = SlotStarter(
+            slots, threads, ThreadPools(threads), self._close_in_child, self._log
+        )
+        self._pool = SlotPool(slots, self._starter)
         self._round: AgentRound | None = None
         self._folder: SharedFolder | None = None
         self._notices = None if notices is None else Notices(notices)
@@ -135,14 +136,12 @@ class Agent:
         finally:
             self._data.close()
             self._close_round()
-            self._slots.close()
+            self._pool.close()
 
     def _serve(self) -> None:
         try:
             self._driver.send(self._greeting())
-            # Forked slots have what is found out here.
-            self._pools.look()
-            self._slots.prepare()
+            self._starter.prepare()
             while True:
                 self._turn()
         except UnableError as error:
@@ -158,7 +157,6 @@ class Agent:
                 self._round.read_slot(key.data)
         self._data.turn()
         now = self._clock()
-        self._slots.turn(now)
         if self._stop_at is not None:
             self._stop_when_done(self._stop_at, now)
         with self._driver.together():
@@ -238,7 +236,7 @@ class Agent:
     def _attach(self) -> None:
         """Another driver: nothing of what the last one had in hand here is of use to it."""
         self._close_round()
-        self._slots.close()
+        self._pool.clear()
         self._forget_driver()
         self._data.store.drop_partial()
         self._driver.send(self._greeting())
@@ -310,15 +308,15 @@ class Agent:
         folder = str(self._folder.path) if self._folder else None
         try:
             files = {name: self._data.store.file(getattr(order, name)) for name in BLOBS}
-            pool, loaded = self._slots.open(order.round, files, folder, self._setup.start_method)
-        except (BlobError, OSError) as error:
+        except BlobError as error:
             raise UnableError(f"the round cannot be opened on this node: {error}") from error
+        self._starter.open(files, folder, self._setup.start_method)
+        self._pool.open_round(order.round, [files[name] for name in BLOBS], folder)
         kept = self._folder.path if self._folder else None
         guard = SlotGuard(self._setup, kept, self._clock)
         self._round = AgentRound(
-            order.round, pool, self._count, guard, self._driver, self._selector, self._clock
+            order.round, self._pool, self._count, guard, self._driver, self._selector, self._clock
         )
-        self._round.open(self._clock(), loaded=loaded, asks=self._takes_work)
 
     def _close_in_child(self) -> None:
         self._driver.close_in_child()
@@ -327,16 +325,20 @@ class Agent:
         self._selector.close()
         if self._folder is not None:
             self._folder.close_in_child()
-        if self._round is not None:
-            self._round.close_in_child()
+        self._data.store.close_in_child()
+        self._pool.close_in_child()
 
     def _close_round(self) -> None:
         if self._round is not None:
-            self._slots.leave(free=self._round.close())
+            free = self._round.close()
             self._round = None
             self._driver.begin(-1)
-            # What was frozen for its slots may be garbage now.
-            gc.unfreeze()
+            # Before the slots compare their memory with that of the agent.
+            self._starter.close()
+            if free:
+                self._pool.end_round()
+            else:
+                self._pool.clear()
         if self._folder is not None:
             self._folder.remove()
             self._folder = None

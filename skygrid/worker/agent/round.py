@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from skygrid.worker.errors import UnableError
-from skygrid.worker.slots.pool import Slot, SlotDeath, SlotPool, slot_died_at_start
+from skygrid.worker.slots.pool import Slot, SlotDeath, SlotPool
 from skygrid.worker.slots.status_page import SlotStatus
 from skygrid.worker.wire.messages import (
     AgentLog,
@@ -70,25 +70,8 @@ class AgentRound:
         self._empty_deaths = 0
         self._next_watch = 0.0
         self._driver.begin(number)
-
-    def open(self, now: float, *, loaded: bool, asks: bool) -> None:
-        """Begin; each turn starts a slot.
-
-        Parameters
-        ----------
-        now : float
-        loaded : bool
-            Whether a slot has the search as soon as it is there. The first leases are then asked
-            for before it is, and come meanwhile.
-        asks : bool
-            Whether leases are wanted at all.
-        """
-        for slot in self._pool.slots:
-            self._selector.register(slot.news, selectors.EVENT_READ, slot)
-        if loaded:
-            with self._driver.together():
-                self._announce()
-                self._talk(now, asks, speaks=False)
+        for slot in pool.slots:
+            selector.register(slot.news, selectors.EVENT_READ, slot)
 
     def _start_slot(self) -> None:
         try:
@@ -103,16 +86,11 @@ class AgentRound:
         return not self._pool.full
 
     def close(self) -> bool:
-        """Leave the slots; whether all of them are there, with nothing in hand."""
+        """Leave the slots; whether none of them has anything in hand."""
         for slot in self._pool.slots:
             if slot.news in self._selector.get_map():
                 self._selector.unregister(slot.news)
-        ended = any(slot.killed or slot.buried for slot in self._pool.slots)
-        return self._pool.full and not ended and not self._unwanted and self._backlog.over
-
-    def close_in_child(self) -> None:
-        """In a slot that was just forked: close what only the agent may read and write."""
-        self._pool.close_in_child()
+        return self._backlog.over
 
     def running(self) -> list[tuple[Slot, SlotStatus]]:
         """Slots that run a lease, with their records."""
@@ -235,15 +213,14 @@ class AgentRound:
     def _replace(self, slot: Slot) -> None:
         self._selector.unregister(slot.news)
         death = self._pool.bury(slot)
-        if slot_died_at_start(death):
-            raise UnableError("a slot could not load the search")
         self._tell_death(death)
-        fresh = self._pool.replace(slot)
-        self._selector.register(fresh.news, selectors.EVENT_READ, fresh)
+        self._start_slot()
 
     def _tell_death(self, death: SlotDeath) -> None:
         lease = death.status.lease
         in_hand = self._backlog.slot_died(self._pool, lease, self._clock())
+        if death.cause == "own":
+            return
         if not lease:
             self._empty_deaths += 1
             self._driver.send(

@@ -208,3 +208,7 @@ class BlobStore:
     def drop_adopted(self) -> None:
         """Let go of the driver's files; it says anew where they are when they are wanted."""
         self.keep_only(set(self._files) - self._adopted)
+
+    def close_in_child(self) -> None:
+        """In a slot that was just forked, and may outlive the blobs: do not hold them."""
+        self.keep_only(set())

@@ -28,11 +28,11 @@ from typing import IO, NoReturn
 import msgspec
 
 from skygrid.worker.evaluation.exception_records import TEXT_LIMIT, records_of, shortened
+from skygrid.worker.machine import machine
 from skygrid.worker.machine.thread_pools import ThreadPools
+from skygrid.worker.slots.status_page import StatusPage
+from skygrid.worker.slots.work import RoundWork, load_round
 from skygrid.worker.wire.messages import MOST_MEMBERS, FitResult, WarningNote
-
-from .status_page import StatusPage
-from .work import RoundWork, load_round
 
 TASK = struct.Struct(f"<IQII{MOST_MEMBERS // 8}s")
 """A task in the pipe: round, lease, candidate, split, members as `messages.Lease.members` has them,
@@ -51,8 +51,13 @@ BLOBS = ("data", "search", "plan")
 ORDER_BYTES = 8192
 """More than any order takes: a path has at most 4,096 bytes."""
 
-REFUSAL_EXIT = 97
-"""Exit code of a slot that could not load the search; its last words say why."""
+OWN_EXIT = 97
+"""Exit code of a slot that ended by itself: it has refused a round, or something is left in it."""
+
+HELD_BYTES = 64 << 20
+"""Memory of a slot beyond its agent's, up to which it stays when a round is over. Modules and what
+they cache take some; a slot that keeps more would hold it until the next search, which may never
+come."""
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
@@ -166,6 +171,8 @@ class SlotLoop:
         if not files:
             self._end_what_fits_started()
             gc.collect()
+            if self._something_is_left():
+                os._exit(OWN_EXIT)
             return
         try:
             data, search, plan = files
@@ -179,13 +186,14 @@ class SlotLoop:
                 file.close()
         send_news(self._news, SlotNews(round=order.round))
 
-    def _end_what_fits_started(self) -> None:
-        """End the processes in this one's group; itself, too, if it has threads to be rid of.
-
-        The agent notices that a slot has ended, and starts others for the next round.
-        """
+    def _something_is_left(self) -> bool:
+        """Whether a round that is over has left threads or much memory."""
         if threading.active_count() > self._own_threads:
-            os._exit(0)
+            return True
+        return machine.held_bytes(os.getpid()) - machine.held_bytes(os.getppid()) > HELD_BYTES
+
+    def _end_what_fits_started(self) -> None:
+        """End the processes in this one's group."""
         # To signal a group and not itself, a process has to be outside of it meanwhile.
         os.setpgid(0, os.getpgid(os.getppid()))
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -225,7 +233,7 @@ def refuse(news: int, round: int, error: BaseException) -> NoReturn:
     """End this process, as the search cannot be loaded in it."""
     text = "".join(traceback.format_exception(error))
     send_news(news, SlotNews(round=round, refusal=text))
-    os._exit(REFUSAL_EXIT)
+    os._exit(OWN_EXIT)
 
 
 def send_news(descriptor: int, news: SlotNews) -> None:

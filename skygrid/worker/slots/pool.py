@@ -1,40 +1,37 @@
-"""The slots of a node as their agent sees them: starting, watching, ending, replacing."""
+"""The slots of a node as their agent sees them: told of rounds, watched, ended, replaced.
+
+To fork a slot takes milliseconds, to spawn one a second: as long as a short search, or a round of
+halving, takes altogether. So slots stay from round to round, and load each new one by themselves.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import gc
 import os
 import select
 import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Literal
 
 import msgspec
 
 from skygrid.worker.machine import machine
-from skygrid.worker.machine.thread_pools import ThreadPools
-from skygrid.worker.wire.messages import Lease
-
-from .loop import (
+from skygrid.worker.slots.loop import (
     LENGTH,
     MAX_RESULT,
-    REFUSAL_EXIT,
+    OWN_EXIT,
     TASK,
     RoundOrder,
     SlotEnds,
-    SlotLoop,
     SlotNews,
-    become_slot,
     send_order,
 )
-from .status_page import SlotStatus, StatusPage
-from .work import RoundWork
+from skygrid.worker.slots.status_page import SlotStatus, StatusPage
+from skygrid.worker.wire.messages import Lease
 
 READ_BYTES = 1 << 16
 
@@ -59,18 +56,16 @@ class SlotDeath:
     status: SlotStatus
     """Where it stood when it ended."""
 
-    cause: Literal["signal", "exit", "timeout", "memory", "abandoned", "passed"]
+    cause: Literal["signal", "exit", "timeout", "memory", "abandoned", "passed", "own"]
     """passed: killed for a candidate that was reported before the signal came; of its lease there
-    is more."""
+    is more. own: it ended by itself between two rounds, see `slot.OWN_EXIT`."""
 
     detail: str
     peak_bytes: int
 
 
-class Starter(Protocol):
-    """Starts one slot process; returns its process id."""
-
-    def __call__(self, ends: SlotEnds) -> int: ...
+Starter = Callable[[SlotEnds], int]
+"""Starts one slot process for the round that is open; returns its process id."""
 
 
 @dataclass(eq=False)
@@ -85,32 +80,23 @@ class Slot:
     orders: socket.socket
     """Where the slot hears of later rounds."""
 
-    buried: bool = False
-    """Its process was reaped; nothing of it is left to close."""
-
     buffer: bytearray = field(default_factory=bytearray)
     killed: tuple[KillCause, str, SlotStatus] | None = None
     """Why the agent killed it, as a cause and for a person; and where it stood."""
 
 
 class SlotPool:
-    """The slots of a round, or of several rounds, and the pipe of tasks that they share.
+    """The slots of a node, and the pipe of tasks that they share.
 
     Parameters
     ----------
     count : int
-    round : int
-        Number of the first round.
     starter : Starter
-        `forking` or `spawning`, for that round.
     """
 
-    starter: Starter
-    """For the round that is open."""
-
-    def __init__(self, count: int, round: int, starter: Starter) -> None:
-        self._round = round
-        self.starter = starter
+    def __init__(self, count: int, starter: Starter) -> None:
+        self._round = -1
+        self._starter = starter
         self._decoder = msgspec.msgpack.Decoder(SlotNews)
         self._tasks_read, self._tasks_write = os.pipe()
         # Both ends: a slot polls before it reads, and so the agent can take tasks back.
@@ -121,6 +107,8 @@ class SlotPool:
                 fcntl.fcntl(self._tasks_write, fcntl.F_SETPIPE_SZ, TASKS_BYTES)
         self.status = StatusPage(count)
         self.slots: list[Slot] = []
+        """Those that were started and not buried."""
+
         self._count = count
 
     @property
@@ -128,49 +116,40 @@ class SlotPool:
         """Whether every slot was started."""
         return len(self.slots) == self._count
 
-    def start_next(self) -> Slot:
-        """Start one slot more. The first ones work while the others are started."""
-        self.slots.append(self._new_slot(len(self.slots)))
-        return self.slots[-1]
-
     def close_in_child(self) -> None:
         """In a slot that was just forked: close what only the agent may read and write."""
         os.close(self._tasks_write)
         for slot in self.slots:
-            with contextlib.suppress(OSError):  # the one that this slot replaces is closed
-                os.close(slot.news)
+            os.close(slot.news)
             slot.orders.close()
 
-    # -- later rounds
+    # -- rounds
 
-    def well(self) -> bool:
-        """Whether all slots are there."""
-        news = [self.read_news(slot) for slot in self.slots]
-        return self.full and all(
-            alive and not any(piece.refusal for piece in pieces) for pieces, alive in news
-        )
-
-    def open_round(self, order: RoundOrder, files: Sequence[IO[bytes]]) -> bool:
-        """Have the slots that are there be ready for another round; whether they heard of it.
+    def open_round(
+        self, round: int, files: Sequence[tuple[IO[bytes], int]], folder: str | None
+    ) -> None:
+        """Tell the slots that are there of a round; those that have ended are buried.
 
         Parameters
         ----------
-        order : RoundOrder
-        files : sequence of file object
-            Those of its blobs. They may be closed at once.
+        round : int
+        files : sequence of (file, int)
+            Its blobs with their sizes.
+        folder : str or None
+            Where slots keep what they share.
         """
-        self._round = order.round
-        try:
-            for slot in self.slots:
-                send_order(slot.orders, order, files)
-        except OSError:  # a slot that has ended, or one that has read none of many orders
-            return False
-        return True
+        self._round = round
+        sizes = tuple(size for _, size in files)
+        order = RoundOrder(round=round, slots=self._count, folder=folder, sizes=sizes)
+        for slot in list(self.slots):
+            try:
+                send_order(slot.orders, order, [file for file, _ in files])
+            except OSError:  # it has ended, or has read none of many orders
+                self.bury(slot)
 
-    def end_round(self) -> bool:
-        """Have the slots let go of what they have of a round; see `open_round`."""
-        self.starter = _nobody
-        return self.open_round(RoundOrder(round=-1, slots=self._count, folder=None, sizes=()), [])
+    def end_round(self) -> None:
+        """Have the slots let go of the round. One that something is left in ends."""
+        self.open_round(-1, [], None)
 
     # -- tasks
 
@@ -283,7 +262,7 @@ class SlotPool:
         _, code, usage = os.wait4(slot.pid, 0)
         os.close(slot.news)
         slot.orders.close()
-        slot.buried = True
+        self.slots.remove(slot)
         status = self.status.read(slot.index)
         self.status.end(slot.index)
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -298,24 +277,30 @@ class SlotPool:
         if os.WIFSIGNALED(code):
             name = signal.Signals(os.WTERMSIG(code)).name
             return SlotDeath(slot.index, status, "signal", name, peak)
-        detail = f"exit code {os.waitstatus_to_exitcode(code)}"
-        return SlotDeath(slot.index, status, "exit", detail, peak)
+        exit_code = os.waitstatus_to_exitcode(code)
+        own = exit_code == OWN_EXIT and not status.lease
+        return SlotDeath(
+            slot.index, status, "own" if own else "exit", f"exit code {exit_code}", peak
+        )
 
-    def replace(self, slot: Slot) -> Slot:
-        """Start a slot in the place of one that was buried."""
-        fresh = self._new_slot(slot.index)
-        self.slots[slot.index] = fresh
-        return fresh
+    def start_next(self) -> Slot:
+        """Start one slot that is missing. The first ones work while the others are started."""
+        taken = {slot.index for slot in self.slots}
+        slot = self._new_slot(min(set(range(self._count)) - taken))
+        self.slots.append(slot)
+        return slot
+
+    def clear(self) -> None:
+        """End every slot at once, and take back all tasks."""
+        for slot in self.slots:
+            kill_group(slot.pid)
+        for slot in list(self.slots):
+            self.bury(slot)
+        self.take_back(sys.maxsize)
 
     def close(self) -> None:
-        """End every slot at once."""
-        living = [slot for slot in self.slots if not slot.buried]
-        for slot in living:
-            kill_group(slot.pid)
-        for slot in living:
-            os.waitpid(slot.pid, 0)
-            os.close(slot.news)
-            slot.orders.close()
+        """End every slot, for good."""
+        self.clear()
         os.close(self._tasks_read)
         os.close(self._tasks_write)
 
@@ -333,7 +318,7 @@ class SlotPool:
             status=self.status,
         )
         try:
-            pid = self.starter(ends)
+            pid = self._starter(ends)
         except BaseException:
             os.close(news_read)
             orders.close()
@@ -344,10 +329,6 @@ class SlotPool:
         return Slot(index, pid, news_read, orders)
 
 
-def _nobody(ends: SlotEnds) -> int:
-    raise OSError(f"slot {ends.index} cannot be started: no round is open")
-
-
 def kill_group(pid: int) -> None:
     """SIGKILL to a slot and to the processes that its fits started."""
     # Gone already, or killed before it could make its own group: then the process alone.
@@ -355,101 +336,3 @@ def kill_group(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-
-
-def forking(work: RoundWork, pools: ThreadPools, close_in_child: Callable[[], None]) -> Starter:
-    """Slots that are forked from the agent: they start in milliseconds and share its memory.
-
-    Parameters
-    ----------
-    work : RoundWork
-    pools : ThreadPools
-        Those of the agent.
-    close_in_child : callable
-        Closes what belongs to the agent alone.
-    """
-    # What there is by now is not looked at by the collector, so its pages stay shared after the
-    # fork. Garbage among it stays until the round ends: to look for it would take longer than what
-    # it takes to start the slots.
-    gc.freeze()
-
-    def start(ends: SlotEnds) -> int:
-        agent = os.getpid()
-        pid = os.fork()
-        if pid:
-            return pid
-        try:
-            os.setpgid(0, 0)
-            close_in_child()
-            become_slot(agent)
-            work.evaluator.prepare_process(pools)
-            SlotLoop(ends, work, pools).run()
-        finally:
-            # Not sys.exit: nothing of the agent's may run in its copy.
-            os._exit(0 if sys.exc_info()[0] is None else _report_crash())
-
-    return start
-
-
-def _report_crash() -> int:
-    sys.excepthook(*sys.exc_info())
-    sys.stderr.flush()
-    return 1
-
-
-def spawning(
-    count: int,
-    threads: int,
-    blobs: Mapping[str, tuple[IO[bytes], int]],
-    folder: str | None = None,
-) -> Starter:
-    """Slots that are started as new interpreters and map the blobs from their files.
-
-    Parameters
-    ----------
-    count : int
-        Slots of the node.
-    threads : int
-        BLAS and OpenMP threads for each slot.
-    blobs : mapping
-        ``data``, ``search`` and ``plan``, each as (file, size in bytes).
-    folder : str, optional
-        Where slots keep what they share.
-    """
-
-    def start(ends: SlotEnds) -> int:
-        inherited = {
-            "tasks": ends.tasks,
-            "news": ends.news,
-            "orders": ends.orders.fileno(),
-            "status": ends.status.file.fileno(),
-        }
-        numbers = {
-            "index": ends.index,
-            "slots": count,
-            "agent": os.getpid(),
-            "round": ends.round,
-            "threads": threads,
-            **inherited,
-        }
-        command = [sys.executable, "-P", "-m", f"{__package__}.loop"]
-        for name, number in numbers.items():
-            command += [f"--{name}", str(number)]
-        for name, (file, size) in blobs.items():
-            command += [f"--{name}", str(file.fileno()), str(size)]
-        if folder is not None:
-            command += ["--folder", folder]
-        passed = [*inherited.values(), *(file.fileno() for file, _ in blobs.values())]
-        process: Any = subprocess.Popen(
-            command, pass_fds=passed, stdin=subprocess.DEVNULL, process_group=0
-        )
-        # The pool reaps by process id; the Popen object must not try to.
-        process.returncode = 0
-        return int(process.pid)
-
-    return start
-
-
-def slot_died_at_start(death: SlotDeath) -> bool:
-    """Whether the slot ended because the search did not load in it."""
-    return death.detail == f"exit code {REFUSAL_EXIT}"
