@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from skygrid.environment.installed import local_path
 from skygrid.errors import SearchFileError
 from skygrid.plan.spec import UserCode
@@ -295,12 +297,21 @@ def _metadata(found: Mapping[str, Path]) -> dict[str, bytes]:
         project = local_path(json.loads(origin)) if origin else None
         if project is None or not any(path.is_relative_to(project) for path in packages):
             continue
-        folder = f"{one.metadata['Name']}-{one.version}.dist-info"
+        folder = _metadata_folder(one.metadata["Name"], one.version)
         for name in ("METADATA", "entry_points.txt"):
             text = one.read_text(name)
             if text is not None:
                 files[f"{folder}/{name}"] = text.encode()
     return files
+
+
+def _metadata_folder(name: str, version: str) -> str:
+    """Return the folder's name, in which the first hyphen ends the name of the distribution.
+
+    Source: the packaging specification "Recording installed projects", of the ``.dist-info``
+    directory.
+    """
+    return f"{canonicalize_name(name).replace('-', '_')}-{version.replace('-', '_')}.dist-info"
 
 
 def _state(path: Path) -> str:

@@ -64,7 +64,7 @@ def shown():
     "pkg/__init__.py": """
 from importlib.metadata import version
 from settings import TABLE
-__version__ = version('pkg')
+__version__ = version('Hy-Pkg.One')
 """,
     "pkg/helper.py": """
 import os
@@ -77,10 +77,12 @@ def words():
         return Path(__file__).with_name("data.txt").read_text() if file.read() else ""
 """,
     "pkg/data.txt": "data of the package",
-    "installed/pkg-3.1.dist-info/METADATA": "Metadata-Version: 2.1\nName: pkg\nVersion: 3.1\n",
+    "installed/hy_pkg_one-3.1.dist-info/METADATA": (
+        "Metadata-Version: 2.1\nName: Hy-Pkg.One\nVersion: 3.1-rc1+Local.2\n"
+    ),
     "search.py": """
-import concurrent.futures, enum, functools, importlib, importlib.resources, locale, multiprocessing
-import os, pickle, sys, tempfile, threading, traceback
+import concurrent.futures, enum, functools, importlib, importlib.metadata, importlib.resources
+import locale, multiprocessing, os, pickle, sys, tempfile, threading, traceback
 from pathlib import Path
 
 import numpy as np
@@ -224,7 +226,7 @@ def file_beside_the_search_file(self):
 
 @check
 def version_of_the_package(self):
-    return pkg.__version__ == "3.1"
+    return pkg.__version__ == importlib.metadata.version("hy_pkg.one") == "3.1-rc1+Local.2"
 
 @check
 def standard_input(self):
@@ -360,7 +362,7 @@ def write_project(folder: Path) -> dict[str, str]:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    origin = folder / "installed/pkg-3.1.dist-info/direct_url.json"
+    origin = folder / "installed/hy_pkg_one-3.1.dist-info/direct_url.json"
     origin.write_text(f'{{"url": "file://{folder}", "dir_info": {{"editable": true}}}}')
     return {**os.environ, "PYTHONPATH": str(folder / "installed"), "TO_BE_REMOVED": "1"}
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -68,6 +71,28 @@ def test_a_file_that_a_module_names_comes_along(tmp_path: Path) -> None:
         tmp_path, helper="from pathlib import Path\nwords = Path(__file__).with_name('words.txt')\n"
     )
     assert names(tmp_path, "import helper\n") == {"helper.py", "words.txt"}
+
+
+@pytest.mark.parametrize("name", ["hy-pkg", "Hy.Pkg", "a-b_c.d", "plain"])
+@pytest.mark.parametrize("version", ["1.0", "1.0-rc1", "1.0+local-2"])
+def test_metadata_of_an_editable_package_is_found_by_its_name(
+    name: str, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hyphens, dots and capitals in a distribution's name or version do not hide its metadata."""
+    folder = tmp_path / "installed" / f"{re.sub('[-.]', '_', name).lower()}-1.0.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    origin = {"url": tmp_path.as_uri(), "dir_info": {"editable": True}}
+    (folder / "direct_url.json").write_text(json.dumps(origin))
+    monkeypatch.syspath_prepend(folder.parent)
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("")
+    node = tmp_path / "node"
+    for place, content in sent(tmp_path, "import pack\n").files.items():
+        (node / place).parent.mkdir(parents=True, exist_ok=True)
+        (node / place).write_bytes(content)
+    found = list(metadata.distributions(name=name, path=[str(node)]))
+    assert [one.version for one in found] == [version]
 
 
 def test_large_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
