@@ -24,6 +24,10 @@ class UserCode:
     by_name: Mapping[str, Path] = field(default_factory=dict)
     """Files of those that nodes import, by their names; the program is not among them."""
 
+    unloaded: Mapping[str, Path] = field(default_factory=dict)
+    """Files beside the program, not imported yet, that are imported instead of libraries of their
+    names. A node must forget such a library where it has loaded it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpec:

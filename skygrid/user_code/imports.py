@@ -22,7 +22,7 @@ import cloudpickle
 from skygrid.plan.spec import UserCode
 from skygrid.user_code.failures import failure
 from skygrid.user_code.modules import is_library, user_modules
-from skygrid.user_code.own_names import own_names
+from skygrid.user_code.own_names import named_as_libraries, own_names
 from skygrid.user_code.source import SearchFile
 from skygrid.user_code.sources import import_statements, importable_by_name
 from skygrid.worker.user_code.pickling import import_by_name, put_into_program
@@ -118,6 +118,7 @@ def register_user_modules(folder: Path, program: ModuleType, text: str) -> UserC
         folder=folder,
         modules=tuple(sorted(modules)),
         by_name=by_name,
+        unloaded=named_as_libraries(folder),
     )
 
 

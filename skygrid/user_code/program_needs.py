@@ -15,6 +15,7 @@ from typing import Any
 from skygrid.plan.spec import UserCode
 from skygrid.user_code.imports import pickle_by_value, travel_by_name
 from skygrid.user_code.modules import imported_modules, user_modules
+from skygrid.user_code.own_names import named_as_libraries
 from skygrid.user_code.sources import import_statements, module_file, read_text
 from skygrid.worker.user_code.pickling import NodePickler, Nowhere, put_into_program
 
@@ -41,7 +42,13 @@ def code_of_program(*, at_hand: bool) -> UserCode:
     if main is not None:
         changed = 0 if path is None else path.stat().st_mtime_ns
         put_into_program(main, _import_statements(path, changed))
-    return UserCode(program=path, folder=folder, modules=tuple(modules), by_name=by_name)
+    return UserCode(
+        program=path,
+        folder=folder,
+        modules=tuple(modules),
+        by_name=by_name,
+        unloaded=_unloaded_in(folder, len(sys.modules)),
+    )
 
 
 @functools.lru_cache(maxsize=1)
@@ -51,6 +58,12 @@ def _modules_below(folder: Path, _loaded: int) -> tuple[str, ...]:
     A search of fits that take no time is over in the time that it takes to look at all modules.
     """
     return user_modules(folder)
+
+
+@functools.lru_cache(maxsize=1)
+def _unloaded_in(folder: Path, _loaded: int) -> dict[str, Path]:
+    """Return the modules beside the program that bear names of libraries, as `_modules_below`."""
+    return named_as_libraries(folder)
 
 
 @functools.lru_cache(maxsize=1)

@@ -41,7 +41,7 @@ _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "skygrid-runs"})
 def files_at_hand(code: UserCode) -> UserFiles:
     """Return where nodes on this machine find the user's modules."""
     folders = tuple(str(Path(entry).absolute()) for entry in sys.path)
-    states = {name: _state(path) for name, path in code.by_name.items()}
+    states = {name: _state(path) for name, path in {**code.unloaded, **code.by_name}.items()}
     return UserFiles(folders=folders, states=states, values=_values(code))
 
 

@@ -60,6 +60,8 @@ def shown():
     "rich.py": "NAME = 'rich of the user'\n",
     "msgspec.py": "NAME = 'msgspec of the user'\n",
     "sqlite3.py": "NAME = 'sqlite3 of the user'\n",
+    "resource.py": "NAME = 'resource of the user'\n",
+    "http.py": "NAME = 'http of the user'\n",
     "words.txt": "words",
     "pkg/__init__.py": """
 from importlib.metadata import version
@@ -240,6 +242,11 @@ def own_modules_named_as_libraries(self):
     ) and again is msgspec
 
 @check
+def own_modules_that_fits_alone_import(self):
+    import http, resource
+    return (http.NAME, resource.NAME) == ("http of the user", "resource of the user")
+
+@check
 def settings_of_a_module(self):
     return settings.shown() == (5, {"a": 1}, [2], 3) and settings.TABLE is pkg.TABLE
 
@@ -333,6 +340,7 @@ CHECKS = (
     "version_of_the_package",
     "standard_input",
     "own_modules_named_as_libraries",
+    "own_modules_that_fits_alone_import",
     "settings_of_a_module",
     "globals_as_they_are_at_last",
     "one_module",

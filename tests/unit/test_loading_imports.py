@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import os
 import subprocess
 import sys
@@ -277,3 +278,25 @@ def elsewhere(tmp_path: Path, blob: bytes, code: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def test_module_named_as_one_that_scikit_learn_has_loaded(tmp_path: Path) -> None:
+    """A neighbour has its name as in a plain interpreter, but for what that itself has loaded."""
+    assert colorsys.__name__ in sys.modules
+    text = HEAD + "import os, colorsys\nassert colorsys.OWN and os.sep\n"
+    spec = load_search(write(tmp_path, search=text, os="OWN = 1\n", colorsys="OWN = 1\n"))
+    assert set(spec.code.by_name) == {"colorsys"}
+
+
+def test_module_without_which_scikit_learn_does_not_run(tmp_path: Path) -> None:
+    """The standard library stays where scikit-learn cannot be imported beside such neighbours."""
+    text = HEAD + "import enum\nassert enum.Enum\n"
+    assert load_search(write(tmp_path, search=text, enum="OWN = 1\n")).search is not None
+
+
+def test_neighbours_that_only_a_fit_imports(tmp_path: Path) -> None:
+    """A node forgets libraries that neighbours are imported instead of, loaded here or not."""
+    spec = load_search(
+        write(tmp_path, search=HEAD, msgspec="", turtle="", os="", numpy="", other="")
+    )
+    assert set(spec.code.unloaded) == {"msgspec", "turtle"}
