@@ -9,7 +9,6 @@ by name where they can be imported and by their code otherwise.
 from __future__ import annotations
 
 import ast
-import copyreg
 import hashlib
 import inspect
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from skygrid.plan.spec import SearchSpec
+from skygrid.worker.user_code.pickling import NodePickler
 
 IGNORED_PARAMETERS = frozenset({"n_jobs", "verbose", "pre_dispatch", "refit", "estimator"})
 """Parameters of a search that change no outcome, and the one that has a digest of its own."""
@@ -201,7 +201,7 @@ class _Walker:
     def _object(self, value: Any) -> None:
         self._named("object", type(value))
         # Interpreters differ in nothing but what the object itself says it is made of.
-        reduce = copyreg.dispatch_table.get(type(value))
+        reduce = NodePickler.dispatch_table.get(type(value))
         reduced = reduce(value) if reduce else value.__reduce_ex__(4)
         if isinstance(reduced, str):
             self._add("global", reduced)

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
-from skygrid.search_file.portable import REMEDY, find_obstacle
+from skygrid.search_file.portable import COPY_REMEDY, REMEDY, find_obstacle, find_uncopied
 from skygrid.user_code.failures import error_text
 from skygrid.user_code.source import Place, describe
 
@@ -91,6 +91,9 @@ def _check_clones(estimator: Any, place: Place) -> None:
         obstacle = find_obstacle(estimator)
         if obstacle is not None:
             raise place.part(obstacle.path).mistake(obstacle.problem, REMEDY) from None
+        uncopied = find_uncopied(estimator)
+        if uncopied is not None:
+            raise place.part(uncopied.path).mistake(uncopied.problem, COPY_REMEDY) from None
         raise place.mistake(
             f"cannot be cloned: {error_text(error)}",
             "let __init__ only store its arguments, unchanged",

@@ -1,4 +1,4 @@
-"""Objects that cannot be pickled: which part of a search holds one, and where.
+"""Objects that cannot be pickled or copied: which part of a search holds one, and where.
 
 Pickling says no more than "cannot pickle '_thread.lock' object". The part is looked for only when
 pickling has failed: by pickling the parts of a value, then the parts of the one that fails, and so
@@ -11,15 +11,17 @@ import functools
 import io
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import CodeType, FunctionType, GeneratorType, MethodType
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from skygrid.errors import SkygridError, UsageError
+from skygrid.plan.fingerprint import digest
 from skygrid.search_file.names import Names
 from skygrid.user_code.source import describe, shorten
 from skygrid.worker.user_code.pickling import NodePickler, Nowhere, is_made_anew
@@ -28,6 +30,11 @@ MOST_STEPS = 100
 """Parts that are taken apart in their turn."""
 
 REMEDY = "make it inside fit or the function that uses it, or leave it out in __getstate__"
+
+COPY_REMEDY = "make it inside fit, of parameters that can be copied, such as a path"
+
+_COPIED = frozenset({type(None), bool, int, float, str, np.ndarray, FunctionType})
+"""Types whose values can be copied; arrays may be large, and there may be many numbers."""
 
 _CONTAINERS = (Mapping, list, tuple, set, frozenset)
 
@@ -42,7 +49,7 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Obstacle:
-    """An object that cannot be pickled."""
+    """An object that cannot be pickled or copied."""
 
     path: str
     """Place of the object in the value, as ``['clf__callback'][0]``."""
@@ -102,6 +109,12 @@ def check_portable(names: Names, search: Any, data: Mapping[str, Any]) -> None:
             if obstacle is not None:
                 raise place.part(obstacle.path).mistake(obstacle.problem, REMEDY)
         raise names.place("search").part(whole.path).mistake(whole.problem, REMEDY)
+    for name in ("param_grid", "param_distributions"):
+        obstacle = _find_in_grids(getattr(search, name, None))
+        if obstacle is not None:
+            own = not names.given("search")
+            place = names.place(name) if own else names.place("search").part(f".{name}")
+            raise place.part(obstacle.path).mistake(obstacle.problem, COPY_REMEDY)
     for name, value in data.items():
         obstacle = None if _is_plain(value) else find_obstacle(value)
         if obstacle is not None:
@@ -111,46 +124,94 @@ def check_portable(names: Names, search: Any, data: Mapping[str, Any]) -> None:
 
 def find_obstacle(value: Any) -> Obstacle | None:
     """Find an object that cannot be pickled in a value; None when it can be pickled."""
-    reason = _reason(value)
+    return _find(value, _pickle, "cannot be sent to nodes or saved")
+
+
+def find_uncopied(estimator: Any) -> Obstacle | None:
+    """Find an object in an estimator's parameters that scikit-learn cannot copy."""
+    found = {
+        name: obstacle
+        for name, value in estimator.get_params(deep=True).items()
+        if (obstacle := find_uncopied_value(value)) is not None
+    }
+    if not found:
+        return None
+    # The parameters of a step belong to those of its pipeline: the innermost one names the place.
+    name = max(found, key=lambda name: name.count("__"))
+    path = f".{name.replace('__', '.')}{found[name].path}"
+    return Obstacle(path=path, problem=found[name].problem)
+
+
+def find_uncopied_value(value: Any) -> Obstacle | None:
+    """Find an object that scikit-learn cannot copy in the value of a parameter."""
+    return _find(value, _copy, "scikit-learn cannot copy for each fit")
+
+
+def _find_in_grids(grids: Any) -> Obstacle | None:
+    """Find a value to try that cannot be copied, in one dict of values or in several."""
+    listed = grids if isinstance(grids, list | tuple) else [grids]
+    for index, grid in enumerate(listed):
+        for name, values in grid.items() if isinstance(grid, Mapping) else ():
+            # Values of a distribution are drawn later.
+            for number, value in enumerate(values if isinstance(values, list | tuple) else ()):
+                obstacle = None if type(value) in _COPIED else find_uncopied_value(value)
+                if obstacle is not None:
+                    first = f"[{index}]" if listed is grids else ""
+                    path = f"{first}[{name!r}][{number}]{obstacle.path}"
+                    return Obstacle(path=path, problem=obstacle.problem)
+    return None
+
+
+def _find(value: Any, attempt: Callable[[Any], object], consequence: str) -> Obstacle | None:
+    reason = _reason(value, attempt)
     if reason is None:
         return None
-    path, culprit, why = _culprit(value, reason, set()) or ("", value, reason)
-    return Obstacle(path=path, problem=f"is {_described(culprit, why)}")
+    found = _culprit(value, reason, set(), attempt)
+    path, culprit, why = found or ("", value, reason)
+    return Obstacle(path=path, problem=f"is {_described(culprit, why, consequence)}")
 
 
-def _culprit(value: Any, reason: str, seen: set[int]) -> tuple[str, Any, str] | None:
-    """Return the innermost part that cannot be pickled: its place, itself, and the reason.
+def _culprit(
+    value: Any, reason: str, seen: set[int], attempt: Callable[[Any], object]
+) -> tuple[str, Any, str] | None:
+    """Return the innermost part with which the attempt fails: its place, itself, and the reason.
 
     None when the value is a container whose parts were looked at before: it leads back to them.
     """
     seen.add(id(value))
     for part, child in _parts(value):
-        why = None if id(child) in seen or len(seen) > MOST_STEPS else _reason(child)
-        found = None if why is None else _culprit(child, why, seen)
+        why = None if id(child) in seen or len(seen) > MOST_STEPS else _reason(child, attempt)
+        found = None if why is None else _culprit(child, why, seen, attempt)
         if found is not None:
             path, culprit, why = found
             return part + path, culprit, why
     return None if isinstance(value, _CONTAINERS) else ("", value, reason)
 
 
-def _reason(value: Any) -> str | None:
-    """Return the reason why a value cannot be pickled; None when it can be."""
+def _pickle(value: Any) -> None:
+    NodePickler(Nowhere(), protocol=5, buffer_callback=lambda buffer: None).dump(value)
+    digest(value)  # the journal's fingerprint takes an object apart in its own way
+
+
+def _copy(value: Any) -> None:
+    clone(value, safe=False)
+
+
+def _reason(value: Any, attempt: Callable[[Any], object]) -> str | None:
+    """Return the reason why an attempt with a value fails; None when it does not."""
     try:
-        NodePickler(Nowhere(), protocol=5, buffer_callback=lambda buffer: None).dump(value)
+        attempt(value)
     except Exception as error:  # noqa: BLE001 (__reduce__ of the user's own may raise anything)
         return shorten(f"{type(error).__name__}: {error}")
     return None
 
 
-def _described(value: Any, reason: str) -> str:
+def _described(value: Any, reason: str, consequence: str) -> str:
     kind = type(value)
     known = next((words for kinds, words in _KINDS if isinstance(value, kinds)), None)
     words = known or describe(value)
     why = "" if known else f" ({reason})"
-    return (
-        f"{words} ({kind.__module__}.{kind.__qualname__}), "
-        f"which cannot be sent to nodes or saved{why}"
-    )
+    return f"{words} ({kind.__module__}.{kind.__qualname__}), which {consequence}{why}"
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

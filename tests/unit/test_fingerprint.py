@@ -235,3 +235,18 @@ def test_sparse_and_forest_and_pipeline_have_digests() -> None:
         randint(1, 2),
     ]
     assert len({digest(value) for value in values}) == len(values)
+
+
+def test_objects_that_only_cloudpickle_pickles(tmp_path: Path) -> None:
+    """An open file counts by its content and position; views and properties by their parts."""
+    path = tmp_path / "words.txt"
+    digests = set()
+    for text, position in (("ab", 0), ("ab", 1), ("cd", 0), ("ab", 0)):
+        path.write_text(text)
+        with path.open() as file:
+            file.seek(position)
+            digests.add(digest({"file": file}))
+            assert file.tell() == position
+    assert len(digests) == 3
+    assert digest({"a": 1}.keys()) == digest({"a": 1}.keys()) != digest({"b": 1}.keys())
+    assert digest(memoryview(b"ab")) != digest(memoryview(b"cd"))

@@ -43,6 +43,18 @@ class Locked(Plain):
 class Shared(Plain):
     lock = threading.RLock()
 
+class Reading(Plain):
+    def __init__(self, callback=None):
+        self.callback = callback
+        self._things = [open(__file__), {}.keys(), memoryview(b"ab"), threading.current_thread]
+
+class Deep(Plain):
+    def __init__(self, callback=None):
+        self.callback = callback
+        self._deep = []
+        for _ in range(400):
+            self._deep = [self._deep]
+
 class Left(Locked):
     def __getstate__(self):
         return super().__getstate__() | {"_lock": None}
@@ -152,6 +164,7 @@ def test_an_object_that_cannot_be_pickled_is_named(name: str, tmp_path: Path) ->
     "text",
     [
         "estimator = piped(Left())",
+        "estimator = piped(Reading())",
         "estimator = piped(FunctionTransformer(lambda X: X))",
         "estimator = piped(Plain(score.__name__)); unused = LOCK",
         "dataset = (pd.DataFrame({'a': A[:, 0], 'b': ['x'] * 12}), B)",
@@ -163,6 +176,41 @@ def test_an_object_that_cannot_be_pickled_is_named(name: str, tmp_path: Path) ->
 def test_what_can_be_pickled_is_accepted(text: str, tmp_path: Path) -> None:
     """Lambdas, objects with a __getstate__ and locks of classes and modules are no obstacle."""
     assert load(tmp_path, text).search is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("estimator = piped(Plain(open(__file__)))", "estimator.scale.callback"),
+        (
+            "estimator = piped(Plain({'log': [open(__file__)]}))",
+            "estimator.scale.callback['log'][0]",
+        ),
+        (
+            "estimator = Pipeline([('clf', Plain(SVC(C=open(__file__))))])",
+            "estimator.clf.callback.C",
+        ),
+        (
+            "param_grid = {'scale': [None, Plain(open(__file__))]}",
+            "param_grid['scale'][1].callback",
+        ),
+        ("param_grid = [{'clf__C': [1, open(__file__)]}]", "param_grid[0]['clf__C'][1]"),
+    ],
+)
+def test_a_parameter_that_cannot_be_copied_is_named(text: str, said: str, tmp_path: Path) -> None:
+    """An open file in a parameter, which can be pickled, is refused as scikit-learn copies it."""
+    with pytest.raises(SearchFileError) as caught:
+        load(tmp_path, text)
+    assert f"line {LINE}: {said} is an open file" in str(caught.value)
+    assert "which scikit-learn cannot copy for each fit" in str(caught.value)
+    assert "such as a path" in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_an_object_without_a_fingerprint_is_named(tmp_path: Path) -> None:
+    """An object that can be pickled, but not taken apart for the journal, is refused by name."""
+    with pytest.raises(SearchFileError, match=r"estimator\.scale.*RecursionError"):
+        load(tmp_path, "estimator = piped(Deep())")
 
 
 class Endless:
