@@ -1,4 +1,4 @@
-"""What a node is given when it asks: what waits, or else a part of what others do."""
+"""Answers to a node that asks for work: a waiting task, or part of another node's work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skygrid.worker.wire.messages import Lease
 
 
 def next_lease(state: RoundState, node: Node, now: float) -> Lease | None:
-    """Lease the most urgent task to a node, with what is answered with it; None for nothing."""
+    """Lease the most urgent task, with the other members of its group, to a node."""
     task = _next_retry(state, node) if state.troubles.waiting else None
     tasks = state.order.take(node.number) if task is None else (task,)
     if len(tasks) > 1:
@@ -34,9 +34,9 @@ def _next_retry(state: RoundState, node: Node) -> int | None:
 
 
 def call_back(state: RoundState, now: float) -> list[tuple[str, int]]:
-    """Decide which nodes should give so many unstarted leases back, and note that they are asked.
+    """Choose the nodes to ask for unstarted leases, with the number of leases, and record it.
 
-    Nobody is asked while tasks wait, or when no node went without.
+    No node is asked while tasks wait, or while every node has the leases that it asked for.
     """
     nodes, lease = state.nodes, state.policies.lease
     if len(state.order) or not any(one.wanted for one in nodes.values()):
@@ -53,6 +53,6 @@ def call_back(state: RoundState, now: float) -> list[tuple[str, int]]:
     ]
     asked = lease.share(hands, expected=sum(one.recalled for one in nodes.values()))
     for name, count in asked:
-        node = nodes.welcome(name)  # one of the live ones
+        node = nodes.welcome(name)  # asked for by `hands`, so it is live
         node.recalled, node.recalled_at = count, now
     return asked

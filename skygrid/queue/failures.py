@@ -1,4 +1,4 @@
-"""What becomes of a task when the slot that ran it dies, or the node that held it is lost."""
+"""The next state of a task whose slot died or whose node was lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skygrid.queue.verdicts import Quarantine, Retry
 def after_death(
     state: RoundState, node: Node, lease_id: int, task: int, cause: Cause
 ) -> Retry | Quarantine | None:
-    """Charge a task with the death of its slot; the others of its lease with nothing.
+    """Charge a task with the death of its slot; the lease's other tasks are not charged.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def after_death(
     node, lease_id
         A live node, and a lease that it holds.
     task
-        One of the lease's, the one that the slot was at.
+        The task of the lease that the slot was running.
     cause
 
     Returns
@@ -30,7 +30,7 @@ def after_death(
     """
     attempt = state.book.attempt(lease_id, task)
     if state.book.is_group(lease_id):
-        # Whose fault it was is beyond doubt once each of them is fitted by itself.
+        # Fitting each member separately shows which of them kills its slot.
         state.order.fall_apart(task)
     opened = state.release(lease_id, node, CLOSED)
     for other in opened:
@@ -42,7 +42,7 @@ def after_death(
     trouble.causes.append(cause)
     trouble.died_on.add(node.number)
     decision = state.policies.retry.after_death(trouble.causes)
-    # A copy that still runs is the further attempt, whatever the policy says.
+    # A copy that still runs is the next attempt, even if the policy allows none.
     if isinstance(decision, GiveUp) and task not in state.leased:
         return give_up(state, task, attempt, node, decision.reason)
     trouble.alone = trouble.alone or isinstance(decision, GiveUp) or decision.alone
@@ -54,7 +54,7 @@ def after_death(
 def after_loss(
     state: RoundState, node: Node, lease_id: int, task: int, *, announced: bool
 ) -> Quarantine | None:
-    """Have a task wait again whose node was lost; give it up after too many such losses.
+    """Return the task of a lost node to the queue; quarantine it after too many losses.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ def after_loss(
     node, lease_id
         The node that was lost, and the lease that it held.
     task
-        One of the lease's, not ended.
+        A task of the lease that has not ended.
     announced
-        The loss was foretold: no fit can have caused it.
+        The node gave notice. No fit can have caused the loss, so it is not counted.
     """
     trouble = state.troubles.of(task)
     trouble.losses += not announced
@@ -78,7 +78,7 @@ def after_loss(
 
 
 def give_up(state: RoundState, task: int, attempt: int, node: Node, reason: str) -> Quarantine:
-    """End a task without an outcome of its own."""
+    """End a task without an outcome."""
     state.end(task)
     candidate, split = divmod(task, state.n_splits)
     name = state.nodes.name(node.number)

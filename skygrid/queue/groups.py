@@ -1,4 +1,4 @@
-"""The groups of a round: who belongs together, and what a group takes."""
+"""The groups of a round: their members, and the seconds that each member takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skygrid.worker.wire.messages import MOST_MEMBERS
 
 
 class Groups:
-    """Candidates that one fit answers, and what is known of the time that each takes.
+    """Candidates that one fit answers, with the measured times of each.
 
     Parameters
     ----------
@@ -22,7 +22,8 @@ class Groups:
     Raises
     ------
     ValueError
-        A group is too large or too small, or names a candidate that is not there or in two.
+        A group is too large or too small, or names a candidate outside the round or of another
+        group.
     """
 
     def __init__(self, groups: Iterable[Sequence[int]], n_candidates: int, n_splits: int) -> None:
@@ -42,38 +43,40 @@ class Groups:
                 self._place[candidate] = place
 
     def of(self, candidate: int) -> int:
-        """Number of a candidate's group, -1 when it has none."""
+        """Return the number of a candidate's group, -1 for none."""
         return self._of[candidate]
 
     def siblings(self, task: int) -> list[int]:
-        """The tasks of the whole group on one split, in the order in which they become ready."""
+        """Return the tasks of the whole group on one split, in the order in which they become
+        ready.
+        """
         candidate, split = divmod(task, self._n_splits)
         n_splits = self._n_splits
         return [member * n_splits + split for member in self.members[self._of[candidate]]]
 
     def in_order(self, tasks: Iterable[int]) -> tuple[int, ...]:
-        """Tasks of one group and split in the order in which they become ready."""
+        """Sort tasks of one group and split by the order in which they become ready."""
         return tuple(sorted(tasks, key=lambda task: self._place[task // self._n_splits]))
 
     def bits(self, tasks: Iterable[int]) -> bytes:
-        """Tasks of one group and split as `Lease.members` names them."""
+        """Encode tasks of one group and split as `Lease.members`."""
         bits = sum(1 << self._place[task // self._n_splits] for task in tasks)
         return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
     # -- times
 
     def learn(self, lease_id: int, candidate: int, fit: float, score: float, busy: float) -> None:
-        """A member was reported.
+        """Record the times of a member that was reported.
 
         Parameters
         ----------
         lease_id
-            The lease that it was a member of.
+            The lease of its group, -1 for a fit outside a group lease.
         candidate
         fit, score
-            What a fit of its own would have taken, in seconds.
+            Seconds that a separate fit, and its scoring, would have taken.
         busy
-            What the slot spent on it.
+            Seconds that the slot spent on the member.
         """
         before = self._grown.get(lease_id)
         self._grown[lease_id] = max(fit, before or 0.0)
@@ -86,16 +89,19 @@ class Groups:
             self._seconds[candidate] = MemberSeconds(fit=fit, score=score, further=further)
 
     def closed(self, lease_id: int) -> None:
-        """Nothing more is reported under this lease."""
+        """Forget a lease under which no further report comes."""
         self._grown.pop(lease_id, None)
 
     def seconds(self, tasks: Iterable[int]) -> list[MemberSeconds] | None:
-        """What each of these tasks takes; None unless that is known of all."""
+        """Return the times of each of these tasks; None unless all are known."""
         found = [self._seconds.get(task // self._n_splits) for task in tasks]
         known = [one for one in found if one is not None]
         return known if len(known) == len(found) else None
 
     def together(self, candidates: Iterable[int]) -> float | None:
-        """What one slot takes for all of these that have a time; None when none has."""
+        """Return the seconds that one slot takes for those of the candidates that have times.
+
+        None when none has.
+        """
         found = [self._seconds[one] for one in candidates if one in self._seconds]
         return group_seconds(found) if found else None

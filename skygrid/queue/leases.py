@@ -1,4 +1,4 @@
-"""Which lease was given for which tasks to which node, and what became of it."""
+"""The book of leases: tasks, node and state of each."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from array import array
 from collections.abc import Sequence
 
 HELD = 0
-"""The node holds it; no slot was seen to run it."""
+"""The node holds the lease; no slot has been reported to run it."""
 RUNNING = 1
-"""The node holds it, and a slot runs it."""
+"""The node holds the lease, and a slot runs it."""
 EXPIRED = 2
-"""Taken from a node that fell silent. What it may still report about its tasks counts."""
+"""Taken from a silent node. Its late reports about tasks that have not ended still count."""
 CLOSED = 3
 """Reported, returned, abandoned, or its slot died."""
 
 
 class LeaseBook:
-    """Every lease of a round, a few bytes for each, kept to tell late reports from lies.
+    """Every lease of a round, a few bytes each, to tell late reports from wrong ones.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class LeaseBook:
         self._tasks = array("q")
         self._nodes = array("l")
         self._states = bytearray()
-        # Most leases are for one task and its first attempt; only the others are in these.
+        # Most leases are the first attempt at one task. These hold the exceptions only.
         self._later_attempts: dict[tuple[int, int], int] = {}
         self._members: dict[int, tuple[int, ...]] = {}
         self._unreported: dict[int, set[int]] = {}
@@ -37,11 +37,10 @@ class LeaseBook:
 
     @property
     def next_id(self) -> int:
-        """Id of the next lease."""
         return self._first_id + len(self._tasks)
 
     def issue(self, tasks: Sequence[int], node: int) -> int:
-        """Write down a new lease, for at least one task, and return its id."""
+        """Enter a new lease for one or more tasks and return its id."""
         lease_id = self._first_id + len(self._tasks)
         self._tasks.append(tasks[0])
         self._nodes.append(node)
@@ -52,61 +51,56 @@ class LeaseBook:
         return lease_id
 
     def given(self, lease_id: int, node: int | None) -> bool:
-        """Whether this node was ever given this lease."""
+        """Return whether this lease was given to this node."""
         index = lease_id - self._first_id
         return 0 <= index < len(self._tasks) and self._nodes[index] == node
 
     def tasks(self, lease_id: int) -> tuple[int, ...]:
-        """All tasks that a lease was for, those that have ended included."""
+        """Return all tasks of a lease, including those that have ended."""
         return self._members.get(lease_id) or (self._tasks[lease_id - self._first_id],)
 
     def is_for(self, lease_id: int, task: int) -> bool:
-        """Whether the lease is for this task, perhaps among others."""
-        # Most are asked of a task that is reported: the set knows without a search.
+        """Return whether the lease covers this task."""
+        # Most calls are about a task being reported; the set avoids a scan of the tuple.
         return task in self._unreported.get(lease_id, ()) or task in self.tasks(lease_id)
 
     def task(self, lease_id: int) -> int:
-        """The first task of a lease."""
         return self._tasks[lease_id - self._first_id]
 
     def is_group(self, lease_id: int) -> bool:
-        """Whether the lease is for several tasks."""
         return lease_id in self._members
 
     def node(self, lease_id: int) -> int:
-        """Number of the node that a lease was given to."""
         return self._nodes[lease_id - self._first_id]
 
     def set_attempt(self, lease_id: int, task: int, attempt: int) -> None:
-        """The lease is not the first attempt at the task but a later one."""
+        """Record that the lease is a later attempt at the task."""
         self._later_attempts[lease_id, task] = attempt
 
     def attempt(self, lease_id: int, task: int) -> int:
-        """Attempt at the task that a lease is, from 1."""
+        """Return which attempt at the task the lease is, from 1."""
         return self._later_attempts.get((lease_id, task), 1) if self._later_attempts else 1
 
     def state(self, lease_id: int) -> int:
-        """One of `HELD`, `RUNNING`, `EXPIRED`, `CLOSED`."""
         return self._states[lease_id - self._first_id]
 
     def set_state(self, lease_id: int, state: int) -> None:
-        """Change a lease's state."""
         self._states[lease_id - self._first_id] = state
 
     def reported(self, lease_id: int, task: int, *, answered: bool) -> int | None:
-        """The node has reported this task under this lease of several.
+        """Record that the node has reported this task of a group lease.
 
         Parameters
         ----------
         lease_id, task
             A lease, and one of its tasks.
         answered
-            By the node's account no fit was run for it.
+            The node reports that it ran no fit for this task.
 
         Returns
         -------
         int or None
-            The task whose fit answered it, None when it had one of its own.
+            The task whose fit answered this one, None for a fit of its own.
         """
         self._unreported[lease_id].discard(task)
         fitted = self._fitted.setdefault(lease_id, task)
@@ -116,9 +110,9 @@ class LeaseBook:
         return None
 
     def has_fitted(self, lease_id: int) -> bool:
-        """Whether the node has reported any task of this lease of several."""
+        """Return whether the node has reported any task of this group lease."""
         return lease_id in self._fitted
 
     def unreported(self, lease_id: int) -> bool:
-        """Whether the node has yet to report tasks of this lease of several."""
+        """Return whether tasks of this group lease are still to be reported."""
         return bool(self._unreported.get(lease_id))

@@ -1,4 +1,4 @@
-"""What the queue remembers: live nodes, what fits took."""
+"""The queue's record of live nodes and fit times."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ class Node:
     deadline: float
     held: set[int] = field(default_factory=set)
     running: dict[int, float] = field(default_factory=dict)
-    """Lease -> when it was first seen to run."""
+    """Lease -> time at which it was first reported as running."""
 
     slots: int = 0
-    """Fits that it runs at a time, 0 when that is not known."""
+    """Fits that the node runs at a time, 0 if unknown."""
 
     wanted: int = 0
-    """Leases asked for in vain at the last pull."""
+    """Leases missing from the answer to the last pull."""
 
     recalled: int = 0
-    """Leases asked back and not answered yet."""
+    """Leases asked back and not returned yet."""
 
     recalled_at: float = float("-inf")
 
     @property
     def unstarted(self) -> int:
-        """Leases in hand that no slot was seen to run."""
+        """Leases held that no slot has been reported to run."""
         return len(self.held) - len(self.running)
 
     @property
@@ -39,13 +39,12 @@ class Node:
         return max(0, self.slots - len(self.held))
 
     def drop(self, lease_id: int) -> None:
-        """The node does not hold this lease any more."""
         self.held.discard(lease_id)
         self.running.pop(lease_id, None)
 
 
 class NodeBook:
-    """Live nodes by name, and the number of every node that there ever was."""
+    """Live nodes by name, and the numbers of all nodes, live or lost."""
 
     def __init__(self) -> None:
         self._live: dict[str, Node] = {}
@@ -53,11 +52,10 @@ class NodeBook:
         self._names: list[str] = []
 
     def get(self, name: str) -> Node | None:
-        """A live node; None when there is none of that name."""
         return self._live.get(name)
 
     def welcome(self, name: str) -> Node:
-        """A live node, from now on if it was not; its number is what it was before."""
+        """Return the live node of that name, added if needed; a returning node keeps its number."""
         node = self._live.get(name)
         if node is None:
             number = self._numbers.setdefault(name, len(self._names))
@@ -67,32 +65,28 @@ class NodeBook:
         return node
 
     def drop(self, name: str) -> Node | None:
-        """The node is not alive any more."""
         return self._live.pop(name, None)
 
     def name(self, number: int) -> str:
-        """Name of the node with this number."""
         return self._names[number]
 
     def number(self, name: str) -> int | None:
-        """Number of a node that is or was alive."""
+        """Return the number of a node, live or lost."""
         return self._numbers.get(name)
 
     def holder(self, number: int) -> Node | None:
-        """The live node with this number."""
+        """Return the live node with this number."""
         return self._live.get(self._names[number])
 
     def items(self) -> ItemsView[str, Node]:
-        """Names and live nodes."""
         return self._live.items()
 
     def values(self) -> ValuesView[Node]:
-        """The live nodes."""
         return self._live.values()
 
 
 class Times:
-    """What fits took, and the median of it."""
+    """Times of fits, and their median."""
 
     def __init__(self) -> None:
         self._seconds = array("d")
@@ -100,11 +94,11 @@ class Times:
         self._known = 0
 
     def add(self, seconds: float) -> None:
-        """A fit took so many seconds."""
+        """Add the time of a fit, in seconds."""
         self._seconds.append(seconds)
 
     def median(self) -> float | None:
-        """Median in seconds, None when nothing is known; a hundredth more changes it little."""
+        """Return the median in seconds, None without times; recomputed per 1 % of new times."""
         count = len(self._seconds)
         if count > 1.01 * self._known:
             self._median = sorted(self._seconds)[count // 2]

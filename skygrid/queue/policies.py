@@ -1,4 +1,4 @@
-"""What to do when a fit dies, drags on, or its node falls silent: one pure decision per policy."""
+"""Decisions about dying, slow and lost fits: one pure method per policy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skygrid.config import RunConfig, limits
 from skygrid.queue.splitting import SplitPolicy
 
 Cause = Literal["signal", "exit", "timeout", "memory"]
-"""How a slot ended under a fit, as `skygrid.worker.wire.messages.SlotDied` says it."""
+"""Cause of a slot's death during a fit, as in `skygrid.worker.wire.messages.SlotDied`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class TryAgain:
     """The fit gets another attempt."""
 
     alone: bool
-    """It is the last one, so the fit has the node to itself."""
+    """The attempt is the last, so the fit gets a node for itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,26 +26,27 @@ class GiveUp:
     """The fit gets no further attempt."""
 
     reason: str
-    """For the outcome's ``fit_error``."""
+    """Text for the outcome's ``fit_error``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How often a fit is tried again after it, or its node, went down.
+    """Limits of attempts after the death of a slot or the loss of a node.
 
-    A death of the slot is charged to the fit; the loss of a node is not, because most nodes are
-    lost for reasons of their own. A fit that was in hand at many losses is still suspected.
+    A slot's death is charged to its fit. A node's loss is not, because most losses have other
+    causes; a fit that was in hand at several losses becomes a suspect.
     """
 
     retries: int = RunConfig.retries
     """Further attempts after a slot died under the fit (``--retries``)."""
 
     isolate_after: int = 2
-    """Node losses after which a fit runs alone, and beside no other suspect in the node's hands:
-    otherwise one fit that takes nodes down drags the innocent ones around it into quarantine."""
+    """Node losses after which a fit runs alone, on a node that holds no other suspect. Otherwise a
+    fit that kills nodes would drag its innocent neighbours into quarantine.
+    """
 
     max_node_losses: int = 5
-    """Node losses that a fit may be in hand at; one more and it is given up."""
+    """Node losses that a fit survives; at the next one it is given up."""
 
     def after_death(self, causes: Sequence[Cause]) -> TryAgain | GiveUp:
         """Decide after a slot died.
@@ -53,9 +54,9 @@ class RetryPolicy:
         Parameters
         ----------
         causes
-            How each slot died under this fit so far, the newest last; at least one.
+            Cause of each slot's death under this fit so far, the newest last; at least one.
         """
-        # A timeout costs the whole timeout each time, so it is tried again once at most.
+        # A timeout costs the whole limit each time: one retry at most.
         timeouts, timeouts_allowed = causes.count("timeout"), min(1, self.retries)
         if len(causes) > self.retries or timeouts > timeouts_allowed:
             times = "once" if len(causes) == 1 else f"{len(causes)} times"
@@ -72,24 +73,24 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeculationPolicy:
-    """When a fit that drags on is started a second time, on another node."""
+    """Conditions for a second copy of a slow fit on another node."""
 
     minimum_seconds: float = limits.OVERDUE
-    """A fit is never overdue before this, however short its estimate."""
+    """Minimum running time of an overdue fit in seconds, however short its estimate."""
 
     factor: float = 3.0
-    """Overdue after so many times its estimate."""
+    """Multiple of its estimate at which a fit is overdue."""
 
     def overdue(self, elapsed: float, expected: float | None) -> float | None:
-        """Seconds by which a running fit is overdue; None when it is not.
+        """Return the seconds by which a running fit is overdue; None if it is not.
 
         Parameters
         ----------
         elapsed
-            Seconds since the fit was first seen running.
+            Seconds since the fit was first reported as running.
         expected
-            Its estimate in seconds, or the median of all fits; None when nothing is known, and
-            then nothing is overdue.
+            Its estimate in seconds, or the median of all fits; None if unknown, then the fit is not
+            overdue.
         """
         if expected is None:
             return None
@@ -99,38 +100,38 @@ class SpeculationPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Hand:
-    """What one node holds and wants, as far as the queue knows."""
+    """Leases that one node holds and wants, as far as the queue knows."""
 
     node: str
     unstarted: int
-    """Leases in hand that no slot was seen to run."""
+    """Leases held that no slot has been reported to run."""
 
     wanted: int
-    """Leases that it asked for in vain."""
+    """Leases missing from the answer to its last pull."""
 
     askable: bool
-    """It may be asked to give leases back now."""
+    """The node may be asked to return leases now."""
 
     idle: int = 0
-    """Slots that were not seen to run; what is unstarted starts there first."""
+    """Slots not reported as running; unstarted leases start on these first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeasePolicy:
-    """How long a lease lives, and who shares unstarted leases when the queue runs dry."""
+    """Lifetime of leases, and the sharing of unstarted leases once no task waits."""
 
     timeout_seconds: float = limits.LEASE
-    """Leases of a node expire so long after its last sign of life."""
+    """Seconds from a node's last message until its leases expire."""
 
     recall_seconds: float = limits.RECALL
-    """A node is asked to give leases back at most once in this time."""
+    """Minimum interval between two recalls from the same node, in seconds."""
 
     def deadline(self, renewed: float) -> float:
-        """When the leases of a node that was last heard at `renewed` expire."""
+        """Return the expiry of leases that were renewed at time `renewed`."""
         return renewed + self.timeout_seconds
 
     def share(self, hands: Sequence[Hand], expected: int = 0) -> list[tuple[str, int]]:
-        """Decide which nodes give back how many unstarted leases.
+        """Choose the nodes that return unstarted leases, and how many each.
 
         Parameters
         ----------
@@ -142,9 +143,9 @@ class LeasePolicy:
         Returns
         -------
         list of (node, count)
-            A donor levels down to the middle between itself and the node that wants, so nobody
-            ends with less than it helped another to. What idle slots could start at once moves
-            in any case: a donor's unstarted leases wait for its own slots to end their fits.
+            A donor levels down to the middle between itself and the receiver, so it never ends with
+            fewer than the receiver. Leases that idle slots could start at once move in any case,
+            because on the donor they would wait for running fits.
         """
         spare = {hand.node: hand.unstarted for hand in hands}
         asked: dict[str, int] = {}
@@ -156,7 +157,7 @@ class LeasePolicy:
             donors = [h for h in hands if h.askable and h is not receiver]
             for donor in sorted(donors, key=lambda h: -spare[h.node]):
                 gap = spare[donor.node] - spare[receiver.node]
-                # A donor that wants more itself keeps the odd one.
+                # A donor that wants more itself keeps the odd lease.
                 level = gap // 2 if donor.wanted else (gap + 1) // 2
                 stuck = spare[donor.node] - donor.idle
                 startable = min(receiver.idle - spare[receiver.node], stuck)
@@ -176,7 +177,7 @@ class QueuePolicies:
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     speculation: SpeculationPolicy | None = field(default_factory=SpeculationPolicy)
-    """None: no fit is started a second time while it runs."""
+    """None: no fit gets a second copy while it runs."""
 
     lease: LeasePolicy = field(default_factory=LeasePolicy)
     split: SplitPolicy = field(default_factory=SplitPolicy)

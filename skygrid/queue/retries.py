@@ -1,4 +1,4 @@
-"""Tasks with a history: what went wrong under them, and which of them wait for another attempt."""
+"""Tasks with a history of failures, and those of them that wait for another attempt."""
 
 from __future__ import annotations
 
@@ -18,54 +18,52 @@ class Trouble:
     losses: int = 0
     alone: bool = False
     suspect: bool = False
-    """Nodes were lost while they held it."""
+    """Enough nodes were lost while they held the task (`RetryPolicy.isolate_after`)."""
 
     @property
     def dangerous(self) -> bool:
-        """Whether the task may be what takes slots and nodes down."""
+        """The task may be the cause of dead slots or lost nodes."""
         return bool(self.causes) or self.suspect
 
 
 class Troubles:
-    """The histories of a round, and the dangerous tasks that wait, the oldest first."""
+    """The histories of a round, and the waiting dangerous tasks, the oldest first."""
 
     def __init__(self) -> None:
         self._of: dict[int, Trouble] = {}
         self._waiting: dict[int, None] = {}
 
     def __bool__(self) -> bool:
-        """Whether any task has a history."""
+        """True if any task has a history."""
         return bool(self._of)
 
     @property
     def waiting(self) -> int:
-        """Dangerous tasks that wait."""
+        """Number of dangerous tasks that wait."""
         return len(self._waiting)
 
     def get(self, task: int) -> Trouble | None:
-        """The task's history, if it has one."""
         return self._of.get(task)
 
     def of(self, task: int) -> Trouble:
-        """The task's history, from now on it has one."""
+        """Return the task's history; create it if needed."""
         return self._of.setdefault(task, Trouble())
 
     def is_dangerous(self, task: int) -> bool:
-        """Whether a task may be what takes slots and nodes down."""
+        """Return whether a task may be the cause of dead slots or lost nodes."""
         trouble = self._of.get(task)
         return trouble is not None and trouble.dangerous
 
     def is_suspect(self, task: int) -> bool:
-        """Whether nodes were lost while they held the task."""
+        """Return whether the task is suspected of bringing nodes down."""
         trouble = self._of.get(task)
         return trouble is not None and trouble.suspect
 
     def wait(self, task: int) -> None:
-        """A dangerous task waits for another attempt."""
+        """Have a dangerous task wait for another attempt."""
         self._waiting[task] = None
 
     def forget(self, task: int) -> None:
-        """The task has ended."""
         if self._of:
             self._of.pop(task, None)
             self._waiting.pop(task, None)
@@ -76,7 +74,7 @@ class Troubles:
         Parameters
         ----------
         node
-            Its number.
+            The node's number.
         nodes
             The numbers of all live nodes.
         held
@@ -85,8 +83,8 @@ class Troubles:
         Returns
         -------
         int or None
-            A task goes elsewhere than where its slot died, if there is an elsewhere; suspects do
-            not meet on one node.
+            A task avoids the nodes on which its slot died while another node lives. A node never
+            holds two suspects.
         """
         if not self._waiting:
             return None

@@ -1,4 +1,4 @@
-"""The order of tasks in a round where fits share work: groups whole, equal prefixes near."""
+"""The order of tasks whose fits share work: groups stay whole, equal prefixes on one node."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from skygrid.queue.order import LongestFirst
 
 
 class SharedOrder(LongestFirst):
-    """As `LongestFirst`, but what one fit answers is handed out together.
+    """`LongestFirst`, but tasks that one fit answers are handed out together.
 
-    Candidates of one prefix on one split are a family. The first task of a family that is handed
-    out leads it: it fits the prefix. The family's others wait for that as long as there is
-    anything else to do, and are then handed to the node where the prefix is.
+    Candidates with one prefix on one split are a family. The first task of a family that is handed
+    out is its leader: it fits the prefix. The others are parked until the prefix is fitted, and go
+    to the node that has it. A node with nothing else to do takes a parked task anyway.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class SharedOrder(LongestFirst):
     ) -> None:
         super().__init__(n_candidates, n_splits, by_split=by_split)
         self._groups = groups
-        # Waiting members of each group on each split, and all leases that the waiting tasks make.
+        # Waiting members per group and split; leases that the waiting tasks make.
         sizes = [len(group) for group in groups.members]
         self._members_waiting = array("l", [size for size in sizes for _ in range(n_splits)])
         self._leases = n_splits * (n_candidates - sum(sizes) + len(sizes))
@@ -49,45 +49,39 @@ class SharedOrder(LongestFirst):
         self._homes: dict[int, set[int]] = {}
         self._parked: dict[int, deque[int]] = {}
         self._is_parked: set[int] = set()
-        # Families with parked tasks that may go on: by the node that has the prefix; -1: led by
-        # nobody any more. Some may have none left by now.
+        # Families with parked tasks that may go on, by the node that has the prefix; key -1:
+        # families without a leader. An entry may have no parked task any more.
         self._open_families: dict[int, dict[int, None]] = {}
 
     def __len__(self) -> int:
-        """Tasks that wait."""
         return self._n_waiting + len(self._is_parked)
 
     @property
     def leases(self) -> int:
-        """Leases that the waiting tasks make."""
         return self._leases
 
     def waits(self, task: int) -> bool:
-        """Whether this task waits here."""
         return super().waits(task) or task in self._is_parked
 
     def withdraw(self, task: int) -> None:
-        """The task needs no attempt any more. No effect when it does not wait."""
         if self.waits(task):
             self._is_parked.discard(task)
             super().withdraw(task)
             self._count(task, -1)
 
     def put_back(self, task: int) -> None:
-        """The task waits again. No effect when it waits already."""
         if not self.waits(task):
             super().put_back(task)
             self._count(task, 1)
 
     def fall_apart(self, task: int) -> None:
-        """The group of this task on this split is handed out task by task from now on."""
         place = self._group_place(task)
         if place >= 0 and place not in self._apart:
             self._apart.add(place)
             self._leases += max(0, self._members_waiting[place] - 1)
 
     def take(self, node: int) -> tuple[int, ...]:
-        """Remove and return the next task for this node, with what is answered with it."""
+        """Remove and return the next task for this node, with the waiting members of its group."""
         task = self._next_task(node)
         if task is None:
             return ()
@@ -101,7 +95,7 @@ class SharedOrder(LongestFirst):
         return tuple(unit)
 
     def settled(self, task: int, node: int) -> None:
-        """A node has fitted this task: the family's prefix is there."""
+        """Note that a node has fitted this task and so has the family's prefix."""
         family = self._family(task)
         if family < 0:
             return
@@ -112,7 +106,7 @@ class SharedOrder(LongestFirst):
             self._open_families.setdefault(node, {})[family] = None
 
     def let_go(self, task: int) -> None:
-        """A node that had this task will not fit it: another one of its family must lead."""
+        """Note that a node gave this task up; if it led its family, another task must lead."""
         family = self._family(task)
         if family >= 0 and self._leaders.get(family, (-1, -1))[1] == task:
             del self._leaders[family]
@@ -120,7 +114,7 @@ class SharedOrder(LongestFirst):
                 self._open_families.setdefault(-1, {})[family] = None
 
     def forget(self, node: int) -> None:
-        """The prefixes that a node had are gone with it."""
+        """Forget the prefixes of a lost node."""
         self._open_families.pop(node, None)
         for family, homes in self._homes.items():
             if node in homes:
@@ -136,7 +130,7 @@ class SharedOrder(LongestFirst):
         return -1 if group < 0 else group * self._n_splits + split
 
     def _count(self, task: int, change: int) -> None:
-        """A task waits more, or less; keep count of the leases that makes."""
+        """Count a task that starts (1) or stops (-1) to wait, and the leases that this makes."""
         place = self._group_place(task)
         if place < 0:
             self._leases += change
@@ -146,7 +140,7 @@ class SharedOrder(LongestFirst):
         self._leases += change if place in self._apart else bool(after) - bool(before)
 
     def _taken(self, task: int) -> None:
-        """Withdraw a task of what is being handed out; the first one does not wait any more."""
+        """Withdraw a task that is handed out; `_next` has already removed the first one."""
         if self.waits(task):
             self._is_parked.discard(task)
             super().withdraw(task)
@@ -175,7 +169,7 @@ class SharedOrder(LongestFirst):
         return task
 
     def _may_run(self, task: int, node: int) -> bool:
-        """Whether the prefix is on this node, or nobody has begun to fit it anywhere."""
+        """Return whether the prefix is on this node, or the task may lead its family."""
         family = self._family(task)
         if family < 0:
             return True
@@ -195,7 +189,7 @@ class SharedOrder(LongestFirst):
             self._open_families.setdefault(home, {})[family] = None
 
     def _unparked(self, node: int) -> int | None:
-        """A parked task whose prefix is on this node, or that is to lead its family."""
+        """Return a parked task whose prefix is on this node, or one that is to lead its family."""
         for key in (node, -1):
             families = self._open_families.get(key)
             while families:
@@ -219,7 +213,7 @@ class SharedOrder(LongestFirst):
         return None
 
     def _steal(self) -> int | None:
-        """Any parked task: better to fit a prefix once more than to have a slot idle."""
+        """Return any parked task: a prefix fitted twice costs less than an idle slot."""
         for family in list(self._parked):
             task = self._pop_parked(family)
             if task is not None:

@@ -1,7 +1,7 @@
-"""Whether a group of candidates is taken apart for slots that have nothing to do: pure decisions.
+"""Decisions to divide a group of candidates between idle slots. Pure.
 
-What one fit answers is quickest to compute together, but by one slot alone. Taking a group apart
-costs a further fit for each part; it is worth it when slots would idle and the parts end sooner.
+One fit for all members takes the least work, but occupies one slot. Each further part costs a
+further fit, which pays when slots would idle and the parts end sooner.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from itertools import accumulate
 
 @dataclass(frozen=True, kw_only=True)
 class MemberSeconds:
-    """What one member of a group takes."""
+    """Times of one member of a group, in seconds."""
 
     fit: float
-    """A fit of its own, up to the moment at which it can be scored."""
+    """A separate fit, until it can be scored."""
 
     score: float
     further: float = 0.0
-    """What it takes beyond its scoring when another member's fit has come as far as its own."""
+    """Extra time, besides scoring, after another member's fit has reached this one's state."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Together:
-    """What one slot takes for some members: the longest fit, and what each adds to it."""
+    """Time of some members in one slot: the longest fit, and the additions of each."""
 
     fit: float
-    """The longest one."""
+    """The longest fit."""
 
     place: int
-    """Whose it is: the first of the longest ones, whatever is added to what."""
+    """Position of the member with the longest fit, the first one if several are equally long."""
 
     spared: float
-    """What that member would take beyond its scoring after another's fit."""
+    """`MemberSeconds.further` of that member, which its own fit saves."""
 
     further: float
     score: float
@@ -64,44 +64,45 @@ def _each(members: Sequence[MemberSeconds]) -> list[_Together]:
 
 
 def group_seconds(members: Sequence[MemberSeconds]) -> float:
-    """What one slot takes for all of them, at least one: the longest fit, and what each adds."""
+    """Return the seconds that one slot takes for all members; at least one."""
     return functools.reduce(operator.add, _each(members)).seconds
 
 
 def seconds_left(members: Sequence[MemberSeconds], elapsed: float) -> float:
-    """What is left of it when the slot has been at the first of them for so long."""
+    """Return the seconds left when the slot began with the first member `elapsed` seconds ago."""
     return max(0.0, group_seconds(members) - elapsed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitPolicy:
-    """When a group is taken apart."""
+    """Conditions for dividing a group."""
 
     share: float = 0.9
-    """The parts must end within this share of what the group takes."""
+    """The parts must end within this share of the whole group's time."""
 
     minimum_seconds: float = 0.5
-    """They must end at least so much sooner: leases take a moment to be given and reported."""
+    """Minimum gain in seconds: leasing and reporting take a moment too."""
 
     def sooner(self, parts: float, whole: float) -> bool:
-        """Whether parts that end after so many seconds are worth it."""
+        """Return whether it pays that the parts end after `parts` seconds instead of `whole`."""
         return parts < min(self.share * whole, whole - self.minimum_seconds)
 
     def parts(self, members: Sequence[MemberSeconds], slots: int) -> list[list[int]]:
-        """Share a group that nobody has started out among idle slots.
+        """Divide a group that has not started between idle slots.
 
         Parameters
         ----------
         members
             In the order in which they become ready.
         slots
-            How many slots have nothing else to do, at least 1.
+            Number of idle slots, at least 1.
 
         Returns
         -------
         list of list of int
-            Positions of members, at most `slots` parts, the longest part first; one part when it
-            is best not to take the group apart. The two shortest together would be the longest.
+            Positions of members, at most `slots` parts, the longest part first; a single part if
+            dividing does not pay. The two shortest parts together would take longer than the
+            longest.
         """
         each = _each(members)
         together = [_Part([*range(len(members))], functools.reduce(operator.add, each))]
@@ -123,7 +124,7 @@ class SplitPolicy:
         return [sorted(part.places) for part in parts]
 
     def tail(self, members: Sequence[MemberSeconds], elapsed: float, *, fitted: bool) -> int:
-        """Decide from where on an idle slot does members of a group that another slot runs.
+        """Choose the members of a running group that an idle slot takes over.
 
         Parameters
         ----------
@@ -132,12 +133,12 @@ class SplitPolicy:
         elapsed
             Seconds since it began to run.
         fitted
-            The fit that answers them is done: what is left there is what each adds to it.
+            The shared fit is done; each member only adds its own time.
 
         Returns
         -------
         int
-            Position of the first member that the idle slot does; 0 when it is to do none.
+            Position of the first member that the idle slot takes; 0 for none.
         """
         here = [replace(member, fit=0.0) for member in members] if fitted else members
         kept = list(accumulate(_each(here)))
@@ -165,7 +166,7 @@ class _Part:
 
 
 def _without_spare(parts: Sequence[_Part], span: float) -> list[_Part]:
-    """The longest part first, short ones put together: each costs a fit, and must save time."""
+    """Merge the shortest parts while that does not lengthen the span: each part costs a fit."""
     ordered = sorted(parts, key=lambda part: -part.seconds)
     while len(ordered) > 1:
         *others, one, other = ordered
@@ -177,10 +178,10 @@ def _without_spare(parts: Sequence[_Part], span: float) -> list[_Part]:
 
 
 def _cheapest(parts: Sequence[_Part], one: _Together, span: float, *, room: bool) -> int | None:
-    """The part that a member joins, None for a new one: a new one only where that ends sooner."""
+    """Return the part that a member joins, None for a new part."""
     if not parts:
         return None
     ends = [(part.together + one).seconds for part in parts]
     best = min(range(len(parts)), key=ends.__getitem__)
-    # The longest come first: by itself it takes no longer than the longest part does now.
+    # Members come longest first, so a new part takes no longer than the longest part does now.
     return None if room and ends[best] > span else best

@@ -1,7 +1,7 @@
-"""What a queue knows of a round, and the few ways in which that changes.
+"""The state of a round, and its transitions.
 
-A task waits, in the order or among the troubled ones; or live nodes hold it, by one lease or two;
-or it has ended. Every step from one to the other is made here.
+A task waits (in the order, or among the dangerous tasks), or live nodes hold it by one or two
+leases, or it has ended. All changes between these are made here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from skygrid.worker.wire.messages import Lease
 
 
 class RoundState:
-    """Tasks, nodes and leases of one round. Its queue alone changes it.
+    """Tasks, nodes and leases of one round. Only its queue changes it.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ class RoundState:
     groups
         Candidates that one fit answers.
     prefixes
-        For each candidate the number of its pipeline's first steps; empty: none has any.
+        For each candidate the number of its pipeline prefix, -1 for none; empty: none has any.
     by_split
-        Whether one split is handed out after another.
+        Hand out one split after another.
     policies
     first_lease_id
     """
@@ -50,11 +50,11 @@ class RoundState:
         self.policies = policies
         self.n_splits = n_splits
         self.ended = bytearray(n_candidates * n_splits)
-        """By task: whether it has an outcome."""
+        """By task: 1 if it has an outcome."""
 
         self.n_ended = 0
         self.groups = Groups(groups, n_candidates, n_splits) if groups or prefixes else None
-        """None when every candidate has a fit of its own and no two share a prefix."""
+        """None when each candidate has a fit of its own and no two share a prefix."""
 
         self.order: LongestFirst = (
             SharedOrder(n_candidates, n_splits, self.groups, prefixes, by_split=by_split)
@@ -72,15 +72,15 @@ class RoundState:
         """Task -> lease of its second copy."""
 
         self.splits_over: list[int] = []
-        """Splits on which every candidate has ended; nobody has been told of them yet."""
+        """Splits on which every candidate has ended, until `WorkQueue.take_splits_over`."""
 
         self._left = array("l", [n_candidates]) * n_splits
-        """By split: candidates that have not ended."""
+        """By split: number of candidates that have not ended."""
 
     # ---- a task is leased ----------------------------------------------------------------------
 
     def lease(self, tasks: Sequence[int], node: Node, *, copy: bool = False) -> Lease:
-        """Give tasks to a node, several only if one fit answers them; a second time if `copy`."""
+        """Lease tasks to a node; several only if one fit answers them. `copy`: a second lease."""
         book = self.book
         lease_id = book.issue(tasks, node.number)
         node.held.add(lease_id)
@@ -98,7 +98,7 @@ class RoundState:
         return Lease(lease_id, candidate, split, alone, members)
 
     def goes_on(self, lease_id: int, now: float) -> None:
-        """A node reported a member of this lease, and is at the next one now."""
+        """Note that a node has reported a member of this lease and runs the next one."""
         node = self.nodes.holder(self.book.node(lease_id))
         if node is not None and lease_id in node.held:
             node.running[lease_id] = now
@@ -107,7 +107,7 @@ class RoundState:
     # ---- it comes back -------------------------------------------------------------------------
 
     def release(self, lease_id: int, node: Node, state: int) -> list[int]:
-        """Take a held lease from its node, and from its tasks; return those that have not ended."""
+        """Take a held lease from its node and tasks; return the tasks that have not ended."""
         node.drop(lease_id)
         self.book.set_state(lease_id, state)
         opened = [task for task in self.book.tasks(lease_id) if not self.ended[task]]
@@ -124,14 +124,14 @@ class RoundState:
         return opened
 
     def not_tried(self, lease_id: int, task: int) -> None:
-        """A lease ended before it came to this task; it counts as no attempt."""
+        """Return a task to the queue that its lease did not reach; this counts as no attempt."""
         trouble = self.troubles.get(task)
         if trouble is not None and trouble.attempts == self.book.attempt(lease_id, task):
             trouble.attempts -= 1
         self.wait_again(task)
 
     def wait_again(self, task: int) -> None:
-        """Have the task wait, unless a node holds it."""
+        """Return the task to the queue, unless a node holds it."""
         if task in self.leased:
             return
         if self.troubles.is_dangerous(task):
@@ -142,7 +142,7 @@ class RoundState:
     # ---- it ends -------------------------------------------------------------------------------
 
     def end(self, task: int) -> list[int]:
-        """Mark a task as ended; close and return the leases that are of no use any more."""
+        """Mark a task as ended; close and return the leases that have no task left."""
         self.ended[task] = 1
         self.n_ended += 1
         split = task % self.n_splits
@@ -161,22 +161,22 @@ class RoundState:
         return leases
 
     def take_over(self, task: int, fit: float, score: float) -> None:
-        """A task has ended before there was a queue. No effect when that is known."""
+        """End a task whose outcome is in the journal. No effect if it has ended."""
         if self.ended[task]:
             return
         self.learn(-1, task, fit + score, score, 0.0)
         self.end(task)
 
     def _is_open(self, lease_id: int) -> bool:
-        """Whether the lease is for several tasks, and some have not ended."""
+        """Return whether a group lease has tasks that have not ended."""
         if not self.book.is_group(lease_id):
             return False
-        # They end from the first on: the last ones tell at once.
+        # Members end in order, so the last ones decide at once.
         return not all(self.ended[task] for task in reversed(self.book.tasks(lease_id)))
 
     def _close(self, lease_id: int) -> None:
         node = self.nodes.holder(self.book.node(lease_id))
-        assert node is not None  # a task has no lease of a node that is not there
+        assert node is not None  # only live nodes hold leases
         node.drop(lease_id)
         self.book.set_state(lease_id, CLOSED)
         if self.groups is not None:
@@ -187,9 +187,9 @@ class RoundState:
     def learn(
         self, lease_id: int, task: int, seconds: float, score_seconds: float, busy_seconds: float
     ) -> None:
-        """A task took so long, `score_seconds` of it for its scoring; its slot was so long at it.
+        """Record the seconds of a task, of its scoring, and of its slot.
 
-        The numbers come from a node. In this order of arguments, `max` makes 0.0 of NaN as well.
+        The numbers come from a node. ``max(0.0, x)``, in this order, also turns NaN into 0.0.
         """
         seconds = max(0.0, seconds)
         self.times.add(seconds)
@@ -205,7 +205,7 @@ class RoundState:
         )
 
     def _estimate_group(self, task: int) -> None:
-        """When the first split of a whole group has ended, its time is the estimate for others."""
+        """Set a group's estimate once all its members have ended on the first split."""
         candidate, split = divmod(task, self.n_splits)
         if self.groups is None or split or self.groups.of(candidate) < 0:
             return

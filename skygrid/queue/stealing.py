@@ -1,4 +1,4 @@
-"""What a slot does when no task waits: whose work it shares or repeats. Pure decisions."""
+"""Work for a slot when no task waits: a share or a copy of another's work. Pure decisions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skygrid.queue.state import RoundState
 
 
 def share_out(state: RoundState, tasks: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """What to lease of a group: all of it at once, or parts where slots would have nothing.
+    """Divide a group between slots that would idle; otherwise keep it whole.
 
     Returns
     -------
@@ -27,7 +27,7 @@ def share_out(state: RoundState, tasks: tuple[int, ...]) -> list[tuple[int, ...]
 
 
 def most_overdue(state: RoundState, asking: Node, now: float) -> tuple[int, ...]:
-    """What runs on another node for far longer than it should; empty when nothing does."""
+    """Return the most overdue tasks that run on another node; empty if none is overdue."""
     policy = state.policies.speculation
     worst: float = 0.0
     chosen: tuple[int, ...] = ()
@@ -46,7 +46,7 @@ def most_overdue(state: RoundState, asking: Node, now: float) -> tuple[int, ...]
 
 
 def tail_of_a_group(state: RoundState, now: float) -> tuple[int, ...]:
-    """Members of a running group that an idle slot should do meanwhile; empty when none."""
+    """Return members of a running group for an idle slot; empty if none."""
     longest: float = 0.0
     chosen: tuple[int, ...] = ()
     for lease_id, since in _running_groups(state):
@@ -70,7 +70,7 @@ def _running_groups(state: RoundState) -> Iterator[tuple[int, float]]:
 
 
 def _left(state: RoundState, lease_id: int) -> tuple[int, ...]:
-    """What is left to do of a lease; nothing when any of it is dangerous or done twice."""
+    """Return the unfinished tasks of a lease; none if any is dangerous or leased twice."""
     tasks = tuple(task for task in state.book.tasks(lease_id) if not state.ended[task])
     for task in tasks:
         if task in state.copies or state.troubles.is_dangerous(task):
@@ -79,7 +79,7 @@ def _left(state: RoundState, lease_id: int) -> tuple[int, ...]:
 
 
 def _expected(state: RoundState, tasks: Sequence[int]) -> float | None:
-    """Seconds that one slot should take for all of these; None when nothing is known."""
+    """Return the seconds that one slot should take for these tasks; None if unknown."""
     if len(tasks) > 1 and state.groups is not None:
         known = state.groups.together(task // state.n_splits for task in tasks)
     else:

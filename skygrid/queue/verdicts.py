@@ -1,4 +1,4 @@
-"""What the queue answers when a node reports an outcome or the death of a slot."""
+"""The queue's answers to a reported outcome and to the death of a slot."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import msgspec
 
 
 class Verdict(enum.Enum):
-    """What a reported outcome is to the queue."""
+    """Classification of a reported outcome."""
 
     FIRST = "first"
-    """The task's outcome: record it."""
+    """The task's first outcome: record it."""
 
     LATE = "late"
-    """The task had ended: log it and drop it."""
+    """The task had ended: log the report and drop it."""
 
     UNKNOWN = "unknown"
-    """This node does not hold that lease, or gave it up itself: the report is wrong."""
+    """The node never held that lease, or has ended it itself: the report is wrong."""
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """The queue's answer to a reported outcome."""
+    """Answer to a reported outcome."""
 
     verdict: Verdict
     candidate: int = -1
-    """-1 when unknown, as `split`."""
+    """-1 if unknown, as `split`."""
 
     split: int = -1
     attempt: int = 0
     answered_by: int = -1
-    """The candidate whose fit on this split answered this one too; -1: it had a fit of its own."""
+    """Candidate whose fit answered this one on this split; -1 for a fit of its own."""
 
     abandon: tuple[tuple[str, int], ...] = ()
-    """(node, lease) of leases of which nothing more is wanted."""
+    """(node, lease) of leases that nodes should give up."""
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """A slot died under the task; it is tried again, or its other copy goes on."""
+    """A slot died under the task: the task is tried again, or its other copy continues."""
 
     candidate: int
     split: int
@@ -49,12 +49,12 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
-    """The task is given up and has ended; its outcome is ``killed``, for this reason."""
+    """The task is given up and has ended; its outcome is ``killed``."""
 
     candidate: int
     split: int
     attempt: int
-    """The attempt that was the last."""
+    """The last attempt."""
 
     node: str
     """Node of the last attempt."""

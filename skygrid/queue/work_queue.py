@@ -1,7 +1,7 @@
-"""The tasks of one round: what nodes may ask and say, and what that means.
+"""The tasks of one round, and the requests and reports of nodes.
 
-Pure: no clock, no thread, no I/O. The time is passed in, in seconds of the driver's monotonic
-clock, and one thread makes all calls.
+Pure: no clock, no thread, no I/O. Times are passed in, in seconds of the driver's monotonic clock.
+One thread makes all calls.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from skygrid.queue.verdicts import Completion, Quarantine, Retry, Verdict
 from skygrid.worker.wire.messages import Lease
 
 Recorded = tuple[int, int, float, float]
-"""candidate, split, seconds of the fit and of its scoring."""
+"""Candidate, split, seconds of the fit and seconds of its scoring."""
 
 _NEVER_LEASED = Completion(verdict=Verdict.UNKNOWN)
 
@@ -36,12 +36,12 @@ class WorkQueue:
     groups
         Candidates that one fit answers, in the order in which they become ready.
     prefixes
-        For each candidate the number of its pipeline's first steps, which others have too; -1 for
-        none. Empty: none has any.
+        For each candidate the number of its shared pipeline prefix, -1 for none; empty: none has
+        any.
     by_split
         Hand out all candidates' fits on one split before those on the next.
     policies
-        How to retry, speculate, expire, recall and split.
+        Policies of retries, speculation, leases and splitting.
     first_lease_id
         Id of the first lease: `next_lease_id` of the round before.
 
@@ -83,32 +83,30 @@ class WorkQueue:
 
     @property
     def n_tasks(self) -> int:
-        """Tasks of the round."""
         return len(self._state.ended)
 
     @property
     def pending(self) -> int:
-        """Tasks that no live node holds and that have not ended."""
+        """Number of unfinished tasks that no live node holds."""
         return len(self._state.order) + self._state.troubles.waiting
 
     @property
     def pending_leases(self) -> int:
-        """Leases that the pending tasks make: one for what a single fit answers."""
         return self._state.order.leases + self._state.troubles.waiting
 
     @property
     def leased(self) -> int:
-        """Tasks that at least one live node holds."""
+        """Number of tasks that at least one live node holds."""
         return len(self._state.leased)
 
     @property
     def ended(self) -> int:
-        """Tasks that have an outcome: recorded before, completed or quarantined."""
+        """Number of tasks with an outcome: recorded before, completed or quarantined."""
         return self._state.n_ended
 
     @property
     def finished(self) -> bool:
-        """Every task has ended, and every quarantined one was taken."""
+        """True when every task has ended and every quarantined one has been taken."""
         return self._state.n_ended == len(self._state.ended) and not self._quarantined
 
     @property
@@ -117,17 +115,17 @@ class WorkQueue:
         return self._state.book.next_id
 
     def hungry(self) -> list[tuple[str, int]]:
-        """Live nodes whose last pull was not filled, with the leases they still want."""
+        """Return live nodes whose last pull was not filled, with the leases they still want."""
         return [(name, one.wanted) for name, one in self._state.nodes.items() if one.wanted]
 
     def task_of(self, node: str, lease_id: int) -> tuple[int, int, int] | None:
-        """Look a lease up.
+        """Look up a lease.
 
         Returns
         -------
         (candidate, split, attempt) or None
-            Of several tasks the first that has not ended; None when this node was never given that
-            lease or all of it has ended.
+            The lease's first task that has not ended; None if all have, or if the lease was not
+            given to this node.
         """
         state = self._state
         if not state.book.given(lease_id, state.nodes.number(node)):
@@ -139,7 +137,6 @@ class WorkQueue:
         return None
 
     def in_hand(self, node: str) -> int:
-        """Leases that a node holds."""
         member = self._state.nodes.get(node)
         return len(member.held) if member else 0
 
@@ -148,9 +145,9 @@ class WorkQueue:
     def pull(self, node: str, count: int, now: float, slots: int = 0) -> list[Lease]:
         """Lease up to `count` tasks to a node, the most urgent first.
 
-        The first pull makes the node known; each one renews its leases. What it did not get
-        is remembered (see `hungry`) until it pulls again. `slots` is how many fits it runs at a
-        time, 0 when that is not known.
+        The first pull adds the node; each pull renews its leases. The queue remembers the leases
+        that it could not give (see `hungry`) until the next pull. `slots` is the number of fits
+        that the node runs at a time, 0 if unknown.
         """
         member = self._state.nodes.welcome(node)
         member.slots = slots
@@ -165,13 +162,13 @@ class WorkQueue:
         return leases
 
     def renew(self, node: str, now: float) -> None:
-        """Renew all leases of a node. No effect when it is not known, or lost."""
+        """Renew all leases of a node. No effect for an unknown or lost node."""
         member = self._state.nodes.get(node)
         if member is not None:
             member.deadline = self._state.policies.lease.deadline(now)
 
     def started(self, node: str, lease_ids: Collection[int], now: float) -> None:
-        """Note which leases a node runs now. Leases that it does not hold are ignored."""
+        """Note the leases that a node runs now. Leases that it does not hold are ignored."""
         member = self._state.nodes.get(node)
         if member is None:
             return
@@ -196,24 +193,24 @@ class WorkQueue:
     ) -> Completion:
         """Take the outcome of a lease, or of one of its tasks. The first outcome of a task wins.
 
-        An outcome under an expired lease counts like any other, as long as the task has none.
+        An outcome under an expired lease counts like any other while the task has none.
 
         Parameters
         ----------
         node, lease_id
-            Who reports, and under which lease.
+            The node that reports, and its lease.
         seconds
-            What the fit took with its scoring, for the estimates.
+            Time of the fit and its scoring, for the estimates.
         now
             Time of the report.
         candidate
-            Which of the lease's candidates; None: the only one.
+            Candidate of the lease; None: its only one.
         score_seconds
-            Of `seconds`, what the scoring took.
+            Time of the scoring, included in `seconds`.
         busy_seconds
-            What the slot spent on it.
+            Time that the slot spent on the task.
         answered
-            The node says that it ran no fit for it, as another of the lease's fits answered it.
+            The node reports that another fit of the lease answered this task.
         """
         state, book = self._state, self._state.book
         if not book.given(lease_id, state.nodes.number(node)):
@@ -246,7 +243,7 @@ class WorkQueue:
         )
 
     def returned(self, node: str, lease_ids: Iterable[int], now: float) -> None:
-        """Take unstarted leases back; it answers a recall, also when none comes.
+        """Take unstarted leases back. Answers a recall, even with no leases.
 
         Leases that the node does not hold are ignored.
         """
@@ -271,23 +268,23 @@ class WorkQueue:
     ) -> Retry | Quarantine | None:
         """Charge a task with the death of the slot that ran it.
 
-        What else was to be answered by the same lease is charged with nothing. All of it is fitted
-        separately from now on: which of them took the slot down is then beyond doubt.
+        Other tasks of the same lease are not charged. All are fitted separately from now on, which
+        shows the one that kills its slot.
 
         Parameters
         ----------
         node, lease_id
-            Whose slot died, and under which lease.
+            The slot's node, and the lease that it ran.
         cause
         now
         candidate
-            Which of the lease's candidates it was at; None: the only one.
+            Candidate that the slot was running; None: the lease's only one.
 
         Returns
         -------
         Retry, Quarantine or None
-            None when the node does not hold that lease (any more), or it is not for that candidate,
-            or the task has ended. A quarantined task has ended.
+            None if the node does not hold the lease, the lease is not for the candidate, or the
+            task has ended. A quarantined task has ended.
         """
         member = self._state.nodes.get(node)
         if member is None or lease_id not in member.held:
@@ -296,33 +293,33 @@ class WorkQueue:
         return None if task is None else after_death(self._state, member, lease_id, task, cause)
 
     def take_quarantined(self) -> list[Quarantine]:
-        """Tasks given up because of lost nodes, each returned once; `finished` waits for it."""
+        """Return tasks given up because of lost nodes, each once; `finished` waits for it."""
         taken, self._quarantined = self._quarantined, []
         return taken
 
     def take_splits_over(self) -> list[int]:
-        """Splits on which every candidate has ended, each returned once."""
+        """Return splits on which every candidate has ended, each once."""
         taken, self._state.splits_over = self._state.splits_over, []
         return taken
 
     # ---- nodes go ------------------------------------------------------------------------------
 
     def node_leaves(self, node: str) -> None:
-        """A node will ask no more; it may still report and return what it holds."""
+        """Note that a node pulls no more; it may still report and return its leases."""
         member = self._state.nodes.get(node)
         if member is not None:
             member.wanted = 0
 
     def node_lost(self, node: str, now: float, *, announced: bool = False) -> int:
-        """Put a node's tasks back into the queue, not charged to them.
+        """Return a lost node's tasks to the queue, uncharged.
 
-        A task that was in hand at too many losses is given up: see `take_quarantined`. Losses that
-        were announced are not counted, as no fit can have caused them.
+        A task that was in hand at too many losses is given up, see `take_quarantined`. Announced
+        losses are not counted, because no fit can have caused them.
 
         Returns
         -------
         int
-            Leases that the node held.
+            Number of leases that the node held.
         """
         member = self._state.nodes.drop(node)
         if member is None:
@@ -337,17 +334,17 @@ class WorkQueue:
         return len(held)
 
     def expire(self, now: float) -> list[str]:
-        """Treat nodes as lost that were not heard of for the lease timeout, and name them."""
+        """Drop nodes whose leases have expired, and return their names."""
         silent = [name for name, one in self._state.nodes.items() if now >= one.deadline]
         for name in silent:
             self.node_lost(name, now)
         return silent
 
     def recall(self, now: float) -> list[tuple[str, int]]:
-        """Decide which nodes should give unstarted leases back because others run dry.
+        """Choose nodes that should return unstarted leases because others run dry.
 
-        Every node named here must answer with `returned`, with an empty list if need be; until
-        then it is not named again.
+        Each of them must answer with `returned`, if need be with an empty list; it is not chosen
+        again before.
         """
         return call_back(self._state, now)
 
@@ -359,9 +356,9 @@ class WorkQueue:
         return candidate * self._state.n_splits + split
 
     def _named(self, lease_id: int, candidate: int | None) -> int | None:
-        """The task of a lease that is about this candidate; None when it has none.
+        """Return the task of a lease for this candidate, None if it has none.
 
-        Without a candidate it is the lease's only one.
+        Without a candidate: the lease's first task.
         """
         state = self._state
         task = state.book.task(lease_id)
@@ -371,7 +368,7 @@ class WorkQueue:
         return task if state.book.is_for(lease_id, task) else None
 
     def _useless(self, ended: Sequence[int], reported: int) -> tuple[tuple[str, int], ...]:
-        """Of the leases that a report has ended, those that a node is still at."""
+        """Return the leases that a report has ended and a node may still be running."""
         book, nodes = self._state.book, self._state.nodes
         return tuple(
             (nodes.name(book.node(lease_id)), lease_id)
