@@ -1,10 +1,10 @@
-"""The engine for our own nodes: agents pull leases from one queue, owned by one thread.
+"""The engine for skygrid's own nodes: agents pull leases from one queue, owned by one thread.
 
-Every message of every node meets in one inbox. The thread that calls `run_round` empties it, and is
-the only one that touches the queue, the journal's callback and the listener. Several threads take
-turns, a round each (`turns`); an engine keeps nothing of a round, so rounds of different searches
-may follow each other. Beside it stand what it uses on that thread: the `roster` of nodes, the
-`opening` of rounds on them, and the `intake` of what they say of their leases.
+All nodes' messages go to one inbox. The thread that calls `run_round` empties it; only this thread
+touches the queue, the journal's callback and the listener. Threads take turns, one round each
+(`turns`). An engine keeps no state of a round, so rounds of different searches may follow each
+other. The same thread uses the `roster` of nodes, the `opening` of rounds on them, and the `intake`
+of their reports about leases.
 """
 
 from __future__ import annotations
@@ -54,22 +54,15 @@ from skygrid.worker.wire.messages import (
 
 EVENTS_AT_ONCE = 1000
 
-OF_THE_LINK = (Gone, NodeState, Heartbeat)
-"""Events that need no room in the inbox, because there are never many."""
+UNLIMITED = (Gone, NodeState, Heartbeat)
+"""Events that take no place in the inbox's limit, because they are always few."""
 
 BEFORE_GREETING = (Greeting, Refusal, Gone, NodeState)
-"""What a node may say before its versions are known to be the driver's own."""
+"""Messages accepted before the node's versions have been checked."""
 
 
 class PullEngine:
-    """Runs rounds on the nodes of a provider.
-
-    Parameters
-    ----------
-    provider : Provider
-    settings : EngineSettings
-    listener : Listener
-    """
+    """Runs rounds on the nodes of a provider."""
 
     def __init__(self, provider: Provider, settings: EngineSettings, listener: Listener) -> None:
         self._provider = provider
@@ -89,12 +82,12 @@ class PullEngine:
     # -- life
 
     def start(self, *, at_once: bool = True) -> None:
-        """Start every node; returns at once, nodes come up while the search is still loading.
+        """Start every node and return at once; nodes start while the search is still loading.
 
         Parameters
         ----------
         at_once : bool, default=True
-            False: only when a round has work for them.
+            False: start them with the first round.
         """
         self._turns.open()
         if at_once:
@@ -105,16 +98,16 @@ class PullEngine:
         self._roster.keep_logs(folder)
 
     def equip(self, imported: Collection[str]) -> None:
-        """The search has imported these modules; nodes can be made ready for it."""
+        """Prepare nodes for a search that has imported these modules."""
         self._provider.equip(imported)
 
     def interrupt(self) -> bool:
-        """Stop the round that runs. May be called from a signal handler or another thread.
+        """Stop the round that runs. Safe in a signal handler and in another thread.
 
         Returns
         -------
         running : bool
-            Whether a round runs; otherwise there is nothing to stop.
+            False if no round runs and there is nothing to stop.
         """
         if self._open is None:
             return False
@@ -123,23 +116,23 @@ class PullEngine:
         return True
 
     def kill(self) -> None:
-        """End every agent at once, without a word. May be called from a signal handler."""
+        """End every agent at once, without a message. Safe in a signal handler."""
         self._roster.kill()
 
     def close(self) -> None:
-        """End every node. A round that another thread runs or waits for ends with an error."""
+        """End every node. A round that another thread runs or waits for raises."""
         self._turns.close()
         self._roster.close()
 
     @property
     def greetings(self) -> Mapping[str, Greeting]:
-        """What each node said it is, by its name; of nodes that were lost, too."""
-        # A copy: another thread's round may be greeted by a node meanwhile.
+        """Greeting of each node by name, lost nodes included."""
+        # A copy: nodes may greet meanwhile, in another thread's round.
         return dict(self._roster.greetings)
 
     @property
     def slot_deaths(self) -> int:
-        """How often a fit took its slot down."""
+        """Number of slots that died during a fit."""
         return self._intake.slot_deaths
 
     # -- a round
@@ -151,14 +144,14 @@ class PullEngine:
         queue: WorkQueue,
         record: Callable[[Sequence[Outcome]], None],
     ) -> None:
-        """Run every task of the queue, when no other thread runs a round on these nodes.
+        """Run every task of the queue, once no other thread runs a round on these nodes.
 
         Parameters
         ----------
         plan : RoundPlan
         blobs : RoundBlobs
         queue : WorkQueue
-            Of this round, without what the journal already holds.
+            The round's queue, without the outcomes that the journal already holds.
         record : callable
             Takes outcomes and returns when they are on disk.
 
@@ -169,7 +162,7 @@ class PullEngine:
         NodeError
             If no node is left.
         InterruptedRunError, BudgetReachedError
-            If the run was told to stop; what had ended is recorded.
+            If the run was stopped; finished fits are recorded.
         UsageError
             If the engine is closed, or this thread runs a round already.
         """
@@ -196,7 +189,7 @@ class PullEngine:
 
     def _run(self, work: RoundInProgress) -> None:
         if not self._roster.links:
-            self._roster.start()  # an earlier search lost them all
+            self._roster.start()  # an earlier search lost all nodes
         for link in self._roster.links.values():
             self._opening.open_on(link, work)
         with only_new_garbage():
@@ -232,7 +225,7 @@ class PullEngine:
             for _ in range(EVENTS_AT_ONCE):
                 if event is None:
                     return
-                if not isinstance(event.message, OF_THE_LINK):
+                if not isinstance(event.message, UNLIMITED):
                     event.link.took()
                 yield event
                 event = self._inbox.get_nowait()
@@ -249,20 +242,20 @@ class PullEngine:
         for link in list(self._roster.links.values()):
             silence, starting = now - link.heard, link.ready_round != work.serial
             if link.up and starting and silence > self._settings.silence_seconds:
-                self._lose(link, Gone(f"it said nothing for {silence:.0f} s"), work)
+                self._lose(link, Gone(f"it sent nothing for {silence:.0f} s"), work)
         for link in list(self._roster.links.values()):
             if link.leaving and (
                 work.queue.in_hand(link.name) <= 0 or link.opened_round != work.serial
             ):
-                self._lose(link, Gone("it was let go, as its machine is taken away"), work)
+                self._lose(link, Gone("its machine is being taken away"), work)
         for name, count in work.queue.recall(now):
             self._roster.links[name].send(Recall(count=count))
-        self._tell_what_is_over(work)
+        self._forget_finished_splits(work)
         for quarantine in work.queue.take_quarantined():
             work.give_up(quarantine, quarantine.reason)
 
-    def _tell_what_is_over(self, work: RoundInProgress) -> None:
-        """Have nodes give back the memory of what fits on a split have in common."""
+    def _forget_finished_splits(self, work: RoundInProgress) -> None:
+        """Let nodes free the memory that fits on finished splits shared."""
         splits = work.queue.take_splits_over()
         if splits and work.plan.sharing.on_nodes:
             for link in self._roster.links.values():
@@ -277,9 +270,10 @@ class PullEngine:
             for link in self._roster.links.values()
             if link.wanted and link.ready_round == work.serial and not link.leaving
         ]
-        # The emptiest first: what one node gave back for another must not go straight back to it.
+        # The emptiest node first: leases returned for it must not go back to the node that returned
+        # them.
         for link in sorted(hungry, key=lambda link: work.queue.in_hand(link.name)):
-            # No more than its share at a time, or the first one to come takes everything.
+            # At most an equal share each time, or the first node to ask would take everything.
             share = -(-work.queue.pending_leases // len(self._roster.links)) or link.wanted
             slots = link.greeting.slots if link.greeting else 0
             leases = work.queue.pull(link.name, min(share, link.wanted), now, slots)
@@ -297,13 +291,13 @@ class PullEngine:
         now = link.heard = time.monotonic()
         try:
             if link.greeting is None and not isinstance(message, BEFORE_GREETING):
-                raise LinkFailure(Gone("it spoke before it had said what it is"))
+                raise LinkFailure(Gone("it sent a message before its greeting"))
             work.queue.renew(link.name, now)
-            self._heed(link, message, work, now)
+            self._dispatch(link, message, work, now)
         except LinkFailure as failure:
             self._lose(link, failure.gone, work, failure.cure)
 
-    def _heed(self, link: Link, message: Any, work: RoundInProgress, now: float) -> None:
+    def _dispatch(self, link: Link, message: Any, work: RoundInProgress, now: float) -> None:
         match message:
             case Report() | Pull() | Returned() | SlotDied():
                 if message.round == work.serial:
@@ -313,7 +307,7 @@ class PullEngine:
                 work.queue.started(link.name, beat.running, now)
                 self._listener.node_beat(link.name, beat)
                 if link.ready_round != work.serial:
-                    self._opening.tell_progress(link, beat)
+                    self._opening.report_progress(link, beat)
             case Greeting():
                 self._roster.greeted(link, self._opening.welcome(link, message))
                 self._opening.open_on(link, work)
@@ -330,7 +324,8 @@ class PullEngine:
                 reason = printable(message.reason)
                 raise LinkFailure(Gone(reason, NodeError(reason)), cure="nothing")
             case Gone():
-                # What a new agent there could not mend: no way to the host, or not ready for one.
+                # A new agent on the same machine cannot help: the host is unreachable or not set
+                # up.
                 final = isinstance(message.error, NodeError) and not isinstance(
                     message.error, ProtocolError
                 )
@@ -347,7 +342,7 @@ class PullEngine:
     # -- stopping
 
     def _wind_down(self, work: RoundInProgress) -> None:
-        """Give running fits a moment, take what has ended, end the nodes."""
+        """Give running fits a grace period, take what has ended, end the nodes."""
         for link in self._roster.links.values():
             link.send(Stop(grace_seconds=limits.STOP_GRACE))
         leaving = set(self._roster.links.values())

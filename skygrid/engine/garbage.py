@@ -1,4 +1,4 @@
-"""Keeps the collector of garbage from holding up a round."""
+"""Keeps garbage collection from delaying a round."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def only_new_garbage() -> Iterator[None]:
-    """Look for garbage among new objects only; what there was before is looked at afterwards.
+    """Exclude the objects that exist now from garbage collection until the block ends.
 
-    A driver with scikit-learn and a few libraries more has half a million objects. To go through
-    all of them takes a tenth of a second, in which nodes wait for their leases.
+    A driver with scikit-learn and a few more libraries has half a million objects. A full
+    collection takes a tenth of a second, and nodes would wait for leases meanwhile.
     """
     if gc.get_freeze_count():
-        # Somebody does so already, and only they know until when.
+        # Other code froze objects and decides when to unfreeze them.
         yield
         return
     gc.freeze()

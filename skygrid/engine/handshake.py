@@ -1,4 +1,4 @@
-"""Whether a node may work for this driver: the same protocol, the same versions."""
+"""The check that a node has the driver's protocol and versions."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ def check_greeting(node: str, greeting: Greeting, driver: Mapping[str, str]) -> 
     node : str
         The node's name, for the message.
     greeting : Greeting
-        What the node said.
     driver : mapping of str to str
-        The driver's versions, as `worker.machine.machine.versions` gives them.
+        The driver's versions, from `worker.machine.machine.versions`.
 
     Raises
     ------
@@ -45,5 +44,5 @@ def check_greeting(node: str, greeting: Greeting, driver: Mapping[str, str]) -> 
 
 
 def _relevant(name: str, version: str) -> str:
-    """Python may differ in its patch release: pickles and bytecode are those of the minor one."""
+    """Drop Python's patch release: pickles and bytecode depend on the minor release only."""
     return ".".join(version.split(".")[:2]) if name == "python" else version

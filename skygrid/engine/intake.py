@@ -1,4 +1,4 @@
-"""What nodes say of their leases: asked for, ended, given back, lost with a slot."""
+"""Messages of nodes about leases: requests, outcomes, returned leases, dead slots."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from skygrid.util.terminal_text import printable
 from skygrid.worker.wire.messages import Abandon, FitResult, Pull, Report, Returned, SlotDied
 
 MOST_IN_HAND = 100_000
-"""Leases that a node may ask for at a time, whatever it says."""
+"""Maximum number of leases that a node may ask for at a time."""
 
 MOST_DETAIL = 500
-"""Characters of what a node says of a slot's death."""
+"""Maximum length of a node's text about a slot's death, in characters."""
 
 OfLeases = Report | Pull | Returned | SlotDied
 
 
 class FitRaised(Exception):
-    """A fit raised what scikit-learn would have raised out of ``search.fit``."""
+    """A fit raised an exception that scikit-learn would have raised from ``search.fit``."""
 
     def __init__(self, candidate: int, split: int, result: FitResult) -> None:
         super().__init__(candidate, split)
@@ -30,27 +30,21 @@ class FitRaised(Exception):
 
 
 class Intake:
-    """Takes what nodes say of their leases to the queue, and outcomes to the round.
-
-    Parameters
-    ----------
-    roster : Roster
-    listener : Listener
-    """
+    """Passes messages about leases to the queue, and outcomes to the round."""
 
     def __init__(self, roster: Roster, listener: Listener) -> None:
         self._roster = roster
         self._listener = listener
         self.slot_deaths = 0
-        """How often a fit took its slot down."""
+        """Number of slots that died during a fit."""
 
     def take(self, link: Link, message: OfLeases, work: RoundInProgress, now: float) -> None:
-        """Take in one message about leases of the round.
+        """Process one message about leases of the round.
 
         Raises
         ------
         LinkFailure
-            If it cannot be true.
+            If the message cannot be true.
         FitRaised
             If a fit raised and the search is to raise it.
         """
@@ -69,7 +63,7 @@ class Intake:
         finished_at = time.time()
         for result in report.results:
             if not is_honest(result):
-                raise LinkFailure(Gone("it sent scores that are none"))
+                raise LinkFailure(Gone("it sent scores that cannot be read"))
             done = work.queue.complete(
                 link.name,
                 result.lease,
@@ -100,12 +94,12 @@ class Intake:
             return
         self.slot_deaths += 1
         said = printable(death.detail, MOST_DETAIL)
-        detail = f"{death.cause}: {said}, {death.peak_bytes / 2**20:.0f} MiB at its peak"
+        detail = f"{death.cause}: {said}, peak memory {death.peak_bytes / 2**20:.0f} MiB"
         link.node_log.write(
             f"slot {death.slot} ended under candidate {answer.candidate}, split {answer.split}, "
             f"attempt {answer.attempt}: {detail}\n".encode()
         )
         self._listener.attempt_failed(link.name, answer.candidate, answer.split, detail)
         if isinstance(answer, Quarantine):
-            reason = f"{answer.reason}; the last time: {detail}"
+            reason = f"{answer.reason}; last: {detail}"
             work.give_up(answer, reason, slot=death.slot, seconds=death.seconds)

@@ -1,4 +1,4 @@
-"""A node as the driver holds it: one channel, the threads that serve it, what is known of it."""
+"""The driver's side of one node: its channel, the threads that serve it, its state."""
 
 from __future__ import annotations
 
@@ -31,20 +31,19 @@ from skygrid.worker.wire.messages import (
 )
 
 LOG_LIMIT_BYTES = 64 * 1024 * 1024
-"""A node's log is cut off here: fits that print must not fill the driver's disk."""
+"""Maximum size of a node's log: fits that print must not fill the driver's disk."""
 
 
 TAIL_BYTES = 2000
 
 MOST_WAITING = 4096
-"""Messages of a node that may wait for the engine before no more are read from it: what it sends
-too fast waits at its own end."""
+"""Messages of a node that may wait for the engine; at the limit no more are read from it."""
 
 FREE_MESSAGES, MESSAGES_PER_SECOND, MESSAGES_PER_LEASE = 1000, 100.0, 20
-"""What an agent may say in all, apart from what is printed there; an honest one needs far less."""
+"""Limits on an agent's messages, printed lines excepted; a correct agent stays far below."""
 
 MOST_TRANSFERS = 3
-"""How often the same data is sent to a node that cannot use what came of it."""
+"""Transfers of the same data to a node that keeps receiving it damaged."""
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -55,18 +54,17 @@ class Gone(msgspec.Struct, frozen=True):
 
 
 Cure = Literal["agent", "machine", "nothing"]
-"""What may do better than a node that failed: a new agent there, only another machine, or none."""
+"""Replacement for a failed node: a new agent there, only another machine, or none."""
 
 
 class LinkFailure(Exception):
-    """A node cannot be kept: it may not work here, or said what cannot be true.
+    """A node must be given up: it may not work here, or sent a message that cannot be true.
 
     Parameters
     ----------
     gone : Gone
-        Why.
     cure : {"agent", "machine", "nothing"}, default="agent"
-        What may do better in its place.
+        The replacement that may work.
     """
 
     def __init__(self, gone: Gone, *, cure: Cure = "agent") -> None:
@@ -75,14 +73,14 @@ class LinkFailure(Exception):
 
 
 class NodeState(msgspec.Struct, frozen=True):
-    """What goes on with a node before it works, or while its connection is mended."""
+    """State of a node before it works, or while its connection is restored."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that came from a node."""
+    """A message from a node."""
 
     link: Link
     message: Any
@@ -91,13 +89,13 @@ class Event:
 
 @dataclass(frozen=True)
 class _Offer:
-    """Data to be sent as far as the node does not have it."""
+    """Data to send as far as the node does not have it."""
 
     blob: Blob
 
 
 class NodeLog:
-    """Takes a node's log output; keeps it in memory until the run's folder is known."""
+    """Log output of a node, kept in memory until the run's folder is known."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -107,7 +105,7 @@ class NodeLog:
         self._written = 0
 
     def open(self, path: Path) -> None:
-        """Write to this file from now on, beginning with what has come so far."""
+        """Write to this file from now on, after the output so far."""
         with self._lock:
             if self._file is None:
                 self._file = path.open("ab", buffering=0)
@@ -115,13 +113,13 @@ class NodeLog:
                 self._early.clear()
 
     def write(self, data: bytes) -> None:
-        """Take in output of the node."""
+        """Add output of the node."""
         with self._lock:
             self._last = (self._last + data)[-TAIL_BYTES:]
             self._keep(data)
 
     def note(self, line: str) -> None:
-        """Add a line of the driver's own; it is none of the node's last words."""
+        """Add a line of the driver; `tail` leaves it out."""
         with self._lock:
             self._keep(f"{line}\n".encode())
 
@@ -135,16 +133,16 @@ class NodeLog:
         try:
             self._file.write(data)
         except OSError:
-            # A log that cannot be written must not stop the fits; the journal speaks up.
+            # A log that cannot be written must not stop the fits; the journal reports a full disk.
             self._written = LOG_LIMIT_BYTES
 
     def tail(self, lines: int = 5) -> str:
-        """The last lines of what has come."""
+        """Return the last lines of the node's output."""
         with self._lock:
             return printable("\n".join(self._last.decode(errors="replace").splitlines()[-lines:]))
 
     def close(self) -> None:
-        """No more will come."""
+        """Close the file."""
         with self._lock:
             if self._file is not None:
                 self._file.close()
@@ -152,16 +150,16 @@ class NodeLog:
 
 
 class Link:
-    """One node: threads move bytes, the engine's own thread reads and changes everything else.
+    """One node: threads move bytes, the engine's thread reads and changes everything else.
 
     Parameters
     ----------
     name : str
         The node's name in this run.
     make : callable
-        Makes the node's transport, whose watcher the link is.
+        Makes the node's transport; the link is its watcher.
     inbox : SimpleQueue of Event
-        Where messages of all nodes meet.
+        Receives the messages of all nodes.
     log : NodeLog
     clock : callable, optional
         Returns the monotonic time.
@@ -180,25 +178,25 @@ class Link:
         self.node_log = log
         self.transport = make(name, self)
         self.up = False
-        """Whether the agent was started or found."""
+        """True once the agent was started or found."""
 
         self.greeting: Greeting | None = None
         self.opened_round = -1
         self.ready_round = -1
         self.receives = False
-        """Whether data was arriving at the node by its last heartbeat."""
+        """True if data was arriving at the node at its last heartbeat."""
 
         self.leaving = False
-        """Whether its machine is about to be taken away: it gets no more work."""
+        """True if its machine is about to be taken away: it gets no more work."""
 
         self.wanted = 0
         """Leases that the node asked for and has not got."""
 
         self._started = self.heard = clock()
-        """When the node last said anything; before that, when it was started."""
+        """Time of the node's last message; before the first one, time of its start."""
 
         self.granted = 0
-        """Tasks that the node was given leases for."""
+        """Number of tasks leased to the node."""
 
         self._said = 0
         self._closed = False
@@ -209,15 +207,15 @@ class Link:
         self._outbox: SimpleQueue[Any] = SimpleQueue()
         self._sent_blobs: set[str] = set()
         self._unopened: dict[str, Blob] = {}
-        """Blobs whose files the agent is to open: a file is there as long as its blob."""
+        """Blobs whose files the agent has yet to open; a file is deleted with its blob."""
 
         self._offered: Blob | None = None
         self._answers_due = 0
         self._answers: SimpleQueue[int | None] = SimpleQueue()
-        """From where on the offered blob is wanted; None: nobody is there to want it."""
+        """Offset from which the offered blob is wanted; None: the channel has ended."""
 
     def start(self) -> None:
-        """Start the agent and the threads; what comes of it arrives in the inbox."""
+        """Start the agent and the threads; messages arrive in the inbox."""
         self._thread(self._serve, "reader")
 
     def _thread(self, target: Any, role: str) -> None:
@@ -226,20 +224,20 @@ class Link:
     # -- from the transport
 
     def state(self, text: str) -> None:
-        """What goes on with the node, for the engine's own thread and the node's log."""
+        """Report the node's state to the engine's thread and to the node's log."""
         self.node_log.note(f"{time.strftime('%H:%M:%S')} {text}")
         self._inbox.put(Event(self, NodeState(text)))
 
     def log(self, data: bytes) -> None:
-        """Output of the node, or of what prepares it."""
+        """Take output of the node, or of its preparation."""
         self.node_log.write(data)
 
     def took(self) -> None:
-        """The engine has taken a message of this node from the inbox: there is room for another."""
+        """Make room for another message: the engine has taken one from the inbox."""
         self._room.release()
 
     def take_beat(self) -> Heartbeat:
-        """The newest heartbeat; older ones that waited behind it are of no interest."""
+        """Return the newest heartbeat; older ones are dropped."""
         with self._beat_lock:
             beat, self._beat = self._beat, None
         assert beat is not None, "one event for each heartbeat that is taken"
@@ -248,17 +246,17 @@ class Link:
     # -- to the node
 
     def send(self, message: Any) -> None:
-        """Queue a message; it leaves in order."""
+        """Queue a message. Messages leave in order."""
         self._outbox.put(message)
 
     def send_blob(self, blob: Blob, *, offered: bool = False) -> str:
-        """Queue a blob, unless it was sent before; returns its name for `OpenRound`.
+        """Queue a blob, unless it was sent before; return its name for `OpenRound`.
 
         Parameters
         ----------
         blob : Blob
         offered : bool, default=False
-            Ask first how much of it the node has kept.
+            Ask first how much of the blob the node has kept.
         """
         shared = self.transport.shares_files
         name = blob.token if shared else blob.digest
@@ -272,19 +270,19 @@ class Link:
         return name
 
     def holds_blobs(self, names: Iterable[str]) -> None:
-        """The node has these already, from the driver before this one."""
+        """Note blobs that the node kept from an earlier driver."""
         self._sent_blobs |= set(names)
 
     def keep_blobs(self, names: set[str]) -> None:
-        """The node drops every blob but these: the others must be sent again when wanted."""
+        """Note that the node drops all other blobs: they must be sent again when needed."""
         self._sent_blobs &= names
 
     def close_round(self, serial: int) -> None:
-        """Tell the node that a round is over, if it was opened there."""
+        """Tell the node that a round is over, if the node has opened it."""
         if self.opened_round == serial:
             self.send(CloseRound(round=serial))
             if self.transport.shares_files:
-                # It closes them: the memory of X is free while no round is open.
+                # The node closes the files, so X takes no memory while no round is open.
                 self.keep_blobs(set())
 
     def close(self) -> None:
@@ -302,7 +300,7 @@ class Link:
         except SkygridError as error:
             self._inbox.put(Event(self, Gone(str(error), error)))
             return
-        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for this node
+        except Exception as error:  # noqa: BLE001  # report any failure: the run waits for this node
             self._inbox.put(Event(self, self._unforeseen("it could not be started", error)))
             return
         self.heard, self.up = self._clock(), True
@@ -320,8 +318,8 @@ class Link:
                 for message in reader.feed(data):
                     if self._closed:
                         return Gone("it was given up")
-                    if not isinstance(message, AgentLog) and self._babbles():
-                        text = "it said far more than its work gave cause for"
+                    if not isinstance(message, AgentLog) and self._sends_too_much():
+                        text = "it sent far more messages than its work needs"
                         return Gone(text, NodeError(text))
                     if isinstance(message, BlobWanted) and message.digest in self._unopened:
                         del self._unopened[message.digest]
@@ -335,20 +333,20 @@ class Link:
             return Gone(text, ProtocolError(text))
         except (OSError, ValueError) as error:
             return Gone(f"its channel broke: {error}")
-        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for this node
-            return self._unforeseen("it can be heard no more", error)
+        except Exception as error:  # noqa: BLE001  # report any failure: the run waits for this node
+            return self._unforeseen("its messages could not be read", error)
         return Gone(self.transport.ended(), self.transport.error())
 
     def _unforeseen(self, what: str, error: Exception) -> Gone:
-        """What nobody foresaw has ended a thread of this node, and the node with it."""
+        """Return the end of a node after an unexpected error in one of its threads."""
         if isinstance(error, SkygridError):
             return Gone(f"{what}: {error}", error)
-        # All of it for whoever mends it; the line is for the person who waits.
+        # The traceback goes to the log; the user sees one line.
         self.node_log.write("".join(traceback.format_exception(error)).encode())
         text = f"{what}: {type(error).__name__}: {error}"
         return Gone(text, NodeError(text))
 
-    def _babbles(self) -> bool:
+    def _sends_too_much(self) -> bool:
         self._said += 1
         allowed = FREE_MESSAGES + MESSAGES_PER_LEASE * self.granted
         if self._said <= allowed:
@@ -387,15 +385,15 @@ class Link:
                 for frame in _frames(item):
                     self.transport.write(frame)
             except (OSError, ValueError):
-                # The agent is gone; the reader sees the same and says so.
+                # The agent is gone; the reader notices too and reports it.
                 return
-            except Exception as error:  # noqa: BLE001  # the agent would wait for what was to come
-                gone = self._unforeseen("it can be told no more", error)
+            except Exception as error:  # noqa: BLE001  # report any failure: the agent would wait for the rest
+                gone = self._unforeseen("nothing could be sent to it", error)
                 self._inbox.put(Event(self, gone))
                 return
 
     def _transfer(self, blob: Blob) -> None:
-        """Send what the node wants of a blob; returns when it has all of it."""
+        """Send the part of a blob that the node wants; return when the node has all."""
         url = self.transport.url_of(blob)
         # One answer to the offer, and one to each transfer.
         self._offered, self._answers_due = blob, MOST_TRANSFERS + 1
@@ -416,7 +414,7 @@ class Link:
             while data := self.transport.read_log():
                 self.node_log.write(data)
         except (OSError, ValueError):
-            return  # the channel was closed under the read
+            return  # the channel was closed during the read
 
 
 def _frames(item: Any) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""What a node is told before it can work: how to work, then the data, the search and the round."""
+"""Messages that prepare a node for work: setup, data, search and round."""
 
 from __future__ import annotations
 
@@ -16,23 +16,18 @@ from skygrid.worker.machine import machine
 from skygrid.worker.wire.messages import Greeting, Heartbeat, OpenRound, Setup
 from skygrid.worker.wire.protocol import PROTOCOL
 
-MOST_NAMED, MOST_VERSIONS = 200, 50
-"""Characters of a name or a version that a node gives, and how many versions it may give."""
+MOST_CHARACTERS, MOST_VERSIONS = 200, 50
+"""Maximum length of a name or version that a node sends, and maximum number of versions."""
 
 
-ASKED_FROM_BYTES = 64 * 1024
-"""Data of so many bytes is offered first, as a node may have it. Less is sent at once: the answer
-would take longer than the data."""
+OFFERED_FROM_BYTES = 64 * 1024
+"""Data of this size or more is offered first, because the node may have it. For less, the answer
+would take longer than the transfer.
+"""
 
 
 class Opening:
-    """Makes nodes ready for a round, and says how far they are.
-
-    Parameters
-    ----------
-    settings : EngineSettings
-    listener : Listener
-    """
+    """Prepares nodes for rounds and reports their progress."""
 
     def __init__(self, settings: EngineSettings, listener: Listener) -> None:
         self._listener = listener
@@ -46,22 +41,22 @@ class Opening:
         )
 
     def welcome(self, link: Link, greeting: Greeting) -> Greeting:
-        """Take in what a node says of itself and answer with how to work.
+        """Accept a node's greeting and send it the setup.
 
         Returns
         -------
         greeting : Greeting
-            What it said, fit for a terminal.
+            The greeting, safe for a terminal.
 
         Raises
         ------
         LinkFailure
-            If it may not work for this driver.
+            If the node may not work for this driver.
         """
         if link.greeting is not None:
-            # One for each driver: when there is a new one, the agent's keeper begins anew.
-            raise LinkFailure(Gone("it said twice what it is"), cure="machine")
-        greeting = _cleaned(greeting)
+            # Each driver gets one greeting: for a new driver the keeper starts a new agent.
+            raise LinkFailure(Gone("it sent two greetings"), cure="machine")
+        greeting = _made_printable(greeting)
         try:
             check_greeting(link.name, greeting, self._versions)
         except HandshakeError as error:
@@ -73,7 +68,7 @@ class Opening:
         return greeting
 
     def open_on(self, link: Link, work: RoundInProgress) -> None:
-        """Send a node what it needs for a round, once; not before it greeted, nor if it leaves."""
+        """Send a node the contents of a round, once; not before its greeting, nor if it leaves."""
         if link.greeting is None or link.leaving or link.opened_round == work.serial:
             return
         link.opened_round = work.serial
@@ -82,7 +77,7 @@ class Opening:
         blobs = work.blobs
         order = OpenRound(
             round=work.serial,
-            data=link.send_blob(blobs.data, offered=blobs.data.size >= ASKED_FROM_BYTES),
+            data=link.send_blob(blobs.data, offered=blobs.data.size >= OFFERED_FROM_BYTES),
             search=link.send_blob(blobs.search),
             plan=link.send_blob(blobs.plan),
             keeps=work.plan.sharing.on_nodes,
@@ -90,8 +85,8 @@ class Opening:
         link.send(order)
         link.keep_blobs({order.data, order.search, order.plan})
 
-    def tell_progress(self, link: Link, beat: Heartbeat) -> None:
-        """Say how much of the data a node has by its heartbeat."""
+    def report_progress(self, link: Link, beat: Heartbeat) -> None:
+        """Report how much of the data has arrived, from a heartbeat."""
         if beat.receiving is not None:
             percent = f"{100 * beat.receiving:.0f} %"
             self._listener.node_changed(link.name, f"receiving {percent}")
@@ -100,15 +95,15 @@ class Opening:
         link.receives = beat.receiving is not None
 
 
-def _cleaned(greeting: Greeting) -> Greeting:
-    """What a node says of itself ends up in tables: short, and nothing but text."""
+def _made_printable(greeting: Greeting) -> Greeting:
+    """Shorten a greeting and make it printable: it is shown in tables."""
     return msgspec.structs.replace(
         greeting,
-        host=printable(greeting.host, MOST_NAMED),
-        cpu=printable(greeting.cpu, MOST_NAMED),
-        machine=printable(greeting.machine, MOST_NAMED),
+        host=printable(greeting.host, MOST_CHARACTERS),
+        cpu=printable(greeting.cpu, MOST_CHARACTERS),
+        machine=printable(greeting.machine, MOST_CHARACTERS),
         versions={
-            printable(name, MOST_NAMED): printable(version, MOST_NAMED)
+            printable(name, MOST_CHARACTERS): printable(version, MOST_CHARACTERS)
             for name, version in list(greeting.versions.items())[:MOST_VERSIONS]
         },
     )

@@ -1,4 +1,4 @@
-"""The nodes that an engine has: started, lost, had again or done without."""
+"""The nodes of an engine: their start, loss and replacement."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from skygrid.util.terminal_text import printable
 from skygrid.worker.wire.messages import Greeting, Leaving
 
 MAX_REPLACEMENTS = 5
-"""How often one node may be lost and had again without having reported anything in between."""
+"""Maximum number of losses of one node in a row without a report in between."""
 
 MOST_SAID = 10_000
-"""Characters of the reason for which a node was lost: a traceback may be one."""
+"""Maximum length of a loss's reason in characters: it may be a traceback."""
 
 
 class Roster:
-    """Which nodes there are. Changed on the engine's own thread alone.
+    """The nodes of an engine. Changed on the engine's thread alone.
 
     Parameters
     ----------
     provider : Provider
     min_nodes : int
-        With fewer nodes that can be had, the run ends.
+        The run ends when fewer nodes can be had.
     listener : Listener
     inbox : SimpleQueue of Event
-        Where messages of all nodes meet.
+        Receives the messages of all nodes.
     """
 
     def __init__(
@@ -47,25 +47,25 @@ class Roster:
         self._logs: dict[str, NodeLog] = {}
         self._log_folder: Path | None = None
         self._places: dict[str, str] = {}
-        """The first node of the place that a node has taken; without those that are first."""
+        """Replacement node -> first node of its place; first nodes are not in it."""
 
         self._losses: dict[str, int] = {}
-        """How often the node of a place was lost since one last reported anything."""
+        """Losses per place since a node there last reported."""
 
         self._begun = False
-        """Whether enough nodes were ready at a time: from then on fewer of them will do."""
+        """True once `min_nodes` nodes were ready at one time: from then on fewer suffice."""
 
         self._missing: dict[str, str] = {}
-        """Nodes that could not be had, and why."""
+        """Node that could not be had -> reason."""
 
         self.links: dict[str, Link] = {}
         self.greetings: dict[str, Greeting] = {}
-        """Of every node that was ever there, the newest one."""
+        """Newest greeting of every node, lost ones included."""
 
     # -- life
 
     def start(self) -> None:
-        """Start every node; returns at once."""
+        """Start every node; return at once."""
         self._begun, self._missing = False, {}
         for name in self._provider.names():
             self._launch(name)
@@ -77,15 +77,15 @@ class Roster:
             log.open(folder / f"{name}.log")
 
     def kill(self) -> None:
-        """End every agent at once, without a word. May be called from a signal handler."""
-        for link in list(self.links.values()):  # another thread may be changing them
+        """End every agent at once, without a message. Safe in a signal handler."""
+        for link in list(self.links.values()):  # another thread may change them
             link.transport.kill()
 
     def close(self) -> None:
         """End every node."""
         links = list(self.links.values())
         if links:
-            # A node that is out of reach is given a moment; not one node after the other.
+            # In parallel: each unreachable node takes its own time-out.
             with ThreadPoolExecutor(len(links), thread_name_prefix="close") as pool:
                 list(pool.map(Link.close, links))
         for link in links:
@@ -106,35 +106,35 @@ class Roster:
     # -- what is known of nodes
 
     def has(self, link: Link) -> bool:
-        """Whether this is a node still; what one that was given up says is of no concern."""
+        """Return whether the link is still a node of this run; messages of others are ignored."""
         return self.links.get(link.name) is link
 
     def ready(self, link: Link, round: int) -> None:
-        """A node has all that it needs for a round."""
+        """Note that a node has everything for a round."""
         link.ready_round = round
         there = {self._place(name) for name, link in self.links.items() if link.ready_round >= 0}
         self._begun = self._begun or len(there) >= self._min_nodes
 
     @property
     def enough(self) -> bool:
-        """Whether so many nodes were ready that fits may start."""
+        """True if enough nodes were ready for fits to start."""
         return self._begun
 
     def _place(self, name: str) -> str:
         return self._places.get(name, name)
 
     def greeted(self, link: Link, greeting: Greeting) -> None:
-        """A node has said what it is."""
+        """Keep a node's greeting."""
         self.greetings[link.name] = greeting
 
     def reported(self, link: Link) -> None:
-        """A node has done work: whatever loses it later is something new."""
+        """Note that a node has done work: later losses are counted from zero."""
         self._losses[self._place(link.name)] = 0
 
     # -- nodes that are lost
 
     def leave(self, link: Link, notice: Leaving) -> None:
-        """A node is about to be lost: another one is started in its place, if there can be one."""
+        """Start a replacement, if possible, for a node that is about to be lost."""
         if link.leaving:
             return
         link.leaving = True
@@ -145,14 +145,14 @@ class Roster:
         self._replace(link, "machine")
 
     def lose(self, link: Link, gone: Gone, cure: Cure) -> None:
-        """Go on without a node, or with another one in its place.
+        """Drop a node, and replace it if possible.
 
         Parameters
         ----------
         link : Link
         gone : Gone
         cure : {"agent", "machine", "nothing"}
-            What may do better in its place.
+            The replacement that may work.
 
         Raises
         ------
@@ -165,11 +165,11 @@ class Roster:
         self._drop(link)
         log.write(f"node {name} was lost: {gone.reason}\n".encode())
         self._listener.node_lost(name, gone.reason)
-        # One that leaves was replaced when it said so.
+        # A leaving node was replaced when its notice came.
         if not link.leaving and self._replace(link, cure):
             return
         if not self._begun and (self.links or name not in self.greetings):
-            self._do_without(name, "\n".join(filter(None, (gone.reason, last_words))), gone.error)
+            self._note_missing(name, "\n".join(filter(None, (gone.reason, last_words))), gone.error)
         if not self.links:
             raise NodeError(
                 f"no node is left; the last one, {name}, was lost: {gone.reason}\n"
@@ -177,7 +177,7 @@ class Roster:
             )
 
     def _replace(self, link: Link, cure: Cure) -> bool:
-        """Start another node in the place of one, if it may do better and there can be one."""
+        """Start a replacement for a node; return False if none can help or be had."""
         place = self._place(link.name)
         self._losses[place] = self._losses.get(place, 0) + 1
         if cure == "nothing" or self._losses[place] > MAX_REPLACEMENTS:
@@ -190,8 +190,8 @@ class Roster:
         self._launch(successor)
         return True
 
-    def _do_without(self, name: str, reason: str, error: SkygridError | None) -> None:
-        """A node could not be had at all: enough others have to be there."""
+    def _note_missing(self, name: str, reason: str, error: SkygridError | None) -> None:
+        """Note a node that could not be had; raise if too few others are left."""
         there = {self._place(name) for name in self.links}
         if self._place(name) in there:
             return
@@ -203,12 +203,12 @@ class Roster:
             raise error
         told = "\n".join(f"{name}: {why}" for name, why in self._missing.items())
         raise NodeError(
-            f"{len(there)} of {wanted} nodes can be had, and the run is to have at least "
-            f"{self._min_nodes} (min_nodes)\n{told}"
+            f"{len(there)} of {wanted} nodes can be had; the run needs at least {self._min_nodes} "
+            f"(min_nodes)\n{told}"
         )
 
     def _drop(self, link: Link) -> None:
-        # Killed first: an agent that is stopped or stuck would not notice its channel's end.
+        # Killed first: an agent that is stopped or stuck would not notice the channel's end.
         link.transport.kill()
         link.close()
         del self.links[link.name]

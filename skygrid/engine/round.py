@@ -1,4 +1,4 @@
-"""The round that an engine is running: its queue, and the outcomes on their way to the journal."""
+"""The round that an engine runs: its queue, and outcomes on their way to the journal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skygrid.worker.wire.messages import FitFacts, FitResult
 
 
 def plan_content(plan: RoundPlan) -> dict[str, Any]:
-    """The plan of a round as a blob carries it: in plain containers, without our own classes."""
+    """Return the content of a round's plan blob: plain containers, no classes of skygrid."""
     return {
         "candidates": list(plan.candidates),
         "splits": list(plan.splits),
@@ -30,7 +30,7 @@ def plan_content(plan: RoundPlan) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundBlobs:
-    """All that nodes need for the fits of a round, ready to travel."""
+    """Everything that nodes need for the fits of a round, ready to send."""
 
     data: Blob
     """X, y, fit parameters and score parameters."""
@@ -39,7 +39,7 @@ class RoundBlobs:
     """Estimator, scorer and settings."""
 
     plan: Blob
-    """Candidates and splits, as `plan_content` has them."""
+    """Candidates and splits, from `plan_content`."""
 
 
 @dataclass(kw_only=True)
@@ -61,11 +61,11 @@ class RoundInProgress:
 
     @property
     def wait_seconds(self) -> float | None:
-        """How long nothing needs to be recorded, None when nothing waits for it."""
+        """Seconds until outcomes must be recorded, None if none wait."""
         return limits.RECORD_AFTER if self._unrecorded else None
 
     def take(self, node: str, result: FitResult, done: Completion, finished_at: float) -> None:
-        """A fit ended, and its outcome is the task's first."""
+        """Keep the first outcome of a task."""
         self._note(
             Outcome(
                 round=self.plan.round,
@@ -84,7 +84,7 @@ class RoundInProgress:
     def give_up(
         self, quarantine: Quarantine, reason: str, *, slot: int = -1, seconds: float = 0.0
     ) -> None:
-        """A task is given up; that is its outcome."""
+        """Keep the failure of a task that is given up, as its outcome."""
         self._note(
             Outcome(
                 round=self.plan.round,
@@ -107,12 +107,12 @@ class RoundInProgress:
         self._unrecorded.append(outcome)
 
     def record_due(self, now: float) -> None:
-        """Record what has waited long enough."""
+        """Record outcomes that have waited long enough."""
         if self._unrecorded and now >= self._record_at:
             self.record_all()
 
     def record_all(self) -> None:
-        """Record everything, and only then tell the listener of it."""
+        """Record all outcomes, and only then report them to the listener."""
         if self._unrecorded:
             outcomes, self._unrecorded = self._unrecorded, []
             self.record(outcomes)
@@ -120,12 +120,12 @@ class RoundInProgress:
 
 
 def is_honest(result: FitResult) -> bool:
-    """Whether the scores of a result can be read, and are there where they must be."""
+    """Return whether a result has all required scores, in readable form."""
     if result.status != "scored":
         return True
     if result.test_scores is None:
         return False
-    # It brings NumPy, and whoever waits for nodes should not have to wait for that first.
+    # It imports NumPy, which must not delay the start of nodes.
     from skygrid.worker.wire.scores import from_wire
 
     try:

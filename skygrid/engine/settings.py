@@ -1,4 +1,4 @@
-"""What an engine passes on to agents, and when it stops."""
+"""Settings of an engine."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from skygrid.engine.stopping import StopCondition, never
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
-    """What the engine passes on to agents, and when it stops."""
+    """Settings that the engine passes to agents, and its stop condition."""
 
     fit_timeout_seconds: float | None = None
     start_method: str = "auto"
     memory_limit_bytes: int | None = None
     silence_seconds: float = limits.START_SILENCE
-    """How long a node may say nothing while it starts or makes ready, before it is lost. It may
-    be busy unpickling; once it works, its leases expire much sooner."""
+    """Seconds without a message after which a starting node is lost. It may be busy unpickling;
+    once it works, its leases expire much sooner.
+    """
 
     min_nodes: int = 1
-    """Fits start when so many nodes are ready for them; fewer that can be had end the run."""
+    """Number of nodes that must be ready before fits start; the run ends if fewer can be had."""
 
     stop: StopCondition = never
-    """When no more fits are started; asked a few times a second."""
+    """Condition for starting no more fits; called a few times a second."""

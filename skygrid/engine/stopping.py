@@ -1,11 +1,11 @@
-"""When a run starts no more fits although there are some left."""
+"""Conditions for stopping a run before all fits are done."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 StopCondition = Callable[[float], str | None]
-"""Given the monotonic time now: why the run is to stop, or None. Must answer at once."""
+"""Maps the monotonic time to a reason to stop, or None. Must return at once."""
 
 
 def never(_now: float) -> str | None:
@@ -14,16 +14,16 @@ def never(_now: float) -> str | None:
 
 
 def time_limit(end: float) -> StopCondition:
-    """Stop at this monotonic time, which ``--max-hours`` has set."""
+    """Stop at this monotonic time, set by ``--max-hours``."""
 
     def over(now: float) -> str | None:
-        return "the time that --max-hours allows is over" if now >= end else None
+        return "the limit of --max-hours is reached" if now >= end else None
 
     return over
 
 
 def any_of(*conditions: StopCondition) -> StopCondition:
-    """Stop for the first reason that one of these conditions has."""
+    """Stop as soon as one of these conditions gives a reason."""
 
     def first(now: float) -> str | None:
         return next(filter(None, (condition(now) for condition in conditions)), None)
@@ -32,20 +32,20 @@ def any_of(*conditions: StopCondition) -> StopCondition:
 
 
 def cost_limit(limit: float, dollars: Callable[[], float | None]) -> StopCondition:
-    """Stop when this much, in USD, would be spent by the end, which ``--max-cost`` has set.
+    """Stop when the run's expected final cost reaches ``--max-cost``.
 
     Parameters
     ----------
     limit : float
         USD.
     dollars : callable
-        What the run will have cost if it is ended now; None: not known, which stops nothing.
+        Returns the cost of the run if it ended now; None if unknown, which stops nothing.
     """
 
     def spent(_now: float) -> str | None:
         cost = dollars()
         if cost is None or cost < limit:
             return None
-        return f"the ${limit:,.2f} that --max-cost allows are spent"
+        return f"the limit of --max-cost, ${limit:,.2f}, is reached"
 
     return spent

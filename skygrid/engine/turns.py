@@ -11,23 +11,24 @@ from skygrid.errors import UsageError
 
 CLOSED = (
     "no nodes run: use the cluster inside its `with` statement, and leave that only when every "
-    "search on it has ended, those of other threads included"
+    "search on it has ended, also in other threads"
 )
 
 NESTED = (
-    "this thread is in the middle of a round on this cluster and cannot begin another one, in a "
-    "signal handler for example: fit the search afterwards, or on a cluster of its own"
+    "this thread is running a round on this cluster and cannot start another one, for example in a "
+    "signal handler: fit the search afterwards, or on another cluster"
 )
 
 
 class Turns:
-    """Lets one thread at a time run a round, in the order in which threads ask.
+    """Lets one thread at a time run a round, in the order of requests.
 
-    Turns are given after `open` and before `close` only.
+    Turns are given only between `open` and `close`.
     """
 
     def __init__(self) -> None:
-        # Its lock is reentrant: a signal handler may come here while its thread holds it.
+        # The condition's lock is reentrant: a signal handler may enter while its own thread holds
+        # it.
         self._changed = threading.Condition()
         self._threads: deque[int] = deque()
         """Threads that have a turn (the first one) or wait for one."""
@@ -46,7 +47,7 @@ class Turns:
         Raises
         ------
         UsageError
-            If no turns are given, or none any more, or this thread has one or waits for one.
+            If no turns are given, or this thread has one or waits for one.
         """
         me = threading.get_ident()
         with self._changed:
@@ -60,17 +61,17 @@ class Turns:
             yield
         finally:
             with self._changed:
-                if me in self._threads:  # not yet where Ctrl-C came first
+                if me in self._threads:  # absent if Ctrl-C came first
                     self._threads.remove(me)
                 self._changed.notify_all()
 
     def check(self) -> None:
-        """Raise when no turns are given any more.
+        """Raise if no more turns are given.
 
         Raises
         ------
         UsageError
-            For a thread that has a turn: it must end it now.
+            The thread must end its turn now.
         """
         if not self.are_given:
             raise UsageError(CLOSED)

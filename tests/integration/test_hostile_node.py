@@ -260,7 +260,7 @@ def test_a_node_greets_once() -> None:
 
     run = run_beside(lambda own: Meddling(own, twice))
 
-    assert all("said twice" in reason for _, reason in run.watch.reasons)
+    assert all("two greetings" in reason for _, reason in run.watch.reasons)
 
 
 @pytest.mark.parametrize("slots", [0, -1, 10**6])

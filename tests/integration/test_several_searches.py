@@ -68,7 +68,7 @@ def test_closing_ends_the_searches_of_other_threads(tmp_path: Path) -> None:
     for thread in threads:
         thread.end()
         assert isinstance(thread.error, UsageError)
-        assert "those of other threads" in str(thread.error)
+        assert "also in other threads" in str(thread.error)
     assert not threads[1].path.exists()
 
 

@@ -93,7 +93,7 @@ def test_a_schema_that_cannot_be_made_loses_the_node(
     monkeypatch.setattr(link_module, "FrameReader", reader)
     messages, gone = all_until_gone(connect(lambda: iter([BEAT]), ManualClock()))
     assert messages == []
-    assert gone.reason == "it can be heard no more: TypeError: two messages have one tag"
+    assert gone.reason == "its messages could not be read: TypeError: two messages have one tag"
 
 
 def test_a_node_may_say_so_much_in_so_much_time(connect: Callable[..., Any]) -> None:
@@ -109,4 +109,4 @@ def test_a_node_may_say_so_much_in_so_much_time(connect: Callable[..., Any]) -> 
 
     messages, gone = all_until_gone(connect(says, clock))
     assert len(messages) == FREE_MESSAGES + later
-    assert gone.reason == "it said far more than its work gave cause for"
+    assert gone.reason == "it sent far more messages than its work needs"

@@ -57,7 +57,7 @@ def test_the_first_that_asks_is_the_first_that_has_a_turn(turns: Turns) -> None:
 
 def test_a_thread_that_has_a_turn_cannot_ask_for_another(turns: Turns) -> None:
     """It would wait for itself."""
-    with turns.turn(), pytest.raises(UsageError, match="middle of a round"), turns.turn():
+    with turns.turn(), pytest.raises(UsageError, match="running a round"), turns.turn():
         pass
     with turns.turn():
         pass
