@@ -1,4 +1,4 @@
-"""Comparing what a journal was recorded for with what is asked of it now."""
+"""Comparison of a journal's fingerprint with that of the present search."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def check_fingerprint(name: str, stored: Mapping[str, str], now: Mapping[str, st
     Parameters
     ----------
     name
-        What to call the journal in the message.
+        The journal's name in messages.
     stored, now
         Part -> digest or version text.
 
     Raises
     ------
     FingerprintError
-        Names every part that differs, with both values where a person can read them.
+        Names every part that differs, with both values unless they are digests.
     """
     parts = [*stored, *(part for part in now if part not in stored)]
     differences = [
@@ -45,7 +45,7 @@ def check_round(name: str, round: int, stored: str, now: str) -> None:
     Raises
     ------
     FingerprintError
-        The round was planned otherwise when it was recorded.
+        The recorded round had another plan.
     """
     if stored != now:
         raise FingerprintError(

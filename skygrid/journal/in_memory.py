@@ -1,4 +1,4 @@
-"""A journal that lives and dies with its process."""
+"""A journal in memory, lost with its process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ class MemoryJournal:
         self._closed = False
 
     def claim(self, fingerprint: Mapping[str, str]) -> None:
-        """See `Journal.claim`."""
         self._check_open()
         if self._fingerprint:
             check_fingerprint(_NAME, self._fingerprint, fingerprint)
@@ -30,39 +29,32 @@ class MemoryJournal:
             self._fingerprint = dict(fingerprint)
 
     def settle(self, plan: RoundPlan) -> RoundPlan:
-        """See `Journal.settle`."""
         self._check_open()
         return self._rounds.setdefault(plan.round, plan)
 
     def record_node(self, node: str, facts: bytes) -> None:
-        """See `Journal.record_node`."""
         self._check_open()
         self._nodes[node] = facts
 
     def nodes(self) -> dict[str, bytes]:
-        """See `Journal.nodes`."""
         self._check_open()
         return dict(self._nodes)
 
     def append(self, outcomes: Sequence[Outcome]) -> None:
-        """See `Journal.append`."""
         self._check_open()
         for outcome in outcomes:
             key = (outcome.round, outcome.candidate, outcome.split)
             self._outcomes.setdefault(key, outcome)
 
     def outcomes(self, round: int) -> list[Outcome]:
-        """See `Journal.outcomes`."""
         self._check_open()
         return [self._outcomes[key] for key in sorted(self._outcomes) if key[0] == round]
 
     def count(self) -> int:
-        """See `Journal.count`."""
         self._check_open()
         return len(self._outcomes)
 
     def close(self) -> None:
-        """See `Journal.close`."""
         self._closed = True
 
     def _check_open(self) -> None:

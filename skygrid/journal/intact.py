@@ -1,4 +1,4 @@
-"""One look at every row of a journal: what is damaged, and what can still be used."""
+"""Examination of every row of a journal: damage, and rows that can still be used."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ from skygrid.journal.rows import is_intact
 from skygrid.journal.schema import KEYS, READ_ALL, READ_TOTALS
 
 UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
-"""Raised for damaged pages. SQLite quotes damaged text, and Python then cannot read its message."""
+"""Errors of damaged pages. SQLite quotes damaged text, and Python cannot decode its message."""
 
 
 class Examination:
-    """Reads a journal whose rows and pages may be damaged.
-
-    Parameters
-    ----------
-    connection : sqlite3.Connection
-    """
+    """Reads a journal whose rows and pages may be damaged."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.problems: list[str] = []
@@ -30,13 +25,13 @@ class Examination:
 
     @property
     def n_outcomes(self) -> int | None:
-        """Outcomes that were recorded; None where the journal does not say."""
+        """Number of outcomes that were recorded; None if the journal's totals are damaged."""
         return self._totals["outcomes"][0] if "outcomes" in self._totals else None
 
     def rows(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
         """Yield table and row of everything that can be used.
 
-        The outcomes of a round are about its plan, so they go with it.
+        Outcomes without the plan of their round are left out.
         """
         rounds = set()
         for table in KEYS:
@@ -47,7 +42,7 @@ class Examination:
                     yield table, row
 
     def _intact(self, table: str) -> Iterator[tuple[Any, ...]]:
-        """Yield the intact rows of a table; behind a page that cannot be read, from the end on."""
+        """Yield the intact rows of a table; after an unreadable page, continue from the end."""
         width = len(KEYS[table])
         count = total = 0
         last: tuple[Any, ...] | None = None

@@ -1,4 +1,4 @@
-"""What a journal is: the record of a run's outcomes, and of what the run is about."""
+"""The interface of a journal: the record of a run's search, plans and outcomes."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from skygrid.plan.records import Outcome, RoundPlan
 
 
 class Journal(Protocol):
-    """The record of one run. One thread at a time; one writing process at a time.
+    """The record of one run, for one thread at a time and one writing process at a time.
 
     Every method raises `skygrid.errors.JournalError` when the record cannot be read or written;
-    nothing that was recorded before is damaged by that. Each row is checked when it is read: a
-    journal gives out what was recorded or raises `skygrid.errors.DamagedJournalError`.
+    rows recorded before stay intact. Each row is checked when it is read: a journal returns what
+    was recorded or raises `skygrid.errors.DamagedJournalError`.
     """
 
     def claim(self, fingerprint: Mapping[str, str]) -> None:
-        """Say which search the run is about; an empty journal stores it, another compares.
+        """Store the fingerprint of the run's search in an empty journal; otherwise compare.
 
         Parameters
         ----------
         fingerprint
             Part of the search (``estimator``, ``X``, ``splits``, ``scikit-learn``, ...) -> its
-            digest, or the text of its version.
+            digest or version text.
 
         Raises
         ------
@@ -32,34 +32,34 @@ class Journal(Protocol):
         """
 
     def settle(self, plan: RoundPlan) -> RoundPlan:
-        """Return the plan of a round as it is stored; store this one when there is none.
+        """Return the stored plan of a round; store this one if there is none.
 
-        A search without a seed draws other candidates or splits each time. Recorded outcomes
-        belong to the plan that was drawn first, so a resumed run goes on with that.
+        A search without a seed draws other candidates or splits each time. Recorded outcomes belong
+        to the plan that was drawn first, so a resumed run continues with that plan.
 
         Raises
         ------
         FingerprintError
-            The stored plan is too large to be kept, and this one is another.
+            The stored plan was too large to keep, and this one differs from it.
         """
 
     def record_node(self, node: str, facts: bytes) -> None:
-        """Store what a node is, as JSON; newer facts replace older ones."""
+        """Store facts about a node, as JSON; newer facts replace older ones."""
 
     def nodes(self) -> dict[str, bytes]:
-        """Facts of every node, by its name."""
+        """Return the facts of every node by its name."""
 
     def append(self, outcomes: Sequence[Outcome]) -> None:
-        """Record outcomes, all or none of them; they are on disk when this returns.
+        """Record outcomes, all or none; they are on disk when this returns.
 
-        An outcome of a task that has one already is ignored: the first one counts.
+        The first outcome of a task counts; later ones are ignored.
         """
 
     def outcomes(self, round: int) -> list[Outcome]:
-        """Outcomes of a round, ordered by candidate, then split."""
+        """Return the outcomes of a round, ordered by candidate, then split."""
 
     def count(self) -> int:
-        """Outcomes of all rounds."""
+        """Return the number of outcomes of all rounds."""
 
     def close(self) -> None:
-        """Let go of the journal. No effect when it is closed already."""
+        """Release the journal. No effect if it is closed."""

@@ -1,4 +1,4 @@
-"""The plan of a round as bytes, for a run that is resumed."""
+"""The plan of a round as bytes, for resumed runs."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from skygrid.plan.records import RoundPlan
 from skygrid.worker.user_code.pickling import StayingPickler
 
 STORED_BYTES = 64 * 1024 * 1024
-"""A larger plan is not kept in the journal; a resumed run must then draw the same one again."""
+"""Maximum size of a plan in the journal, in bytes; of a larger one only the digest is kept."""
 
 
 def pack(plan: RoundPlan) -> tuple[bytes, str]:
-    """Return the pickle of a plan, or, of one that is too large, its digest.
+    """Return the pickle of a plan, or the digest of one that is too large.
 
-    A large plan is never copied: pickling ends with the first value that goes past the limit.
+    A large plan is never copied: pickling stops at the first value beyond the limit.
 
     Returns
     -------
     pickled : bytes
-        Empty where the plan is too large.
+        Empty if the plan is too large.
     digest : str
-        Empty where it is not.
+        Empty if it is not.
     """
     content = (list(plan.candidates), list(plan.splits))
     small: Any = _Bounded(STORED_BYTES)
     try:
-        # By name: a resumed run loads the search file first, and its candidates hold those classes.
+        # Classes by name: a resumed run loads the search file first, so they can be imported.
         StayingPickler(small, protocol=5, buffer_callback=small.fits).dump(content)
     except _TooLarge:
         return b"", digest(content)
@@ -36,7 +36,6 @@ def pack(plan: RoundPlan) -> tuple[bytes, str]:
 
 
 def unpack(round: int, pickled: bytes) -> RoundPlan:
-    """Return the plan that was pickled."""
     candidates, splits = pickle.loads(pickled)
     return RoundPlan(round=round, candidates=candidates, splits=splits)
 
@@ -62,7 +61,7 @@ class _Bounded:
         return size
 
     def fits(self, buffer: pickle.PickleBuffer) -> bool:
-        """Have an array written into the pickle, unless it is too large for that."""
+        """Accept an array in the pickle, unless it is too large."""
         if buffer.raw().nbytes > self._room:
             raise _TooLarge
         return True

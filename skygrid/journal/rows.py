@@ -1,4 +1,4 @@
-"""Rows of a journal's tables: each ends with a checksum; outcomes keep every bit of every score."""
+"""Rows of a journal's tables, each with a checksum. Outcomes keep every bit of every score."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import msgspec
 from skygrid.plan.records import Outcome
 
 Row = tuple[Any, ...]
-"""Values of the columns of ``outcomes`` in `schema`: those of `_COLUMNS`, the whole outcome as
-MessagePack or None, and the checksum of all before."""
+"""Columns of ``outcomes`` in `schema`: `_COLUMNS`, the whole outcome as MessagePack or None, and
+the checksum of all before.
+"""
 
 _KEY = ("round", "candidate", "split", "status", "node")
 _COLUMNS = (
     *_KEY, "slot", "attempt", "test_scores", "train_scores", "n_test_samples", "fit_seconds",
     "score_seconds", "busy_seconds", "finished_at", "answered_by",
 )  # fmt: skip
-"""Fields of an outcome that have a column of their own, in the order of the columns."""
+"""Fields of an outcome with a column of their own, in column order."""
 
 _RARE = {
     field.name: field.default
     for field in msgspec.structs.fields(Outcome)
     if field.name not in _COLUMNS
 }
-"""The other fields: an outcome that differs from a default in one of them is kept whole."""
+"""Other fields and their defaults: an outcome that differs in one of them is stored whole."""
 
 _rare_of = operator.attrgetter(*_RARE)
 _USUAL = tuple(_RARE.values())
@@ -40,12 +41,12 @@ _checksum = zlib.crc32
 
 
 def seal(*values: Any) -> tuple[Any, ...]:
-    """Return the row of these values: they and their checksum."""
+    """Return these values with their checksum."""
     return (*values, _checksum(_encode(values)))
 
 
 def is_intact(row: tuple[Any, ...]) -> bool:
-    """Return whether a row is what was written: its key, its values, its checksum."""
+    """Return whether the checksum of a row is right."""
     return bool(_checksum(_encode(row[:-1])) == row[-1])
 
 
@@ -63,11 +64,10 @@ def unseal(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def to_row(outcome: Outcome) -> Row:
-    """Give the row of an outcome.
+    """Return the row of an outcome.
 
-    Most outcomes are a few plain numbers and fit the columns. SQLite turns NaN into NULL and
-    -0.0 into 0.0, so whatever holds a number like that, or anything richer, is kept whole as
-    MessagePack in a column of its own instead.
+    Most outcomes are a few plain numbers, which fit the columns. SQLite turns NaN into NULL and
+    -0.0 into 0.0, so outcomes with such numbers, and all others, are stored whole as MessagePack.
     """
     o = outcome
     test, train = o.test_scores, o.train_scores
@@ -87,7 +87,7 @@ def to_row(outcome: Outcome) -> Row:
 
 
 def from_row(row: tuple[Any, ...]) -> Outcome:
-    """Give the outcome of a row.
+    """Return the outcome of a row.
 
     Raises
     ------

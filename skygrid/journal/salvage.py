@@ -1,4 +1,4 @@
-"""A new journal of the rows of a damaged one that can still be used."""
+"""A new journal from the intact rows of a damaged one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def salvage(path: Path, fingerprint: Mapping[str, str]) -> Path:
     path
         The journal.
     fingerprint
-        Of its search, as the run's record has it.
+        Of its search, from the run's record.
 
     Returns
     -------
@@ -38,15 +38,15 @@ def salvage(path: Path, fingerprint: Mapping[str, str]) -> Path:
     try:
         new.unlink(missing_ok=True)
         _fill(new, path, fingerprint)
-        _put_aside(path, kept)
+        _set_aside(path, kept)
         new.rename(path)
     finally:
         lock.release()
     return kept
 
 
-def _put_aside(path: Path, kept: Path) -> None:
-    """Rename a journal together with its log: beside another file the log would be applied."""
+def _set_aside(path: Path, kept: Path) -> None:
+    """Rename a journal with its WAL, which SQLite would otherwise apply to the new file."""
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size > 0:
         log.rename(f"{kept}-wal")

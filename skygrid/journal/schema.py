@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 SCHEMA_VERSION = 3
-"""Version of the tables, kept in SQLite's ``user_version``."""
+"""Version of the tables, stored as SQLite's ``user_version``."""
 
 APPLICATION_ID = 0x534B5947
-"""``SKYG``: tells a journal from any other SQLite file, kept in ``application_id``."""
+"""``SKYG`` in ASCII: marks journals among SQLite files, stored as ``application_id``."""
 
 KEYS = {
     "fingerprint": ("part",),
@@ -17,7 +17,8 @@ KEYS = {
 """Table -> its first columns, which are its primary key.
 
 The last column of each table is the CRC-32 of the columns before it, as a MessagePack array: SQLite
-keeps no checksums of its pages."""
+keeps no checksums of its pages.
+"""
 
 _TABLES = (
     """CREATE TABLE fingerprint (
@@ -56,7 +57,7 @@ _TABLES = (
         checksum INTEGER NOT NULL,
         PRIMARY KEY (round, candidate, split)
     ) WITHOUT ROWID""",
-    # Compared with the other tables when a journal is opened: a row that is gone has no checksum.
+    # Totals reveal missing rows, which no row checksum can. Compared when a journal is opened.
     """CREATE TABLE totals (
         name TEXT PRIMARY KEY NOT NULL, -- of another table
         n_rows INTEGER NOT NULL,
@@ -96,7 +97,7 @@ READ_OUTCOMES = "SELECT * FROM outcomes WHERE round = ? ORDER BY candidate, spli
 COUNT_OUTCOMES = "SELECT count(*) FROM outcomes"
 READ_TOTALS = "SELECT * FROM totals"
 READ_ALL = {
-    (table, backwards): f"SELECT * FROM {table} ORDER BY "  # our own names
+    (table, backwards): f"SELECT * FROM {table} ORDER BY "  # constants, no user input
     + ", ".join(f"{column} {'DESC' if backwards else 'ASC'}" for column in key)
     for table, key in KEYS.items()
     for backwards in (False, True)

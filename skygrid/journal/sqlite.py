@@ -70,21 +70,21 @@ class SqliteJournal:
     """Implements `skygrid.journal.interface.Journal` in one file.
 
     Readers work while one process writes. The writer holds ``<path>.lock`` until it closes the
-    journal or ends; it examines every row before it adds to them.
+    journal or ends; it examines every row before it adds any.
 
     Parameters
     ----------
     path
-        The file; a writer makes it when absent.
+        The file; a writer creates it.
     read_only
-        Only look; never make or change anything that counts.
+        Never create or change the journal.
     busy_timeout
         Seconds to wait for another program that keeps the file locked.
 
     Raises
     ------
     DamagedJournalError
-        It is not as it was written; the message says how much of it is.
+        The file is damaged; the message says how much is intact.
     JournalError
         It cannot be opened, is no journal, has another version, or another process writes it.
     """
@@ -105,7 +105,6 @@ class SqliteJournal:
             raise
 
     def claim(self, fingerprint: Mapping[str, str]) -> None:
-        """See `Journal.claim`."""
         stored = self._fingerprint()
         if stored:
             check_fingerprint(self._name, stored, fingerprint)
@@ -118,8 +117,7 @@ class SqliteJournal:
         return bool(self._fingerprint())
 
     def settle(self, plan: RoundPlan) -> RoundPlan:
-        """See `Journal.settle`."""
-        # They bring NumPy, and a process that starts nodes should not wait for that first.
+        # These import NumPy, which must not delay the start of nodes.
         from skygrid.journal.plans import pack, unpack
 
         with self._access("read") as connection:
@@ -135,32 +133,27 @@ class SqliteJournal:
         return plan
 
     def record_node(self, node: str, facts: bytes) -> None:
-        """See `Journal.record_node`."""
         self.adopt([("nodes", seal(node, facts))])
 
     def nodes(self) -> dict[str, bytes]:
-        """See `Journal.nodes`."""
         with self._access("read") as connection:
             return dict(unseal(row) for row in connection.execute(READ_NODES))
 
     def append(self, outcomes: Sequence[Outcome]) -> None:
-        """See `Journal.append`."""
         rows = [to_row(outcome) for outcome in outcomes]
         with self._transaction() as connection:
             connection.executemany(ADD["outcomes"], rows)
 
     def outcomes(self, round: int) -> list[Outcome]:
-        """See `Journal.outcomes`."""
         with self._access("read") as connection:
             return [from_row(row) for row in connection.execute(READ_OUTCOMES, (round,))]
 
     def count(self) -> int:
-        """See `Journal.count`."""
         with self._access("read") as connection:
             return int(connection.execute(COUNT_OUTCOMES).fetchone()[0])
 
     def adopt(self, rows: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
-        """Store rows as they are, each with the name of its table, all or none of them."""
+        """Store rows unchanged, each with the name of its table; all or none."""
         with self._transaction() as connection:
             for table, row in rows:
                 connection.execute(ADD[table], row)
@@ -170,7 +163,6 @@ class SqliteJournal:
             return dict(unseal(row) for row in connection.execute(READ_FINGERPRINT))
 
     def close(self) -> None:
-        """See `Journal.close`."""
         try:
             if self._connection is not None:
                 self._connection.close()
@@ -200,10 +192,10 @@ class SqliteJournal:
         try:
             self._prepare()
         except JournalError as error:
-            if not (self._read_only and self._is_still(error.__cause__)):
+            if not (self._read_only and self._file_is_all(error.__cause__)):
                 raise
-            # SQLite wants to write beside a file in WAL mode even to read it. Where that cannot
-            # be and no writer left anything behind, the file alone is the whole journal.
+            # In WAL mode SQLite writes beside the file even to read it. If the folder is read-only
+            # and no log is left, the file alone is the whole journal.
             self._connect("mode=ro&immutable=1", busy_timeout)
             self._prepare()
 
@@ -267,15 +259,15 @@ class SqliteJournal:
             raise self._damaged(examination.problems[0])
 
     def _ends_with_a_page(self, page_size: int) -> bool:
-        # SQLite reads what is missing from the last page as zeros. While there is a log, the
-        # page may be whole in there.
+        # SQLite reads a truncated last page as zeros. While there is a log, it may hold the whole
+        # page.
         return self._path.stat().st_size % page_size == 0 or self._has_log()
 
     def _has_log(self) -> bool:
         log = self._path.with_name(self._path.name + "-wal")
         return log.exists() and log.stat().st_size > 0
 
-    def _is_still(self, cause: BaseException | None) -> bool:
+    def _file_is_all(self, cause: BaseException | None) -> bool:
         return (
             isinstance(cause, sqlite3.Error)
             and _code(cause) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -294,7 +286,7 @@ class SqliteJournal:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, on disk at the end."""
+        """Run the block as one transaction; on disk at the end."""
         if self._read_only:
             raise JournalError(f"{self._name} was opened for reading only; resume the run to write")
         with self._access("write") as connection:
@@ -322,7 +314,7 @@ class SqliteJournal:
             raise self._damaged(f"{error} is damaged") from error
 
     def _damaged(self, problem: str) -> DamagedJournalError:
-        """Return the error that says what is damaged, and how much is not."""
+        """Return an error that names the damage and the number of intact outcomes."""
         intact, recorded = 0, None
         if self._connection is not None:
             examination = Examination(self._connection)
@@ -344,7 +336,7 @@ def connect(path: Path, options: str, busy_timeout: float = 0.0) -> sqlite3.Conn
         isolation_level=None,
         check_same_thread=False,
     )
-    # A text that is damaged is for its checksum to find.
+    # Damaged text must decode, so that its checksum can reveal it.
     connection.text_factory = lambda text: text.decode(errors="replace")
     return connection
 
@@ -355,7 +347,7 @@ def writer_lock(path: Path) -> WriterLock:
     Raises
     ------
     JournalError
-        Another process, or this one, has it, or the folder cannot be written.
+        A process, maybe this one, holds it, or the folder cannot be written.
     """
     name, side_file = f"the journal {path}", path.with_name(path.name + ".lock")
     try:
@@ -377,5 +369,5 @@ def _schema() -> list[tuple[Any, ...]]:
 
 
 def _code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; the extended ones keep it in their low byte."""
+    """Return SQLite's primary result code: the low byte of an extended one."""
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF

@@ -1,4 +1,4 @@
-"""One writing process per journal, by a lock that goes away with the process, however it ends."""
+"""A lock for one writing process per journal, which the kernel releases when the process ends."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from pathlib import Path
 from skygrid.errors import JournalError
 
 _held_here: set[tuple[int, int]] = set()
-"""(device, inode) of the lock files that this process holds: the kernel's lock does not keep a
-process out of its own."""
+"""(device, inode) of the lock files that this process holds: a POSIX lock does not exclude its own
+process.
+"""
 
 
 class WriterLock:
-    """Holds the lock from construction to `release`.
+    """Lock of a journal, held from construction to `release`.
 
-    The lock is a POSIX record lock: unlike ``flock`` it is not inherited by forked children, so
-    a fit that outlives a killed driver does not keep the run locked.
+    A POSIX record lock: unlike ``flock``, forked children do not inherit it, so a fit that outlives
+    a killed driver does not keep the run locked.
 
     Parameters
     ----------
     path
-        Side file, made when absent. It holds the number of the process that has the lock.
+        Side file, created if absent. It holds the id of the process that has the lock.
     journal
-        What to call the journal in messages.
+        The journal's name in messages.
 
     Raises
     ------
     JournalError
-        Another process, or this one, has the lock.
+        A process, maybe this one, holds the lock.
     OSError
-        The side file cannot be made.
+        The side file cannot be created.
     """
 
     def __init__(self, path: Path, journal: str) -> None:
         self._path = path
         self._journal = journal
         descriptor = self._open()
-        while not self._still_there(descriptor):  # its last holder took it away
+        while not self._still_there(descriptor):  # its last holder deleted it
             os.close(descriptor)
             descriptor = self._open()
         self._descriptor: int | None = descriptor
@@ -52,17 +53,17 @@ class WriterLock:
             raise
 
     def release(self) -> None:
-        """Give the lock up and remove the side file. No effect the second time."""
+        """Release the lock and remove the side file. No effect the second time."""
         if self._descriptor is None:
             return
-        # Removed while still held: whoever waits for it sees that and makes a new one.
+        # Removed while the lock is held: a waiting process notices and creates a new file.
         self._path.unlink(missing_ok=True)
         _held_here.discard(self._identity)
         os.close(self._descriptor)
         self._descriptor = None
 
     def _open(self) -> int:
-        # Closing any descriptor of the file would drop the lock this process holds: look first.
+        # Check first: closing any descriptor of the file would drop a lock that this process holds.
         if self._path.exists() and _identity(self._path.stat()) in _held_here:
             raise self._taken(str(os.getpid()))
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -1,4 +1,4 @@
-"""The records that a plan is made of: rounds, tasks and what came of them."""
+"""Records of a plan: rounds, shared fits and outcomes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, Literal
 from skygrid.worker.wire.messages import FitFacts
 
 Status = Literal["scored", "failed", "killed"]
-"""scored: fitted and scored. failed: `fit` raised, `fit_error` holds scikit-learn's own traceback
-text. killed: the fit took its slot down until its retries were spent, `fit_error` says how."""
+"""scored: fitted and scored. failed: `fit` raised; `fit_error` is scikit-learn's traceback text.
+killed: the fit's slot died until the retries were spent; `fit_error` gives the reason.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,33 +19,33 @@ class Group:
     """Candidates that one fit answers, on any one split."""
 
     members: tuple[int, ...]
-    """Indices into the round's candidates, two or more, the one that takes longest first."""
+    """Indices into the round's candidates, two or more, the longest fit first."""
 
     rule: str
-    """Name of the rule that says so."""
+    """Name of the sharing rule that applies."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sharing:
-    """What the fits of one round have in common."""
+    """Work that the fits of one round share."""
 
     groups: tuple[Group, ...] = ()
-    """Disjoint; a candidate in none of them is fitted by itself."""
+    """Disjoint; a candidate in no group has its own fit."""
 
     prefixes: tuple[int, ...] = ()
-    """For each candidate the number of the longest beginning of its pipeline that others have
-    too; -1 where there is none."""
+    """Per candidate: number of the longest pipeline prefix that others have too; -1 for none."""
 
     kept: frozenset[str] = frozenset()
-    """Digests of the fitted transformers that a node keeps for others."""
+    """Digests of the fitted transformers that a node keeps for other fits."""
 
     samples: bool = False
-    """The slots of a node have the samples of a split in common: X is large. Fits are then handed
-    out split by split, so that the samples of few splits take memory at a time."""
+    """The slots of a node share the samples of a split, because X is large. Fits then go out split
+    by split, which limits the samples in memory.
+    """
 
     @property
     def on_nodes(self) -> bool:
-        """Whether the slots of a node share anything but the fits of groups."""
+        """True if the slots of a node share anything besides the fits of groups."""
         return bool(self.kept) or self.samples
 
 
@@ -65,19 +66,15 @@ class RoundPlan:
     """(train, test) index arrays, in scikit-learn's order."""
 
     sharing: Sharing = field(default_factory=Sharing)
-    """What its fits have in common."""
 
     @property
     def n_tasks(self) -> int:
-        """Fits in this round: candidates x splits."""
+        """Number of fits in this round: candidates x splits."""
         return len(self.candidates) * len(self.splits)
 
 
 class Outcome(FitFacts, frozen=True, kw_only=True, gc=False):
-    """Outcome of one task: the facts of its fit, and where they come from.
-
-    At most one is recorded for each task.
-    """
+    """Outcome of one task: the facts of its fit, and their origin. At most one per task."""
 
     round: int
     candidate: int
@@ -88,7 +85,7 @@ class Outcome(FitFacts, frozen=True, kw_only=True, gc=False):
 
     status: Status
     node: str
-    """Name of the node that computed it, as the driver knows it."""
+    """The driver's name for the node that computed it."""
 
     slot: int
     """Index of the slot on that node."""
@@ -97,7 +94,7 @@ class Outcome(FitFacts, frozen=True, kw_only=True, gc=False):
     """1 for the first attempt, counting up with every retry."""
 
     answered_by: int = -1
-    """The candidate whose fit on this split answered this one too; -1: it had a fit of its own."""
+    """Candidate whose fit on this split answered this one; -1 for a fit of its own."""
 
     finished_at: float = 0.0
-    """Driver's wall clock when the outcome arrived, seconds since the epoch."""
+    """Driver's wall clock when the outcome arrived, in seconds since the epoch."""

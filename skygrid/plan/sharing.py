@@ -1,7 +1,7 @@
-"""Which candidates one fit answers exactly, and which share the beginning of their pipeline.
+"""Candidates that one fit answers exactly, and candidates that share a pipeline prefix.
 
-Pure: estimators are cloned and looked at, never fitted. A candidate about which anything is not
-certain is in no group and has no prefix.
+Pure: estimators are cloned and inspected, never fitted. A candidate that leaves any doubt has no
+group and no prefix.
 """
 
 from __future__ import annotations
@@ -47,22 +47,18 @@ def find_sharing(
     scorer: Any,
     n_samples: int | None,
 ) -> Sharing:
-    """Find what need not be fitted twice; whatever is uncertain is left out.
+    """Find work that fits can share; doubtful cases are left out.
 
     Parameters
     ----------
     estimator : estimator
-        The search's own.
+        The search's estimator.
     candidates : sequence of mapping
         Parameter settings.
     scorer : callable
-        As scikit-learn has made it of ``scoring``.
+        The scorer that scikit-learn made from ``scoring``.
     n_samples : int or None
-        Samples in X, where that is known.
-
-    Returns
-    -------
-    sharing : Sharing
+        Number of samples in X, None if unknown.
     """
     nothing = Sharing(prefixes=(-1,) * len(candidates))
     if not is_tested_release() or sklearn.get_config()["enable_metadata_routing"]:
@@ -82,17 +78,17 @@ def find_sharing(
 
 
 def is_tested_release() -> bool:
-    """Whether this scikit-learn is one on which it was proved that sharing changes no bit."""
+    """Return whether sharing was tested to change no bit on this scikit-learn release."""
     return tuple(int(part) for part in sklearn.__version__.split(".")[:2]) <= TESTED
 
 
 @dataclass(frozen=True)
 class _Sketch:
-    """What can be said of one candidate."""
+    """Sharing facts of one candidate."""
 
     line: tuple[Level, ...]
     group: Hashable | None
-    """Candidates with the same key are answered by one fit; None: by no other's."""
+    """Candidates with the same key are answered by one fit; None: a fit of its own."""
 
     rule: Rule | None
     weight: float
@@ -109,7 +105,7 @@ def _groups(sketches: Sequence[_Sketch | None]) -> tuple[Group, ...]:
 def _group(indices: Sequence[int], sketches: Sequence[_Sketch | None]) -> Group:
     known = {index: sketch for index in indices if (sketch := sketches[index]) is not None}
     rule = known[indices[0]].rule
-    assert rule is not None  # it is what made the group
+    assert rule is not None  # the rule made the group
     return Group(
         members=tuple(sorted(known, key=lambda index: -known[index].weight)), rule=rule.name
     )
@@ -118,7 +114,7 @@ def _group(indices: Sequence[int], sketches: Sequence[_Sketch | None]) -> Group:
 def _units(
     groups: Sequence[Group], sketches: Sequence[_Sketch | None]
 ) -> Iterator[tuple[Level, ...]]:
-    """The line of every fit that will be made."""
+    """Yield the pipeline line of every fit that will be made."""
     answered = {member for group in groups for member in group.members[1:]}
     for index, sketch in enumerate(sketches):
         if sketch is not None and index not in answered:
@@ -138,7 +134,7 @@ def _kept(units: Iterator[tuple[Level, ...]]) -> frozenset[str]:
 
 
 def _worth_keeping(line: Sequence[Level], fits: Counter[str], around: int) -> Iterator[str]:
-    """Levels that more fits have than what comes after them or lies around them."""
+    """Yield the levels that more fits share than the next level or the enclosing one."""
     for index, level in enumerate(line):
         own = fits[level.digest] if level.digest is not None else 0
         after = line[index + 1].digest if index + 1 < len(line) else None
@@ -158,7 +154,7 @@ def _prefixes(sketches: Sequence[_Sketch | None], kept: frozenset[str]) -> tuple
         if line not in found:
             last = last_kept(line, kept, states=True)
             known = sorted(kept.intersection(every_digest(line)))
-            # Without a kept level there may still be kept steps within one.
+            # Without a kept level, steps within a level may still be kept.
             key = known[0] if known else None
             if last >= 0:
                 level = line[last]
@@ -170,13 +166,7 @@ def _prefixes(sketches: Sequence[_Sketch | None], kept: frozenset[str]) -> tuple
 
 
 class _Sketches:
-    """Makes sketches of candidates, each step's setting looked at once.
-
-    Parameters
-    ----------
-    estimator : estimator
-    setting : Setting
-    """
+    """Makes sketches of candidates; the setting of each step is inspected once."""
 
     def __init__(self, estimator: Any, setting: Setting) -> None:
         self._estimator = estimator
@@ -184,7 +174,7 @@ class _Sketches:
         self._shapes: dict[Hashable, _Shape | None] = {}
 
     def of(self, candidate: Mapping[str, Any]) -> _Sketch | None:
-        """What can be said of a candidate; None: nothing."""
+        """Return the sketch of a candidate; None if nothing is certain."""
         replaced = {name: value for name, value in candidate.items() if _replaces(value)}
         key = tuple((name, _replacement_key(value)) for name, value in sorted(replaced.items()))
         if key not in self._shapes:
@@ -201,12 +191,12 @@ class _Sketches:
             if any(map(_has_foreign_methods, _kinds(whole))):
                 return None
             return _Shape(unfold(whole), self._setting)
-        except Exception:  # noqa: BLE001 (a fit of its own will say what is wrong)
+        except Exception:  # noqa: BLE001 (the separate fit will raise it)
             return None
 
 
 def _kinds(estimator: Any) -> set[type]:
-    """Classes of an estimator and of all that its parameters hold."""
+    """Return the classes of an estimator and of all parameter values."""
     return {type(estimator), *map(type, estimator.get_params().values())}
 
 
@@ -215,7 +205,7 @@ def _has_foreign_methods(kind: type) -> bool:
 
 
 def _replaces(value: Any) -> bool:
-    """Whether a value may stand for a whole step."""
+    """Return whether a value may replace a whole step."""
     if isinstance(value, list | tuple):
         return any(map(_replaces, value))
     return value is None or isinstance(value, str) or hasattr(value, "get_params")
@@ -227,13 +217,7 @@ def _replacement_key(value: Any) -> Hashable:
 
 
 class _Shape:
-    """Candidates that have the same steps and differ in plain values.
-
-    Parameters
-    ----------
-    unfolded : UnfoldedPipeline
-    setting : Setting
-    """
+    """Candidates with the same steps, which differ in plain values only."""
 
     def __init__(self, unfolded: UnfoldedPipeline, setting: Setting) -> None:
         self._unfolded = unfolded
@@ -244,7 +228,7 @@ class _Shape:
         self._last = None if unfolded.last is None else _Last(unfolded.last.estimator, setting)
 
     def sketch(self, values: Mapping[str, Any]) -> _Sketch | None:
-        """What can be said of the candidate with these values."""
+        """Return the sketch of the candidate with these values."""
         try:
             of_steps, of_last = self._sorted(values)
             line = self._line_levels(of_steps)
@@ -252,13 +236,13 @@ class _Shape:
             if self._last is None or not certain:
                 return _Sketch(line, None, None, 1.0)
             return self._last.sketch(line, self._paths, of_last)
-        except Exception:  # noqa: BLE001 (a fit of its own will say what is wrong)
+        except Exception:  # noqa: BLE001 (the separate fit will raise it)
             return None
 
     def _sorted(
         self, values: Mapping[str, Any]
     ) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
-        """The values by the step that they are set on."""
+        """Sort the values by the step that they are set on."""
         of_steps: dict[int, dict[str, Any]] = {}
         of_last: dict[str, Any] = {}
         for name, value in values.items():
@@ -272,7 +256,7 @@ class _Shape:
         return of_steps, of_last
 
     def _place(self, name: str) -> tuple[int | None, str]:
-        """Index of the step that a parameter is set on, None for the last; its name there."""
+        """Return the index of a parameter's step, None for the last, and its name there."""
         for index, path in enumerate(self._paths):
             if name.startswith(f"{path}__"):
                 return index, name[len(path) + 2 :]
@@ -312,13 +296,7 @@ def _with(estimator: Any, values: Mapping[str, Any]) -> Any:
 
 
 class _Last:
-    """The last estimator of a shape, of which one fit may answer several settings.
-
-    Parameters
-    ----------
-    estimator : estimator
-    setting : Setting
-    """
+    """The last estimator of a shape; one fit may answer several settings of its parameters."""
 
     def __init__(self, estimator: Any, setting: Setting) -> None:
         self._estimator = estimator
@@ -338,7 +316,7 @@ class _Last:
     def sketch(
         self, line: tuple[Level, ...], paths: tuple[str, ...], values: Mapping[str, Any]
     ) -> _Sketch:
-        """What can be said of the candidate with these values, after this line."""
+        """Return the sketch of the candidate with these values, after this line."""
         try:
             if self._name not in PREDICTORS and self._rule is None:
                 raise Uncertain
@@ -370,7 +348,7 @@ class _Last:
     def _parameter_keys(
         self, fixed: Mapping[str, Any], values: Mapping[str, Any]
     ) -> frozenset[tuple[str, Hashable]]:
-        """Keys of the parameters that members have in common; of those that stay, once."""
+        """Return the keys of the parameters that members share, from a cache where unchanged."""
         changed = frozenset(name.partition("__")[0] for name in values)
         staying = frozenset(fixed) - changed
         if staying not in self._staying:

@@ -1,4 +1,4 @@
-"""What is to be searched: the record that loading makes and everything after it reads."""
+"""The record of a search, made by loading and read by everything after it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class UserCode:
-    """The program that describes a search, and the modules of the user's that it uses."""
+    """The program that describes a search, and the user's modules that it uses."""
 
     program: Path | None = None
     """Its file; None for a notebook and an interpreter."""
 
     folder: Path | None = None
-    """Modules from below it are the user's own."""
+    """Folder of the user's own modules."""
 
     modules: tuple[str, ...] = ()
     """Names (in `sys.modules`) of the user's modules."""
 
     by_name: Mapping[str, Path] = field(default_factory=dict)
-    """Files of those that nodes import, by their names; the program is not among them."""
+    """Name -> file of the modules that nodes import; the program is not among them."""
 
     unloaded: Mapping[str, Path] = field(default_factory=dict)
     """Files beside the program, not imported yet, that are imported instead of libraries of their
@@ -49,15 +49,16 @@ class SearchSpec:
     """``(X_test, y_test)``, scored once after the refit."""
 
     source: Path | None = None
-    """The search file, None when the search came from Python."""
+    """The search file, None if the search came from Python."""
 
     code: UserCode = field(default_factory=UserCode)
-    """The search file and the modules beside it."""
 
     started_in: Path = Path()
-    """Base of the command's relative paths: the working directory before the search file was run.
-    Empty where the file did not change it."""
+    """Base of the command's relative paths: the working directory before the search file ran. Empty
+    if the file did not change it.
+    """
 
     imported: frozenset[str] = frozenset()
-    """Top-level names of the modules that the search file and its neighbours brought in or refer
-    to, the standard library's among them; the neighbours themselves are not, as they travel."""
+    """Top-level names of the modules that the search file and its neighbours import or refer to,
+    the standard library's included, without the neighbours themselves, which are sent.
+    """
