@@ -1,10 +1,10 @@
-"""A search object of scikit-learn's own, fitted with outcomes that were computed elsewhere.
+"""Fits a scikit-learn search object with outcomes that were computed elsewhere.
 
-``search.fit`` runs as it is, down to the body of `BaseSearchCV.fit`: what subclasses add before and
-after it, halving's bookkeeping for one, stays in force, and so does scikit-learn's validation of
-parameters. In the place of that body `_Driver.fit` drives the search's own ``_run_search`` with an
-``evaluate_candidates`` that asks skygrid for each round of outcomes. Scikit-learn's joblib loop,
-its per-task cloning and pickling, never runs; its formatting, ranking and choosing does.
+``search.fit`` runs unchanged down to the body of `BaseSearchCV.fit`. So scikit-learn's parameter
+validation, and the additions of subclasses before and after the body (halving's bookkeeping, for
+example), stay in force. In place of the body, `_Driver.fit` drives the search's ``_run_search``
+with an ``evaluate_candidates`` that gets each round's outcomes from skygrid. Scikit-learn's joblib
+loop with its cloning and pickling per task never runs; its formatting, ranking and selection do.
 
 This is the one module of `sklearn_search` that uses private names of scikit-learn (1.5 to 1.9).
 """
@@ -41,15 +41,15 @@ from skygrid.sklearn_search.progress_output import progress_on_stderr
 from skygrid.worker.wire.scores import from_wire
 
 CHECKS_CV_ITSELF = hasattr(BaseSearchCV, "_check_input_parameters")
-"""From scikit-learn 1.9 on, `BaseSearchCV.fit` keeps the checked splitter as an attribute."""
+"""True from scikit-learn 1.9 on: `BaseSearchCV.fit` keeps the checked splitter as an attribute."""
 
 HAS_CALLBACKS = hasattr(BaseSearchCV, "set_callbacks")
-"""From scikit-learn 1.9 on, estimators may carry fit callbacks."""
+"""True from scikit-learn 1.9 on: estimators may carry fit callbacks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchWork:
-    """What every fit of a search needs, beside its candidate and its split."""
+    """Everything that the fits of a search need, besides candidates and splits."""
 
     X: Any
     y: Any
@@ -67,20 +67,21 @@ class SearchWork:
     error_score: Any
     verbose: int
     n_jobs: int | None = None
-    """The search's own: joblib in a fit depends on how scikit-learn would run the fits."""
+    """The search's ``n_jobs``: joblib inside a fit depends on how scikit-learn would run the fits.
+    """
 
     callback_context: bool = True
-    """Whether the search passes the context of fit callbacks on; scikit-learn's own ones do."""
+    """True if the search passes the context of fit callbacks on; scikit-learn's own classes do."""
 
 
 class RoundEvaluator(Protocol):
-    """Gets the outcomes of rounds."""
+    """Source of a search's outcomes."""
 
     def begin(self, work: SearchWork) -> None:
-        """Called before the first round, and again before a round for which the work changed."""
+        """Prepare for rounds with this work. Called again when the work changes between rounds."""
 
     def refitting(self, *, last: bool) -> None:
-        """Called after the last round and before the refit, if there is one.
+        """Prepare for the refit. Called after the last round if there is a refit.
 
         Parameters
         ----------
@@ -89,12 +90,12 @@ class RoundEvaluator(Protocol):
         """
 
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
-        """Every task of the round.
+        """Run every task of the round.
 
         Returns
         -------
         plan : RoundPlan
-            The plan that was evaluated: the same, or what an earlier run had drawn for it.
+            The plan that was evaluated: the given one, or the one that an earlier session drew.
         outcomes : sequence of Outcome
             Of length candidates x splits, candidates first, as scikit-learn orders them.
         """
@@ -117,14 +118,14 @@ def fit_search(
     Returns
     -------
     search : BaseSearchCV
-        The same object, fitted. Its class is the one it had.
+        The same object, fitted, its class unchanged.
 
     Raises
     ------
     UsageError
         If the search carries callbacks, or its class bypasses `BaseSearchCV.fit`.
     Exception
-        Whatever scikit-learn would raise.
+        Any exception that scikit-learn would raise.
     """
     refuse_callbacks(search)
     driver = _Driver(search, evaluator)
@@ -139,14 +140,14 @@ def fit_search(
 
 
 def refuse_callbacks(search: Any) -> None:
-    """Refuse scikit-learn 1.9's fit callbacks, by name and before anything runs.
+    """Refuse scikit-learn 1.9's fit callbacks before anything runs.
 
-    A callback expects to be called in the fitting process and to share state between fits.
+    A callback must be called in the fitting process and may share state between fits.
 
     Raises
     ------
     UsageError
-        If the search, or an estimator anywhere in its parameters, carries one.
+        If the search, or an estimator anywhere in its parameters, carries a callback.
     """
     if not HAS_CALLBACKS:
         return
@@ -178,14 +179,14 @@ def _estimators_within(value: Any) -> Iterable[Any]:
 
 
 def _cell_of_fit() -> CellType:
-    """Return the cell in which `BaseSearchCV.fit` holds its body.
+    """Return the closure cell in which `BaseSearchCV.fit` holds its body.
 
-    ``fit`` is a wrapper that validates parameters and then calls the function in this cell. A
-    change of its content reaches every caller, also one that keeps a reference to ``fit``, and
-    leaves the class and its attributes alone.
+    ``fit`` is a wrapper that validates parameters, then calls the function in this cell. Changing
+    the cell reaches every caller, even one with a reference to ``fit``, and leaves the class
+    untouched.
     """
     wrapper: Any = vars(BaseSearchCV)["fit"]
-    while hasattr(wrapper.__wrapped__, "__wrapped__"):  # somebody else's wrappers
+    while hasattr(wrapper.__wrapped__, "__wrapped__"):  # wrappers of other libraries
         wrapper = wrapper.__wrapped__
     cells: tuple[CellType, ...] = wrapper.__closure__
     return next(cell for cell in cells if cell.cell_contents is wrapper.__wrapped__)
@@ -195,8 +196,9 @@ _CELL = _cell_of_fit()
 _SCIKIT_LEARNS_FIT = _CELL.cell_contents
 
 _drivers: list[_Driver] = []
-"""Drivers of the searches that are fitted now, the newest last. Nothing is set on a search itself,
-as it may be compared, copied or pickled at any moment."""
+"""Drivers of the searches being fitted, the newest last. The searches themselves get no attribute,
+because they may be compared, copied or pickled at any moment.
+"""
 
 _drivers_lock = threading.Lock()
 """Guards `_drivers` and the cell, which holds `_fit` as long as there is a driver."""
@@ -206,21 +208,21 @@ _drivers_lock = threading.Lock()
 def _fit(self: Any, X: Any, y: Any = None, **params: Any) -> Any:
     drivers = reversed(_drivers.copy())
     driver = next((driver for driver in drivers if driver.search is self), None)
-    if driver is None:  # another search: one within the driven one, or one of another thread
+    if driver is None:  # another search: inside the driven one, or of another thread
         return _SCIKIT_LEARNS_FIT(self, X, y, **params)
     return driver.fit(X, y, **params)
 
 
 class _Driver:
-    """Fits one search in the place of `BaseSearchCV.fit`."""
+    """Fits one search in place of `BaseSearchCV.fit`."""
 
     def __init__(self, search: Any, evaluator: RoundEvaluator) -> None:
         self.search, self.evaluator = search, evaluator
         self.has_fitted = False
-        """True once the search's own ``fit`` has come to `BaseSearchCV.fit`."""
+        """True once the search's ``fit`` has called `BaseSearchCV.fit`."""
 
         self.rounds = 0
-        """Rounds so far, of all fits: a subclass may come to `BaseSearchCV.fit` several times."""
+        """Rounds so far, of all fits: a subclass may call `BaseSearchCV.fit` several times."""
 
     @contextlib.contextmanager
     def in_place_of_scikit_learn(self) -> Iterator[None]:
@@ -237,7 +239,7 @@ class _Driver:
                     _CELL.cell_contents = _SCIKIT_LEARNS_FIT
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
-        """Do what `BaseSearchCV.fit` does, in the same order, with the evaluator's outcomes."""
+        """Do the steps of `BaseSearchCV.fit`, in the same order, with the evaluator's outcomes."""
         self.has_fitted = True
         search = self.search
         scorers, refit_metric = search._get_scorers()
@@ -282,7 +284,7 @@ class _Driver:
         return search
 
     def _begin_callbacks(self, X: Any, y: Any) -> Any:
-        """Begin scikit-learn's tree of tasks, which halving passes on; nothing listens."""
+        """Begin scikit-learn's tree of tasks, which halving passes on; it has no callbacks."""
         search = self.search
         context = search._init_callback_context(max_subtasks=1 + (search.refit is not False))
         return context.call_on_fit_task_begin(estimator=search, X=X, y=y, metadata=None)
@@ -307,7 +309,7 @@ class _Driver:
     def _refit_best(self, estimator: Any, X: Any, y: Any, routed: Any) -> None:
         search = self.search
         self.evaluator.refitting(last=_fits_once(type(search)))
-        # The parameters are cloned too: they may be estimators (scikit-learn pull request 26786).
+        # Parameters are cloned too: they may be estimators (scikit-learn pull request 26786).
         search.best_estimator_ = clone(estimator).set_params(
             **clone(search.best_params_, safe=False)
         )
@@ -322,13 +324,13 @@ class _Driver:
 
 
 def _fits_once(kind: Any) -> bool:
-    """Whether ``fit`` of a search class is known to come to `BaseSearchCV.fit` only once."""
+    """Return whether ``fit`` of a search class is known to call `BaseSearchCV.fit` only once."""
     module: str = kind.fit.__module__
     return module.startswith("sklearn.")
 
 
 class _Rounds:
-    """The rounds of one search so far, and the results over all of them."""
+    """The rounds of one search so far, and their results."""
 
     def __init__(
         self,
@@ -348,7 +350,7 @@ class _Rounds:
         self._more: dict[str, list[Any]] = defaultdict(list)
 
     def _begin(self, *, callback_context: bool) -> None:
-        """Tell the evaluator what the next round is about, unless it knows."""
+        """Pass the work to the evaluator, unless it has it already."""
         if self._begun and self._work.callback_context == callback_context:
             return
         self._begun = True
@@ -357,12 +359,12 @@ class _Rounds:
 
     @property
     def first_test_scores(self) -> Any:
-        """What the very first fit scored."""
+        """Test scores of the first fit."""
         return self._out[0]["test_scores"]
 
     @property
     def multimetric(self) -> bool:
-        """Whether scores are dicts; with a callable scorer only the scores can tell."""
+        """True if scores are dicts; with a callable scorer only the scores can tell."""
         return isinstance(self.first_test_scores, dict)
 
     def evaluate_candidates(
@@ -372,7 +374,7 @@ class _Rounds:
         more_results: Mapping[str, Sequence[Any]] | None = None,
         callback_ctx: Any = None,
     ) -> dict[str, Any]:
-        """What `_run_search` is given: evaluate candidates, return the results so far."""
+        """Evaluate candidates and return the results so far, as `_run_search` expects."""
         search = self._search
         candidates = list(candidate_params)
         asked = RoundPlan(
@@ -403,7 +405,7 @@ class _Rounds:
 
     def _splits(self, splitter: Any, n_candidates: int) -> list[tuple[Any, Any]]:
         splits = list(splitter.split(self._work.X, self._work.y, **self._split_params))
-        # Before 1.9 scikit-learn notices first that there is nothing to fit.
+        # Before 1.9 scikit-learn first notices that there is nothing to fit.
         if len(splits) != self._n_splits and (CHECKS_CV_ITSELF or (splits and n_candidates)):
             raise ValueError(
                 f"cv.split and cv.get_n_splits {'return' if CHECKS_CV_ITSELF else 'returned'} "
@@ -413,13 +415,13 @@ class _Rounds:
 
     def _say(self, plan: RoundPlan) -> None:
         if self._search.verbose > 0:
-            print(  # noqa: T201 (scikit-learn's own words, where it says its others)
+            print(  # noqa: T201 (scikit-learn's own message, where it prints its others)
                 f"Fitting {len(plan.splits)} folds for each of {len(plan.candidates)} candidates,"
                 f" totalling {plan.n_tasks} fits"
             )
 
     def _as_sklearn(self, outcome: Outcome) -> dict[str, Any]:
-        """An outcome as ``_fit_and_score`` would have returned it."""
+        """Return an outcome as ``_fit_and_score`` would have returned it."""
         if outcome.status == "killed" and self._work.error_score == "raise":
             raise FitKilledError(
                 f"{(outcome.fit_error or '').strip()} "

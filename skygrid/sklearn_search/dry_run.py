@@ -1,4 +1,4 @@
-"""How many fits a search asks for, found out without fitting anything."""
+"""The rounds of a search, determined without any fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skygrid.sklearn_search.driven_search import SearchWork, fit_search
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """The rounds of a search as far as they are known before any fit."""
+    """The rounds of a search, as far as they are known before any fit."""
 
     work: SearchWork
     first: RoundPlan
@@ -24,20 +24,20 @@ class Outline:
     """(candidates, splits) of each round."""
 
     complete: bool
-    """Whether these are all rounds; a search class that is not scikit-learn's may ask for more."""
+    """True if these are all rounds; a search class outside scikit-learn may ask for more."""
 
     @property
     def fits(self) -> int:
-        """Fits in all known rounds."""
+        """Number of fits in all known rounds."""
         return sum(candidates * splits for candidates, splits in self.rounds)
 
 
 class _KnowsEnough(Exception):
-    """Unwinds the search once its rounds are known, before anything is fitted."""
+    """Ends the search once its rounds are known, before anything is fitted."""
 
 
 class _Listing:
-    """A `RoundEvaluator` that writes rounds down; every fit scores zero."""
+    """A `RoundEvaluator` that notes rounds; every fit scores zero."""
 
     def __init__(self, *, to_the_end: bool) -> None:
         self.work: SearchWork | None = None
@@ -71,10 +71,10 @@ class _Listing:
 
 
 def outline(search: Any, X: Any, y: Any, fit_params: Mapping[str, Any]) -> Outline:
-    """Write down the rounds of a search.
+    """Return the rounds of a search.
 
-    The number of candidates in each round of a halving search does not depend on the scores, so
-    it is driven to its end with made-up ones; of any other search the first round is taken.
+    The candidate counts of a halving search do not depend on scores, so it runs to its end with
+    scores of zero. Of any other search only the first round is known.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def outline(search: Any, X: Any, y: Any, fit_params: Mapping[str, Any]) -> Outli
     Raises
     ------
     Exception
-        Whatever ``search.fit`` would raise before its first fit.
+        Any exception that ``search.fit`` would raise before its first fit.
     """
     complete = _is_scikit_learns(search)
     listing = _Listing(to_the_end=complete and _halves(search))
@@ -98,7 +98,7 @@ def outline(search: Any, X: Any, y: Any, fit_params: Mapping[str, Any]) -> Outli
         warnings.simplefilter("ignore")
         unfitted = clone(search)
         if complete:
-            unfitted.refit = False  # made-up scores are not for a refit function of the user's
+            unfitted.refit = False  # a user's refit function must not see scores of zero
         with contextlib.suppress(_KnowsEnough):
             fit_search(unfitted, X, y, fit_params, listing)
     assert listing.work is not None
@@ -111,7 +111,7 @@ def outline(search: Any, X: Any, y: Any, fit_params: Mapping[str, Any]) -> Outli
 
 
 def _is_scikit_learns(search: Any) -> bool:
-    """Whether scikit-learn's own methods decide which rounds there are."""
+    """Return whether scikit-learn's own methods decide on the rounds."""
     kind = type(search)
     return all(method.__module__.startswith("sklearn.") for method in (kind.fit, kind._run_search))
 

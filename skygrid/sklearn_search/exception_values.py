@@ -1,6 +1,6 @@
-"""Values that an exception held on a node, read from the data that they travelled as.
+"""Values of an exception from a node, read from plain data.
 
-A node may mean harm: reading a value runs no code of the node, opens nothing and imports nothing.
+A node may be hostile: reading a value runs no code of the node, opens nothing and imports nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DTYPE = re.compile(rf"[<>|=][{NUMERIC_DTYPES}][0-9]{{1,2}}")
 
 
 class Unsent:
-    """Stand-in for an object that an exception held on its node and that cannot travel as data.
+    """Stand-in for an object that an exception held on its node and that is not sent as data.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Unsent:
 
 
 def read_value(wire: PlainValue, exception: Callable[[int], BaseException]) -> Any:
-    """Read a value that an exception record holds.
+    """Read a value of an exception record.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def read_value(wire: PlainValue, exception: Callable[[int], BaseException]) -> A
     Returns
     -------
     value : object
-        `Unsent` for an object that did not travel, and for data that makes no value.
+        `Unsent` for an object that was not sent, and for invalid data.
     """
     if not isinstance(wire, TaggedValue):
         return wire
@@ -73,10 +73,10 @@ def read_value(wire: PlainValue, exception: Callable[[int], BaseException]) -> A
 
 
 def loaded_class(name: ClassName) -> type | None:
-    """The class of this process that a name means; None: no such class is loaded.
+    """Return the loaded class that a name refers to, None if there is none.
 
-    A class that travelled by value is found by the identifier that cloudpickle gave it, any other
-    in its module. Neither imports a module nor asks one for an attribute, which may run code.
+    A class that was sent by value is found by cloudpickle's identifier, any other in its module. No
+    module is imported or asked for an attribute, because both may run code.
     """
     trackers = getattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
     found: Any = trackers.get(name.tracked)
@@ -147,7 +147,7 @@ def plain_text(wire: PlainValue) -> str:
     Raises
     ------
     TypeError, ValueError
-        If it is none.
+        If it is no text.
     """
     if isinstance(wire, TaggedValue) and wire.kind == "text":
         return _text(wire)

@@ -1,8 +1,8 @@
-"""An exception that a fit raised on a node, raised again here.
+"""Raises a fit's exception again on the driver.
 
-A node sends exceptions as data, and nothing is unpickled. The class is looked up among those that
-are loaded here. An instance is made without its constructor, and gets the arguments, slots and
-attributes that the other one had. The only code of the class that runs is its ``__str__``.
+A node sends exceptions as data; nothing is unpickled. The class is looked up among the loaded ones.
+The instance is made without its constructor and gets the arguments, slots and attributes that the
+node sent. The only code of the class that runs is its ``__str__``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from skygrid.worker.evaluation.exception_records import slots_of
 from skygrid.worker.wire.messages import ClassName, ExceptionRecord, FitResult, PlainValue
 
 MOST_TRACEBACK = 100_000
-"""Characters of a fit's traceback that are attached."""
+"""Maximum length of the attached traceback, in characters."""
 
 _HEAP_TYPE = 1 << 9
 """``Py_TPFLAGS_HEAPTYPE``: set for classes that a class statement made."""
@@ -32,35 +32,25 @@ def raise_again(result: FitResult, place: str) -> NoReturn:
     result : FitResult
         With status ``raised``.
     place : str
-        Which fit it was, for a person.
+        Name of the fit in messages.
 
     Raises
     ------
     BaseException
-        Of the class that the fit raised, where that is loaded here. Otherwise a `SearchFailedError`
-        that is also of the nearest base class that is loaded. A note carries the fit's traceback.
+        Of the class that the fit raised, if it is loaded here. Otherwise a `SearchFailedError` that
+        also inherits from the nearest loaded base class. A note carries the fit's traceback.
     """
     error = exception_of(result, place)
     context = error.__context__
     try:
         raise error
     finally:
-        if context is not None:  # Python sets another one when the caller is handling an exception
+        if context is not None:  # Python replaces it if the caller is handling an exception
             _set(error, "__context__", context)
 
 
 def exception_of(result: FitResult, place: str) -> BaseException:
-    """Make the exception that `raise_again` raises.
-
-    Parameters
-    ----------
-    result : FitResult
-    place : str
-
-    Returns
-    -------
-    error : BaseException
-    """
+    """Make the exception that `raise_again` raises."""
     error = _Rebuilder(result.exception).rebuilt()
     traceback = printable(result.fit_error or "", MOST_TRACEBACK)
     notes = [f"Raised by {place}; its traceback there:\n{traceback}"]
@@ -74,7 +64,7 @@ def exception_of(result: FitResult, place: str) -> BaseException:
 
 
 def _out_of_a_generator(error: StopIteration) -> RuntimeError:
-    """Return the error that Python makes of it: joblib runs fits in a generator (PEP 479)."""
+    """Return the error that PEP 479 makes from it: joblib runs fits in a generator."""
 
     def fits() -> Iterator[None]:
         yield
@@ -88,7 +78,7 @@ def _out_of_a_generator(error: StopIteration) -> RuntimeError:
 
 
 def _add_notes(error: BaseException, notes: list[str]) -> None:
-    # Not by add_note: a frozen dataclass would refuse.
+    # Not by add_note: a frozen dataclass would refuse it.
     attributes = _get(error, "__dict__")
     known = attributes.get("__notes__")
     kept = [note for note in known if isinstance(note, str)] if isinstance(known, list) else []
@@ -96,11 +86,11 @@ def _add_notes(error: BaseException, notes: list[str]) -> None:
 
 
 class _StandIn(SearchFailedError):
-    """Base of all that stand for exceptions of classes that are not loaded here."""
+    """Base of stand-ins for exceptions whose class is not loaded here."""
 
 
 class _Rebuilder:
-    """Makes exceptions of their records.
+    """Makes exceptions from their records.
 
     Parameters
     ----------
@@ -113,20 +103,20 @@ class _Rebuilder:
         self._making: set[int] = set()
 
     def rebuilt(self) -> BaseException:
-        """The first exception, with all that it refers to."""
+        """Return the first exception, with all exceptions that it refers to."""
         if not self._records:
             return SearchFailedError("a fit raised, and its node does not say what")
         for number in range(len(self._records)):
             self._exception(number)
         for number, record in enumerate(self._records):
             self._fill(self._made[number], record)
-        # Last, as a text may depend on another exception.
+        # Last, because a text may depend on another exception.
         for number, record in enumerate(self._records):
             _correct_text(self._made[number], record.text)
         return self._made[0]
 
     def _exception(self, number: int) -> BaseException:
-        """The exception with a number, as yet without its content."""
+        """Return the exception with a number, not filled yet."""
         if number not in self._made:
             if number in self._making or not 0 <= number < len(self._records):
                 return SearchFailedError("an exception that its node did not send")
@@ -142,7 +132,7 @@ class _Rebuilder:
             arguments = message, [self._exception(member) for member in record.members]
         try:
             return _built_in_base(kind).__new__(kind, *arguments)
-        except (TypeError, ValueError):  # a group of nothing, for one
+        except (TypeError, ValueError):  # an empty group, for example
             return SearchFailedError(f"{kind.__qualname__}: {_text_of(record)}")
 
     def _fill(self, error: BaseException, record: ExceptionRecord) -> None:
@@ -153,7 +143,7 @@ class _Rebuilder:
             if name not in slots:
                 attributes[name] = value
             elif _is_sound(error, name, value):
-                # Some can only be read; a hostile node may send others than belong there.
+                # Some slots are read-only, and a hostile node may send values of the wrong type.
                 with suppress(AttributeError, TypeError, ValueError, OverflowError):
                     slots[name].__set__(error, value)
         if record.cause is not None:
@@ -171,7 +161,7 @@ def _is_sound(error: BaseException, name: str, value: Any) -> bool:
 
 
 def _class_of(record: ExceptionRecord) -> type[BaseException]:
-    """Return the class that was raised, or one that stands for it."""
+    """Return the class that was raised, or a stand-in for it."""
     name, *_ = record.classes or (ClassName("builtins", "Exception"),)
     own = _exception_class(name)
     if own is not None:
@@ -180,7 +170,7 @@ def _class_of(record: ExceptionRecord) -> type[BaseException]:
     nearest = [kind for kind in found[:1] if not issubclass(_StandIn, kind)]
     try:
         return _subclass(name.qualified, name.module, (_StandIn, *nearest), _text_of(record))
-    except TypeError:  # a class that cannot be combined with another
+    except TypeError:  # a class that allows no further base
         return _subclass(name.qualified, name.module, (_StandIn,), _text_of(record))
 
 
@@ -188,12 +178,12 @@ def _exception_class(name: ClassName) -> type[BaseException] | None:
     found = loaded_class(name)
     if found is None or not issubclass(found, BaseException):
         return None
-    # Our own say how a run ended, which is nothing for a fit to say.
+    # Exceptions of skygrid say how a run ended; a fit must not decide that.
     return None if found.__module__.partition(".")[0] == "skygrid" else found
 
 
 def _correct_text(error: BaseException, wire: PlainValue) -> None:
-    """Give an exception its text back, where its class makes that of an object that is not here."""
+    """Restore an exception's text if its class derives it from an object that was not sent."""
     if wire is None:
         return
     with suppress(TypeError, ValueError):
@@ -207,7 +197,7 @@ def _correct_text(error: BaseException, wire: PlainValue) -> None:
 def _subclass(
     qualified: str, module: str, bases: tuple[type[BaseException], ...], text: str
 ) -> type[BaseException]:
-    """A class with the name that is given, whose instances have this text."""
+    """Return a class of the given name whose instances have this text."""
     names = {
         "__module__": printable(module),
         "__qualname__": printable(qualified),
@@ -218,7 +208,7 @@ def _subclass(
 
 
 def _built_in_base(kind: type[BaseException]) -> type[BaseException]:
-    """The class whose ``__new__`` is CPython's own, and safe with any content to follow."""
+    """Return the base class with CPython's own ``__new__``, which is safe with any content."""
     return next(
         base for base in kind.__mro__ if "__new__" in vars(base) and not base.__flags__ & _HEAP_TYPE
     )
@@ -234,7 +224,7 @@ def _text_of(record: ExceptionRecord) -> str:
 def _text(error: BaseException) -> str | None:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 (the user's own code may do anything)
+    except Exception:  # noqa: BLE001 (a user's __str__ may raise anything)
         return None
 
 
@@ -243,5 +233,5 @@ def _get(error: BaseException, name: str) -> Any:
 
 
 def _set(error: BaseException, name: str, value: Any) -> None:
-    """Set an attribute of `BaseException` itself, past the class of the exception."""
+    """Set an attribute of `BaseException` itself, bypassing the exception's class."""
     vars(BaseException)[name].__set__(error, value)

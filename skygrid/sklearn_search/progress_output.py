@@ -1,4 +1,4 @@
-"""Words of scikit-learn about a verbose search go to stderr: stdout is for results."""
+"""Redirects scikit-learn's messages about a verbose search to stderr: stdout is for results."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import TextIO
 @dataclass(eq=False)
 class _Redirect:
     before: TextIO
-    """``sys.stdout`` when this one was begun; what it is again at the end."""
+    """``sys.stdout`` before this redirect, restored at its end."""
 
 
 _lock = threading.Lock()
 _under_way: list[_Redirect] = []
-"""Of all threads, the oldest first."""
+"""Redirects of all threads, the oldest first."""
 
 
 @contextmanager
 def progress_on_stderr(verbose: int) -> Iterator[None]:
-    """Have `print` write to stderr while a verbose search decides on its candidates.
+    """Have `print` write to stderr while a verbose search runs.
 
-    Threads have one ``sys.stdout`` together, and their searches may overlap in any way. The last
-    one of those that overlap gives back what the first one found.
+    Threads share one ``sys.stdout``, and their searches may overlap in any order. The last redirect
+    to end restores the stream that the first one found.
     """
     if not verbose:
         yield

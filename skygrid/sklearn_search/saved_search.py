@@ -1,4 +1,4 @@
-"""A fitted search as bytes that open without the user's files, and without skygrid."""
+"""A fitted search as bytes that can be loaded without the user's files and without skygrid."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ def save_search(search: Any, file: IO[bytes]) -> str | None:
     Returns
     -------
     problem : str or None
-        Why the user's modules had to be left out, so that the search opens only where Python can
-        import them.
+        Reason why the user's modules were left out; loading the search must then import them.
 
     Raises
     ------
@@ -36,8 +35,8 @@ def save_search(search: Any, file: IO[bytes]) -> str | None:
     try:
         _SavingPickler(file).dump(search)
     except OSError:
-        raise  # of the file
-    except Exception as error:  # noqa: BLE001 (what a user's object does when it is pickled)
+        raise  # of the file itself
+    except Exception as error:  # noqa: BLE001 (pickling runs the user's code)
         file.seek(0)
         file.truncate()
         pickle.dump(search, file)
@@ -46,9 +45,9 @@ def save_search(search: Any, file: IO[bytes]) -> str | None:
 
 
 class _SavingPickler(cloudpickle.Pickler):
-    """cloudpickle's pickler, for what functions of a user's module refer to as well.
+    """cloudpickle's pickler, extended to objects that functions of a user's module refer to.
 
-    What it writes needs nothing but cloudpickle and the standard library to be read.
+    Its output needs only cloudpickle and the standard library.
     """
 
     def reducer_override(self, obj: Any) -> Any:
@@ -65,7 +64,7 @@ def _comes_by_value(function: Any) -> bool:
 
 
 def _empty(made: Any) -> Any:
-    """Return a function that reduces an object to a new one of its kind, as when it was made."""
+    """Return a reducer that replaces an object by a new one of the same kind."""
     return lambda obj: (made, ())
 
 

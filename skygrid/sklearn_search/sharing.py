@@ -1,4 +1,4 @@
-"""What the fits of a round have in common, as the queue and the nodes can use it."""
+"""The work that fits of a round share, in the form that queue and nodes use."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from skygrid.worker.evaluation.shared_samples import can_share, samples_bytes
 from skygrid.worker.wire.messages import MOST_MEMBERS
 
 EASY_MEMBERS = 64
-"""Members of a group that it is not worth a further fit to take apart from the start."""
+"""Size up to which a group is not divided in advance: the parts would cost further fits."""
 
 PARTS = 16
-"""Parts of a large group at the least: there should be some for every slot."""
+"""Minimum number of parts of a large group, so that every slot gets some."""
 
 SHARED_FROM_BYTES = 64 * 1024 * 1024
-"""Smaller samples are copied for each fit sooner than they are shared."""
+"""Size from which the samples of a split are shared; copying smaller ones is faster."""
 
 
 def sharing_of(work: SearchWork, plan: RoundPlan) -> Sharing:
-    """Find what need not be fitted twice in a round.
+    """Find the work that fits of a round can share.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def sharing_of(work: SearchWork, plan: RoundPlan) -> Sharing:
 
 
 def _shares_samples(X: Any, plan: RoundPlan) -> bool:
-    """Whether samples of X are so large that a node's slots should have them once."""
+    """Return whether samples are so large that the slots of a node should share them."""
     if not is_tested_release() or sklearn.get_config()["array_api_dispatch"]:
         return False
     if len(plan.candidates) < 2 or not can_share(X):
@@ -59,7 +59,7 @@ def _shares_samples(X: Any, plan: RoundPlan) -> bool:
 
 
 def _cut(group: Group) -> Iterator[Group]:
-    """A group in parts of about equal size: few, as each costs a fit, yet some for every slot."""
+    """Divide a group into parts of about equal size: few, as each costs a fit, but one per slot."""
     count = len(group.members)
     ways = max(math.ceil(count / MOST_MEMBERS), min(math.ceil(count / EASY_MEMBERS), PARTS))
     for way in range(ways):

@@ -1,4 +1,4 @@
-"""Warnings that fits issued on their nodes: counted, and issued here once each."""
+"""Warnings of fits on nodes: counted, and issued here once each."""
 
 from __future__ import annotations
 
@@ -13,30 +13,28 @@ from skygrid.worker.wire.messages import FitResult, WarningNote
 
 
 class WarningCounter:
-    """Counts the warnings of outcomes."""
-
     def __init__(self) -> None:
         self._counts: Counter[WarningNote] = Counter()
 
     def add(self, outcomes: Iterable[Outcome | FitResult]) -> None:
-        """Count what these outcomes brought."""
+        """Count the warnings of these outcomes."""
         for outcome in outcomes:
             if outcome.warnings:
                 self._counts.update(outcome.warnings)
 
     def counted(self) -> list[tuple[str, str, int]]:
-        """(category, message, count), the most frequent first."""
+        """Return (category, message, count), the most frequent first."""
         return [
             (note.category.partition(":")[2], note.message, count)
             for note, count in self._counts.most_common()
         ]
 
     def issue(self) -> None:
-        """Issue each warning once, from where it came.
+        """Issue each warning once, with its original file and line.
 
-        The filters had their say in the fit, where the warning's module is known and filters of
-        the estimator's own are in force; asked again here, they could only contradict it. They
-        are passed by, not replaced: they are those of all threads of the process.
+        Warning filters are bypassed: they were applied in the fit, where the warning's module and
+        the estimator's own filters are known. They are not replaced, because all threads share
+        them.
         """
         for note in self._counts:
             warning = _warning_of(note)
@@ -44,9 +42,9 @@ class WarningCounter:
 
 
 def _warning_of(note: WarningNote) -> Warning:
-    """Make the warning again, or a `UserWarning` that names its class where a text cannot make one.
+    """Make the warning again, or a `UserWarning` that names its class.
 
-    A class whose constructor wants something else than a text is made without its constructor.
+    A class whose constructor does not take a text is made without its constructor.
     """
     category = category_of(note.category)
     for make in (category, functools.partial(Warning.__new__, category)):
@@ -54,18 +52,14 @@ def _warning_of(note: WarningNote) -> Warning:
             warning = make(note.message)
             if type(warning) is category and str(warning) == note.message:
                 return warning
-        except Exception:  # noqa: BLE001 (whatever a class says to a text it did not expect)
+        except Exception:  # noqa: BLE001 (a class may raise anything for a text that it does not expect)
             continue
     return UserWarning(f"{note.category.partition(':')[2]}: {note.message}")
 
 
 def category_of(name: str) -> type[Warning]:
-    """The class of a warning, by ``module:qualified name``, if it is loaded here.
-
-    Returns
-    -------
-    category : type
-        `UserWarning` for a class that is not.
+    """Return the class of a warning from its ``module:qualified name``; `UserWarning` if not
+    loaded.
     """
     module, _, qualified = name.partition(":")
     found: object = sys.modules.get(module)
