@@ -1,8 +1,8 @@
 """A user's search file, read into a `SearchSpec`.
 
-`source` reads and parses the file, `imports` runs it in a namespace of its own, `names` finds the
-contract's names in it, `estimators`, `parameters`, `settings` and `data` judge their values,
-`build` makes the scikit-learn search of them. Nothing here fits, samples or copies anything.
+`user_code` reads and runs the file, `names` finds the contract's names in it, `estimators`,
+`parameters`, `settings` and `data` check their values, `build` makes the scikit-learn search.
+Nothing here fits, samples or copies anything.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ __all__ = ["load_search"]
 def load_search(path: Path) -> SearchSpec:
     """Run a search file once and return the search that it describes.
 
-    The file's folder stays first on `sys.path` and its module in `sys.modules`; what the file
-    prints meanwhile goes to stderr. All that comes from the file's folder is registered with
-    cloudpickle to be pickled by value, and to travel to nodes by name.
+    The file's folder stays first on `sys.path` and its module in `sys.modules`; output of the file
+    goes to stderr. Modules from the file's folder are registered with cloudpickle to be pickled by
+    value, and sent to nodes by name.
 
     Parameters
     ----------
     path : Path
-        The search file, a Python file as described in the contract.
+        The search file.
 
     Returns
     -------
     SearchSpec
-        The unfitted search, its data, and the names of the modules that travel with it.
+        The unfitted search, its data, and the names of the modules that are sent with it.
 
     Raises
     ------
     SearchFileError
-        With one short message: which name, which line, what to write instead.
+        With one short message: the name, the line, and the remedy.
     """
     file = read_search_file(path)
     folder = Path.cwd()

@@ -1,4 +1,4 @@
-"""Lengths and shapes of samples and targets, whatever holds them."""
+"""Lengths and shapes of samples and targets in any container."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skygrid.user_code.source import Place, describe
 
 
 def n_samples(values: Any) -> int | None:
-    """Return the number of samples, None when it cannot be told without reading them."""
+    """Return the number of samples, None if it is unknown without reading them."""
     shape = getattr(values, "shape", None)
     if isinstance(shape, tuple) and shape:
         return int(shape[0]) if isinstance(shape[0], numbers.Integral) else None
@@ -18,7 +18,7 @@ def n_samples(values: Any) -> int | None:
 
 
 def n_features(X: Any) -> int | None:
-    """Return the number of features, None for samples that have no second dimension."""
+    """Return the number of features, None for samples without a second dimension."""
     shape = getattr(X, "shape", None)
     if isinstance(shape, tuple) and len(shape) > 1:
         return int(shape[1]) if isinstance(shape[1], numbers.Integral) else None
@@ -28,12 +28,12 @@ def n_features(X: Any) -> int | None:
 
 
 def check_samples(X: Any, place: Place, name: str) -> None:
-    """Refuse samples that are missing, empty or no array-like.
+    """Refuse samples that are missing, empty or not array-like.
 
     Raises
     ------
     SearchFileError
-        `X` is none of the containers that scikit-learn splits.
+        `X` is no container that scikit-learn can split.
     """
     form = f"write {name} as an array, a DataFrame, a sparse matrix or a list"
     if X is None:
@@ -49,12 +49,12 @@ def check_samples(X: Any, place: Place, name: str) -> None:
 
 
 def check_targets(X: Any, y: Any, place: Place, names: tuple[str, str]) -> None:
-    """Refuse targets (or groups, or weights) that are not one for each sample.
+    """Refuse targets (or groups, or weights) that are not one per sample.
 
     Raises
     ------
     SearchFileError
-        `y` has another length than `X`, or none.
+        `y` has no length, or another one than `X`.
     """
     if y is None:
         return

@@ -1,4 +1,4 @@
-"""Making the scikit-learn search that a search file describes."""
+"""Makes the scikit-learn search that a search file describes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CHECKS: dict[str, Callable[[Any, Place], Any]] = {
 
 
 def build_search(names: Names) -> Any:
-    """Return the unfitted search, made of the file's parts or taken from it whole.
+    """Return the unfitted search, built from the file's names or taken from `search`.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def build_search(names: Names) -> Any:
 
 
 def does_refit(search: Any) -> bool:
-    """Whether the search ends with an estimator that was fitted on all the data."""
+    """Return whether the search ends with an estimator fitted on all data."""
     return bool(getattr(search, "refit", True))
 
 
@@ -106,14 +106,14 @@ def _whole_search(names: Names) -> Any:
 
 
 def _unfitted(search: Any, cv: Any) -> Any:
-    """The search without its results, its splits in a form that can be read more than once."""
+    """Return the search without results, with splits that can be read more than once."""
     if getattr(search, "cv", None) is not cv:
         search.cv = cv
     return clone(search) if hasattr(search, "cv_results_") else search
 
 
 def _check_seed(names: Names, search: Any) -> None:
-    """A seed that the search was not given would be passed over in silence."""
+    """Refuse a seed that the search was not given and would silently ignore."""
     if not names.given("random_state") or "random_state" not in search.get_params(deep=False):
         return
     seed = names.value("random_state")
@@ -125,7 +125,7 @@ def _check_seed(names: Names, search: Any) -> None:
 
 
 def _checked(options: dict[str, Any], places: dict[str, Place]) -> dict[str, Any]:
-    """Check every option, and those that must agree; return them as they go to scikit-learn."""
+    """Check every option, alone and together; return them in the form for scikit-learn."""
     checked = dict(options)
     for name, value in options.items():
         if name == "cv":

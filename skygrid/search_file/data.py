@@ -1,6 +1,6 @@
-"""The data of a search file: `dataset` in its forms, `holdout`, and what must fit together.
+"""The data of a search file: `dataset` in its forms, `holdout`, and their agreement.
 
-Everything is judged by type, shape and length: no value of X is read and nothing is copied.
+Checks use types, shapes and lengths alone: no value of X is read and nothing is copied.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _GROUPED = (GroupKFold, StratifiedGroupKFold, GroupShuffleSplit, LeaveOneGroupOu
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What a search is fitted on."""
+    """Data of a search, and its holdout."""
 
     X: Any
     y: Any = None
@@ -52,7 +52,7 @@ def read_data(names: Names, search: Any, *, refits: bool) -> Data:
     search : BaseSearchCV
         The search that the data are for.
     refits : bool
-        Whether there will be a refitted estimator to score the holdout with.
+        The search refits, so a holdout can be scored.
 
     Raises
     ------
@@ -77,13 +77,13 @@ def read_data(names: Names, search: Any, *, refits: bool) -> Data:
 
 
 def check_agreement(names: Names, search: Any, data: Data) -> None:
-    """Refuse splits and scorers that these data do not allow.
+    """Refuse splits and scorers that do not fit these data.
 
     Raises
     ------
     SearchFileError
-        There are more folds than samples, no groups for a splitter by groups, or targets for
-        which a scorer has no room.
+        There are more folds than samples, no groups for a splitter by groups, or targets that a
+        scorer does not take.
     """
     if data.y is not None:
         check_takes_targets(getattr(search, "scoring", None), _place_of(names, "scoring"))
@@ -107,7 +107,7 @@ def check_agreement(names: Names, search: Any, data: Data) -> None:
 
 
 def _place_of(names: Names, option: str) -> Place:
-    """Where an option is given: under its own name, or within a whole search."""
+    """Return the place of an option: its own name, or a part of `search`."""
     return (
         names.place("search").part(f".{option}") if names.given("search") else names.place(option)
     )
@@ -129,8 +129,8 @@ def _missing(names: Names) -> SearchFileError:
 
 
 def _parts(dataset: Any, place: Place) -> tuple[Any, Any, dict[str, Any]]:
-    """X, y and the fit parameters of any form of dataset."""
-    # A Bunch is a dict that names its parts data and target.
+    """Return X, y and the fit parameters of any form of dataset."""
+    # A Bunch is a dict with the keys data and target.
     if isinstance(dataset, sklearn.utils.Bunch) and "X" not in dataset:
         if "data" not in dataset:
             raise place.mistake("is a Bunch without 'data'", _FORM)
@@ -192,11 +192,11 @@ def _holdout(names: Names, X: Any, *, refits: bool) -> tuple[Any, Any]:
 
 
 def _needs_targets(estimator: Any) -> bool:
-    """Whether the estimator itself says that it needs y; releases before 1.6 cannot say."""
+    """Return whether the estimator's tags require y; releases before 1.6 have no such tags."""
     get_tags = getattr(sklearn.utils, "get_tags", None)
     if get_tags is None:
         return False
     try:
         return bool(get_tags(estimator).target_tags.required)
-    except Exception:  # noqa: BLE001 (tags are the user's own code; without them there is no claim)
+    except Exception:  # noqa: BLE001 (tags are the user's own code; on an error nothing is required)
         return False

@@ -1,4 +1,4 @@
-"""Whether a value can be searched over: an estimator, or a search that wraps one."""
+"""Checks of estimators and searches."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ BaseSearchCV: type = next(base for base in GridSearchCV.__mro__ if base.__name__
 
 
 def is_search(value: Any) -> bool:
-    """Whether `value` is a grid, randomized, halving or other cross-validated search."""
+    """Return whether `value` is a grid, randomized, halving or other cross-validated search."""
     return isinstance(value, BaseSearchCV)
 
 
 def is_estimator(value: Any) -> bool:
-    """Whether `value` is an instance that can be fitted."""
+    """Return whether `value` is an instance that can be fitted."""
     return hasattr(value, "fit") and not isinstance(value, type)
 
 
 def is_estimator_class(value: Any) -> bool:
-    """Whether `value` is an estimator's class, where an instance is wanted."""
+    """Return whether `value` is an estimator's class, used in place of an instance."""
     return isinstance(value, type) and hasattr(value, "fit")
 
 
 def check_estimator(estimator: Any, place: Place) -> None:
-    """Refuse what scikit-learn could not clone, set parameters on and fit.
+    """Refuse a value that scikit-learn could not clone, set parameters on and fit.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def parameters_of(estimator: Any, place: Place) -> dict[str, Any]:
     """Return ``estimator.get_params(deep=True)``."""
     try:
         return dict(estimator.get_params(deep=True))
-    except Exception as error:  # noqa: BLE001 (a user's own constructor decides what is raised)
+    except Exception as error:  # noqa: BLE001 (a user's constructor may raise anything)
         raise place.mistake(
             f"cannot tell its parameters: {error_text(error)}",
             "store every argument of __init__ under its own name, e.g. self.alpha = alpha",
@@ -68,7 +68,7 @@ def parameters_of(estimator: Any, place: Place) -> dict[str, Any]:
 
 
 def _check_steps(estimator: Any, place: Place) -> None:
-    """Find classes among the steps of pipelines, which scikit-learn notices late."""
+    """Refuse classes among the steps of pipelines, which scikit-learn reports late."""
     steps = getattr(estimator, "steps", None) if isinstance(estimator, Pipeline) else None
     if isinstance(steps, list | tuple):
         for step in steps:
@@ -86,8 +86,8 @@ def _check_clones(estimator: Any, place: Place) -> None:
     parameters_of(estimator, place)
     try:
         clone(estimator)
-    except Exception as error:  # noqa: BLE001 (a user's own constructor decides what is raised)
-        # Parameters that are no estimators are copied by way of a pickle.
+    except Exception as error:  # noqa: BLE001 (a user's constructor may raise anything)
+        # Parameters that are no estimators are copied through a pickle.
         obstacle = find_obstacle(estimator)
         if obstacle is not None:
             raise place.part(obstacle.path).mistake(obstacle.problem, REMEDY) from None

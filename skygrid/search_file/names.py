@@ -1,4 +1,4 @@
-"""The names of the contract: which of them a search file gives, and their values."""
+"""The names of the contract in a search file, and their values."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ OPTIONS = ("cv", "scoring", "refit", "error_score", "return_train_score")
 KNOWN = {"search", "dataset", "holdout", *GRID, *RANDOMIZED, *OPTIONS}
 """Every name of the contract."""
 
-# None says "not given" here, as in `holdout = None`; anywhere else it is a value.
+# For these names None means "not given", as in `holdout = None`; for others it is a value.
 _NONE_IS_ABSENT = {"search", "param_grid", "param_distributions", "holdout"}
 
-# Names whose values are themselves called by scikit-learn, with this many arguments.
+# Names whose values scikit-learn itself calls, with the possible numbers of arguments.
 _CALLED_WITH = {"scoring": (2, 3), "refit": (1,)}
 
 _OTHER_WORDS = {
@@ -41,17 +41,17 @@ class Names:
         self._results: dict[str, Any] = {}
 
     def given(self, name: str) -> bool:
-        """Whether the file gives this name."""
+        """Return whether the file gives this name."""
         if name not in self._values:
             return False
         return not (name in _NONE_IS_ABSENT and self._values[name] is None)
 
     def place(self, name: str) -> Place:
-        """Return the place that messages about `name` speak of."""
+        """Return the place of `name` for messages."""
         return self.file.place(name)
 
     def value(self, name: str) -> Any:
-        """Return the value of a given name; a function is called, once.
+        """Return the value of a given name; a function is called once.
 
         Raises
         ------
@@ -64,19 +64,19 @@ class Names:
         return self._results[name]
 
     def missing(self, name: str, remedy: str) -> SearchFileError:
-        """Return the error for a needed name, pointing at the name that was meant if there is one.
+        """Return the error for a missing name, pointing at a similar name if there is one.
 
         Parameters
         ----------
         name : str
             The contract's name that is missing.
         remedy : str
-            What to write when nothing in the file looks like it.
+            Advice if no name in the file is similar.
         """
         return self.missing_one_of((name,), remedy)
 
     def missing_one_of(self, names: Sequence[str], remedy: str) -> SearchFileError:
-        """Return the error for needing one of `names`, of which the file gives none."""
+        """Return the error for a file that gives none of `names`."""
         own = [name for name in self._own_names() if name not in KNOWN]
         for name in names:
             if name in self._values:
@@ -92,9 +92,9 @@ class Names:
         return SearchFileError(f"{self.file.shown} has no {needed}; {remedy}")
 
     def refuse_misspelt(self, names: Iterable[str]) -> None:
-        """Refuse a near miss of an optional name that would otherwise be passed over in silence.
+        """Refuse a near miss of an optional name, which would otherwise be ignored silently.
 
-        A variable that the file itself reads is an ordinary variable, whatever it is called.
+        A variable that the file itself reads is never a near miss.
         """
         wanted = [name for name in names if name not in self._values]
         for own in self._own_names():
@@ -112,7 +112,7 @@ class Names:
         return next((own for own in self._own_names() if test(self._values[own])), None)
 
     def _own_names(self) -> list[str]:
-        """Names that the file assigns or defines, in the order of their lines."""
+        """Return names that the file assigns or defines, in the order of their lines."""
         own = [name for name in self.file.assigned if name in self._values]
         return sorted(own, key=lambda name: (self.file.lines[name], name))
 
@@ -137,7 +137,7 @@ class Names:
 
 
 def _is_factory(name: str, value: Any) -> bool:
-    """Whether `value` is a function that makes the value rather than the value itself."""
+    """Return whether `value` is a function that makes the value, rather than the value itself."""
     if not callable(value) or isinstance(value, type) or hasattr(value, "fit"):
         return False
     if name == "cv" and hasattr(value, "split"):
@@ -148,7 +148,7 @@ def _is_factory(name: str, value: Any) -> bool:
 
 
 def accepts(function: Callable[..., Any], *counts: int) -> bool:
-    """Whether a call with one of these numbers of arguments fits the function's signature."""
+    """Return whether the function can be called with one of these numbers of arguments."""
     return any(_accepts(function, count) for count in counts)
 
 
@@ -157,7 +157,7 @@ def _accepts(function: Callable[..., Any], count: int) -> bool:
         inspect.signature(function).bind(*[None] * count)
     except TypeError:
         return False
-    except ValueError:  # some built-in functions tell no signature
+    except ValueError:  # some built-in functions have no signature
         return count > 0
     return True
 

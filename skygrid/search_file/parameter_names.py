@@ -1,9 +1,9 @@
-"""Whether the estimator has the parameters that a grid names.
+"""Check that the estimator has the parameters that a grid names.
 
-scikit-learn itself answers: a clone is given one candidate of each kind through ``set_params``, as
-every fit will do. `get_params` alone would refuse estimators that accept more than they list. A
-candidate's kind is which parameters it sets and, where it swaps a component (``"clf": [SVC()]``)
-and sets that component's own parameters (``"clf__C"``), what it swaps in.
+A clone is given one candidate of each kind through scikit-learn's ``set_params``, as every fit will
+do. `get_params` alone would refuse estimators that accept more than they list. Candidates of one
+kind set the same parameters. If a component is swapped (``"clf": [SVC()]``) and its own parameters
+are set (``"clf__C"``), each swapped value is a kind.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from skygrid.user_code.source import Place, describe
 
 Settings = dict[str, Any]
 
-# Parameters that hold named components: what they hold decides which other names exist.
+# Parameters that hold named components, which decide on the other names.
 _COMPONENTS = {"steps", "transformers", "transformer_list", "estimators"}
 
 _MOST_KINDS = 500
-"""Combinations of swapped components that are tried for each grid; the rest is left to the fits."""
+"""Maximum number of swapped combinations tried per grid; the fits check the rest."""
 
 
 def check_parameter_names(
@@ -39,11 +39,11 @@ def check_parameter_names(
     grids : sequence of mappings
         Parameter names to the values to try; shapes already checked.
     estimator : estimator
-        What is searched over; it is cloned, never changed.
+        The estimator of the search; cloned, never changed.
     place : Place
-        Where the grids come from.
+        Place of the grids.
     listed : bool
-        Whether the user wrote a list of dicts, whose index a message then gives.
+        The user wrote a list of dicts; messages then give the index.
     """
     components = {k for k, v in parameters_of(estimator, place).items() if is_estimator(v)}
     swapping: dict[tuple[str, ...], list[str]] = {}
@@ -53,7 +53,7 @@ def check_parameter_names(
         if names not in swapping:
             swapping[names] = _swapping(grid)
         elif not swapping[names] and components.isdisjoint(names):
-            continue  # the names were tried with an earlier dict, and no value decides on them
+            continue  # the names were tried with an earlier dict, and no value affects them
         here = place.part(f"[{index}]") if listed else place
         for name in components.intersection(names).union(swapping[names]):
             _refuse_classes(name, grid[name], here)
@@ -65,7 +65,7 @@ def check_parameter_names(
 
 
 def _swapping(grid: Mapping[str, Any]) -> list[str]:
-    """Names whose values decide which other names of this grid exist."""
+    """Return names whose values decide which other names of this grid exist."""
     heads = {
         "__".join(parts[:depth])
         for parts in (name.split("__") for name in grid)
@@ -85,7 +85,7 @@ def _refuse_classes(name: str, values: Any, place: Place) -> None:
 
 
 def _distinct(values: Any) -> dict[object, Any]:
-    """One value of each kind, by kind; two forests of different size are one kind."""
+    """Return one value of each kind, by kind; two forests of different size are one kind."""
     if hasattr(values, "rvs"):
         return {}
     return {_kind(value): value for value in values}
@@ -112,7 +112,7 @@ def _try(
 
 
 def _by_head(grid: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Names that can depend on one another: those below one component."""
+    """Yield names that can depend on one another: those below one component."""
     everywhere = [name for name in grid if name in _COMPONENTS]
     groups: dict[str, list[str]] = {}
     for name in grid:
@@ -138,7 +138,7 @@ def _candidates(
 
 
 def _example(values: Any) -> Any:
-    """A value to set; a distribution is not sampled, as that may advance its random state."""
+    """Return a value to set; None for a distribution: sampling may advance its random state."""
     if hasattr(values, "rvs"):
         return None
     try:
@@ -154,7 +154,7 @@ def _explain(
     place: Place,
     error: Exception,
 ) -> SearchFileError:
-    """Find the parameter that is refused, outermost first, and say what it should be."""
+    """Return the error for the outermost refused parameter, with a remedy."""
     for name in sorted(settings, key=lambda name: (name.count("__"), name)):
         probe = clone(estimator)
         above = {n: settings[n] for n in settings if n in swaps and _decides(n, name)}

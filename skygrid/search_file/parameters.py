@@ -1,4 +1,4 @@
-"""The shape of `param_grid` and `param_distributions`: dicts of names and of values to try."""
+"""The shape of `param_grid` and `param_distributions`: dicts of names and values to try."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_distributions(distributions: Any, estimator: Any, place: Place) -> Non
     Raises
     ------
     SearchFileError
-        As `check_grid`; values may also be distributions with an ``rvs`` method.
+        As for `check_grid`; values may also be distributions with an ``rvs`` method.
     """
     _check_space(distributions, estimator, place, may_sample=True)
 
@@ -37,7 +37,7 @@ def _check_space(space: Any, estimator: Any, place: Place, *, may_sample: bool) 
     grids = _dicts(space, place)
     for index, grid in enumerate(grids):
         for name, value in grid.items():
-            # The usual values first: a list of a hundred thousand dicts is checked in a blink.
+            # A fast path for the usual values, for lists of a hundred thousand dicts.
             if type(value) in {list, tuple, range} and len(value) and type(name) is str:
                 continue
             here = place if grids is not space else place.part(f"[{index}]")
@@ -85,7 +85,7 @@ def _misplaced_distribution(value: Any) -> tuple[str, str]:
 
 
 def _value_problem(value: Any, *, may_sample: bool) -> tuple[str, str]:
-    """What is wrong with the values to try for one parameter; empty if nothing is."""
+    """Return the problem of one parameter's values and its remedy; empty if there is none."""
     if isinstance(value, str):
         return f"is the string {describe(value)}", f"write [{describe(value)}]"
     if isinstance(value, np.ndarray):
@@ -110,7 +110,7 @@ def _value_problem(value: Any, *, may_sample: bool) -> tuple[str, str]:
 def _is_sequence(value: Any, *, may_sample: bool) -> bool:
     if isinstance(value, Sequence):
         return True
-    # A randomized search indexes what it samples from, so a pandas Series is good enough there.
+    # A randomized search indexes the values, so a pandas Series will do.
     return may_sample and hasattr(value, "__len__") and hasattr(value, "__getitem__")
 
 

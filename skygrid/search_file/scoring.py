@@ -1,4 +1,4 @@
-"""Whether `scoring` names scorers that exist, and whether `refit` can choose among them."""
+"""Checks of `scoring`, and of `refit` among several scorers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EXAMPLE = "write a scorer's name such as 'accuracy'"
 
 
 def check_scoring(scoring: Any, place: Place) -> None:
-    """Refuse what scikit-learn would not take as `scoring`.
+    """Refuse a `scoring` that scikit-learn would not take.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def check_refit_names(scoring: Any, refit: Any, place: Place) -> None:
     refit : object
         True, False, the name of a scorer, or a function.
     place : Place
-        Where `refit` is given, or `scoring` when it is not.
+        Place of `refit`, or of `scoring` if `refit` is not given.
 
     Raises
     ------
@@ -65,12 +65,12 @@ def check_refit_names(scoring: Any, refit: Any, place: Place) -> None:
 
 
 def check_takes_targets(scoring: Any, place: Place) -> None:
-    """Refuse a function that has no room for y, which scikit-learn passes when there are targets.
+    """Refuse a function without a parameter for y, which scikit-learn passes if there are targets.
 
     Raises
     ------
     SearchFileError
-        It is a metric of (y_true, y_pred) rather than a scorer.
+        It is a metric of (y_true, y_pred), not a scorer.
     """
     if isinstance(scoring, Mapping):
         for name, scorer in scoring.items():

@@ -1,7 +1,7 @@
-"""Searches whose fits can be distributed, told from everything else before anything is fitted.
+"""Tells searches whose fits can be distributed from other values, before anything is fitted.
 
-skygrid drives the body of `BaseSearchCV.fit`. A search that never comes there fits all its
-candidates in the process that calls ``fit``, so it is refused.
+skygrid drives the body of `BaseSearchCV.fit`. A search that never calls it would fit all candidates
+in the process that calls ``fit``, so it is refused.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from skygrid.user_code.source import Place, describe
 _EXAMPLE = "GridSearchCV(estimator, param_grid)"
 
 _WAYS_UP = frozenset({"super", "mro", "__mro__", "__base__", "__bases__"})
-"""Names by which a method comes to the classes above its own."""
+"""Names through which a method reaches the classes above its own."""
 
 
 _MOST_WRAPPERS = 20
-"""Layers of wrappers that are looked through; more may be an endless chain."""
+"""Maximum number of wrappers to unwrap; more may be an endless chain."""
 
 
 def check_search(search: Any, place: Place) -> None:
@@ -33,7 +33,7 @@ def check_search(search: Any, place: Place) -> None:
     Raises
     ------
     SearchFileError
-        It is a class, an estimator, something else, or a search that goes its own way.
+        It is a class, an estimator, another value, or a search with a ``fit`` of its own.
     """
     found = objection(search)
     if found is not None:
@@ -41,12 +41,12 @@ def check_search(search: Any, place: Place) -> None:
 
 
 def refuse_undistributable(search: Any) -> None:
-    """Refuse a value whose fits cannot be distributed, given from Python.
+    """Refuse a value from Python whose fits cannot be distributed.
 
     Raises
     ------
     UsageError
-        The message says what the value is and what to write instead.
+        The message names the value and the remedy.
     """
     found = objection(search)
     if found is not None:
@@ -55,18 +55,18 @@ def refuse_undistributable(search: Any) -> None:
 
 
 def objection(search: Any) -> tuple[str, str] | None:
-    """Return what keeps the fits of `search` from being distributed.
+    """Return the reason why the fits of `search` cannot be distributed.
 
     Parameters
     ----------
     search : object
-        Anything that was given in the place of a search.
+        Any value given as a search.
 
     Returns
     -------
     objection : tuple of str, or None
-        The problem, as a sentence without its subject, and the remedy. None for a search that can
-        be distributed.
+        The problem, as a sentence without its subject, and the remedy. None if the search can be
+        distributed.
     """
     if isinstance(search, type):
         made = search.__name__
@@ -86,7 +86,7 @@ def _goes_its_own_way(search: Any) -> tuple[str, str]:
 
 
 def _estimator_instead(estimator: Any) -> tuple[str, str]:
-    """Return the objection to an estimator that was given in the place of a search."""
+    """Return the objection to an estimator that was given as a search."""
     what, kind = describe(estimator), type(estimator).__name__
     wrapped = f"GridSearchCV({kind}(...), param_grid)"
     inner = next(filter(is_search, _parameters(estimator, deep=True).values()), None)
@@ -108,10 +108,10 @@ def _parameters(estimator: Any, *, deep: bool) -> dict[str, Any]:
 
 
 def comes_to_base_fit(kind: type) -> bool:
-    """Tell whether ``fit`` of a search class can come to `BaseSearchCV.fit`.
+    """Return whether ``fit`` of a search class can call `BaseSearchCV.fit`.
 
-    Its code is read, not run. A ``fit`` that could get there counts, as does one that is not
-    written in Python: whether it did is known after it has run.
+    The code is read, not run. A ``fit`` that might call it counts, as does one that is not written
+    in Python; after it has run, skygrid knows for sure.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def _is_search_class(name: str, function: FunctionType, kind: type) -> bool:
 
 
 def _reachable(method: Any, kind: type) -> Iterator[FunctionType]:
-    """Yield the Python functions that a method may call to come to another class's ``fit``.
+    """Yield the Python functions through which a method may call another class's ``fit``.
 
     These are the method itself, the functions that a wrapper holds, and, by the names in their
     code, other methods of the class and functions of the same package.
@@ -191,10 +191,10 @@ def _function_of(value: Any) -> FunctionType | None:
 
 
 def _held(function: FunctionType) -> Iterator[Any]:
-    """Yield what a wrapper may call: the contents of its closure and of ``__wrapped__``."""
+    """Yield the functions that a wrapper may call: its closure and ``__wrapped__``."""
     yield getattr(function, "__wrapped__", None)
     for cell in function.__closure__ or ():
-        with contextlib.suppress(ValueError):  # a name that has no value yet
+        with contextlib.suppress(ValueError):  # the cell is empty
             yield cell.cell_contents
 
 
@@ -209,7 +209,7 @@ def _named(function: FunctionType, kind: type) -> Iterator[Any]:
 
 
 def _is_a_users(value: Any) -> bool:
-    """Tell whether a function is not scikit-learn's, whose methods do not call up to ``fit``."""
+    """Return whether a function is not scikit-learn's, whose methods never call ``fit``."""
     return _package(value) != "sklearn"
 
 

@@ -1,4 +1,4 @@
-"""The optional names of a search file: what scikit-learn accepts for each."""
+"""Checks of the optional names of a search file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LARGEST_SEED = 2**32 - 1
 
 
 def check_cv(cv: Any, place: Place) -> Any:
-    """Return `cv`, an iterator of splits as the list that scikit-learn would make of it.
+    """Return `cv`; an iterator of splits as a list, as scikit-learn would make it.
 
     Raises
     ------
@@ -53,13 +53,7 @@ def _check_splits(splits: Any, place: Place) -> None:
 
 
 def check_refit(refit: Any, place: Place) -> None:
-    """Refuse a `refit` that is no bool, scorer's name or function.
-
-    Raises
-    ------
-    SearchFileError
-        It is anything else.
-    """
+    """Raise SearchFileError unless `refit` is a bool, a scorer's name or a function."""
     if not (isinstance(refit, bool | np.bool_ | str) or callable(refit)):
         raise place.mistake(
             f"is {describe(refit)}", "write True, False, a scorer's name or a function"
@@ -67,13 +61,7 @@ def check_refit(refit: Any, place: Place) -> None:
 
 
 def check_error_score(error_score: Any, place: Place) -> None:
-    """Refuse an `error_score` that is neither a number nor ``'raise'``.
-
-    Raises
-    ------
-    SearchFileError
-        It is anything else.
-    """
+    """Raise SearchFileError unless `error_score` is a number or ``'raise'``."""
     if isinstance(error_score, str) and error_score == "raise":
         return
     if not isinstance(error_score, numbers.Real):
@@ -81,25 +69,13 @@ def check_error_score(error_score: Any, place: Place) -> None:
 
 
 def check_return_train_score(value: Any, place: Place) -> None:
-    """Refuse a `return_train_score` that is not a bool.
-
-    Raises
-    ------
-    SearchFileError
-        It is anything else.
-    """
+    """Raise SearchFileError unless `return_train_score` is a bool."""
     if not isinstance(value, bool | np.bool_):
         raise place.mistake(f"is {describe(value)}", "write True or False")
 
 
 def check_n_iter(n_iter: Any, place: Place) -> None:
-    """Refuse an `n_iter` that is not a whole number from 1.
-
-    Raises
-    ------
-    SearchFileError
-        It is anything else.
-    """
+    """Raise SearchFileError unless `n_iter` is a whole number from 1."""
     if isinstance(n_iter, bool) or not isinstance(n_iter, numbers.Integral):
         raise place.mistake(f"is {describe(n_iter)}", "write a whole number such as 10")
     if n_iter < 1:
@@ -107,13 +83,7 @@ def check_n_iter(n_iter: Any, place: Place) -> None:
 
 
 def check_random_state(state: Any, place: Place) -> None:
-    """Refuse a `random_state` that scikit-learn's searches do not take.
-
-    Raises
-    ------
-    SearchFileError
-        It is no seed, ``RandomState`` or None.
-    """
+    """Raise SearchFileError unless `random_state` is a seed, a ``RandomState`` or None."""
     example = "write a whole number such as 42"
     if isinstance(state, np.random.Generator):
         raise place.mistake("is a Generator, which scikit-learn does not take", example)

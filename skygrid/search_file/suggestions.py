@@ -1,4 +1,4 @@
-"""What to write instead of a parameter that does not exist."""
+"""Suggestions for a parameter that does not exist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def remedy_for(name: str, known: Mapping[str, Any], *, parent: str, swapped: Seq
     parent : str
         The innermost component of `name` that does exist, empty for the estimator itself.
     swapped : sequence
-        The values that the grid puts in the place of `parent`, if it does.
+        The values that the grid swaps in for `parent`, if any.
     """
     own = name.removeprefix(f"{parent}__") if parent else name
     if any(own in _names_of(value) for value in swapped):
@@ -34,7 +34,7 @@ def remedy_for(name: str, known: Mapping[str, Any], *, parent: str, swapped: Seq
 
 
 def _closest(name: str, own: str, known: Mapping[str, Any], parent: str) -> list[str]:
-    """The likeliest names, best guess first: same leaf elsewhere, then near misses."""
+    """Return the likeliest names, best first: same leaf elsewhere, then near misses."""
     leaf = name.rpartition("__")[2]
     same_leaf = [candidate for candidate in known if _leaf(candidate) == leaf]
     if same_leaf and len(same_leaf) <= 3:
