@@ -1,7 +1,7 @@
-"""How a run is to be done: file, environment and options become one frozen record.
+"""The configuration of a run: file, environment and options merged into one frozen record.
 
-`records` holds every setting with its default and range, `sources` reads where they come from,
-`values` checks them, `merging` puts them together.
+`records` holds every setting with its default and range, `sources` reads settings, `values` checks
+them, `merging` merges them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Putting together all that was said about a run.
+"""Merges the settings of a run.
 
 Precedence, strongest first: option, environment (``SKYGRID_NODES`` and so on), config file,
 default.
@@ -20,7 +20,7 @@ from .sources import find_file, from_environment, from_file, from_options, from_
 from .values import Given, checked_value
 
 OTHER_PLACES = ("ray", "dask")
-"""Values of ``on`` that skygrid knows of and this version cannot do."""
+"""Values of ``on`` that this version does not support yet."""
 
 
 def load_config(
@@ -31,29 +31,25 @@ def load_config(
     config_file: Path | None = None,
     cwd: Path,
 ) -> RunConfig:
-    """Merge all that was said about how to run.
+    """Merge all settings of a run.
 
     Parameters
     ----------
     options : mapping of str to object
-        Values by field name of `RunConfig`; None means that the option was not given.
+        Values by field name of `RunConfig`; None for options that were not given.
     environment : mapping of str to str
         ``os.environ`` or the like; empty values count as not set.
     search_file : Path, optional
         A ``skygrid.toml`` beside it is read.
     config_file : Path, optional
-        Read instead; it has to be there. ``SKYGRID_CONFIG`` does the same.
+        Read instead; must exist. ``SKYGRID_CONFIG`` does the same.
     cwd : Path
-        A ``skygrid.toml`` here is read when there is none beside the search file.
-
-    Returns
-    -------
-    config : RunConfig
+        A ``skygrid.toml`` here is read if there is none beside the search file.
 
     Raises
     ------
     ConfigError
-        Something is not understood; the message says where it stands and what to write instead.
+        A setting is not understood; the message names its place and the remedy.
     """
     given = from_file(find_file(environment, search_file, config_file, cwd))
     given |= from_environment(environment)
@@ -70,14 +66,14 @@ def resume_config(recorded: Mapping[str, Any], options: Mapping[str, Any]) -> Ru
     Parameters
     ----------
     recorded : mapping of str to object
-        What `config_to_json` returned.
+        The result of `config_to_json`.
     options : mapping of str to object
         As for `load_config`.
 
     Raises
     ------
     ConfigError
-        An option is wrong, or a later version of skygrid recorded what this one does not know.
+        An option is wrong, or a later version of skygrid recorded an unknown setting.
     """
     before = from_record(recorded)
     now = from_options(options)
@@ -86,10 +82,7 @@ def resume_config(recorded: Mapping[str, Any], options: Mapping[str, Any]) -> Ru
 
 
 def config_to_json(config: RunConfig) -> dict[str, Any]:
-    """Return the configuration in plain data, as ``run.json`` keeps it.
-
-    How results are shown is not part of it: that is for whoever looks.
-    """
+    """Return the configuration as plain data for ``run.json``, without display settings."""
     return _plain_fields(config)
 
 
@@ -105,14 +98,14 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return _plain_fields(value)
     if isinstance(value, float) and math.isinf(value):
-        return "inf"  # JSON has no number for it
+        return "inf"  # JSON has no infinity
     if isinstance(value, tuple):
         return list(value)
     return str(value) if isinstance(value, Path) else value
 
 
 def _with(base: RunConfig, given: Mapping[str, Given]) -> RunConfig:
-    """The configuration with these settings in the place of its own."""
+    """Return the configuration with these settings replaced."""
     changes: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {table: {} for table in TABLES}
     for name, one in given.items():
@@ -128,7 +121,7 @@ def _with(base: RunConfig, given: Mapping[str, Given]) -> RunConfig:
 
 
 def _check_place(given: Mapping[str, Given]) -> None:
-    """Refuse what has no place yet: a run must never end up elsewhere than was meant."""
+    """Refuse places that are not supported: a run must never use another place silently."""
     on = given.get("on")
     if on is not None and on.value in OTHER_PLACES:
         raise ConfigError(
@@ -138,7 +131,7 @@ def _check_place(given: Mapping[str, Given]) -> None:
 
 
 def _check_together(config: RunConfig, given: Mapping[str, Given]) -> None:
-    """Refuse settings that are well each by itself and make no sense together."""
+    """Refuse settings that are valid alone and contradict each other."""
     if not config.aws.public_ip and config.aws.allow_cidr is None:
         raise ConfigError(
             "public_ip = false under [aws] needs allow_cidr beside it: the private addresses from "
@@ -148,7 +141,7 @@ def _check_together(config: RunConfig, given: Mapping[str, Given]) -> None:
     if config.on == "ssh" and not hosts:
         origin = given["on"].origin if "on" in given else 'on = "ssh"'
         raise ConfigError(
-            f"{origin} needs to be told the hosts: write hosts = [...] under [ssh] in a config "
+            f"{origin} needs hosts: write hosts = [...] under [ssh] in a config "
             "file and name it with --config"
         )
     nodes = config.nodes or (len(hosts) if config.on == "ssh" else 1)

@@ -1,6 +1,6 @@
-"""The settings of a run, with their defaults and ranges, which stand here and nowhere else.
+"""The settings of a run; their defaults and ranges are defined only here.
 
-The description of a range completes "it must be ..." in the message about a value outside of it.
+The description of a range completes "it must be ..." in the message about a value outside it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FINITE = sys.float_info.max
 
 
 def _is_network(text: str) -> bool:
-    """Whether text is an IPv4 network as EC2 takes it: without bits behind its length."""
+    """Return whether text is an IPv4 network as EC2 takes it: without host bits."""
     try:
         ipaddress.IPv4Network(text)
     except ValueError:
@@ -34,7 +34,7 @@ def _are_different(texts: tuple[str, ...]) -> bool:
 
 EACH_ONCE = {"holds": _are_different}
 IS_NETWORK = {"holds": _is_network}
-"""Conditions that `Meta` has no word for."""
+"""Conditions that `Meta` cannot express."""
 
 
 def _positive(unit: str) -> Meta:
@@ -92,7 +92,7 @@ InstanceTypes = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class SshConfig:
-    """The ``[ssh]`` table: the hosts of ``on = "ssh"`` and how they are reached."""
+    """The ``[ssh]`` table: hosts of ``on = "ssh"`` and their connections."""
 
     hosts: Hosts = ()
     """``host``, ``user@host``, ``user@host:port`` or an alias of the SSH config."""
@@ -101,34 +101,34 @@ class SshConfig:
     """SSH config to read; None: ``~/.ssh/config`` and the system's."""
 
     known_hosts: Path | None = None
-    """Host keys that are accepted; None: the files that the SSH config names."""
+    """Accepted host keys; None: the files that the SSH config names."""
 
     key: Path | None = None
     """Private key; None: those that the SSH config names, and the SSH agent's."""
 
     folder: Folder = "~/.cache/skygrid"
-    """Where a host keeps environments, code and data, as the host spells it."""
+    """Folder for environments, code and data, as the host spells it."""
 
     cache_max_gb: Gib = 20.0
     """GiB of data that a host keeps for later runs."""
 
     connect_timeout: Seconds = 30.0
-    """Seconds in which a host must be reached for the first time, further tries included."""
+    """Seconds in which a host must be reached for the first time, retries included."""
 
     lost_after: Seconds = 120.0
-    """Seconds for which a host may be out of reach during a run before it is lost."""
+    """Seconds out of reach during a run after which a host is lost."""
 
     orphan_after: Seconds = 600.0
-    """Seconds without a driver after which an agent ends itself and removes what it made."""
+    """Seconds without a driver after which an agent ends itself and removes its files."""
 
 
 Market = Literal["on-demand", "spot", "spot-then-on-demand"]
-"""How nodes on AWS are bought."""
+"""Purchase option of nodes on AWS."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AwsConfig:
-    """The ``[aws]`` table: which nodes ``on = "aws"`` starts, and how they are reached."""
+    """The ``[aws]`` table: nodes of ``on = "aws"`` and their connections."""
 
     profile: Profile | None = None
     """Profile of the AWS configuration; None: as the AWS CLI chooses it."""
@@ -137,40 +137,42 @@ class AwsConfig:
     """None: as the AWS CLI chooses it."""
 
     instance_types: InstanceTypes = ()
-    """Types that may be taken, the cheapest that has the vCPUs first; empty: a type of the
-    compute class with `RunConfig.concurrency` vCPUs, or four."""
+    """Allowed types; the cheapest with enough vCPUs comes first. Empty: a type of the compute class
+    with `RunConfig.concurrency` vCPUs, or four.
+    """
 
     ami: ImageId | None = None
     """Image of the nodes; None: the newest Ubuntu 24.04 of the region."""
 
     user: UserName = "ubuntu"
-    """Who is logged in as; the image has that user, and lets it use sudo."""
+    """Login user of the image; must be allowed to use sudo."""
 
     market: Market = "on-demand"
     zones: Zones = ()
-    """Availability zones that may be taken; empty: all of the region."""
+    """Allowed availability zones; empty: all of the region."""
 
     subnet: SubnetId | None = None
     """Subnet of the nodes; None: the default subnets of the default VPC."""
 
     public_ip: bool = True
-    """Whether nodes have a public address; without one they are reached at their private one."""
+    """Give nodes a public address; without one they are reached at their private address."""
 
     jump: JumpHost | None = None
-    """Host that connections go through, as behind ``ssh -J``; None: straight to the node."""
+    """Host that connections go through, as with ``ssh -J``; None: straight to the node."""
 
     allow_cidr: Network | None = None
     """IPv4 addresses that may connect to port 22, such as ``203.0.113.0/24``; None: only the
-    address that `address_url` says is the caller's."""
+    caller's address, looked up at `address_url`.
+    """
 
     address_url: Url = "https://checkip.amazonaws.com"
-    """Answers with the address that asks."""
+    """Answers with the caller's IP address."""
 
     disk_gb: DiskGib = 30
     """GiB of each node's root volume."""
 
     replace: bool = True
-    """Whether another node is launched for one that AWS took back."""
+    """Launch another node for one that AWS reclaims."""
 
     bucket: Bucket | None = None
     """S3 bucket through which large data reaches the nodes; None: over SSH."""
@@ -179,51 +181,51 @@ class AwsConfig:
     """GiB of data above which the bucket is used."""
 
     lease_minutes: LeaseMinutes = 15.0
-    """Minutes after which a node that hears nothing of its driver ends itself."""
+    """Minutes without a message from its driver after which a node ends itself."""
 
     launch_timeout: Seconds = 600.0
     """Seconds in which a node must be launched and reached for the first time."""
 
     price_per_hour: Price | None = None
-    """USD of one node for an hour; None: as the pricing API says."""
+    """USD per node and hour; None: the price of the pricing API."""
 
     folder: Folder = "~/.cache/skygrid"
-    """Where a node keeps environments, code and data."""
+    """Folder for environments, code and data on a node."""
 
     cache_max_gb: Gib = 20.0
     """GiB of data that a node keeps."""
 
     lost_after: Seconds = 120.0
-    """Seconds for which a node may be out of reach during a run before it is lost."""
+    """Seconds out of reach during a run after which a node is lost."""
 
     orphan_after: Seconds = 600.0
-    """Seconds without a driver after which an agent ends itself and removes what it made."""
+    """Seconds without a driver after which an agent ends itself and removes its files."""
 
 
 def own_hash_seed() -> int:
-    """Return the seed that this process was started with, 0 where it was none."""
+    """Return the hash seed that this process was started with, 0 if none."""
     given = process_state.START.environment.get("PYTHONHASHSEED") or ""
     return int(given) if given.isdecimal() else 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides where and how a search runs, but not what it answers."""
+    """Settings that decide where and how a search runs; none changes its result."""
 
     on: Literal["local", "ssh", "aws"] = "local"
-    """Where the nodes are; with `nodes` and nothing said about the place: aws."""
+    """Place of the nodes; with `nodes` but no place given: aws."""
 
     nodes: AtLeastOne | None = None
-    """Machines; None: this one, or with ``on = "ssh"`` every host."""
+    """Number of machines; None: this one, or with ``on = "ssh"`` every host."""
 
     min_nodes: AtLeastOne | None = None
-    """Fits start when so many nodes are ready; None: all of them."""
+    """Number of ready nodes at which fits start; None: all."""
 
     concurrency: AtLeastOne | None = None
-    """Fits at a time on each node; None: the node's vCPUs (shared out among local nodes)."""
+    """Fits at a time on each node; None: the node's vCPUs (divided between local nodes)."""
 
     name: RunName | None = None
-    """The run's name; None: made up."""
+    """The run's name; None: generated."""
 
     runs_dir: Path = Path("skygrid-runs")
     max_hours: Hours = 24.0
@@ -236,26 +238,27 @@ class RunConfig:
     """Seconds that one fit may take; None: no limit."""
 
     retries: NotNegative = 2
-    """How often a fit that took its slot down is tried again."""
+    """Further attempts for a fit whose slot died."""
 
     no_sharing: bool = False
-    """One fit for each candidate and split, also where one fit would answer several candidates."""
+    """One fit per candidate and split, even where one fit would answer several candidates."""
 
     hash_seed: HashSeed = field(default_factory=own_hash_seed)
-    """PYTHONHASHSEED of all agents, so that sets of texts have one order on all nodes; default:
-    that of skygrid's own process, else 0."""
+    """PYTHONHASHSEED of all agents, so that sets of strings have the same order on all nodes;
+    default: that of skygrid's own process, else 0.
+    """
 
     start_method: Literal["auto", "fork", "spawn"] = "auto"
-    """How an agent starts its slots; auto: fork on Linux, spawn elsewhere."""
+    """Start method of slots; auto: fork on Linux, spawn elsewhere."""
 
     memory_limit_gb: Gib | None = None
-    """GiB that all slots of a node may hold together; None: nine tenths of the node."""
+    """GiB that all slots of a node may use together; None: nine tenths of the node."""
 
     dry_run: bool = False
     """Only make and show the plan."""
 
     yes: bool = False
-    """Ask nothing before money is spent."""
+    """Do not ask before money is spent."""
 
     json: bool = False
     """Print results as one JSON document."""
@@ -264,7 +267,7 @@ class RunConfig:
     """Show no progress."""
 
     verbose: NotNegative = 0
-    """How much more than usual is said on stderr."""
+    """Level of additional messages on stderr."""
 
     aws: AwsConfig = field(default_factory=AwsConfig)
     ssh: SshConfig = field(default_factory=SshConfig)
@@ -275,5 +278,6 @@ TABLES: dict[str, type] = {"aws": AwsConfig, "ssh": SshConfig, "environment": En
 """Tables of the config file; each is a field of `RunConfig` by the same name."""
 
 NOT_RECORDED = ("dry_run", "json", "quiet", "verbose", "yes")
-"""How results are shown is for whoever looks, and no part of a run's record. Nor is a yes to its
-cost: a resumed run costs anew."""
+"""Settings left out of a run's record: how results are shown may differ each time, and consent to a
+cost does not extend to a resumed run, which costs anew.
+"""

@@ -1,7 +1,6 @@
-"""Where settings come from: a TOML file, the environment, the options of a command.
+"""Sources of settings: a TOML file, the environment, the options of a command.
 
-Every source gives `Given` values by the setting's name; that of a setting in a table carries the
-table's: ``ssh.hosts``.
+Each source gives `Given` values by name; settings of a table are prefixed: ``ssh.hosts``.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ PREFIX = "SKYGRID_"
 def find_file(
     environment: Mapping[str, str], search_file: Path | None, config_file: Path | None, cwd: Path
 ) -> Path | None:
-    """The config file of a command: the one that is named, or the first ``skygrid.toml``."""
+    """Return the config file of a command: the named one, or the first ``skygrid.toml``."""
     named = config_file or environment.get(PREFIX + "CONFIG") or None
     if named is not None:
         return cwd / named
@@ -37,7 +36,7 @@ def find_file(
 
 
 def from_file(path: Path | None) -> dict[str, Given]:
-    """The settings of a config file."""
+    """Return the settings of a config file."""
     if path is None:
         return {}
     try:
@@ -53,7 +52,7 @@ def from_file(path: Path | None) -> dict[str, Given]:
 
 
 def from_record(recorded: Mapping[str, Any]) -> dict[str, Given]:
-    """The settings that a run was started with, from its own record."""
+    """Return the settings in a run's record."""
     return {
         name: given
         for name, given in _flat(recorded, "the run's own record", None).items()
@@ -62,7 +61,7 @@ def from_record(recorded: Mapping[str, Any]) -> dict[str, Given]:
 
 
 def from_options(options: Mapping[str, Any]) -> dict[str, Given]:
-    """The options that were given; None means that one was not."""
+    """Return the options that are not None."""
     return {
         name: Given(value, f"--{name.replace('_', '-')}")
         for name, value in options.items()
@@ -71,7 +70,7 @@ def from_options(options: Mapping[str, Any]) -> dict[str, Given]:
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
-    """The settings among the variables of an environment; tables have none."""
+    """Return the settings among environment variables; settings of tables have none."""
     given = {}
     variables = {PREFIX + name.upper(): name for name in settings_of(None)}
     for variable, text in environment.items():
@@ -79,7 +78,7 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
             if text.strip():
                 given[variables[variable]] = Given(text.strip(), variable, textual=True)
         elif variable.startswith(PREFIX) and variable != PREFIX + "CONFIG":
-            # Some other program may use the prefix too; only what looks like a slip is one.
+            # Other programs may use the prefix too, so only near misses are errors.
             near = difflib.get_close_matches(variable, variables, n=1, cutoff=0.9)
             if near:
                 raise ConfigError(

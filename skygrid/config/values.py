@@ -1,4 +1,4 @@
-"""Values of settings: read by the types of the records, and refused in words."""
+"""Conversion of setting values by the types of the records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skygrid.errors import ConfigError
 from .records import TABLES, RunConfig
 
 SWITCHES = {"yes": "true", "on": "true", "no": "false", "off": "false"}
-"""Words of the environment for true and false, beside those that msgspec knows."""
+"""Words for true and false in the environment, in addition to msgspec's."""
 
 KINDS: dict[Any, str] = {
     int: "a whole number",
@@ -31,30 +31,30 @@ KINDS: dict[Any, str] = {
 
 @dataclass(frozen=True)
 class Given:
-    """A value and where it came from, in words."""
+    """A value and the name of its origin for messages."""
 
     value: Any
     origin: str
     textual: bool = False
-    """True when the value is text that has to be read: from the environment."""
+    """True if the value is a string to convert, from the environment."""
 
     folder: Path | None = None
-    """What a relative path in it is relative to; None: the working directory."""
+    """Base of a relative path in it; None: the working directory."""
 
 
 def settings_of(table: str | None) -> list[str]:
-    """Names of the settings of a table, or of those outside of all tables (None)."""
+    """Return the names of a table's settings, or of those outside all tables (None)."""
     record = RunConfig if table is None else TABLES[table]
     return [one.name for one in dataclasses.fields(record) if one.name not in TABLES]
 
 
 def checked_value(table: str | None, name: str, given: Given) -> Any:
-    """Read one value as what its setting may be.
+    """Convert a value to its setting's type.
 
     Raises
     ------
     ConfigError
-        If it is of another type or out of range; the message says where it stands.
+        The value has another type or is out of range; the message gives its origin.
     """
     record = RunConfig if table is None else TABLES[table]
     kind, ranged = _types(record, extras=False)[name], _types(record, extras=True)[name]
@@ -64,7 +64,7 @@ def checked_value(table: str | None, name: str, given: Given) -> Any:
     value = _converted(ranged, given, wanted)
     if value is not None and not all(one.extra["holds"](value) for one in metas if one.extra):
         raise _wrong(given, wanted)
-    # A path of a requirements file is relative to the config file, as other paths are.
+    # The path of a requirements file is relative to the config file, like other paths.
     if name == "packages" and isinstance(plain, str) and plain not in ("auto", ""):
         return str(_path(Path, plain, given))
     return value
@@ -76,7 +76,7 @@ def _types(record: type, *, extras: bool) -> dict[str, Any]:
 
 
 def _metas(kind: Any) -> Iterator[msgspec.Meta]:
-    """Ranges of a type itself, not of its members."""
+    """Yield the ranges of a type itself, not of its members."""
     for one in (kind, *(get_args(kind) if _is_union(kind) else ())):
         if get_origin(one) is Annotated:
             yield from (meta for meta in one.__metadata__ if isinstance(meta, msgspec.Meta))
@@ -99,7 +99,7 @@ def _converted(kind: Any, given: Given, wanted: str) -> Any:
         if value.lower() == "none" and type(None) in get_args(kind):
             return None
         value = SWITCHES.get(value.lower(), value) if kind is bool else value
-    # JSON has no infinity, so the run's own record says "inf", as the environment may.
+    # JSON has no infinity: run.json and the environment say "inf".
     strict = not textual and value != "inf"
     try:
         return msgspec.convert(

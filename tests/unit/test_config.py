@@ -121,7 +121,7 @@ def test_named_file_must_be_there(tmp_path):
         ("runs_dir = 3", r"runs_dir in .* is 3; it must be a path"),
         ("start_method = 'forks'", r"start_method in .* must be one of auto, fork, spawn"),
         ("on = 'moon'", r"on in .* is 'moon'; it must be one of local, ssh, aws"),
-        ("on = 'ssh'", r"on in .* needs to be told the hosts: write hosts = \[...\] under \[ssh\]"),
+        ("on = 'ssh'", r"on in .* needs hosts: write hosts = \[...\] under \[ssh\]"),
         ("ssh = 3", r"ssh in .*skygrid\.toml must be a table: write \[ssh\] above its keys"),
         ("[ssh]\nhost = ['a']", r"unknown key host in \[ssh\] of .*; did you mean hosts\?"),
         ("[ssh]\nhosts = 'a'", r"hosts under \[ssh\] in .* is 'a'; it must be a list of texts"),
