@@ -1,7 +1,7 @@
 """Every error that skygrid raises on purpose.
 
-Each class carries the exit code of the command line (`exit_code`), and each message names the thing
-that is wrong and says what to do next. Anything else that reaches the user is a bug.
+Each class carries the exit code of the command line (`exit_code`). Each message names what is wrong
+and the next step. Any other exception that reaches the user is a bug.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class SearchFailedError(SkygridError):
 
 
 class FitKilledError(SearchFailedError):
-    """A fit was given up after it took its slot down, under ``error_score="raise"``."""
+    """A fit was given up because its slot died, under ``error_score="raise"``."""
 
 
 class JournalError(SkygridError):
@@ -28,7 +28,7 @@ class JournalError(SkygridError):
 
 
 class DamagedJournalError(JournalError):
-    """The journal does not hold what was written into it."""
+    """The journal does not hold what was written to it."""
 
 
 class UsageError(SkygridError):
@@ -42,11 +42,11 @@ class SearchFileError(UsageError):
 
 
 class ConfigError(UsageError):
-    """A key or a value of the config file, the environment or an option is not understood."""
+    """A key or value of the config file, the environment or an option is not understood."""
 
 
 class FingerprintError(UsageError):
-    """A journal belongs to another search than the one that was asked for."""
+    """A journal belongs to another search than the present one."""
 
 
 class NodeError(SkygridError):
@@ -56,7 +56,7 @@ class NodeError(SkygridError):
 
 
 class HandshakeError(NodeError):
-    """A node runs other versions than the driver, or speaks another protocol."""
+    """A node has other versions than the driver, or another protocol."""
 
 
 class PreparationError(NodeError):
@@ -64,7 +64,7 @@ class PreparationError(NodeError):
 
 
 class ProtocolError(NodeError):
-    """A node sent something that is not a message of the protocol."""
+    """A node sent data that is no message of the protocol."""
 
 
 class BudgetReachedError(SkygridError):
@@ -74,6 +74,6 @@ class BudgetReachedError(SkygridError):
 
 
 class InterruptedRunError(SkygridError):
-    """The run was interrupted by a signal; it can be resumed."""
+    """A signal interrupted the run; it can be resumed."""
 
     exit_code = 130

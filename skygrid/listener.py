@@ -1,4 +1,4 @@
-"""What happens during a run, told to whoever listens: a display, a log, a test."""
+"""Events of a run, for displays, logs and tests."""
 
 from __future__ import annotations
 
@@ -13,44 +13,46 @@ class Listener(Protocol):
     """Called on the thread that owns the queue; must return quickly and must not raise."""
 
     def ranked_by(self, metric: str) -> None:
-        """Of several scores for each fit, this one ranks the candidates."""
+        """Report the score that ranks the candidates, when fits have several."""
 
     def node_changed(self, node: str, state: str) -> None:
-        """A node's state: starting, connecting, preparing, receiving, working, leaving, gone."""
+        """Report a node's state: starting, connecting, preparing, receiving, working, leaving,
+        gone.
+        """
 
     def node_lost(self, node: str, reason: str) -> None:
-        """A node could not be had, or was lost; another of its name may come in its place."""
+        """Report a node that could not be had or was lost; a replacement may have the same name."""
 
     def node_greeted(self, node: str, greeting: Greeting) -> None:
-        """A node said what it is."""
+        """Report a node's greeting: its machine and versions."""
 
     def node_beat(self, node: str, beat: Heartbeat) -> None:
-        """A node's heartbeat: slots busy, memory, load."""
+        """Report a node's heartbeat: slots busy, memory, load."""
 
     def round_opened(self, plan: RoundPlan, recorded: Sequence[Outcome]) -> None:
-        """A round starts; `recorded` are the outcomes that the journal already holds."""
+        """Report a new round; `recorded` are the outcomes that the journal already holds."""
 
     def outcomes_recorded(self, outcomes: Sequence[Outcome]) -> None:
-        """These outcomes are on disk now."""
+        """Report outcomes that are on disk now."""
 
     def attempt_failed(self, node: str, candidate: int, split: int, detail: str) -> None:
-        """A slot died under a fit; the fit will be tried again or is given up."""
+        """Report that a slot died under a fit, which is retried or given up."""
 
     def round_closed(self, round: int) -> None:
-        """Every task of the round has its outcome."""
+        """Report that every task of the round has its outcome."""
 
     def phase(self, name: str) -> None:
-        """The run goes on to: loading, searching, refitting, scoring, saving, ending, done."""
+        """Report the run's phase: loading, searching, refitting, scoring, saving, ending, done."""
 
     def told(self, text: str, *, always: bool) -> None:
-        """A line for the person who waits; `always`: also for one who asked for no details."""
+        """Show a line to the user; `always`: even without details."""
 
     def metered(self, dollars: Callable[[], float | None]) -> None:
-        """The nodes cost money; `dollars` tells how much so far, in USD, from any thread."""
+        """Report that nodes cost money; `dollars` returns the cost so far in USD, in any thread."""
 
 
 class SilentListener:
-    """Listens to nothing."""
+    """A listener that ignores all events."""
 
     def ranked_by(self, metric: str) -> None: ...
     def node_changed(self, node: str, state: str) -> None: ...
