@@ -148,8 +148,6 @@ class PullEngine:
 
         Parameters
         ----------
-        plan : RoundPlan
-        blobs : RoundBlobs
         queue : WorkQueue
             The round's queue, without the outcomes that the journal already holds.
         record : callable
@@ -307,7 +305,7 @@ class PullEngine:
                 work.queue.started(link.name, beat.running, now)
                 self._listener.node_beat(link.name, beat)
                 if link.ready_round != work.serial:
-                    self._opening.report_progress(link, beat)
+                    self._opening.tell_progress(link, beat)
             case Greeting():
                 self._roster.greeted(link, self._opening.welcome(link, message))
                 self._opening.open_on(link, work)

@@ -17,7 +17,6 @@ def check_greeting(node: str, greeting: Greeting, driver: Mapping[str, str]) -> 
     ----------
     node : str
         The node's name, for the message.
-    greeting : Greeting
     driver : mapping of str to str
         The driver's versions, from `worker.machine.machine.versions`.
 

@@ -62,7 +62,6 @@ class LinkFailure(Exception):
 
     Parameters
     ----------
-    gone : Gone
     cure : {"agent", "machine", "nothing"}, default="agent"
         The replacement that may work.
     """
@@ -160,7 +159,6 @@ class Link:
         Makes the node's transport; the link is its watcher.
     inbox : SimpleQueue of Event
         Receives the messages of all nodes.
-    log : NodeLog
     clock : callable, optional
         Returns the monotonic time.
     """
@@ -254,7 +252,6 @@ class Link:
 
         Parameters
         ----------
-        blob : Blob
         offered : bool, default=False
             Ask first how much of the blob the node has kept.
         """

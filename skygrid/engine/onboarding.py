@@ -85,7 +85,7 @@ class Opening:
         link.send(order)
         link.keep_blobs({order.data, order.search, order.plan})
 
-    def report_progress(self, link: Link, beat: Heartbeat) -> None:
+    def tell_progress(self, link: Link, beat: Heartbeat) -> None:
         """Report how much of the data has arrived, from a heartbeat."""
         if beat.receiving is not None:
             percent = f"{100 * beat.receiving:.0f} %"

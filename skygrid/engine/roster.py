@@ -25,10 +25,8 @@ class Roster:
 
     Parameters
     ----------
-    provider : Provider
     min_nodes : int
         The run ends when fewer nodes can be had.
-    listener : Listener
     inbox : SimpleQueue of Event
         Receives the messages of all nodes.
     """
@@ -149,8 +147,6 @@ class Roster:
 
         Parameters
         ----------
-        link : Link
-        gone : Gone
         cure : {"agent", "machine", "nothing"}
             The replacement that may work.
 

@@ -16,12 +16,10 @@ def after_death(
 
     Parameters
     ----------
-    state
     node, lease_id
         A live node, and a lease that it holds.
     task
         The task of the lease that the slot was running.
-    cause
 
     Returns
     -------
@@ -58,7 +56,6 @@ def after_loss(
 
     Parameters
     ----------
-    state
     node, lease_id
         The node that was lost, and the lease that it held.
     task

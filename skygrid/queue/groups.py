@@ -72,7 +72,6 @@ class Groups:
         ----------
         lease_id
             The lease of its group, -1 for a fit outside a group lease.
-        candidate
         fit, score
             Seconds that a separate fit, and its scoring, would have taken.
         busy

@@ -21,7 +21,6 @@ class SharedOrder(LongestFirst):
     ----------
     n_candidates, n_splits
         Size of the round; every task waits at first.
-    groups
     prefixes
         The number of each candidate's prefix, -1 for none; empty when no candidate has one.
     by_split

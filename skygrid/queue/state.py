@@ -32,8 +32,6 @@ class RoundState:
         For each candidate the number of its pipeline prefix, -1 for none; empty: none has any.
     by_split
         Hand out one split after another.
-    policies
-    first_lease_id
     """
 
     def __init__(

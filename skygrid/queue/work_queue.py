@@ -275,8 +275,6 @@ class WorkQueue:
         ----------
         node, lease_id
             The slot's node, and the lease that it ran.
-        cause
-        now
         candidate
             Candidate that the slot was running; None: the lease's only one.
 

@@ -113,7 +113,6 @@ def fit_search(
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None
     fit_params : mapping
         Keyword arguments of ``fit``.
-    evaluator : RoundEvaluator
 
     Returns
     -------

@@ -83,10 +83,6 @@ def outline(search: Any, X: Any, y: Any, fit_params: Mapping[str, Any]) -> Outli
     X, y, fit_params
         As for ``search.fit``.
 
-    Returns
-    -------
-    outline : Outline
-
     Raises
     ------
     Exception

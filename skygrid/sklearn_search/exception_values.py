@@ -48,7 +48,6 @@ def read_value(wire: PlainValue, exception: Callable[[int], BaseException]) -> A
 
     Parameters
     ----------
-    wire : PlainValue
     exception : callable
         Returns the exception with a number.
 

@@ -90,12 +90,7 @@ class _StandIn(SearchFailedError):
 
 
 class _Rebuilder:
-    """Makes exceptions from their records.
-
-    Parameters
-    ----------
-    records : sequence of ExceptionRecord
-    """
+    """Makes exceptions from their records."""
 
     def __init__(self, records: Sequence[ExceptionRecord]) -> None:
         self._records = records

@@ -28,11 +28,6 @@ SHARED_FROM_BYTES = 64 * 1024 * 1024
 def sharing_of(work: SearchWork, plan: RoundPlan) -> Sharing:
     """Find the work that fits of a round can share.
 
-    Parameters
-    ----------
-    work : SearchWork
-    plan : RoundPlan
-
     Returns
     -------
     sharing : Sharing
