@@ -39,17 +39,15 @@ def load_config(
         Values by field name of `RunConfig`; None for options that were not given.
     environment : mapping of str to str
         ``os.environ`` or the like; empty values count as not set.
-    search_file : Path, optional
-        A ``skygrid.toml`` beside it is read.
+    search_file, cwd : Path
+        A ``skygrid.toml`` beside the first is read, otherwise one in the second.
     config_file : Path, optional
         Read instead; must exist. ``SKYGRID_CONFIG`` does the same.
-    cwd : Path
-        A ``skygrid.toml`` here is read if there is none beside the search file.
 
     Raises
     ------
     ConfigError
-        A setting is not understood; the message names its place and the remedy.
+        The message names the setting's place and the remedy.
     """
     given = from_file(find_file(environment, search_file, config_file, cwd))
     given |= from_environment(environment)

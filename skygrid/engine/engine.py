@@ -1,10 +1,8 @@
 """The engine for skygrid's own nodes: agents pull leases from one queue, owned by one thread.
 
-All nodes' messages go to one inbox. The thread that calls `run_round` empties it; only this thread
-touches the queue, the journal's callback and the listener. Threads take turns, one round each
-(`turns`). An engine keeps no state of a round, so rounds of different searches may follow each
-other. The same thread uses the `roster` of nodes, the `opening` of rounds on them, and the `intake`
-of their reports about leases.
+Messages of all nodes go to one inbox. The thread that calls `run_round` empties it, and alone
+touches the queue, the journal's callback and the listener. Threads take turns, one round each. An
+engine keeps no state of a round, so rounds of different searches may follow each other.
 """
 
 from __future__ import annotations
@@ -149,20 +147,20 @@ class PullEngine:
         Parameters
         ----------
         queue : WorkQueue
-            The round's queue, without the outcomes that the journal already holds.
+            The round's queue, without the outcomes in the journal.
         record : callable
             Takes outcomes and returns when they are on disk.
 
         Raises
         ------
         FitRaised
-            If a fit raised and the search is to raise it.
+            A fit raised and the search is to raise it.
         NodeError
-            If no node is left.
+            No node is left.
         InterruptedRunError, BudgetReachedError
-            If the run was stopped; finished fits are recorded.
+            The run was stopped; finished fits are recorded.
         UsageError
-            If the engine is closed, or this thread runs a round already.
+            The engine is closed, or this thread runs a round already.
         """
         with self._turns.turn():
             self._serial += 1

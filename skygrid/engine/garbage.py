@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def only_new_garbage() -> Iterator[None]:
-    """Exclude the objects that exist now from garbage collection until the block ends.
+    """Exclude present objects from garbage collection until the block ends.
 
-    A driver with scikit-learn and a few more libraries has half a million objects. A full
-    collection takes a tenth of a second, and nodes would wait for leases meanwhile.
+    A driver has half a million objects; a full collection takes a tenth of a second, in which nodes
+    wait for leases.
     """
     if gc.get_freeze_count():
         # Other code froze objects and decides when to unfreeze them.

@@ -15,8 +15,6 @@ def check_greeting(node: str, greeting: Greeting, driver: Mapping[str, str]) -> 
 
     Parameters
     ----------
-    node : str
-        The node's name, for the message.
     driver : mapping of str to str
         The driver's versions, from `worker.machine.machine.versions`.
 

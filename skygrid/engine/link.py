@@ -153,8 +153,6 @@ class Link:
 
     Parameters
     ----------
-    name : str
-        The node's name in this run.
     make : callable
         Makes the node's transport; the link is its watcher.
     inbox : SimpleQueue of Event

@@ -23,7 +23,7 @@ def check_fingerprint(name: str, stored: Mapping[str, str], now: Mapping[str, st
     Raises
     ------
     FingerprintError
-        Names every part that differs, with both values unless they are digests.
+        Names every part that differs.
     """
     parts = [*stored, *(part for part in now if part not in stored)]
     differences = [

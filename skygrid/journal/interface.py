@@ -11,9 +11,9 @@ from skygrid.plan.records import Outcome, RoundPlan
 class Journal(Protocol):
     """The record of one run, for one thread at a time and one writing process at a time.
 
-    Every method raises `skygrid.errors.JournalError` when the record cannot be read or written;
-    rows recorded before stay intact. Each row is checked when it is read: a journal returns what
-    was recorded or raises `skygrid.errors.DamagedJournalError`.
+    Methods raise `skygrid.errors.JournalError` if the record cannot be read or written, and
+    `skygrid.errors.DamagedJournalError` instead of returning a damaged row. Rows recorded before
+    stay intact.
     """
 
     def claim(self, fingerprint: Mapping[str, str]) -> None:
@@ -22,20 +22,19 @@ class Journal(Protocol):
         Parameters
         ----------
         fingerprint
-            Part of the search (``estimator``, ``X``, ``splits``, ``scikit-learn``, ...) -> its
-            digest or version text.
+            Part (``estimator``, ``X``, ``scikit-learn``, ...) -> digest or version text.
 
         Raises
         ------
         FingerprintError
-            The journal belongs to another search; the message names every part that differs.
+            Names every part that differs.
         """
 
     def settle(self, plan: RoundPlan) -> RoundPlan:
         """Return the stored plan of a round; store this one if there is none.
 
-        A search without a seed draws other candidates or splits each time. Recorded outcomes belong
-        to the plan that was drawn first, so a resumed run continues with that plan.
+        A search without a seed draws another plan each time, but recorded outcomes belong to the
+        first.
 
         Raises
         ------

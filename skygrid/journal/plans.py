@@ -14,16 +14,9 @@ STORED_BYTES = 64 * 1024 * 1024
 
 
 def pack(plan: RoundPlan) -> tuple[bytes, str]:
-    """Return the pickle of a plan, or the digest of one that is too large.
+    """Return the pickle of a plan and "", or b"" and the digest of a plan that is too large.
 
     A large plan is never copied: pickling stops at the first value beyond the limit.
-
-    Returns
-    -------
-    pickled : bytes
-        Empty if the plan is too large.
-    digest : str
-        Empty if it is not.
     """
     content = (list(plan.candidates), list(plan.splits))
     small: Any = _Bounded(STORED_BYTES)

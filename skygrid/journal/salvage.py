@@ -17,10 +17,8 @@ def salvage(path: Path, fingerprint: Mapping[str, str]) -> Path:
 
     Parameters
     ----------
-    path
-        The journal.
     fingerprint
-        Of its search, from the run's record.
+        Of the journal's search, from the run's record.
 
     Returns
     -------

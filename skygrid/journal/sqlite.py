@@ -76,17 +76,15 @@ class SqliteJournal:
     ----------
     path
         The file; a writer creates it.
-    read_only
-        Never create or change the journal.
     busy_timeout
         Seconds to wait for another program that keeps the file locked.
 
     Raises
     ------
     DamagedJournalError
-        The file is damaged; the message says how much is intact.
+        The message says how many outcomes are intact.
     JournalError
-        It cannot be opened, is no journal, has another version, or another process writes it.
+        The file cannot be opened, is no journal, has another version, or another process writes it.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False, busy_timeout: float = 5.0) -> None:

@@ -23,7 +23,7 @@ class WriterLock:
     Parameters
     ----------
     path
-        Side file, created if absent. It holds the id of the process that has the lock.
+        Side file with the id of the process that has the lock, created if absent.
     journal
         The journal's name in messages.
 

@@ -34,9 +34,9 @@ def _next_retry(state: RoundState, node: Node) -> int | None:
 
 
 def call_back(state: RoundState, now: float) -> list[tuple[str, int]]:
-    """Choose the nodes to ask for unstarted leases, with the number of leases, and record it.
+    """Choose nodes to ask for unstarted leases, and how many each; record the choice.
 
-    No node is asked while tasks wait, or while every node has the leases that it asked for.
+    No node is asked while tasks wait, or while no pull is unfilled.
     """
     nodes, lease = state.nodes, state.policies.lease
     if len(state.order) or not any(one.wanted for one in nodes.values()):

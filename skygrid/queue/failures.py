@@ -12,19 +12,19 @@ from skygrid.queue.verdicts import Quarantine, Retry
 def after_death(
     state: RoundState, node: Node, lease_id: int, task: int, cause: Cause
 ) -> Retry | Quarantine | None:
-    """Charge a task with the death of its slot; the lease's other tasks are not charged.
+    """Charge a task with the death of its slot; other tasks of the lease are not charged.
 
     Parameters
     ----------
     node, lease_id
         A live node, and a lease that it holds.
     task
-        The task of the lease that the slot was running.
+        The task that the slot was running.
 
     Returns
     -------
     Retry, Quarantine or None
-        None when the task had ended.
+        None if the task had ended.
     """
     attempt = state.book.attempt(lease_id, task)
     if state.book.is_group(lease_id):
@@ -57,11 +57,11 @@ def after_loss(
     Parameters
     ----------
     node, lease_id
-        The node that was lost, and the lease that it held.
+        The lost node, and a lease that it held.
     task
         A task of the lease that has not ended.
     announced
-        The node gave notice. No fit can have caused the loss, so it is not counted.
+        The node gave notice: no fit can have caused the loss, so it is not counted.
     """
     trouble = state.troubles.of(task)
     trouble.losses += not announced

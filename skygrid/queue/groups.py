@@ -15,15 +15,12 @@ class Groups:
     Parameters
     ----------
     groups
-        Candidates of each group, in the order in which they become ready; no candidate in two.
-    n_candidates, n_splits
-        Size of the round.
+        Candidates of each group, in the order in which they become ready.
 
     Raises
     ------
     ValueError
-        A group is too large or too small, or names a candidate outside the round or of another
-        group.
+        A group has a wrong size, or a candidate outside the round or in two groups.
     """
 
     def __init__(self, groups: Iterable[Sequence[int]], n_candidates: int, n_splits: int) -> None:
@@ -73,7 +70,7 @@ class Groups:
         lease_id
             The lease of its group, -1 for a fit outside a group lease.
         fit, score
-            Seconds that a separate fit, and its scoring, would have taken.
+            Seconds of a separate fit and of its scoring.
         busy
             Seconds that the slot spent on the member.
         """

@@ -88,19 +88,10 @@ class LeaseBook:
         self._states[lease_id - self._first_id] = state
 
     def reported(self, lease_id: int, task: int, *, answered: bool) -> int | None:
-        """Record that the node has reported this task of a group lease.
+        """Record that a task of a group lease was reported; return the task whose fit answered it.
 
-        Parameters
-        ----------
-        lease_id, task
-            A lease, and one of its tasks.
-        answered
-            The node reports that it ran no fit for this task.
-
-        Returns
-        -------
-        int or None
-            The task whose fit answered this one, None for a fit of its own.
+        None if it had a fit of its own. `answered`: the node reports that it ran no fit for the
+        task.
         """
         self._unreported[lease_id].discard(task)
         fitted = self._fitted.setdefault(lease_id, task)

@@ -29,15 +29,9 @@ class Ranking(Protocol):
 class LongestFirst:
     """Tasks that wait for a first attempt, or for another one after a failure that is not theirs.
 
-    Task ``t`` is split ``t % n_splits`` of candidate ``t // n_splits``. The time of a candidate on
-    split 0 is the estimate for all of its tasks.
-
-    Parameters
-    ----------
-    n_candidates, n_splits
-        Size of the round; every task waits at first.
-    by_split
-        Use `SplitBySplit` instead of `FirstSplitFirst`.
+    Task ``t`` is split ``t % n_splits`` of candidate ``t // n_splits``. A candidate's time on split
+    0 estimates all its tasks. Every task waits at first. `by_split` uses `SplitBySplit` instead of
+    `FirstSplitFirst`.
     """
 
     def __init__(self, n_candidates: int, n_splits: int, *, by_split: bool = False) -> None:

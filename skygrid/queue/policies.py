@@ -33,8 +33,8 @@ class GiveUp:
 class RetryPolicy:
     """Limits of attempts after the death of a slot or the loss of a node.
 
-    A slot's death is charged to its fit. A node's loss is not, because most losses have other
-    causes; a fit that was in hand at several losses becomes a suspect.
+    A slot's death is charged to its fit. A node's loss is not, but a fit in hand at several losses
+    becomes a suspect.
     """
 
     retries: int = RunConfig.retries
@@ -89,8 +89,7 @@ class SpeculationPolicy:
         elapsed
             Seconds since the fit was first reported as running.
         expected
-            Its estimate in seconds, or the median of all fits; None if unknown, then the fit is not
-            overdue.
+            Estimate in seconds; None if unknown, then the fit is not overdue.
         """
         if expected is None:
             return None
@@ -133,19 +132,9 @@ class LeasePolicy:
     def share(self, hands: Sequence[Hand], expected: int = 0) -> list[tuple[str, int]]:
         """Choose the nodes that return unstarted leases, and how many each.
 
-        Parameters
-        ----------
-        hands
-            All live nodes.
-        expected
-            Leases that were asked back already and have not come yet.
-
-        Returns
-        -------
-        list of (node, count)
-            A donor levels down to the middle between itself and the receiver, so it never ends with
-            fewer than the receiver. Leases that idle slots could start at once move in any case,
-            because on the donor they would wait for running fits.
+        A donor levels down to the middle between itself and the receiver. Leases that the
+        receiver's idle slots could start at once move in any case: on the donor they would wait for
+        running fits. `expected` leases were asked back already and have not come.
         """
         spare = {hand.node: hand.unstarted for hand in hands}
         asked: dict[str, int] = {}

@@ -69,22 +69,10 @@ class Troubles:
             self._waiting.pop(task, None)
 
     def next(self, node: int, nodes: Iterable[int], held: Collection[int]) -> int | None:
-        """Remove and return a dangerous task for a node.
+        """Remove and return a dangerous task for a node; None if none suits it.
 
-        Parameters
-        ----------
-        node
-            The node's number.
-        nodes
-            The numbers of all live nodes.
-        held
-            Tasks that the node holds.
-
-        Returns
-        -------
-        int or None
-            A task avoids the nodes on which its slot died while another node lives. A node never
-            holds two suspects.
+        A task avoids the nodes on which its slot died while another node lives. A node never holds
+        two suspects.
         """
         if not self._waiting:
             return None

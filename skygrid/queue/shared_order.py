@@ -13,18 +13,14 @@ from skygrid.queue.order import LongestFirst
 class SharedOrder(LongestFirst):
     """`LongestFirst`, but tasks that one fit answers are handed out together.
 
-    Candidates with one prefix on one split are a family. The first task of a family that is handed
-    out is its leader: it fits the prefix. The others are parked until the prefix is fitted, and go
-    to the node that has it. A node with nothing else to do takes a parked task anyway.
+    Candidates with one prefix on one split are a family. Its first task handed out, the leader,
+    fits the prefix. The others are parked until then, and go to the node that has the prefix. A
+    node with nothing else to do takes a parked task anyway.
 
     Parameters
     ----------
-    n_candidates, n_splits
-        Size of the round; every task waits at first.
     prefixes
-        The number of each candidate's prefix, -1 for none; empty when no candidate has one.
-    by_split
-        As for `LongestFirst`.
+        Number of each candidate's prefix, -1 for none; empty: none has any.
     """
 
     def __init__(

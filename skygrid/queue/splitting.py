@@ -88,21 +88,13 @@ class SplitPolicy:
         return parts < min(self.share * whole, whole - self.minimum_seconds)
 
     def parts(self, members: Sequence[MemberSeconds], slots: int) -> list[list[int]]:
-        """Divide a group that has not started between idle slots.
-
-        Parameters
-        ----------
-        members
-            In the order in which they become ready.
-        slots
-            Number of idle slots, at least 1.
+        """Divide a group that has not started between `slots` idle slots.
 
         Returns
         -------
         list of list of int
-            Positions of members, at most `slots` parts, the longest part first; a single part if
-            dividing does not pay. The two shortest parts together would take longer than the
-            longest.
+            Positions of members, the longest part first; a single part if dividing does not pay.
+            The two shortest parts together would take longer than the longest.
         """
         each = _each(members)
         together = [_Part([*range(len(members))], functools.reduce(operator.add, each))]
@@ -138,7 +130,7 @@ class SplitPolicy:
         Returns
         -------
         int
-            Position of the first member that the idle slot takes; 0 for none.
+            Position of the first member to take; 0 for none.
         """
         here = [replace(member, fit=0.0) for member in members] if fitted else members
         kept = list(accumulate(_each(here)))

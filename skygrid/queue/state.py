@@ -1,7 +1,7 @@
 """The state of a round, and its transitions.
 
-A task waits (in the order, or among the dangerous tasks), or live nodes hold it by one or two
-leases, or it has ended. All changes between these are made here.
+A task waits (in the order, or among the dangerous tasks), is held by live nodes under one or two
+leases, or has ended. All changes between these are made here.
 """
 
 from __future__ import annotations
@@ -20,18 +20,9 @@ from skygrid.worker.wire.messages import Lease
 
 
 class RoundState:
-    """Tasks, nodes and leases of one round. Only its queue changes it.
+    """Tasks, nodes and leases of one round, changed only by its `WorkQueue`.
 
-    Parameters
-    ----------
-    n_candidates, n_splits
-        Size of the round; a task's number is ``candidate * n_splits + split``.
-    groups
-        Candidates that one fit answers.
-    prefixes
-        For each candidate the number of its pipeline prefix, -1 for none; empty: none has any.
-    by_split
-        Hand out one split after another.
+    A task's number is ``candidate * n_splits + split``. Parameters are those of `WorkQueue`.
     """
 
     def __init__(

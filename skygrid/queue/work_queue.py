@@ -1,7 +1,6 @@
 """The tasks of one round, and the requests and reports of nodes.
 
-Pure: no clock, no thread, no I/O. Times are passed in, in seconds of the driver's monotonic clock.
-One thread makes all calls.
+Pure: times are passed in, in seconds of the driver's monotonic clock. One thread makes all calls.
 """
 
 from __future__ import annotations
@@ -29,21 +28,16 @@ class WorkQueue:
     ----------
     round
         Position of the round in the run.
-    n_candidates, n_splits
-        Size of the round.
     recorded
-        (candidate, split, fit seconds, score seconds) of outcomes that the journal already holds.
+        Outcomes that the journal already holds.
     groups
         Candidates that one fit answers, in the order in which they become ready.
     prefixes
-        For each candidate the number of its shared pipeline prefix, -1 for none; empty: none has
-        any.
+        Number of each candidate's shared pipeline prefix, -1 for none; empty: none has any.
     by_split
         Hand out all candidates' fits on one split before those on the next.
-    policies
-        Policies of retries, speculation, leases and splitting.
     first_lease_id
-        Id of the first lease: `next_lease_id` of the round before.
+        `next_lease_id` of the round before.
 
     Raises
     ------
@@ -145,9 +139,9 @@ class WorkQueue:
     def pull(self, node: str, count: int, now: float, slots: int = 0) -> list[Lease]:
         """Lease up to `count` tasks to a node, the most urgent first.
 
-        The first pull adds the node; each pull renews its leases. The queue remembers the leases
-        that it could not give (see `hungry`) until the next pull. `slots` is the number of fits
-        that the node runs at a time, 0 if unknown.
+        The first pull adds the node; each pull renews its leases. Leases that are missing are
+        remembered until the next pull (see `hungry`). `slots`: fits that the node runs at a time, 0
+        if unknown.
         """
         member = self._state.nodes.welcome(node)
         member.slots = slots
@@ -197,10 +191,8 @@ class WorkQueue:
 
         Parameters
         ----------
-        node, lease_id
-            The node that reports, and its lease.
         seconds
-            Time of the fit and its scoring, for the estimates.
+            Time of the fit and its scoring.
         now
             Time of the report.
         candidate
@@ -268,21 +260,19 @@ class WorkQueue:
     ) -> Retry | Quarantine | None:
         """Charge a task with the death of the slot that ran it.
 
-        Other tasks of the same lease are not charged. All are fitted separately from now on, which
-        shows the one that kills its slot.
+        Other tasks of the lease are not charged. All are fitted separately from now on, which shows
+        the one that kills its slot.
 
         Parameters
         ----------
-        node, lease_id
-            The slot's node, and the lease that it ran.
         candidate
             Candidate that the slot was running; None: the lease's only one.
 
         Returns
         -------
         Retry, Quarantine or None
-            None if the node does not hold the lease, the lease is not for the candidate, or the
-            task has ended. A quarantined task has ended.
+            None if the node does not hold the lease, it is not for the candidate, or the task has
+            ended.
         """
         member = self._state.nodes.get(node)
         if member is None or lease_id not in member.held:
@@ -309,15 +299,10 @@ class WorkQueue:
             member.wanted = 0
 
     def node_lost(self, node: str, now: float, *, announced: bool = False) -> int:
-        """Return a lost node's tasks to the queue, uncharged.
+        """Return a lost node's tasks to the queue, uncharged; return the number of its leases.
 
         A task that was in hand at too many losses is given up, see `take_quarantined`. Announced
         losses are not counted, because no fit can have caused them.
-
-        Returns
-        -------
-        int
-            Number of leases that the node held.
         """
         member = self._state.nodes.drop(node)
         if member is None:

@@ -26,24 +26,14 @@ __all__ = ["load_search"]
 def load_search(path: Path) -> SearchSpec:
     """Run a search file once and return the search that it describes.
 
-    The file's folder stays first on `sys.path` and its module in `sys.modules`; output of the file
-    goes to stderr. Modules from the file's folder are registered with cloudpickle to be pickled by
-    value, and sent to nodes by name.
-
-    Parameters
-    ----------
-    path : Path
-        The search file.
-
-    Returns
-    -------
-    SearchSpec
-        The unfitted search, its data, and the names of the modules that are sent with it.
+    The file's folder stays first on `sys.path` and its module in `sys.modules`; its output goes to
+    stderr. Modules from the folder are registered with cloudpickle to be pickled by value, and sent
+    to nodes by name.
 
     Raises
     ------
     SearchFileError
-        With one short message: the name, the line, and the remedy.
+        One short message: the name, the line, and the remedy.
     """
     file = read_search_file(path)
     folder = Path.cwd()

@@ -47,10 +47,6 @@ def read_data(names: Names, search: Any, *, refits: bool) -> Data:
 
     Parameters
     ----------
-    names : Names
-        The file's names.
-    search : BaseSearchCV
-        The search that the data are for.
     refits : bool
         The search refits, so a holdout can be scored.
 
@@ -82,8 +78,7 @@ def check_agreement(names: Names, search: Any, data: Data) -> None:
     Raises
     ------
     SearchFileError
-        There are more folds than samples, no groups for a splitter by groups, or targets that a
-        scorer does not take.
+        More folds than samples, no groups for a splitter by groups, or a scorer without y.
     """
     if data.y is not None:
         check_takes_targets(getattr(search, "scoring", None), _place_of(names, "scoring"))

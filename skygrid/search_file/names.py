@@ -66,12 +66,7 @@ class Names:
     def missing(self, name: str, remedy: str) -> SearchFileError:
         """Return the error for a missing name, pointing at a similar name if there is one.
 
-        Parameters
-        ----------
-        name : str
-            The contract's name that is missing.
-        remedy : str
-            Advice if no name in the file is similar.
+        `remedy` is the advice if no name in the file is similar.
         """
         return self.missing_one_of((name,), remedy)
 

@@ -1,9 +1,9 @@
 """Check that the estimator has the parameters that a grid names.
 
-A clone is given one candidate of each kind through scikit-learn's ``set_params``, as every fit will
-do. `get_params` alone would refuse estimators that accept more than they list. Candidates of one
-kind set the same parameters. If a component is swapped (``"clf": [SVC()]``) and its own parameters
-are set (``"clf__C"``), each swapped value is a kind.
+A clone is given one candidate of each kind through ``set_params``, as in every fit. `get_params`
+alone would refuse estimators that accept more than they list. Candidates of one kind set the same
+parameters; where a component is swapped (``"clf": [SVC()]``) and its parameters are set
+(``"clf__C"``), also the same component.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ def check_parameter_names(
     grids : sequence of mappings
         Parameter names to the values to try; shapes already checked.
     estimator : estimator
-        The estimator of the search; cloned, never changed.
-    place : Place
-        Place of the grids.
+        Cloned, never changed.
     listed : bool
         The user wrote a list of dicts; messages then give the index.
     """

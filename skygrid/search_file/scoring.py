@@ -40,8 +40,6 @@ def check_refit_names(scoring: Any, refit: Any, place: Place) -> None:
     ----------
     scoring : object
         Already checked; with one scorer there is nothing to choose.
-    refit : object
-        True, False, the name of a scorer, or a function.
     place : Place
         Place of `refit`, or of `scoring` if `refit` is not given.
 

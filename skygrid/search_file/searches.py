@@ -55,18 +55,12 @@ def refuse_undistributable(search: Any) -> None:
 
 
 def objection(search: Any) -> tuple[str, str] | None:
-    """Return the reason why the fits of `search` cannot be distributed.
-
-    Parameters
-    ----------
-    search : object
-        Any value given as a search.
+    """Return the reason why the fits of `search` cannot be distributed, None if they can.
 
     Returns
     -------
     objection : tuple of str, or None
-        The problem, as a sentence without its subject, and the remedy. None if the search can be
-        distributed.
+        The problem, as a sentence without its subject, and the remedy.
     """
     if isinstance(search, type):
         made = search.__name__
@@ -108,15 +102,10 @@ def _parameters(estimator: Any, *, deep: bool) -> dict[str, Any]:
 
 
 def comes_to_base_fit(kind: type) -> bool:
-    """Return whether ``fit`` of a search class can call `BaseSearchCV.fit`.
+    """Return whether ``fit`` of a subclass of `BaseSearchCV` can call `BaseSearchCV.fit`.
 
     The code is read, not run. A ``fit`` that might call it counts, as does one that is not written
     in Python; after it has run, skygrid knows for sure.
-
-    Parameters
-    ----------
-    kind : type
-        A subclass of `BaseSearchCV`.
     """
     for owner in kind.__mro__:
         if owner is BaseSearchCV:

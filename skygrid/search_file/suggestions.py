@@ -16,11 +16,11 @@ def remedy_for(name: str, known: Mapping[str, Any], *, parent: str, swapped: Seq
     Parameters
     ----------
     name : str
-        The parameter that does not exist, as the grid has it.
+        The parameter that does not exist.
     known : mapping
-        The parameters that do exist, nested ones with their full names.
+        The parameters that do exist, by full name.
     parent : str
-        The innermost component of `name` that does exist, empty for the estimator itself.
+        The innermost existing component of `name`, empty for the estimator itself.
     swapped : sequence
         The values that the grid swaps in for `parent`, if any.
     """

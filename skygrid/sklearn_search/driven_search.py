@@ -1,10 +1,10 @@
 """Fits a scikit-learn search object with outcomes that were computed elsewhere.
 
-``search.fit`` runs unchanged down to the body of `BaseSearchCV.fit`. So scikit-learn's parameter
-validation, and the additions of subclasses before and after the body (halving's bookkeeping, for
-example), stay in force. In place of the body, `_Driver.fit` drives the search's ``_run_search``
-with an ``evaluate_candidates`` that gets each round's outcomes from skygrid. Scikit-learn's joblib
-loop with its cloning and pickling per task never runs; its formatting, ranking and selection do.
+``search.fit`` runs unchanged down to the body of `BaseSearchCV.fit`, with scikit-learn's parameter
+validation and the additions of subclasses (halving's bookkeeping, for example). In place of the
+body, `_Driver.fit` drives the search's ``_run_search`` with an ``evaluate_candidates`` that gets
+each round's outcomes from skygrid. Scikit-learn's joblib loop never runs; its formatting, ranking
+and selection do.
 
 This is the one module of `sklearn_search` that uses private names of scikit-learn (1.5 to 1.9).
 """

@@ -71,17 +71,10 @@ class _Listing:
 
 
 def outline(search: Any, X: Any, y: Any, fit_params: Mapping[str, Any]) -> Outline:
-    """Return the rounds of a search.
+    """Return the rounds of a search, which stays unfitted.
 
     The candidate counts of a halving search do not depend on scores, so it runs to its end with
     scores of zero. Of any other search only the first round is known.
-
-    Parameters
-    ----------
-    search : BaseSearchCV
-        Stays unfitted.
-    X, y, fit_params
-        As for ``search.fit``.
 
     Raises
     ------

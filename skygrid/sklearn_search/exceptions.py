@@ -25,14 +25,9 @@ _HEAP_TYPE = 1 << 9
 
 
 def raise_again(result: FitResult, place: str) -> NoReturn:
-    """Raise the exception that scikit-learn would have raised for a fit that raised.
+    """Raise the exception that scikit-learn would have raised for a fit with status ``raised``.
 
-    Parameters
-    ----------
-    result : FitResult
-        With status ``raised``.
-    place : str
-        Name of the fit in messages.
+    `place` names the fit in messages.
 
     Raises
     ------

@@ -19,8 +19,6 @@ def save_search(search: Any, file: IO[bytes]) -> str | None:
     ----------
     search : BaseSearchCV
         The user's modules are registered with cloudpickle to be pickled by value.
-    file : file object
-        Empty, and open for writing.
 
     Returns
     -------
@@ -30,7 +28,7 @@ def save_search(search: Any, file: IO[bytes]) -> str | None:
     Raises
     ------
     Exception
-        If the search cannot be pickled either way.
+        The search cannot be pickled either way.
     """
     try:
         _SavingPickler(file).dump(search)
