@@ -333,7 +333,7 @@ class Link:
         return Gone(self.transport.ended(), self.transport.error())
 
     def _unforeseen(self, what: str, error: Exception) -> Gone:
-        """Return the end of a node after an unexpected error in one of its threads."""
+        """Return a `Gone` for an unexpected error in one of the node's threads."""
         if isinstance(error, SkygridError):
             return Gone(f"{what}: {error}", error)
         # The traceback goes to the log; the user sees one line.

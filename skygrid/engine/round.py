@@ -61,7 +61,7 @@ class RoundInProgress:
 
     @property
     def wait_seconds(self) -> float | None:
-        """Seconds until outcomes must be recorded, None if none wait."""
+        """Maximum wait for events in seconds while outcomes are unrecorded; None otherwise."""
         return limits.RECORD_AFTER if self._unrecorded else None
 
     def take(self, node: str, result: FitResult, done: Completion, finished_at: float) -> None:

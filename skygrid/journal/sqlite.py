@@ -43,7 +43,7 @@ from skygrid.plan.records import Outcome, RoundPlan
 _NEXT_STEPS = {
     sqlite3.SQLITE_FULL: "the disk is full. Make room and resume the run",
     sqlite3.SQLITE_IOERR: (
-        "the disk refused: it is full, over a quota, or broken. Make room or repair it and "
+        "the disk failed: it is full, over a quota, or broken. Make room or repair it and "
         "resume the run"
     ),
     sqlite3.SQLITE_BUSY: "another program keeps it locked. Close that program and try again",

@@ -51,7 +51,7 @@ def exception_of(result: FitResult, place: str) -> BaseException:
     notes = [f"Raised by {place}; its traceback there:\n{traceback}"]
     if isinstance(error, _StandIn):
         name = printable(result.exception[0].classes[0].qualified)
-        notes.insert(0, f"No class {name} is loaded here; this exception stands for one of it.")
+        notes.insert(0, f"No class {name} is loaded here; this exception is a stand-in.")
     if isinstance(error, StopIteration):
         error = _out_of_a_generator(error)
     _add_notes(error, notes)
@@ -95,7 +95,7 @@ class _Rebuilder:
     def rebuilt(self) -> BaseException:
         """Return the first exception, with all exceptions that it refers to."""
         if not self._records:
-            return SearchFailedError("a fit raised, and its node does not say what")
+            return SearchFailedError("a fit raised an exception that its node did not send")
         for number in range(len(self._records)):
             self._exception(number)
         for number, record in enumerate(self._records):
