@@ -1,4 +1,4 @@
-"""The commands that look after rented nodes: nodes, down."""
+"""The commands for rented nodes: nodes, down."""
 
 from __future__ import annotations
 
@@ -42,21 +42,19 @@ def nodes(
 def down(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="Name of a run, or its mark.", show_default=False),
+        typer.Argument(metavar="[RUN]", help="Name or id of a run.", show_default=False),
     ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Of every run, whoever began it.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Nodes of every run and user.")] = False,
     orphans: Annotated[
-        bool, typer.Option("--orphans", help="Of runs that nobody drives any more.")
+        bool, typer.Option("--orphans", help="Nodes of runs whose driver has ended.")
     ] = False,
     yes: given.Yes = None,
     runs_dir: given.RunsDir = None,
     config: given.Config = None,
 ) -> None:
-    """End nodes and everything made with them; wait until AWS says they are gone."""
+    """End nodes and all that was made with them; wait until AWS confirms it."""
     if (run is not None) + everything + orphans != 1:
-        raise UsageError("say what is to be ended: a RUN, --all or --orphans")
+        raise UsageError("give a RUN, --all or --orphans")
     merged = _config(runs_dir, config, None)
     if run is not None:
         report = _end_run(merged, run)
@@ -72,7 +70,7 @@ def _end_run(config: RunConfig, run: str) -> TeardownReport:
 
 
 def _here(config: RunConfig, run: str) -> RunHere | None:
-    """The run, if its folder is on this machine and it ever rented nodes."""
+    """Return the run if its folder is on this machine and it has rented nodes."""
     from skygrid.run.cloud_cleanup import runs_here
 
     try:
@@ -94,13 +92,13 @@ def _end_many(config: RunConfig, *, only_orphans: bool, asked: bool) -> Teardown
         view = look_around(config, here, time.time())
         if view.nodes:
             say_view(nodes_view(view))
-            _confirm(f"End all {len(view.nodes)} nodes, whoever began them?")
+            _confirm(f"End all {len(view.nodes)} nodes of every run and user?")
     return end_many(config, here, say, only_orphans=only_orphans, now=time.time())
 
 
 def _confirm(question: str) -> None:
     if not can_ask():
-        raise UsageError("there is no terminal to ask on: add --yes")
+        raise UsageError("there is no terminal for the question: add --yes")
     if not agrees(question):
         raise InterruptedRunError("nothing was ended")
 
@@ -110,7 +108,7 @@ def _tell(report: TeardownReport) -> None:
     if report.verified and not report.left:
         say("\n".join((f"{count} ended; 0 nodes left, verified", *report.notes)))
         return
-    left = ", ".join(node.instance_id for node in report.left) or "what is left is not known"
+    left = ", ".join(node.instance_id for node in report.left) or "nodes that AWS could not list"
     raise NodeError("\n".join((f"not known to be gone: {left}", *report.notes)))
 
 

@@ -1,4 +1,4 @@
-"""The question before money is spent."""
+"""Confirmation before money is spent."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 
 def refuse_to_ask_nobody(config: RunConfig) -> None:
-    """Refuse to spend where nobody can be asked, before anything is done.
+    """Refuse to spend money if no terminal is there for the question.
 
     Raises
     ------
     UsageError
-        If stdin or stderr is no terminal and ``--yes`` was not said.
+        If stdin or stderr is not a terminal and ``--yes`` was not given.
     """
     if not config.yes and not can_ask():
         raise UsageError(
-            "nodes on AWS cost money, and there is no terminal to ask on: add --yes to spend it, "
-            "or --dry-run to see the price"
+            "nodes on AWS cost money and there is no terminal for the question: add --yes to start "
+            "them, or --dry-run to see the price"
         )
 
 
 def approve(check: CheckResult, config: RunConfig) -> None:
-    """Show what is going to be rented and for how much, and ask, unless ``--yes`` was said.
+    """Show the plan and its price, and ask for approval unless ``--yes`` was given.
 
     Raises
     ------
     InterruptedRunError
-        If the answer is no; nothing was started.
+        If the answer is no. Nothing was started.
     """
     from skygrid.reports.console import check_view
 
     say_view(check_view(check))
     if not config.yes and not agrees("Start these nodes?"):
-        raise InterruptedRunError("not agreed to; nothing was started")
+        raise InterruptedRunError("not approved; nothing was started")

@@ -1,4 +1,4 @@
-"""The logs of a run's nodes, a piece at a time."""
+"""Incremental reading of the logs of a run's nodes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from skygrid.util.terminal_text import printable
 
 
 class LogReader:
-    """Reads ``*.log`` of a folder, and at each later look what was added since.
+    """Reader of the ``*.log`` files in a folder; each call returns the lines added since the last.
 
     Parameters
     ----------
     folder : Path
-        It may come to be later.
+        Need not exist yet.
     node : str, optional
-        Read the log of this node alone.
+        Read only the log of this node.
     """
 
     def __init__(self, folder: Path, node: str | None = None) -> None:
@@ -26,18 +26,17 @@ class LogReader:
         self._read: dict[Path, int] = {}
 
     def new_lines(self, *, to_the_end: bool) -> Iterator[str]:
-        """Yield the lines that no earlier look has seen, each as ``node | line``.
+        """Yield the lines added since the last call, each as ``node | line``.
 
         Parameters
         ----------
         to_the_end : bool
-            Whether a last line that has no end yet is yielded too; otherwise it is left for the
-            next look, which will see it whole.
+            Yield an unfinished last line too. If False, the next call returns it complete.
 
         Raises
         ------
         UsageError
-            There is no such node, and there will be none as the run has ended.
+            If the run has ended and has no such node.
         """
         paths = self._paths(expected=to_the_end)
         width = max((len(path.stem) for path in paths), default=0)

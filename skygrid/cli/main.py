@@ -1,6 +1,6 @@
-"""The command line: parse, call, map errors to exit codes.
+"""The command line: parse options, call `run`, map errors to exit codes.
 
-Nothing heavy is imported before a command needs it: ``skygrid --help`` answers at once.
+Heavy modules are imported inside the commands, so that ``skygrid --help`` stays fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from . import view_commands as looking
 from .output import say
 
 EXIT_BUG = 1
-"""As for a search that failed: nothing more precise can be said."""
+"""Exit code of an unexpected error, the same as of a failed search."""
 
 app = typer.Typer(
     name="skygrid",
@@ -46,7 +46,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:
     pass
@@ -65,21 +65,21 @@ app.command("doctor")(looking.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and end the process with the exit code that the contract names.
+    """Run the command line and end the process with its exit code.
 
     Parameters
     ----------
     arguments : sequence of str, optional
-        Instead of ``sys.argv[1:]``.
+        Default: ``sys.argv[1:]``.
     """
     sys.exit(exit_code(sys.argv[1:] if arguments is None else list(arguments)))
 
 
 def exit_code(arguments: Sequence[str]) -> int:
-    """Run the command line and return its exit code; every error is said on stderr."""
+    """Run the command line and return its exit code; report each error on stderr."""
     try:
         app(args=list(arguments), prog_name="skygrid")
-    except SystemExit as end:  # how typer ends, also when all is well
+    except SystemExit as end:  # typer ends every command so, also a successful one
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:
         say("error: interrupted")
@@ -87,14 +87,14 @@ def exit_code(arguments: Sequence[str]) -> int:
     except SkygridError as error:
         say(f"error: {error}")
         return error.exit_code
-    except Exception as error:  # noqa: BLE001  # the last place where anybody can answer for it
-        _complain_of_bug(error, arguments)
+    except Exception as error:  # noqa: BLE001  # the outermost handler
+        _report_bug(error, arguments)
         return EXIT_BUG
     return 0
 
 
-def _complain_of_bug(error: Exception, arguments: Sequence[str]) -> None:
-    """Say what happened in a line, and keep the traceback for a report of the bug."""
+def _report_bug(error: Exception, arguments: Sequence[str]) -> None:
+    """Report the error in one line and save its traceback for a bug report."""
     trace = "".join(traceback.format_exception(error))
     if _is_verbose(arguments):
         say(trace.rstrip())

@@ -1,4 +1,4 @@
-"""Options that several commands share. Their defaults stand in `skygrid.config`."""
+"""Options shared by several commands. Their defaults stand in `skygrid.config`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skygrid.config import RunConfig
 SearchFile = Annotated[Path, typer.Argument(metavar="FILE", help="A search file.")]
 Run = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="Name of a run, the beginning of one, or its folder."),
+    typer.Argument(metavar="RUN", help="Name of a run, its beginning, or the run's folder."),
 ]
 
 Nodes = Annotated[
@@ -42,7 +42,7 @@ Config = Annotated[
     ),
 ]
 Name = Annotated[
-    str | None, typer.Option("--name", metavar="NAME", help="The run's name. Default: made up.")
+    str | None, typer.Option("--name", metavar="NAME", help="Name of the run. Default: generated.")
 ]
 RunsDir = Annotated[
     Path | None,
@@ -55,7 +55,7 @@ MaxCost = Annotated[
     typer.Option(
         "--max-cost",
         metavar="USD",
-        help="Start no fits once so much is spent. Default: no limit.",
+        help="Start no fits once this sum is spent. Default: no limit.",
     ),
 ]
 MaxHours = Annotated[
@@ -63,21 +63,19 @@ MaxHours = Annotated[
     typer.Option(
         "--max-hours",
         metavar="H",
-        help=f"Start no fits after so many hours. Default: {RunConfig.max_hours:g}.",
+        help=f"Start no fits after this time. Default: {RunConfig.max_hours:g}.",
     ),
 ]
 FitTimeout = Annotated[
     float | None,
-    typer.Option(
-        "--fit-timeout", metavar="S", help="Seconds that one fit may take. Default: no limit."
-    ),
+    typer.Option("--fit-timeout", metavar="S", help="Limit of one fit, in seconds. Default: none."),
 ]
 Retries = Annotated[
     int | None,
     typer.Option(
         "--retries",
         metavar="N",
-        help=f"Retries of a fit that took its slot down. Default: {RunConfig.retries}.",
+        help=f"Retries of a fit that killed its slot. Default: {RunConfig.retries}.",
     ),
 ]
 NO_SHARING_HELP = "One fit for each candidate and split, as scikit-learn does."
@@ -85,18 +83,15 @@ NoSharing = Annotated[bool | None, typer.Option("--no-sharing", help=NO_SHARING_
 ChangedSharing = Annotated[
     bool | None, typer.Option("--no-sharing/--sharing", help=NO_SHARING_HELP)
 ]
-DryRun = Annotated[
-    bool | None, typer.Option("--dry-run", help="Show the plan and end; nothing is started.")
-]
-Yes = Annotated[
-    bool | None, typer.Option("--yes", "-y", help="Ask no question before money is spent.")
-]
+DryRun = Annotated[bool | None, typer.Option("--dry-run", help="Show the plan; start nothing.")]
+Yes = Annotated[bool | None, typer.Option("--yes", "-y", help="Spend money without a question.")]
 Salvage = Annotated[
     bool,
-    typer.Option("--salvage", help="Go on with what is intact of a damaged journal."),
+    typer.Option("--salvage", help="Continue with the intact part of a damaged journal."),
 ]
-Json = Annotated[bool | None, typer.Option("--json", help="One JSON document on stdout.")]
+Json = Annotated[bool | None, typer.Option("--json", help="Write one JSON document to stdout.")]
 Quiet = Annotated[bool | None, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Verbose = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Say more on stderr.", show_default=False)
+    int,
+    typer.Option("--verbose", "-v", count=True, help="Show more on stderr.", show_default=False),
 ]

@@ -1,4 +1,4 @@
-"""Results to stdout, everything else to stderr."""
+"""Output of commands: results to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 MOST_SAID = 100_000
-"""Characters of a message."""
+"""Maximum length of a message, in characters; longer output of a host or fit is cut."""
 
 
 def write_result(text: str) -> None:
-    """Write to stdout; end the command quietly when its reader is gone, as with ``| head``."""
+    """Write to stdout; end the command quietly if the reader has closed it, as ``| head`` does."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes stdout once more on its way out; that must not fail in turn.
+        # Python flushes stdout again at exit, which would raise a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
 
 
 def write_view(view: RenderableType) -> None:
-    """Write a table to stdout, coloured where stdout is a terminal."""
+    """Write a table to stdout, coloured if stdout is a terminal."""
     write_result(_drawn(view, sys.stdout))
 
 
 def say_view(view: RenderableType) -> None:
-    """Write a table to stderr, coloured where that is a terminal."""
+    """Write a table to stderr, coloured if stderr is a terminal."""
     print(_drawn(view, sys.stderr), end="", file=sys.stderr, flush=True)
 
 
@@ -44,22 +44,22 @@ def _drawn(view: RenderableType, stream: TextIO) -> str:
     console = stdout_console(stream)
     with console.capture() as captured:
         console.print(view)
-    # Rich pads every line to the width of its table; nobody wants to copy the blanks.
+    # Rich pads each line to the width of its table; the padding would be copied with the text.
     return "".join(line.rstrip() + "\n" for line in captured.get().splitlines())
 
 
 def say(message: str) -> None:
-    """Write a message to stderr; what a fit or a host said may be part of it."""
+    """Write a message to stderr, made safe for a terminal."""
     print(printable(message, MOST_SAID), file=sys.stderr)
 
 
 def can_ask() -> bool:
-    """Whether somebody is there to see a question and to answer it."""
+    """Return True if stdin and stderr are terminals."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def agrees(question: str) -> bool:
-    """Ask on stderr, as stdout is for results; only a plain yes is one."""
+    """Ask on stderr, because stdout is for results; only "y" and "yes" count as agreement."""
     print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
     try:
         answer = sys.stdin.readline()

@@ -1,4 +1,4 @@
-"""From what a user calls a run to its folder."""
+"""Look-up of runs by name."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from skygrid.errors import UsageError
 
 RUN_FILE = "run.json"
-"""A folder that has it is a run's."""
+"""File that marks a folder as a run's folder."""
 
 
 def run_folders(runs_dir: Path) -> list[Path]:
-    """Return the folders of all runs that are kept in `runs_dir`, by name; none if it is not."""
+    """Return the folders of all runs in `runs_dir`, sorted by name; empty if it does not exist."""
     try:
         return sorted(folder for folder in runs_dir.iterdir() if (folder / RUN_FILE).is_file())
     except (FileNotFoundError, NotADirectoryError):
@@ -27,14 +27,14 @@ def find_run(run: str, runs_dir: Path) -> Path:
     Parameters
     ----------
     run : str
-        Its name, the beginning of its name if no other run begins so, or the path of its folder.
+        Name of the run, a unique beginning of the name, or the path of its folder.
     runs_dir : Path
-        Where runs are kept.
+        Folder of all runs.
 
     Raises
     ------
     UsageError
-        No run or more than one is called that; the message says which there are.
+        If no run or more than one matches; the message lists the candidates.
     """
     folders = {folder.name: folder for folder in run_folders(runs_dir)}
     if run in folders:

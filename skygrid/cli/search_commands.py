@@ -1,4 +1,4 @@
-"""The commands that make and run searches: init, check, run, resume."""
+"""The commands for searches: init, check, run, resume."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def resume(
     quiet: given.Quiet = None,
     verbose: given.Verbose = 0,
 ) -> None:
-    """Go on with an interrupted run; what is recorded is never fitted again."""
+    """Continue an interrupted run; recorded fits are never fitted again."""
     said = _said(locals())
     from skygrid.reports.run_record import RunRecord
 
@@ -129,7 +129,8 @@ def resume(
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a command's options by field of `RunConfig`, None for those that were not given."""
+    """Return a command's options by field of `RunConfig`; None for each option that was not
+    given."""
     said = {name: value for name, value in values.items() if name not in ("file", "run", "config")}
     said["verbose"] = said["verbose"] or None
     return said
@@ -166,7 +167,7 @@ def _prepare_resume(folder: Path, config: RunConfig, listener: Listener) -> Prep
 
 
 def _rented(prepare: Callable[[Listener], Prepared], config: RunConfig) -> None:
-    """Say what nodes will cost, ask, and only then rent them."""
+    """Show the price of the nodes, ask for approval, then rent them."""
     refuse_to_ask_nobody(config)
     with _progress(config, transient=True) as listener:
         prepared = prepare(listener)

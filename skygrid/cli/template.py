@@ -1,4 +1,4 @@
-"""The search file that `skygrid init` writes: a commented one that runs as it is."""
+"""The search file that `skygrid init` writes."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from skygrid.errors import UsageError
 
 
 def write_template(path: Path) -> None:
-    """Write a commented search file to `path`.
+    """Write a commented search file that runs as it is.
 
-    The template is a file of this package that is read as data and never imported here.
+    The template is a file of this package; it is read as text and never imported here.
 
     Parameters
     ----------
     path : Path
-        A new file; its folder must exist.
+        New file in an existing folder.
 
     Raises
     ------
     UsageError
-        Something is at `path` already, or it cannot be written.
+        If `path` exists, does not end in ``.py`` or cannot be written.
     """
     text = files("skygrid.cli").joinpath("search_template.py").read_text(encoding="utf-8")
     if path.suffix != ".py":
         raise UsageError(f"{path} would be no Python file; give a name that ends in .py")
     try:
-        # "x" rather than a look before: two commands at once cannot overwrite each other.
+        # Mode "x" fails on an existing file, also if two commands run at the same time.
         with path.open("x", encoding="utf-8") as file:
             file.write(text.replace("THIS_FILE", path.name))
     except FileExistsError:

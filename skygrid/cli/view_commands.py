@@ -1,4 +1,4 @@
-"""The commands that look at runs: runs, show, logs."""
+"""The commands that inspect runs and places: runs, show, logs, doctor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from skygrid.reports.run_view import RunView
 
 FOLLOW_SECONDS = 0.5
-"""Between two looks at the logs."""
+"""Interval between two reads of the logs under ``--follow``, in seconds."""
 
 
 def runs(runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
@@ -44,7 +44,7 @@ def runs(runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
 
 
 def show(run: given.Run, runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
-    """Show the results of a run, or how far it came."""
+    """Show the results of a run, or its progress so far."""
     from skygrid.reports.result_json import FILE_NAME, read_summary
 
     config = load_config({"runs_dir": runs_dir, "json": json}, os.environ, cwd=Path.cwd())
@@ -73,14 +73,14 @@ def logs(
     ] = False,
     runs_dir: given.RunsDir = None,
 ) -> None:
-    """Print the logs of a run's nodes, each line with its node's name."""
+    """Print the logs of a run's nodes, each line with the name of its node."""
     from .log_lines import LogReader
 
     config = load_config({"runs_dir": runs_dir}, os.environ, cwd=Path.cwd())
     folder = find_run(run, config.runs_dir)
     reader = LogReader(folder / "logs", node)
     while True:
-        # Asked before the look: what was written until the end is then still read.
+        # Read the state before the logs, so that the last lines before the end are read too.
         ended = not follow or _view(folder).state != "running"
         write_result("".join(reader.new_lines(to_the_end=ended)))
         if ended:
@@ -94,7 +94,7 @@ def doctor(
     config: given.Config = None,
     json: given.Json = None,
 ) -> None:
-    """Try every host that the config names, and say what works and what to do."""
+    """Check every place that the config names; print what works and what to do."""
     said = {"nodes": nodes, "on": on, "json": json}
     merged = load_config(said, os.environ, config_file=config, cwd=Path.cwd())
     from skygrid.errors import NodeError
@@ -113,7 +113,7 @@ def doctor(
 
 
 def _readable(folder: Path) -> RunView | None:
-    """Return the view of a run; None, with a message, when its folder cannot be read."""
+    """Return the view of a run, or None with a warning if its folder cannot be read."""
     from skygrid.errors import SkygridError
 
     try:
@@ -124,21 +124,21 @@ def _readable(folder: Path) -> RunView | None:
 
 
 def _view(folder: Path) -> RunView:
-    """Return a run's record together with what its journal holds by now."""
+    """Return a run's record together with the number of fits in its journal."""
     from skygrid.reports.run_record import RunRecord
     from skygrid.reports.run_view import RunView
 
     record = RunRecord.read(folder)
     state = record.seen_state()
     recorded = record.fits_recorded
-    # The record is written at the end of each phase; the journal knows every fit.
+    # The record is written at the end of each phase; only the journal has every fit.
     if record.state == "running":
         recorded = _recorded(folder / "journal.sqlite", recorded)
     return RunView(folder=str(folder), record=record, state=state, fits_recorded=recorded)
 
 
 def _recorded(journal: Path, otherwise: int) -> int:
-    """Return how many outcomes the journal holds; `otherwise` while there is none to be read."""
+    """Return the number of outcomes in the journal, or `otherwise` if it cannot be read."""
     from skygrid.errors import JournalError
     from skygrid.journal.sqlite import SqliteJournal
 

@@ -1,4 +1,4 @@
-"""A run's files: replaced whole or not at all, and read with a look at their version."""
+"""Atomic replacement of files, and reading of versioned JSON."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ T = TypeVar("T")
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write `content` as `atomic_file` does."""
+    """Write `content` to `path` through `atomic_file`."""
     with atomic_file(path) as file:
         file.write(content)
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a neighbour of `path` to write to; flush it to disk and rename it to `path` at the end.
+    """Open a temporary file that replaces `path` when the block ends.
+
+    The file stands beside `path`. It is flushed to disk, then renamed.
 
     Raises
     ------
     SkygridError
-        If the folder is read-only, the disk is full, and so on; what stood there before stays.
+        If the file cannot be written (read-only folder, full disk); `path` keeps its old content.
     """
     neighbour = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -43,7 +45,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             "Make room or allow writing there, then `skygrid resume` the run."
         ) from error
     finally:
-        with suppress(OSError):  # on a read-only disk, where it could not be made either
+        with suppress(OSError):  # on a read-only disk the file was never made
             neighbour.unlink(missing_ok=True)
 
 
@@ -52,7 +54,7 @@ class _Version(msgspec.Struct):
 
 
 def read_versioned(path: Path, kind: type[T], newest: int, hint: str = "") -> T | None:
-    """Read a JSON document with its version under ``format``.
+    """Read a JSON document that has its version under ``format``.
 
     Parameters
     ----------
@@ -62,19 +64,19 @@ def read_versioned(path: Path, kind: type[T], newest: int, hint: str = "") -> T 
     newest : int
         The newest version that can be read.
     hint : str, optional
-        Next step for the user where the file is damaged, as a sentence.
+        A sentence with the next step for the user, added when the file is damaged.
 
     Returns
     -------
     document : kind or None
-        None where the file does not exist.
+        None if the file does not exist.
 
     Raises
     ------
     UsageError
         If a later version of skygrid wrote the file.
     SkygridError
-        If the file cannot be read, or is no such document.
+        If the file cannot be read or does not decode as `kind`.
     """
     try:
         content = path.read_bytes()

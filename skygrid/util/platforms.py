@@ -1,4 +1,4 @@
-"""The systems that skygrid runs on."""
+"""Supported operating systems."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from skygrid.errors import UsageError
 
 
 def check_platform() -> None:
-    """Refuse a system on which agents cannot run.
+    """Refuse an operating system on which agents cannot run.
 
     Raises
     ------
     UsageError
-        On Windows itself: agents use pipes, signals and locks as POSIX has them.
+        On native Windows, which lacks the POSIX pipes, signals and locks that agents use.
     """
     if sys.platform == "win32":
         raise UsageError(

@@ -1,21 +1,22 @@
-"""Text of others, fit for a terminal."""
+"""Safe display of untrusted text in a terminal."""
 
 from __future__ import annotations
 
 
 def printable(text: str, most: int = 2000) -> str:
-    """What a node, a fit or a program said: no escape sequences, and not without end.
+    """Return text without escape sequences, cut to a maximum length.
 
     Parameters
     ----------
     text : str
+        Text from a node, a fit or a program.
     most : int, default=2000
-        Characters; the rest is left out, which three dots say.
+        Maximum number of characters; three dots replace the rest.
 
     Returns
     -------
     text : str
-        Line breaks and tabs are kept, other characters that are not for printing become ``?``.
+        Line breaks and tabs are kept; other unprintable characters become ``?``.
     """
     cut = text if len(text) <= most else f"{text[:most]}..."
     return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in cut)
