@@ -1,7 +1,7 @@
-"""The Python environment of a node that is not this machine: described, packed, made there.
+"""The Python environment of a remote node: description, packing and installation.
 
-`settings` is what the user may say of it, `installed` what this interpreter holds, `requirements`
-reads requirement strings and files, `resolve` decides from these what a node needs (`records`),
-`wheels` builds what no index has, `kit` packs it all with the worker's code, and `node_commands`
-says what a node's shell is to run. The shell scripts beside these modules are what runs there.
+`settings` is the user's configuration, `installed` describes the driver's interpreter,
+`requirements` parses requirement strings and files, `resolve` combines these into an `Environment`
+(`records`), `wheels` builds local projects, `kit` packs everything with the worker's code, and
+`shell_commands` makes the commands for a node's shell. The shell scripts run on the node.
 """

@@ -1,4 +1,4 @@
-"""The kit of a run's nodes, put together while connections to them are being made."""
+"""The kit of a run's nodes, packed while connections are made."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skygrid.environment.settings import EnvironmentConfig
 
 
 class AwaitedKit:
-    """The kit of a run's nodes, which is there once the search was loaded.
+    """The kit of a run's nodes, available once the search has been loaded.
 
     Parameters
     ----------
@@ -30,14 +30,14 @@ class AwaitedKit:
         self.future: Future[Kit] = Future()
 
     def make(self, imported: Collection[str]) -> None:
-        """Put together the kit for a search that imported these modules, the first time only.
+        """Pack the kit for a search that imported these modules; later calls do nothing.
 
-        Threads that call meanwhile wait for it.
+        Concurrent calls wait for the first.
 
         Raises
         ------
         SkygridError
-            If that cannot be done; those that wait for the kit get the same error.
+            If the kit cannot be packed; `future` gets the same error.
         """
         with self._making:
             if self.future.done():
@@ -50,7 +50,7 @@ class AwaitedKit:
 
 
 def _make_kit(settings: EnvironmentConfig, imported: Collection[str]) -> Kit:
-    # Nodes are on their way by now; before that nobody waits for these.
+    # Import late: connections to the nodes are in progress by now, so the import costs no time.
     from skygrid.environment.resolve import resolve
     from skygrid.environment.wheels import build_wheels
 

@@ -1,4 +1,4 @@
-"""What is installed for the interpreter that runs, read once and passed on as a record."""
+"""Snapshot of the distributions installed for this interpreter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from urllib.request import url2pathname
 from packaging.utils import canonicalize_name
 
 _TOP_LEVEL = re.compile(r'^"?([^/\n,"]+)(?:/[^\n,]*)?(?<=\.py)"?,', re.MULTILINE)
-"""The first part of each path in a RECORD that ends in ``.py``."""
+"""The top-level part of each path in a RECORD that ends in ``.py``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,48 +29,48 @@ class Distribution:
     version: str
 
     direct_url: Mapping[str, Any] | None = None
-    """Where it came from when that was no index.
+    """Origin of a distribution that did not come from an index.
 
-    Source: the packaging specification "Recording the Direct URL Origin of installed
-    distributions" (PEP 610).
+    Source: the packaging specification "Recording the Direct URL Origin of installed distributions"
+    (PEP 610).
     """
 
     installer: str = ""
-    """The tool that installed it, in its own word: pip, uv, conda."""
+    """Name of the tool that installed it: pip, uv, conda."""
 
     requires: tuple[str, ...] = ()
-    """Its dependencies, as its metadata has them."""
+    """Dependencies, as in its metadata."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Installed:
-    """Everything about the driver's interpreter that a node's environment depends on."""
+    """All facts about the driver's interpreter that determine a node's environment."""
 
     python: str
-    """Minor version of Python."""
+    """Minor version of Python, as ``3.12``."""
 
     distributions: Mapping[str, Distribution]
-    """By canonical name."""
+    """Distributions by canonical name."""
 
     providers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """For a top-level module, the canonical names of the distributions that hold part of it."""
+    """Canonical names of the distributions that provide a top-level module, by module."""
 
     files: Mapping[str, Path] = field(default_factory=dict)
-    """For a loaded top-level module, where it lies; what is built in is missing."""
+    """File or folder of each loaded top-level module; built-in modules are missing."""
 
 
 def read_installed() -> Installed:
-    """Read the interpreter that runs."""
+    """Return a snapshot of the running interpreter."""
     found: dict[str, Distribution] = {}
     providers: dict[str, set[str]] = {}
     for one in metadata.distributions():
         headers = _headers(one)
         name = headers["Name"]
-        # A broken one has no name at all.
+        # Metadata of a broken installation has no name.
         if not name:
             continue
         key = str(canonicalize_name(name))
-        # The first on the path is the one that is imported.
+        # Imports use the first match on the path.
         if key not in found:
             found[key] = _distribution(one, headers)
         for module in _modules(one):
@@ -88,21 +88,21 @@ def read_installed() -> Installed:
 
 
 def local_path(direct_url: Mapping[str, Any]) -> Path | None:
-    """Return the path that a direct URL names, None when it is not of this machine."""
+    """Return the path of a ``file:`` URL, None for any other URL."""
     parts = urlsplit(str(direct_url.get("url", "")))
     return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 
 
-# importlib.metadata parses a distribution's metadata, long description and all, each time that it
-# is asked for anything, and makes a path of each line of its record. In an environment of a hundred
-# distributions this takes a quarter of that time, and every run over SSH waits for it.
+# Read METADATA and RECORD directly: importlib.metadata parses the whole metadata, description
+# included, on each access and makes a path of every line of RECORD. Direct reading takes a quarter
+# of the time with a hundred distributions, and every run over SSH waits for it.
 
 
 def _headers(found: metadata.Distribution) -> Message:
-    """The metadata of a distribution, without its description."""
+    """Return the metadata of a distribution without its description."""
     text = found.read_text("METADATA")
     if text is None:
-        return found.metadata  # type: ignore[return-value]  # what is declared is less than it is
+        return found.metadata  # type: ignore[return-value]  # typed as less than it is
     return HeaderParser().parsestr(text.partition("\n\n")[0])
 
 
@@ -110,7 +110,7 @@ def _distribution(found: metadata.Distribution, headers: Message) -> Distributio
     text = found.read_text("direct_url.json")
     requires = headers.get_all("Requires-Dist")
     if requires is None and found.read_text("requires.txt"):
-        requires = found.requires  # of an .egg-info
+        requires = found.requires  # from an .egg-info
     return Distribution(
         name=headers["Name"],
         version=headers["Version"],
@@ -121,9 +121,9 @@ def _distribution(found: metadata.Distribution, headers: Message) -> Distributio
 
 
 def _modules(found: metadata.Distribution) -> set[str]:
-    """Top-level modules of a distribution, as `importlib.metadata.packages_distributions` has them.
+    """Return top-level modules as `importlib.metadata.packages_distributions` does.
 
-    Source: the packaging specification "Recording installed projects", of the files in ``RECORD``.
+    Source: the packaging specification "Recording installed projects", section on ``RECORD``.
     """
     declared = found.read_text("top_level.txt")
     if declared and declared.split():
@@ -139,7 +139,7 @@ def _loaded_files() -> Iterable[tuple[str, Path]]:
     for name, module in list(sys.modules.items()):
         if "." in name:
             continue
-        own = getattr(module, "__dict__", {})  # lazy modules may answer, or refuse, any attribute
+        own = getattr(module, "__dict__", {})  # lazy modules may define __getattr__
         path = own.get("__file__")
         if path is None and "__path__" in own:
             path = next(iter(own["__path__"]), None)
@@ -150,7 +150,7 @@ def _loaded_files() -> Iterable[tuple[str, Path]]:
 def _editable_providers(
     distributions: Iterable[Distribution], files: Mapping[str, Path]
 ) -> dict[str, tuple[str, ...]]:
-    """Match modules with editable projects by where they lie: their records list no modules."""
+    """Find modules of editable projects by their location, because their records list none."""
     found: dict[str, tuple[str, ...]] = {}
     for one in distributions:
         folder = local_path(one.direct_url) if one.direct_url else None

@@ -1,4 +1,4 @@
-"""The kit: all that a node needs to make its environment, in one archive."""
+"""The kit: one archive with all that a node needs to make its environment."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ PACKAGE_MARK = b'"""On a node there is only skygrid.worker."""\n'
 
 @dataclass(frozen=True, kw_only=True)
 class Kit:
-    """What is sent to a node before it can work."""
+    """Files that prepare a node."""
 
     files: Mapping[str, bytes]
-    """prepare.sh, the worker's code, requirements, wheels, setup commands, by their paths."""
+    """prepare.sh, the worker's code, requirements, wheels and setup commands, by path."""
 
     environment_key: str
-    """Names the Python environment that it makes."""
+    """Key of the Python environment that the kit makes."""
 
     code_key: str
-    """Names the worker's code: it changes more often, and costs nothing to replace."""
+    """Key of the worker's code. It is separate because the code changes often and is cheap to
+    replace."""
 
     @cached_property
     def data(self) -> bytes:
-        """All of it as a tar.gz, packed when a node that is not prepared wants it."""
+        """The files as a tar.gz, packed at first use."""
         return _archive(self.files)
 
 
 def build_kit(environment: Environment) -> Kit:
-    """Pack a kit; the same content always gives the same bytes.
+    """Pack a kit; equal content gives equal bytes.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def build_kit(environment: Environment) -> Kit:
     Raises
     ------
     PreparationError
-        A wheel or skygrid's own files are not there.
+        If a wheel or a file of skygrid is missing.
     """
     try:
         code = dict(_code())
@@ -88,7 +89,7 @@ def _environment_files(environment: Environment) -> Iterator[tuple[str, bytes]]:
 
 
 def _variables(environment: Environment) -> bytes:
-    """Variables that prepare.sh reads with the shell's own dot."""
+    """Return the variables file that prepare.sh sources."""
     values = {
         "SKYGRID_PYTHON": environment.python,
         "SKYGRID_MINOR": environment.minor,
@@ -103,10 +104,10 @@ def _lines(lines: Iterator[str] | tuple[str, ...]) -> bytes:
 
 def _archive(files: Mapping[str, bytes]) -> bytes:
     packed = io.BytesIO()
-    # GNU's format: the tar of a node may be busybox's.
+    # GNU format, because the node's tar may be busybox's.
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name in sorted(files):
-            entry = tarfile.TarInfo(name)  # belongs to nobody and was made in 1970
+            entry = tarfile.TarInfo(name)  # no owner, time 0: equal content gives equal bytes
             entry.size, entry.mode = len(files[name]), 0o644
             archive.addfile(entry, io.BytesIO(files[name]))
     return gzip.compress(packed.getvalue(), compresslevel=6, mtime=0)

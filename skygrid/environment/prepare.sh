@@ -1,11 +1,11 @@
-# Makes the environment and the code of one kit ready on this host:
+# Prepares the environment and the code of one kit on this host:
 #
 #     sh prepare.sh ROOT ENVIRONMENT_KEY CODE_KEY
 #
-# POSIX sh. The kit's other files lie beside this one. Everything is made in a folder beside its
-# place and renamed into it, so a run that is interrupted leaves nothing that looks ready, and of
-# two runs at once the first to finish wins and the other one takes what is there. Progress goes to
-# stderr; when it fails, the last line begins with "skygrid: " and says what to do.
+# POSIX sh. The other files of the kit lie beside this script. Each folder is made under a temporary
+# name and renamed when complete, so an interrupted run leaves nothing that looks ready, and the
+# first of two concurrent runs wins. Progress goes to stderr. On failure the last line begins with
+# "skygrid: " and names the next step.
 set -eu
 umask 077
 exec 1>&2
@@ -17,17 +17,17 @@ kit=$(cd "${0%/*}" && pwd)
 place=$root/envs/$environment_key-$(uname -s)-$(uname -m)
 code=$root/code/$code_key
 
-# Days after which what no run has used, and what an interrupted run left, is removed.
+# Age in days at which unused environments and leftovers of interrupted runs are removed.
 unused_days=30
 left_days=1
 
-# What surrounds this shell must not decide what the environment holds.
+# The caller's Python variables must not influence the environment.
 unset VIRTUAL_ENV CONDA_PREFIX PYTHONHOME PYTHONPATH UV_PYTHON UV_PROJECT_ENVIRONMENT
-# uv links files from its cache into the environment, and can only do so on one file system: so the
-# cache lies under ROOT, unless this host says otherwise. uv copies by itself where links fail.
+# The cache lies under ROOT by default, because uv can hard-link files only within one file system.
+# uv copies where links fail.
 : "${UV_CACHE_DIR:=$root/uv-cache}"
 : "${UV_LINK_MODE:=hardlink}"
-# uv brings its own certificates; a host behind a proxy that opens TLS has the right ones itself.
+# uv has certificates of its own; behind a proxy that intercepts TLS only the host's are right.
 for store in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do
     if [ -e "$store" ]; then
         : "${UV_SYSTEM_CERTS:=true}" "${UV_NATIVE_TLS:=true}"
@@ -48,7 +48,7 @@ fail() {
 
 # ---- the disk ------------------------------------------------------------------------------------
 
-# Messages that are looked at below; setup commands keep the user's own language.
+# Fixes the language of messages that are matched below; setup commands keep the user's language.
 in_english() {
     LC_ALL=C
     export LC_ALL
@@ -68,8 +68,8 @@ fail_disk_full() {
         "free some space there or use a root on another disk"
 }
 
-# Everything below writes through this one, so that a full disk is called by its name.
-# $1: what was being done; the rest: the command. Its output is shown when it fails.
+# Runs a command and reports a full disk as such. $1: the action, for the message; the rest: the
+# command. The output is shown only on failure.
 must() {
     doing=$1
     shift
@@ -81,8 +81,8 @@ must() {
 
 last_line() { printf '%s\n' "$1" | sed '/^[[:space:]]*$/d' | tail -n 1; }
 
-# Folders that are being made, or are on their way out. A name that begins with a dot is never
-# taken for an environment.
+# Makes a folder that is under construction or about to be removed. Names with a leading dot are
+# never taken for environments.
 new_folder() {
     if ! made=$(in_english; mkdir -p "$1" 2>&1 && mktemp -d "$1/.making-XXXXXX" 2>&1); then
         say "$made"
@@ -122,14 +122,15 @@ remove_unused() {
     done
 }
 
-# Rename first, to another new folder ($made changes): what is half removed must not look ready.
+# Renames before removal, into a new folder ($made changes): a half-removed folder must not look
+# ready.
 put_aside() {
     new_folder "${1%/*}"
     mv "$1" "$made/" 2>/dev/null || :
     rm -rf "$made"
 }
 
-# Only rename(2) refuses to replace a folder that holds something; mv would move into it.
+# os.rename fails if the target is a non-empty folder; mv would move into it.
 rename_into_place() {
     "$place_python" -c 'import os, sys; os.rename(sys.argv[1], sys.argv[2])' "$1" "$2" 2>/dev/null
 }
@@ -187,7 +188,7 @@ uv_by_target() {
     pip_quietly python3 --target "$1" uv
 }
 
-# The only step that runs a script of somebody else.
+# The only step that runs a third-party script.
 uv_by_installer() {
     address=https://astral.sh/uv/install.sh
     mkdir -p "$1/bin"
@@ -201,7 +202,7 @@ uv_by_installer() {
 
 # ---- Python --------------------------------------------------------------------------------------
 
-# --system: a virtual environment around us, or in the working directory, is not meant.
+# --system ignores virtual environments around this shell and in the working directory.
 find_python() {
     python=$(
         if [ $# -gt 0 ]; then
@@ -213,8 +214,8 @@ find_python() {
     )
 }
 
-# uv gives up at a Python that does not run, and pyenv puts one on the PATH for each version that it
-# has and that is not chosen.
+# Searches the PATH itself: uv stops at a Python that does not run, and pyenv puts such a shim on
+# the PATH for every version that is installed but not selected.
 find_python_behind() {
     found=$(
         IFS=:
@@ -228,7 +229,7 @@ find_python_behind() {
     [ -n "$found" ] && python=$found
 }
 
-# Pythons that skygrid brings lie under ROOT: to remove ROOT is to remove all of it.
+# Downloaded Pythons lie under ROOT, so that removing ROOT removes them.
 fetch_python() {
     say "downloading Python $SKYGRID_PYTHON"
     output=$(UV_PYTHON_INSTALL_DIR=$root/tools/python "$uv" python install "$SKYGRID_PYTHON" \
@@ -244,7 +245,7 @@ get_python() {
         return 0
         ;;
     esac
-    # First what the user has, then what was fetched earlier.
+    # Prefer the user's Pythons to those downloaded earlier.
     if find_python || find_python_behind || find_python "$root/tools/python"; then return 0; fi
     if fetch_python && find_python "$root/tools/python"; then return 0; fi
     say "$output"
@@ -268,8 +269,7 @@ check_minor() {
 
 # ---- packages ------------------------------------------------------------------------------------
 
-# The driver's index when one was given; otherwise what this host is configured for. uv reads its
-# own configuration by itself, but pip's it does not.
+# Prints the index of this host's pip configuration, unless uv has one: uv does not read pip's.
 index_of_pip() {
     if [ -n "${UV_INDEX_URL:-}${UV_DEFAULT_INDEX:-}" ]; then return 0; fi
     for file in "${XDG_CONFIG_HOME:-$HOME/.config}/uv/uv.toml" /etc/uv/uv.toml; do
@@ -285,7 +285,7 @@ install_packages() {
     if [ -z "$index" ]; then index=$(index_of_pip); fi
     if [ -n "$index" ]; then set -- "$@" --index-url "$index"; fi
     if [ -s "$kit/extra-index-urls.txt" ]; then
-        # As pip has it: indexes are equals, so one may have what another has in part only.
+        # As in pip, all indexes have equal priority: one may lack versions that another has.
         set -- "$@" --index-strategy unsafe-best-match
     fi
     while read -r extra; do
@@ -294,12 +294,12 @@ install_packages() {
     "$uv" pip install --python "$place_python" "$@" </dev/null
 }
 
-# Arguments: those of uv pip install.
+# Arguments: those of `uv pip install`.
 install() {
     if output=$(cd "$kit" && install_packages "$@" 2>&1); then return 0; fi
     say "$output"
     if is_disk_full "$output"; then fail_disk_full; fi
-    # uv breaks lines and may draw a frame; both go.
+    # uv wraps lines and may draw a frame; remove both.
     flat=$(printf '%s' "$output" | LC_ALL=C tr -s '\n\200-\377 ' ' ')
     case $flat in
     *"Because "*)
@@ -308,7 +308,7 @@ install() {
         why=${why%% hint: *}
         ;;
     *)
-        # The whole error, as its causes are lines of their own; a build's log is too long for it.
+        # Keep the whole error, because its causes are lines of their own, but cut long build logs.
         why=$(printf '%.300s' "${flat#*error: }")
         ;;
     esac
@@ -340,7 +340,7 @@ libc() { getconf GNU_LIBC_VERSION 2>/dev/null || say "no glibc"; }
 # ---- all of it -----------------------------------------------------------------------------------
 
 run_setup() {
-    # uv is at hand in a setup command, as the environment has no pip.
+    # Setup commands can call uv, because the environment has no pip.
     PATH=$making_place/bin:${uv%/*}:$PATH
     VIRTUAL_ENV=$making_place
     export PATH VIRTUAL_ENV
@@ -385,7 +385,7 @@ make_environment() {
     if [ -e "$kit/additions.txt" ]; then install -r additions.txt "$@"; fi
     run_setup
     must "write to $making_place" touch "$making_place/ready"
-    # A place that is there and not ready was broken from outside: by a Python that was removed.
+    # A folder that exists but is not ready was damaged later, for example by removing its Python.
     if [ -e "$place" ] && ! is_environment_ready; then put_aside "$place"; fi
     if rename_into_place "$making_place" "$place"; then
         making_place=

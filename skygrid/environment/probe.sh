@@ -1,5 +1,5 @@
-# Says what a host has, between two markers: sh -c PROBE skygrid ROOT
-# A login shell may print before it, so nothing outside the markers counts.
+# Prints facts about a host between two markers: sh -c PROBE skygrid ROOT. The markers separate them
+# from the output of a login shell.
 case $1 in
 /*) root=$1 ;;
 "~") root=$HOME ;;

@@ -1,4 +1,4 @@
-"""What an environment is made of."""
+"""Records that describe an environment."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from functools import cached_property
 from pathlib import Path
 
 SCRIPT_VERSION = 1
-"""Raised when a change of prepare.sh means that environments have to be made anew."""
+"""Increase it when a change of prepare.sh requires new environments."""
 
 KEY_LENGTH = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalDistribution:
-    """A distribution that no index has: it is built on the driver and travels as a wheel."""
+    """A distribution that no index has; the driver builds it and sends it as a wheel."""
 
     name: str
     version: str
 
     source: str
-    """What pip can build or copy: a folder, an archive, a wheel or a ``git+file:`` address."""
+    """Source for pip to build or copy: a folder, an archive, a wheel or a ``git+file:`` address."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wheel:
-    """A wheel that travels to the node."""
+    """A wheel to be sent to the node."""
 
     path: Path
 
     digest: str
-    """SHA-256 of its files' names and contents, but not of when they were zipped."""
+    """SHA-256 of names and contents of its files, independent of the time of packing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """A node's Python environment, described completely."""
+    """Complete description of a node's Python environment."""
 
     python: str
     """Minor version, full version, or absolute path on the node."""
 
     minor: str
-    """The driver's minor version, which the environment must have in any case."""
+    """The driver's minor version, which the environment must have too."""
 
     requirements: tuple[str, ...] = ()
     """Lines of a requirements.txt, with exact versions."""
@@ -52,30 +52,30 @@ class Environment:
     """Text of a pylock.toml, in place of requirements."""
 
     additions: tuple[str, ...] = ()
-    """Requirements that skygrid has and the user's own file has not; installed after it, as pip's
-    hash mode would want hashes for them too."""
+    """Requirements of skygrid that the user's file lacks. They are installed after it, because
+    pip's hash mode would require hashes for them."""
 
     local: tuple[LocalDistribution, ...] = ()
-    """What `build_wheels` has to build."""
+    """Distributions for `build_wheels` to build."""
 
     wheels: tuple[Wheel, ...] = ()
-    """One for each of `local`, in the same order, once they are built."""
+    """Built wheels, one for each entry of `local`, in the same order."""
 
     index_url: str | None = None
     extra_index_url: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
 
     notes: tuple[str, ...] = ()
-    """Sentences that the user should read; no part of the environment's identity."""
+    """Notes for the user; not part of the environment's identity."""
 
     @cached_property
     def key(self) -> str:
-        """Hexadecimal digest of all that decides what the environment holds.
+        """Hexadecimal digest of all that determines the content of the environment.
 
         Raises
         ------
         ValueError
-            The wheels of local distributions are not built yet.
+            If the wheels of local distributions are not built yet.
         """
         if len(self.wheels) != len(self.local):
             raise ValueError("an environment has a key when its wheels are built")

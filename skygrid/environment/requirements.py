@@ -1,4 +1,4 @@
-"""Requirement strings and requirements files: read, judged, given exact versions.
+"""Parsing and pinning of requirement strings and requirements files.
 
 Source: pip's "Requirements File Format" and the packaging specification of dependency specifiers.
 """
@@ -33,22 +33,22 @@ class RequirementLine:
     """One logical line of a requirements file."""
 
     text: str
-    """Without comments, on one physical line."""
+    """The line without comments, joined to one physical line."""
 
     where: str
-    """For messages: which line of which file."""
+    """File name and line number, for messages."""
 
     requirement: Requirement | None = None
-    """None for an option that travels as it is."""
+    """None for an option that is passed on unchanged."""
 
 
 def parse(text: str, where: str) -> Requirement:
-    """Read one requirement.
+    """Parse one requirement.
 
     Raises
     ------
     ConfigError
-        It is none.
+        If `text` is not a requirement.
     """
     try:
         return Requirement(text)
@@ -60,19 +60,19 @@ def parse(text: str, where: str) -> Requirement:
 
 
 def read_lines(text: str, where: str) -> Iterator[RequirementLine]:
-    """Read a requirements file.
+    """Parse a requirements file.
 
     Parameters
     ----------
     text : str
-        Its content.
+        Content of the file.
     where : str
-        Its name, for messages.
+        Name of the file, for messages.
 
     Raises
     ------
     ConfigError
-        A line means something on this machine only, such as ``-r``, ``-e`` or a path.
+        If a line is valid on this machine only, such as ``-r``, ``-e`` or a path.
     """
     for number, line in _logical_lines(text):
         place = f"{where}, line {number}"
@@ -91,7 +91,7 @@ def read_lines(text: str, where: str) -> Iterator[RequirementLine]:
 
 
 def is_exact(requirement: Requirement) -> bool:
-    """Whether it can mean one version only."""
+    """Return True if the requirement allows exactly one version."""
     if requirement.url is not None:
         return True
     return any(
@@ -101,19 +101,19 @@ def is_exact(requirement: Requirement) -> bool:
 
 
 def applies_here(requirement: Requirement) -> bool:
-    """Whether its marker, if it has one, holds on this machine."""
+    """Return True if the requirement has no marker or its marker holds on this machine."""
     return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
 
 
 def pinned(requirement: Requirement, version: str) -> str:
-    """Return the same requirement with one exact version."""
+    """Return the requirement with one exact version."""
     extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
     marker = f" ; {requirement.marker}" if requirement.marker else ""
     return f"{canonicalize_name(requirement.name)}{extras}=={version}{marker}"
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Join continued lines, drop comments; with the number of each one's first line."""
+    """Yield each logical line with the number of its first physical line, without comments."""
     start, parts = 0, list[str]()
     for number, physical in enumerate(text.splitlines(), start=1):
         start = start or number

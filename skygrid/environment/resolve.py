@@ -1,4 +1,4 @@
-"""What a node needs: settings, the search file's imports and the driver's versions, resolved."""
+"""Resolution of a node's environment from settings, imports and the driver's versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skygrid.errors import ConfigError, PreparationError
 from skygrid.worker.machine.machine import COMPARED_PACKAGES
 
 NEEDED = (*COMPARED_PACKAGES, "joblib", "threadpoolctl", "msgspec")
-"""Distributions without which there is no agent, or whose version decides what a fit answers."""
+"""Distributions that an agent requires, or whose versions influence scores."""
 
 _PYTHON = re.compile(r"\d+\.\d+(\.\d+)?")
 
@@ -31,28 +31,28 @@ def resolve(
     imported_modules: Collection[str],
     installed: Installed | None = None,
 ) -> Environment:
-    """Decide what a node's environment holds.
+    """Determine the content of a node's environment.
 
     Parameters
     ----------
     settings : EnvironmentConfig
     imported_modules : collection of str
-        Top-level names of what the search file imported (`SearchSpec.imported`). The standard
-        library and skygrid may be among them. Only ``packages = "auto"`` looks at them.
+        Top-level modules that the search file imported (`SearchSpec.imported`), possibly including
+        the standard library and skygrid. Used only with ``packages = "auto"``.
     installed : Installed, optional
-        What the driver has; default: what is installed for this interpreter.
+        Installed distributions; default: those of this interpreter.
 
     Returns
     -------
     environment : Environment
-        With `wheels` still to be built when `local` is not empty.
+        Its `wheels` are still to be built if `local` is not empty.
 
     Raises
     ------
     ConfigError
-        A setting is not understood, or contradicts what the driver runs.
+        If a setting is invalid or contradicts the driver's versions.
     PreparationError
-        Something that is imported here cannot be had on a node.
+        If an imported module cannot be provided on a node.
     """
     driver = read_installed() if installed is None else installed
     chosen = _Chosen(driver)
@@ -82,7 +82,7 @@ def resolve(
 
 @dataclass
 class _Chosen:
-    """What has been decided so far."""
+    """Requirements collected so far."""
 
     driver: Installed
     lines: list[str] = field(default_factory=list)
@@ -90,14 +90,14 @@ class _Chosen:
     local: list[LocalDistribution] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     foreign: list[Distribution] = field(default_factory=list)
-    """Those whose version has a local segment, as ``2.4.0+cu121``."""
+    """Distributions whose version has a local segment, as ``2.4.0+cu121``."""
 
     def as_here(self, name: str, into: list[str]) -> None:
-        """Take a distribution as the driver has it."""
+        """Add a distribution in the driver's version."""
         self._take(Requirement(name), self.driver.distributions[name], into)
 
     def wanted(self, requirement: Requirement, text: str, where: str) -> None:
-        """Take what the user asked for; an open version becomes the driver's."""
+        """Add a requirement of the user; an open version becomes the driver's."""
         name = canonicalize_name(requirement.name)
         here = self.driver.distributions.get(name)
         if requirements.applies_here(requirement):
@@ -114,7 +114,7 @@ class _Chosen:
             )
 
     def needed(self, into: list[str]) -> None:
-        """Take what no agent can do without, where it is missing."""
+        """Add missing distributions of `NEEDED`."""
         for name in NEEDED:
             if name in self.names:
                 continue
@@ -156,11 +156,11 @@ def _choose_imported(chosen: _Chosen, imported: Collection[str]) -> None:
 
 
 def _providers(driver: Installed, module: str) -> set[str]:
-    """Return the distributions of a module: several for a namespace package, perhaps none."""
+    """Return the distributions of a module: several for a namespace package, possibly none."""
     found = _known(driver, module)
     file = driver.files.get(module)
     if found or file is None or {"site-packages", "dist-packages"} & set(file.parts):
-        # Parts of a library that is listed otherwise may register modules under any name.
+        # Submodules of an installed library may register under any name.
         return found - {"skygrid"}
     raise PreparationError(
         f"the search file imports {module} ({file}), which belongs to no installed distribution, "
@@ -175,7 +175,7 @@ def _known(driver: Installed, module: str) -> set[str]:
 def _with_dependencies(driver: Installed, names: set[str], loaded: set[str]) -> set[str]:
     """Add dependencies that this process has loaded, optional ones included.
 
-    The others are left to the node's resolver, as another platform may need others.
+    The node's resolver adds the others, because they may differ between platforms.
     """
     found, ahead = set[str](), [*names, *NEEDED]
     while ahead:
@@ -186,7 +186,7 @@ def _with_dependencies(driver: Installed, names: set[str], loaded: set[str]) -> 
         for text in driver.distributions[name].requires:
             try:
                 dependency = str(canonicalize_name(Requirement(text).name))
-            except InvalidRequirement:  # old metadata; the resolver on the node knows better
+            except InvalidRequirement:  # old metadata; the node's resolver handles it
                 continue
             if dependency in loaded:
                 ahead.append(dependency)
@@ -197,7 +197,7 @@ def _with_dependencies(driver: Installed, names: set[str], loaded: set[str]) -> 
 
 
 def _choose_from_file(chosen: _Chosen, path: Path) -> str | None:
-    """Return the text if it is a pylock.toml, None when its lines have been taken."""
+    """Return the text of a pylock.toml; for a requirements file add its lines and return None."""
     if path.name == "uv.lock":
         raise ConfigError(
             f"{path} is uv's own format; write it out with: "
@@ -223,7 +223,7 @@ def _choose_from_file(chosen: _Chosen, path: Path) -> str | None:
 
 
 def _read_lock(chosen: _Chosen, text: str, path: Path) -> None:
-    """Note which distributions a pylock.toml has.
+    """Check a pylock.toml and record its distributions.
 
     Source: the packaging specification of pylock.toml (PEP 751).
     """
@@ -251,7 +251,7 @@ def _read_lock(chosen: _Chosen, text: str, path: Path) -> None:
 
 
 def _marker_is_known(requirement: Requirement) -> bool:
-    """Whether the marker holds here; those on a lock's groups and extras cannot be judged."""
+    """Return True if the marker holds here; markers on a lock's groups and extras are unknown."""
     marker = str(requirement.marker or "")
     if "dependency_groups" in marker or "extras" in marker:
         return False
@@ -262,7 +262,7 @@ def _marker_is_known(requirement: Requirement) -> bool:
 
 
 def _check_agreement(requirement: Requirement, here: Distribution | None, where: str) -> None:
-    """Refuse versions that the handshake would refuse, before anything is installed."""
+    """Raise ConfigError, before any installation, for versions that the handshake would refuse."""
     name = canonicalize_name(requirement.name)
     if name not in COMPARED_PACKAGES or here is None or requirement.url is not None:
         return
@@ -293,7 +293,7 @@ def _python(settings: EnvironmentConfig, driver: Installed) -> str:
 
 
 def _source(here: Distribution) -> str | None:
-    """Return where a distribution has to be had from; None: from an index, by its version."""
+    """Return the source of a distribution; None if an index has its version."""
     url = here.direct_url
     if url is None:
         return None
@@ -307,7 +307,7 @@ def _source(here: Distribution) -> str | None:
     path /= url.get("subdirectory", "")
     if path.exists():
         return str(path)
-    if here.installer == "conda":  # it records where its own build machine had the sources
+    if here.installer == "conda":  # conda records the source path of its build machine
         return None
     raise PreparationError(
         f"{here.name} {here.version} was installed from {path}, which is not there any more, so no "

@@ -1,5 +1,5 @@
-# Runs the bridge: sh -c RUN skygrid ROOT ENVIRONMENT_KEY CODE_KEY ARGUMENT...
-# The working directory is ROOT, so that arguments can name folders under it.
+# Runs the bridge: sh -c RUN skygrid ROOT ENVIRONMENT_KEY CODE_KEY ARGUMENT... The working directory
+# is ROOT, so that arguments can name folders under it.
 environment=envs/$2-$(uname -s)-$(uname -m)
 code=code/$3
 case $1 in
@@ -12,7 +12,7 @@ shift 3
 cd "$root" 2>/dev/null || exit 76
 root=$(pwd)
 [ -e "$environment/ready" ] && [ -e "$code/ready" ] && [ -x "$environment/bin/python" ] || exit 76
-# Whoever clears old environments looks at these times.
+# remove_unused in prepare.sh reads these times.
 touch "$environment/ready" "$code/ready" 2>/dev/null || :
 unset PYTHONHOME PYTHONSTARTUP
 VIRTUAL_ENV=$root/$environment

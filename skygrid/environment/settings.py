@@ -1,4 +1,4 @@
-"""What the user may say of the environment: the config file's ``[environment]`` table."""
+"""Settings of a node's environment: the config file's ``[environment]`` table."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Annotated
 from msgspec import Meta
 
 Text = Annotated[str, Meta(min_length=1)]
-"""Text that is not empty."""
+"""Non-empty text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentConfig:
-    """How the Python environment of a node is made."""
+    """Settings of the Python environment of the nodes."""
 
     python: str | None = None
     """Python of the nodes: ``"3.12"``, or the absolute path of an interpreter there. None: the
-    driver's minor version. Another minor version than the driver's is refused, as functions of the
-    search file travel as bytecode."""
+    driver's minor version. Another minor version is refused, because functions of the search
+    file travel as bytecode."""
 
     packages: str | tuple[Text, ...] = "auto"
-    """What is installed. ``"auto"``: the versions of this machine, of all that the search file
-    imported. A tuple: these requirements. Any other text: the path of a requirements.txt or of a
-    pylock.toml. What skygrid itself needs is added where it is missing."""
+    """Packages to install. ``"auto"``: the driver's versions of all that the search file
+    imported. A tuple: these requirements. Other text: path of a requirements.txt or pylock.toml.
+    skygrid's own dependencies are added."""
 
     index_url: str | None = None
-    """The package index to use instead of the node's own configuration, by default PyPI."""
+    """Package index. None: the node's own configuration, by default PyPI."""
 
     extra_index_url: tuple[Text, ...] = ()
-    """Further package indexes, which count as much as the first."""
+    """Further package indexes, with the same priority as the first."""
 
     setup: tuple[Text, ...] = ()
-    """Shell commands that are run once, in order, when the environment has been filled."""
+    """Shell commands that run once, in order, after the packages are installed."""

@@ -1,8 +1,7 @@
-"""What a node's shell is asked to run, and what it answers when it is probed.
+"""Commands for a node's shell, and the reader of the probe's output.
 
-Each command is one constant script, kept in a file of its own beside this module, and values as its
-arguments; so values are quoted once. The text reads the same in dash, bash, zsh and fish, whichever
-of them is the login shell.
+Each command is a constant script in a file beside this module, with values as its arguments, so
+each value is quoted once. The text works in dash, bash, zsh and fish as login shells.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from pathlib import Path
 from skygrid.errors import ConfigError, PreparationError
 
 DEFAULT_ROOT = "~/.cache/skygrid"
-"""Where everything of skygrid lies on a node.
+"""Default folder of skygrid on a node.
 
 ``envs/KEY-SYSTEM-MACHINE/`` and ``code/KEY/`` hold a file ``ready``; beside them are ``blobs/``,
-``agents/``, ``incoming/`` (kits being unpacked), ``tools/`` (uv and Pythons that were fetched) and
+``agents/``, ``incoming/`` (kits being unpacked), ``tools/`` (downloaded uv and Pythons) and
 ``uv-cache/``.
 """
 
 NOT_READY_EXIT = 76
-"""Exit status of `run_python` on a node that lacks the environment or the code."""
+"""Exit status of `run_python` on a node without the environment or the code."""
 
 PROBE_BEGIN = "skygrid-probe-begin"
 PROBE_END = "skygrid-probe-end"
@@ -31,37 +30,40 @@ PROBE_END = "skygrid-probe-end"
 def run_python(root: str, environment_key: str, code_key: str, arguments: Sequence[str]) -> str:
     """Return the command that runs the bridge in an environment.
 
-    It replaces the shell, works in the folder `root` (so arguments name folders under it by
-    relative paths), and has the environment's ``python`` first on the PATH. Where environment or
-    code are not ready it ends with `NOT_READY_EXIT` and prints nothing.
+    The command replaces the shell and works in the folder `root`, so arguments can name folders
+    under
+    it by relative paths. The environment's ``python`` is first on the PATH. If environment or code
+    are
+    not ready, it exits with `NOT_READY_EXIT` and prints nothing.
 
     Parameters
     ----------
     root : str
         Absolute, or relative to the user's home, with or without ``~/``.
     environment_key, code_key : str
-        Those of the `Kit`.
+        Keys of the `Kit`.
     arguments : sequence of str
-        Of ``skygrid.worker.keeper.bridge``.
+        Arguments of ``skygrid.worker.keeper.bridge``.
 
     Raises
     ------
     ConfigError
-        `root` cannot be a folder of a node.
+        If `root` is not a valid folder name for a node.
     """
     return _command("run.sh", _checked(root), environment_key, code_key, *arguments)
 
 
 def unpack_and_prepare(root: str, environment_key: str, code_key: str) -> str:
-    """Return the command that takes a kit on its stdin and makes what it describes.
+    """Return the command that reads a kit from stdin and installs it.
 
-    Its exit status is 0 when environment and code are ready. Otherwise the last line on stderr
-    begins with ``skygrid:`` and says what failed and what to do. Nothing goes to stdout.
+    Exit status 0 means that environment and code are ready. Otherwise the last line on stderr
+    begins
+    with ``skygrid:`` and names the failure and the next step. Nothing goes to stdout.
 
     Raises
     ------
     ConfigError
-        `root` cannot be a folder of a node.
+        If `root` is not a valid folder name for a node.
     """
     return _command("unpack.sh", _checked(root), environment_key, code_key)
 
@@ -72,47 +74,47 @@ def probe(root: str) -> str:
     Raises
     ------
     ConfigError
-        `root` cannot be a folder of a node.
+        If `root` is not a valid folder name for a node.
     """
     return _command("probe.sh", _checked(root))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What a node has."""
+    """Facts about a node."""
 
     root: str
-    """The folder, absolute."""
+    """Absolute path of the folder."""
 
     system: str
     machine: str
 
     libc: str
-    """As ``glibc 2.36``; empty where there is another."""
+    """As ``glibc 2.36``; empty for another libc."""
 
     pythons: tuple[tuple[str, str], ...]
     """Version and path of each Python on the PATH."""
 
     uv: str | None
-    """Version and path, None when there is none."""
+    """Version and path of uv, None if it is missing."""
 
     free_kib: int | None
-    """KiB free under the root, None where not to be known."""
+    """Free space under the root in KiB, None if unknown."""
 
     memory_kib: int
-    """0 where not to be known."""
+    """Physical memory in KiB, 0 if unknown."""
 
     writable: bool
-    """Whether the root is, or can be made."""
+    """True if the root is writable or can be created."""
 
 
 def read_probe(output: str) -> Probe:
-    """Read what `probe` printed; what a login shell printed around it is left out.
+    """Parse the output of `probe`, ignoring text that the login shell prints around it.
 
     Raises
     ------
     PreparationError
-        There is no complete answer in it.
+        If the answer is incomplete.
     """
     lines = [line.strip() for line in output.splitlines()]
     if PROBE_BEGIN not in lines or PROBE_END not in lines:
@@ -137,10 +139,11 @@ def read_probe(output: str) -> Probe:
 
 
 def quoted(text: str) -> str:
-    """Quote one word for dash, bash, zsh and fish alike.
+    """Quote one word for dash, bash, zsh and fish.
 
-    In single quotes fish reads a backslash before a quote or a backslash as an escape, and the
-    others do not; in double quotes all of them read two backslashes as one.
+    In single quotes only fish reads a backslash before a quote or a backslash as an escape. In
+    double
+    quotes all four read two backslashes as one.
     """
     inner = text.replace("\\", "\0").replace("'", "'\"'\"'").replace("\0", "'\"\\\\\"'")
     return f"'{inner}'"
@@ -152,7 +155,7 @@ def _command(script: str, *values: str) -> str:
 
 
 def _script(name: str) -> str:
-    """Read a script, without the comments, which need not travel."""
+    """Read a script without its comments and indentation, which need not travel."""
     text = Path(__file__).with_name(name).read_text(encoding="utf-8")
     return "\n".join(_code(text.splitlines()))
 

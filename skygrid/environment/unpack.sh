@@ -1,4 +1,5 @@
-# Unpacks the kit from stdin and prepares: sh -c UNPACK skygrid ROOT ENVIRONMENT_KEY CODE_KEY
+# Unpacks the kit from stdin and prepares the host: sh -c UNPACK skygrid ROOT ENVIRONMENT_KEY
+# CODE_KEY
 umask 077
 case $1 in
 /*) root=$1 ;;

@@ -1,4 +1,4 @@
-"""Wheels of what no index has: editable projects, local folders and archives."""
+"""Building of wheels for distributions that no index has: projects, folders and archives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from skygrid.environment.records import Environment, LocalDistribution, Wheel
 from skygrid.errors import PreparationError
 
 FIRST_DAY_OF_ZIP = "315532800"
-"""1980-01-01 in seconds: the same sources are to make the same wheel."""
+"""1980-01-01 in seconds since the epoch. A fixed time makes equal sources give equal wheels."""
 
 
 def build_wheels(environment: Environment, folder: Path) -> Environment:
@@ -28,7 +28,7 @@ def build_wheels(environment: Environment, folder: Path) -> Environment:
     ----------
     environment : Environment
     folder : Path
-        Wheels are left here, each in a folder of its own; it is made when it is missing.
+        Destination; each wheel gets a folder of its own. Created if missing.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def build_wheels(environment: Environment, folder: Path) -> Environment:
     Raises
     ------
     PreparationError
-        One cannot be built; the message names it and ends with what its build said.
+        If a build fails; the message names the distribution and ends with the build's output.
     """
     wheels = []
     for number, one in enumerate(environment.local):
@@ -51,7 +51,8 @@ def build_wheels(environment: Environment, folder: Path) -> Environment:
 
 
 def content_digest(wheel: Path) -> str:
-    """Digest names and contents of a wheel's files, whatever their order and times."""
+    """Return a digest of the names and contents of a wheel's files, independent of order and
+    times."""
     with zipfile.ZipFile(wheel) as archive:
         parts = sorted(
             f"{name}\0{hashlib.sha256(archive.read(name)).hexdigest()}"
@@ -85,13 +86,13 @@ def _build(one: LocalDistribution, into: Path) -> Path:
 
 
 def _commands(source: str, into: Path) -> Iterator[list[str]]:
-    # An environment that uv made has no pip; one that pip made may know no uv.
+    # Environments made by uv have no pip; environments made by pip may lack uv.
     if importlib.util.find_spec("pip") is not None:
         quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
         pip = [sys.executable, "-m", "pip", "wheel", *quiet, "--no-deps"]
         yield [*pip, "--wheel-dir", str(into), source]
-    # Beside this interpreter as well: an environment that is not activated is not on the PATH.
+    # Also look beside this interpreter: an environment that is not activated is not on the PATH.
     uv = shutil.which("uv") or shutil.which("uv", path=sysconfig.get_path("scripts"))
     if uv is not None and not source.startswith("git+"):
-        # Under --quiet it keeps what the build said to itself.
+        # No --quiet: it would hide the output of a failed build.
         yield [uv, "build", "--no-progress", "--wheel", "--out-dir", str(into), source]
