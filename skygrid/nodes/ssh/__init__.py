@@ -1,6 +1,6 @@
-"""SSH, the only room that knows paramiko.
+"""SSH; the only room that imports paramiko.
 
-`targets` reads the user's SSH configuration, `connection` opens a connection and runs commands over
-it, `channel` carries a stream of `reconnecting` over one command, `provider` names the hosts, and
-`failures` says in a user's words what went wrong.
+`targets` reads the user's SSH configuration, `connection` opens connections, `channel` runs
+commands over them and carries the stream of `reconnecting`, `provider` offers hosts as nodes, and
+`failures` words the errors.
 """

@@ -1,4 +1,5 @@
-"""How an agent on a host is reached: connect, prepare the host if need be, start or find it."""
+"""Connections to an agent on a host: connect, prepare the host if needed, start or find the
+agent."""
 
 from __future__ import annotations
 
@@ -22,32 +23,34 @@ from .targets import Target
 
 @dataclass(frozen=True, kw_only=True)
 class AgentPlace:
-    """Where on a host an agent lives, and how it is run."""
+    """Location and command line of an agent on a host."""
 
     root: str
-    """Folder of all that skygrid keeps there, as the host spells it."""
+    """Folder of skygrid on the host, in the host's spelling."""
 
     name: str
-    """The agent's own folder below ``agents``; a later driver finds the agent by it."""
+    """The agent's folder below ``agents``; a resumed run finds the agent by it."""
 
     arguments: Sequence[str]
-    """Arguments of the agent."""
+    """Command-line arguments of the agent."""
 
     cache_max_gb: float
-    """GiB of data that the host keeps for later runs."""
+    """Limit of the data kept for later runs, in GiB."""
 
     hash_seed: int
     """PYTHONHASHSEED of the agent."""
 
     orphan_after: float
-    """Seconds without a driver after which the agent ends itself."""
+    """Seconds without a driver after which the agent exits."""
 
     lease: str | None = None
-    """File that is touched as long as there is a driver; None: the host ends by nobody's clock."""
+    """File that is touched while a driver is connected; None for hosts that do not end
+    themselves."""
 
     def bridge_arguments(self, kit: Kit, *, start: bool) -> list[str]:
-        """Arguments of the bridge; with `start`, it starts the agent if the kit's is not there."""
-        # Commands run in `root`, with the environment's own Python first on the PATH.
+        """Return the arguments of the bridge; with `start`, it starts the agent if it is
+        missing."""
+        # Commands run in `root`, with the environment's Python first on the PATH.
         arguments = ["--folder", f"agents/{self.name}", "--orphan-after", f"{self.orphan_after:g}"]
         if self.lease is not None:
             arguments += ["--lease", self.lease]
@@ -60,32 +63,32 @@ class AgentPlace:
 
 
 class _Renewal:
-    """Keeps a host's lease from running out as long as no keeper does."""
+    """Renewal of a host's lease until a keeper runs there."""
 
     def __init__(self, connection: Connection, lease: str | None) -> None:
         self._connection, self._lease = connection, lease
         self._next = 0.0
 
     def turn(self) -> None:
-        """Renew it if it is time to; raises OSError when the connection is broken."""
+        """Renew the lease if due. Raises OSError if the connection is broken."""
         if self._lease is not None and time.monotonic() >= self._next:
             self._next = time.monotonic() + limits.HOST_RENEW
             read_output(self._connection, f"touch -c {quoted(self._lease)}", limits.HOST_ANSWER)
 
 
 class HostNode:
-    """Makes connections to one agent; `connect` is for `nodes.ssh.reconnecting`.
+    """Connector to one agent; `connect` serves `nodes.ssh.reconnecting`.
 
     Parameters
     ----------
     target : Target
     place : AgentPlace
     kit : Future of Kit
-        What the host needs; connections are made while it is still being put together.
+        Kit for the host; it may be unfinished while connections are made.
     watcher : Watcher
-        Is told what goes on, and takes what the host prints.
+        Receives state changes and the host's output.
     opened : Connection, optional
-        One to this host that is open already, for the first call of `connect`.
+        An open connection to this host, used by the first call of `connect`.
     """
 
     def __init__(
@@ -112,9 +115,9 @@ class HostNode:
         Raises
         ------
         NodeError
-            If it makes no sense to try again.
+            If another attempt would fail too.
         OSError
-            If it does.
+            If another attempt may succeed.
         """
         if not self._started:
             self._tell("connecting")
@@ -134,7 +137,7 @@ class HostNode:
         return channel
 
     def close(self) -> None:
-        """Break off an attempt to connect, and end what it has started."""
+        """Abort an attempt to connect and close its connection."""
         if not self._closed.done():
             self._closed.set_result(None)
         connection = self._connection

@@ -1,4 +1,4 @@
-"""Commands on a host: one that is waited for, and the bridge to an agent's keeper."""
+"""Commands on a host: short commands, and the bridge to an agent's keeper."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ READ_BYTES = 1 << 18
 
 
 MOST_OUTPUT = 1 << 20
-"""Bytes that a short command may print."""
+"""Maximum output of a short command, in bytes."""
 
 ERROR_LINES = 20
-"""Lines of what a command says last that are kept for a message."""
+"""Last lines of standard error that are kept for messages."""
 
 
 BROKEN = (OSError, EOFError, paramiko.SSHException)
-"""What paramiko raises when a connection is not there any more, by the moment it notices."""
+"""Exceptions that paramiko raises for a lost connection; the type depends on the moment."""
 
 
 @contextlib.contextmanager
@@ -44,11 +44,11 @@ def _as_broken() -> Iterator[None]:
 
 
 class NotPreparedError(Exception):
-    """The host has to be prepared first."""
+    """The host must be prepared first."""
 
 
 class Errors:
-    """Drains the standard error of a command, which would otherwise block its output."""
+    """Reader of a command's standard error, which would block the command if it filled up."""
 
     def __init__(self, channel: paramiko.Channel, log: Callable[[bytes], None]) -> None:
         self._channel = channel
@@ -71,36 +71,36 @@ class Errors:
             self._log(data)
 
     def lines(self) -> list[str]:
-        """The last lines, once the command has ended."""
+        """Return the last lines, after the command has ended."""
         self._thread.join(limits.SSH_STATUS)
         text = printable(self._last.decode(errors="replace"), most=ERROR_LINES * 200)
         return text.splitlines()[-ERROR_LINES:]
 
     def message(self) -> str:
-        """The last line that our own programs wrote for a person, or simply the last one."""
+        """Return the last line with the prefix ``skygrid:``, else the last line."""
         lines = [line for line in self.lines() if line.strip()]
         ours = [line.removeprefix("skygrid: ") for line in lines if line.startswith("skygrid: ")]
         return (ours or lines or ["it said nothing"])[-1]
 
 
 class BridgeChannel:
-    """A `nodes.ssh.reconnecting.Channel`: the bridge on a host, over a connection of its own.
+    """A `nodes.ssh.reconnecting.Channel`: the bridge on a host, over its own connection.
 
     Parameters
     ----------
     connection : Connection
         Closed together with the channel.
     command : str
-        Runs the bridge.
+        Command that runs the bridge.
     log : callable
-        Takes what it writes to its standard error.
+        Receives the bridge's standard error.
     ready_seconds : float
-        How long the bridge may take to start.
+        Time limit for the start of the bridge.
 
     Raises
     ------
     NotPreparedError
-        If the host has not got what the command needs.
+        If the host lacks the environment or the code.
     NodeError
         As for `read`.
     OSError
@@ -121,7 +121,7 @@ class BridgeChannel:
         self._await_mark(ready_seconds)
 
     def _await_mark(self, ready_seconds: float) -> None:
-        """Skip what a login shell prints before the bridge speaks."""
+        """Skip the output of a login shell before the bridge's first bytes."""
         skipper, until = MarkSkipper(), time.monotonic() + ready_seconds
         while not skipper.found:
             try:
@@ -136,14 +136,14 @@ class BridgeChannel:
                 ) from error
 
     def read(self) -> bytes:
-        """Bytes from the keeper.
+        """Return bytes from the keeper.
 
         Raises
         ------
         NodeGoneError
-            If there is no keeper any more.
+            If the keeper has ended.
         NodeError
-            If the bridge cannot work there; the message is its own.
+            If the bridge cannot work on the host; the message is the bridge's.
         OSError
             If the connection breaks or is silent for too long.
         """
@@ -166,17 +166,17 @@ class BridgeChannel:
         raise ConnectionResetError(f"the bridge ended with exit code {status}")
 
     def write(self, data: bytes) -> None:
-        """Send bytes; raises OSError when the connection is broken or takes nothing."""
+        """Send bytes. Raises OSError if the connection is broken or blocked."""
         with _as_broken():
             self._channel.sendall(data)
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._connection.close()
 
 
 def exit_status(channel: paramiko.Channel) -> int | None:
-    """How a command ended whose output has ended; None when nobody told."""
+    """Return the exit status of a command whose output has ended; None if the host sent none."""
     if not channel.status_event.wait(limits.SSH_STATUS):
         return None
     status = channel.recv_exit_status()
@@ -191,33 +191,35 @@ def run_command(
     seconds: float,
     on_beat: Callable[[], None] = lambda: None,
 ) -> tuple[int, str]:
-    """Run a command to its end, however long it says nothing, as long as the host lives.
+    """Run a command to its end.
+
+    The command may be silent for long, as long as the host answers.
 
     Parameters
     ----------
     connection : Connection
     command : str
-        For the host's shell.
+        Command for the host's shell.
     data : bytes
-        Its standard input.
+        Standard input.
     log : callable
-        Takes what it writes to its standard error.
+        Receives standard error.
     seconds : float
-        How long it may take.
+        Time limit.
     on_beat : callable, optional
-        Called every few seconds while it runs.
+        Called every few seconds while the command runs.
 
     Returns
     -------
     status, message
-        Exit code, and the last line it had for a person.
+        Exit code, and the last line for the user.
 
     Raises
     ------
     OSError
-        If the connection breaks, or the host falls silent.
+        If the connection breaks or the host falls silent.
     NodeError
-        If it takes longer.
+        If the time limit passes.
     """
     channel = connection.execute(_beating(command))
     errors = Errors(channel, log)
@@ -248,9 +250,9 @@ def read_output(connection: Connection, command: str, seconds: float) -> bytes:
     Raises
     ------
     OSError
-        If the connection breaks, or the host falls silent.
+        If the connection breaks or the host falls silent.
     NodeError
-        If it takes longer than `seconds`, or says more than a short command should.
+        If the command exceeds `seconds` or `MOST_OUTPUT`.
     """
     return run_for_output(connection, command, seconds)[1]
 
@@ -263,7 +265,7 @@ def run_for_output(
     Returns
     -------
     status, output, message
-        Exit code, None when nobody told; standard output; the last line it had for a person.
+        Exit code, None if the host sent none; standard output; the last line for the user.
 
     Raises
     ------
@@ -290,11 +292,11 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
         channel.sendall(data)
         channel.shutdown_write()
     except BROKEN:
-        return  # the command has ended, or the connection is broken: its reader sees which
+        return  # the reader of the channel reports the cause
 
 
 def _beating(command: str) -> str:
-    """The command with a dot on its standard output now and then, which a dead host lacks."""
+    """Wrap a command so that it prints a dot at intervals; missing dots reveal a dead host."""
     beat = f"(while sleep {limits.SSH_BEAT} >/dev/null </dev/null; do echo .; done) 2>/dev/null &"
     script = (
         f"{beat} beat=$!; ({command}) >/dev/null; status=$?; kill $beat 2>/dev/null; exit $status"

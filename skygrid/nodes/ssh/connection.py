@@ -1,4 +1,4 @@
-"""One authenticated connection to a host, through its jump hosts."""
+"""An authenticated connection to a host, through its jump hosts."""
 
 from __future__ import annotations
 
@@ -28,30 +28,31 @@ from .failures import (
 from .host_keys import KnownHosts
 from .targets import Target
 
-# It logs what it raises as well, and without a handler Python prints that among our own lines.
+# paramiko also logs the errors that it raises; without a handler Python would print them.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
 
 
 WINDOW_BYTES = 32 * 1024 * 1024
-"""What a host may send before it is acknowledged: at 80 ms round trip, 2 MiB would be 18 MB/s."""
+"""Receive window. 2 MiB would limit the rate to 18 MB/s at a round trip of 80 ms."""
 
 NEWCOMERS = 8
-"""Connections to one host that log in at a time."""
+"""Maximum number of parallel logins to one host."""
 
 GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 
 
 class _FastTransport(paramiko.Transport):
-    """Prefers AES-GCM, which is faster by half than AES-CTR with a separate checksum."""
+    """Transport that prefers AES-GCM, which is 1.5 times as fast as AES-CTR with a separate
+    checksum."""
 
     _preferred_ciphers = (
         *GCM,
         *(name for name in paramiko.Transport._preferred_ciphers if name not in GCM),  # type: ignore[attr-defined]
     )
 
-    # How often a transport's thread wakes up while nothing comes. Ten times a second is paramiko's
-    # own choice; it serves timers that are not used here.
+    # Wake-up interval of an idle transport thread, in seconds. paramiko's 0.1 s serves unused
+    # timers.
     _active_check_timeout = 1.0
 
     def __init__(self, sock: socket.socket, known: KnownHosts, **options: Any) -> None:
@@ -61,10 +62,10 @@ class _FastTransport(paramiko.Transport):
 
 
 class _Doors:
-    """Lets so many connections of this process log in to one address at a time, and no more.
+    """Limit of parallel logins of this process to one address.
 
-    Beyond ten that have not logged in yet, sshd turns away some of those that come (MaxStartups of
-    sshd_config(5)). Many hosts behind one jump host would do that to each other.
+    From ten pending logins on, sshd refuses some (MaxStartups of sshd_config(5)). Many hosts behind
+    one jump host would cause that.
     """
 
     def __init__(self, room: int) -> None:
@@ -73,7 +74,7 @@ class _Doors:
         self._doors: dict[tuple[str, int], threading.Semaphore] = {}
 
     def __call__(self, target: Target) -> threading.Semaphore:
-        """What to hold while logging in to a host."""
+        """Return the semaphore to hold during a login to a host."""
         with self._lock:
             address = (target.host, target.port)
             return self._doors.setdefault(address, threading.Semaphore(self._room))
@@ -89,14 +90,14 @@ class Connection:
     ----------
     target : Target
     socket_seconds : float, default=15
-        How long the first host on the way may take to answer at all.
+        Time limit for the TCP connection to the first host.
 
     Raises
     ------
     HostError
-        If the host cannot be used as things are: an unknown host key, a refused key.
+        If the host cannot be used without a change: an unknown host key, a refused key.
     OSError
-        If there is no connection for a reason that may pass.
+        If the connection fails for a reason that may pass.
     """
 
     def __init__(self, target: Target, socket_seconds: float = limits.SSH_STEP) -> None:
@@ -122,11 +123,11 @@ class Connection:
             self._open.append(_connected(stage, self._way_to(stage)))
 
     def _way_to(self, stage: Target) -> Any:
-        """A socket, or a channel through the host before, to this one."""
+        """Return a socket, or a channel through the previous host, to this stage."""
         if not self._open:
             try:
                 sock = socket.create_connection((stage.host, stage.port), self._socket_seconds)
-                # As OpenSSH does it: what follows a small packet must not wait for its receipt.
+                # As in OpenSSH: small packets must not wait for acknowledgements.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError as error:
                 raise unreachable(stage, error) from error
@@ -151,12 +152,12 @@ class Connection:
         return transport
 
     def execute(self, command: str) -> paramiko.Channel:
-        """Start a command; its input, output and errors are the channel's.
+        """Start a command and return its channel.
 
         Raises
         ------
         OSError
-            If the connection is broken, or the host opens no further channel.
+            If the connection is broken or the host opens no further channel.
         """
         with _failures(self.target):
             channel = self._transport.open_session(timeout=limits.SSH_STEP)
@@ -165,17 +166,18 @@ class Connection:
         return channel
 
     def close(self) -> None:
-        """End the connection and those that it goes through."""
+        """Close the connection and its jump connections."""
         for client in reversed(self._open):
-            # A connection through one that broke cannot say goodbye any more.
+            # Closing a connection whose jump host is gone raises.
             with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
                 client.close()
 
 
 class _Keys(AuthStrategy):
-    """Offers the keys that the SSH configuration names, then those of the SSH agent.
+    """Keys for authentication: those of the SSH configuration, then those of the SSH agent.
 
-    A key that the agent holds is used from there, so that one with a passphrase is of use.
+    A configured key that the agent holds is used from the agent, which also works with a
+    passphrase.
     """
 
     def __init__(self, target: Target) -> None:
@@ -207,10 +209,10 @@ class _Keys(AuthStrategy):
         except paramiko.PasswordRequiredException:
             self.locked.append(path)
         except TypeError:
-            # cryptography's own word for a key with a passphrase.
+            # cryptography raises TypeError for a key with a passphrase.
             self.locked.append(path)
         except (OSError, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType):
-            return None  # no private key: a public half, or a key on a token
+            return None  # not a private key: a public half, or a key on a token
         return None
 
 
@@ -231,7 +233,8 @@ def _public_half(path: Path) -> bytes | None:
 
 
 def _public_half_inside(path: Path) -> bytes | None:
-    """What OpenSSH's own format says of a private key without its passphrase (PROTOCOL.key)."""
+    """Read the public half from a private key in OpenSSH's format, without passphrase
+    (PROTOCOL.key)."""
     try:
         lines = path.read_text(encoding="ascii").strip().splitlines()
         if lines[0] != "-----BEGIN OPENSSH PRIVATE KEY-----":
@@ -272,7 +275,7 @@ def _connected(target: Target, way: Any) -> paramiko.SSHClient:
 
 @contextlib.contextmanager
 def _failures(target: Target, keys: _Keys | None = None) -> Iterator[None]:
-    """Turn what paramiko raises into what the person can act on."""
+    """Convert paramiko's exceptions into errors that tell the user what to do."""
     try:
         yield
     except (HostError, UnreachableError):

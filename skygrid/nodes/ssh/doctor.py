@@ -1,4 +1,4 @@
-"""A look at a host: can it be reached, and what does it have."""
+"""Examination of one host."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from .targets import Target
 
 
 def look_at(target: Target, root: str) -> tuple[Probe, float]:
-    """Connect to a host and ask what it has; changes nothing there.
+    """Connect to a host and probe it; nothing is changed there.
 
     Parameters
     ----------
     target : Target
     root : str
-        Folder that skygrid is to use there.
+        Folder for skygrid on the host.
 
     Returns
     -------
     probe : Probe
     seconds : float
-        Time that it took to connect.
+        Time to connect.
 
     Raises
     ------
     NodeError
-        If the host cannot be used as things are, or answers nothing that can be read.
+        If the host cannot be used without a change, or its answer cannot be parsed.
     OSError
-        If it cannot be reached for a reason that may pass.
+        If the connection fails for a reason that may pass.
     """
     begin = time.monotonic()
     connection = Connection(target)

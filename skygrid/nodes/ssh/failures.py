@@ -1,7 +1,7 @@
-"""What can go wrong on the way to a host, in the words of the person who has to mend it.
+"""Connection errors, worded for the user who has to fix them.
 
-Two kinds: what time may heal is an OSError, and the caller tries again; what it cannot heal is a
-`HostError`, and trying again would only lock an account or fill a log.
+Temporary failures are OSErrors, and the caller tries again. Permanent failures are `HostError`:
+another attempt would only lock an account or fill a log.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from skygrid.errors import NodeError
 from .targets import Target
 
 ADMINISTRATIVELY_PROHIBITED = 1
-"""Why a channel was not opened: SSH_OPEN_ADMINISTRATIVELY_PROHIBITED of RFC 4254."""
+"""Reason code SSH_OPEN_ADMINISTRATIVELY_PROHIBITED of RFC 4254."""
 
 
 class HostError(NodeError):
-    """A host that cannot be used as things are; the message says what to do."""
+    """A host that cannot be used without a change; the message names the change."""
 
 
 class UnknownHostKeyError(HostError):
-    """The host has shown a key that nobody has accepted yet."""
+    """The host's key is not in any known_hosts file."""
 
 
 class ChangedHostKeyError(HostError):
-    """The host has shown another key than the one that is known of it."""
+    """The host's key differs from the known one."""
 
 
 class RevokedHostKeyError(HostError):
-    """The host has shown a key that is never to be accepted."""
+    """The host's key is revoked."""
 
 
 class KeyRefusedError(HostError):
-    """The host accepts none of the keys that were offered."""
+    """The host accepts none of the offered keys."""
 
 
 class UnreachableError(ConnectionError):
-    """No connection, for a reason that may pass."""
+    """The connection failed for a reason that may pass."""
 
 
 def unknown_host_key(target: Target, key: paramiko.PKey) -> UnknownHostKeyError:
-    """The host is not in any known_hosts file."""
+    """Return the error for a host that no known_hosts file lists."""
     return UnknownHostKeyError(
         f"the host key of {target.spelled} is not known: {key.get_name()} {key.fingerprint}\n"
         "Compare that with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there) "
@@ -56,7 +56,7 @@ def unknown_host_key(target: Target, key: paramiko.PKey) -> UnknownHostKeyError:
 
 
 def changed_host_key(target: Target, known: str, key: paramiko.PKey) -> ChangedHostKeyError:
-    """The known_hosts files have another key for the host; `known` describes it."""
+    """Return the error for a host whose known key, described by `known`, differs."""
     files = [str(path) for path in target.known_hosts if path.exists()]
     place = f" -f {shlex.quote(files[0])}" if files else ""
     return ChangedHostKeyError(
@@ -68,7 +68,7 @@ def changed_host_key(target: Target, known: str, key: paramiko.PKey) -> ChangedH
 
 
 def revoked_host_key(target: Target, key: paramiko.PKey, place: Path) -> RevokedHostKeyError:
-    """A file says that the key is not to be trusted any more."""
+    """Return the error for a host key that the file `place` revokes."""
     return RevokedHostKeyError(
         f"the host key of {target.spelled} is revoked, as {place} says: {key.get_name()} "
         f"{key.fingerprint}\n"
@@ -78,7 +78,8 @@ def revoked_host_key(target: Target, key: paramiko.PKey, place: Path) -> Revoked
 
 
 def key_refused(target: Target, offered: Sequence[str], locked: Sequence[Path]) -> KeyRefusedError:
-    """Authentication has failed with all keys that were offered; locked ones could not be."""
+    """Return the error for failed authentication; `locked` keys have a passphrase and were not
+    tried."""
     if locked and not offered:
         return KeyRefusedError(
             f"the key {locked[0]} for {target.spelled} has a passphrase: add it to the SSH agent "
@@ -94,7 +95,7 @@ def key_refused(target: Target, offered: Sequence[str], locked: Sequence[Path]) 
 
 
 def unreachable(target: Target, error: BaseException) -> Exception:
-    """Anything else that kept a connection from coming about."""
+    """Return the error for any other failed connection."""
     where = f"{target.host} port {target.port}"
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME:
         return HostError(
@@ -116,7 +117,7 @@ def unreachable(target: Target, error: BaseException) -> Exception:
 def unreachable_through(
     jump: Target, target: Target, error: paramiko.ChannelException
 ) -> Exception:
-    """The last jump host makes no connection to the host behind it (RFC 4254, 5.1)."""
+    """Return the error for a jump host that cannot connect to the next host (RFC 4254, 5.1)."""
     where = f"{target.host} port {target.port}"
     if error.code == ADMINISTRATIVELY_PROHIBITED:
         return HostError(
@@ -129,12 +130,12 @@ def unreachable_through(
 
 
 def of_jump(jump: Target, error: HostError | UnreachableError) -> HostError | UnreachableError:
-    """The same failure, said of a host that is only on the way."""
+    """Return the same error with the name of the jump host."""
     return type(error)(f"jump host {jump.spelled}: {error}")
 
 
 def ssh_line(target: Target) -> str:
-    """The command line by which a person reaches the same host."""
+    """Return the command line that reaches the host with OpenSSH."""
     return " ".join(["ssh", *_ssh_options(target), shlex.quote(target.alias)])
 
 

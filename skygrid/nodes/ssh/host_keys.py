@@ -1,10 +1,10 @@
-"""Whether the key that a host shows is known, by the user's own known_hosts files.
+"""Verification of host keys by the user's known_hosts files.
 
-They are read here and not by paramiko, which gives up on lines with a marker, knows no patterns and
-takes the first of several keys of a host for the only one. Formats: sshd(8) for known_hosts, whose
-``@revoked`` lines name keys that are never to be accepted; ssh_config(5) for RevokedHostKeys, a
-file of such keys, one in a line, or a key revocation list as ``ssh-keygen -k`` makes it.
-Certificates of hosts (``@cert-authority``) are not known to paramiko: their lines are passed over.
+Own parser, because paramiko fails on lines with a marker, knows no patterns and uses only the first
+of several keys of a host. Formats: sshd(8) for known_hosts, whose ``@revoked`` lines name revoked
+keys; ssh_config(5) for RevokedHostKeys: a file with one revoked key per line, or a key revocation
+list made by ``ssh-keygen -k``. ``@cert-authority`` lines are skipped, because paramiko does not
+support host certificates.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from .failures import HostError, changed_host_key, revoked_host_key, unknown_hos
 from .targets import Target
 
 KRL_MAGIC = b"SSHKRL\n\0"
-"""How a key revocation list begins (OpenSSH's PROTOCOL.krl)."""
+"""First bytes of a key revocation list (OpenSSH's PROTOCOL.krl)."""
 
 KEY_IS_GOOD, KEY_IS_REVOKED = 0, 1
-"""Exit codes of ``ssh-keygen -Q``; a list that it cannot read is another one."""
+"""Exit codes of ``ssh-keygen -Q``; an unreadable list gives another code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownKey:
-    """A key that a known_hosts file has for a host."""
+    """A key that a known_hosts file lists for a host."""
 
     kind: str
-    """Its type, as ``ssh-ed25519``."""
+    """Key type, as ``ssh-ed25519``."""
 
     key: str
-    """The public key, in base64."""
+    """Public key in base64."""
 
     def __str__(self) -> str:
         try:
@@ -52,7 +52,9 @@ class KnownKey:
 
 
 class KnownHosts(paramiko.MissingHostKeyPolicy):
-    """What the files of a target say of its key; decides, as paramiko itself is told of no key.
+    """Host key policy of one target, from its known_hosts files.
+
+    paramiko calls it for every key, because paramiko's own table of host keys stays empty.
 
     Parameters
     ----------
@@ -79,7 +81,7 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
             raise HostError(f"cannot read the known host keys in {path}: {error}") from error
         for words in map(str.split, lines):
             if words[:1] == ["@revoked"] and len(words) >= 4:
-                # Whichever hosts the line names: no host should show such a key.
+                # Ignore the host names in the line: a revoked key is invalid for every host.
                 self._revoked[words[3]] = path
             elif len(words) >= 3 and self._is_about_it(words[0]):
                 self._known.append(KnownKey(kind=words[1], key=words[2]))
@@ -89,9 +91,9 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
         return is_a_line_of_keys and is_named(self._target.known_as, names.split(","))
 
     def in_order(self, algorithms: Iterable[str]) -> list[str]:
-        """Host key algorithms, first those of the keys that are known of the host.
+        """Return host key algorithms, those of known keys first.
 
-        A host that has several keys is to show one that can be recognised.
+        A host with several keys then presents one that can be verified.
         """
         kinds = {key.kind for key in self._known}
         return sorted(algorithms, key=lambda name: _kind_of(name) not in kinds)
@@ -99,14 +101,14 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
     ) -> None:
-        """Judge the key that the host shows; `hostname` is that of `target`.
+        """Verify the key that the host presents; `hostname` is that of `target`.
 
         Raises
         ------
         RevokedHostKeyError, UnknownHostKeyError, ChangedHostKeyError
-            If it is not to be accepted.
+            If the key is not acceptable.
         HostError
-            If that cannot be known, as a list of revoked keys cannot be read.
+            If a list of revoked keys cannot be read.
         """
         shown = key.get_base64()
         if shown in self._revoked:
@@ -125,14 +127,14 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
 
 
 def is_named(host: str, patterns: Sequence[str]) -> bool:
-    """Whether a line of known_hosts is about a host.
+    """Return True if a known_hosts line with these patterns applies to a host.
 
     Parameters
     ----------
     host : str
-        As it is looked up: ``name``, or ``[name]:port``.
+        Name for look-up: ``name`` or ``[name]:port``.
     patterns : sequence of str
-        Names, names with ``*`` and ``?``, hashed names; those behind a ``!`` exclude.
+        Names, names with ``*`` and ``?``, hashed names; a leading ``!`` excludes.
     """
     host = host.lower()
     if any(_matches(host, pattern[1:]) for pattern in patterns if pattern.startswith("!")):
@@ -145,13 +147,13 @@ def _matches(host: str, pattern: str) -> bool:
         try:
             return paramiko.HostKeys.hash_host(host, pattern) == pattern
         except (ValueError, IndexError, AssertionError):
-            return False  # no hash: the line is about nobody
+            return False  # malformed hash: the line matches no host
     expression = re.escape(pattern.lower()).replace(r"\*", ".*").replace(r"\?", ".")
     return re.fullmatch(expression, host) is not None
 
 
 def _kind_of(algorithm: str) -> str:
-    """The type of the keys that an algorithm signs with (RFC 8332 for RSA)."""
+    """Return the key type of a signature algorithm (RFC 8332 for RSA)."""
     return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
 
 
@@ -159,7 +161,7 @@ def _is_listed(key: paramiko.PKey, path: Path) -> bool:
     try:
         data = path.read_bytes()
     except OSError as error:
-        # OpenSSH trusts no host either whose key may stand in what it cannot read.
+        # As in OpenSSH, an unreadable list makes every host key untrusted.
         raise _unreadable(path, error.strerror or str(error)) from error
     if data.startswith(KRL_MAGIC):
         return _is_in_krl(key, path)

@@ -1,4 +1,4 @@
-"""Nodes on hosts that the user has, reached over SSH."""
+"""Nodes on the user's hosts, reached over SSH."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from skygrid.nodes.ssh.targets import SshOptions, Target, find_target
 from skygrid.nodes.transport import Transport, Watcher
 
 MOST_LOOKUPS = 8
-"""Hosts that are looked up at a time: each is a process of OpenSSH's."""
+"""Maximum number of parallel host look-ups; each runs one ``ssh -G``."""
 
 
 class SshHosts:
-    """The hosts of a configuration's ``[ssh]`` table.
+    """The hosts of the ``[ssh]`` table.
 
     Parameters
     ----------
     config : RunConfig
     run_id : str
-        The run's own mark; an agent of the same run is found again by it.
+        Id of the run; a resumed run finds its agents by it.
 
     Raises
     ------
     ConfigError
-        If a host's spelling or the SSH configuration cannot be understood.
+        If a host name or the SSH configuration is invalid.
     """
 
     at_hand = False
@@ -42,15 +42,16 @@ class SshHosts:
         self.targets = find_targets(config)
 
     def names(self) -> Sequence[str]:
-        """The hosts' names, as far as those tell them apart."""
+        """Return the names of the nodes: the hosts' names where those are unique."""
         return list(self.targets)
 
     def equip(self, imported: Collection[str]) -> None:
-        """Put together what the hosts need; those that wait for it go on."""
+        """Pack the kit, for which waiting connections continue."""
         self._kit.make(imported)
 
     def transport(self, name: str, watcher: Watcher) -> Transport:
-        """A channel to the agent of this run on a host, which is started if it is not there."""
+        """Return a transport to the run's agent on a host; the agent is started if it is
+        missing."""
         ssh = self._config.ssh
         slots = self._config.concurrency
         place = AgentPlace(
@@ -68,15 +69,15 @@ class SshHosts:
         return ResumingTransport(node.connect, patience, on_state=watcher.state, on_end=node.close)
 
     def successor(self, name: str) -> str | None:
-        """A host that answers can be given a new agent; there is no other host."""
+        """Return the same host: it gets a new agent, because no other host exists."""
         return name
 
     def close(self) -> None:
-        """Nothing: hosts are the user's own, and agents end with their channels."""
+        """Do nothing: hosts belong to the user, and agents end with their transports."""
 
 
 def find_targets(config: RunConfig) -> dict[str, Target]:
-    """The hosts that a run uses, by the names of their nodes."""
+    """Return the targets of a run by node name."""
     ssh = config.ssh
     options = SshOptions(config_file=ssh.config_file, known_hosts=ssh.known_hosts, key=ssh.key)
     found: dict[str, Target] = {}
@@ -94,5 +95,5 @@ def find_targets(config: RunConfig) -> dict[str, Target]:
 
 
 def _as_name(text: str) -> str:
-    """A name for a node that may be a file's name too."""
+    """Return a node name that is also a valid file name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "host"

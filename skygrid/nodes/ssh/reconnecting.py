@@ -1,7 +1,7 @@
-"""A transport over connections that break: what is written arrives, whole and in order.
+"""A transport over connections that break: bytes arrive complete and in order.
 
-The agent's side of it is `worker.keeper.keeper`. Packets of `worker.wire.stream` travel between the
-two, over whatever `connect` gives: an SSH channel, or a child process in its place.
+The agent's side is `worker.keeper.keeper`. Packets of `worker.wire.stream` travel over the channel
+that `connect` returns: an SSH channel, or a child process in tests.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.stream import SESSION_BYTES, RefusedError, ResumableStream, StreamError
 
 MOST_UNREAD = 16 * 1024 * 1024
-"""Bytes of the agent that may wait to be read before no more are taken from the connection."""
+"""Unread bytes above which no more are read from the connection."""
 
 
 class Channel(Protocol):
-    """One connection to a node: bytes, until it breaks."""
+    """One connection to a node."""
 
     def read(self) -> bytes:
         """Wait for bytes; empty at the end.
@@ -34,67 +34,66 @@ class Channel(Protocol):
         OSError
             If the connection breaks.
         NodeGoneError
-            If it turns out that nobody keeps an agent there any more.
+            If the agent's keeper has ended.
         """
 
     def write(self, data: bytes) -> None:
-        """Send bytes. Raises OSError when the connection is broken."""
+        """Send bytes. Raises OSError if the connection is broken."""
 
     def close(self) -> None:
-        """End the connection; what waits in `read` or `write` returns or raises."""
+        """End the connection; blocked calls of `read` and `write` return or raise."""
 
 
 class NodeGoneError(NodeError):
-    """There is nothing to connect to any more: the agent has ended, or has another driver."""
+    """The agent has ended or has another driver."""
 
 
 class TakenOverError(NodeError):
-    """The agent works for another driver now."""
+    """The agent obeys another driver now."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long a broken connection is mended."""
+    """Time limits of a broken connection."""
 
     ping_seconds: float = limits.PING
     silence_seconds: float = limits.CONNECTION_SILENCE
-    """A connection on which nothing came for so long is dead."""
+    """Silence after which a connection counts as dead."""
 
     give_up_seconds: float = SshConfig.lost_after
-    """A node that could not be reached for so long is lost."""
+    """Time without a connection after which a node is lost."""
 
     first_connect_seconds: float = SshConfig.connect_timeout
-    """The same for a node that was never reached yet: somebody waits for the answer."""
+    """The same before the first connection; shorter, because the user is waiting."""
 
     first_delay_seconds: float = limits.RECONNECT_FIRST
     longest_delay_seconds: float = limits.RECONNECT_LONGEST
 
     def delay(self, attempt: int) -> float:
-        """Seconds before an attempt, the first being 1: doubling, with jitter, bounded.
+        """Return the seconds to wait before attempt 1, 2, ...: doubling, bounded, with jitter.
 
-        The jitter keeps many drivers, or many nodes of one, from knocking at the same moment.
+        Jitter spreads the attempts of many drivers or nodes.
         """
         doubled = self.first_delay_seconds * 2.0 ** min(attempt - 1, 30)
         return min(self.longest_delay_seconds, doubled) * random.uniform(0.5, 1.0)
 
 
 class ResumingTransport:
-    """A `Transport` that mends its connection.
+    """A `Transport` that reconnects.
 
     Parameters
     ----------
     connect : callable
-        Makes a new connection. Raises `NodeGoneError` when there is nothing to connect to any more,
-        another `NodeError` when it makes no sense to try again (a refused key), and OSError when it
-        does.
+        Makes a new connection. Raises `NodeGoneError` if the agent has ended, another `NodeError`
+        if further attempts would fail too (a refused key), and OSError otherwise.
     patience : Patience
     on_state : callable, optional
-        Is told "reconnecting" when the connection broke, and "connected" when it is mended. Called
-        from a thread of the transport.
+        Called with "reconnecting" after a break and "connected" afterwards, from a thread of the
+        transport.
     on_end : callable, optional
-        Is called when the transport ends, so that an attempt to connect is given up.
+        Called when the transport ends, to abort an attempt to connect.
     url_of : callable, optional
-        Where the agent can fetch a blob by itself; by default nowhere.
+        Returns the URL of a blob for the agent, or None; default: always None.
     clock : callable, optional
         Returns the monotonic time.
     """
@@ -117,10 +116,12 @@ class ResumingTransport:
         self._url_of = url_of
         self._on_end = on_end or (lambda: None)
         self.session = secrets.token_bytes(SESSION_BYTES)
-        """Names this transport to keepers: one that knows it goes on, others begin."""
+        """Id of this transport: a keeper that knows it resumes the stream, others begin a new
+        one."""
 
         self._stream = ResumableStream(self.session)
-        # One lock, and a condition for each who waits often: nobody wakes up for what is another's.
+        # One lock with three conditions, so that each kind of waiting thread wakes up only when
+        # needed.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._readable = threading.Condition(self._lock)
@@ -135,17 +136,17 @@ class ResumingTransport:
         self._broken = False
         self._trouble = ""
         self.reconnects = 0
-        """How often the connection was mended."""
+        """Number of successful reconnections."""
 
         self.bytes_sent = 0
-        """Over all connections, with all that was sent twice."""
+        """Bytes over all connections, repeated packets included."""
 
         self.bytes_received = 0
 
     # -- Transport
 
     def start(self) -> None:
-        """Connect for the first time; errors are the caller's to see."""
+        """Connect for the first time; errors are raised to the caller."""
         deadline = self._clock() + self._patience.first_connect_seconds
         channel = self._reach(deadline)
         if self._end is not None:
@@ -161,20 +162,20 @@ class ResumingTransport:
         thread.start()
 
     def _to_its_end(self, work: Callable[[], None]) -> None:
-        """Do a thread's work; what nobody foresaw ends the transport, and its reader is told."""
+        """Run a thread's work; an unexpected error ends the transport and is raised by `read`."""
         try:
             work()
-        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits in `read`
+        except Exception as error:  # noqa: BLE001  # raised again in `read`
             self._unforeseen = error
             self._finish(f"{type(error).__name__}: {error}")
 
     def read(self) -> bytes:
-        """Wait for bytes of the agent; empty when there will be none any more.
+        """Wait for bytes of the agent; empty at the end.
 
         Raises
         ------
         Exception
-            Whatever has ended the connection that is no matter of connections.
+            Any error that ended the transport and is not a connection error.
         """
         with self._lock:
             while True:
@@ -188,11 +189,11 @@ class ResumingTransport:
                 self._readable.wait()
 
     def read_log(self) -> bytes:
-        """Nothing: the keeper sends what the agent prints among the agent's own messages."""
+        """Return nothing: the keeper sends the agent's output within the agent's messages."""
         return b""
 
     def write(self, data: bytes) -> None:
-        """Take bytes for the agent; waits while very much is on its way."""
+        """Queue bytes for the agent; wait while too much is unsent."""
         with self._lock:
             while self._stream.full and self._end is None:
                 self._changed.wait()
@@ -202,32 +203,32 @@ class ResumingTransport:
         self._send()
 
     def url_of(self, blob: Blob) -> str | None:
-        """Where the agent can fetch a blob by itself."""
+        """Return the URL from which the agent can fetch a blob, or None."""
         return self._url_of(blob)
 
     def mending(self) -> bool:
-        """Whether there is no connection at the moment, and one is being made."""
+        """Return True while a connection is being made."""
         return self._channel is None and self._end is None
 
     def ended(self) -> str:
-        """Why there will be no more bytes."""
+        """Return the reason for the end of the stream."""
         return self._end or "is still there"
 
     def error(self) -> NodeError | None:
-        """Another driver has the agent now, or the host cannot be used as things are."""
+        """Return the error that ended the transport, None for a normal end or a lost node."""
         return self._error
 
     def kill(self) -> None:
-        """Ask for the agent's end and wait for nothing.
+        """Request the agent's end without waiting.
 
-        What cannot be reached ends by itself, when no driver has come for long enough.
+        An unreachable agent exits by itself after its time without a driver.
         """
         with self._lock:
             self._stream.end()
             self._sendable.notify()
 
     def close(self) -> None:
-        """End the agent: give the word for it a moment to arrive, then let go."""
+        """End the agent: send the request, wait briefly for its receipt, then close."""
         with self._lock:
             self._stream.end()
             self._sendable.notify()
@@ -250,7 +251,7 @@ class ResumingTransport:
         self._on_end()
 
     def _dismiss(self, channel: Channel) -> None:
-        """The transport was closed while this connection was made: tell the agent to end."""
+        """Tell the agent to end over a connection that was made while the transport closed."""
         try:
             self._stream.connect()
             until = self._clock() + limits.CLOSE
@@ -259,7 +260,7 @@ class ResumingTransport:
                     channel.write(data)
                 self._stream.feed(channel.read())
         except (OSError, StreamError, NodeError):
-            return  # then it ends by itself
+            return  # the agent then exits by itself
         finally:
             channel.close()
 
@@ -279,10 +280,10 @@ class ResumingTransport:
             try:
                 return self._connect()
             except OSError as error:
-                # One attempt may take long because the node is being prepared.
+                # One attempt may exceed the deadline, because it includes preparing the node.
                 over = self._clock() > deadline and attempt > 1
                 if over or self._end is not None:
-                    # A new agent there would be no easier to reach.
+                    # NodeError, not NodeGoneError: a new agent would be just as unreachable.
                     raise NodeError(f"it could not be reached: {error}") from error
             self._pause(attempt)
             attempt += 1
@@ -302,7 +303,7 @@ class ResumingTransport:
                     deadline = self._clock() + self._patience.give_up_seconds
                     fruitless = 0
                 else:
-                    # One that breaks before a word came over it is no better than none.
+                    # A connection that breaks before any data counts as a failed attempt.
                     fruitless += 1
                     self._pause(fruitless)
                     if self._clock() > deadline:
@@ -316,14 +317,12 @@ class ResumingTransport:
             self._finish(str(error))
 
     def _hear(self) -> bool:
-        """Take in what comes over the connection until it breaks; whether any of it was of use.
-
-        Who answers with another stream is not our keeper: to him a new connection is no cure.
+        """Read from the connection until it breaks; return True if any data was valid.
 
         Raises
         ------
         TakenOverError
-            If the other end will have nothing to do with this session any more.
+            If the keeper refuses this session.
         """
         channel, came = self._channel, False
         if channel is None:
@@ -343,7 +342,7 @@ class ResumingTransport:
         except RefusedError as error:
             raise TakenOverError(str(error)) from error
         except (OSError, StreamError) as error:
-            self._trouble = f": {error}"  # the next connection mends it
+            self._trouble = f": {error}"  # the next connection may work
         finally:
             with self._lock:
                 if self._channel is channel:
@@ -355,7 +354,7 @@ class ResumingTransport:
         return came
 
     def _mended(self) -> None:
-        """A word has come over a connection; not the first one, if one broke before."""
+        """Report a reconnection, once data has arrived over the new connection."""
         if self._broken:
             self._broken = False
             self.reconnects += 1
@@ -369,12 +368,12 @@ class ResumingTransport:
         self._changed.notify_all()
 
     def _send_all(self) -> None:
-        """Send what nobody sends by himself, and a ping now and then."""
+        """Send packets that no caller of `write` sends, and pings at intervals."""
         pinged = 0.0
         while self._end is None:
             with self._lock:
                 channel, now = self._channel, self._clock()
-                # While something goes and comes, each end knows of the other.
+                # Traffic in both directions makes pings unnecessary.
                 quiet_since = max(pinged, min(self._said, self._heard))
                 if channel is not None and now >= quiet_since + self._patience.ping_seconds:
                     pinged = now
@@ -383,12 +382,12 @@ class ResumingTransport:
                     self._sendable.wait(self._patience.ping_seconds)
                 silent = self._clock() - self._heard > self._patience.silence_seconds
             if silent and channel is not None and channel is self._channel:
-                # Its reader sees the end, and a new connection is made.
+                # Closing wakes the reader, which reconnects.
                 channel.close()
             self._send()
 
     def _send(self) -> None:
-        """Send all that there is to send; a thread that is at it takes this along."""
+        """Send all pending packets, unless another thread is sending; that thread includes them."""
         with self._lock:
             if self._sending:
                 return
@@ -399,7 +398,7 @@ class ResumingTransport:
                 self.bytes_sent += len(data)
                 channel.write(data)
         except OSError:
-            # Its reader sees the end, and with a new connection all is sent again.
+            # The reader sees the end; the next connection sends everything again.
             channel.close()
             self._let_others_send()
         except BaseException:
@@ -412,7 +411,8 @@ class ResumingTransport:
             self._sendable.notify()
 
     def _next_packet(self) -> tuple[Channel, bytes] | None:
-        """What is to be sent next, and over what; None: there is nothing, and nobody sends now."""
+        """Return the next packet and its channel; None, with `_sending` reset, if nothing is
+        pending."""
         with self._lock:
             if self._channel is not None and (data := self._stream.outgoing()):
                 self._said = self._clock()

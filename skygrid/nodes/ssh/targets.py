@@ -1,8 +1,7 @@
-"""Which host is meant, and how it is reached: the user's own SSH configuration.
+"""Resolution of hosts by the user's SSH configuration.
 
-``ssh -G`` prints what OpenSSH itself makes of the configuration for a host, with Include, Match and
-all tokens resolved. Where there is no OpenSSH, paramiko reads the same files, which knows neither
-Include nor all of Match.
+``ssh -G`` prints OpenSSH's settings for a host, with Include, Match and all tokens resolved.
+Without OpenSSH paramiko reads the same files; it supports neither Include nor all of Match.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _SPELLING = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class SshOptions:
-    """What the run's own configuration says about SSH; None: as OpenSSH would have it."""
+    """SSH settings of the run's configuration; None leaves the choice to OpenSSH."""
 
     config_file: Path | None = None
     known_hosts: Path | None = None
@@ -43,30 +42,30 @@ class SshOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A host with everything that a connection to it needs."""
+    """A host with all parameters of a connection."""
 
     spelled: str
-    """As the user wrote it."""
+    """The host as the user wrote it."""
 
     alias: str
-    """The name without user and port, by which the SSH configuration knows it."""
+    """The name for the SSH configuration, without user and port."""
 
     host: str
     port: int
     user: str
     key_files: tuple[Path, ...]
-    """Keys that are there, whole or by their public half, in the order in which to offer them."""
+    """Existing keys, whole or by their public half, in the order of use."""
 
     use_agent: bool
     known_hosts: tuple[Path, ...]
     host_key_alias: str | None = None
-    """The name under which its key is looked up, where it is not the host's."""
+    """HostKeyAlias: the name for host key look-up instead of the host's."""
 
     revoked_host_keys: Path | None = None
-    """A file of host keys that are never to be accepted."""
+    """File of revoked host keys."""
 
     jumps: tuple[Target, ...] = ()
-    """Hosts that the connection goes through, the first one first."""
+    """Jump hosts in the order of connection."""
 
     config_file: Path | None = None
     given_user: str | None = None
@@ -75,7 +74,7 @@ class Target:
 
     @property
     def known_as(self) -> str:
-        """The name in known_hosts files; off port 22 it carries the port."""
+        """The name in known_hosts files; with the port if it is not 22."""
         name = self.host_key_alias or self.host
         return name if self.port == 22 or self.host_key_alias else f"[{name}]:{self.port}"
 
@@ -86,8 +85,8 @@ def find_target(spelled: str, options: SshOptions) -> Target:
     Parameters
     ----------
     spelled : str
-        ``host``, ``user@host``, ``user@host:port``, ``[2001:db8::1]:port``; host may be an alias of
-        the SSH configuration.
+        ``host``, ``user@host``, ``user@host:port`` or ``[2001:db8::1]:port``; host may be an alias
+        of the SSH configuration.
     options : SshOptions
 
     Returns
@@ -97,7 +96,7 @@ def find_target(spelled: str, options: SshOptions) -> Target:
     Raises
     ------
     ConfigError
-        If the spelling or the SSH configuration cannot be understood.
+        If the name or the SSH configuration is invalid.
     """
     return _find(spelled, options, with_jumps=True)
 
@@ -131,12 +130,12 @@ def _find(spelled: str, options: SshOptions, *, with_jumps: bool) -> Target:
 
 
 def split_spelling(spelled: str) -> tuple[str, str | None, int | None]:
-    """Take ``user@host:port`` apart.
+    """Split ``user@host:port``.
 
     Returns
     -------
     host, user, port
-        User and port are None where they are not given.
+        User and port are None if missing.
     """
     match = _SPELLING.fullmatch(spelled.strip())
     if match is None or (match["port"] and not 0 < int(match["port"]) < 65536):
@@ -154,7 +153,7 @@ def _key_files(settings: Mapping[str, list[str]], options: SshOptions) -> tuple[
         return (options.key,)
     names = settings.get("identityfile") or [f"~/.ssh/{name}" for name in DEFAULT_KEYS]
     paths = (Path(name.strip('"')).expanduser() for name in names if name != "none")
-    # Of a key that lives in the SSH agent only the public half may be there.
+    # Keys in the SSH agent may have only their public half on disk.
     return tuple(
         path for path in paths if path.is_file() or path.with_name(path.name + ".pub").is_file()
     )
@@ -175,7 +174,7 @@ def _jumps(spelled: str, first: Mapping[str, str], options: SshOptions) -> tuple
         return ()
     names = [name.strip() for name in proxy.split(",")]
     jumps: list[Target] = []
-    # A jump host may itself be reached through another: its own jumps come before it.
+    # The first jump host may have jumps of its own, which come first.
     for name in names:
         jump = _find(name, options, with_jumps=False)
         if not jumps:
@@ -224,7 +223,7 @@ def _settings_by_paramiko(
         files.append(Path("/etc/ssh/ssh_config"))
     found: dict[str, list[str]] = {}
     try:
-        # The first value that is found holds, as in OpenSSH.
+        # The first value wins, as in OpenSSH.
         for path in filter(Path.is_file, files):
             said: Mapping[str, Any] = paramiko.SSHConfig.from_path(str(path)).lookup(alias)
             for name, value in said.items():
