@@ -1,4 +1,4 @@
-"""The AWS API: which region and credentials, and clients that retry within bounds."""
+"""Clients of the AWS API: region, credentials and bounded retries."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from skygrid.errors import ConfigError, NodeError
 from .api_errors import judge
 
 CALLS_AT_ONCE = 40
-"""Connections to one service that are kept: each node's thread may be in a call."""
+"""Maximum number of pooled connections to one service; each node's thread may hold one."""
 
 
 PRICING_REGION = "us-east-1"
-"""The price list answers in few regions, for all of them:
+"""The price list API exists in few regions and answers for all:
 https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html"""
 
 
 def api_errors() -> tuple[type[Exception], ...]:
-    """What a call raises that was refused, or had no answer: for an ``except`` clause."""
+    """Return the exceptions of a refused or unanswered call, for an ``except`` clause."""
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
@@ -33,14 +33,14 @@ def api_errors() -> tuple[type[Exception], ...]:
 
 
 def words_of(kind: str) -> str:
-    """The key of a kind in answers of EC2: ``SecurityGroups`` for ``security_groups``."""
+    """Return the key of a kind in answers of EC2: ``SecurityGroups`` for ``security_groups``."""
     return "".join(word.capitalize() for word in kind.split("_"))
 
 
 class Clients:
-    """Clients of the AWS API for one region, made when they are first used.
+    """Clients of the AWS API for one region, made at first use.
 
-    boto3 clients may be shared by threads; making them may not, and is done under a lock.
+    Threads may share boto3 clients but must not make them concurrently, hence the lock.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ class Clients:
 
     @property
     def ec2(self) -> Any:
-        """EC2, tried again as botocore does: for calls that may be repeated freely."""
+        """EC2 with botocore's retries, for calls that may be repeated."""
         return self._client("ec2")
 
     @property
     def ec2_once(self) -> Any:
-        """EC2 without further tries: who launches decides by the error what to do next."""
+        """EC2 without retries, for launches: the launcher decides by the error."""
         return self._client("ec2", attempts=1)
 
     @property
@@ -76,7 +76,7 @@ class Clients:
 
     @property
     def pricing(self) -> Any:
-        """The price list; it is asked once, and not for long."""
+        """The price list, without retries."""
         return self._client("pricing", attempts=1)
 
     @property
@@ -86,12 +86,12 @@ class Clients:
 
     @cached_property
     def caller(self) -> Mapping[str, str]:
-        """Who calls: ``Account``, ``Arn`` and ``UserId``.
+        """``Account``, ``Arn`` and ``UserId`` of the caller.
 
         Raises
         ------
         NodeError
-            If there are no credentials, or they are not accepted.
+            If credentials are missing or not accepted.
         """
         try:
             return dict(self._client("sts").get_caller_identity())
@@ -106,7 +106,7 @@ class Clients:
     def described(
         self, kind: str, filters: Mapping[str, Sequence[str]], **arguments: Any
     ) -> list[Any]:
-        """All that EC2 lists of a kind, page by page.
+        """Return all resources of a kind, over all pages.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class Clients:
         Raises
         ------
         Exception
-            Of boto3.
+            An error of `api_errors`.
         """
         listed = [{"Name": name, "Values": list(values)} for name, values in filters.items()]
         pages = self.ec2.get_paginator(f"describe_{kind}").paginate(Filters=listed, **arguments)
@@ -154,21 +154,21 @@ class Clients:
 def open_clients(
     settings: AwsConfig, environment: Mapping[str, str] | None = None, region: str | None = None
 ) -> Clients:
-    """Clients with the profile and the region that the AWS CLI would take; nothing is called yet.
+    """Return clients with the profile and region that the AWS CLI would use; no call is made.
 
     Parameters
     ----------
     settings : AwsConfig
-        ``profile`` and ``region`` are stronger than the environment.
+        ``profile`` and ``region`` override the environment.
     environment : mapping of str to str, optional
         Default: ``os.environ``.
     region : str, optional
-        Another region than the settings say.
+        Overrides the region of the settings.
 
     Raises
     ------
     ConfigError
-        If there is no such profile, or no region is said anywhere.
+        If the profile does not exist or no region is configured.
     """
     import boto3
     from botocore.exceptions import BotoCoreError, ProfileNotFound
@@ -176,7 +176,7 @@ def open_clients(
     environment = os.environ if environment is None else environment
     try:
         session = boto3.session.Session(profile_name=settings.profile)
-        # The AWS CLI reads AWS_REGION, which boto3 does not:
+        # The AWS CLI reads AWS_REGION, but boto3 does not:
         # https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
         chosen = region or settings.region or environment.get("AWS_REGION") or session.region_name
     except ProfileNotFound as error:
@@ -201,7 +201,7 @@ def _no_profile(settings: AwsConfig, environment: Mapping[str, str], error: Exce
 
 
 def owner_of(clients: Clients) -> str:
-    """Who starts a run, for its tags: the caller's ARN, then user@host."""
+    """Return the owner of a run for its tags: the caller's ARN, then user@host."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user without an entry in the password database

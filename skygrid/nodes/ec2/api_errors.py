@@ -1,7 +1,7 @@
-"""What an error of the AWS API means: what to do next, and what the person is told.
+"""Classification of AWS API errors: the next step, and the message for the user.
 
-Codes are those of https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-(November 2025). Nothing here imports botocore: its errors are told by their shape and name.
+Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html (November 2025).
+botocore is not imported; its errors are recognised by shape and name.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ import msgspec
 
 
 class Decision(Enum):
-    """What to do about a failed call."""
+    """Reaction to a failed call."""
 
     NEXT_POOL = "next pool"
-    """There is no capacity of that type on that market in that zone."""
+    """No capacity of this type on this market in this zone."""
 
     QUOTA = "quota"
-    """The account may not have more of it: further pools of the same market cannot do either."""
+    """A quota of the account is used up; other pools of the same market would fail too."""
 
     BACK_OFF = "back off"
-    """Too many calls, or a fault that passes: the same call again, later."""
+    """Throttling or a temporary fault: repeat the call later."""
 
     NEW_TOKEN = "new token"
-    """The client token was used up: the same call with another."""
+    """The client token was used up: repeat the call with another."""
 
     NOT_YET_VISIBLE = "not yet visible"
-    """What was just made is not known everywhere yet, or is gone already."""
+    """A new resource is not visible everywhere yet, or is already gone."""
 
     IN_USE = "in use"
-    """It cannot be deleted while something else still uses it."""
+    """The resource cannot be deleted while another one uses it."""
 
     NOT_ALLOWED = "not allowed"
     EXPIRED = "expired"
-    """The credentials are missing, wrong or no longer valid."""
+    """The credentials are missing, wrong or expired."""
 
     STOP = "stop"
 
@@ -52,20 +52,20 @@ THROTTLED = frozenset(
         "TooManyRequestsException",
     }
 )
-"""Refused for want of patience: nothing was done."""
+"""Codes of throttled calls, which were certainly not executed."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """A failed call, judged."""
+    """A failed call with its classification."""
 
     decision: Decision
     code: str
     text: str
-    """What is wrong and what to do, for the person."""
+    """The problem and the next step, for the user."""
 
     @property
     def maybe_done(self) -> bool:
-        """Whether the call may have been executed all the same: there was no answer, or a 5xx."""
+        """True if the call may have been executed: no answer, or a 5xx that is not throttling."""
         return self.decision is Decision.BACK_OFF and self.code not in THROTTLED
 
 
@@ -151,13 +151,13 @@ _VISIBLE_LATER = frozenset(
         "InvalidSecurityGroupID.NotFound",
     }
 )
-"""What is not known a moment after it was made; other things that are not found never will be."""
+"""Resources that may be invisible for a moment after their creation; others never appear later."""
 
 _DECISIONS = {code: decision for decision, codes in _BY_CODE.items() for code in codes}
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
-    """A quota of the account, as its console names it."""
+    """A quota of the account, named as in its console."""
 
     service: str
     code: str
@@ -191,12 +191,12 @@ QUOTAS = {
         service="ebs", code="L-7A658B76", name="Storage for General Purpose SSD (gp3) volumes"
     ),
 }
-"""By the error that says it is used up. Codes are those of the Service Quotas console. Instances of
-other than the standard families have quotas of their own; the page lists them all."""
+"""Quota by the error that reports it as used up. Codes are those of the Service Quotas console.
+Instance families outside the standard ones have quotas of their own; the page lists them."""
 
 
 def quota_page(quota: Quota, region: str) -> str:
-    """Address of the console's page where more of a quota is asked for."""
+    """Return the URL of the console page for increasing a quota."""
     return (
         f"https://{region}.console.aws.amazon.com/servicequotas/home/services/"
         f"{quota.service}/quotas/{quota.code}"
@@ -204,16 +204,15 @@ def quota_page(quota: Quota, region: str) -> str:
 
 
 def judge(error: BaseException, action: str, region: str) -> Failure:
-    """Judge a failed call.
+    """Classify a failed call.
 
     Parameters
     ----------
     error : Exception
-        What boto3 raised: a ``ClientError``, or a ``BotoCoreError`` when there was no answer.
+        A ``ClientError`` of boto3, or a ``BotoCoreError`` if there was no answer.
     action : str
-        What was called, as IAM names it: ``ec2:RunInstances``.
+        Name of the call in IAM: ``ec2:RunInstances``.
     region : str
-        Where.
 
     Returns
     -------
@@ -226,7 +225,7 @@ def judge(error: BaseException, action: str, region: str) -> Failure:
 
 
 def code_of(error: BaseException) -> str:
-    """The API's error code; without an answer of the API, the name of the error's class."""
+    """Return the API's error code, or the name of the exception's class if there was no answer."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         return str(response.get("Error", {}).get("Code", "")) or "Unknown"
@@ -241,7 +240,7 @@ def _message(error: BaseException) -> str:
 
 
 def _decision(error: BaseException, code: str) -> Decision:
-    # Some services and some answers of EC2 write "Client.X" or "Server.X".
+    # Some services, and some answers of EC2, prefix codes with "Client." or "Server.".
     plain = re.sub(r"^(Client|Server)\.", "", code)
     if plain in _DECISIONS:
         return _DECISIONS[plain]
@@ -295,7 +294,7 @@ _ACCOUNT_TEXTS = {
 
 
 def missing_action(message: str, action: str) -> str:
-    """The IAM action that was not allowed: the one that the message names, else the call's own."""
+    """Return the denied IAM action: the one in the message, else the call's own."""
     found = re.search(r"not authorized to perform:? ([a-z0-9-]+:[A-Za-z0-9]+)", message)
     return found[1] if found else action
 
@@ -318,6 +317,6 @@ def _credentials_text(code: str, said: str) -> str:
 
 
 def _one_line(message: str) -> str:
-    # An encoded message of hundreds of characters, for `aws sts decode-authorization-message`.
+    # Drop the encoded text of hundreds of characters for `aws sts decode-authorization-message`.
     text = re.sub(r"\s*Encoded authorization failure message: \S+", "", message)
     return " ".join(text.split())[:400]

@@ -1,7 +1,7 @@
-"""``cloud.json`` of a run's folder: what was asked of AWS, written before it is asked.
+"""``cloud.json`` in a run's folder: requests to AWS, recorded before they are sent.
 
-Whoever comes after a driver that was killed reads here which launches may have happened, in which
-region, and what they have cost so far.
+After the driver was killed, a later session reads from it the launches that may have happened,
+their region and their cost.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .records import Pool
 
 FILE_NAME = "cloud.json"
 FORMAT = 1
-"""Version of the file. A key is added without a new version; never removed or changed."""
+"""Version of the file. New keys need no new version; keys are never removed or changed."""
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """One launch that was meant, and what became of it."""
+    """One intended launch and its result."""
 
     node: str
     generation: int
@@ -36,19 +36,19 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     instance_id: str | None = None
     launched_at: float = 0.0
     ended_at: float = 0.0
-    """0 while it is not known to have ended."""
+    """0 while the instance may still run."""
 
     refused: bool = False
-    """The API said no: nothing was launched."""
+    """True if the API refused, so that nothing was launched."""
 
     @property
     def open(self) -> bool:
-        """Whether it may have launched something that nobody knows of yet."""
+        """True if the launch may have produced an instance of unknown id."""
         return self.instance_id is None and not self.refused
 
 
 class CloudRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The file."""
+    """Content of the file."""
 
     format: int = FORMAT
     run_id: str
@@ -57,16 +57,16 @@ class CloudRecord(msgspec.Struct, frozen=True, kw_only=True):
     bucket: str | None = None
     group_id: str | None = None
     alive_at: float = 0.0
-    """When a driver last was at it."""
+    """Time of the driver's last sign of life."""
 
     torn_down_at: float = 0.0
-    """When nothing was left, verified; 0 before."""
+    """Time at which the end was verified; 0 before."""
 
     launches: tuple[Launch, ...] = ()
 
 
 def read_cloud_record(folder: Path) -> CloudRecord | None:
-    """Read the file of a run's folder; None if the run never had nodes on AWS.
+    """Read the file in a run's folder; None if the run never had nodes on AWS.
 
     Raises
     ------
@@ -79,19 +79,19 @@ def read_cloud_record(folder: Path) -> CloudRecord | None:
 
 
 class FleetStore:
-    """Keeps the file true. May be used from any thread.
+    """Writer of the file. Thread-safe.
 
     Parameters
     ----------
     folder : Path
         The run's folder.
     fresh : CloudRecord
-        What is written for a run that has no file yet.
+        Initial record of a run without a file.
 
     Raises
     ------
     UsageError
-        If the run was begun in another region or account.
+        If the run was started in another region or account.
     """
 
     def __init__(self, folder: Path, fresh: CloudRecord) -> None:
@@ -107,16 +107,16 @@ class FleetStore:
 
     @property
     def record(self) -> CloudRecord:
-        """What the file says."""
+        """The current record."""
         return self._record
 
     def intend(self, node: str, pool: Pool, token: Callable[[int], str], now: float) -> Launch:
-        """Write down a launch that is about to be asked for, under a generation of its own.
+        """Record an intended launch under a new generation of its node.
 
         Parameters
         ----------
         token : callable
-            Gives the client token of a generation.
+            Returns the client token of a generation.
         """
         with self._lock:
             generation = 1 + sum(1 for one in self._record.launches if one.node == node)
@@ -131,15 +131,15 @@ class FleetStore:
             return launch
 
     def launched(self, launch: Launch, instance_id: str, at: float) -> None:
-        """Write down what a launch has become."""
+        """Record the instance of a launch."""
         self._change(launch, instance_id=instance_id, launched_at=at)
 
     def refused(self, launch: Launch) -> None:
-        """Write down that a launch was refused."""
+        """Record that a launch was refused."""
         self._change(launch, refused=True)
 
     def ended(self, ends: dict[str, float]) -> None:
-        """Write down when instances ended, by their ids; those that are known already stay."""
+        """Record ends by instance id; earlier entries are kept."""
         with self._lock:
             changed = tuple(
                 msgspec.structs.replace(one, ended_at=ends[one.instance_id])
@@ -151,18 +151,18 @@ class FleetStore:
                 self._write(msgspec.structs.replace(self._record, launches=changed))
 
     def group(self, group_id: str | None) -> None:
-        """Write down the security group."""
+        """Record the security group."""
         with self._lock:
             self._write(msgspec.structs.replace(self._record, group_id=group_id))
 
     def alive(self, now: float) -> None:
-        """Write down that a driver is at it, once a minute at the most."""
+        """Record that the driver is alive, at most once per `limits.EC2_ALIVE`."""
         with self._lock:
             if now - self._record.alive_at >= limits.EC2_ALIVE:
                 self._write(msgspec.structs.replace(self._record, alive_at=now))
 
     def torn_down(self, now: float) -> None:
-        """Write down that nothing is left of the run."""
+        """Record that nothing is left of the run."""
         with self._lock:
             closed = tuple(
                 msgspec.structs.replace(one, refused=True) if one.open else one

@@ -1,4 +1,4 @@
-"""The instances of one run: everything that spends money, or ends what does, goes through here."""
+"""The instances of one run; all code that spends money or ends instances goes through `Fleet`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ RETRIED = frozenset({Decision.BACK_OFF, Decision.NOT_YET_VISIBLE})
 
 
 class Fleet:
-    """Launches, watches and ends the instances of one run.
-
-    Every method may be called from any thread.
+    """Launches, watches and ends the instances of one run. Thread-safe.
 
     Parameters
     ----------
@@ -70,7 +68,7 @@ class Fleet:
     # ---- launching ------------------------------------------------------------------------------
 
     def open(self) -> str:
-        """Make what all instances need, the security group; only the first call does anything.
+        """Create the run's security group; later calls return it.
 
         Returns
         -------
@@ -79,7 +77,7 @@ class Fleet:
         Raises
         ------
         NodeError
-            If it cannot be made, or the caller's address cannot be found out.
+            If it cannot be created or the caller's address is unknown.
         """
         with self._opening:
             if self._group_id is None:
@@ -90,22 +88,21 @@ class Fleet:
             return self._group_id
 
     def launch(self, node: str, user_data: bytes, say: Callable[[str], None]) -> CloudNode:
-        """Launch the instance of a node: the pools in their order, one launch at the most.
+        """Launch the instance of a node in the first pool with capacity.
 
         Parameters
         ----------
         node : str
-            The node's name. A node that is launched again under its name is a new generation.
+            Name of the node. Each launch under the same name is a new generation.
         user_data : bytes
-            At most 16 KiB, as EC2 takes them.
+            At most 16 KiB, the limit of EC2.
         say : callable
-            Is told, in words, what goes on.
+            Receives progress messages.
 
         Raises
         ------
         NodeError
-            Nothing can be had; the message lists every pool that was tried. Or the run is being
-            torn down.
+            If every pool failed (the message lists them), or the run is being torn down.
         """
         with self._flight(node):
             found = self._launcher.launch(node, self.open(), user_data, say)
@@ -116,7 +113,7 @@ class Fleet:
 
     @contextmanager
     def _flight(self, node: str) -> Iterator[None]:
-        """The teardown waits for whoever is in here."""
+        """Register a launch, so that the teardown waits for it."""
         with self._landed:
             if self._stopped.is_set():
                 raise NodeError(f"{node}: the run is being ended, so nothing more is launched")
@@ -129,7 +126,7 @@ class Fleet:
                 self._landed.notify_all()
 
     def adopt(self, node: str) -> CloudNode | None:
-        """The running instance that an earlier session launched for this node; None: there is none.
+        """Return the running instance that an earlier session launched for this node, or None.
 
         Raises
         ------
@@ -145,11 +142,12 @@ class Fleet:
         return None
 
     def living(self) -> list[CloudNode]:
-        """Instances of this run that are not gone, of whichever session, as the API has them now.
+        """Return the instances of this run that are not gone, from all sessions, as listed now.
 
         Raises
         ------
         NodeError
+            If the API does not answer.
         """
         try:
             self._watch.look(limits.EC2_LOOK_FRESH)
@@ -162,16 +160,16 @@ class Fleet:
     # ---- watching -------------------------------------------------------------------------------
 
     def wait_running(self, node: CloudNode, say: Callable[[str], None]) -> CloudNode:
-        """Wait until an instance runs and has the address that it is to be reached at.
+        """Wait until an instance runs and has the address for SSH.
 
-        All that wait share one look at the API.
+        All waiting threads share the API calls.
 
         Raises
         ------
         InstanceGoneError
-            It ended instead; the message has the reason.
+            If the instance ended; the message has the reason.
         NodeError
-            It took longer than ``launch_timeout``, or the API does not answer any more.
+            If it took longer than ``launch_timeout`` or the API stopped answering.
         """
         return self._watch.wait(
             node,
@@ -181,12 +179,12 @@ class Fleet:
         )
 
     def address(self, node: CloudNode) -> str:
-        """Where SSH is to connect: the public address, or the private one without ``public_ip``.
+        """Return the address for SSH: the public one, or the private one without ``public_ip``.
 
         Raises
         ------
         NodeError
-            If it has none yet.
+            If the instance has none yet.
         """
         found = self._address(self._watch.get(node.instance_id) or node)
         if found is None:
@@ -197,12 +195,11 @@ class Fleet:
         return node.public_ip if self._settings.public_ip else node.private_ip
 
     def gone(self, node: CloudNode) -> str | None:
-        """Why the instance is gone, None while it is not; for when a connection to it failed.
+        """Return the reason why the instance is gone, None while it is not.
 
-        The answer is to be read behind the instance's id: ``is terminated (...)``.
-
-        Asks the API, every two seconds at the most. Never raises: an API that does not answer
-        knows of no end.
+        Call it after a failed connection. The text follows the instance's id: ``is terminated
+        (...)``. The API is called at most every two seconds. Errors of the API count as "not gone"
+        and are not raised.
         """
         try:
             self._watch.look(limits.EC2_LOOK_FRESH)
@@ -212,16 +209,21 @@ class Fleet:
         return gone_text(seen) if seen is not None and seen.gone else None
 
     def nodes(self) -> list[CloudNode]:
-        """Every instance of this run that this session knows of, as last seen."""
+        """Return every instance of this run that this session knows, as last seen."""
         return self._watch.nodes()
 
     # ---- who is let in --------------------------------------------------------------------------
 
     def repair_access(self) -> str | None:
-        """Let the caller in again if its address changed; what was done, None if nothing.
+        """Admit the caller again if its address has changed.
 
-        For when a connection to a node failed. Asks for the address every ten seconds at the most.
-        Never raises: what it cannot do it says in its answer.
+        Call it after a failed connection. The address is looked up at most every ten seconds.
+        Errors are returned as text, never raised.
+
+        Returns
+        -------
+        text : str or None
+            The change that was made, or the error; None if nothing changed.
         """
         if self._settings.allow_cidr is not None or self._group_id is None:
             return None
@@ -249,7 +251,7 @@ class Fleet:
     # ---- what it costs --------------------------------------------------------------------------
 
     def dollars(self, now: float) -> float | None:
-        """USD spent on instances until `now`, in all sessions of the run; None: not known.
+        """Return the USD spent until `now` in all sessions; None if a price is unknown.
 
         Parameters
         ----------
@@ -260,7 +262,8 @@ class Fleet:
         return spent(self._store.record, now)
 
     def dollars_per_hour(self) -> float | None:
-        """USD an hour of the instances that are not known to be gone; None: not known."""
+        """Return the USD per hour of all instances that may still run; None if a price is
+        unknown."""
         prices = [
             one.pool.dollars_per_hour
             for one in self._store.record.launches
@@ -276,11 +279,12 @@ class Fleet:
     # ---- ending ---------------------------------------------------------------------------------
 
     def end(self, node: CloudNode) -> None:
-        """End one instance and do not wait for it; the teardown looks again.
+        """Terminate one instance without waiting; the teardown verifies it.
 
         Raises
         ------
         NodeError
+            If the API refuses.
         """
         action, region = "ec2:TerminateInstances", self.clients.region
         try:
@@ -298,23 +302,23 @@ class Fleet:
                 raise NodeError(f"{node.node}: {failure.text}") from error
 
     def teardown(self, progress: Progress) -> TeardownReport:
-        """End everything and wait until the API says that it is gone. May be called again.
+        """End everything and wait until the API confirms it. May be called again.
 
-        Waits for launches that are under way, refuses further ones, ends instances, deletes the
-        security group and the run's objects in S3, and asks by tag for what is left. What could not
-        be done stands in the report.
+        Waits for launches in progress, refuses new ones, terminates instances, deletes the security
+        group and the run's objects in S3, and lists by tag what is left. Failures stand in the
+        report.
 
         Parameters
         ----------
         progress : callable
-            Is told, in words, what goes on.
+            Receives progress messages.
         """
         with self._landed:
             self._stopped.set()
             self._watch.stop()
             while self._in_flight:
                 progress("waiting for launches that are under way")
-                # Nobody in there waits longer than for one answer of the API.
+                # A launch in progress notices `_stopped` within one API call.
                 self._landed.wait()
         record = self._store.record
         ending = Ending(self.clients, remains_of(record, self.mark.name), progress)
@@ -328,7 +332,7 @@ class Fleet:
 def open_fleet(
     clients: Clients, plan: CloudPlan, mark: RunMark, folder: Path, settings: AwsConfig
 ) -> Fleet:
-    """The fleet of a run, with what an earlier session of the run wrote to its folder.
+    """Return the fleet of a run, with the records of its earlier sessions.
 
     Parameters
     ----------
@@ -338,9 +342,9 @@ def open_fleet(
     Raises
     ------
     UsageError
-        If the run was begun in another region or account.
+        If the run was started in another region or account.
     NodeError
-        If the instances of an earlier session cannot be looked at.
+        If the instances of an earlier session cannot be listed.
     """
     fresh = CloudRecord(
         run_id=mark.run_id, region=plan.region, account=plan.account, bucket=settings.bucket
@@ -356,18 +360,18 @@ def open_fleet(
 def earlier_ends(
     record: CloudRecord, living: Collection[str], lease_seconds: float, now: float
 ) -> dict[str, float]:
-    """When instances ended whose end no session lived to see, by their ids.
+    """Return the latest possible ends, by instance id, of instances that ended between sessions.
 
-    A node that does not hear of its driver ends itself a lease after the driver's last sign of
-    life; that is the latest that it can have been.
+    A node without a driver ends itself one lease after the driver's last sign of life.
 
     Parameters
     ----------
     record : CloudRecord
     living : collection of str
         Ids of instances that are not gone.
-    lease_seconds, now : float
-        `now` in seconds since the epoch.
+    lease_seconds : float
+    now : float
+        Seconds since the epoch.
     """
     return {
         one.instance_id: min(now, max(record.alive_at, one.launched_at) + lease_seconds)
@@ -377,24 +381,24 @@ def earlier_ends(
 
 
 def spent(record: CloudRecord, now: float) -> float | None:
-    """USD spent on the instances of a record until `now`; None where a price is not known."""
+    """Return the USD spent on the instances of a record until `now`; None if a price is unknown."""
     return total([launch_dollars(one, now) for one in record.launches if one.instance_id])
 
 
 def launch_dollars(launch: Launch, now: float) -> float | None:
-    """USD of one instance until its end or `now`; None: its price is not known."""
+    """Return the USD of one instance until its end or `now`; None if its price is unknown."""
     seconds = (launch.ended_at or now) - launch.launched_at
     return billed(launch.pool.dollars_per_hour, seconds)
 
 
 def total(parts: list[float | None]) -> float | None:
-    """The sum; None where a part is not known."""
+    """Return the sum; None if a part is unknown."""
     known = [one for one in parts if one is not None]
     return sum(known) if len(known) == len(parts) else None
 
 
 def remains_of(record: CloudRecord, name: str = "") -> Remains:
-    """What is known of a run from its file."""
+    """Return the facts about a run that its file records."""
     waiting = [one for one in record.launches if one.open]
     return Remains(
         run_id=record.run_id,

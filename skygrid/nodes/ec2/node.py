@@ -1,6 +1,6 @@
-"""One node on EC2: launched or found again, logged in to, given its own host key, then a host.
+"""One EC2 node: launch or adopt it, log in, replace its host key.
 
-From the moment that it has its own host key it is what `nodes.ssh.agent_host` makes of any host.
+With its own host key it is an ordinary host of `nodes.ssh.agent_host`.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from .fleet import Fleet, InstanceGoneError
 from .records import CloudNode
 
 Orders = Callable[[str, str, str], BootOrders]
-"""Given the run's public key and a host key pair: what a node is to be like."""
+"""Returns the `BootOrders` of a launch, given the run's public key and a host key pair."""
 
 
 class Ec2Node:
-    """Makes connections to the agent of one node; `connect` is for `nodes.ssh.reconnecting`.
+    """Connector to the agent of one node; `connect` serves `nodes.ssh.reconnecting`.
 
     Parameters
     ----------
     name : str
-        The node's name within the run.
+        Name of the node within the run.
     fleet : Fleet
     keys : RunKeys
     orders : callable
         Makes the `BootOrders` of a launch.
     way : callable
-        Given an address and an instance id, the `Target` to connect to.
+        Returns the `Target` for an address and an instance id.
     launch_seconds : float
-        How long it may take until somebody can log in.
+        Time limit from launch to the first login.
     """
 
     def __init__(
@@ -66,40 +66,40 @@ class Ec2Node:
         self._host: HostNode | None = None
         self.instance: CloudNode | None = None
         self.ended = False
-        """Whether its instance was ended by us."""
+        """True if this session terminated its instance."""
 
         self.reached = False
-        """Whether an agent on it was ever connected to."""
+        """True once an agent on it was connected."""
 
         self.refused = False
-        """Whether AWS would not launch it: another try would be no better."""
+        """True if AWS refused the launch; another attempt would fail too."""
 
         self.trouble: Exception | None = None
-        """Why the last attempt to connect failed; None when it went well."""
+        """Error of the last attempt to connect; None after a success."""
 
     def serve(self, place: AgentPlace, kit: Future[Kit], watcher: Watcher) -> None:
-        """Have the next connections lead to a new agent.
+        """Let the next connections lead to a new agent.
 
         Parameters
         ----------
         place : AgentPlace
         kit : Future of Kit
         watcher : Watcher
-            Is told what goes on.
+            Receives state changes.
         """
         self._closed.clear()
         self._place, self._kit, self._watcher = place, kit, watcher
         self._host = None
 
     def connect(self) -> BridgeChannel:
-        """Make a new connection; the first one launches the instance if it is not there.
+        """Make a new connection; the first one launches the instance if it is missing.
 
         Raises
         ------
         NodeError
-            If it makes no sense to try again.
+            If another attempt would fail too.
         OSError
-            If it does.
+            If another attempt may succeed.
         """
         try:
             channel = self._ready_host().connect()
@@ -114,7 +114,7 @@ class Ec2Node:
         return channel
 
     def close(self) -> None:
-        """Break off an attempt to connect."""
+        """Abort an attempt to connect."""
         self._closed.set()
         host = self._host
         if host is not None:
@@ -133,7 +133,7 @@ class Ec2Node:
         return self._host
 
     def _launched(self) -> CloudNode:
-        """The instance, which has an address and is told from others by a key that is pinned."""
+        """Return the instance, running, with an address and a pinned host key."""
         if self.instance is None:
             self.instance = self._found() or self._launch()
             self._check_wanted()
@@ -141,14 +141,14 @@ class Ec2Node:
         return self.instance
 
     def _found(self) -> CloudNode | None:
-        """An instance of an earlier session, if its key is known."""
+        """Return an instance of an earlier session if its host key is pinned."""
         found = self._fleet.adopt(self.name)
         if found is None:
             return None
         if self._keys.pinned(found.instance_id) is None:
             first = self._keys.pinned(self.name)
             if first is None:
-                # Nobody can tell it from another machine any more.
+                # Without a pinned key the instance cannot be verified.
                 self._fleet.end(found)
                 return None
             self._keys.pin(found.instance_id, first)
@@ -156,7 +156,8 @@ class Ec2Node:
 
     def _launch(self) -> CloudNode:
         pair = make_key_pair()
-        # Before the launch: who comes after a driver that dies now has to know the instance too.
+        # Pin before the launch: if the driver dies now, the next session must recognise the
+        # instance.
         self._keys.pin(self.name, pair.public)
         orders = self._orders(self._keys.public, pair.private, pair.public)
         try:
@@ -174,7 +175,7 @@ class Ec2Node:
         return self._way(self._fleet.address(instance), instance.instance_id)
 
     def _enter(self, instance: CloudNode) -> Connection:
-        """Log in as soon as it can be done, replace the host key, and log in by the new one."""
+        """Log in as soon as possible, replace the host key, and log in again with the new one."""
         self._watcher.state("booting")
         connection = self._first_login(instance)
         try:
@@ -192,7 +193,7 @@ class Ec2Node:
             try:
                 return Connection(target, limits.EC2_BOOT_SOCKET)
             except KeyRefusedError as error:
-                # sshd can be up before the user's key is in place; that of a jump host is not new.
+                # sshd may start before the user's key is in place. A jump host's refusal is final.
                 if not self._is_about(error, instance):
                     raise
                 trouble: Exception = error
@@ -212,9 +213,9 @@ class Ec2Node:
             self._check_wanted()
 
     def _by_new_key(self, instance: CloudNode) -> Connection:
-        """Log in again. Until sshd has read its new key it shows the old one, which nobody takes.
+        """Log in again with the new key.
 
-        For a moment it does not listen at all.
+        Until sshd has reloaded it presents the old key, and for a moment it does not listen.
         """
         until = time.monotonic() + limits.EC2_KEY_RELOAD
         while True:
@@ -232,12 +233,12 @@ class Ec2Node:
     # -- when it cannot be reached
 
     def _look_after(self) -> None:
-        """Find out whether it ended, and whether it is we who are shut out.
+        """Check whether the instance ended, and admit this machine again if its address changed.
 
         Raises
         ------
         InstanceGoneError
-            If it ended.
+            If the instance ended.
         """
         if self.instance is None:
             return
@@ -251,11 +252,11 @@ class Ec2Node:
 
     @staticmethod
     def _is_about(error: HostError, instance: CloudNode) -> bool:
-        """Whether the instance itself is meant, not a jump host on the way to it."""
+        """Return True if the error concerns the instance, not a jump host."""
         return instance.instance_id in str(error)
 
     def _explained(self, error: NodeError) -> NodeError:
-        """Another key than the pinned one: another instance has the address, or worse."""
+        """Explain a changed host key: another machine answers at the address."""
         if self.instance is None or not isinstance(error, ChangedHostKeyError):
             return error
         if not self._is_about(error, self.instance):

@@ -1,4 +1,4 @@
-"""Nodes of a run on EC2, as the engine wants them."""
+"""The provider of EC2 nodes for the engine."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ from .records import CloudNode, TeardownReport
 from .s3_data import RunStorage
 
 FRUITLESS_LAUNCHES = 2
-"""How often a node is launched that could never be reached."""
+"""Number of successive unreachable nodes after which a place gets no replacement."""
 
 _NAME = re.compile(r"(?P<place>aws-\d+)(?P<letter>[b-z])?(?:-(?P<number>\d+))?")
 
 
 def node_name(place: str, generation: int) -> str:
-    """The name of the n-th node at a place, from 1: ``aws-2``, ``aws-2b``, ..., ``aws-2-27``."""
+    """Return the name of the n-th node at a place, from 1: ``aws-2``, ``aws-2b``, ...,
+    ``aws-2-27``."""
     if generation == 1:
         return place
     return (
@@ -43,7 +44,7 @@ def node_name(place: str, generation: int) -> str:
 
 
 def read_name(name: str) -> tuple[str, int]:
-    """Place and generation of a node's name; what `node_name` did not make is a place."""
+    """Return place and generation of a node's name; an unknown form is a place of generation 1."""
     found = _NAME.fullmatch(name)
     if found is None or (found["letter"] and found["number"]):
         return name, 1
@@ -53,30 +54,30 @@ def read_name(name: str) -> tuple[str, int]:
 
 
 class Ec2Provider:
-    """The instances of a `Fleet`, as nodes.
+    """The instances of a `Fleet` as nodes.
 
     Parameters
     ----------
     config : RunConfig
     run_id : str
-        The run's own mark; an agent of the same run is found again by it.
+        Id of the run; a resumed run finds its agents by it.
     fleet : Fleet
     folder : Path
-        The run's folder; keys are kept in it until nothing is left.
+        The run's folder; it holds the keys until nothing is left.
     expires_at : float
-        Seconds since the epoch at which nodes end themselves whatever happens.
+        Seconds since the epoch at which nodes end themselves in any case.
     progress : callable, optional
-        Is told how the teardown goes.
+        Receives messages of uploads and the teardown.
 
     Attributes
     ----------
     report : TeardownReport or None
-        What was left, once `close` was called.
+        The result of `close`.
 
     Raises
     ------
     ConfigError
-        If the jump host cannot be understood.
+        If the jump host is invalid.
     """
 
     at_hand = False
@@ -111,7 +112,7 @@ class Ec2Provider:
     # -- Provider
 
     def names(self) -> Sequence[str]:
-        """aws-1, aws-2 and so on; at each place the newest node that an earlier session left."""
+        """Return aws-1, aws-2, ...: at each place the newest node left by an earlier session."""
         count = self._config.nodes or 1
         newest = {f"aws-{number}": f"aws-{number}" for number in range(1, count + 1)}
         for node in sorted(self._fleet.nodes(), key=lambda node: read_name(node.node)[1]):
@@ -121,11 +122,11 @@ class Ec2Provider:
         return list(newest.values())
 
     def equip(self, imported: Collection[str]) -> None:
-        """Put together what the nodes need; those that wait for it go on."""
+        """Pack the kit, for which waiting connections continue."""
         self._kit.make(imported)
 
     def transport(self, name: str, watcher: Watcher) -> Transport:
-        """A channel to an agent on this node; its instance is launched if there is none."""
+        """Return a transport to an agent on this node; a missing instance is launched."""
         with self._lock:
             timer = self._retired.pop(name, None)
             if timer is not None:
@@ -135,7 +136,7 @@ class Ec2Provider:
                 node = self._nodes[name] = self._make_node(name)
         node.serve(self._place(name), self._kit.future, watcher)
         patience = Patience(
-            # The node itself gives up, and knows what it waits for; preparing comes on top.
+            # Ec2Node has a launch limit of its own; preparing the node comes on top.
             first_connect_seconds=self._aws.launch_timeout,
             give_up_seconds=self._aws.lost_after,
             longest_delay_seconds=limits.EC2_RECONNECT_LONGEST,
@@ -149,7 +150,7 @@ class Ec2Provider:
         )
 
     def successor(self, name: str) -> str | None:
-        """The same node for a new agent; a new one for a machine that is gone, or about to be."""
+        """Return the same node for a new agent, a new node for a lost machine, or None."""
         with self._lock:
             node = self._nodes[name]
             leaving = name not in self._retired
@@ -186,7 +187,7 @@ class Ec2Provider:
             self.report = msgspec.structs.replace(report, notes=(*report.notes, trouble))
 
     def _tell_to_end(self, report: TeardownReport) -> TeardownReport:
-        """Have nodes end themselves where the API does not end them, or says nothing of them."""
+        """Tell the remaining nodes over SSH to end themselves."""
         left = report.left or tuple(node for node in self._fleet.nodes() if not node.gone)
         told, notes = tell_to_end(left, self._way_to)
         notes += [f"{node.instance_id} was told over SSH to end itself" for node in told]
@@ -259,7 +260,7 @@ class Ec2Provider:
         )
 
     def _is_fruitless(self, name: str) -> bool:
-        """Whether so many nodes at this place, one after the other, were never reached."""
+        """Return True if the last `FRUITLESS_LAUNCHES` nodes at this place were never reached."""
         place, generation = read_name(name)
         tried = [self._nodes.get(node_name(place, n)) for n in range(1, generation + 1)]
         recent = [node for node in tried if node is not None][-FRUITLESS_LAUNCHES:]
@@ -268,7 +269,8 @@ class Ec2Provider:
     # -- instances that nobody uses
 
     def _let_go(self, node: Ec2Node) -> None:
-        """The channel to a node was closed: end its instance, unless a new agent comes to it."""
+        """Schedule the end of a node's instance after its channel closed, unless a new agent
+        comes."""
         node.close()
         with self._lock:
             if (
@@ -290,5 +292,5 @@ class Ec2Provider:
         try:
             self._fleet.end(node.instance)
         except NodeError as error:
-            # The teardown comes back to it, and the watchdog does without us.
+            # The teardown tries again, and the watchdog works without the driver.
             self._progress(f"{node.name} could not be ended yet: {error}")

@@ -1,4 +1,4 @@
-"""What is known of nodes on EC2: the plan of a run, its mark, an instance, an end."""
+"""Records of EC2 nodes: plan, tags, instance, teardown."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from typing import Literal
 import msgspec
 
 Buying = Literal["on-demand", "spot"]
-"""How one instance is bought."""
+"""Market of one instance."""
 
 GONE_STATES = frozenset({"shutting-down", "terminated", "stopping", "stopped"})
-"""States of an instance that will not work any more: nodes end on shutdown, none is stopped."""
+"""Final states of an instance: nodes end on shutdown, and none is stopped for later use."""
 
 
 LEAST_BILLED_SECONDS = 60.0
-"""Linux instances are billed by the second, for a minute at the least:
+"""Minimum billed time. Linux instances are billed by the second, at least for a minute:
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-on-demand-instances.html"""
 
 
 def billed(dollars_per_hour: float | None, seconds: float) -> float | None:
-    """USD of an instance that ran for so many seconds; None: its price is not known."""
+    """Return the USD of an instance that ran for `seconds`; None if its price is unknown."""
     if dollars_per_hour is None:
         return None
     return dollars_per_hour * max(LEAST_BILLED_SECONDS, seconds) / 3600
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one instance can be had: capacity is a matter of type, market and zone."""
+    """A source of instances: EC2 has separate capacity for each type, market and zone."""
 
     instance_type: str
     market: Buying
     zone: str
     subnet: str
     dollars_per_hour: float | None = None
-    """USD of one instance for an hour, volume and address not included; None: not known."""
+    """USD per instance and hour, without volume and address; None if unknown."""
 
     price_source: str = ""
-    """Where the price is from and of which day; empty without one."""
+    """Source and date of the price; empty without one."""
 
     def __str__(self) -> str:
         return f"{self.instance_type} {self.market} in {self.zone}"
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """What an instance boots."""
+    """A machine image."""
 
     ami: str
     architecture: str
@@ -53,11 +53,11 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     """Device name of the root volume, such as ``/dev/sda1``."""
 
     min_disk_gb: int = 0
-    """GiB of the snapshot that the root volume is made of."""
+    """Size of the root volume's snapshot in GiB."""
 
     name: str = ""
     source: str = ""
-    """Where it was found: the name of the public parameter, or the config."""
+    """Name of the public parameter, or of the config's setting."""
 
 
 class InstanceType(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,55 +69,55 @@ class InstanceType(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str
     markets: tuple[str, ...]
     zones: tuple[str, ...]
-    """Where it is offered, of the zones that were asked for."""
+    """Zones that offer it, among those requested."""
 
 
 class CloudPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is decided before anything is launched."""
+    """All decisions made before a launch."""
 
     region: str
     account: str
     nodes: int
     market: Literal["on-demand", "spot", "spot-then-on-demand"]
     images: dict[str, Image]
-    """By architecture, one for each that a pool needs."""
+    """Image by architecture, for the architectures of `pools`."""
 
     types: dict[str, InstanceType]
-    """By name, one for each type that a pool has."""
+    """Type by name, for the types of `pools`."""
 
     pools: tuple[Pool, ...]
-    """In the order of trial; at least one."""
+    """Pools in the order of trial; at least one."""
 
     vpc: str
     notes: tuple[str, ...] = ()
-    """What the person should know and what stops nothing."""
+    """Notes for the user that do not prevent the run."""
 
     @property
     def first_type(self) -> InstanceType:
-        """The type of the pool that is tried first."""
+        """Type of the first pool."""
         return self.types[self.pools[0].instance_type]
 
 
 class RunMark(msgspec.Struct, frozen=True, kw_only=True):
-    """What every instance, volume and group of a run is tagged with."""
+    """Facts in the tags of every instance, volume and group of a run."""
 
     run_id: str
-    """The run's own mark, hexadecimal."""
+    """Id of the run, hexadecimal."""
 
     name: str
     owner: str
-    """Who started it: ARN of the caller, then user@host."""
+    """ARN of the caller, then user@host."""
 
     expires_at: float
-    """Seconds since the epoch at which a node ends itself whatever happens."""
+    """Seconds since the epoch at which a node ends itself in any case."""
 
 
 class CloudNode(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance of a run, as the API last told it."""
+    """An instance of a run, as the API described it last."""
 
     instance_id: str
     node: str
-    """The node's name within its run, such as ``aws-2``."""
+    """Name of the node within its run, such as ``aws-2``."""
 
     run_id: str
     run_name: str
@@ -130,7 +130,7 @@ class CloudNode(msgspec.Struct, frozen=True, kw_only=True):
     """``pending``, ``running``, ``shutting-down``, ``terminated``, ``stopping`` or ``stopped``."""
 
     reason: str = ""
-    """Why it ended, in the API's words; empty while it runs."""
+    """Reason for its end, in the API's words; empty while it runs."""
 
     public_ip: str | None = None
     private_ip: str | None = None
@@ -140,29 +140,29 @@ class CloudNode(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float = 0.0
     dollars_per_hour: float | None = None
     bucket: str | None = None
-    """Where the run put its data, if it did."""
+    """Bucket of the run's data, if any."""
 
     @property
     def gone(self) -> bool:
-        """Whether it works no more."""
+        """True if the instance has ended or is ending."""
         return self.state in GONE_STATES
 
     def dollars(self, now: float) -> float | None:
-        """USD from its launch until `now` (seconds since the epoch); None: price not known."""
+        """Return the USD from launch until `now` (seconds since the epoch); None if unknown."""
         return billed(self.dollars_per_hour, now - self.launched_at)
 
 
 class TeardownReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left of a run after its end."""
+    """Result of a teardown."""
 
     left: tuple[CloudNode, ...]
-    """Instances that are not known to be terminated."""
+    """Instances that may still run."""
 
     verified: bool
-    """True when the API was asked by tag, and knows nothing of the run that still costs."""
+    """True if a search by tag found nothing of the run that still costs."""
 
     ended: int = 0
-    """Instances that the run had in all."""
+    """Number of instances of the run."""
 
     notes: tuple[str, ...] = ()
-    """Each thing that is left, or could not be looked for, and what to do about it."""
+    """One note for each leftover or failed check, with the next step."""

@@ -1,4 +1,4 @@
-"""Trying again: how long to wait, and for how long to go on."""
+"""Repetition of API calls with growing delays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .api import api_errors
 from .api_errors import Decision, judge
 
 Pause = Callable[[float], object]
-"""Waits for so many seconds, or until there is no more point in waiting."""
+"""Waits for some seconds, or less if further waiting is pointless."""
 
 
 def delays(
@@ -21,10 +21,9 @@ def delays(
     longest: float = limits.EC2_RETRY_LONGEST,
     factor: float = 2.0,
 ) -> Iterator[float]:
-    """Seconds to wait before each further try: ever longer, and never the same for two threads.
+    """Yield the seconds to wait before each further try, growing and with jitter.
 
-    Exponential back-off with jitter:
-    https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+    Source: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
     """
     seconds = first
     while True:
@@ -41,23 +40,23 @@ def patiently(
     seconds: float,
     pause: Pause = time.sleep,
 ) -> Any:
-    """Call until it succeeds, fails for good, or `seconds` have gone by.
+    """Repeat a call until it succeeds, fails finally, or `seconds` have passed.
 
     Parameters
     ----------
     call : callable
     action : str
-        As IAM names it.
+        Name of the call in IAM.
     region : str
     again : frozenset of Decision
-        Failures after which another try makes sense.
+        Failures that are worth another try.
     seconds : float
     pause : callable
 
     Raises
     ------
     Exception
-        What the last try raised.
+        The error of the last try.
     """
     deadline = time.monotonic() + seconds
     for delay in delays():

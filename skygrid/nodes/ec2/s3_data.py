@@ -1,6 +1,6 @@
-"""Large data by way of S3: uploaded once, and fetched by every node with a presigned URL.
+"""Large data over S3: uploaded once, downloaded by every node through a presigned URL.
 
-A node needs no role for that: the URL is a right to read one object for some hours.
+Nodes need no role, because the URL grants reading of one object for some hours.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .api_errors import judge
 
 PART_BYTES = 16 * 1024 * 1024
 MOST_PARTS = 9_000
-"""S3 takes 10,000: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
+"""S3 allows 10,000: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
 
 
 class RunStorage:
-    """The objects of one run. May be used from any thread.
+    """The objects of one run in S3. Thread-safe.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class RunStorage:
     bucket : str
     run_id : str
     over_bytes : float
-        What is not larger is left to the nodes' connections.
+        Size above which a blob goes through S3.
     say : callable
-        Is told what is uploaded, and why something was not.
+        Receives messages about uploads and their failures.
     """
 
     def __init__(
@@ -50,17 +50,17 @@ class RunStorage:
         self._say = say
         self._uploading = threading.Lock()
         self._there: dict[str, bool] = {}
-        """By digest: whether the upload went well."""
+        """By digest: True if the upload succeeded."""
 
         self._stopped = threading.Event()
 
     def url_of(self, blob: Blob) -> str | None:
-        """Where nodes can fetch a blob; the first one who asks uploads it, others wait.
+        """Return the URL of a blob; the first call uploads it, concurrent calls wait.
 
         Returns
         -------
         url : str or None
-            None for a blob that is small, or that S3 would not take: it has to be sent.
+            None if the blob is small or its upload failed; it is then sent by SSH.
         """
         if blob.size <= self._over_bytes:
             return None
@@ -75,7 +75,7 @@ class RunStorage:
         )
 
     def stop(self) -> None:
-        """Break off what is being uploaded, and return when nothing is: it can be deleted then."""
+        """Abort the current upload and wait for its end, so that the objects can be deleted."""
         self._stopped.set()
         with self._uploading:
             return
@@ -108,11 +108,11 @@ class RunStorage:
 
 
 class _StoppedError(Exception):
-    """Nobody wants the upload any more."""
+    """The upload was aborted."""
 
 
 class _Reader(io.RawIOBase):
-    """A blob as a file that is read once; boto3 asks for it part by part."""
+    """A blob as a file that can be read once, in parts."""
 
     def __init__(self, blob: Blob, stopped: threading.Event) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""A look at an AWS account before anything is started there: will a run work, and what is missing.
+"""Examination of an AWS account before a run.
 
-The API is only read, and asked with ``DryRun``; nothing is made and nothing costs.
+Calls only read, or use ``DryRun``; nothing is created and nothing costs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .rights import Right, Verdict, try_rights
 
 
 def examine_account(config: RunConfig) -> list[Finding]:
-    """Look at credentials and clock, network, nodes with their quotas, and rights.
+    """Check credentials, clock, network, nodes with quotas, and rights.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def examine_account(config: RunConfig) -> list[Finding]:
     Returns
     -------
     findings : list of Finding
-        Only the first when the account cannot be reached.
+        Only the first one if the account cannot be reached.
     """
     try:
         clients = open_clients(config.aws)
@@ -68,19 +68,19 @@ def _account(clients: Clients, caller: Mapping[str, Any], now: float) -> Finding
 
 
 def clock_skew(answer: Mapping[str, Any], now: float) -> float | None:
-    """Seconds by which this machine's clock is ahead, by the date of an answer of the API.
+    """Return the seconds by which this machine's clock is ahead of an API answer's date.
 
     Parameters
     ----------
     answer : mapping
         As boto3 returns it.
     now : float
-        Seconds since the epoch, at which it arrived.
+        Time of its arrival, in seconds since the epoch.
 
     Returns
     -------
     skew : float or None
-        To the second; None when the answer has no date.
+        Accurate to a second; None if the answer has no date.
     """
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     if "date" not in headers:
@@ -89,7 +89,7 @@ def clock_skew(answer: Mapping[str, Any], now: float) -> float | None:
 
 
 def clock_texts(skew: float | None) -> tuple[str, str]:
-    """The problem, and the note, that a clock gives rise to; empty for none."""
+    """Return the problem and the note about a clock, each possibly empty."""
     if skew is None or abs(skew) < limits.EC2_NOTED_SKEW:
         return "", ""
     text = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} AWS"
@@ -102,7 +102,7 @@ def clock_texts(skew: float | None) -> tuple[str, str]:
 
 
 def _network(clients: Clients, config: RunConfig) -> tuple[Finding, bool]:
-    """What was found, and whether there is a place for nodes."""
+    """Return the finding, and True if nodes have a subnet."""
     facts, problems = [], []
     try:
         network = find_network(clients, config.aws)
@@ -136,7 +136,7 @@ def _nodes(clients: Clients, config: RunConfig) -> tuple[Finding, CloudPlan | No
         fact, trouble = _quota(clients, plan, pool)
         (notes if fact is None else facts).append(fact or trouble)
         if fact is not None and trouble:
-            # Where on-demand nodes may take their place, spot quota is not the last word.
+            # With on-demand nodes as replacement, a lack of spot quota is only a note.
             spare = plan.market == "spot-then-on-demand" and pool.market == "spot"
             (notes if spare else problems).append(trouble)
     finding = Finding(
@@ -168,7 +168,7 @@ def _first_of_each_class(pools: Sequence[Pool]) -> list[Pool]:
 
 
 def _quota(clients: Clients, plan: CloudPlan, pool: Pool) -> tuple[str | None, str]:
-    """What the quota is, None where it is not known, and what is wrong with that."""
+    """Return a fact about the quota, None if unknown, and the problem with it, possibly empty."""
     quota = SPOT_STANDARD if pool.market == "spot" else ON_DEMAND_STANDARD
     try:
         answer = clients.quotas.get_service_quota(ServiceCode=quota.service, QuotaCode=quota.code)
@@ -187,7 +187,7 @@ def _quota(clients: Clients, plan: CloudPlan, pool: Pool) -> tuple[str | None, s
 def quota_texts(
     quota: Quota, region: str, allowed: float, used: int, wanted: int
 ) -> tuple[str, str]:
-    """What a quota of vCPUs is, and what is wrong if a run needs more (else empty)."""
+    """Return a fact about a vCPU quota, and the problem if the run exceeds it, else ""."""
     fact = (
         f"quota for {'spot' if quota is SPOT_STANDARD else 'on-demand'} nodes: {allowed:g} vCPUs, "
         f"{used} in use, {wanted} for the run"
@@ -202,7 +202,7 @@ def quota_texts(
 
 
 def _vcpus_in_use(clients: Clients, market: str) -> int:
-    """vCPUs of the instances that count towards the standard quota of a market."""
+    """Return the vCPUs of running instances that count towards a market's standard quota."""
     running = clients.described("instances", {"instance-state-name": ["pending", "running"]})
     counts = Counter(
         one["InstanceType"]

@@ -1,7 +1,7 @@
-"""What the credentials may do: actions that a run needs and its plan does not, tried without doing.
+"""Rights of the credentials: dry runs of actions that a run needs and planning does not call.
 
-EC2 answers a call with ``DryRun`` by whether it would be allowed. S3 has no such thing; a look at
-an object or an upload that is not there is refused for want of rights, or else for want of it.
+EC2 answers a ``DryRun`` call with the verdict. S3 has none; a request for a missing object or
+upload fails either for lack of rights or because the object is missing.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from skygrid.nodes.ec2.records import CloudPlan, RunMark
 from skygrid.nodes.ec2.teardown.teardown import key_prefix
 
 AT_ONCE = 8
-"""Calls on their way at a time."""
+"""Maximum number of parallel calls."""
 
 PROOF = ("DescribeInstances", "DescribeSecurityGroups", "DescribeVolumes")
-"""Actions of EC2 that prove the end of a run; the plan calls none of them."""
+"""EC2 actions that verify the end of a run; planning calls none of them."""
 
 NO_INSTANCE = "i-00000000000000000"
 NO_GROUP = "sg-00000000000000000"
@@ -35,46 +35,46 @@ NO_UPLOAD = "none"
 
 
 class Verdict(Enum):
-    """What came of trying an action."""
+    """Result of trying an action."""
 
     ALLOWED = "allowed"
     DENIED = "denied"
     UNTRIED = "untried"
-    """There was nothing of skygrid's to try it on."""
+    """No resource of skygrid exists to try it on."""
 
     FAILED = "failed"
 
 
 class Right(msgspec.Struct, frozen=True, kw_only=True):
-    """An action, tried."""
+    """An action with its verdict."""
 
     action: str
-    """As IAM names it: ``ec2:RunInstances``."""
+    """Name in IAM: ``ec2:RunInstances``."""
 
     verdict: Verdict
     text: str = ""
-    """For the person, unless it is allowed."""
+    """Message for the user, unless it is allowed."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """An action, and the call that shows whether it is allowed."""
+    """An action with the call that tries it."""
 
     action: str
     call: Callable[[], Any]
     own: bool = True
-    """Whether it is tried on what skygrid made. A policy may allow it on nothing else, so that
-    being refused on other things says nothing."""
+    """True if it is tried on a resource of skygrid. A policy may be restricted to these, so a
+    refusal on other resources proves nothing."""
 
 
 def try_rights(clients: Clients, settings: AwsConfig, plan: CloudPlan | None) -> list[Right]:
-    """Try all that a run does, side by side. Nothing is made, changed or ended.
+    """Try all actions of a run in parallel. Nothing is created, changed or ended.
 
     Parameters
     ----------
     clients : Clients
     settings : AwsConfig
     plan : CloudPlan or None
-        What would be launched; None: launching and making a group cannot be tried.
+        Planned launch; without it launches and groups are not tried.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def _tried(attempt: Attempt, region: str) -> Right:
 
 
 def judged(attempt: Attempt, error: Exception, region: str) -> Right:
-    """What a failed call says about the right to make it."""
+    """Return the verdict on an action whose call failed."""
     failure = judge(error, attempt.action, region)
     action = attempt.action
     if code_of(error) in ("DryRunOperation", "NoSuchUpload", "NoSuchKey", "404"):
@@ -110,7 +110,7 @@ def judged(attempt: Attempt, error: Exception, region: str) -> Right:
     elif failure.decision is not Decision.NOT_ALLOWED:
         verdict = Verdict.FAILED
     elif attempt.own:
-        # Making something with tags takes the right to tag as well.
+        # A tagged creation also requires the right to tag.
         verdict, action = Verdict.DENIED, missing_action(str(error), attempt.action)
     else:
         verdict = Verdict.UNTRIED
@@ -183,10 +183,10 @@ def _changes(clients: Clients, settings: AwsConfig, plan: CloudPlan) -> Iterator
 
 
 def _some_group(clients: Clients, vpc: str) -> tuple[str, bool]:
-    """A group to try things on, and whether skygrid made it; else the VPC's default one."""
+    """Return a group to try actions on, skygrid's or the VPC's default; True if skygrid's."""
     try:
         found = clients.described("security_groups", {"vpc-id": [vpc]})
-    except api_errors():  # not allowed: that is told where looking is tried by itself
+    except api_errors():  # ec2:DescribeSecurityGroups is reported by its own attempt
         found = []
     for one in found:
         if any(tag["Key"] == RUN for tag in one.get("Tags", ())):
@@ -196,7 +196,8 @@ def _some_group(clients: Clients, vpc: str) -> tuple[str, bool]:
 
 
 def _some_instance(clients: Clients) -> tuple[str, bool]:
-    """A node of skygrid's to try its end on; else the id of none."""
+    """Return an instance of skygrid to try termination on, else an invalid id; True if
+    skygrid's."""
     wanted = {"tag-key": [RUN], "instance-state-name": ["pending", "running"]}
     try:
         found = clients.described("instances", wanted)

@@ -1,7 +1,7 @@
-"""A host key that only its node knows: made there, over the first login.
+"""Replacement of a node's host key by one made on the node.
 
-The key of the first login came with the user-data, which whoever may read the instance's attributes
-can read too. It proves that this is the instance; from then on the node is known by another.
+The first host key travels in the user-data, which anyone with access to the instance's attributes
+can read. It serves for the first login only.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _ANSWER = re.compile(r"^skygrid-host-key (ssh-ed25519 [A-Za-z0-9+/=]{40,200})", 
 
 
 def command(folder: str = "/etc/ssh") -> str:
-    """The command line that makes the new key; the same in every shell."""
+    """Return the command line that makes the new key; it works in every shell."""
     return f"exec sh -c {quoted(read_script('host_key.sh'))} skygrid {quoted(folder)}"
 
 
 def replace_host_key(connection: Connection) -> str:
-    """Have a node make a host key of its own, and return its public half.
+    """Make a new host key on a node and return its public half.
 
     Raises
     ------
     HostError
-        If the node cannot; the message says why.
+        If the node fails; the message has the reason.
     OSError
         If the connection breaks.
     """

@@ -1,6 +1,7 @@
 # Gives the host a new key and prints its public half: sh -c HOST_KEY skygrid FOLDER
-# FOLDER is /etc/ssh. The key that the host had was in its user-data, which others can read; so were
-# no others made. Whoever is not root asks sudo, which must not want a password.
+#
+# FOLDER is /etc/ssh. The old key stood in the user-data, which others can read. Without root the
+# script uses sudo, which must not ask for a password.
 folder=$1
 say() {
     echo "skygrid: $1" >&2
@@ -18,13 +19,13 @@ $as rm -f "$key.new" "$key.new.pub"
 $as ssh-keygen -q -t ed25519 -N '' -C '' -f "$key.new" </dev/null >/dev/null ||
     say "ssh-keygen made no host key in $folder"
 public=$($as cat "$key.new.pub") || say "there is no new host key in $folder"
-# The halves are never of different pairs for sshd: it reads the private one alone.
+# A mixed pair is harmless for a moment, because sshd reads only the private half.
 $as mv -f "$key.new.pub" "$key.pub" && $as mv -f "$key.new" "$key" ||
     say "the host key in $folder could not be replaced"
 for other in rsa ecdsa dsa; do
     $as rm -f "$folder/ssh_host_${other}_key" "$folder/ssh_host_${other}_key.pub"
 done
-# sshd reads its keys when it starts; connections that there are go on.
+# sshd reads its keys at its start and on reload; open connections survive.
 $as systemctl reload ssh 2>/dev/null ||
     $as systemctl reload sshd 2>/dev/null ||
     $as kill -HUP "$(cat /run/sshd.pid 2>/dev/null)" 2>/dev/null ||

@@ -1,6 +1,6 @@
-"""The keys of a run on EC2: who may log in, and by which key each node is known.
+"""Keys of a run on EC2: the user key for logins and the pinned host key of each node.
 
-All of them are ed25519, and lie in a folder of the run's own that only its user can read.
+All keys are ed25519. They lie in the run's folder, readable only by its owner.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from skygrid.util.atomic_file import write_atomic
 
 KEYS_FOLDER = "aws"
-"""Folder of a run's keys, in the run's own."""
+"""Folder of the keys inside the run's folder."""
 
 USER_KEY = "key"
 KNOWN_HOSTS = "known_hosts"
@@ -45,21 +45,21 @@ def make_key_pair() -> KeyPair:
 
 
 class RunKeys:
-    """The folder with a run's keys; what an earlier session of the run left there holds.
+    """The folder of a run's keys; keys of earlier sessions are kept.
 
     Parameters
     ----------
     folder : Path
-        Made if it is not there. Only one process uses it at a time.
+        Created if missing. Only one process may use it at a time.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.user_key = folder / USER_KEY
-        """File of the private key to log in with."""
+        """File of the private key for logins."""
 
         self.known_hosts = folder / KNOWN_HOSTS
-        """Host keys by instance id, and by the node's name before there is an instance."""
+        """Host keys by instance id, and by node name before the launch."""
 
         self._lock = threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -71,16 +71,16 @@ class RunKeys:
 
     @property
     def public(self) -> str:
-        """The line of authorized_keys."""
+        """The public key as a line of authorized_keys."""
         return self._public.read_text(encoding="ascii").strip()
 
     def pin(self, name: str, public: str) -> None:
-        """From now on this is the only key by which `name` is known.
+        """Make `public` the only accepted host key of `name`.
 
         Parameters
         ----------
         name : str
-            Instance id, or a node's name.
+            Instance id or node name.
         public : str
             Kind and key, as in a public key file.
         """
@@ -91,7 +91,7 @@ class RunKeys:
             write_atomic(self.known_hosts, "".join(f"{line}\n" for line in lines).encode())
 
     def pinned(self, name: str) -> str | None:
-        """The key by which `name` is known, None if there is none."""
+        """Return the pinned key of `name`, or None."""
         with self._lock:
             for line in self._lines():
                 if line.split()[0] == name:
@@ -104,17 +104,17 @@ class RunKeys:
         return self.known_hosts.read_text(encoding="ascii").splitlines()
 
     def forget(self) -> str:
-        """Delete everything, as `forget_keys` does."""
+        """Delete the folder with `forget_keys`."""
         return forget_keys(self.folder)
 
 
 def forget_keys(folder: Path) -> str:
-    """Delete a folder of keys: no node is left that knows them.
+    """Delete a folder of keys, once no node uses them.
 
     Returns
     -------
     trouble : str
-        What to do, where it cannot be deleted; empty once it is gone.
+        Message for the user if the deletion failed, else empty.
     """
     try:
         shutil.rmtree(folder)
@@ -126,7 +126,7 @@ def forget_keys(folder: Path) -> str:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Nobody else can read it at any moment."""
+    """Write a file that is never readable by other users."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     path.touch(mode=0o600, exist_ok=False)

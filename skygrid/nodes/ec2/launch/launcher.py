@@ -1,4 +1,4 @@
-"""Launching one node: the pools in their order, and what an answer means for the next of them."""
+"""Launch of one node: order of the pools, and reaction to each answer."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ACTION = "ec2:RunInstances"
 
 
 STANDARD = frozenset("acdhimrtz")
-"""First letters of the families that share one quota for vCPUs."""
+"""First letters of the instance families that share one vCPU quota."""
 
 
 def quota_class(pool: Pool) -> tuple[str, str]:
-    """What pools that share a quota have in common: market and class of families."""
+    """Return market and family class; pools with equal values share a quota."""
     family = pool.instance_type.partition(".")[0]
     letters = family.rstrip("0123456789").partition("-")[0]
     first = family[:1]
@@ -35,40 +35,40 @@ def quota_class(pool: Pool) -> tuple[str, str]:
 
 
 class Scarcity:
-    """Which pools had nothing lately: what one node found out spares the others the call."""
+    """Pools without capacity, shared by all nodes of the run."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._dry: dict[Pool, float] = {}
 
     def dry(self, pool: Pool, now: float) -> None:
-        """A pool had no capacity."""
+        """Record that a pool has no capacity."""
         with self._lock:
             self._dry[pool] = now
 
     def order(self, pools: tuple[Pool, ...], now: float) -> list[Pool]:
-        """The pools as they are tried now: those that were dry lately come last."""
+        """Return the pools in the order of trial, recently dry pools last."""
         with self._lock:
             dry = {pool for pool, since in self._dry.items() if now - since < limits.EC2_DRY}
         return sorted(pools, key=lambda pool: pool in dry)
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool that was tried in vain."""
+    """A failed launch in one pool."""
 
     pool: Pool
     failure: Failure
 
 
 class Launcher:
-    """Launches instances of one run, each with one accepted ``RunInstances``.
+    """Launches instances of one run, each with one accepted ``RunInstances`` call.
 
     Parameters
     ----------
     clients, plan, mark, store, settings
         As for `Fleet`.
     stopped : threading.Event
-        Once it is set nothing is launched any more.
+        Once set, no further launch is made.
     """
 
     def __init__(
@@ -91,12 +91,12 @@ class Launcher:
     def launch(
         self, node: str, group_id: str, user_data: bytes, say: Callable[[str], None]
     ) -> CloudNode:
-        """Launch a node in the first pool that has an instance for it.
+        """Launch a node in the first pool with capacity.
 
         Raises
         ------
         NodeError
-            No pool has; the message lists every pool that was tried, and why it failed.
+            If every pool failed; the message lists them with their errors.
         """
         check_user_data(node, user_data)
         tried: list[Trial] = []
@@ -143,7 +143,8 @@ class Launcher:
             say(f"waiting to launch: {result.code}")
             late = time.monotonic() + delay > give_up
             if late or self._stopped.wait(delay):
-                # What may have been executed stays open: whoever tears the run down looks for it.
+                # A launch that may have been executed stays open, so that the teardown searches for
+                # it.
                 if not maybe_done:
                     self._store.refused(launch)
                 if late:
@@ -181,7 +182,7 @@ class Launcher:
 
 
 def refusal(node: str, region: str, tried: list[Trial]) -> str:
-    """What a person is told about a node that could not be launched."""
+    """Return the message about a node that could not be launched."""
     last = tried[-1].failure
     if len(tried) == 1 and last.decision is not Decision.NEXT_POOL:
         return f"{node}: {last.text}"

@@ -1,4 +1,4 @@
-"""Instances as the API takes and tells them: requests and tags to it, answers from it. Pure."""
+"""Conversion between records and the EC2 API: requests, tags and answers. Pure."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ BUCKET = "skygrid:bucket"
 TOKEN_LENGTH = 64
 USER_DATA_BYTES = 16384
 TAG_VALUE_LENGTH = 256
-"""Limits of EC2; user data before its base64 encoding:
+"""Limits of EC2: characters, bytes before base64 encoding, characters.
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html"""
 
 
 def check_user_data(node: str, user_data: bytes) -> None:
-    """Refuse user data that EC2 would.
+    """Refuse user data above EC2's limit.
 
     Raises
     ------
     NodeError
+        If `user_data` is too long.
     """
     if len(user_data) > USER_DATA_BYTES:
         raise NodeError(
@@ -40,7 +41,7 @@ def check_user_data(node: str, user_data: bytes) -> None:
 
 
 def client_token(run_id: str, node: str, generation: int) -> str:
-    """The token that makes a launch happen once: at most 64 ASCII characters, as EC2 asks."""
+    """Return the client token that makes a launch idempotent: at most 64 ASCII characters."""
     token = f"{run_id}-{node}-{generation}"
     if len(token) <= TOKEN_LENGTH and token.isascii():
         return token
@@ -48,7 +49,7 @@ def client_token(run_id: str, node: str, generation: int) -> str:
 
 
 def run_tags(mark: RunMark, settings: AwsConfig) -> dict[str, str]:
-    """What is on everything of a run."""
+    """Return the tags of every resource of a run."""
     tags = {
         RUN: mark.run_id,
         NAME: mark.name,
@@ -59,7 +60,7 @@ def run_tags(mark: RunMark, settings: AwsConfig) -> dict[str, str]:
 
 
 def specifications(kinds: Iterable[str], tags: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The ``TagSpecifications`` of a call that makes these kinds of resources."""
+    """Return the ``TagSpecifications`` for the creation of these kinds of resources."""
     listed = [{"Key": key, "Value": value} for key, value in tags.items()]
     return [{"ResourceType": kind, "Tags": listed} for kind in kinds]
 
@@ -75,7 +76,7 @@ def run_request(
     mark: RunMark,
     settings: AwsConfig,
 ) -> dict[str, Any]:
-    """Arguments of the one ``RunInstances`` call that launches a node."""
+    """Return the arguments of the ``RunInstances`` call that launches a node."""
     tags = run_tags(mark, settings) | {NODE: node, "Name": f"skygrid {mark.name} {node}"}
     if pool.dollars_per_hour is not None:
         tags[PRICE] = f"{pool.dollars_per_hour:.6g}"
@@ -85,7 +86,7 @@ def run_request(
         "MinCount": 1,
         "MaxCount": 1,
         "ClientToken": token,
-        "UserData": user_data,  # bytes: boto3 encodes them as base64
+        "UserData": user_data,  # boto3 encodes it as base64
         "InstanceInitiatedShutdownBehavior": "terminate",
         "MetadataOptions": {
             "HttpEndpoint": "enabled",
@@ -128,7 +129,7 @@ def _root_volume(image: Image, settings: AwsConfig) -> dict[str, Any]:
 
 
 def from_answer(answer: Mapping[str, Any], region: str) -> CloudNode:
-    """An instance from the ``Instances`` of an answer of EC2."""
+    """Return an instance from the ``Instances`` of an answer of EC2."""
     tags = {tag["Key"]: tag["Value"] for tag in answer.get("Tags", ())}
     launched = answer.get("LaunchTime")
     return CloudNode(
@@ -163,16 +164,16 @@ def _number(text: str | None) -> float | None:
     try:
         return None if text is None else float(text)
     except ValueError:
-        return None  # a tag may be changed by anybody
+        return None  # users may change tags
 
 
 def to_text(moment: float) -> str:
-    """Seconds since the epoch as ISO 8601 in UTC, to the second."""
+    """Return seconds since the epoch as ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def from_text(text: str) -> float:
-    """Seconds since the epoch of what `to_text` wrote; 0 for anything else."""
+    """Return the seconds since the epoch that `to_text` wrote; 0 for any other text."""
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:

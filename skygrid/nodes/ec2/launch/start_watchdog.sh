@@ -1,18 +1,19 @@
 # Starts the watchdog: sh -c START skygrid FOLDER WATCHDOG LEASE_SECONDS LIFETIME_SECONDS EXPIRES
-# WATCHDOG is the text of watchdog.sh; the others are its arguments. Run as root, at every boot,
-# before anything else that the instance does.
+#
+# WATCHDOG is the text of watchdog.sh; the rest are its arguments. Runs as root at every boot,
+# before all other commands of the instance.
 folder=$1 text=$2
 shift 2
 umask 022
 mkdir -p "$folder"
 printf '%s\n' "$text" >"$folder/watchdog.sh"
-# Whoever is logged in renews the lease, and that user does not exist yet.
+# World-writable, because the login user renews the lease and does not exist yet.
 : >"$folder/lease"
 chmod 666 "$folder/lease"
 started=
 if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null; then
-    # This runs before sysinit.target, which a service waits for by itself: to wait for the service
-    # here would be to wait for ever.
+    # --no-block and DefaultDependencies=no: this runs before sysinit.target, for which services
+    # wait by default, so waiting for the service here would never end.
     systemd-run --quiet --no-block --unit=skygrid-watchdog --property=DefaultDependencies=no \
         --property=Restart=always --property=RestartSec=1 --property=StartLimitIntervalSec=0 \
         --property=TimeoutStopSec=1 --property=OOMScoreAdjust=-1000 \

@@ -1,6 +1,6 @@
-"""What an instance is told at its first boot: user-data for cloud-init.
+"""User-data for cloud-init: the configuration of an instance at its first boot.
 
-cloud-init takes JSON for the YAML that it is, so nothing has to be quoted by hand:
+cloud-init accepts JSON, a subset of YAML, so no manual quoting is needed:
 https://docs.cloud-init.io/en/latest/explanation/format.html (November 2025).
 """
 
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LARGEST_BYTES = 16 * 1024
-"""What EC2 takes, before base64."""
+"""Limit of EC2, before base64 encoding."""
 
 NODE_FOLDER = "/run/skygrid"
 LEASE_FILE = f"{NODE_FOLDER}/lease"
-"""Touched by whoever hears the driver; with ``end`` in it the instance ends itself."""
+"""File whose modification renews the instance's lease; the word ``end`` in it ends the instance."""
 
 END_WORD = "end"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BootOrders:
-    """What one node is to be like."""
+    """Boot parameters of one node."""
 
     authorized_key: str
     """Public key of the run, as a line of authorized_keys."""
@@ -37,16 +37,16 @@ class BootOrders:
     """Seconds without a driver after which the instance ends itself."""
 
     lifetime_seconds: float
-    """Seconds after which it ends itself whatever happens."""
+    """Seconds after which it ends itself in any case."""
 
     expires_at: float
-    """The same as seconds since the epoch."""
+    """The same moment in seconds since the epoch."""
 
 
 def user_data(orders: BootOrders) -> bytes:
     """Return the user-data of one node, at most `LARGEST_BYTES` long.
 
-    The watchdog comes first: ``bootcmd`` runs before users and keys are made, at every boot.
+    The watchdog starts in ``bootcmd``, which runs at every boot, before users and keys are made.
     """
     text = json.dumps(_cloud_config(orders), indent=1)
     data = f"#cloud-config\n{text}\n".encode()
@@ -60,7 +60,7 @@ def _cloud_config(orders: BootOrders) -> dict[str, object]:
         "package_update": False,
         "package_upgrade": False,
         "ssh_deletekeys": True,
-        # When keys are given cloud-init makes none: the host has this one only.
+        # With given keys cloud-init makes no others.
         "ssh_keys": {
             "ed25519_private": orders.host_key,
             "ed25519_public": orders.host_key_public,
@@ -74,7 +74,7 @@ def _cloud_config(orders: BootOrders) -> dict[str, object]:
 
 
 def watchdog_command(orders: BootOrders, folder: str) -> list[str]:
-    """Return the words that start the watchdog in a folder of its own, as root."""
+    """Return the command that starts the watchdog in `folder` as root."""
     numbers = (
         math.ceil(orders.lease_seconds),
         math.ceil(orders.lifetime_seconds),
@@ -85,7 +85,7 @@ def watchdog_command(orders: BootOrders, folder: str) -> list[str]:
 
 
 def read_script(name: str) -> str:
-    """Read a script beside this module, without the comments, which need not travel."""
+    """Read a script beside this module without its comments, which need not travel."""
     text = Path(__file__).with_name(name).read_text(encoding="utf-8")
     return "\n".join(_code(text.splitlines()))
 

@@ -1,7 +1,7 @@
-"""One look at all instances of a run, shared by everybody who waits for one of them.
+"""Shared polling of all instances of a run.
 
-Thirty threads that wait for thirty instances would ask thirty times as often as needed, and AWS
-would refuse them. Whoever finds the last look too old takes the next one for all.
+With one poll per waiting thread AWS would throttle the calls. Instead the first thread that finds
+the last poll too old polls for all.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from skygrid.nodes.ec2.records import CloudNode
 from .requests import RUN, from_answer
 
 FACTOR = 1.3
-"""Growth of the interval between looks while an instance is waited for."""
+"""Growth of the polling interval while a thread waits for an instance."""
 
 
 class InstanceGoneError(NodeError):
-    """The instance of a node has ended; another can be launched in its place."""
+    """The instance of a node has ended; a new one can replace it."""
 
 
 def find_instances(clients: Clients, filters: dict[str, list[str]]) -> list[CloudNode]:
-    """Every instance that these filters of ``DescribeInstances`` let through."""
+    """Return all instances that match these filters of ``DescribeInstances``."""
     return [from_answer(one, clients.region) for one in clients.described("instances", filters)]
 
 
 class Watch:
-    """What is known of the instances of one run. May be used from any thread.
+    """Last known state of a run's instances. Thread-safe.
 
     Parameters
     ----------
     clients : Clients
     run_id : str
     clock : callable
-        Seconds since the epoch.
+        Returns seconds since the epoch.
     """
 
     def __init__(
@@ -57,45 +57,51 @@ class Watch:
         self._interval = limits.EC2_LOOK_FIRST
 
     def stop(self) -> None:
-        """Whoever waits is to wait no longer."""
+        """Make all waiting threads raise."""
         with self._lock:
             self._stopped = True
             self._lock.notify_all()
 
     def add(self, node: CloudNode) -> None:
-        """Take in an instance that was just launched; looks follow each other quickly again."""
+        """Add a launched instance and reset the polling interval."""
         with self._lock:
             self._known.setdefault(node.instance_id, node)
             self._interval = limits.EC2_LOOK_FIRST
 
     def nodes(self) -> list[CloudNode]:
-        """Every instance that is known, by the time of its launch."""
+        """Return all known instances by launch time."""
         with self._lock:
             found = list(self._known.values())
         return sorted(found, key=lambda one: (one.launched_at, one.node))
 
     def get(self, instance_id: str) -> CloudNode | None:
-        """An instance as it was last seen."""
+        """Return an instance as last seen, or None."""
         with self._lock:
             return self._known.get(instance_id)
 
     def ends(self) -> dict[str, float]:
-        """When instances were first seen to be gone, in seconds since the epoch, by their ids."""
+        """Return the times at which instances were first seen gone, in seconds since the epoch,
+        by id."""
         with self._lock:
             return dict(self._ended)
 
     def look(self, not_older_than: float) -> bool:
-        """Ask the API about all instances, unless somebody did so in the last seconds.
+        """List all instances, unless the last listing is recent enough.
+
+        Parameters
+        ----------
+        not_older_than : float
+            Accepted age of the last listing, in seconds.
 
         Returns
         -------
         looked : bool
-            Whether the API was asked.
+            True if the API was called.
 
         Raises
         ------
         Exception
-            Of boto3.
+            An error of `api_errors`.
         """
         asked = time.monotonic()
         with self._looking:
@@ -122,14 +128,14 @@ class Watch:
         seconds: float,
         say: Callable[[str], None],
     ) -> CloudNode:
-        """Wait until an instance is as `ready` wants it.
+        """Wait until `ready` accepts an instance.
 
         Raises
         ------
         InstanceGoneError
-            If it ends instead.
+            If the instance ends.
         NodeError
-            If that takes longer than `seconds`, or the API will not answer any more.
+            If the wait exceeds `seconds` or the API stops answering.
         """
         deadline = time.monotonic() + seconds
         said = ""
@@ -178,5 +184,5 @@ class Watch:
 
 
 def gone_text(node: CloudNode) -> str:
-    """That an instance has ended, and why, to be read behind its id."""
+    """Return state and reason of an instance that ended, to follow its id in a sentence."""
     return f"is {node.state}" + (f" ({node.reason})" if node.reason else "")

@@ -1,17 +1,18 @@
 # Ends the instance: sh watchdog.sh FOLDER LEASE_SECONDS LIFETIME_SECONDS EXPIRES
-# It does so when FOLDER/lease was not touched for LEASE_SECONDS, when the word "end" stands in it,
+#
+# It acts when FOLDER/lease was not modified for LEASE_SECONDS, when the lease holds the word "end",
 # LIFETIME_SECONDS after the first start, and at EXPIRES (seconds since the epoch).
 #
-# Seconds are those of /proc/uptime: a clock that is set at boot would end a lease at once, or never.
-# EXPIRES is for an instance that was booted again.
+# Time is measured by /proc/uptime, because the clock may be set during boot. EXPIRES covers
+# instances that were booted again.
 folder=$1 lease_seconds=$2 lifetime=$3 expires=$4
 trap '' HUP INT QUIT USR1 USR2 ALRM
-# The last that a machine does is to end what is left, and systemd waits a minute and a half for that.
+# Ignores TERM, except at the end of a shutdown, where systemd would wait 90 s for this process.
 trap 'if is_down; then exit 0; fi' TERM
 echo -1000 2>/dev/null >/proc/self/oom_score_adj || :
 cd /
 
-# Whether all services have ended, and the first process is the one that switches off.
+# Succeeds if all services have ended and PID 1 is systemd-shutdown.
 is_down() {
     read -r first </proc/1/comm
     [ "${first#systemd-shut}" != "$first" ]
@@ -22,7 +23,7 @@ uptime() {
     now=${now%.*}
 }
 
-# `shutdown` and `poweroff` end an instance, which `halt` does not; the last one asks nobody.
+# `shutdown` and `poweroff` terminate an instance, `halt` does not. sysrq works without any process.
 end() {
     echo "skygrid: this instance ends itself: $1" >/dev/kmsg 2>/dev/null || :
     shutdown -P now
@@ -36,7 +37,7 @@ end() {
 
 uptime
 renewed=$now
-# One that was killed and started again goes on with the lifetime that began with the first.
+# A restarted watchdog continues the lifetime of the first.
 [ -s "$folder/began" ] || echo "$now" >"$folder/began"
 read -r began <"$folder/began" || began=$now
 echo renewed >"$folder/seen"

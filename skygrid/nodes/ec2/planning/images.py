@@ -1,4 +1,4 @@
-"""What nodes boot: the newest Ubuntu 24.04 of the region, or the image that the config names."""
+"""Images of nodes: the newest Ubuntu 24.04 of the region, or the configured image."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from skygrid.nodes.ec2.api_errors import code_of, judge
 from skygrid.nodes.ec2.records import Image
 
 UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{}/hvm/ebs-gp3/ami-id"
-"""Public parameter that Canonical keeps:
+"""Public parameter maintained by Canonical:
 https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/"""
 
 _CANONICAL_WORDS = {"x86_64": "amd64", "arm64": "arm64"}
 
 
 def named_image(clients: Clients, settings: AwsConfig) -> Image | None:
-    """The image that the config names, if it does.
+    """Return the configured image, or None.
 
     Raises
     ------
     ConfigError
-        If there is no such image in the region, or it cannot be booted.
+        If the region lacks the image or it cannot be booted.
     NodeError
+        If the API refuses.
     """
     if settings.ami is None:
         return None
@@ -33,7 +34,7 @@ def named_image(clients: Clients, settings: AwsConfig) -> Image | None:
 
 
 def ubuntu_images(clients: Clients, architectures: Iterable[str]) -> list[Image]:
-    """The newest Ubuntu 24.04 for each architecture.
+    """Return the newest Ubuntu 24.04 for each architecture.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where nodes stand in the network, and who is let in: port 22 from the caller, nothing else."""
+"""Network of the nodes: subnets, and a security group that admits only the caller, on port 22."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ SSH_PORT = 22
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
-    """The VPC of a run and the subnets that its nodes may stand in."""
+    """The VPC of a run and the usable subnets."""
 
     vpc: str
     subnets: tuple[tuple[str, str], ...]
-    """Zone and subnet, by zone."""
+    """Pairs of zone and subnet, sorted by zone."""
 
 
 # ---- finding a place ----------------------------------------------------------------------------
 
 
 def find_network(clients: Clients, settings: AwsConfig) -> Network:
-    """The configured subnet, or the default ones, once it is known that they lead out.
+    """Return the configured subnet, or the default ones, checked for a route to the internet.
 
     Raises
     ------
     NodeError
-        There is no default VPC, no such subnet or zone, or no route to the internet.
+        If the default VPC, the subnet, the zone or the route is missing.
     """
     vpc, subnets = _named(clients, settings) if settings.subnet else _default(clients)
     zones = settings.zones
@@ -96,7 +96,7 @@ def _described(clients: Clients, kind: str, filters: Mapping[str, list[str]]) ->
 
 
 def _leading_out(clients: Clients, vpc: str, subnets: list[Any], settings: AwsConfig) -> list[Any]:
-    """The subnets with a way to the internet, from where nodes get Python and packages."""
+    """Return the subnets with a route to the internet, which nodes need to install packages."""
     tables = _described(clients, "route_tables", {"vpc-id": [vpc]})
     found = [
         one for one in subnets if leads_out(one["SubnetId"], tables, public=settings.public_ip)
@@ -117,7 +117,7 @@ def _leading_out(clients: Clients, vpc: str, subnets: list[Any], settings: AwsCo
 
 
 def leads_out(subnet: str, tables: list[Any], *, public: bool) -> bool:
-    """Whether the route table of a subnet has an active way to the internet.
+    """Return True if the route table of a subnet has an active route to the internet.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def leads_out(subnet: str, tables: list[Any], *, public: bool) -> bool:
     tables : list
         ``RouteTables`` of the VPC.
     public : bool
-        Whether the way has to be an internet gateway, without which public addresses do not work.
+        Require an internet gateway, without which public addresses do not work.
     """
     chosen = [table for table in tables if _holds(table, "SubnetId", subnet)]
     chosen = chosen or [table for table in tables if _holds(table, "Main", True)]
@@ -146,21 +146,21 @@ def _holds(table: Any, key: str, value: object) -> bool:
 
 
 def allowed_cidr(settings: AwsConfig) -> str:
-    """Who may connect: ``allow_cidr``, or the caller's address alone.
+    """Return the addresses that may connect: ``allow_cidr``, or the caller's address.
 
     Raises
     ------
     NodeError
-        If the address cannot be found out.
+        If the address cannot be determined.
     """
     return settings.allow_cidr or f"{caller_address(address_url(settings))}/32"
 
 
 def address_url(settings: AwsConfig) -> str:
-    """Where the caller's address is asked for.
+    """Return the URL that reports the caller's address.
 
-    A cloud of one's own (``AWS_ENDPOINT_URL``) sees another address than the internet does; it is
-    asked itself, at ``/checkip``, unless the config names an address of its own.
+    A private cloud (``AWS_ENDPOINT_URL``) sees another address than the internet does, so its own
+    ``/checkip`` is used unless the config names a URL.
     """
     endpoint = os.environ.get("AWS_ENDPOINT_URL", "").rstrip("/")
     if endpoint and settings.address_url == AwsConfig.address_url:
@@ -169,13 +169,14 @@ def address_url(settings: AwsConfig) -> str:
 
 
 def caller_address(url: str) -> str:
-    """The IPv4 address that this machine has for the one who answers at `url`.
+    """Return the IPv4 address of this machine as the server at `url` sees it.
 
-    No proxy is used: SSH connections will not go through one either.
+    Proxies are bypassed, because SSH connections bypass them too.
 
     Raises
     ------
     NodeError
+        If there is no valid answer.
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -193,7 +194,7 @@ def caller_address(url: str) -> str:
 
 
 def open_group(clients: Clients, mark: RunMark, settings: AwsConfig, vpc: str, cidr: str) -> str:
-    """Make the run's security group, or find it again, and let `cidr` in, alone.
+    """Create or find the run's security group, and admit `cidr` only.
 
     Returns
     -------
@@ -202,6 +203,7 @@ def open_group(clients: Clients, mark: RunMark, settings: AwsConfig, vpc: str, c
     Raises
     ------
     NodeError
+        If the API refuses.
     """
     action = "ec2:CreateSecurityGroup"
     try:
@@ -220,13 +222,13 @@ def open_group(clients: Clients, mark: RunMark, settings: AwsConfig, vpc: str, c
 
 
 def _make_group(clients: Clients, mark: RunMark, settings: AwsConfig, vpc: str) -> tuple[str, bool]:
-    """The group's id, and whether it was made just now."""
+    """Return the group's id, and True if it was created now."""
     name = f"skygrid-{mark.run_id}"
     tags = run_tags(mark, settings) | {"Name": f"skygrid {mark.name}"}
     try:
         made = clients.ec2.create_security_group(
             GroupName=name,
-            # EC2 takes few characters here; a run's name has no others.
+            # EC2 allows few characters here; names of runs have no others.
             Description=f"skygrid run {mark.name}: SSH from where it was started",
             VpcId=vpc,
             TagSpecifications=specifications(("security-group",), tags),
@@ -240,7 +242,7 @@ def _make_group(clients: Clients, mark: RunMark, settings: AwsConfig, vpc: str) 
 
 
 def let_in(clients: Clients, group_id: str, cidr: str) -> None:
-    """Let `cidr` in through a group and nobody else any more."""
+    """Admit `cidr` in a group and revoke all other addresses."""
     old = _let_in_now(clients, group_id)
     if cidr not in old:
         _authorize(clients, group_id, cidr)
@@ -269,7 +271,7 @@ def _let_in_now(clients: Clients, group_id: str) -> tuple[str, ...]:
 
 
 def ssh_from(*cidrs: str) -> dict[str, Any]:
-    """The permission, as EC2 takes it, for these addresses to connect to port 22."""
+    """Return EC2's permission for these addresses to connect to port 22."""
     return {
         "IpProtocol": "tcp",
         "FromPort": SSH_PORT,

@@ -1,4 +1,4 @@
-"""What a run will launch, where, and for how much: decided before anything is started."""
+"""The plan of a run on EC2: instance types, places and prices, decided before the launch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .prices import Price, on_demand_prices, spot_prices
 from .types import find_types
 
 PriceOf = Callable[[str, str], Price | None]
-"""Price of a type in a zone."""
+"""Returns the price of a type in a zone, or None."""
 
 
 def plan_cloud(config: RunConfig, clients: Clients) -> CloudPlan:
-    """Decide what to launch. The API is only read; nothing is made, and nothing costs.
+    """Make the plan of a run. The API is only read, at no cost.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ def plan_cloud(config: RunConfig, clients: Clients) -> CloudPlan:
     Raises
     ------
     ConfigError
-        The config names what does not exist or does not fit.
+        If a configured resource does not exist or does not fit.
     NodeError
-        The account or the region has no place for the nodes, or the credentials no right to look.
+        If the account or the region has no place for the nodes, or the credentials lack rights.
     """
     settings = config.aws
     account = clients.account
@@ -72,7 +72,7 @@ def plan_cloud(config: RunConfig, clients: Clients) -> CloudPlan:
 
 
 def mark_of(config: RunConfig, clients: Clients, run_id: str, run_name: str, now: float) -> RunMark:
-    """What everything of a run is tagged with.
+    """Return the tags of a run's resources.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def _pools(
     types: Sequence[InstanceType],
     notes: list[str],
 ) -> list[Pool]:
-    """The pools as they are tried: spot before on-demand, cheap before dear."""
+    """Return the pools in the order of trial: spot before on-demand, cheapest first."""
     found: list[Pool] = []
     if settings.market != "on-demand":
         spot = _said(settings) or _of_spot(spot_prices(clients, types, notes.append))
@@ -133,12 +133,12 @@ def order(
     market: Buying,
     price_of: PriceOf,
 ) -> list[Pool]:
-    """The pools of one market: cheap before dear, known before unknown, then as they were named.
+    """Return the pools of one market: cheapest first, unknown prices last, else in the given order.
 
     Parameters
     ----------
     subnets : sequence of (str, str)
-        Zone and subnet; of several in a zone the first is taken.
+        Zone and subnet; the first of a zone counts.
     types : sequence of InstanceType
     market : {"on-demand", "spot"}
     price_of : callable

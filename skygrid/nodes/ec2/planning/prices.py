@@ -1,6 +1,6 @@
-"""Prices of instances, from the price list of AWS and its history of spot prices.
+"""Prices of instances, from the price list of AWS and the history of spot prices.
 
-A price is never a reason to fail: where none is known the plan says so.
+A missing price never raises; the plan reports it as unknown.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from skygrid.nodes.ec2.api import Clients, api_errors
 from skygrid.nodes.ec2.records import InstanceType
 
 Unknown = Callable[[str], None]
-"""Is told, in words, why a price could not be had."""
+"""Receives a message about a missing price."""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """A price and where it is from."""
+    """A price with its source."""
 
     dollars_per_hour: float
     source: str
 
 
 def _no_price() -> tuple[type[Exception], ...]:
-    """What is raised where a price was asked for and something else came."""
+    """Return the exceptions of a failed or malformed price request."""
     return (*api_errors(), LookupError, ValueError)
 
 
 def on_demand_prices(
     clients: Clients, types: Iterable[InstanceType], note: Unknown
 ) -> dict[str, Price]:
-    """On-demand prices by type, of those that are known."""
+    """Return the known on-demand prices by type."""
     found: dict[str, Price] = {}
     source = f"AWS price list, {datetime.now(UTC).date().isoformat()}"
     try:
@@ -43,7 +43,7 @@ def on_demand_prices(
             if dollars is not None:
                 found[one.name] = Price(dollars_per_hour=dollars, source=source)
     except _no_price() as error:
-        # Not asked again for the other types: each question may take PRICING_SECONDS.
+        # Do not repeat it for other types: each call may take limits.EC2_PRICE_ANSWER seconds.
         note(f"the price list does not answer: pricing:GetProducts, {type(error).__name__}")
     return found
 
@@ -71,9 +71,10 @@ def _listed_price(clients: Clients, instance_type: str) -> float | None:
 
 
 def hourly_prices(product: str | Mapping[str, Any]) -> list[float]:
-    """The hourly USD prices above 0 of a product of the price list, a JSON document.
+    """Return the positive hourly USD prices in a product of the price list, a JSON document.
 
-    Format: https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/reading-service-price-list-file-for-services.html
+    Format:
+    https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/reading-service-price-list-file-for-services.html
     """
     document = json.loads(product) if isinstance(product, str) else product
     found = [
@@ -88,7 +89,7 @@ def hourly_prices(product: str | Mapping[str, Any]) -> list[float]:
 def spot_prices(
     clients: Clients, types: Iterable[InstanceType], note: Unknown
 ) -> dict[tuple[str, str], Price]:
-    """Spot prices of this moment by type and zone, of those that are known."""
+    """Return the known current spot prices by type and zone."""
     now = datetime.now(UTC)
     try:
         pages = clients.ec2.get_paginator("describe_spot_price_history").paginate(
@@ -100,7 +101,7 @@ def spot_prices(
     except _no_price() as error:
         note(f"spot prices are not known: ec2:DescribeSpotPriceHistory, {type(error).__name__}")
         return {}
-    answers.sort(key=lambda one: one["Timestamp"])  # of several the newest stays
+    answers.sort(key=lambda one: one["Timestamp"])  # so that the newest price wins
     source = f"spot price of {now.date().isoformat()}, which may change"
     return {
         (one["InstanceType"], one["AvailabilityZone"]): Price(

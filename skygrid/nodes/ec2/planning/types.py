@@ -1,4 +1,4 @@
-"""Which instance types can do the work: those that are named, or a class that fits."""
+"""Selection of instance types: the configured ones, or a suitable class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skygrid.nodes.ec2.api_errors import judge
 from skygrid.nodes.ec2.records import InstanceType
 
 USUAL_VCPUS = 4
-"""vCPUs of a node when nothing is said about concurrency."""
+"""vCPUs of a node if no concurrency is configured."""
 
 SIZES = {
     2: "large",
@@ -26,28 +26,28 @@ SIZES = {
     96: "24xlarge",
     192: "48xlarge",
 }
-"""Sizes of the families below by their vCPUs."""
+"""Size names of the families below, by vCPUs."""
 
 FAMILIES: dict[str, tuple[tuple[str, ...], ...]] = {
     "x86_64": (("c7i", "c7a", "m7i", "m7a"), ("c6i", "c6a", "m6i", "m6a"), ("c5", "m5")),
     "arm64": (("c7g", "c8g", "m7g"), ("c6g", "m6g")),
 }
-"""Families by architecture, newest generation first; one generation is looked at at a time.
-Processors that run at full speed all the time: no burstable and no flex families."""
+"""Families by architecture, newest generation first. Burstable and flex families are missing,
+because their processors do not run at full speed all the time."""
 
 
 def own_architecture() -> str:
-    """The architecture of this machine: scores equal those of a local run to the last bit there."""
+    """Return the architecture of this machine, on which scores equal a local run bit for bit."""
     return "arm64" if platform.machine().lower() in ("arm64", "aarch64") else "x86_64"
 
 
 def candidate_names(vcpus: int, architecture: str) -> list[list[str]]:
-    """Names of types with at least so many vCPUs, and not many more: a list for each generation.
+    """Return names of the smallest types with at least `vcpus` vCPUs, one list per generation.
 
     Raises
     ------
     ConfigError
-        If no type has so many.
+        If no type is large enough.
     """
     for size, word in SIZES.items():
         if size >= vcpus:
@@ -66,25 +66,25 @@ def find_types(
     architecture: str | None,
     zones: Sequence[str],
 ) -> list[InstanceType]:
-    """The types that a run may use, in no order of preference.
+    """Return the types that a run may use, unordered.
 
     Parameters
     ----------
     clients : Clients
     settings : AwsConfig
     concurrency : int or None
-        vCPUs that a type needs; None: any number of the named ones, else `USUAL_VCPUS`.
+        Minimum vCPUs; None: 1 for configured types, else `USUAL_VCPUS`.
     architecture : str or None
-        Of the image that is given; None: there is one for each.
+        Architecture of the configured image; None: any.
     zones : sequence of str
-        Where nodes may be.
+        Zones of the nodes.
 
     Raises
     ------
     ConfigError
-        If a named type does not exist or no named type has the vCPUs.
+        If a configured type does not exist or all are too small.
     NodeError
-        If the region offers nothing that fits.
+        If the region offers no suitable type.
     """
     if settings.instance_types:
         return _named(clients, settings.instance_types, concurrency, architecture, zones)
@@ -130,12 +130,12 @@ def _named(
 def fit(
     found: Iterable[InstanceType], concurrency: int | None, architecture: str | None
 ) -> list[InstanceType]:
-    """Those with the vCPUs for the concurrency and the architecture of the image.
+    """Return the types with enough vCPUs and the architecture of the image.
 
     Raises
     ------
     ConfigError
-        If none has them.
+        If there is none.
     """
     found = list(found)
     booting = [one for one in found if architecture in (None, one.architecture)]
@@ -155,7 +155,7 @@ def fit(
 
 
 def _described(clients: Clients, names: Sequence[str], zones: Sequence[str]) -> list[InstanceType]:
-    """What EC2 has of these names; unknown ones are left out."""
+    """Return the types that EC2 knows, with those of `zones` that offer them."""
     named = {"instance-type": list(names)}
     action = "ec2:DescribeInstanceTypes"
     try:
@@ -173,12 +173,12 @@ def _described(clients: Clients, names: Sequence[str], zones: Sequence[str]) -> 
 
 
 def vcpus_of(clients: Clients, names: Iterable[str]) -> dict[str, int]:
-    """vCPUs by type, of those types that exist.
+    """Return the vCPUs of existing types.
 
     Raises
     ------
     Exception
-        Of boto3.
+        An error of `api_errors`.
     """
     named = sorted(names)
     found = clients.described("instance_types", {"instance-type": named}) if named else []

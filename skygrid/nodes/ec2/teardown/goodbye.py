@@ -1,4 +1,4 @@
-"""Telling nodes to end themselves, when the API does not end them."""
+"""End of nodes over SSH, for use if the API fails to end them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MOST_AT_ONCE = 16
 def tell_to_end(
     nodes: Sequence[CloudNode], way: Callable[[CloudNode], Target]
 ) -> tuple[list[CloudNode], list[str]]:
-    """Have each node's watchdog power it off, by a word in its lease.
+    """Write the end word into each node's lease, so that its watchdog powers it off.
 
     Returns
     -------
     told, notes
-        Nodes that have taken it in, and why the others have not.
+        Nodes that were reached, and the errors of the others.
     """
     if not nodes:
         return [], []

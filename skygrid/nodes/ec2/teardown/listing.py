@@ -1,4 +1,4 @@
-"""What runs on EC2 for skygrid, found by tags alone: from any machine with the credentials."""
+"""Discovery of skygrid's instances by their tags, from any machine with the credentials."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ NOT_TERMINATED = ["pending", "running", "shutting-down", "stopping", "stopped"]
 
 
 def find_cloud_nodes(clients: Clients, run_id: str | None = None) -> list[CloudNode]:
-    """Every instance in the clients' region that a run of skygrid launched and is not terminated.
+    """Return all instances of skygrid in the clients' region that are not terminated.
 
     Parameters
     ----------
     clients : Clients
     run_id : str, optional
-        Only those of this run.
+        Restrict the search to this run.
 
     Returns
     -------
     nodes : list of CloudNode
-        By run and node.
+        Sorted by run and node.
 
     Raises
     ------
     NodeError
-        If the API does not answer, or the credentials do not allow the question.
+        If the API does not answer or refuses.
     """
     filters = _tagged(run_id) | {"instance-state-name": NOT_TERMINATED}
     try:
@@ -50,7 +50,7 @@ def _tagged(run_id: str | None) -> dict[str, list[str]]:
 
 
 def orphans(nodes: Iterable[CloudNode], now: float, dead_runs: Collection[str]) -> list[CloudNode]:
-    """The nodes that nobody will end: out of their time, or of a run that has no driver any more.
+    """Return nodes past their expiry, or of a run whose driver has ended.
 
     Parameters
     ----------
@@ -58,24 +58,25 @@ def orphans(nodes: Iterable[CloudNode], now: float, dead_runs: Collection[str]) 
     now : float
         Seconds since the epoch.
     dead_runs : collection of str
-        Ids of runs whose driver is known to have ended. A run of another machine is not among
-        them; its nodes end themselves when they have not heard of their driver for their lease.
+        Ids of runs whose driver has certainly ended. Runs of other machines cannot be judged; their
+        nodes end themselves when their lease runs out.
     """
     return [one for one in nodes if one.run_id in dead_runs or 0 < one.expires_at <= now]
 
 
 def find_remains(clients: Clients, run_id: str | None = None) -> list[Remains]:
-    """Every run that has instances, a security group or volumes in the clients' region.
+    """Return every run that has instances, a security group or volumes in the clients' region.
 
     Parameters
     ----------
     clients : Clients
     run_id : str, optional
-        Only this run; it is in the answer even when nothing is there.
+        Restrict the search to this run, which is returned even if nothing is found.
 
     Raises
     ------
     NodeError
+        If the API does not answer or refuses.
     """
     found = {} if run_id is None else {run_id: Remains(run_id=run_id)}
     for one in find_cloud_nodes(clients, run_id):
@@ -103,28 +104,28 @@ def _joined(before: Remains, fresh: Remains) -> Remains:
 
 
 def down(clients: Clients, remains: Sequence[Remains], progress: Progress) -> TeardownReport:
-    """End runs with all that was made with them, and wait until the API says that they are gone.
+    """End runs with all their resources, and wait until the API confirms it.
 
     Parameters
     ----------
     clients : Clients
-        Of the region that the runs are in.
+        For the region of the runs.
     remains : sequence of Remains
-        From `find_remains`; for a run whose folder is at hand, `fleet.remains_of` its
-        ``cloud.json`` knows more.
+        From `find_remains`, or from `fleet.remains_of` for a run with a local ``cloud.json``, which
+        has more facts.
     progress : callable
-        Is told, in words, what goes on.
+        Receives progress messages.
 
     Returns
     -------
     report : TeardownReport
-        Of all runs together.
+        Joint report of all runs.
     """
     return joined([Ending(clients, one, _named(one.name, progress)).complete() for one in remains])
 
 
 def joined(reports: Sequence[TeardownReport]) -> TeardownReport:
-    """The report of several ends together."""
+    """Return one report for several teardowns."""
     return TeardownReport(
         left=tuple(node for report in reports for node in report.left),
         verified=all(report.verified for report in reports),

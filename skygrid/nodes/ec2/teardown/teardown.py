@@ -1,8 +1,8 @@
-"""Ending all that belongs to a run, and making sure of it.
+"""Teardown of a run, with verification.
 
-The order is that of cost and of dependence: instances, then the security group that they held, then
-objects in S3; then the API is asked by tag for what is left. Every call is tried again for as long
-as that makes sense. What could not be done is said, never raised.
+The order follows cost and dependence: instances, then their security group, then objects in S3;
+finally the API is searched by tag for leftovers. Calls are repeated while that can help. Failures
+are reported, never raised.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from skygrid.nodes.ec2.records import CloudNode, TeardownReport
 from skygrid.nodes.ec2.retry import Pause, delays, patiently
 
 REFUSED_TRIES = 6
-"""Calls that are refused for want of rights or credentials are tried so often: a role's
-credentials may be renewed meanwhile."""
+"""Number of calls that may be denied before giving up; a role's credentials may be renewed
+meanwhile."""
 
 
 AGAIN = frozenset({Decision.BACK_OFF, Decision.IN_USE})
@@ -33,19 +33,19 @@ Progress = Callable[[str], None]
 
 
 class Remains(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a run, beside what its tags will show."""
+    """Facts about a run that its tags may not show."""
 
     run_id: str
     name: str = ""
     launched: dict[str, float] = {}
-    """Ids of its instances, which may not be visible yet, and when they were launched, in seconds
-    since the epoch."""
+    """Launch times by instance id, in seconds since the epoch; new instances may not be visible
+    yet."""
 
     tokens: tuple[str, ...] = ()
-    """Client tokens of launches of which it is not known whether they happened."""
+    """Client tokens of launches with unknown result."""
 
     tokens_until: float = 0.0
-    """Seconds since the epoch up to which those may still become visible."""
+    """Seconds since the epoch until which those launches may become visible."""
 
     bucket: str | None = None
 
@@ -58,7 +58,7 @@ class Ending:
     clients : Clients
     remains : Remains
     progress : callable
-        Is told, in words, what goes on.
+        Receives progress messages.
     pause : callable
     """
 
@@ -81,11 +81,11 @@ class Ending:
 
     @property
     def seen(self) -> list[CloudNode]:
-        """Every instance of the run that was seen, as it was last."""
+        """Every instance of the run that was seen, in its last state."""
         return list(self._seen.values())
 
     def complete(self) -> TeardownReport:
-        """End instances, group and objects, and look what is left."""
+        """End instances, group and objects, then verify."""
         failure = self._end_instances()
         if failure is None:
             self._delete_groups()
@@ -103,7 +103,7 @@ class Ending:
     # ---- instances ------------------------------------------------------------------------------
 
     def _end_instances(self) -> str | None:
-        """Why instances may be left; None when every one is terminated."""
+        """Return the reason why instances may be left; None when all are terminated."""
         deadline = time.monotonic() + limits.EC2_END
         told = 0
         for delay in delays(longest=limits.EC2_RETRY_LONGEST / 2, factor=1.3):
@@ -138,16 +138,16 @@ class Ending:
         return [one for one in self._seen.values() if one.state != "terminated"]
 
     def _missing(self) -> set[str]:
-        """Launched, and not seen yet."""
+        """Return launched instances that were not seen yet."""
         return set(self._remains.launched) - set(self._seen) - self._never_seen
 
     def _unseen(self) -> bool:
-        """Whether something may still come to light."""
+        """Return True if further instances may become visible."""
         late = bool(self._remains.tokens) and time.time() < self._remains.tokens_until
         return late or bool(self._missing())
 
     def _ask_for_end(self) -> Failure | None:
-        """Terminate what was not told to end yet, or was and does not."""
+        """Terminate instances that were not asked to end, or not recently."""
         now = time.monotonic()
         running = {one.instance_id for one in self._alive() if one.state != "shutting-down"}
         wanted = sorted(
@@ -159,7 +159,7 @@ class Ending:
             return None
         failure = self._terminate(wanted)
         if failure is not None and failure.decision is Decision.NOT_YET_VISIBLE:
-            # One id that is not known, not yet or not any more, fails the call for all.
+            # One unknown id fails the whole call.
             return next(filter(None, map(self._terminate_one, wanted)), None)
         return failure
 
@@ -168,7 +168,7 @@ class Ending:
         if failure is None or failure.decision is not Decision.NOT_YET_VISIBLE:
             return failure
         if time.time() - self._remains.launched.get(instance_id, 0.0) > limits.EC2_VISIBLE:
-            self._never_seen.add(instance_id)  # ended so long ago that the API has forgotten it
+            self._never_seen.add(instance_id)  # the API has forgotten it
         return None
 
     def _terminate(self, ids: Sequence[str]) -> Failure | None:
@@ -221,13 +221,13 @@ class Ending:
             )
         except api_errors() as error:
             failure = judge(error, action, region)
-            if failure.decision is not Decision.NOT_YET_VISIBLE:  # else it is gone already
+            if failure.decision is not Decision.NOT_YET_VISIBLE:  # else it is gone
                 self._notes.append(
                     f"the security group {group_id} is left, which costs nothing: {failure.text}"
                 )
 
     def _delete_objects(self) -> bool:
-        """Whether the run has no data in its bucket any more."""
+        """Return True if the run has no data left in its bucket."""
         if self._remains.bucket is None:
             return True
         try:
@@ -240,7 +240,7 @@ class Ending:
         return True
 
     def _verify(self) -> bool:
-        """Ask by tag for instances, volumes and groups; whether there are none."""
+        """Search by tag for instances, volumes and groups; return True if none is left."""
         try:
             failure = self._look()
             volumes = self._volumes_left()
@@ -256,7 +256,7 @@ class Ending:
         return failure is None and not (self._alive() or volumes or groups)
 
     def _volumes_left(self) -> list[str]:
-        """Volumes of the run; they go a moment after their instance."""
+        """Return volumes of the run after a wait: they disappear shortly after their instance."""
         until = time.monotonic() + limits.EC2_VISIBLE
         for delay in delays():
             left = [
@@ -272,26 +272,26 @@ class Ending:
 
 
 def count(nodes: int) -> str:
-    """``1 node``, ``3 nodes``."""
+    """Return ``1 node`` or ``3 nodes``."""
     return f"{nodes} node{'' if nodes == 1 else 's'}"
 
 
 def key_prefix(run_id: str) -> str:
-    """Where the objects of a run are in its bucket."""
+    """Return the prefix of a run's objects in its bucket."""
     return f"skygrid/{run_id}/"
 
 
 def delete_objects(clients: Clients, bucket: str, run_id: str) -> None:
-    """Delete all that a run has put in a bucket, uploads that were never finished too.
+    """Delete a run's objects in a bucket, unfinished uploads included.
 
     Raises
     ------
     Exception
-        Of boto3.
+        An error of `api_errors`.
     """
     prefix = key_prefix(run_id)
     for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        # One by one: they are few, and DeleteObjects hides a refusal in an answer that says yes.
+        # Delete singly: DeleteObjects hides refusals in a successful answer, and objects are few.
         for one in page.get("Contents", ()):
             clients.s3.delete_object(Bucket=bucket, Key=one["Key"])
     uploads = clients.s3.get_paginator("list_multipart_uploads")
