@@ -75,7 +75,7 @@ Retries = Annotated[
     typer.Option(
         "--retries",
         metavar="N",
-        help=f"Retries of a fit that killed its slot. Default: {RunConfig.retries}.",
+        help=f"Retries of a fit that took its slot down. Default: {RunConfig.retries}.",
     ),
 ]
 NO_SHARING_HELP = "One fit for each candidate and split, as scikit-learn does."

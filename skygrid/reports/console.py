@@ -1,4 +1,4 @@
-"""Results as tables on stdout, made for 80 columns."""
+"""Tables on stdout, for 80 columns."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ STATE_STYLES = {"complete": "green", "running": "cyan", "failed": "red"}
 
 
 def stdout_console(stream: TextIO | None = None) -> Console:
-    """Return a console on stdout (or `stream`); rich itself honours NO_COLOR and COLUMNS."""
+    """Return a console on stdout or `stream`; rich itself honours NO_COLOR and COLUMNS."""
     return Console(file=stream or sys.stdout, highlight=False, markup=False, emoji=False)
 
 
 def duration_text(seconds: float) -> str:
-    """Return seconds in units that suit them: ``12 ms``, ``3.4 s``, ``5 min 20 s``, ``2 h``."""
+    """Return a duration with a suitable unit: ``12 ms``, ``3.4 s``, ``5 min 20 s``, ``2 h``."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.2g} ms"
     if seconds < 60:
@@ -56,12 +56,12 @@ def duration_text(seconds: float) -> str:
 
 
 def score_text(score: float | None) -> str:
-    """Return a score to five places, or ``nan``."""
+    """Return a score to five decimal places, or ``nan``."""
     return "nan" if score is None else f"{score:.5f}"
 
 
 def summary_view(summary: Summary) -> RenderableType:
-    """Return a finished search for the terminal: the best, the next best, what it took."""
+    """Return a finished search for the terminal: best candidate, next best, effort."""
     parts: list[RenderableType] = [_best(summary), "", _top(summary.top[:TOP_SHOWN]), ""]
     parts.append(_effort(summary))
     if summary.warnings:
@@ -101,7 +101,7 @@ def check_view(check: CheckResult) -> RenderableType:
         grid.add_row("one fit", f"{duration_text(check.seconds_per_fit)}{here}{_sample(check)}")
     if check.estimated_seconds is not None:
         estimate = duration_text(check.estimated_seconds)
-        grid.add_row("estimate", f"{least}{estimate}, if all fits are like that one")
+        grid.add_row("estimate", f"{least}{estimate}, if all fits take as long")
     if check.quote is None:
         places = {"local": "this machine", "ssh": "hosts that you have"}
         grid.add_row("price", f"nothing: {places[check.on]}")
@@ -109,7 +109,7 @@ def check_view(check: CheckResult) -> RenderableType:
         _add_price(grid, check, check.quote)
     parts: list[RenderableType] = [Text(check.search, style="bold"), grid]
     if check.sample_error:
-        parts.append(Text("the fit that was tried failed:", style="yellow"))
+        parts.append(Text("the sample fit failed:", style="yellow"))
         parts.append(
             Padding(Text(printable(check.sample_error.strip()), overflow="fold"), (0, 0, 0, 2))
         )
@@ -119,7 +119,7 @@ def check_view(check: CheckResult) -> RenderableType:
 
 
 def nodes_view(view: NodesView) -> RenderableType:
-    """Return the nodes that run somewhere as a table, and what they cost together."""
+    """Return rented nodes as a table with their total cost."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("run", "node", "instance", "type", "state", "age", "cost"):
         right = heading in ("age", "cost")
@@ -186,7 +186,7 @@ def _bound(quote: Quote) -> str:
 
 
 def findings_view(findings: Sequence[Finding]) -> RenderableType:
-    """Return what a look at the places of a search has found, for the terminal."""
+    """Return the findings of `skygrid doctor` for the terminal."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -249,15 +249,15 @@ def _effort(summary: Summary) -> RenderableType:
         text.append(f" ({summary.reused} recorded before)")
     if summary.retries:
         text.append(f", {count_text(summary.retries, 'retry', 'retries')}", style="yellow")
-    text.append("\n" if shared else " in ")  # both together are too long for a line
+    text.append("\n" if shared else " in ")  # both together exceed a line
     text.append(
         f"{duration_text(summary.wall_seconds)} on {count_text(len(summary.nodes), 'node')}, "
         f"{duration_text(summary.fit_seconds)} of fitting"
     )
     if summary.slot_use is not None:
         use = summary.slot_use
-        text.append(f"\nslots busy {100 * use.busy_share:.0f} %, ")
-        text.append(f"the first of them idle {duration_text(use.tail_seconds)} before the end")
+        text.append(f"\nslot utilisation {100 * use.busy_share:.0f} %, ")
+        text.append(f"idle tail {duration_text(use.tail_seconds)}")
     return text
 
 
@@ -300,13 +300,13 @@ def _value(value: Plain) -> str:
 
 
 def runs_view(views: Sequence[RunView], now: float) -> RenderableType:
-    """Return the runs as a table, in the order given.
+    """Return the runs as a table, in the given order.
 
     Parameters
     ----------
     views : sequence of RunView
     now : float
-        Seconds since the epoch: what a running run's time is counted to.
+        Current time in seconds since the epoch, the end of a running run's duration.
     """
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("run", "state", "fits", "started", "took"):
@@ -324,7 +324,7 @@ def runs_view(views: Sequence[RunView], now: float) -> RenderableType:
 
 
 def run_panel(view: RunView, now: float) -> RenderableType:
-    """Return a run that has no results (yet): how far it came, and what ended it."""
+    """Return a run without results: its progress, and the error that ended it."""
     record = view.record
     grid = _facts()
     grid.add_row("state", Text(view.state, style=STATE_STYLES.get(view.state, "yellow")))
@@ -354,7 +354,7 @@ def _fits(view: RunView) -> str:
 
 def _took(view: RunView, now: float) -> str:
     ended = view.record.ended_at
-    # A driver that is gone did not say when it ended.
+    # A killed driver records no end.
     if ended is None and view.state != "running":
         return "?"
     return duration_text(max(0.0, (now if ended is None else ended) - view.record.started_at))

@@ -1,4 +1,4 @@
-"""``cv_results.csv``: all of ``cv_results_``, one row for each candidate."""
+"""``cv_results.csv``: ``cv_results_``, one row per candidate."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ def csv_text(results: Mapping[str, Any]) -> str:
     Returns
     -------
     text : str
-        A header and n_candidates rows. Each parameter has its column ``param_...``, empty where a
-        candidate does not have it; the column ``params`` would only repeat them and is left out.
-        Numbers read back to the same bits.
+        A header and n_candidates rows. A ``param_...`` cell is empty if the candidate lacks the
+        parameter. The column ``params`` is omitted as redundant. Numbers read back bit for bit.
     """
     columns = [name for name in results if name != "params"]
     file = io.StringIO()
@@ -42,7 +41,7 @@ def write_csv(folder: Path, results: Mapping[str, Any]) -> None:
 
 
 def _cells(column: Any) -> list[Any]:
-    """Return the column as a list; a masked array says None where it is masked."""
+    """Return the column as a list, with None for masked entries."""
     return column.tolist() if hasattr(column, "tolist") else list(column)
 
 

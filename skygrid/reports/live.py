@@ -1,7 +1,6 @@
-"""Progress on stderr: a live display in a terminal, a line every few seconds elsewhere.
+"""Progress on stderr: a live display in a terminal, otherwise a line every few seconds.
 
-Drawing happens on a thread of its own, a few times a second, from an immutable view. It costs the
-run nothing but that; the queue's thread never waits for a terminal.
+A thread of its own draws immutable views, so that the queue's thread never waits for a terminal.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ from .progress_view import Event, NodeView, ProgressView
 REDRAWS_PER_SECOND = 4
 SECONDS_BETWEEN_LINES = 5.0
 NODES_SHOWN = 8
-"""More nodes than this are summed up in one line."""
+"""Maximum number of nodes with a line of their own; the rest share one line."""
 
 NODE_NAME_WIDTHS = 12, 32
 NODE_COLUMNS_WIDTH = 66
-"""What the columns beside the name take at the most."""
+"""Maximum width of the columns beside the name, in characters."""
 
 STATE_STYLES = {"working": "green", "lost": "red", "gone": "dim"}
 
 
 def seconds_text(seconds: float | None) -> str:
-    """Return seconds as ``0:00:07``, and as ``-:--:--`` when they are not known."""
+    """Return seconds as ``0:00:07``; ``-:--:--`` if unknown."""
     if seconds is None:
         return "-:--:--"
     minutes, second = divmod(round(seconds), 60)
@@ -47,7 +46,7 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def rate_text(rate: float | None) -> str:
-    """Return a rate in fits/s, or in fits/min when it is slow."""
+    """Return a rate in fits/s, below 1 in fits/min."""
     if rate is None:
         return "- fits/s"
     if rate < 1:
@@ -61,13 +60,13 @@ def memory_text(count: int) -> str:
 
 
 def progress_line(view: ProgressView, width: int = 200) -> str:
-    """Return the whole view as one line, for logs and pipes."""
+    """Return the view as one line, for logs and pipes."""
     busy, slots = sum(node.busy for node in view.nodes), sum(node.slots for node in view.nodes)
     parts = [
         view.phase,
         f"{view.done}/{view.total} fits",
         f"{view.failed} failed",
-        *([f"{view.answered} answered by others"] if view.answered else []),
+        *([f"{view.answered} derived"] if view.answered else []),
         f"{busy}/{slots} slots",
         rate_text(view.rate),
         f"{seconds_text(view.seconds_left)} left",
@@ -80,7 +79,7 @@ def progress_line(view: ProgressView, width: int = 200) -> str:
 
 
 def progress_screen(view: ProgressView, width: int) -> RenderableType:
-    """Return the view as a few lines that look well in a terminal of `width` columns."""
+    """Return the view as a few lines for a terminal of `width` columns."""
     rows: list[RenderableType] = [_headline(view, width), _counters(view)]
     if view.best_score is not None:
         rows.append(_best(view, width))
@@ -104,17 +103,17 @@ def show_progress(
     Parameters
     ----------
     progress : Progress
-        The model; it is also what is returned, to be given to the run as its listener.
+        The model, which is also the returned listener.
     quiet : bool
-        Show nothing at all.
+        Show nothing.
     verbose : int
-        From 1 on, every change of a node, a round and a phase gets a line.
+        From 1 on, show a line for every event.
     transient : bool
-        Leave nothing of the live display behind: something else follows.
+        Erase the live display at the end.
     stream : text file, optional
-        Instead of stderr.
+        Default: stderr.
     wait : callable
-        How the thread waits between two lines; tests pass their own.
+        Waits between two updates; tests pass their own.
     """
     if quiet:
         yield progress
@@ -138,7 +137,7 @@ def _live(
     def draw() -> RenderableType:
         return progress_screen(progress.view(), console.width)
 
-    # Rich would send a redirected stdout to stderr, and stdout is for results.
+    # Rich would redirect stdout to stderr, but stdout is for results.
     shared = sys.stdout is not None and sys.stdout.isatty()
     with (
         Live(
@@ -175,7 +174,7 @@ def _lines(
 def _repeated(
     action: Callable[[], None], seconds: float, wait: Callable[[threading.Event, float], bool]
 ) -> Iterator[None]:
-    """Do `action` every so many seconds on a thread of its own, and once more at the end."""
+    """Call `action` every `seconds` on a thread, and once more at the end."""
     stop = threading.Event()
 
     def loop() -> None:
@@ -183,7 +182,7 @@ def _repeated(
             while not wait(stop, seconds):
                 action()
         except (OSError, ValueError):
-            return  # stderr was closed: the run goes on unseen
+            return  # stderr was closed; the run continues without display
 
     thread = threading.Thread(target=loop, name="skygrid-display", daemon=True)
     thread.start()
@@ -216,7 +215,7 @@ def _print(console: Console, text: str, style: str = "") -> None:
 
 def _headline(view: ProgressView, width: int) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
-    # The round is told apart only where there are several: in halving searches.
+    # Only halving searches have several rounds.
     phase = f"{view.phase}, round {view.round + 1}" if view.round > 0 else view.phase
     share = f"{100 * view.done // view.total} %" if view.total else ""
     count = f"{view.done}/{view.total} fits"
@@ -240,15 +239,15 @@ def _counters(view: ProgressView) -> RenderableType:
     if view.retries:
         text.append(f"   {view.retries} slots died", style="yellow")
     if view.answered:
-        text.append(f"   {view.answered} answered by others", style="dim")
+        text.append(f"   {view.answered} derived", style="dim")
     if view.reused:
-        text.append(f"   {view.reused} from before", style="dim")
+        text.append(f"   {view.reused} recorded before", style="dim")
     return text
 
 
 def _best(view: ProgressView, width: int) -> RenderableType:
     head = f"best {view.best_score:.5f}   "
-    # Two lines at most: a long pipeline's parameters must not push the nodes off the screen.
+    # At most two lines: long parameters must not push the nodes off the screen.
     text = shorten(parameters_text(view.best_params or {}, 32), 2 * (width - len(head)) - 8)
     grid = Table.grid()
     grid.add_row(Text(head, style="green"), Text(text, overflow="fold"))

@@ -1,4 +1,4 @@
-"""What nodes that are rented will cost, and what they have cost: plain data and its words."""
+"""Price of rented nodes before a run, and their cost after it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ PRICE_UNKNOWN = "price unknown: set aws.price_per_hour"
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is going to rent, and for how much."""
+    """The offer for a run's nodes."""
 
     nodes: int
     instance_type: str
     """The type that is tried first."""
 
     other_types: tuple[str, ...] = ()
-    """Types that are taken where the first one cannot be had."""
+    """Types to use if the first one has no capacity."""
 
     vcpus: int
     memory_gib: float
@@ -27,24 +27,24 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     account: str
     image: str
     dollars_per_hour: float | None
-    """USD of one node for an hour; None: not known."""
+    """USD per node and hour; None if unknown."""
 
     price_source: str = ""
     max_cost: float | None = None
-    """USD after which no fits are started."""
+    """USD above which no fits are started."""
 
     max_hours: float | None = None
-    """Hours after which no fits are started; None: no limit."""
+    """Hours after which no fits are started; None for no limit."""
 
     notes: tuple[str, ...] = ()
 
     @property
     def dollars_per_hour_in_all(self) -> float | None:
-        """USD of all nodes for an hour."""
+        """USD per hour for all nodes."""
         return None if self.dollars_per_hour is None else self.nodes * self.dollars_per_hour
 
     def dollars_for(self, seconds: float) -> float | None:
-        """USD of a run whose fits take so many seconds of wall time, start and end included."""
+        """Return the USD of a run with `seconds` of fitting, start and end included."""
         if self.dollars_per_hour_in_all is None:
             return None
         rented = limits.USUAL_START + seconds + limits.USUAL_END
@@ -52,7 +52,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def most_dollars(self) -> float | None:
-        """USD that the limits allow at the most; None where nothing bounds them."""
+        """Upper bound of the cost in USD by the limits; None without a bound."""
         bounds = [self.max_cost]
         if self.max_hours is not None:
             bounds.append(self.dollars_for(self.max_hours * 3600))
@@ -61,25 +61,25 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run has rented in all its sessions, and what is left of it."""
+    """Nodes rented by a run in all its sessions."""
 
     dollars: float | None
-    """USD by the price list, until the nodes were seen to be gone; None: price not known."""
+    """USD by the price list until the verified end of the nodes; None if a price is unknown."""
 
     instances: int
-    """Instances that were had in all, replacements included."""
+    """Number of instances, replacements included."""
 
     left: tuple[str, ...] = ()
-    """Instances that are not known to be gone."""
+    """Instances that may still run."""
 
     verified: bool = True
-    """Whether the provider was asked at the end, and knows of nothing that still costs."""
+    """True if the provider confirmed that nothing is left that costs."""
 
     price_source: str = ""
 
 
 def dollars_text(dollars: float | None) -> str:
-    """Return an amount as ``$1.25`` or, below ten cents, ``$0.0042``; ``not known`` for None."""
+    """Return an amount as ``$1.25``, below ten cents as ``$0.0042``; ``not known`` for None."""
     if dollars is None:
         return "not known"
     return f"${dollars:,.2f}" if dollars >= 0.1 else f"${dollars:.4f}"

@@ -1,4 +1,4 @@
-"""The nodes that run somewhere and cost money: plain data."""
+"""Rented nodes as plain data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ FORMAT = 1
 
 
 class RentedNode(msgspec.Struct, frozen=True, kw_only=True):
-    """One node, as the provider tells of it."""
+    """One node, as the provider describes it."""
 
     run: str
     run_id: str
@@ -22,27 +22,27 @@ class RentedNode(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     address: str | None
     owner: str
-    """Who started it."""
+    """User who started it."""
 
     age_seconds: float
     ends_by: float
-    """Seconds since the epoch at which it ends itself, whatever happens."""
+    """Seconds since the epoch at which it ends itself in any case."""
 
     dollars_per_hour: float | None
     dollars: float | None
-    """USD so far; None: price not known."""
+    """USD so far; None if the price is unknown."""
 
 
 class NodesView(msgspec.Struct, frozen=True, kw_only=True):
-    """All of them."""
+    """All rented nodes."""
 
     regions: tuple[str, ...]
-    """Where they were looked for."""
+    """Regions that were searched."""
 
     nodes: tuple[RentedNode, ...]
 
 
 def nodes_json(view: NodesView) -> str:
-    """Return one JSON document: the fields of `NodesView`, and ``format``."""
+    """Return one JSON document: the fields of `NodesView` and ``format``."""
     document = {"format": FORMAT, **msgspec.to_builtins(view)}
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"

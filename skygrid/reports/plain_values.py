@@ -1,4 +1,4 @@
-"""Any value as plain data: what JSON can hold, and how it reads in one line of a terminal."""
+"""Conversion of values to JSON data and to short text."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 Plain = str | int | float | bool | list[Any] | dict[str, Any] | None
-"""What JSON can hold."""
+"""JSON data."""
 
 
 def plain_score(value: Any) -> float | None:
-    """Return a score as a float; None for what JSON has no number for: NaN and infinities."""
+    """Return a score as a float; None for NaN and infinities, which JSON lacks."""
     number = float(value)
     return number if math.isfinite(number) else None
 
 
 def plain_parameter(value: Any) -> Plain:
-    """Return a parameter's value as plain data.
+    """Return a parameter's value as JSON data.
 
-    Numbers, text, None and collections of them stay what they are, to the last bit. Everything
-    else, NaN and infinities included (None means something else to an estimator), becomes its repr.
+    Numbers, text, None and collections of these are kept exactly. Other values become their repr,
+    NaN and infinities included, because None is itself a valid parameter.
     """
     if value is None or isinstance(value, str | bool):
         return str(value) if isinstance(value, str) else value
@@ -36,24 +36,24 @@ def plain_parameter(value: Any) -> Plain:
 
 
 def plain_parameters(params: Mapping[str, Any]) -> dict[str, Plain]:
-    """Return a candidate's parameters as plain data."""
+    """Return a candidate's parameters as JSON data."""
     return {str(name): plain_parameter(value) for name, value in params.items()}
 
 
 def one_line(text: str) -> str:
-    """Return `text` with every run of white space, line ends included, as one blank."""
+    """Return `text` with each run of white space replaced by one blank."""
     return " ".join(text.split())
 
 
 def shorten(text: str, width: int) -> str:
-    """Return `text` in at most `width` characters, its end replaced by an ellipsis if need be."""
+    """Return `text` in at most `width` characters, with an ellipsis where it is cut."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
 
 def parameter_text(value: Any, width: int = 48) -> str:
-    """Return how a parameter's value reads in a table: short and in one line.
+    """Return a parameter's value as short text in one line.
 
-    An estimator reads as its class, as its own repr may take milliseconds and many lines.
+    An estimator is shown as its class, because its repr may take milliseconds and many lines.
     """
     if hasattr(value, "get_params") and not isinstance(value, type):
         return shorten(f"{type(value).__name__}(…)", width)
@@ -67,14 +67,14 @@ def parameters_text(params: Mapping[str, Any], width: int = 48) -> str:
 
 
 def _plain_object(value: Any) -> Plain:
-    # NumPy scalars say their own value; the check on ndim keeps arrays out.
+    # NumPy scalars become Python numbers; the check of ndim excludes arrays.
     if getattr(value, "ndim", None) == 0 and hasattr(value, "dtype") and hasattr(value, "item"):
         item = value.item()
         if isinstance(item, str | bool | int | float):
             return plain_parameter(item)
     try:
         return one_line(repr(value))
-    except Exception as error:  # noqa: BLE001  # a user's own repr; the report must not fail with it
+    except Exception as error:  # noqa: BLE001  # a user's repr may raise anything
         return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
 
 

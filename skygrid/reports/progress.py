@@ -1,7 +1,7 @@
-"""What a run has done so far: a model that listens, and immutable views of it to draw.
+"""The model of a run's progress: a listener that makes immutable views.
 
-The queue's thread tells `Progress` what happens; a display, on a thread of its own, asks for a
-`ProgressView` now and then. The lock between them is held for microseconds.
+The queue's thread reports events to `Progress`; the display's thread takes a `ProgressView` at
+intervals. The lock is held for microseconds.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .plain_values import round_text
 from .progress_view import Event, Level, NodeView, ProgressView
 
 WINDOW_SECONDS = 15.0
-"""The rate is that of the last so many seconds."""
+"""Window of the rate, in seconds."""
 
 MARKS = 60
-"""Points kept of the curve of fits over time inside the window."""
+"""Maximum number of points of the curve of fits over time within the window."""
 
 EVENTS_KEPT = 200
-"""Lines that wait to be shown; later ones push out the oldest, which are counted."""
+"""Maximum number of unshown lines; the oldest are dropped and counted."""
 
 
 @dataclass
@@ -44,25 +44,25 @@ class _Node:
 
 @dataclass
 class _Round:
-    """What is known of each candidate of the open round."""
+    """State of the open round, by candidate."""
 
     plan: RoundPlan | None = None
     sums: list[float] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    """What a slot spent on each candidate's first outcome; -1 before it."""
+    """Slot time of each candidate's first outcome; -1 before it."""
 
     timed: int = 0
-    """Candidates that have a time."""
+    """Number of candidates with a time."""
 
     timed_seconds: float = 0.0
-    """Their times, summed."""
+    """Sum of their times."""
 
     timed_left: int = 0
-    """Fits without an outcome, of candidates that have a time."""
+    """Missing fits of these candidates."""
 
     timed_work: float = 0.0
-    """What those will take, in seconds of one slot."""
+    """Estimated slot time of these missing fits, in seconds."""
 
     best: float = -math.inf
     best_candidate: int = -1
@@ -74,11 +74,11 @@ class Progress:
     Parameters
     ----------
     clock : callable
-        Returns seconds that only grow, such as `time.monotonic`.
+        Returns monotonic seconds.
     metric : str, optional
-        Which of several scores ranks the candidates; the first one until `ranked_by` says.
+        Scorer that ranks the candidates; default: the first, until `ranked_by` is called.
     window : float
-        Seconds over which the rate is measured.
+        Window of the rate, in seconds.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Progress:
         self._clock = clock
         self._metric = metric
         self._window = window
-        # A signal handler may have a line to tell while its own thread is in here.
+        # Reentrant, because a signal handler may report an event while its thread holds the lock.
         self._lock = threading.RLock()
         self._began = clock()
         self._phase = "starting"
@@ -109,15 +109,15 @@ class Progress:
     # ---- the listener ------------------------------------------------------------------------
 
     def ranked_by(self, metric: str) -> None:
-        """Rank candidates by this one of several scores."""
+        """Rank candidates by this scorer."""
         with self._lock:
             self._metric = metric
 
     def node_changed(self, node: str, state: str) -> None:
-        """Remember the state."""
+        """Record the state of a node."""
         with self._lock:
             known = self._node(node)
-            # How far a transfer has come is a state to be shown, not one more line each time.
+            # The progress of a transfer is a state, not a new line each time.
             if not (state.startswith("receiving ") and known.state.startswith("receiving")):
                 self._say("detail", f"{node}: {state}")
             known.state = state
@@ -125,14 +125,14 @@ class Progress:
                 known.busy = 0
 
     def node_lost(self, node: str, reason: str) -> None:
-        """Remember it; a node that is lost is a problem to be shown."""
+        """Record a lost node and report it as a problem."""
         with self._lock:
             known = self._node(node)
             known.state, known.busy = "lost", 0
             self._say("problem", f"{node} is lost: {reason}")
 
     def node_greeted(self, node: str, greeting: Greeting) -> None:
-        """Remember how many slots the node has."""
+        """Record the node's slots and host."""
         with self._lock:
             known = self._node(node)
             known.slots, known.host = greeting.slots, greeting.host
@@ -140,14 +140,14 @@ class Progress:
             self._say("detail", f"{node}: {greeting.host}, {greeting.cpu}, {versions}")
 
     def node_beat(self, node: str, beat: Heartbeat) -> None:
-        """Remember how busy the node is."""
+        """Record the node's load."""
         with self._lock:
             known = self._node(node)
             known.busy, known.load = beat.busy, beat.load
             known.slots_bytes = beat.slots_bytes
 
     def round_opened(self, plan: RoundPlan, recorded: Sequence[Outcome]) -> None:
-        """Start counting a round; `recorded` counts as done but says nothing about the rate."""
+        """Start a round; `recorded` outcomes count as done but not for the rate."""
         candidates, splits = len(plan.candidates), len(plan.splits)
         with self._lock:
             self._round = _Round(
@@ -171,7 +171,7 @@ class Progress:
             )
 
     def outcomes_recorded(self, outcomes: Sequence[Outcome]) -> None:
-        """Count them. About a microsecond for each; called for every fit of a run."""
+        """Count the outcomes. Called for every fit; takes about a microsecond per outcome."""
         now = self._clock()
         with self._lock:
             self._done += len(outcomes)
@@ -186,7 +186,7 @@ class Progress:
             self._mark(now)
 
     def attempt_failed(self, node: str, candidate: int, split: int, detail: str) -> None:
-        """Count a slot that died under a fit, and say so."""
+        """Count and report a fit that killed its slot."""
         with self._lock:
             self._retries += 1
             self._say(
@@ -195,31 +195,31 @@ class Progress:
             )
 
     def round_closed(self, round: int) -> None:
-        """Forget the slots' business: nothing runs between rounds."""
+        """Mark all slots idle."""
         with self._lock:
             for node in self._nodes.values():
                 node.busy = 0
 
     def phase(self, name: str) -> None:
-        """Remember the phase."""
+        """Record the phase."""
         with self._lock:
             self._phase = name
             self._say("detail", name)
 
     def told(self, text: str, *, always: bool) -> None:
-        """Remember the line until it is shown."""
+        """Record a message until it is shown."""
         with self._lock:
             self._say("problem" if always else "detail", text)
 
     def metered(self, dollars: Callable[[], float | None]) -> None:
-        """Remember whom to ask what the run has cost."""
+        """Record the function that returns the cost so far."""
         with self._lock:
             self._dollars = dollars
 
     # ---- the views ---------------------------------------------------------------------------
 
     def view(self) -> ProgressView:
-        """Return everything as it is now."""
+        """Return the present state."""
         now = self._clock()
         metered = self._dollars
         dollars = metered() if metered is not None else None
@@ -257,7 +257,7 @@ class Progress:
             )
 
     def take_events(self) -> list[Event]:
-        """Return what has not been said yet, and forget it."""
+        """Return and remove the lines that were not shown yet."""
         with self._lock:
             events = list(self._events)
             self._events.clear()
@@ -306,7 +306,7 @@ class Progress:
             current.timed_work -= known
         total = current.sums[candidate] + value
         current.sums[candidate] = total
-        # The first of equals is the one that scikit-learn calls best.
+        # On equal scores the first candidate is scikit-learn's best.
         if not left and (
             total > current.best or (total == current.best and candidate < current.best_candidate)
         ):
@@ -320,7 +320,7 @@ class Progress:
 
     def _mark(self, now: float) -> None:
         marks = self._marks
-        # Outcomes may come one by one, thousands a second; the curve needs a few points only.
+        # Outcomes may come by the thousand per second; the curve needs few points.
         if len(marks) > 1 and now - marks[-2][0] < self._window / MARKS:
             marks[-1] = (now, self._done, self._spent)
         else:
@@ -332,7 +332,7 @@ class Progress:
         if len(self._marks) < 2:
             return None
         (first, before, _), (last, after, _) = self._marks[0], self._marks[-1]
-        # Long fits: while nothing has come for longer than usual, the rate sinks with the wait.
+        # With long fits: if the next outcome is overdue, the rate falls while waiting.
         usual = (last - first) / max(1, after - before)
         seconds = (now if now - last > 2 * usual else last) - first
         return (after - before) / seconds if seconds > 0 else None
@@ -349,13 +349,13 @@ class Progress:
             return left / rate
         untimed = left - current.timed_left
         work = current.timed_work + untimed * current.timed_seconds / current.timed
-        # The rate knows of a wait that has lasted for long, so it stands for the clock here.
+        # Derive the time from the rate, because that includes an overdue wait.
         seconds = (after - before) / rate
         return max(0.0, work) * seconds / (late - early)
 
 
 def _number(score: Scores | None, metric: str | None) -> float:
-    """Return one number of a score that is not a plain float; NaN when there is none to rank by."""
+    """Return one number of a score that is not a plain float; NaN if there is none."""
     if isinstance(score, dict):
         name = metric if metric in score else next(iter(score), None)
         score = score[name] if name is not None else None
@@ -363,7 +363,7 @@ def _number(score: Scores | None, metric: str | None) -> float:
         return score
     if not isinstance(score, TypedNumber):
         return math.nan
-    if score.kind == "<f8":  # what most of scikit-learn's scorers return
+    if score.kind == "<f8":  # the usual return type of scikit-learn's scorers
         return float(struct.unpack("<d", bytes.fromhex(score.text))[0])
     from skygrid.worker.wire.scores import from_wire
 

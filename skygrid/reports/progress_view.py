@@ -1,4 +1,4 @@
-"""What a run has done so far, as it is at one moment: immutable, to be drawn."""
+"""Immutable snapshot of a run's progress."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Level = Literal["problem", "detail"]
-"""problem: shown always; detail: shown under -v."""
+"""problem: always shown; detail: shown with -v."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeView:
-    """One node, as it is now."""
+    """Snapshot of one node."""
 
     name: str
     state: str
-    """starting, preparing, receiving (or, with how much of it, ``receiving 40 %``), loading,
-    working, lost, gone."""
+    """starting, preparing, receiving (or with progress: ``receiving 40 %``), loading, working,
+    lost, gone."""
 
     busy: int
     slots: int
-    """0 until the node said how many it has."""
+    """0 until the node has reported it."""
 
     fits: int
-    """Outcomes that it has computed in this session of the run."""
+    """Outcomes computed in this session."""
 
     load: float = 0.0
-    """Load average of the node over one minute."""
+    """Load average over one minute."""
 
     slots_bytes: int = 0
-    """Memory that its slots hold together."""
+    """Memory of all its slots, in bytes."""
 
     host: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something to be said once."""
+    """A line to be shown once."""
 
     level: Level
     text: str
@@ -45,49 +45,50 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressView:
-    """The whole run, as it is now."""
+    """Snapshot of the whole run."""
 
     phase: str
     elapsed: float
-    """Seconds since the model was made."""
+    """Seconds since the creation of the model."""
 
     round: int
-    """The open round, from 0; -1 before the first."""
+    """Open round, from 0; -1 before the first."""
 
     done: int
-    """Fits recorded, those of earlier sessions included."""
+    """Recorded fits, earlier sessions included."""
 
     total: int
     """Fits in all rounds opened so far."""
 
     reused: int
-    """Of `done`, those that the journal held when their round was opened."""
+    """Part of `done` that was in the journal when its round opened."""
 
     failed: int
-    """Of `done`, fits that raised or were killed."""
+    """Part of `done` that raised or was killed."""
 
     retries: int
-    """Attempts that took their slot down."""
+    """Attempts that killed their slot."""
 
     answered: int
-    """Of `done`, fits that were not run, as another candidate's answered them."""
+    """Part of `done` derived from shared fits."""
 
     rate: float | None
-    """Fits per second of late; None before two measurements."""
+    """Recent fits per second; None before two measurements."""
 
     seconds_left: float | None
-    """To the end of the open round; None while that cannot be said.
+    """Estimated seconds to the end of the open round; None if unknown.
 
-    One split of every candidate runs first, the slowest candidates before the others, so fits so
-    far are no measure of fits to come. The time of a candidate's first split is, for its others."""
+    The estimate uses the time of each candidate's first split, because slow candidates run first
+    and make past fits a poor measure.
+    """
 
     best_score: float | None
-    """Highest mean over all splits of a candidate of the open (or last) round."""
+    """Highest mean over all splits among the candidates of the open or last round."""
 
     best_params: Mapping[str, Any] | None
     nodes: tuple[NodeView, ...]
     metered: bool = False
-    """Whether the nodes cost money."""
+    """True if the nodes cost money."""
 
     dollars: float | None = None
-    """USD so far; None: price not known."""
+    """USD so far; None if the price is unknown."""

@@ -1,4 +1,4 @@
-"""``result.json``, which is also what ``--json`` prints: one versioned document."""
+"""``result.json``, the versioned document that ``--json`` prints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .plain_values import plain_parameter, plain_parameters
 from .summary import Summary
 
 FORMAT = 1
-"""Version of the document. A key is added without a new version; never removed or changed."""
+"""Version of the document. New keys need no new version; keys are never removed or changed."""
 
 FILE_NAME = "result.json"
 
@@ -25,7 +25,7 @@ PER_FIT: dict[str, Callable[[Outcome], int | None]] = {
     "answered_by": lambda one: None if one.answered_by < 0 else one.answered_by,
     "fit_time_derived": lambda one: one.answered_by >= 0 or one.prefix_kept,
 }
-"""Keys of the document with a value for each fit."""
+"""Keys of the document with one value per fit."""
 
 
 def result_json(
@@ -39,29 +39,27 @@ def result_json(
     results : mapping of str to array of length n_candidates
         ``cv_results_`` of the fitted search.
     outcomes : sequence of Outcome
-        Everything that was recorded; the document names the node of each.
+        All recorded outcomes.
 
     Returns
     -------
     text : str
-        The fields of `Summary`, then
+        The fields of `Summary`, and:
 
         format
             `FORMAT`.
         cv_results
-            ``cv_results_``: one list of length n_candidates for each key. Floats read back to the
-            same bits; NaN and infinities of scores and times, for which JSON has no number, and
-            parameters that a candidate does not have are null. A parameter's value that is neither
-            number, text, null nor a collection of them is its repr.
+            ``cv_results_``: one list of length n_candidates per key. Floats read back bit for bit.
+            NaN and infinite scores and times, and missing parameters, are null. Parameter values
+            outside JSON are their repr.
         placement
-            For each round a list of n_candidates lists of n_splits indices into ``nodes``: which
-            node computed it, null where nothing was recorded.
+            Per round a list of n_candidates lists of n_splits indices into ``nodes``: the node of
+            each fit, null without an outcome.
         answered_by
-            In the same shape the candidate whose fit on that split answered this one too, null
-            where it had a fit of its own.
+            In the same shape: the candidate whose fit answered this one, null for a fit of its own.
         fit_time_derived
-            In the same shape true where the fit time follows from a fit of another candidate: the
-            candidate's share of it, or the time of first steps that were taken over.
+            In the same shape: true if the fit time is derived, from the candidate's share of a
+            shared fit or from the time of reused pipeline steps.
     """
     document: dict[str, Any] = {"format": FORMAT, **msgspec.to_builtins(summary)}
     document["cv_results"] = {name: _column(name, column) for name, column in results.items()}
@@ -72,7 +70,7 @@ def result_json(
 
 
 def add_bill(folder: Path, bill: Bill) -> None:
-    """Write into a run's document what its nodes have cost, which is known last."""
+    """Add the cost of the nodes to a run's document, after it is known."""
     document = msgspec.json.decode((folder / FILE_NAME).read_bytes())
     document["bill"] = msgspec.to_builtins(bill)
     write_result(folder, _layout(document) + "\n")
@@ -84,12 +82,12 @@ def write_result(folder: Path, text: str) -> None:
 
 
 def read_summary(folder: Path) -> Summary | None:
-    """Read the summary of a run from its folder; None when the run has no result (yet).
+    """Read the summary of a run; None if the run has no result.
 
     Raises
     ------
     SkygridError
-        If the file cannot be read or is not such a document.
+        If the file cannot be read or decoded.
     UsageError
         If a later version of skygrid wrote it.
     """
@@ -121,7 +119,7 @@ def _number(value: Any) -> Any:
 def _per_fit(
     outcomes: Sequence[Outcome], value: Callable[[Outcome], int | None]
 ) -> list[list[list[int | None]]]:
-    """A value of each outcome by round, candidate and split; None where there is no outcome."""
+    """Return a value per outcome by round, candidate and split; None without an outcome."""
     sizes: dict[int, int] = {}
     for outcome in outcomes:
         sizes[outcome.round] = max(sizes.get(outcome.round, 0), outcome.candidate + 1)
@@ -136,7 +134,7 @@ def _per_fit(
 
 
 def _layout(document: Mapping[str, Any]) -> str:
-    """Write small things over several lines, for people, and each long column in one."""
+    """Return JSON text with short values indented and one line per long column."""
     lines = []
     for key, value in document.items():
         if key in ("cv_results", "placement", *PER_FIT):

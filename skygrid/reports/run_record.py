@@ -1,4 +1,4 @@
-"""``run.json``: what was asked of a run, what became of it, who drives it."""
+"""``run.json``: the request, the result and the driver of a run."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from skygrid.util.atomic_file import read_versioned, write_atomic
 from .money import Bill
 
 FORMAT = 1
-"""Version of the file. A key is added without a new version; never removed or changed."""
+"""Version of the file. New keys need no new version; keys are never removed or changed."""
 
 FILE_NAME = "run.json"
 
 State = Literal["running", "complete", "failed", "interrupted", "stopped"]
-"""running: a driver is at it, or died without a word. complete: everything is there. failed: the
-search itself failed. interrupted: by a signal, or its nodes were lost. stopped: by
-``--max-hours`` or ``--max-cost``."""
+"""running: a driver is at work, or was killed. complete: all results exist. failed: the search
+itself failed. interrupted: by a signal or the loss of all nodes. stopped: by ``--max-hours`` or
+``--max-cost``."""
 
 
 class DriverMark(msgspec.Struct, frozen=True, kw_only=True):
-    """Enough to tell whether the process that drives a run is still there."""
+    """Identity of the process that drives a run."""
 
     pid: int
     host: str
     started: str = ""
-    """When the process began, in the kernel's own terms; tells it from a later one of that pid.
-    Empty where the kernel does not say."""
+    """Start of the process as the kernel records it, which reveals a reused pid; empty if
+    unknown."""
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 0
     versions: dict[str, str] = {}
     instance: str = ""
-    """The instance that was rented for it, by the provider's id."""
+    """The provider's id of the rented instance."""
 
     instance_type: str = ""
     zone: str = ""
@@ -52,53 +52,53 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A run, as its folder tells it."""
+    """The record of a run."""
 
     format: int = FORMAT
     id: str
-    """The run's own mark, hexadecimal; by it a later session finds agents of this one."""
+    """Id of the run, hexadecimal; a later session finds the run's agents by it."""
 
     name: str
     state: State
     search_file: str | None
-    """Absolute path; None when the search came from Python."""
+    """Absolute path; None if the search came from Python."""
 
     argv: tuple[str, ...]
     config: dict[str, Any]
     """`skygrid.config.config_to_json` of the configuration."""
 
     started_at: float
-    """Seconds since the epoch: the first session's start."""
+    """Start of the first session, in seconds since the epoch."""
 
     ended_at: float | None = None
-    """The last session's end; None while it runs."""
+    """End of the last session; None while it runs."""
 
     driver: DriverMark
     versions: dict[str, str] = {}
-    """Of the driver: skygrid, python, scikit-learn, numpy, scipy."""
+    """Versions on the driver: skygrid, python, scikit-learn, numpy, scipy."""
 
     fingerprint: dict[str, str] = {}
-    """The parts of the search's fingerprint, by name."""
+    """Parts of the search's fingerprint, by name."""
 
     fits_total: int | None = None
-    """None until the first round is open; of a halving search the rounds opened so far."""
+    """Fits in the rounds opened so far; None before the first."""
 
     fits_recorded: int = 0
     error: str | None = None
-    """The message that ended the run, for every state but running and complete."""
+    """Message that ended the run; None in the states running and complete."""
 
     nodes: tuple[NodeRecord, ...] = ()
     bill: Bill | None = None
-    """What its nodes cost, as its last session left it; None where nothing was rented."""
+    """Cost of the nodes at the end of the last session; None if nothing was rented."""
 
     def seen_state(self) -> State:
-        """Return the state as it really is: running without a driver is interrupted."""
+        """Return the real state: running without a living driver is interrupted."""
         if self.state == "running" and not driver_alive(self.driver):
             return "interrupted"
         return self.state
 
     def write(self, folder: Path) -> None:
-        """Write the record into a run's folder, in one step.
+        """Write the record into a run's folder atomically.
 
         Raises
         ------
@@ -110,14 +110,14 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
-        """Read the record of a run from its folder.
+        """Read the record in a run's folder.
 
         Raises
         ------
         UsageError
-            If the folder holds no run, or one that a later version of skygrid wrote.
+            If the folder holds no run, or a later version of skygrid wrote it.
         SkygridError
-            If the file cannot be read or is not such a record.
+            If the file cannot be read or decoded.
         """
         hint = "Remove the folder, or mend the file."
         record = read_versioned(folder / FILE_NAME, cls, FORMAT, hint)
@@ -132,10 +132,8 @@ def driver_mark() -> DriverMark:
 
 
 def driver_alive(mark: DriverMark) -> bool:
-    """Return whether the process that left this mark still runs.
-
-    A process of another machine cannot be asked; it is taken to be alive.
-    """
+    """Return True if the marked process still runs, or runs on another machine and cannot be
+    checked."""
     if mark.host != platform.node():
         return True
     try:
@@ -143,17 +141,17 @@ def driver_alive(mark: DriverMark) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's process: it is there
+        pass  # the process exists and belongs to another user
     return not mark.started or _started(mark.pid) == mark.started
 
 
 def _started(pid: int) -> str:
-    """Return boot id and start time of a process, empty where /proc does not tell."""
+    """Return boot id and start time of a process; empty without /proc."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    # Fields 3 (state) and 22 (starttime) of proc(5), counted after the name in parentheses. A
-    # zombie has ended.
+    # Fields 3 (state) and 22 (starttime) of proc(5), counted from after the name. A zombie has
+    # ended.
     return "" if fields[0] == "Z" else f"{boot} {fields[19]}"

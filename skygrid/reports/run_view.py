@@ -1,4 +1,4 @@
-"""A run as it is now: its record, and what its journal holds by now."""
+"""The present state of a run: its record and the content of its journal."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from .run_record import RunRecord, State
 
 @dataclass(frozen=True, kw_only=True)
 class RunView:
-    """What `skygrid runs` and `skygrid show` say of a run."""
+    """Data for `skygrid runs` and `skygrid show`."""
 
     folder: str
     record: RunRecord
     state: State
-    """As it really is: interrupted when the driver is gone."""
+    """The real state: interrupted if the driver is gone."""
 
     fits_recorded: int
 
     @property
     def resumable(self) -> bool:
-        """Whether `skygrid resume` would go on with it."""
+        """True if `skygrid resume` can continue the run."""
         return self.state in ("interrupted", "stopped", "failed")
 
 
 def run_json(view: RunView) -> str:
-    """Return one JSON document: the run's record with what is known by now, and its folder."""
+    """Return one JSON document: the run's record with its present state, and its folder."""
     return msgspec.json.format(msgspec.json.encode(_document(view)), indent=2).decode() + "\n"
 
 
 def runs_json(views: Sequence[RunView]) -> str:
-    """Return one JSON document: a list of what `run_json` gives for each run."""
+    """Return one JSON document: a list with the content of `run_json` for each run."""
     documents = [_document(view) for view in views]
     return msgspec.json.format(msgspec.json.encode(documents), indent=2).decode() + "\n"
 

@@ -1,4 +1,4 @@
-"""How many fits were asked for, and how many of them were really run."""
+"""Numbers of requested, run and shared fits."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from skygrid.plan.records import Outcome, Sharing
 
 
 class SharedWork(msgspec.Struct, frozen=True, kw_only=True):
-    """Fits that were asked for, and what became of each."""
+    """Fits by the way in which their outcome was obtained."""
 
     asked: int = 0
     """Candidates x splits."""
 
     run: int = 0
-    """Fits of their own."""
+    """Fits that were run."""
 
     answered: int = 0
-    """The others: each was answered by a fit that was run for another candidate."""
+    """Fits derived from a fit that was run for another candidate."""
 
     answering: int = 0
-    """Of `run`, the fits that answered others."""
+    """Part of `run` from which others were derived."""
 
     begun: int = 0
-    """Of `run`, fits whose pipeline began where another one's first steps had been kept."""
+    """Part of `run` whose pipeline reused the first steps of another fit."""
 
 
 def shared_work(outcomes: Sequence[Outcome]) -> SharedWork:
-    """Count what was shared among these outcomes."""
+    """Count the shared work in these outcomes."""
     answered = [one for one in outcomes if one.answered_by >= 0]
     return SharedWork(
         asked=len(outcomes),
@@ -42,9 +42,9 @@ def shared_work(outcomes: Sequence[Outcome]) -> SharedWork:
 
 
 def planned_sharing(sharing: Sharing, candidates: int, splits: int) -> SharedWork:
-    """Count what will be shared in a round of so many candidates and splits.
+    """Estimate the shared work of a round.
 
-    A fit whose slot dies, and a group that is taken apart for idle slots, make it less.
+    Dying slots, and groups split for idle slots, reduce it.
     """
     spared = {member for group in sharing.groups for member in group.members[1:]}
     prefixes = Counter(
@@ -62,13 +62,13 @@ def planned_sharing(sharing: Sharing, candidates: int, splits: int) -> SharedWor
 
 
 def shared_text(work: SharedWork) -> str:
-    """``105 fits asked, 60 run, 45 answered by 15 of them``; empty when nothing is shared."""
+    """Return ``105 fits: 60 run, 45 derived from shared fits``; empty if nothing is shared."""
     parts = []
     if work.answered:
-        parts.append(f"{work.asked} fits asked, {work.run} run")
-        parts.append(f"{work.answered} answered by {work.answering} of them")
+        parts.append(f"{work.asked} fits: {work.run} run")
+        parts.append(f"{work.answered} derived from shared fits")
     elif work.begun:
         parts.append(f"{work.asked} fits")
     if work.begun:
-        parts.append(f"{work.begun} begun with first steps that another had left")
+        parts.append(f"{work.begun} with shared first steps")
     return ", ".join(parts)

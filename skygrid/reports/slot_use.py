@@ -1,4 +1,4 @@
-"""How well the slots of a run were used: how busy they were, and how long its tail was."""
+"""Utilisation of a run's slots."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from skygrid.plan.records import Outcome
 
 
 class SlotUse(msgspec.Struct, frozen=True, kw_only=True):
-    """What slots did while rounds ran."""
+    """Utilisation of slots during rounds."""
 
     busy_share: float
-    """Time that slots spent on fits, of all the time that they had; from 0 to 1."""
+    """Share of slot time spent on fits, from 0 to 1."""
 
     tail_seconds: float
-    """From the first slot that had nothing more to do to the end of its round, over all rounds."""
+    """Seconds from the first idle slot to the end of its round, summed over rounds."""
 
 
 def slot_use(outcomes: Sequence[Outcome], slots: Mapping[str, int]) -> SlotUse | None:
-    """Measure it by when outcomes arrived, and what slots spent on them.
+    """Return the utilisation, from arrival and slot times of outcomes.
 
     Parameters
     ----------
     outcomes : sequence of Outcome
-        Of one session: between sessions no slot was there to be used.
+        Outcomes of one session.
     slots : mapping of str to int
-        Slots of each node, where that is known.
+        Known numbers of slots by node.
 
     Returns
     -------
     use : SlotUse or None
-        None when no fit took any time.
+        None if no fit took any time.
     """
     rounds: dict[int, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
@@ -49,7 +49,7 @@ def slot_use(outcomes: Sequence[Outcome], slots: Mapping[str, int]) -> SlotUse |
 
 
 def _one_round(outcomes: Sequence[Outcome], slots: Mapping[str, int]) -> tuple[float, float, float]:
-    """Seconds that slots were busy, that they had, and of the tail."""
+    """Return the seconds of busy slots, of all slots, and of the idle tail."""
     begin = min(one.finished_at - one.busy_seconds for one in outcomes)
     end = max(one.finished_at for one in outcomes)
     last: dict[str, dict[int, float]] = defaultdict(dict)
@@ -60,7 +60,7 @@ def _one_round(outcomes: Sequence[Outcome], slots: Mapping[str, int]) -> tuple[f
     for name, ends in last.items():
         there = max(slots.get(name, 0), len(ends))
         count += there
-        # A slot that fitted nothing had nothing to do from the beginning.
+        # A slot without any fit was idle from the start.
         first_idle = min(first_idle, *ends.values(), *([begin] if there > len(ends) else []))
     busy = sum(one.busy_seconds for one in outcomes)
     return busy, count * (end - begin), end - first_idle

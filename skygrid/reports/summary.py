@@ -1,7 +1,6 @@
-"""The view model of a finished search: plain, frozen data that every report is made from.
+"""Summary of a finished search: plain, frozen data for every report.
 
-Made once, from the fitted search and the facts of the run. It holds no estimator and no array, so
-it is written to ``result.json`` as it is, and read back without unpickling anything.
+It holds no estimator and no array, so that ``result.json`` stores it without pickle.
 """
 
 from __future__ import annotations
@@ -23,46 +22,46 @@ from .shared_work import SharedWork, shared_work
 from .slot_use import SlotUse, slot_use
 
 TOP_CANDIDATES = 10
-"""Rows in the table of the best candidates."""
+"""Maximum number of rows in the table of the best candidates."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What `summarise` cannot read from the fitted search."""
+    """Inputs of `summarise` that the fitted search lacks."""
 
     name: str
     folder: str
     wall_seconds: float
-    """From the start of this session to the end of the search, refit included."""
+    """Seconds from the start of this session to the end of the search, refit included."""
 
     outcomes: Sequence[Outcome]
-    """All outcomes of the run, those of earlier sessions included."""
+    """All outcomes of the run, earlier sessions included."""
 
     nodes: Mapping[str, Greeting] = field(default_factory=dict)
-    """What each node said of itself, by the name that the outcomes carry."""
+    """Greeting of each node, by node name."""
 
     holdout_score: Any = None
-    """Number, or dict of str to number for several scorers, or None."""
+    """Number, dict of str to number for several scorers, or None."""
 
     fresh: Sequence[Outcome] = ()
-    """Of `outcomes`, those of this session."""
+    """Part of `outcomes` from this session."""
 
     reused: int = 0
-    """Outcomes that earlier sessions had recorded."""
+    """Number of outcomes from earlier sessions."""
 
     retries: int = 0
-    """Attempts that took their slot down."""
+    """Attempts that killed their slot."""
 
 
 class CandidateRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One candidate in the table of the best."""
+    """A row in the table of the best candidates."""
 
     index: int
-    """Its row in ``cv_results_``."""
+    """Row in ``cv_results_``."""
 
     rank: int
     mean: float | None
-    """None where scikit-learn says NaN."""
+    """None for NaN."""
 
     std: float | None
     mean_fit_seconds: float | None
@@ -70,22 +69,22 @@ class CandidateRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WarningCount(msgspec.Struct, frozen=True, kw_only=True):
-    """One warning that fits issued, and how often."""
+    """A warning of fits and its frequency."""
 
     category: str
-    """The class alone, ``ConvergenceWarning``."""
+    """Name of the class, as ``ConvergenceWarning``."""
 
     message: str
     count: int
 
 
 class NodeSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One node and what it did."""
+    """One node and its work."""
 
     name: str
     fits: int
     fit_seconds: float
-    """What its slots spent on them, summed."""
+    """Slot time of its fits, in seconds."""
 
     host: str = ""
     cpu: str = ""
@@ -98,27 +97,27 @@ class NodeSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished search in plain data."""
+    """A finished search as plain data."""
 
     name: str
     folder: str
     search: str
-    """Class of the search, ``GridSearchCV``."""
+    """Class of the search, as ``GridSearchCV``."""
 
     metric: str
-    """Which scores rank the candidates: ``score``, or a scorer's name where there are several."""
+    """Scorer that ranks the candidates: ``score``, or a name if there are several."""
 
     metrics: tuple[str, ...]
-    """All of them."""
+    """All scorers."""
 
     candidates: int
     splits: int
     best_index: int | None
-    """None where scikit-learn has none: several scorers and ``refit=False``."""
+    """None with several scorers and ``refit=False``, as in scikit-learn."""
 
     best_params: dict[str, Plain] | None
     best_score: float | None
-    """Mean over the splits of the best candidate under `metric`."""
+    """Mean of `metric` over the splits for the best candidate."""
 
     best_std: float | None
     refitted: bool
@@ -126,32 +125,32 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     holdout_score: float | dict[str, float | None] | None
     top: tuple[CandidateRow, ...]
     fits: int
-    """Outcomes recorded."""
+    """Recorded outcomes."""
 
     failed: int
     """Fits that raised."""
 
     killed: int
-    """Fits that took their slot down until their retries were spent."""
+    """Fits that killed their slot until their retries were spent."""
 
     retries: int
     reused: int
     wall_seconds: float
     fit_seconds: float
-    """What slots spent on all outcomes, summed."""
+    """Slot time of all outcomes, in seconds."""
 
     nodes: tuple[NodeSummary, ...]
     warnings: tuple[WarningCount, ...]
-    """The most frequent first."""
+    """Most frequent first."""
 
     shared: SharedWork = SharedWork()
-    """How many fits were asked for, and how many of them were run."""
+    """Numbers of requested, run and shared fits."""
 
     slot_use: SlotUse | None = None
-    """How well the slots of the last session were used; None when it fitted nothing."""
+    """Slot utilisation in the last session; None without fits."""
 
     bill: Bill | None = None
-    """What its nodes cost; None where nothing was rented."""
+    """Cost of the nodes; None if nothing was rented."""
 
 
 def summarise(search: Any, facts: RunFacts) -> Summary:
@@ -160,9 +159,8 @@ def summarise(search: Any, facts: RunFacts) -> Summary:
     Parameters
     ----------
     search : BaseSearchCV
-        Fitted; with one scorer or several, refitted or not.
+        Fitted search, with one or several scorers, refitted or not.
     facts : RunFacts
-        What the run knows and the search does not.
 
     Returns
     -------
@@ -207,7 +205,7 @@ def summarise(search: Any, facts: RunFacts) -> Summary:
 
 
 def count_warnings(outcomes: Sequence[Outcome]) -> tuple[WarningCount, ...]:
-    """Count the warnings of all fits, equal ones together, the most frequent first."""
+    """Count equal warnings over all fits, most frequent first."""
     counts = Counter(
         (note.category.rpartition(":")[2], note.message)
         for outcome in outcomes
@@ -220,16 +218,16 @@ def count_warnings(outcomes: Sequence[Outcome]) -> tuple[WarningCount, ...]:
 
 
 def node_differences(nodes: Sequence[NodeSummary]) -> dict[str, dict[str, list[str]]]:
-    """Return what could make floating point differ between the nodes that computed fits.
+    """Return differences between nodes that may change floating-point results.
 
     Returns
     -------
     differences : dict of str to dict of str to list of str
-        For each fact that is not the same everywhere: its values, and the nodes that have each.
+        For each differing fact its values, with the nodes that have each.
     """
     facts: dict[str, dict[str, list[str]]] = {}
     for node in nodes:
-        # A node that is known by its name alone says nothing about what it is.
+        # A node known only by name has no facts.
         if not node.fits or not node.host:
             continue
         own = {"cpu": node.cpu, "machine": node.machine, **node.versions}
@@ -245,7 +243,7 @@ def _metrics(results: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _ranking_metric(search: Any, metrics: tuple[str, ...]) -> str:
-    """Return the scorer that `refit` names, else the first one there is."""
+    """Return the scorer named by `refit`, else the first."""
     refit = getattr(search, "refit", None)
     return refit if isinstance(refit, str) and refit in metrics else metrics[0]
 
@@ -253,7 +251,7 @@ def _ranking_metric(search: Any, metrics: tuple[str, ...]) -> str:
 def _top(results: Mapping[str, Any], metric: str, best: int | None) -> tuple[CandidateRow, ...]:
     ranks, means = results[f"rank_test_{metric}"], results[f"mean_test_{metric}"]
     stds, times = results[f"std_test_{metric}"], results["mean_fit_time"]
-    # In a halving search only the last iteration's candidates saw all of the data.
+    # In a halving search only candidates of the last iteration saw all data.
     iterations = results.get("iter", [0] * len(ranks))
     order = sorted(
         range(len(ranks)), key=lambda row: (row != best, -int(iterations[row]), int(ranks[row]))

@@ -1,4 +1,4 @@
-"""What `skygrid check` found: the plan of a search and what it will take."""
+"""Result of `skygrid check`: the plan of a search and its estimates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FORMAT = 1
 
 
 class RoundSize(msgspec.Struct, frozen=True, kw_only=True):
-    """One round of the search."""
+    """Size of one round."""
 
     candidates: int
     splits: int
@@ -25,45 +25,44 @@ class RoundSize(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The plan, and one fit that was tried."""
+    """The plan, and the result of one sample fit."""
 
     search: str
-    """Class of the search, ``GridSearchCV``."""
+    """Class of the search, as ``GridSearchCV``."""
 
     rounds: tuple[RoundSize, ...]
-    """The rounds that are known beforehand; all of them except where `open_ended`."""
+    """Rounds known in advance: all, unless `open_ended`."""
 
     on: str = "local"
-    """Where the nodes are."""
+    """Place of the nodes."""
 
     nodes: int
     slots: int | None
-    """Fits at a time, over all nodes; None where that is not known before they are there."""
+    """Parallel fits over all nodes; None if unknown before the start."""
 
     open_ended: bool = False
-    """True when later rounds depend on scores in a way that cannot be counted beforehand."""
+    """True if the number of later rounds depends on scores."""
 
     shared: SharedWork | None = None
-    """How many fits of the first round are to be run, and how many others they answer; None when
-    nothing may be shared."""
+    """Planned sharing in the first round; None if sharing is off."""
 
     seconds_per_fit: float | None = None
-    """Fit and score time of the fit that was tried; None when none was."""
+    """Fit and score time of the sample fit in seconds; None without one."""
 
     sample_params: dict[str, Plain] | None = None
-    """The candidate that was tried."""
+    """Candidate of the sample fit."""
 
     sample_score: float | dict[str, float | None] | None = None
-    """Its score on one split; None when it failed or was not finite."""
+    """Its score on one split; None if it failed or is not finite."""
 
     sample_error: str | None = None
-    """The traceback of the fit that was tried, when it failed."""
+    """Traceback of a failed sample fit."""
 
     notes: tuple[str, ...] = ()
-    """Anything else the user should know before it runs."""
+    """Further notes for the user."""
 
     quote: Quote | None = None
-    """What is going to be rented; None where nothing is."""
+    """The nodes to be rented; None if none are."""
 
     @property
     def candidates(self) -> int:
@@ -77,31 +76,31 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fits(self) -> int:
-        """Fits in all rounds that are known."""
+        """Fits in all known rounds."""
         return sum(size.fits for size in self.rounds)
 
     @property
     def estimated_seconds(self) -> float | None:
-        """Wall time if every fit takes as long as the one tried; None when none was."""
+        """Wall time in seconds if every fit takes as long as the sample; None without a sample."""
         if self.seconds_per_fit is None or self.slots is None:
             return None
         fits = [size.fits for size in self.rounds]
         if self.shared is not None and fits:
             fits[0] = self.shared.run
-        # A round ends with its last fit, so each takes whole turns of all slots.
+        # Rounds end with their last fit, so each takes a whole number of turns of all slots.
         turns = sum(-(-count // max(1, self.slots)) for count in fits)
         return turns * self.seconds_per_fit
 
     @property
     def estimated_dollars(self) -> float | None:
-        """USD, if every fit takes as long as the one tried; None where that is not known."""
+        """USD for `estimated_seconds`; None if unknown."""
         if self.quote is None or self.estimated_seconds is None:
             return None
         return self.quote.dollars_for(self.estimated_seconds)
 
 
 def check_json(check: CheckResult) -> str:
-    """Return the check as one JSON document: its fields, the sums of the rounds, and ``format``."""
+    """Return the check as one JSON document: its fields, the totals, and ``format``."""
     document = {
         "format": FORMAT,
         "candidates": check.candidates,

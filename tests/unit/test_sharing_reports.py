@@ -48,7 +48,7 @@ class TestSharedWork:
         outcomes = [outcome(2), outcome(0, answered_by=2), outcome(1, answered_by=2)]
         found = shared_work(outcomes)
         assert found == SharedWork(asked=3, run=1, answered=2, answering=1)
-        assert shared_text(found) == "3 fits asked, 1 run, 2 answered by 1 of them"
+        assert shared_text(found) == "3 fits: 1 run, 2 derived from shared fits"
 
     def test_fits_on_other_splits_and_in_other_rounds_are_others(self) -> None:
         """The same candidate answers on two splits and in two rounds by three different fits."""
@@ -76,13 +76,13 @@ class TestSharedWork:
         ]
         found = shared_work(outcomes)
         assert (found.run, found.begun) == (2, 1)
-        text = "3 fits asked, 2 run, 1 answered by 1 of them"
-        assert shared_text(found) == f"{text}, 1 begun with first steps that another had left"
+        text = "3 fits: 2 run, 1 derived from shared fits"
+        assert shared_text(found) == f"{text}, 1 with shared first steps"
 
     def test_first_steps_alone(self) -> None:
         """Where no fit answers another, it is not said that all were run."""
         found = shared_work([outcome(0), outcome(1, prefix_kept=True)])
-        assert shared_text(found) == "2 fits, 1 begun with first steps that another had left"
+        assert shared_text(found) == "2 fits, 1 with shared first steps"
 
     def test_the_plan_says_what_the_run_does_when_nothing_breaks(self) -> None:
         """Planned counts are those of outcomes in which all that can be shared was shared."""
@@ -200,5 +200,5 @@ def test_the_text_says_each_thing_that_was_shared_and_nothing_else(
     """Words about answers and about first steps appear exactly where there are some."""
     work = SharedWork(asked=6, run=6 - answered, answered=answered, answering=1, begun=begun)
     text = shared_text(work)
-    assert ("answered" in text) == bool(answered)
+    assert ("derived" in text) == bool(answered)
     assert ("first steps" in text) == bool(begun)
