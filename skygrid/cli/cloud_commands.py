@@ -60,16 +60,16 @@ def down(
         report = _end_run(merged, run)
     else:
         report = _end_many(merged, only_orphans=orphans, asked=not everything or bool(yes))
-    _tell(report)
+    _show_report(report)
 
 
 def _end_run(config: RunConfig, run: str) -> TeardownReport:
     from skygrid.run.cloud_cleanup import end_run
 
-    return end_run(config, run, _here(config, run), say)
+    return end_run(config, run, _local_run(config, run), say)
 
 
-def _here(config: RunConfig, run: str) -> RunHere | None:
+def _local_run(config: RunConfig, run: str) -> RunHere | None:
     """Return the run if its folder is on this machine and it has rented nodes."""
     from skygrid.run.cloud_cleanup import runs_here
 
@@ -103,7 +103,7 @@ def _confirm(question: str) -> None:
         raise InterruptedRunError("nothing was ended")
 
 
-def _tell(report: TeardownReport) -> None:
+def _show_report(report: TeardownReport) -> None:
     count = f"{report.ended} node{'' if report.ended == 1 else 's'}"
     if report.verified and not report.left:
         say("\n".join((f"{count} ended; 0 nodes left, verified", *report.notes)))

@@ -41,7 +41,7 @@ class LogReader:
         paths = self._paths(expected=to_the_end)
         width = max((len(path.stem) for path in paths), default=0)
         for path in paths:
-            for line in self._added(path, to_the_end=to_the_end):
+            for line in self._read_new(path, to_the_end=to_the_end):
                 yield f"{path.stem:{width}} | {printable(line, len(line))}\n"
 
     def _paths(self, *, expected: bool) -> list[Path]:
@@ -54,7 +54,7 @@ class LogReader:
             raise UsageError(f"there is no log of a node {self._node}; there are: {names}")
         return paths
 
-    def _added(self, path: Path, *, to_the_end: bool) -> list[str]:
+    def _read_new(self, path: Path, *, to_the_end: bool) -> list[str]:
         start = self._read.get(path, 0)
         with path.open("rb") as file:
             file.seek(start)

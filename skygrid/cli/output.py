@@ -13,7 +13,7 @@ from skygrid.util.terminal_text import printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-MOST_SAID = 100_000
+MOST_CHARACTERS = 100_000
 """Maximum length of a message, in characters; longer output of a host or fit is cut."""
 
 
@@ -30,15 +30,15 @@ def write_result(text: str) -> None:
 
 def write_view(view: RenderableType) -> None:
     """Write a table to stdout, coloured if stdout is a terminal."""
-    write_result(_drawn(view, sys.stdout))
+    write_result(_render(view, sys.stdout))
 
 
 def say_view(view: RenderableType) -> None:
     """Write a table to stderr, coloured if stderr is a terminal."""
-    print(_drawn(view, sys.stderr), end="", file=sys.stderr, flush=True)
+    print(_render(view, sys.stderr), end="", file=sys.stderr, flush=True)
 
 
-def _drawn(view: RenderableType, stream: TextIO) -> str:
+def _render(view: RenderableType, stream: TextIO) -> str:
     from skygrid.reports.console import stdout_console
 
     console = stdout_console(stream)
@@ -50,7 +50,7 @@ def _drawn(view: RenderableType, stream: TextIO) -> str:
 
 def say(message: str) -> None:
     """Write a message to stderr, made safe for a terminal."""
-    print(printable(message, MOST_SAID), file=sys.stderr)
+    print(printable(message, MOST_CHARACTERS), file=sys.stderr)
 
 
 def can_ask() -> bool:

@@ -55,7 +55,7 @@ def resolve(
         If an imported module cannot be provided on a node.
     """
     driver = read_installed() if installed is None else installed
-    chosen = _Chosen(driver)
+    chosen = _Selection(driver)
     lock = None
     if settings.packages == "auto":
         _choose_imported(chosen, imported_modules)
@@ -81,7 +81,7 @@ def resolve(
 
 
 @dataclass
-class _Chosen:
+class _Selection:
     """Requirements collected so far."""
 
     driver: Installed
@@ -143,7 +143,7 @@ class _Chosen:
 # ---- "auto" --------------------------------------------------------------------------------------
 
 
-def _choose_imported(chosen: _Chosen, imported: Collection[str]) -> None:
+def _choose_imported(chosen: _Selection, imported: Collection[str]) -> None:
     names = set()
     for module in sorted(imported):
         if module in sys.stdlib_module_names or module in ("skygrid", "__main__", "__mp_main__"):
@@ -196,7 +196,7 @@ def _with_dependencies(driver: Installed, names: set[str], loaded: set[str]) -> 
 # ---- a file --------------------------------------------------------------------------------------
 
 
-def _choose_from_file(chosen: _Chosen, path: Path) -> str | None:
+def _choose_from_file(chosen: _Selection, path: Path) -> str | None:
     """Return the text of a pylock.toml; for a requirements file add its lines and return None."""
     if path.name == "uv.lock":
         raise ConfigError(
@@ -222,7 +222,7 @@ def _choose_from_file(chosen: _Chosen, path: Path) -> str | None:
     return None
 
 
-def _read_lock(chosen: _Chosen, text: str, path: Path) -> None:
+def _read_lock(chosen: _Selection, text: str, path: Path) -> None:
     """Check a pylock.toml and record its distributions.
 
     Source: the packaging specification of pylock.toml (PEP 751).
@@ -315,7 +315,7 @@ def _source(here: Distribution) -> str | None:
     )
 
 
-def _notes(settings: EnvironmentConfig, chosen: _Chosen) -> Iterator[str]:
+def _notes(settings: EnvironmentConfig, chosen: _Selection) -> Iterator[str]:
     if settings.index_url or settings.extra_index_url:
         return
     for one in _unique(chosen.foreign):

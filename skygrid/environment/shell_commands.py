@@ -130,7 +130,9 @@ def read_probe(output: str) -> Probe:
         system=said.get("system", ""),
         machine=said.get("machine", ""),
         libc=said.get("libc", ""),
-        pythons=tuple(_two(value) for value in dict.fromkeys(v for k, v in pairs if k == "python")),
+        pythons=tuple(
+            _split_pair(value) for value in dict.fromkeys(v for k, v in pairs if k == "python")
+        ),
         uv=said.get("uv"),
         free_kib=int(free) if free.isdigit() else None,
         memory_kib=int(memory) if memory.isdigit() else 0,
@@ -174,6 +176,6 @@ def _checked(root: str) -> str:
     return root
 
 
-def _two(value: str) -> tuple[str, str]:
+def _split_pair(value: str) -> tuple[str, str]:
     first, _, second = value.partition(" ")
     return first, second

@@ -63,7 +63,7 @@ class Fleet:
         self._cidr: str | None = None
         self._access_at = 0.0
         self._in_flight = 0
-        self._landed = threading.Condition()
+        self._launch_ended = threading.Condition()
 
     # ---- launching ------------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class Fleet:
         NodeError
             If every pool failed (the message lists them), or the run is being torn down.
         """
-        with self._flight(node):
+        with self._launch_in_progress(node):
             found = self._launcher.launch(node, self.open(), user_data, say)
             self._watch.add(found)
         if self._stopped.is_set():
@@ -112,18 +112,18 @@ class Fleet:
         return found
 
     @contextmanager
-    def _flight(self, node: str) -> Iterator[None]:
+    def _launch_in_progress(self, node: str) -> Iterator[None]:
         """Register a launch, so that the teardown waits for it."""
-        with self._landed:
+        with self._launch_ended:
             if self._stopped.is_set():
                 raise NodeError(f"{node}: the run is being ended, so nothing more is launched")
             self._in_flight += 1
         try:
             yield
         finally:
-            with self._landed:
+            with self._launch_ended:
                 self._in_flight -= 1
-                self._landed.notify_all()
+                self._launch_ended.notify_all()
 
     def adopt(self, node: str) -> CloudNode | None:
         """Return the running instance that an earlier session launched for this node, or None.
@@ -233,14 +233,14 @@ class Fleet:
                 return None
             self._access_at = now
             try:
-                return self._let_in_again(self._group_id)
+                return self._admit_again(self._group_id)
             except NodeError as error:
                 return str(error)
             except api_errors() as error:
                 action = "ec2:AuthorizeSecurityGroupIngress"
                 return judge(error, action, self.clients.region).text
 
-    def _let_in_again(self, group_id: str) -> str | None:
+    def _admit_again(self, group_id: str) -> str | None:
         cidr, before = allowed_cidr(self._settings), self._cidr
         if cidr == before:
             return None
@@ -313,13 +313,13 @@ class Fleet:
         progress : callable
             Receives progress messages.
         """
-        with self._landed:
+        with self._launch_ended:
             self._stopped.set()
             self._watch.stop()
             while self._in_flight:
                 progress("waiting for launches that are under way")
                 # A launch in progress notices `_stopped` within one API call.
-                self._landed.wait()
+                self._launch_ended.wait()
         record = self._store.record
         ending = Ending(self.clients, remains_of(record, self.mark.name), progress)
         report = ending.complete()

@@ -105,7 +105,7 @@ class Ec2Node:
             channel = self._ready_host().connect()
         except OSError as error:
             self.trouble = error
-            self._look_after()
+            self._diagnose()
             raise
         except NodeError as error:
             self.trouble = self._explained(error)
@@ -208,7 +208,7 @@ class Ec2Node:
                 ) from trouble
             if now >= next_look:
                 next_look = now + limits.EC2_BOOT_LOOK
-                self._look_after()
+                self._diagnose()
             self._closed.wait(pause)
             self._check_wanted()
 
@@ -232,7 +232,7 @@ class Ec2Node:
 
     # -- when it cannot be reached
 
-    def _look_after(self) -> None:
+    def _diagnose(self) -> None:
         """Check whether the instance ended, and admit this machine again if its address changed.
 
         Raises

@@ -145,7 +145,7 @@ class Ec2Provider:
             node.connect,
             patience,
             on_state=watcher.state,
-            on_end=lambda: self._let_go(node),
+            on_end=lambda: self._schedule_end(node),
             url_of=self._url_of,
         )
 
@@ -179,14 +179,14 @@ class Ec2Provider:
             self._storage.stop()
         report = self._fleet.teardown(self._progress)
         if not report.verified:
-            report = self._tell_to_end(report)
+            report = self._end_over_ssh(report)
         self.report = report
         if not report.verified:
             raise NodeError(self._left_text(report))
         if trouble := self._keys.forget():
             self.report = msgspec.structs.replace(report, notes=(*report.notes, trouble))
 
-    def _tell_to_end(self, report: TeardownReport) -> TeardownReport:
+    def _end_over_ssh(self, report: TeardownReport) -> TeardownReport:
         """Tell the remaining nodes over SSH to end themselves."""
         left = report.left or tuple(node for node in self._fleet.nodes() if not node.gone)
         told, notes = tell_to_end(left, self._way_to)
@@ -268,7 +268,7 @@ class Ec2Provider:
 
     # -- instances that nobody uses
 
-    def _let_go(self, node: Ec2Node) -> None:
+    def _schedule_end(self, node: Ec2Node) -> None:
         """Schedule the end of a node's instance after its channel closed, unless a new agent
         comes."""
         node.close()

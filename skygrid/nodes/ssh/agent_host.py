@@ -104,7 +104,7 @@ class HostNode:
         self._place = place
         self._kit = kit
         self._watcher = watcher
-        self._told = ""
+        self._last_state = ""
         self._started = False
         self._opened = self._connection = opened
         self._closed: Future[None] = Future()
@@ -145,8 +145,8 @@ class HostNode:
             connection.close()
 
     def _tell(self, state: str) -> None:
-        if state != self._told:
-            self._told = state
+        if state != self._last_state:
+            self._last_state = state
             self._watcher.state(state)
 
     def _channel(self, connection: Connection) -> BridgeChannel:

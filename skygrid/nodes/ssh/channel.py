@@ -36,7 +36,7 @@ BROKEN = (OSError, EOFError, paramiko.SSHException)
 
 
 @contextlib.contextmanager
-def _as_broken() -> Iterator[None]:
+def _connection_errors() -> Iterator[None]:
     try:
         yield
     except (EOFError, paramiko.SSHException) as error:
@@ -167,7 +167,7 @@ class BridgeChannel:
 
     def write(self, data: bytes) -> None:
         """Send bytes. Raises OSError if the connection is broken or blocked."""
-        with _as_broken():
+        with _connection_errors():
             self._channel.sendall(data)
 
     def close(self) -> None:
@@ -221,7 +221,7 @@ def run_command(
     NodeError
         If the time limit passes.
     """
-    channel = connection.execute(_beating(command))
+    channel = connection.execute(_with_heartbeat(command))
     errors = Errors(channel, log)
     sender = threading.Thread(target=_feed, args=(channel, data), name="ssh-stdin", daemon=True)
     sender.start()
@@ -240,7 +240,7 @@ def run_command(
 
 
 def _received(channel: paramiko.Channel) -> bytes:
-    with _as_broken():
+    with _connection_errors():
         return channel.recv(READ_BYTES)
 
 
@@ -276,7 +276,7 @@ def run_for_output(
     errors = Errors(channel, lambda data: None)
     output, until = b"", time.monotonic() + seconds
     try:
-        with _as_broken():
+        with _connection_errors():
             channel.shutdown_write()
         while data := _received(channel):
             output += data
@@ -295,7 +295,7 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
         return  # the reader of the channel reports the cause
 
 
-def _beating(command: str) -> str:
+def _with_heartbeat(command: str) -> str:
     """Wrap a command so that it prints a dot at intervals; missing dots reveal a dead host."""
     beat = f"(while sleep {limits.SSH_BEAT} >/dev/null </dev/null; do echo .; done) 2>/dev/null &"
     script = (

@@ -61,7 +61,7 @@ class _FastTransport(paramiko.Transport):
         security.key_types = known.in_order(security.key_types)
 
 
-class _Doors:
+class _LoginLimit:
     """Limit of parallel logins of this process to one address.
 
     From ten pending logins on, sshd refuses some (MaxStartups of sshd_config(5)). Many hosts behind
@@ -69,18 +69,18 @@ class _Doors:
     """
 
     def __init__(self, room: int) -> None:
-        self._room = room
+        self._most = room
         self._lock = threading.Lock()
-        self._doors: dict[tuple[str, int], threading.Semaphore] = {}
+        self._semaphores: dict[tuple[str, int], threading.Semaphore] = {}
 
     def __call__(self, target: Target) -> threading.Semaphore:
         """Return the semaphore to hold during a login to a host."""
         with self._lock:
             address = (target.host, target.port)
-            return self._doors.setdefault(address, threading.Semaphore(self._room))
+            return self._semaphores.setdefault(address, threading.Semaphore(self._most))
 
 
-_door = _Doors(NEWCOMERS)
+_login_limit = _LoginLimit(NEWCOMERS)
 
 
 class Connection:
@@ -119,10 +119,10 @@ class Connection:
             raise of_jump(jump, error) from error
 
     def _open_stage(self, stage: Target) -> None:
-        with _door(stage):
-            self._open.append(_connected(stage, self._way_to(stage)))
+        with _login_limit(stage):
+            self._open.append(_connected(stage, self._socket_to(stage)))
 
-    def _way_to(self, stage: Target) -> Any:
+    def _socket_to(self, stage: Target) -> Any:
         """Return a socket, or a channel through the previous host, to this stage."""
         if not self._open:
             try:

@@ -83,10 +83,10 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
             if words[:1] == ["@revoked"] and len(words) >= 4:
                 # Ignore the host names in the line: a revoked key is invalid for every host.
                 self._revoked[words[3]] = path
-            elif len(words) >= 3 and self._is_about_it(words[0]):
+            elif len(words) >= 3 and self._applies(words[0]):
                 self._known.append(KnownKey(kind=words[1], key=words[2]))
 
-    def _is_about_it(self, names: str) -> bool:
+    def _applies(self, names: str) -> bool:
         is_a_line_of_keys = not names.startswith(("#", "@"))
         return is_a_line_of_keys and is_named(self._target.known_as, names.split(","))
 

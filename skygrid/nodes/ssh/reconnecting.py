@@ -150,7 +150,7 @@ class ResumingTransport:
         deadline = self._clock() + self._patience.first_connect_seconds
         channel = self._reach(deadline)
         if self._end is not None:
-            self._dismiss(channel)
+            self._end_agent_over(channel)
             raise NodeGoneError(self._end)
         self._adopt(channel)
         self._started = True
@@ -158,10 +158,10 @@ class ResumingTransport:
         self._thread(self._send_all, "stream-out")
 
     def _thread(self, work: Callable[[], None], name: str) -> None:
-        thread = threading.Thread(target=self._to_its_end, args=(work,), name=name, daemon=True)
+        thread = threading.Thread(target=self._run_guarded, args=(work,), name=name, daemon=True)
         thread.start()
 
-    def _to_its_end(self, work: Callable[[], None]) -> None:
+    def _run_guarded(self, work: Callable[[], None]) -> None:
         """Run a thread's work; an unexpected error ends the transport and is raised by `read`."""
         try:
             work()
@@ -250,7 +250,7 @@ class ResumingTransport:
             channel.close()
         self._on_end()
 
-    def _dismiss(self, channel: Channel) -> None:
+    def _end_agent_over(self, channel: Channel) -> None:
         """Tell the agent to end over a connection that was made while the transport closed."""
         try:
             self._stream.connect()
@@ -296,7 +296,7 @@ class ResumingTransport:
         fruitless = 0
         try:
             while self._end is None:
-                came = self._hear()
+                came = self._receive_until_broken()
                 if self._stream.done:
                     self._finish("has ended as it was told")
                 elif came:
@@ -316,7 +316,7 @@ class ResumingTransport:
             self._error = None if isinstance(error, NodeGoneError) else error
             self._finish(str(error))
 
-    def _hear(self) -> bool:
+    def _receive_until_broken(self) -> bool:
         """Read from the connection until it breaks; return True if any data was valid.
 
         Raises
@@ -333,11 +333,11 @@ class ResumingTransport:
                     self._heard = self._clock()
                     self.bytes_received += len(data)
                     self._stream.feed(data)
-                    self._tell_those_who_wait()
+                    self._notify_waiting()
                     while self._stream.unread > MOST_UNREAD and self._end is None:
                         self._changed.wait(1.0)
                 if not came:
-                    self._mended()
+                    self._report_reconnection()
                 came = True
         except RefusedError as error:
             raise TakenOverError(str(error)) from error
@@ -353,14 +353,14 @@ class ResumingTransport:
             self._on_state("reconnecting")
         return came
 
-    def _mended(self) -> None:
+    def _report_reconnection(self) -> None:
         """Report a reconnection, once data has arrived over the new connection."""
         if self._broken:
             self._broken = False
             self.reconnects += 1
             self._on_state("connected")
 
-    def _tell_those_who_wait(self) -> None:
+    def _notify_waiting(self) -> None:
         if self._stream.unread:
             self._readable.notify()
         if self._stream.talkative:
@@ -400,12 +400,12 @@ class ResumingTransport:
         except OSError:
             # The reader sees the end; the next connection sends everything again.
             channel.close()
-            self._let_others_send()
+            self._stop_sending()
         except BaseException:
-            self._let_others_send()
+            self._stop_sending()
             raise
 
-    def _let_others_send(self) -> None:
+    def _stop_sending(self) -> None:
         with self._lock:
             self._sending = False
             self._sendable.notify()

@@ -49,7 +49,7 @@ def find_network(clients: Clients, settings: AwsConfig) -> Network:
             f"no subnet of {vpc} in {clients.region} is in zones under [aws] "
             f"({', '.join(zones) or 'any'}); there are subnets in: {there}"
         )
-    open_ones = _leading_out(clients, vpc, kept, settings)
+    open_ones = _with_internet(clients, vpc, kept, settings)
     return Network(
         vpc=vpc,
         subnets=tuple(sorted((one["AvailabilityZone"], one["SubnetId"]) for one in open_ones)),
@@ -95,7 +95,9 @@ def _described(clients: Clients, kind: str, filters: Mapping[str, list[str]]) ->
         raise NodeError(judge(error, action, clients.region).text) from error
 
 
-def _leading_out(clients: Clients, vpc: str, subnets: list[Any], settings: AwsConfig) -> list[Any]:
+def _with_internet(
+    clients: Clients, vpc: str, subnets: list[Any], settings: AwsConfig
+) -> list[Any]:
     """Return the subnets with a route to the internet, which nodes need to install packages."""
     tables = _described(clients, "route_tables", {"vpc-id": [vpc]})
     found = [
@@ -243,7 +245,7 @@ def _make_group(clients: Clients, mark: RunMark, settings: AwsConfig, vpc: str) 
 
 def let_in(clients: Clients, group_id: str, cidr: str) -> None:
     """Admit `cidr` in a group and revoke all other addresses."""
-    old = _let_in_now(clients, group_id)
+    old = _admitted(clients, group_id)
     if cidr not in old:
         _authorize(clients, group_id, cidr)
     gone = tuple(one for one in old if one != cidr)
@@ -261,7 +263,7 @@ def _authorize(clients: Clients, group_id: str, cidr: str) -> None:
             raise
 
 
-def _let_in_now(clients: Clients, group_id: str) -> tuple[str, ...]:
+def _admitted(clients: Clients, group_id: str) -> tuple[str, ...]:
     (group,) = clients.ec2.describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
     return tuple(
         ranges["CidrIp"]

@@ -99,10 +99,14 @@ def _pools(
     """Return the pools in the order of trial: spot before on-demand, cheapest first."""
     found: list[Pool] = []
     if settings.market != "on-demand":
-        spot = _said(settings) or _of_spot(spot_prices(clients, types, notes.append))
+        spot = _configured_price(settings) or _spot_price_of(
+            spot_prices(clients, types, notes.append)
+        )
         found += order(network.subnets, types, "spot", spot)
     if settings.market != "spot":
-        listed = _said(settings) or _of_type(on_demand_prices(clients, types, notes.append))
+        listed = _configured_price(settings) or _listed_price_of(
+            on_demand_prices(clients, types, notes.append)
+        )
         found += order(network.subnets, types, "on-demand", listed)
     if not found:
         raise ConfigError(
@@ -112,18 +116,18 @@ def _pools(
     return found
 
 
-def _said(settings: AwsConfig) -> PriceOf | None:
+def _configured_price(settings: AwsConfig) -> PriceOf | None:
     if settings.price_per_hour is None:
         return None
     said = Price(dollars_per_hour=settings.price_per_hour, source="price_per_hour under [aws]")
     return lambda _, __: said
 
 
-def _of_spot(prices: Mapping[tuple[str, str], Price]) -> PriceOf:
+def _spot_price_of(prices: Mapping[tuple[str, str], Price]) -> PriceOf:
     return lambda instance_type, zone: prices.get((instance_type, zone))
 
 
-def _of_type(prices: Mapping[str, Price]) -> PriceOf:
+def _listed_price_of(prices: Mapping[str, Price]) -> PriceOf:
     return lambda instance_type, _: prices.get(instance_type)
 
 

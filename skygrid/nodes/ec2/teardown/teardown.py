@@ -112,7 +112,7 @@ class Ending:
             if failure is None and not left and not self._unseen():
                 return None
             failure = self._ask_for_end() or failure
-            if failure is not None and not self._goes_on(failure):
+            if failure is not None and not self._is_worth_retrying(failure):
                 return failure.text
             if left and left != told:
                 told = left
@@ -179,7 +179,7 @@ class Ending:
         self._asked.update(dict.fromkeys(ids, time.monotonic()))
         return None
 
-    def _goes_on(self, failure: Failure) -> bool:
+    def _is_worth_retrying(self, failure: Failure) -> bool:
         if failure.decision in AGAIN:
             return True
         self._refused += 1
