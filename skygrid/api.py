@@ -18,6 +18,7 @@ from skygrid.engine.stopping import never
 from skygrid.errors import UsageError
 from skygrid.journal.in_memory import MemoryJournal
 from skygrid.listener import SilentListener
+from skygrid.nodes.registry import place_of
 from skygrid.reports.money import bill_text, quote_text
 from skygrid.run.cloud_nodes import RentedNodes, make_offer
 from skygrid.run.rounds import JournaledRounds
@@ -74,7 +75,7 @@ class Cluster:
         self,
         nodes: int | None = None,
         concurrency: int | None = None,
-        on: Literal["local", "ssh", "aws"] | None = None,
+        on: str | None = None,
         *,
         config: str | os.PathLike[str] | None = None,
         max_cost: float | None = None,
@@ -94,12 +95,13 @@ class Cluster:
             "no_sharing": None if sharing else True,
         }
         self._config = _config(said, config)
+        self._rents = place_of(self._config).rental is not None
         self._stack = ExitStack()
         self._engine: PullEngine | None = None
 
     def __enter__(self) -> Self:
         # A cluster is closed by its program, not by a clock: there is no condition to stop.
-        if self._config.on == "aws":
+        if self._rents:
             nodes = _rented(self._config)
         else:
             nodes = nodes_of(self._config, SilentListener(), secrets.token_hex(8))
@@ -196,7 +198,7 @@ def _say(text: str) -> None:
 
 
 def _config(said: Mapping[str, Any], file: str | os.PathLike[str] | None) -> RunConfig:
-    here = said["on"] == "local" or (said["on"] is None and said["nodes"] is None)
+    here = said["on"] == RunConfig.on or (said["on"] is None and said["nodes"] is None)
     if file is None and here:
         return RunConfig(**{name: value for name, value in said.items() if value is not None})
     path = None if file is None else Path(file)
@@ -215,7 +217,7 @@ def fit(
     *,
     nodes: int | None = None,
     concurrency: int | None = None,
-    on: Literal["local", "ssh", "aws"] | None = None,
+    on: str | None = None,
     config: str | os.PathLike[str] | None = None,
     max_cost: float | None = None,
     fit_timeout: float | None = None,

@@ -15,8 +15,8 @@ from skygrid.engine.engine import PullEngine
 from skygrid.engine.settings import EngineSettings
 from skygrid.journal.in_memory import MemoryJournal
 from skygrid.listener import SilentListener
+from skygrid.nodes.interface import Transport, Watcher
 from skygrid.nodes.local_process import LocalProcess, agent_command
-from skygrid.nodes.transport import Transport, Watcher
 from skygrid.plan.records import Outcome
 from skygrid.queue.policies import QueuePolicies
 from skygrid.run.rounds import JournaledRounds

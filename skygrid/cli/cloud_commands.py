@@ -17,8 +17,7 @@ from .output import agrees, can_ask, say, say_view, write_result, write_view
 from .run_names import find_run, run_folders
 
 if TYPE_CHECKING:
-    from skygrid.nodes.ec2.records import TeardownReport
-    from skygrid.run.cloud_cleanup import RunHere
+    from skygrid.nodes.records import RunHere, TeardownReport
 
 
 def nodes(
@@ -27,10 +26,10 @@ def nodes(
     """List every node that skygrid has running on AWS, with its age and cost so far."""
     merged = _config(runs_dir, config, json)
     from skygrid.reports.console import nodes_view
-    from skygrid.reports.nodes_view import nodes_json
-    from skygrid.run.cloud_cleanup import look_around, runs_here
+    from skygrid.reports.views import nodes_json
+    from skygrid.run.cloud_cleanup import find_nodes, runs_here
 
-    view = look_around(merged, runs_here(run_folders(merged.runs_dir)), time.time())
+    view = find_nodes(merged, runs_here(merged, run_folders(merged.runs_dir)), time.time())
     if merged.json:
         write_result(nodes_json(view))
     elif view.nodes:
@@ -59,7 +58,7 @@ def down(
     if run is not None:
         report = _end_run(merged, run)
     else:
-        report = _end_many(merged, only_orphans=orphans, asked=not everything or bool(yes))
+        report = _end_all(merged, only_orphans=orphans, asked=not everything or bool(yes))
     _show_report(report)
 
 
@@ -77,23 +76,23 @@ def _local_run(config: RunConfig, run: str) -> RunHere | None:
         folders = [find_run(run, config.runs_dir)]
     except UsageError:
         folders = run_folders(config.runs_dir)
-    found = runs_here(folders)
+    found = runs_here(config, folders)
     if len(folders) == 1 and folders[0].name.startswith(run):
         return next(iter(found), None)
-    return next((one for one in found if one.record.id == run), None)
+    return next((one for one in found if one.run_id == run), None)
 
 
-def _end_many(config: RunConfig, *, only_orphans: bool, asked: bool) -> TeardownReport:
+def _end_all(config: RunConfig, *, only_orphans: bool, asked: bool) -> TeardownReport:
     from skygrid.reports.console import nodes_view
-    from skygrid.run.cloud_cleanup import end_many, look_around, runs_here
+    from skygrid.run.cloud_cleanup import end_all, find_nodes, runs_here
 
-    here = runs_here(run_folders(config.runs_dir))
+    here = runs_here(config, run_folders(config.runs_dir))
     if not asked:
-        view = look_around(config, here, time.time())
+        view = find_nodes(config, here, time.time())
         if view.nodes:
             say_view(nodes_view(view))
             _confirm(f"End all {len(view.nodes)} nodes of every run and user?")
-    return end_many(config, here, say, only_orphans=only_orphans, now=time.time())
+    return end_all(config, here, say, orphans_at=time.time() if only_orphans else None)
 
 
 def _confirm(question: str) -> None:
@@ -108,7 +107,7 @@ def _show_report(report: TeardownReport) -> None:
     if report.verified and not report.left:
         say("\n".join((f"{count} ended; 0 nodes left, verified", *report.notes)))
         return
-    left = ", ".join(node.instance_id for node in report.left) or "nodes that AWS could not list"
+    left = ", ".join(report.left) or "nodes that could not be listed"
     raise NodeError("\n".join((f"not known to be gone: {left}", *report.notes)))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from skygrid.config import RunConfig, load_config, resume_config
+from skygrid.nodes.registry import place_of
 
 from . import options as given
 from .confirm import approve, refuse_to_ask_nobody
@@ -74,7 +75,7 @@ def run(
     if merged.dry_run:
         _check(file, merged)
         return
-    if merged.on == "aws":
+    if place_of(merged).rental is not None:
         _rented(lambda listener: _prepare_run(file, merged, listener), merged)
         return
 
@@ -116,7 +117,7 @@ def resume(
         say(salvage_run(folder))
     record = RunRecord.read(folder)
     merged = resume_config(record.config, said)
-    if merged.on == "aws" and record.state != "complete":
+    if record.state != "complete" and place_of(merged).rental is not None:
         _rented(lambda listener: _prepare_resume(folder, merged, listener), merged)
         return
 

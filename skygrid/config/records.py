@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -212,8 +213,9 @@ def own_hash_seed() -> int:
 class RunConfig:
     """Settings that decide where and how a search runs; none changes its result."""
 
-    on: Literal["local", "ssh", "aws"] = "local"
-    """Place of the nodes; with `nodes` but no place given: aws."""
+    on: str = "local"
+    """Place of the nodes, a name of `skygrid.nodes.registry`; `ON_WITH_NODES` where `nodes` is
+    set and no place."""
 
     nodes: AtLeastOne | None = None
     """Number of machines; None: this one, or with ``on = "ssh"`` every host."""
@@ -272,7 +274,19 @@ class RunConfig:
     aws: AwsConfig = field(default_factory=AwsConfig)
     ssh: SshConfig = field(default_factory=SshConfig)
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """Where each setting comes from, for messages: ``--nodes``. No setting itself."""
 
+    def origin(self, name: str) -> str:
+        """Return where a setting comes from; its name where it is a default."""
+        return self.origins.get(name, name)
+
+
+ON_WITH_NODES = "aws"
+"""Place of ``--nodes N`` where nothing names a place."""
+
+ORIGINS = "origins"
+"""The field of `RunConfig` that is no setting."""
 
 TABLES: dict[str, type] = {"aws": AwsConfig, "ssh": SshConfig, "environment": EnvironmentConfig}
 """Tables of the config file; each is a field of `RunConfig` by the same name."""

@@ -14,7 +14,7 @@ import msgspec
 
 from skygrid.errors import ConfigError
 
-from .records import TABLES, RunConfig
+from .records import ORIGINS, TABLES, RunConfig
 
 SWITCHES = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 """Words for true and false in the environment, in addition to msgspec's."""
@@ -45,7 +45,7 @@ class Given:
 def settings_of(table: str | None) -> list[str]:
     """Return the names of a table's settings, or of those outside all tables (None)."""
     record = RunConfig if table is None else TABLES[table]
-    return [one.name for one in dataclasses.fields(record) if one.name not in TABLES]
+    return [one.name for one in dataclasses.fields(record) if one.name not in {*TABLES, ORIGINS}]
 
 
 def checked_value(table: str | None, name: str, given: Given) -> Any:

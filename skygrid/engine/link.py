@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 
 from skygrid.errors import NodeError, ProtocolError, SkygridError
-from skygrid.nodes.transport import Transport, Watcher
+from skygrid.nodes.interface import Transport, Watcher
 from skygrid.util.terminal_text import printable
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.frames import FrameError, FrameReader, encode

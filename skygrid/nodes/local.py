@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from skygrid.config import RunConfig, limits
+from skygrid.nodes.interface import Transport, Watcher
 from skygrid.nodes.local_process import LocalProcess, agent_command
-from skygrid.nodes.transport import Transport, Watcher
+from skygrid.nodes.records import Finding
 from skygrid.worker.machine import machine
 
 
@@ -48,3 +50,37 @@ class LocalProvider:
 
     def close(self) -> None:
         """Nothing: agents end with their channels."""
+
+
+class LocalPlace:
+    """This machine: nodes are child processes."""
+
+    title = "this machine"
+    lease_seconds = limits.LEASE
+    rental = None
+
+    def check(self, config: RunConfig) -> None:
+        """Accept all settings."""
+
+    def nodes(self, config: RunConfig) -> int:
+        """Return the number of agents."""
+        return config.nodes or 1
+
+    def slots(self, config: RunConfig) -> int:
+        """Return the slots of all agents."""
+        return self.nodes(config) * self.provider(config, "").slots
+
+    def min_nodes(self, config: RunConfig) -> int:
+        """Return 1: an agent here starts in a moment, or never."""
+        return 1
+
+    def provider(self, config: RunConfig, run_id: str) -> LocalProvider:
+        """Return the provider of the agents."""
+        return LocalProvider(self.nodes(config), config.concurrency, config.hash_seed)
+
+    def examine(self, config: RunConfig) -> Sequence[Finding]:
+        """Find nothing: the doctor looks at this machine for every place."""
+        return ()
+
+
+PLACE = LocalPlace()

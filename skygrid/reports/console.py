@@ -12,11 +12,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from skygrid.nodes.interface import Finding
+from skygrid.nodes.records import Finding, NodeList, Quote
+from skygrid.nodes.registry import place_named
 from skygrid.util.terminal_text import printable
 
-from .money import PRICE_UNKNOWN, Quote, bill_text, dollars_text
-from .nodes_view import NodesView
+from .money import PRICE_UNKNOWN, bill_text, dollars_text
 from .plain_values import (
     Plain,
     count_text,
@@ -103,8 +103,7 @@ def check_view(check: CheckResult) -> RenderableType:
         estimate = duration_text(check.estimated_seconds)
         grid.add_row("estimate", f"{least}{estimate}, if all fits take as long")
     if check.quote is None:
-        places = {"local": "this machine", "ssh": "hosts that you have"}
-        grid.add_row("price", f"nothing: {places[check.on]}")
+        grid.add_row("price", f"nothing: {place_named(check.on).title}")
     else:
         _add_price(grid, check, check.quote)
     parts: list[RenderableType] = [Text(check.search, style="bold"), grid]
@@ -118,7 +117,7 @@ def check_view(check: CheckResult) -> RenderableType:
     return Group(*parts)
 
 
-def nodes_view(view: NodesView) -> RenderableType:
+def nodes_view(view: NodeList) -> RenderableType:
     """Return rented nodes as a table with their total cost."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("run", "node", "instance", "type", "state", "age", "cost"):

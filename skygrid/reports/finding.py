@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from skygrid.nodes.interface import Finding
+from skygrid.nodes.records import Finding
 
 FORMAT = 1
 """Version of the JSON document."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
+from skygrid.nodes.records import Bill
 from skygrid.plan.records import Outcome
 from skygrid.util.atomic_file import read_versioned, write_atomic
 
-from .money import Bill
 from .plain_values import plain_parameter, plain_parameters
 from .summary import Summary
 

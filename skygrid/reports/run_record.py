@@ -10,9 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from skygrid.errors import UsageError
+from skygrid.nodes.records import Bill
 from skygrid.util.atomic_file import read_versioned, write_atomic
-
-from .money import Bill
 
 FORMAT = 1
 """Version of the file. New keys need no new version; keys are never removed or changed."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
+from skygrid.nodes.records import Bill
 from skygrid.plan.records import Outcome
 from skygrid.worker.wire.messages import Greeting
 
-from .money import Bill
 from .plain_values import Plain, plain_parameters, plain_score
 from .shared_work import SharedWork, shared_work
 from .slot_use import SlotUse, slot_use

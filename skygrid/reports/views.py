@@ -1,15 +1,16 @@
-"""Result of `skygrid check`: the plan of a search and its estimates."""
+"""What `skygrid check` and `skygrid nodes` found: a plan with its cost, nodes that run."""
 
 from __future__ import annotations
 
 import msgspec
 
-from .money import Quote
+from skygrid.nodes.records import NodeList, Quote
+
 from .plain_values import Plain
 from .shared_work import SharedWork
 
 FORMAT = 1
-"""Version of the JSON document."""
+"""Version of both JSON documents."""
 
 
 class RoundSize(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,4 +111,10 @@ def check_json(check: CheckResult) -> str:
         "estimated_dollars": check.estimated_dollars,
         **msgspec.to_builtins(check),
     }
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+
+
+def nodes_json(found: NodeList) -> str:
+    """Return one JSON document: the fields of `NodeList`, and ``format``."""
+    document = {"format": FORMAT, **msgspec.to_builtins(found)}
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"

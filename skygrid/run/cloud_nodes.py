@@ -7,37 +7,21 @@ that was started is forgotten, whatever ends the run.
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from skygrid.config import RunConfig, limits
 from skygrid.engine.engine import PullEngine
 from skygrid.engine.stopping import StopCondition, any_of, cost_limit
 from skygrid.errors import ConfigError, InterruptedRunError, NodeError, SkygridError
 from skygrid.listener import Listener
-from skygrid.reports.money import Bill, Quote, bill_text, dollars_text
-from skygrid.reports.run_record import NodeRecord
+from skygrid.nodes.interface import Offer
+from skygrid.nodes.records import Bill, RentedNode
+from skygrid.nodes.registry import place_of
+from skygrid.reports.money import bill_text, dollars_text
 from skygrid.run.interrupts import Interrupts
 from skygrid.run.setup import settings_of
-
-if TYPE_CHECKING:
-    from skygrid.nodes.ec2.api import Clients
-    from skygrid.nodes.ec2.fleet import Fleet
-    from skygrid.nodes.ec2.provider import Ec2Provider
-    from skygrid.nodes.ec2.records import CloudPlan
-
-
-@dataclass(frozen=True, kw_only=True)
-class Offer:
-    """What can be rented for a run, and the way to it."""
-
-    clients: Clients
-    plan: CloudPlan
-    quote: Quote
 
 
 def make_offer(config: RunConfig, folder: Path | None = None) -> Offer:
@@ -56,15 +40,10 @@ def make_offer(config: RunConfig, folder: Path | None = None) -> Offer:
     NodeError
         If the cloud does not let this user look.
     """
-    # boto3 takes a third of a second to import.
-    from skygrid.nodes.ec2.api import open_clients
-    from skygrid.nodes.ec2.cloud_record import read_cloud_record
-    from skygrid.nodes.ec2.planning.plan import plan_cloud
-
-    before = read_cloud_record(folder) if folder is not None else None
-    clients = open_clients(config.aws, region=before.region if before else None)
-    plan = plan_cloud(config, clients)
-    quote = _quote(plan, config)
+    rental = place_of(config).rental
+    assert rental is not None, "only nodes that cost money are offered"
+    offer = rental.offer(config, folder)
+    quote = offer.quote
     if config.max_cost is not None and quote.dollars_per_hour is None:
         raise ConfigError(
             f"--max-cost needs the price of {quote.instance_type} in {quote.region}, which is "
@@ -76,30 +55,7 @@ def make_offer(config: RunConfig, folder: Path | None = None) -> Offer:
             f"--max-cost {config.max_cost:g} is spent before the first fit: to start and end "
             f"{quote.nodes} x {quote.instance_type} costs about {dollars_text(least)}"
         )
-    return Offer(clients=clients, plan=plan, quote=quote)
-
-
-def _quote(plan: CloudPlan, config: RunConfig) -> Quote:
-    first = plan.pools[0]
-    types = dict.fromkeys(pool.instance_type for pool in plan.pools)
-    image = next(iter(plan.images.values()))
-    return Quote(
-        nodes=plan.nodes,
-        instance_type=first.instance_type,
-        other_types=tuple(name for name in types if name != first.instance_type),
-        vcpus=plan.first_type.vcpus,
-        memory_gib=plan.first_type.memory_gib,
-        market=plan.market,
-        region=plan.region,
-        zones=tuple(dict.fromkeys(pool.zone for pool in plan.pools)),
-        account=plan.account,
-        image=f"{image.ami} {image.name}".strip(),
-        dollars_per_hour=first.dollars_per_hour,
-        price_source=first.price_source,
-        max_cost=config.max_cost,
-        max_hours=config.max_hours if config.max_hours != float("inf") else None,
-        notes=plan.notes,
-    )
+    return offer
 
 
 class RentedNodes:
@@ -129,16 +85,8 @@ class RentedNodes:
         listener: Listener,
         stop: StopCondition,
     ) -> None:
-        from skygrid.nodes.ec2.fleet import open_fleet
-        from skygrid.nodes.ec2.planning.plan import mark_of
-        from skygrid.nodes.ec2.provider import Ec2Provider
-
-        mark = mark_of(config, offer.clients, run_id, run_name, time.time())
-        self._fleet: Fleet = open_fleet(offer.clients, offer.plan, mark, folder, config.aws)
-        self._provider: Ec2Provider = Ec2Provider(
-            config, run_id, self._fleet, folder, mark.expires_at, self._tell
-        )
-        self._name, self._offer, self._listener = run_name, offer, listener
+        self._provider = offer.accept(run_id, run_name, folder, self._tell)
+        self._name, self._listener = run_name, listener
         if config.max_cost is not None:
             stop = any_of(stop, cost_limit(config.max_cost, self._dollars_at_the_end))
         self.engine = PullEngine(self._provider, settings_of(config, stop), listener)
@@ -183,28 +131,12 @@ class RentedNodes:
         self._releasing.start()
 
     def bill(self) -> Bill:
-        """What was rented, and what is left."""
-        report = self._provider.report
-        return Bill(
-            dollars=self._dollars_now(),
-            instances=len(self._fleet.nodes()),
-            left=tuple(node.instance_id for node in report.left) if report else (),
-            verified=report is not None and report.verified,
-            price_source=self._offer.quote.price_source,
-        )
+        """Return the cost so far, and the nodes that are left."""
+        return self._provider.bill()
 
-    def rentals(self) -> list[NodeRecord]:
-        """The nodes, each with the instance that was rented for it."""
-        return [
-            NodeRecord(
-                name=one.node,
-                instance=one.instance_id,
-                instance_type=one.instance_type,
-                zone=one.zone,
-                market=one.market,
-            )
-            for one in self._fleet.nodes()
-        ]
+    def nodes(self) -> Sequence[RentedNode]:
+        """Return the nodes that were rented, of all sessions of the run."""
+        return self._provider.rented()
 
     def _tell(self, text: str) -> None:
         self._listener.told(text, always=False)
@@ -261,9 +193,9 @@ class RentedNodes:
     # -- money
 
     def _dollars_now(self) -> float | None:
-        return self._fleet.dollars(time.time())
+        return self._provider.bill().dollars
 
     def _dollars_at_the_end(self) -> float | None:
         """What it will have cost if it is ended now."""
-        now, rate = self._dollars_now(), self._fleet.dollars_per_hour()
+        now, rate = self._dollars_now(), self._provider.dollars_per_hour()
         return None if now is None or rate is None else now + rate * limits.USUAL_END / 3600

@@ -21,10 +21,12 @@ from skygrid.config import RunConfig
 from skygrid.engine.engine import PullEngine
 from skygrid.errors import UsageError
 from skygrid.listener import Listener
+from skygrid.nodes.interface import Offer
+from skygrid.nodes.registry import place_of
 from skygrid.plan.spec import SearchSpec
 from skygrid.reports.run_record import RunRecord
 from skygrid.reports.views import CheckResult
-from skygrid.run.cloud_nodes import Offer, RentedNodes, make_offer
+from skygrid.run.cloud_nodes import RentedNodes, make_offer
 from skygrid.run.folder import RunFolder
 from skygrid.run.setup import hours_over, nodes_of
 
@@ -69,7 +71,7 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
     SkygridError
         As for `run_search`.
     """
-    rents = config.on == "aws"
+    rents = place_of(config).rental is not None
     fits = rents or not config.dry_run
     with trial_node(config, listener, start=fits) as engine:
         with _importing():
@@ -84,10 +86,8 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
 @contextmanager
 def trial_node(config: RunConfig, listener: Listener, *, start: bool) -> Iterator[PullEngine]:
     """Where one fit is tried: the nodes themselves, or this machine instead of rented ones."""
-    if config.on == "aws":
-        config = dataclasses.replace(
-            config, on="local", nodes=None, min_nodes=None, concurrency=None
-        )
+    if place_of(config).rental is not None:
+        config = dataclasses.replace(on_this_machine(config), concurrency=None)
     stop, run_id = hours_over(config), secrets.token_hex(8)
     with nodes_of(config, listener, run_id, stop=stop, start=start) as engine:
         yield engine
@@ -148,7 +148,7 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
     """
     record = RunRecord.read(folder)
     complete = is_complete(record)
-    place = dataclasses.replace(config, on="local", nodes=None) if complete else config
+    place = on_this_machine(config) if complete else config
     stop = hours_over(config)
     with nodes_of(place, listener, record.id, stop=stop, start=not complete) as engine:
         with _importing():
@@ -157,6 +157,11 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
         spec = load(_search_file(record), listener)
         opened = RunFolder.open(spec.started_in / folder, record, config)
         return Session(spec, config, engine, opened, listener).complete()
+
+
+def on_this_machine(config: RunConfig) -> RunConfig:
+    """Return the same configuration with one node, which is here."""
+    return dataclasses.replace(config, on=RunConfig.on, nodes=None, min_nodes=None)
 
 
 def is_complete(record: RunRecord) -> bool:
@@ -245,7 +250,7 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
             run = Session(spec, config, engine, folder, listener, nullcontext(), rented.release)
             result = run.complete()
     finally:
-        folder.charge(rented.bill(), rented.rentals())
+        folder.charge(rented.bill(), rented.nodes())
     billed = msgspec.structs.replace(result.summary, bill=rented.bill())
     return dataclasses.replace(result, summary=billed, trouble=rented.trouble)
 

@@ -17,9 +17,9 @@ from skygrid._version import __version__
 from skygrid.config import RunConfig, config_to_json
 from skygrid.errors import DamagedJournalError, SkygridError, UsageError
 from skygrid.journal.sqlite import SqliteJournal
+from skygrid.nodes.records import Bill, RentedNode
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.reports.csv import write_csv
-from skygrid.reports.money import Bill
 from skygrid.reports.result_json import add_bill, result_json, write_result
 from skygrid.reports.run_record import NodeRecord, RunRecord, State, driver_mark
 from skygrid.reports.summary import Summary
@@ -168,25 +168,24 @@ class RunFolder:
         self.end("complete", None)
         return problem
 
-    def charge(self, bill: Bill, rentals: Iterable[NodeRecord]) -> None:
+    def charge(self, bill: Bill, rented: Iterable[RentedNode]) -> None:
         """Write down what the nodes have cost, and which instance each was.
 
         Parameters
         ----------
         bill : Bill
-        rentals : iterable of NodeRecord
-            Names of nodes, and their instances.
+        rented : iterable of RentedNode
         """
-        rented = {node.name: node for node in self.record.nodes}
-        for one in rentals:
-            rented[one.name] = msgspec.structs.replace(
-                rented.get(one.name, one),
+        nodes = {node.name: node for node in self.record.nodes}
+        for one in rented:
+            nodes[one.node] = msgspec.structs.replace(
+                nodes.get(one.node) or NodeRecord(name=one.node),
                 instance=one.instance,
                 instance_type=one.instance_type,
                 zone=one.zone,
                 market=one.market,
             )
-        self._update(bill=bill, nodes=tuple(rented.values()))
+        self._update(bill=bill, nodes=tuple(nodes.values()))
         if self.record.state == "complete":
             add_bill(self.path, bill)
 

@@ -13,15 +13,16 @@ from skygrid.engine.engine import PullEngine
 from skygrid.errors import SearchFailedError, SkygridError
 from skygrid.journal.in_memory import MemoryJournal
 from skygrid.listener import Listener
+from skygrid.nodes.records import Quote
+from skygrid.nodes.registry import place_of
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.plan.spec import SearchSpec
-from skygrid.reports.money import Quote
 from skygrid.reports.plain_values import plain_parameters
 from skygrid.reports.shared_work import SharedWork, planned_sharing
 from skygrid.reports.views import CheckResult, RoundSize
 from skygrid.run.interrupts import Interrupts
 from skygrid.run.rounds import JournaledRounds
-from skygrid.run.setup import policies_of, size_of
+from skygrid.run.setup import policies_of
 from skygrid.sklearn_search.dry_run import Outline, outline
 from skygrid.sklearn_search.sharing import sharing_of
 from skygrid.worker.wire.scores import from_wire
@@ -48,14 +49,15 @@ def check_loaded(
     """
     with search_errors():
         plan = outline(spec.search, spec.X, spec.y, spec.fit_params)
-    nodes, slots = size_of(config)
+    place = place_of(config)
+    slots = place.slots(config)
     if quote is not None:
         slots = quote.nodes * (config.concurrency or quote.vcpus)
     found = CheckResult(
         search=type(spec.search).__name__,
         rounds=tuple(RoundSize(candidates=c, splits=s) for c, s in plan.rounds),
         on=config.on,
-        nodes=nodes,
+        nodes=place.nodes(config),
         slots=slots,
         open_ended=not plan.complete,
         shared=None if config.no_sharing else _planned(plan),

@@ -1,4 +1,4 @@
-"""Where the nodes of a run come from, and how its engine and its queue are set."""
+"""The engine of a run on its nodes, and the settings of engine and queue."""
 
 from __future__ import annotations
 
@@ -6,50 +6,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from skygrid.config import RunConfig, limits
+from skygrid.config import RunConfig
 from skygrid.engine.engine import PullEngine
 from skygrid.engine.settings import EngineSettings
 from skygrid.engine.stopping import StopCondition, never, time_limit
-from skygrid.errors import UsageError
 from skygrid.listener import Listener
-from skygrid.nodes.interface import Provider
-from skygrid.nodes.local import LocalProvider
+from skygrid.nodes.registry import place_of
 from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy
-
-
-def provider_of(config: RunConfig, run_id: str) -> Provider:
-    """The place that a configuration names.
-
-    Parameters
-    ----------
-    config : RunConfig
-    run_id : str
-        The run's own mark; what it left running is found again by it.
-    """
-    if config.on == "ssh":
-        # paramiko takes a third of a second to import.
-        from skygrid.nodes.ssh.provider import SshHosts
-
-        return SshHosts(config, run_id)
-    if config.on != "local":
-        raise UsageError(f"nodes on {config.on} are rented: they have a price to be said first")
-    return LocalProvider(config.nodes or 1, config.concurrency, config.hash_seed)
-
-
-def size_of(config: RunConfig) -> tuple[int, int | None]:
-    """Nodes, and slots on all of them where that is known before they are there."""
-    if config.on == "local":
-        provider = LocalProvider(config.nodes or 1, config.concurrency)
-        return len(provider.names()), len(provider.names()) * provider.slots
-    nodes = config.nodes or len(config.ssh.hosts)
-    return nodes, None if config.concurrency is None else nodes * config.concurrency
 
 
 def policies_of(config: RunConfig) -> QueuePolicies:
     """How a run's queue treats fits that die and nodes that fall silent."""
-    # A connection that broke is noticed within its silence; only then is it known to be mended.
-    timeout = limits.LEASE if config.on == "local" else limits.REMOTE_LEASE
-    lease = LeasePolicy(timeout_seconds=timeout)
+    lease = LeasePolicy(timeout_seconds=place_of(config).lease_seconds)
     return QueuePolicies(retry=RetryPolicy(retries=config.retries), lease=lease)
 
 
@@ -60,7 +28,7 @@ def settings_of(config: RunConfig, stop: StopCondition = never) -> EngineSetting
         fit_timeout_seconds=config.fit_timeout,
         start_method=config.start_method,
         memory_limit_bytes=None if limit is None else int(limit * 2**30),
-        min_nodes=config.min_nodes or (1 if config.on == "local" else size_of(config)[0]),
+        min_nodes=config.min_nodes or place_of(config).min_nodes(config),
         stop=stop,
     )
 
@@ -97,7 +65,7 @@ def nodes_of(
     SkygridError
         If the nodes cannot be had, or something of them is left.
     """
-    provider = provider_of(config, run_id)
+    provider = place_of(config).provider(config, run_id)
     try:
         engine = PullEngine(provider, settings_of(config, stop), listener)
         try:

@@ -21,8 +21,8 @@ from skygrid.engine.engine import PullEngine
 from skygrid.engine.settings import EngineSettings
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.listener import SilentListener
+from skygrid.nodes.interface import Transport, Watcher
 from skygrid.nodes.local_process import LocalProcess
-from skygrid.nodes.transport import Transport, Watcher
 from skygrid.queue.policies import QueuePolicies
 from skygrid.run.rounds import JournaledRounds
 from skygrid.sklearn_search.driven_search import fit_search

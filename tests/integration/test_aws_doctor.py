@@ -11,7 +11,7 @@ import pytest
 from skygrid.config import AwsConfig, RunConfig
 from skygrid.nodes.ec2.doctor.examine import examine_account
 from skygrid.nodes.ec2.launch.requests import RUN
-from skygrid.nodes.interface import Finding
+from skygrid.nodes.records import Finding
 from tests.cloud.client import Cloud, wait
 from tests.command import Command
 

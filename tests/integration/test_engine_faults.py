@@ -20,8 +20,8 @@ from sklearn.model_selection import GridSearchCV
 
 import skygrid
 from skygrid.errors import FitKilledError, HandshakeError, NodeError, UsageError
+from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess
-from skygrid.nodes.transport import Transport
 from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy, SpeculationPolicy
 from skygrid.worker.wire.messages import (
     FitResult,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from skygrid.nodes.transport import Transport
+from skygrid.nodes.interface import Transport
 from skygrid.worker.wire.blobs import Blob
 from tests.integration.test_node_data import Counting, FarNodes, blobs, large, run
 

@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess
-from skygrid.nodes.transport import Transport
 from skygrid.queue.policies import QueuePolicies, RetryPolicy
 from skygrid.worker.wire.frames import HEADER, MAX_FRAME, encode
 from skygrid.worker.wire.messages import (

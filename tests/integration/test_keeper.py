@@ -20,9 +20,9 @@ import psutil
 import pytest
 
 from skygrid.errors import NodeError
+from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess
 from skygrid.nodes.ssh.reconnecting import Patience, ResumingTransport
-from skygrid.nodes.transport import Transport
 from skygrid.worker.keeper.bridge import IO_ERROR_EXIT, NO_KEEPER_EXIT
 from skygrid.worker.wire.frames import FrameReader, encode
 from skygrid.worker.wire.messages import AgentLog, BlobChunk, FromAgent, Greeting

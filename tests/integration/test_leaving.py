@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from skygrid.errors import NodeError
+from skygrid.nodes.interface import Transport, Watcher
 from skygrid.nodes.local_process import LocalProcess
-from skygrid.nodes.transport import Transport, Watcher
 from skygrid.worker.wire.messages import (
     AgentLog,
     Attach,

@@ -20,9 +20,9 @@ from sklearn.model_selection import GridSearchCV
 
 from skygrid.environment.kit import Kit
 from skygrid.errors import NodeError
+from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess, agent_command
 from skygrid.nodes.ssh.agent_host import AgentPlace
-from skygrid.nodes.transport import Transport
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.frames import FrameReader
 from skygrid.worker.wire.messages import (

@@ -11,8 +11,8 @@ import pytest
 from sklearn.model_selection import GridSearchCV
 
 from skygrid.errors import InterruptedRunError, UsageError
+from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess
-from skygrid.nodes.transport import Transport
 from tests import misbehaving as bad
 from tests.acceptance.sameness import differences
 from tests.driven import (

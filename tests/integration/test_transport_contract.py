@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from skygrid.errors import NodeError
+from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess, agent_command
-from skygrid.nodes.transport import Transport
 from skygrid.worker.wire.frames import FrameReader
 from skygrid.worker.wire.messages import FromAgent, Greeting
 from tests.processes import WAIT_SECONDS, leaving_nothing, marked, running, wait_until

@@ -316,7 +316,7 @@ def test_places_that_are_not_here_yet(cli, fake_runs):
     answer = cli("run", "search.py", "--on", "ray")
 
     assert answer.code == 2
-    assert "cannot do: use local, ssh" in answer.err
+    assert "must be one of local, ssh, aws" in answer.err
     assert fake_runs.asked == []
 
 

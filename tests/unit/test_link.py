@@ -11,7 +11,7 @@ import pytest
 
 from skygrid.engine import link as link_module
 from skygrid.engine.link import FREE_MESSAGES, MESSAGES_PER_SECOND, Event, Gone, Link, NodeLog
-from skygrid.nodes.transport import Watcher
+from skygrid.nodes.interface import Watcher
 from skygrid.worker.wire.frames import encode
 from skygrid.worker.wire.messages import Heartbeat, Pull
 from tests.clocks import ManualClock

@@ -7,7 +7,8 @@ import pytest
 
 from skygrid.config import limits
 from skygrid.engine.stopping import any_of, cost_limit, never, time_limit
-from skygrid.reports.money import Bill, Quote, bill_text, dollars_text
+from skygrid.nodes.records import Bill, Quote
+from skygrid.reports.money import bill_text, dollars_text
 from skygrid.reports.views import CheckResult, RoundSize
 
 QUOTE = Quote(

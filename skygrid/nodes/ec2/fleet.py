@@ -14,11 +14,12 @@ from skygrid.nodes.ec2.launch.launcher import Launcher
 from skygrid.nodes.ec2.launch.watch import InstanceGoneError, Watch, gone_text
 from skygrid.nodes.ec2.planning.network import allowed_cidr, let_in, open_group
 from skygrid.nodes.ec2.teardown.teardown import Ending, Progress, Remains
+from skygrid.nodes.records import TeardownReport
 
 from .api import Clients, api_errors
 from .api_errors import Decision, judge
 from .cloud_record import CloudRecord, FleetStore, Launch
-from .records import CloudNode, CloudPlan, RunMark, TeardownReport, billed
+from .records import CloudNode, CloudPlan, RunMark, billed
 from .retry import patiently
 
 __all__ = ["Fleet", "InstanceGoneError", "open_fleet"]
@@ -323,7 +324,8 @@ class Fleet:
         record = self._store.record
         ending = Ending(self.clients, remains_of(record, self.mark.name), progress)
         report = ending.complete()
-        self._store.ended({one.instance_id: time.time() for one in ending.seen if one.gone})
+        self._watch.take_in(ending.seen)
+        self._store.ended(self._watch.ends())
         if report.verified:
             self._store.torn_down(time.time())
         return report

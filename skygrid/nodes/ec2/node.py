@@ -16,12 +16,12 @@ from skygrid.errors import NodeError
 from skygrid.nodes.ec2.launch.host_key import replace_host_key
 from skygrid.nodes.ec2.launch.keys import RunKeys, make_key_pair
 from skygrid.nodes.ec2.launch.user_data import BootOrders, user_data
+from skygrid.nodes.interface import Watcher
 from skygrid.nodes.ssh.agent_host import AgentPlace, HostNode
 from skygrid.nodes.ssh.channel import BridgeChannel
 from skygrid.nodes.ssh.connection import Connection
 from skygrid.nodes.ssh.failures import ChangedHostKeyError, HostError, KeyRefusedError
 from skygrid.nodes.ssh.targets import Target
-from skygrid.nodes.transport import Watcher
 
 from .fleet import Fleet, InstanceGoneError
 from .records import CloudNode

@@ -16,15 +16,16 @@ from skygrid.errors import NodeError
 from skygrid.nodes.ec2.launch.keys import KEYS_FOLDER, RunKeys
 from skygrid.nodes.ec2.launch.user_data import LEASE_FILE, BootOrders
 from skygrid.nodes.ec2.teardown.goodbye import tell_to_end
+from skygrid.nodes.interface import Transport, Watcher
+from skygrid.nodes.records import Bill, RentedNode, TeardownReport
 from skygrid.nodes.ssh.agent_host import AgentPlace
 from skygrid.nodes.ssh.reconnecting import Patience, ResumingTransport
 from skygrid.nodes.ssh.targets import SshOptions, Target, find_target
-from skygrid.nodes.transport import Transport, Watcher
 from skygrid.worker.wire.blobs import Blob
 
 from .fleet import Fleet
 from .node import Ec2Node
-from .records import CloudNode, TeardownReport
+from .records import CloudNode, as_rented
 from .s3_data import RunStorage
 
 FRUITLESS_LAUNCHES = 2
@@ -188,13 +189,17 @@ class Ec2Provider:
 
     def _end_over_ssh(self, report: TeardownReport) -> TeardownReport:
         """Tell the remaining nodes over SSH to end themselves."""
-        left = report.left or tuple(node for node in self._fleet.nodes() if not node.gone)
+        nodes = self._fleet.nodes()
+        left = [node for node in nodes if node.instance_id in report.left] or [
+            node for node in nodes if not node.gone
+        ]
         told, notes = tell_to_end(left, self._way_to)
         notes += [f"{node.instance_id} was told over SSH to end itself" for node in told]
-        return msgspec.structs.replace(report, left=left, notes=(*report.notes, *notes))
+        ids = tuple(node.instance_id for node in left)
+        return msgspec.structs.replace(report, left=ids, notes=(*report.notes, *notes))
 
     def _left_text(self, report: TeardownReport) -> str:
-        left = ", ".join(node.instance_id for node in report.left) or "what is left is not known"
+        left = ", ".join(report.left) or "what is left is not known"
         notes = "".join(f"\n{note}" for note in report.notes)
         return (
             f"the run's nodes are not known to be gone: {left}{notes}\n"
@@ -202,6 +207,28 @@ class Ec2Provider:
             "at the latest. To look: skygrid nodes; to end them: skygrid down "
             f"{self._fleet.mark.name}"
         )
+
+    # -- RentingProvider
+
+    def bill(self) -> Bill:
+        """Return the cost so far, and the instances that are left."""
+        report = self.report
+        return Bill(
+            dollars=self._fleet.dollars(time.time()),
+            instances=len(self._fleet.nodes()),
+            left=report.left if report else (),
+            verified=report is not None and report.verified,
+            price_source=self._fleet.plan.pools[0].price_source,
+        )
+
+    def dollars_per_hour(self) -> float | None:
+        """Return the USD an hour of the instances that are not known to be gone."""
+        return self._fleet.dollars_per_hour()
+
+    def rented(self) -> Sequence[RentedNode]:
+        """Return every instance of the run, as last seen."""
+        now = time.time()
+        return [as_rented(one, now) for one in self._fleet.nodes()]
 
     # -- nodes
 

@@ -1,10 +1,12 @@
-"""Records of EC2 nodes: plan, tags, instance, teardown."""
+"""Records of EC2 nodes: plan, tags, instance."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import msgspec
+
+from skygrid.nodes.records import RentedNode
 
 Buying = Literal["on-demand", "spot"]
 """Market of one instance."""
@@ -152,17 +154,29 @@ class CloudNode(msgspec.Struct, frozen=True, kw_only=True):
         return billed(self.dollars_per_hour, now - self.launched_at)
 
 
-class TeardownReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of a teardown."""
+def as_rented(node: CloudNode, now: float) -> RentedNode:
+    """Return an instance as every place describes its nodes.
 
-    left: tuple[CloudNode, ...]
-    """Instances that may still run."""
-
-    verified: bool
-    """True if a search by tag found nothing of the run that still costs."""
-
-    ended: int = 0
-    """Number of instances of the run."""
-
-    notes: tuple[str, ...] = ()
-    """One note for each leftover or failed check, with the next step."""
+    Parameters
+    ----------
+    node : CloudNode
+    now : float
+        Seconds since the epoch.
+    """
+    return RentedNode(
+        run=node.run_name,
+        run_id=node.run_id,
+        node=node.node,
+        instance=node.instance_id,
+        instance_type=node.instance_type,
+        market=node.market,
+        region=node.region,
+        zone=node.zone,
+        state=node.state,
+        address=node.public_ip or node.private_ip,
+        owner=node.owner,
+        age_seconds=max(0.0, now - node.launched_at),
+        ends_by=node.expires_at,
+        dollars_per_hour=node.dollars_per_hour,
+        dollars=node.dollars(now),
+    )

@@ -13,7 +13,7 @@ from skygrid.config import limits
 from skygrid.environment.kit import Kit
 from skygrid.environment.shell_commands import quoted, run_python, unpack_and_prepare
 from skygrid.errors import NodeError
-from skygrid.nodes.transport import Watcher
+from skygrid.nodes.interface import Watcher
 
 from .channel import BridgeChannel, NotPreparedError, read_output, run_command
 from .connection import Connection

@@ -1,16 +1,43 @@
-"""Examination of one host."""
+"""Examination of hosts: can they be reached, what do they have, and what do they lack."""
 
 from __future__ import annotations
 
+import platform
+import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
-from skygrid.config import limits
+from skygrid.config import RunConfig, limits
 from skygrid.environment.shell_commands import Probe, probe, read_probe
+from skygrid.errors import SkygridError
+from skygrid.nodes.records import Finding
 from skygrid.util.terminal_text import printable
 
 from .channel import read_output
 from .connection import Connection
+from .provider import find_targets
 from .targets import Target
+
+AT_ONCE = 8
+"""Hosts that are looked at together."""
+
+ENOUGH_DISK = 2 * 2**30
+"""Bytes that an environment and its packages take, with something to spare."""
+
+
+def examine_hosts(config: RunConfig) -> list[Finding]:
+    """Look at the hosts of a configuration; changes nothing there.
+
+    Raises
+    ------
+    ConfigError
+        If a host's spelling or the SSH configuration cannot be understood.
+    """
+    targets = find_targets(config)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        looks = pool.map(lambda name: examine_host(name, targets[name], config), targets)
+        return list(looks)
 
 
 def look_at(target: Target, root: str) -> tuple[Probe, float]:
@@ -44,3 +71,58 @@ def look_at(target: Target, root: str) -> tuple[Probe, float]:
         return found, connected
     finally:
         connection.close()
+
+
+def examine_host(name: str, target: Target, config: RunConfig) -> Finding:
+    """Look at one host; a host that cannot be reached or used is a finding with a problem."""
+    try:
+        probe, seconds = look_at(target, config.ssh.folder)
+    except (SkygridError, OSError) as error:
+        return Finding(name=name, problems=(str(error),))
+    pythons = ", ".join(sorted({version for version, _ in probe.pythons})) or "none"
+    tools = [f"Python {pythons}"]
+    if probe.uv is not None:
+        tools.append(" ".join(probe.uv.split()[:2]))
+    sizes = [f"{probe.memory_kib / 2**20:.1f} GiB of memory"]
+    if probe.free_kib is not None:
+        sizes.append(f"{probe.free_kib / 2**20:.1f} GiB of disk under {probe.root}")
+    return Finding(
+        name=name,
+        facts=(
+            f"{target.user}@{target.host}:{target.port}, connected in {seconds:.1f} s",
+            f"{probe.system} {probe.machine} {probe.libc}".rstrip() + ", " + ", ".join(tools),
+            ", ".join(sizes),
+        ),
+        notes=tuple(notes_on(probe, config.environment.python)),
+        problems=tuple(problems_of(probe)),
+    )
+
+
+def problems_of(probe: Probe) -> Iterator[str]:
+    """What keeps a host from being prepared."""
+    if not probe.writable:
+        yield f"cannot write to {probe.root}: set folder under [ssh] to one that you may write to"
+    elif probe.free_kib is not None and probe.free_kib * 1024 < ENOUGH_DISK:
+        yield (
+            f"{probe.free_kib / 2**20:.1f} GiB of disk left under {probe.root}, and an environment "
+            "takes about 1 GiB: free some, or set folder under [ssh] to a larger disk"
+        )
+    if probe.uv is None and not probe.pythons:
+        yield "no Python and no uv: install one of them there (https://docs.astral.sh/uv)"
+
+
+def notes_on(probe: Probe, wanted: str | None) -> Iterator[str]:
+    """What makes a host differ from this machine in a way that a search may feel."""
+    minor = wanted or f"{sys.version_info.major}.{sys.version_info.minor}"
+    has = any(version == minor or version.startswith(f"{minor}.") for version, _ in probe.pythons)
+    if probe.pythons and not has and not minor.startswith("/"):
+        yield (
+            f"no Python {minor} on its PATH: uv will look elsewhere, or download it if the host "
+            "may reach GitHub"
+        )
+    here = (platform.system(), platform.machine())
+    if (probe.system, probe.machine) != here:
+        yield (
+            f"it is {probe.system} {probe.machine} and this machine {' '.join(here)}: scores may "
+            "differ in their last bits"
+        )

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from skygrid.config import RunConfig
 from skygrid.environment.awaited_kit import AwaitedKit
 from skygrid.errors import ConfigError
+from skygrid.nodes.interface import Transport, Watcher
 from skygrid.nodes.ssh.agent_host import AgentPlace, HostNode
 from skygrid.nodes.ssh.reconnecting import Patience, ResumingTransport
 from skygrid.nodes.ssh.targets import SshOptions, Target, find_target
-from skygrid.nodes.transport import Transport, Watcher
 
 MOST_LOOKUPS = 8
 """Maximum number of parallel host look-ups; each runs one ``ssh -G``."""

@@ -21,7 +21,7 @@ from skygrid.nodes.ec2.planning.network import allowed_cidr, find_network
 from skygrid.nodes.ec2.planning.plan import plan_cloud
 from skygrid.nodes.ec2.planning.types import vcpus_of
 from skygrid.nodes.ec2.records import CloudPlan, Pool
-from skygrid.nodes.interface import Finding
+from skygrid.nodes.records import Finding
 
 from .rights import Right, Verdict, try_rights
 

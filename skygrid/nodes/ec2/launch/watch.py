@@ -109,10 +109,11 @@ class Watch:
                 return False
             found = find_instances(self._clients, {f"tag:{RUN}": [self._run_id]})
             self._looked_at = time.monotonic()
-            self._take_in(found)
+            self.take_in(found)
             return True
 
-    def _take_in(self, found: list[CloudNode]) -> None:
+    def take_in(self, found: list[CloudNode]) -> None:
+        """Note the state of these instances, and when each was first seen to be gone."""
         now = self._clock()
         with self._lock:
             for node in found:

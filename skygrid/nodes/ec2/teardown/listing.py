@@ -11,7 +11,8 @@ from skygrid.nodes.ec2.api import Clients, api_errors, words_of
 from skygrid.nodes.ec2.api_errors import judge
 from skygrid.nodes.ec2.launch.requests import BUCKET, NAME, RUN
 from skygrid.nodes.ec2.launch.watch import find_instances
-from skygrid.nodes.ec2.records import CloudNode, TeardownReport
+from skygrid.nodes.ec2.records import CloudNode
+from skygrid.nodes.records import TeardownReport, joined
 
 from .teardown import Ending, Progress, Remains
 
@@ -122,16 +123,6 @@ def down(clients: Clients, remains: Sequence[Remains], progress: Progress) -> Te
         Joint report of all runs.
     """
     return joined([Ending(clients, one, _named(one.name, progress)).complete() for one in remains])
-
-
-def joined(reports: Sequence[TeardownReport]) -> TeardownReport:
-    """Return one report for several teardowns."""
-    return TeardownReport(
-        left=tuple(node for report in reports for node in report.left),
-        verified=all(report.verified for report in reports),
-        ended=sum(report.ended for report in reports),
-        notes=tuple(note for report in reports for note in report.notes),
-    )
 
 
 def _named(name: str, progress: Progress) -> Progress:

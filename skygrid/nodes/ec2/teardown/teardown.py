@@ -19,8 +19,9 @@ from skygrid.nodes.ec2.api import Clients, api_errors
 from skygrid.nodes.ec2.api_errors import Decision, Failure, judge
 from skygrid.nodes.ec2.launch.requests import RUN
 from skygrid.nodes.ec2.launch.watch import find_instances
-from skygrid.nodes.ec2.records import CloudNode, TeardownReport
+from skygrid.nodes.ec2.records import CloudNode
 from skygrid.nodes.ec2.retry import Pause, delays, patiently
+from skygrid.nodes.records import TeardownReport
 
 REFUSED_TRIES = 6
 """Number of calls that may be denied before giving up; a role's credentials may be renewed
@@ -94,7 +95,7 @@ class Ending:
         emptied = self._delete_objects()
         verified = failure is None and self._verify() and emptied
         return TeardownReport(
-            left=tuple(self._alive()),
+            left=tuple(one.instance_id for one in self._alive()),
             verified=verified,
             ended=len(self._seen),
             notes=tuple(self._notes),

@@ -1,0 +1,63 @@
+"""A place for nodes in one module: child processes that are called toys."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from skygrid.config import RunConfig, limits
+from skygrid.errors import ConfigError
+from skygrid.nodes.interface import Transport, Watcher
+from skygrid.nodes.local_process import LocalProcess, agent_command
+from skygrid.nodes.records import Finding
+
+
+class ToyProvider:
+    """Toys, each with one slot."""
+
+    at_hand = True
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def names(self) -> Sequence[str]:
+        return [f"toy-{number}" for number in range(self._count)]
+
+    def equip(self, imported: Collection[str]) -> None: ...
+
+    def transport(self, name: str, watcher: Watcher) -> Transport:
+        return LocalProcess(agent_command(slots=1, vcpus=1))
+
+    def successor(self, name: str) -> str | None:
+        return None
+
+    def close(self) -> None: ...
+
+
+class ToyPlace:
+    """A box of three toys."""
+
+    title = "a box of toys"
+    lease_seconds = limits.LEASE
+    rental = None
+
+    def check(self, config: RunConfig) -> None:
+        if self.nodes(config) > 3:
+            raise ConfigError(f"{config.origin('nodes')} is {config.nodes}; the box has 3 toys")
+
+    def nodes(self, config: RunConfig) -> int:
+        return config.nodes or 3
+
+    def slots(self, config: RunConfig) -> int:
+        return self.nodes(config)
+
+    def min_nodes(self, config: RunConfig) -> int:
+        return self.nodes(config)
+
+    def provider(self, config: RunConfig, run_id: str) -> ToyProvider:
+        return ToyProvider(self.nodes(config))
+
+    def examine(self, config: RunConfig) -> Sequence[Finding]:
+        return [Finding(name=f"toy-{number}") for number in range(self.nodes(config))]
+
+
+PLACE = ToyPlace()
