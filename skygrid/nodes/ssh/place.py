@@ -26,7 +26,7 @@ class SshPlace:
         hosts = len(config.ssh.hosts)
         if not hosts:
             raise ConfigError(
-                f"{config.origin('on')} needs to be told the hosts: write hosts = [...] under "
+                f"{config.origin('on')} needs hosts: write hosts = [...] under "
                 "[ssh] in a config file and name it with --config"
             )
         nodes = self.nodes(config)
