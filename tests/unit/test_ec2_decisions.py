@@ -323,7 +323,7 @@ def test_named_types_have_to_fit():
 
     assert fit([small, large, arm], 4, None) == [large, arm]
     assert fit([small, large, arm], None, "x86_64") == [small, large]
-    with pytest.raises(ConfigError, match=r"no type .* has so many vCPUs: s \(2\)"):
+    with pytest.raises(ConfigError, match=r"no type .* has enough vCPUs: s \(2\)"):
         fit([small], 4, None)
     with pytest.raises(ConfigError, match="another architecture: g"):
         fit([arm], 4, "x86_64")

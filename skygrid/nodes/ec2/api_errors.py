@@ -282,8 +282,8 @@ def _text(decision: Decision, code: str, message: str, action: str, region: str)
 
 _ACCOUNT_TEXTS = {
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted": (
-        "the account has never used spot instances, and the credentials may not prepare it for "
-        "them: somebody who may should run `aws iam create-service-linked-role --aws-service-name "
+        "the account has never used spot instances and the credentials may not prepare it: a user "
+        "with that right should run `aws iam create-service-linked-role --aws-service-name "
         "spot.amazonaws.com` once"
     ),
     "Blocked": "AWS has blocked the account: see its support page",

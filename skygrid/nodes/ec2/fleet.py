@@ -213,7 +213,7 @@ class Fleet:
         """Return every instance of this run that this session knows, as last seen."""
         return self._watch.nodes()
 
-    # ---- who is let in --------------------------------------------------------------------------
+    # ---- access ----------------------------------------------------------------------------------
 
     def repair_access(self) -> str | None:
         """Admit the caller again if its address has changed.

@@ -203,7 +203,7 @@ class Ec2Node:
             now = time.monotonic()
             if now - begin > self._launch_seconds:
                 raise HostError(
-                    f"nobody could log in to {instance.instance_id} within "
+                    f"no login to {instance.instance_id} succeeded within "
                     f"{self._launch_seconds:.0f} s (launch_timeout): {trouble}"
                 ) from trouble
             if now >= next_look:
@@ -265,6 +265,6 @@ class Ec2Node:
         if reason is not None:
             return InstanceGoneError(f"instance {self.instance.instance_id} {reason}")
         return HostError(
-            f"what answers at {self._fleet.address(self.instance)} has another host key than "
-            f"{self.instance.instance_id}: it was not trusted, and nothing was sent to it"
+            f"the machine at {self._fleet.address(self.instance)} has another host key than "
+            f"{self.instance.instance_id}: it was not trusted and received nothing"
         )

@@ -199,12 +199,12 @@ class Ec2Provider:
         return msgspec.structs.replace(report, left=ids, notes=(*report.notes, *notes))
 
     def _left_text(self, report: TeardownReport) -> str:
-        left = ", ".join(report.left) or "what is left is not known"
+        left = ", ".join(report.left) or "nodes that AWS could not list"
         notes = "".join(f"\n{note}" for note in report.notes)
         return (
             f"the run's nodes are not known to be gone: {left}{notes}\n"
-            f"Each ends itself {self._aws.lease_minutes:g} min after it last heard of this machine "
-            "at the latest. To look: skygrid nodes; to end them: skygrid down "
+            f"Each ends itself at most {self._aws.lease_minutes:g} min after its last contact with "
+            "this machine. To list them: skygrid nodes; to end them: skygrid down "
             f"{self._fleet.mark.name}"
         )
 
@@ -293,7 +293,7 @@ class Ec2Provider:
         recent = [node for node in tried if node is not None][-FRUITLESS_LAUNCHES:]
         return len(recent) == FRUITLESS_LAUNCHES and not any(node.reached for node in recent)
 
-    # -- instances that nobody uses
+    # -- unused instances
 
     def _schedule_end(self, node: Ec2Node) -> None:
         """Schedule the end of a node's instance after its channel closed, unless a new agent

@@ -100,7 +100,7 @@ class RunStorage:
         except (*api_errors(), Boto3Error) as error:
             cause = error.__cause__ or error.__context__ or error
             reason = judge(cause, "s3:PutObject", self._clients.region).text
-            self._say(f"the data goes to each node over SSH, as {where} does not take it: {reason}")
+            self._say(f"{where} refused the data, so it goes to each node over SSH: {reason}")
             return False
         except _StoppedError:
             return False

@@ -129,7 +129,9 @@ class HostNode:
             channel = self._channel(connection)
         except NotPreparedError as error:
             connection.close()
-            raise HostError("it is not prepared, although that went well: see its log") from error
+            raise HostError(
+                "it is not ready although its preparation succeeded: see its log"
+            ) from error
         except BaseException:
             connection.close()
             raise

@@ -80,7 +80,7 @@ class Errors:
         """Return the last line with the prefix ``skygrid:``, else the last line."""
         lines = [line for line in self.lines() if line.strip()]
         ours = [line.removeprefix("skygrid: ") for line in lines if line.startswith("skygrid: ")]
-        return (ours or lines or ["it said nothing"])[-1]
+        return (ours or lines or ["it printed nothing"])[-1]
 
 
 class BridgeChannel:
@@ -230,7 +230,7 @@ def run_command(
         while _received(channel):
             on_beat()
             if time.monotonic() > until:
-                raise NodeError(f"it was not done within {seconds:.0f} s")
+                raise NodeError(f"it did not finish within {seconds:.0f} s")
         status = exit_status(channel)
     finally:
         channel.close()
@@ -281,7 +281,9 @@ def run_for_output(
         while data := _received(channel):
             output += data
             if len(output) > MOST_OUTPUT or time.monotonic() > until:
-                raise NodeError("its shell runs no plain command: see what its start files do")
+                raise NodeError(
+                    "its login shell does not run a plain command: check its start files"
+                )
         return exit_status(channel), output, errors.message()
     finally:
         channel.close()

@@ -62,7 +62,7 @@ def changed_host_key(target: Target, known: str, key: paramiko.PKey) -> ChangedH
     return ChangedHostKeyError(
         f"the host key of {target.spelled} has changed: known is {known}, it shows "
         f"{key.get_name()} {key.fingerprint}\n"
-        "Somebody may be listening in, or the machine was installed anew. If you know it was: "
+        "The connection may be intercepted, or the machine was reinstalled. If it was: "
         f"ssh-keygen{place} -R {shlex.quote(target.known_as)}, then {ssh_line(target)} true"
     )
 
@@ -72,8 +72,8 @@ def revoked_host_key(target: Target, key: paramiko.PKey, place: Path) -> Revoked
     return RevokedHostKeyError(
         f"the host key of {target.spelled} is revoked, as {place} says: {key.get_name()} "
         f"{key.fingerprint}\n"
-        "Somebody else may have that key, so it is refused, whatever else accepts it. Ask for a "
-        "new host key there; if it was revoked by mistake, take it out of that file"
+        "Others may have that key, so it is always refused. Have the host get a new key; if it was "
+        "revoked by mistake, remove it from that file"
     )
 
 

@@ -308,7 +308,7 @@ class ResumingTransport:
                     self._pause(fruitless)
                     if self._clock() > deadline:
                         raise NodeGoneError(
-                            f"its connections break before a word comes over them{self._trouble}"
+                            f"its connections break before any data arrives{self._trouble}"
                         )
                 if self._end is None:
                     self._adopt(self._reach(deadline))

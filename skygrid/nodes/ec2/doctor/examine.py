@@ -236,11 +236,11 @@ def _rights(rights: Sequence[Right], *, tried_changes: bool) -> Finding:
     problems += [one.text for one in by_verdict[Verdict.FAILED]]
     if untried:
         notes.append(
-            f"could not be tried, as nothing of skygrid is there to try on: {', '.join(untried)}. "
-            "The policy in guides/aws.md allows them on what skygrid made, and on nothing else"
+            f"not tried, because skygrid has no resources there: {', '.join(untried)}. "
+            "The policy in guides/aws.md allows them only on resources of skygrid"
         )
     if not tried_changes:
-        notes.append("launching and ending nodes was not tried, for the trouble above")
+        notes.append("launching and ending nodes was not tried, because of the problem above")
     return Finding(
         name="AWS rights",
         facts=(f"{allowed} of {len(rights)} actions that were tried are allowed",),

@@ -121,7 +121,7 @@ def forget_keys(folder: Path) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
-        return f"the keys of nodes that are gone are left, delete them: {folder} ({error})"
+        return f"keys of ended nodes could not be deleted, delete them: {folder} ({error})"
     return ""
 
 

@@ -56,7 +56,7 @@ while :; do
     if [ "$word" = end ]; then
         end "it was told to"
     elif [ $((now - renewed)) -ge "$lease_seconds" ]; then
-        end "nobody renewed its lease for $lease_seconds s"
+        end "its lease was not renewed for $lease_seconds s"
     elif [ $((now - began)) -ge "$lifetime" ] || [ "$(date +%s)" -ge "$expires" ]; then
         end "its lifetime is over"
     fi

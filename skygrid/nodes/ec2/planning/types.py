@@ -148,7 +148,7 @@ def fit(
     if not fitting:
         sizes = ", ".join(f"{one.name} ({one.vcpus})" for one in booting)
         raise ConfigError(
-            f"concurrency is {concurrency}, and no type of instance_types under [aws] has so many "
+            f"concurrency is {concurrency}, and no type of instance_types under [aws] has enough "
             f"vCPUs: {sizes}"
         )
     return fitting

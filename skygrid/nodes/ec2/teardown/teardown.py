@@ -192,7 +192,7 @@ class Ending:
         name = self._remains.name or "RUN"
         return (
             f"{what} may still run and cost: {why}. End them with `skygrid down {name}`, or in the "
-            "console of EC2. Nodes that do not hear of their driver end themselves."
+            "console of EC2. Nodes without a driver end themselves."
         )
 
     # ---- the rest -------------------------------------------------------------------------------
@@ -248,10 +248,10 @@ class Ending:
             groups = [one["GroupId"] for one in self._tagged("security_groups")]
         except api_errors() as error:
             text = judge(error, "ec2:DescribeVolumes", self._clients.region).text
-            self._notes.append(f"what is left could not be looked for: {text}")
+            self._notes.append(f"the search for leftovers failed: {text}")
             return False
         if failure is not None:
-            self._notes.append(f"what is left could not be looked for: {failure.text}")
+            self._notes.append(f"the search for leftovers failed: {failure.text}")
         if volumes:
             self._notes.append(f"volumes are left, and cost: {', '.join(volumes)}")
         return failure is None and not (self._alive() or volumes or groups)
