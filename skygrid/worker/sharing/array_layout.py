@@ -1,7 +1,7 @@
-"""Arrays that keep their strides when they are copied.
+"""Copies and pickles of arrays that keep their strides.
 
-NumPy's own pickles and copies put the elements of a slice close together. The order of elements in
-memory decides the order in which they are summed, and with it the last bits of a score.
+NumPy makes a slice contiguous when it copies or pickles it. The order of elements in memory decides
+the order in which they are summed, and with it the last bits of a score.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy as np
 from skygrid.worker.user_code.pickling import NodePickler
 
 MOST_GAPS = 16
-"""A slice may lie in memory of so many times its size; a sparser one is not copied exactly."""
+"""Largest ratio of a slice's extent in memory to its own size; a sparser slice is not copied."""
 
 
 class LayoutPickler(NodePickler):
-    """Pickles slices with what lies between their elements.
+    """Pickler that writes a strided slice together with the bytes between its elements.
 
     Raises
     ------
     pickle.PicklingError
-        If an array's layout cannot be kept.
+        If `has_layout` is false for an array.
     """
 
     def reducer_override(self, obj: Any) -> Any:
-        """How an array is written; everything else as cloudpickle does it."""
+        """Write strided arrays with their strides, and every other object as `NodePickler` does."""
         if type(obj) is np.ndarray and not is_contiguous(obj):
             if not has_layout(obj):
                 raise pickle.PicklingError("the layout of a slice cannot be kept")
@@ -37,12 +37,12 @@ class LayoutPickler(NodePickler):
 
 
 def is_contiguous(array: np.ndarray[Any, Any]) -> bool:
-    """Whether an array's elements lie close together, in C or in Fortran order."""
+    """Return True if an array is contiguous in C or in Fortran order."""
     return bool(array.flags.c_contiguous or array.flags.f_contiguous)
 
 
 def has_layout(array: np.ndarray[Any, Any]) -> bool:
-    """Whether `copy_layout` can copy an array."""
+    """Return True if `copy_layout` can copy an array."""
     if is_contiguous(array):
         return True
     steps = all(step > 0 and step % array.itemsize == 0 for step in array.strides)
@@ -51,21 +51,21 @@ def has_layout(array: np.ndarray[Any, Any]) -> bool:
 
 
 def copy_layout(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A copy with the same strides."""
+    """Return a copy with the same strides."""
     if is_contiguous(array):
         return array.copy(order="K")
     return _strided(_span(array).copy(), array.shape, array.strides)
 
 
 def copy_state(state: Any) -> Any:
-    """A copy of an estimator's attributes down to the last array, each with its strides.
+    """Copy an estimator's attributes recursively, each array with its strides.
 
-    Objects that occur several times in it do so in the copy.
+    References to one object remain references to one object.
 
     Raises
     ------
     Exception
-        If something in it cannot be pickled.
+        If an attribute cannot be pickled.
     """
     stream = io.BytesIO()
     LayoutPickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(state)
@@ -73,7 +73,7 @@ def copy_state(state: Any) -> Any:
 
 
 def _length(array: np.ndarray[Any, Any]) -> int:
-    """Elements from the first to the last one, gaps included."""
+    """Return the number of elements from the first to the last one, gaps included."""
     sizes = zip(array.shape, array.strides, strict=True)
     return 1 + int(sum((size - 1) * (step // array.itemsize) for size, step in sizes))
 

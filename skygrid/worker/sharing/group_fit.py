@@ -1,4 +1,4 @@
-"""A fit that answers several candidates, and what each of them takes over from it."""
+"""One fit that answers several candidates."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .repeated_scores import RepeatedScores
 from .rules import Rule, SharedFit
 
 _IMMUTABLE = (type(None), str, bytes, numbers.Number)
-"""Types of parameters that cannot change after a fit, so that copies are as good as the same."""
+"""Types of parameters that a fit cannot modify; parameters of other types are handed to members."""
 
 
 class NotAnsweredError(Exception):
-    """A fit that was shared does not answer this candidate after all."""
+    """The shared fit does not answer this candidate."""
 
 
 class GroupFit:
@@ -35,15 +35,14 @@ class GroupFit:
     Parameters
     ----------
     rule : Rule
-        Why it does.
+        The rule that groups the candidates.
     evaluator : Evaluator
-        What runs it.
     store : Store or None
-        Where steps that others have too are kept.
+        Holds pipeline steps that are shared with other fits.
     kept : frozenset of str
         Digests that are worth keeping.
     scores : RepeatedScores or None
-        Scores that are known; None: they do not follow from predictions.
+        Scores computed so far; None if scores do not follow from predictions.
     """
 
     def __init__(
@@ -60,18 +59,18 @@ class GroupFit:
         self._kept = kept
         self._outputs = OwnParts()
         self._plain = is_plain_scorer(evaluator.scorer)
-        """Else the scorer may write into X and the estimator: each member has copies."""
+        """If false, the scorer may write into X and the estimator, so each member gets copies."""
 
         self._scores = scores
         self.scorer = scores.scorer(evaluator.scorer) if scores else None
-        """What scores the members; None: the search's own scorer."""
+        """Scorer of the members; None for the search's own scorer."""
 
         self._known: tuple[Level, ...] = ()
         self._unfitted: frozenset[str] = frozenset()
         """Names of the last step's attributes before its fit."""
 
         self._held: dict[str, Any] = {}
-        """Parameters of the shared fit that further attributes may refer to."""
+        """Mutable parameters of the shared fit; fitted attributes may refer to these objects."""
 
         self._X_train: Any = None
         self._states: list[dict[str, Any]] = []
@@ -79,21 +78,21 @@ class GroupFit:
         self._seconds = 0.0
         self._weight = 1.0
         self.shared: SharedFit | None = None
-        """The fit, once it was made."""
+        """The fit, once it is complete."""
 
         self.spared_seconds = 0.0
-        """Part of the shared fit's time that a separate fit of the last member would not take."""
+        """Part of the shared fit's time, in seconds, that the last member did not need."""
 
     def begin(self, estimator: Any) -> None:
-        """Replace the `fit` of the first member, the one that takes longest."""
+        """Replace `fit` of the first member, the one with the largest weight."""
         vars(estimator)["fit"] = functools.partial(self._fit, estimator)
 
     def answer(self, estimator: Any) -> None:
-        """Replace the `fit` of a further member."""
+        """Replace `fit` of a further member."""
         vars(estimator)["fit"] = functools.partial(self._take_over, estimator)
 
     def _fit(self, estimator: Any, *arguments: Any, **fit_params: Any) -> Any:
-        """The shared fit, in place of the first member's."""
+        """Run the shared fit in place of the first member's own."""
         del vars(estimator)["fit"]
         unfolded = unfold(estimator)
         last = _last(unfolded)
@@ -130,12 +129,12 @@ class GroupFit:
         type(last).fit(last, *arguments, **fit_params)
         self._seconds = time.perf_counter() - start
         if len(notes) > noted:
-            raise NotAnsweredError  # nobody knows how often each member would have warned
+            raise NotAnsweredError  # the warnings of each member's own fit are unknown
         self._notes = tuple(notes)
         self._weight = self._rule.weight(own)
-        # scikit-learn adds attributes for the time of the call, and removes them afterwards.
+        # scikit-learn sets some attributes only while `fit` runs. The snapshot omits those.
         fitted = _snapshot(last, without=before.keys() - self._unfitted)
-        # A fit may keep these very objects in attributes, and fits those that are estimators.
+        # A fit may store its parameters in attributes, and fits the ones that are estimators.
         self._held = {n: value for n, value in own.items() if not isinstance(value, _IMMUTABLE)}
         vars(last).clear()
         vars(last).update(before)
@@ -144,7 +143,7 @@ class GroupFit:
         return last
 
     def _take_over(self, estimator: Any, *arguments: Any, **_: Any) -> Any:
-        assert self.shared is not None  # the first member was answered
+        assert self.shared is not None
         del vars(estimator)["fit"]
         unfolded = unfold(estimator)
         for step, state in zip(unfolded.steps, self._states, strict=True):
@@ -160,9 +159,9 @@ class GroupFit:
         return estimator
 
     def _as_given(self, arguments: tuple[Any, ...]) -> SharedFit:
-        """The shared fit with the arguments of a member's own fit.
+        """Return the shared fit with the arguments of this member's own fit.
 
-        User code may have written into X and y of the members before.
+        Scorers may have written into the X and y of earlier members.
         """
         assert self.shared is not None
         X = self.shared.arguments[0]
@@ -172,13 +171,13 @@ class GroupFit:
         return dataclasses.replace(self.shared, arguments=given)
 
     def _check_reach(self, X: Any) -> None:
-        """Check that the scorer cannot write into the X of the last step.
+        """Check that the scorer cannot write into the input of the last step.
 
         Raises
         ------
         NotAnsweredError
-            If it shares memory with the X that the scorer is given, and is not that X itself, of
-            which each member has its own.
+            If X may be a view of the training data. The training data themselves are safe: each
+            member gets its own.
         """
         if not self._plain and X is not self._X_train and not keeps_every_bit(X, self._X_train):
             raise NotAnsweredError
@@ -197,7 +196,7 @@ class GroupFit:
             self._scores.install(last)
 
     def _install_outputs(self, unfolded: UnfoldedPipeline, X_train: Any) -> None:
-        """All members score with the same transformed data, transformed once."""
+        """Have all members score on the same transformed data, transformed once."""
         if self._known and self._plain:
             ends = frozenset({self._known[-1].digest or ""})
             notes = self._evaluator.noted
@@ -211,13 +210,13 @@ def _last(unfolded: UnfoldedPipeline) -> Any:
 
 
 def _snapshot(estimator: Any, without: Collection[str]) -> Any:
-    """The estimator as it is now, but for some attributes; the others are not copied."""
+    """Return a shallow copy of an estimator that lacks some attributes."""
     taken = object.__new__(type(estimator))
     vars(taken).update({n: value for n, value in vars(estimator).items() if n not in without})
     return taken
 
 
 def _detach(estimators: Sequence[Any]) -> None:
-    """Replace all attributes by copies; attributes that are one object remain one."""
+    """Replace all attributes by deep copies, made together so that shared objects stay shared."""
     for estimator, copied in zip(estimators, copy_state(list(map(vars, estimators))), strict=True):
         vars(estimator).update(copied)

@@ -1,8 +1,8 @@
-"""When two estimators are the same: equal keys mean equal fits, bit for bit.
+"""Keys of estimators: equal keys mean equal fits, bit for bit.
 
-Only what is known is given a key: exact classes from an allow-list, parameters of plain types, each
-with its type (1 is not 1.0, True is not 1), randomness with a seed. Everything else is `Uncertain`,
-and what is uncertain is fitted separately.
+Only estimators of exact classes on an allow-list have keys. Their parameters must be of plain types
+and are compared with their types (1 is not 1.0, True is not 1); their randomness must be seeded.
+Everything else is `Uncertain` and is fitted separately.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 
 class Uncertain(Exception):
-    """Nobody can say whether two of these are the same."""
+    """It is unknown whether an object equals another one."""
 
 
 Parameters = Mapping[str, Any]
@@ -52,7 +52,7 @@ TRANSFORMERS = frozenset().union(
     _names("compose._column_transformer", "ColumnTransformer"),
     _names("pipeline", "Pipeline", "FeatureUnion"),
 )
-"""Transformers whose output follows from their parameters, their seed and their input."""
+"""Transformers whose output depends only on parameters, seed and input."""
 
 PREDICTORS = frozenset().union(
     _names("ensemble._forest", "RandomForestClassifier", "RandomForestRegressor"),
@@ -86,13 +86,13 @@ SEEDS_ITS_PARTS = frozenset().union(
     _names("ensemble._bagging", "BaggingClassifier", "BaggingRegressor"),
     _names("ensemble._weight_boosting", "AdaBoostClassifier", "AdaBoostRegressor"),
 )
-"""Each of its estimators gets a seed drawn from its own."""
+"""Ensembles that seed their base estimators from their own random state."""
 
 KEEPS_SAMPLES = frozenset().union(
     _names("neighbors._classification", "KNeighborsClassifier"),
     _names("neighbors._regression", "KNeighborsRegressor"),
 )
-"""Predictors whose attributes are X and y themselves: who writes into one writes into the other."""
+"""Predictors that keep X and y as attributes, so that a write into one changes the other."""
 
 SCORE_FUNCTIONS = frozenset(
     f"sklearn.feature_selection._univariate_selection:{name}"
@@ -117,21 +117,21 @@ _UNSEEDED: dict[str, Callable[[Parameters], bool]] = {
     "sklearn.preprocessing._discretization.KBinsDiscretizer": lambda p: p["subsample"] is None,
     "sklearn.dummy.DummyClassifier": lambda p: p["strategy"] in {"prior", "most_frequent"},
 }
-"""Where a `random_state` of None draws nothing."""
+"""Conditions under which a fit with a `random_state` of None draws no random numbers."""
 
 _SPECIAL_ATTRIBUTES = ("_metadata_request", "_skl_callbacks")
-"""What `clone` keeps beside parameters and may change a fit."""
+"""Attributes, other than parameters, that `clone` copies and that may change a fit."""
 
 _PLAIN: dict[type, str] = {type(None): "None", bool: "bool", int: "int", str: "str", bytes: "bytes"}
 
 
 def class_name(kind: type) -> str:
-    """Where a class stands, if that is where it is found.
+    """Return ``module.Class`` of a class that can be imported by that name.
 
     Raises
     ------
     Uncertain
-        If another class stands there: one of the user's that borrowed the name.
+        If another object has that name: a user's class may have borrowed it.
     """
     module: Any = sys.modules.get(kind.__module__)
     if getattr(module, kind.__qualname__, None) is not kind:
@@ -140,7 +140,7 @@ def class_name(kind: type) -> str:
 
 
 def is_patched(kind: type) -> bool:
-    """Whether a method of one of scikit-learn's classes was replaced by code from elsewhere."""
+    """Return True if any method of a class, or of its bases, is defined outside scikit-learn."""
     methods = (method for base in kind.__mro__ for method in vars(base).values())
     return any(
         not method.__globals__.get("__name__", "").startswith("sklearn.")
@@ -150,14 +150,14 @@ def is_patched(kind: type) -> bool:
 
 
 def value_key(value: Any, *, seeded: bool = False) -> Hashable:
-    """A key that two values share only if no fit could tell them apart.
+    """Return a key that two values share only if no fit can tell them apart.
 
     Parameters
     ----------
     value : object
-        A parameter's value.
+        Value of a parameter.
     seeded : bool, default=False
-        Whether estimators in it are given a seed by the one that holds them.
+        True if the enclosing estimator seeds the estimators in `value`.
 
     Raises
     ------
@@ -214,7 +214,7 @@ def _other_key(value: Any) -> Hashable:
 
 
 def class_or_none(kind: type) -> str | None:
-    """`class_name`, or None where it is uncertain."""
+    """Return the `class_name`, or None if it is uncertain."""
     try:
         return class_name(kind)
     except Uncertain:
@@ -222,14 +222,14 @@ def class_or_none(kind: type) -> str | None:
 
 
 def estimator_key(estimator: Any, *, seeded: bool = False) -> Hashable:
-    """A key that two unfitted estimators share only if their fits on the same data are equal.
+    """Return a key that two unfitted estimators share only if their fits on equal data are equal.
 
     Parameters
     ----------
     estimator : estimator
         As `clone` returns it.
     seeded : bool, default=False
-        Whether it is given a seed by the one that holds it.
+        True if an enclosing estimator seeds it.
 
     Raises
     ------
@@ -242,12 +242,12 @@ def estimator_key(estimator: Any, *, seeded: bool = False) -> Hashable:
 
 
 def output_key(estimator: Any) -> Hashable:
-    """A key for what `set_output` has made of an estimator.
+    """Return a key for the `set_output` configuration of an estimator.
 
     Raises
     ------
     Uncertain
-        If something else is set on it that `clone` keeps.
+        If the estimator has other attributes that `clone` copies.
     """
     state = vars(estimator)
     if any(name in state for name in _SPECIAL_ATTRIBUTES):
@@ -256,7 +256,7 @@ def output_key(estimator: Any) -> Hashable:
 
 
 def parameter_keys(name: str, parameters: Parameters) -> frozenset[tuple[str, Hashable]]:
-    """Names and keys of all parameters of an estimator of the class `name`."""
+    """Return names and keys of all parameters of an estimator of the class `name`."""
     seeds = name in SEEDS_ITS_PARTS
     return frozenset(
         (parameter, value_key(value, seeded=seeds)) for parameter, value in parameters.items()
@@ -264,7 +264,7 @@ def parameter_keys(name: str, parameters: Parameters) -> frozenset[tuple[str, Ha
 
 
 def check_certain(name: str, parameters: Parameters, *, seeded: bool = False) -> None:
-    """Raise `Uncertain` unless a fit follows from class, parameters and data alone.
+    """Check that a fit depends on class, parameters and data alone.
 
     Parameters
     ----------
@@ -272,12 +272,16 @@ def check_certain(name: str, parameters: Parameters, *, seeded: bool = False) ->
         Name of the class.
     parameters : mapping
     seeded : bool, default=False
-        Whether it is given a seed by the one that holds it.
+        True if an enclosing estimator seeds it.
+
+    Raises
+    ------
+    Uncertain
     """
     if name not in TRANSFORMERS and name not in PREDICTORS:
         raise Uncertain
     if parameters.get("copy", True) is not True or parameters.get("copy_X", True) is not True:
-        raise Uncertain  # it may write into its input, which others have too
+        raise Uncertain  # it may write into its input, which other fits share
     if parameters.get("warm_start", False) is not False or parameters.get("memory") is not None:
         raise Uncertain
     if "random_state" in parameters:
@@ -294,7 +298,7 @@ def _check_seed(name: str, parameters: Parameters, *, seeded: bool) -> None:
 
 
 def digest(*parts: Hashable) -> str:
-    """A short name for keys, the same in every process."""
+    """Return a short hash of keys that is the same in every process."""
     return hashlib.blake2b(_text(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -312,12 +316,12 @@ PLAIN_SCORERS = frozenset(
 
 
 def is_plain_scorer(scorer: Any) -> bool:
-    """Whether a scorer calls nothing but an estimator's own methods, with X as it is given.
+    """Return True if a scorer passes X unchanged and calls only the estimator's own methods on it.
 
     Parameters
     ----------
     scorer : callable
-        As scikit-learn has made it of ``scoring``.
+        Made by scikit-learn from ``scoring``.
     """
     name = class_or_none(type(scorer))
     if name == "sklearn.metrics._scorer._MultimetricScorer":
@@ -326,12 +330,12 @@ def is_plain_scorer(scorer: Any) -> bool:
 
 
 def uses_known_metrics(scorer: Any) -> bool:
-    """Whether a scorer calls an estimator's own methods and scikit-learn's metrics, nothing else.
+    """Return True if a scorer calls only estimator methods and scikit-learn's own metrics.
 
     Parameters
     ----------
     scorer : callable
-        As scikit-learn has made it of ``scoring``.
+        Made by scikit-learn from ``scoring``.
     """
     match class_or_none(type(scorer)):
         case "sklearn.metrics._scorer._MultimetricScorer":

@@ -1,9 +1,9 @@
-"""A pipeline's first steps, fitted by whoever came first and taken over by the others.
+"""First steps of a pipeline that are fitted once and reused by other fits.
 
-scikit-learn's own `fit` of the pipeline runs. Only the methods of single steps are replaced on the
-objects themselves, for as long as it runs: steps before the last kept one pass X on as it is, and
-that one answers for all of them. Where scores come from predictions alone, the same is done for
-`transform`, so that the test data too goes through these steps once.
+scikit-learn's own `fit` of the pipeline runs. While it runs, methods of the first steps are
+replaced on the objects: the last kept step returns the output of the whole chain, and the steps
+before it return X unchanged. Where scores follow from predictions alone, `transform` is replaced
+too, so that test data also pass these steps once.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _HOOKS = ("fit_transform", "transform", "__sklearn_clone__")
 
 
 class KeptChain:
-    """A line of steps, the first of which are kept.
+    """A chain of steps, the first of which are kept.
 
     Parameters
     ----------
     steps : sequence of estimator
     line : sequence of Level
-        Of these steps, from `pipelines.levels`.
+        Levels of these steps, from `pipelines.levels`.
     kept : collection of str
-        Digests that others have too.
+        Digests that are worth keeping.
     store : Store
     notes : list of WarningNote
-        Warnings of the fit, to which those of kept steps are added.
+        Warnings of the fit; those of reused steps are appended.
     context : str
-        Digest of what the first step is given.
+        Digest of the first step's input.
     """
 
     def __init__(
@@ -60,20 +60,20 @@ class KeptChain:
         self._params: dict[int, dict[str, Any]] = {}
         self._unfitted: dict[int, frozenset[str]] = {}
         self._passing: set[str] = set(_HOOKS)
-        """Names of attributes that a step has for the time of its fit only."""
+        """Names of attributes that a step has only during its fit."""
 
         self._hooked: list[Any] = []
         self._inner: list[KeptChain] = []
 
     def install(self) -> None:
-        """Replace `fit_transform` of the kept steps, and of those within others."""
+        """Replace `fit_transform` of the kept steps, and of kept steps within the others."""
         for index in range(self._last + 1):
             self._hook(index)
         for index in range(self._last + 1, len(self._line)):
             self._install_branches(index)
 
     def strip(self) -> None:
-        """Give every step its own methods back."""
+        """Restore the methods of every step."""
         for step in self._hooked:
             for name in _HOOKS:
                 vars(step).pop(name, None)
@@ -86,7 +86,7 @@ class KeptChain:
         step = self._steps[index]
         self._unfitted[index] = frozenset(vars(step))
         vars(step)["fit_transform"] = functools.partial(self._fit_transform, index)
-        # A ColumnTransformer fits clones of what it was given.
+        # ColumnTransformer fits clones of its transformers.
         vars(step)["__sklearn_clone__"] = functools.partial(self._clone, index)
         self._hooked.append(step)
 
@@ -100,13 +100,13 @@ class KeptChain:
         self._params[index] = params
         self._passing |= vars(self._steps[index]).keys() - self._unfitted[index]
         if index < self._last:
-            return X  # nobody but the next step of this chain sees it
+            return X  # only the next step of this chain receives it
         if any(self._params.values()):
-            return self._run(0, self._last, X, y)  # fitted with more than X and y
+            return self._run(0, self._last, X, y)  # kept fits know only X and y
         return self._level(self._last, X, y)
 
     def _level(self, index: int, X: Any, y: Any) -> Any:
-        """Output of the level, all steps up to it fitted; from the store where it is there."""
+        """Return the output of a level with all steps up to it fitted, stored if possible."""
         level = self._line[index]
         if level.digest is None or level.digest not in self._kept:
             return self._after_earlier(index, X, y)
@@ -131,7 +131,7 @@ class KeptChain:
         return {name: value for name, value in vars(step).items() if name not in self._passing}
 
     def _after_earlier(self, index: int, X: Any, y: Any) -> Any:
-        """Output of the level, from that of the last kept one before it."""
+        """Return the output of a level, computed from the last kept level before it."""
         earlier = last_kept(self._line[:index], self._kept, states=True)
         if earlier >= 0:
             X = self._level(earlier, X, y)
@@ -153,10 +153,10 @@ class KeptChain:
         return X
 
     def _from_state(self, index: int, name: str, X: Any, y: Any) -> Any:
-        """Fit a step by what a fit with other values of its free parameters found out."""
+        """Fit a step from a kept fit with other values of its rule's free parameters."""
         step = self._steps[index]
         rule = rule_for(f"{type(step).__module__}.{type(step).__qualname__}")
-        assert rule is not None  # a level has a state only by a rule
+        assert rule is not None  # only steps with a rule have a state
         made, there = self._store.take(name, "state", lambda: self._make_state(step, X, y))
         if there:
             self._notes.extend(made.notes)
@@ -174,7 +174,7 @@ class KeptChain:
         return Made(
             value=fitted_state(self._bare(step)),
             notes=notes,
-            exact=not notes,  # one of them may be about this value alone
+            exact=not notes,  # a warning may depend on this value of the free parameters
         )
 
     def _bare(self, step: Any) -> Any:
@@ -197,7 +197,7 @@ class KeptChain:
 
 
 def names_this_code(note: WarningNote) -> bool:
-    """Whether a warning is attributed to skygrid, where a fit alone would name another caller."""
+    """Return True if skygrid's code raised a warning; a separate fit would name another caller."""
     return note.filename.startswith(_THIS_CODE)
 
 
@@ -205,22 +205,21 @@ _THIS_CODE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 
 class KeptOutputs:
-    """`transform` of a fitted line's first steps, once for the test and once for the train data.
+    """Output of a fitted pipeline's first steps, computed once for test and once for training data.
 
-    Only for scorers that do nothing but call methods of the whole estimator with the very X that
-    they are given.
+    Valid only for scorers that call methods of the whole estimator on the same X object.
 
     Parameters
     ----------
     steps : sequence of estimator
-        Fitted; the last of them is the one whose output is kept.
+        Fitted steps; the output of the last one is kept.
     name : str
         Digest of that output.
     X_train : object
-        What `fit` was given.
+        The X given to `fit`.
     store : Store
     notes : list of WarningNote
-        Warnings of the fit, to which those of kept data are added.
+        Warnings of the fit; those of reused data are appended.
     """
 
     def __init__(

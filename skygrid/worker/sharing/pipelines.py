@@ -1,8 +1,7 @@
-"""Pipelines as the steps that a fit goes through, and a digest for each point between them.
+"""Steps of pipelines, and a digest of the data after each step.
 
-The digest of a level names what has happened to X up to there: the steps before and the step
-itself, each by its `identity`. Levels of two candidates with equal digests hold equal fitted
-transformers and equal output, on the same split.
+The digest of a level identifies its step and all steps before it by their keys (see `identity`). On
+one split, levels with equal digests have equal fitted transformers and equal output.
 """
 
 from __future__ import annotations
@@ -31,56 +30,56 @@ UNION = "sklearn.pipeline.FeatureUnion"
 COLUMNS = "sklearn.compose._column_transformer.ColumnTransformer"
 
 START = "X"
-"""Stands for the training data of a split."""
+"""Context of the first step: the training data of a split."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """An estimator at its place."""
+    """An estimator and its place in a pipeline."""
 
     path: str
-    """What its parameters are called by, without the last ``__``; empty for the whole estimator."""
+    """Prefix of its parameters' names without the last ``__``; empty for the whole estimator."""
 
     estimator: Any
 
 
 @dataclass(frozen=True)
 class UnfoldedPipeline:
-    """A pipeline with the pipelines in it unfolded."""
+    """A pipeline whose nested pipelines are flattened."""
 
     steps: tuple[Step, ...]
-    """All that transform, in order; those that pass X through are left out."""
+    """Transformers in order; "passthrough" steps are left out."""
 
     last: Step | None
-    """What comes after them; None if that passes X through."""
+    """The final step; None if it is "passthrough"."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """A step of a pipeline after its fit."""
+    """A fitted step of a pipeline."""
 
     digest: str | None
-    """None if the step is not certain; then it is the last level."""
+    """None if the step is uncertain; such a level is the last one."""
 
     state: str | None
-    """Digest of what its fit finds out for all values of its rule's free parameters."""
+    """Digest of the part of its fit that is independent of its rule's free parameters."""
 
     branches: tuple[tuple[Level, ...], ...]
-    """Levels within it, of each transformer that it applies to its input or to columns of it."""
+    """Levels of each transformer inside the step, if it has any."""
 
 
 def unfold(estimator: Any) -> UnfoldedPipeline:
-    """The steps that a fit of an estimator goes through.
+    """Return the steps of an estimator, with nested pipelines flattened.
 
     Parameters
     ----------
     estimator : estimator
-        Anything; what is not a Pipeline, or one that caches, is one step.
+        An estimator that is not a Pipeline, or a Pipeline that caches, is one step.
 
     Raises
     ------
     Uncertain
-        If metadata requests or callbacks are set on a pipeline.
+        If a pipeline has metadata requests or callbacks.
     """
     steps = list(_flat(estimator, ""))
     *before, last = steps
@@ -108,13 +107,13 @@ def _plain(pipeline: Any) -> bool:
 
 
 def levels(steps: Sequence[Any], context: str = START) -> tuple[Level, ...]:
-    """The levels of these steps that are certain, from the first step on.
+    """Return the levels of steps up to and including the first uncertain one.
 
     Parameters
     ----------
     steps : sequence of estimator
     context : str
-        Digest of what the first step is given.
+        Digest of the first step's input.
 
     Returns
     -------
@@ -135,8 +134,8 @@ def _level(step: Any, context: str) -> Level:
     try:
         if class_name(type(step)) not in TRANSFORMERS:
             raise Uncertain
-        # A transformer that is not certain might write into what its neighbours are given too, so
-        # there are no branches unless all of them are.
+        # An uncertain transformer may write into the input of its siblings: a step has branches
+        # only if all of them are certain.
         own = digest(context, estimator_key(step))
         branches = tuple(
             levels([part.estimator for part in whole(transformer)], inner)
@@ -148,7 +147,7 @@ def _level(step: Any, context: str) -> Level:
 
 
 def whole(transformer: Any) -> tuple[Step, ...]:
-    """All steps of a transformer, the last one included."""
+    """Return all steps of a transformer, the last one included."""
     unfolded = unfold(transformer)
     return (*unfolded.steps, unfolded.last) if unfolded.last else unfolded.steps
 
@@ -166,12 +165,12 @@ def _state(step: Any, context: str) -> str | None:
 
 
 def branches_of(step: Any, context: str) -> Iterator[tuple[str, Any]]:
-    """The transformers within a ColumnTransformer or FeatureUnion, if it fits these very objects.
+    """Yield the transformers inside a ColumnTransformer or FeatureUnion, unless it fits copies.
 
     Yields
     ------
     context : str
-        Digest of what the transformer is given.
+        Digest of the transformer's input.
     transformer : estimator
     """
     kind = class_or_none(type(step))
@@ -188,7 +187,7 @@ def branches_of(step: Any, context: str) -> Iterator[tuple[str, Any]]:
 
 
 def every_digest(line: Sequence[Level]) -> Iterator[str]:
-    """All digests of levels, of states and of what is within them."""
+    """Yield the digests and states of levels and of their branches."""
     for level in line:
         yield from (name for name in (level.digest, level.state) if name is not None)
         for branch in level.branches:
@@ -196,7 +195,7 @@ def every_digest(line: Sequence[Level]) -> Iterator[str]:
 
 
 def last_kept(line: Sequence[Level], kept: Collection[str], *, states: bool) -> int:
-    """Index of the last level that others have too; -1 where there is none.
+    """Return the index of the last kept level, or -1.
 
     Parameters
     ----------
@@ -204,7 +203,7 @@ def last_kept(line: Sequence[Level], kept: Collection[str], *, states: bool) -> 
     kept : collection of str
         Digests that are worth keeping.
     states : bool
-        Whether a level counts of which only the state is kept.
+        Count levels of which only the state is kept.
     """
     return max(
         (

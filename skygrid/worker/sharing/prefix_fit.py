@@ -1,4 +1,4 @@
-"""A fit whose first steps may be there already."""
+"""A fit that can reuse the first steps of other fits."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from .prefix_store import Store
 
 
 class PrefixFit:
-    """One fit whose first steps may be there already.
+    """One fit that can reuse the first steps of other fits.
 
     Parameters
     ----------
     evaluator : Evaluator
-        What runs it.
     store : Store or None
-        None: nothing is kept.
+        None: no step is kept.
     kept : frozenset of str
         Digests that are worth keeping.
     """
@@ -34,7 +33,7 @@ class PrefixFit:
         self._kept = kept
 
     def begin(self, estimator: Any) -> None:
-        """Replace the `fit` of an estimator whose parameters are yet to be set."""
+        """Replace `fit` of an estimator whose parameters are not yet set."""
         vars(estimator)["fit"] = functools.partial(self._fit, estimator)
 
     def _fit(self, estimator: Any, *arguments: Any, **fit_params: Any) -> Any:
@@ -59,20 +58,20 @@ def fit_with_kept(
     arguments: tuple[Any, ...],
     fit_params: Mapping[str, Any],
 ) -> None:
-    """Call an estimator's own `fit`, with those of its first steps that are kept.
+    """Call an estimator's own `fit` and reuse the first steps that are kept.
 
     Parameters
     ----------
     estimator : estimator
     unfolded, known
-        Its steps, and their levels.
+        Its steps and their levels.
     kept : frozenset of str
         Digests that are worth keeping.
     store : Store or None
     notes : list of WarningNote
-        Warnings of the fit, to which those of kept steps are added.
+        Warnings of the fit; those of reused steps are appended.
     arguments, fit_params
-        What `fit` is called with.
+        Arguments of `fit`.
     """
     if store is None or not known:
         type(estimator).fit(estimator, *arguments, **fit_params)
@@ -94,11 +93,11 @@ def keep_outputs(
     store: Store,
     notes: list[WarningNote],
 ) -> None:
-    """Have the output of a fitted pipeline's last kept step taken from the store, too."""
+    """Have a fitted pipeline reuse the output of its last kept step."""
     last = last_kept(known, kept, states=False)
     if last < 0:
         return
     name = known[last].digest
-    assert name is not None  # it is one of those that are kept
+    assert name is not None  # `last_kept` compares digests
     steps = [step.estimator for step in unfolded.steps[: last + 1]]
     KeptOutputs(steps, name, X_train, store, notes).install()

@@ -1,9 +1,9 @@
-"""What a slot has fitted at the beginning of a pipeline, kept for the other slots of its node.
+"""Fitted first steps of pipelines, shared by the slots of a node.
 
-A part is a file in a folder of the node's own, a blob (see `blobs`) that every slot maps privately:
-each fit has a fresh copy, which its next steps may write into, and memory is spent once. The slot
-that asks for a part first makes it under a lock, and the others wait for it. A part that is not
-worth keeping, or cannot be kept exactly, leaves an empty file, so that nobody waits for it again.
+A part is a blob file (see `blobs`) in a private folder. Every slot maps it privately, so that a fit
+can write into its copy and memory is used once. The slot that first asks for a part makes it under
+a lock while the others wait. A part that is not worth keeping, or cannot be kept exactly, leaves an
+empty file, so that no slot waits for it again.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from skygrid.worker.wire.messages import WarningNote
 from .array_layout import LayoutPickler, copy_layout, has_layout
 
 KEPT_BYTES = 2 * 1024**3
-"""Most bytes of parts on one node; the part that was not used for longest goes first."""
+"""Most bytes of parts on one node; the least recently used part is deleted first."""
 
 WORTH_SECONDS = 0.005
-"""A part that is made faster than this is not kept: writing and mapping one takes about a tenth."""
+"""Parts made in less time are not kept: writing and mapping a part takes about a tenth of this."""
 
 FITTED = frozenset({"fit", "state"})
-"""Parts that are fits; the others are data that a fit has transformed."""
+"""Kinds of parts that are fits; other kinds are transformed data."""
 
 _SPARSE = (sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.csc_array)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A part of a fit that other fits on the same split have too."""
+    """A part of a fit that can be shared with other fits on the same split."""
 
     value: Any
     notes: tuple[WarningNote, ...] = ()
-    """Warnings that came with it."""
+    """Warnings raised while it was made."""
 
     exact: bool = True
-    """Whether others may have it."""
+    """True if other fits can use it."""
 
 
 class Store(Protocol):
-    """Where parts are kept: ``fit``, ``state``, ``test`` and ``train`` of what a digest names."""
+    """Storage of parts, by digest and kind: ``fit``, ``state``, ``test`` or ``train``."""
 
     def take(self, name: str, part: str, make: Callable[[], Made]) -> tuple[Made, bool]:
-        """A part, a fresh copy of its own, and whether it was there."""
+        """Return a copy of a part, made by `make` if needed, and True if it was stored."""
 
 
 class PrefixStore:
@@ -68,7 +68,7 @@ class PrefixStore:
     limit : int, optional
         Most bytes in the folder, by default `KEPT_BYTES`.
     clock : callable, optional
-        Measures what it takes to make a part, in seconds.
+        Returns seconds; measures the time to make a part.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class PrefixStore:
         self._asked: set[str] = set()
         self._refused: set[str] = set()
         self.taken_seconds = 0.0
-        """Time that other fits spent on the fitted parts that were taken from them."""
+        """Time in seconds that other fits spent on the reused fitted parts."""
 
     def take(self, name: str, part: str, make: Callable[[], Made]) -> tuple[Made, bool]:
-        """A part, made by `make` where nobody has it yet."""
+        """Return a part, made by `make` if it is not stored, and True if it was stored."""
         path = self._folder / f"{self._split}-{STEPS}-{name}-{part}"
         if part in FITTED:
             self._asked.add(name)
@@ -101,10 +101,10 @@ class PrefixStore:
             try:
                 made = make()
             except BaseException:
-                path.touch()  # whoever waits for it finds the same error without waiting
+                path.touch()  # slots that wait raise the same error at once
                 raise
             if mine:
-                # A part may itself begin with parts of other fits.
+                # Making a part may reuse other parts; their time counts too.
                 seconds = self._clock() - start + self.taken_seconds - taken
                 self._keep(name, part, path, made, seconds)
             else:
@@ -113,11 +113,11 @@ class PrefixStore:
 
     @property
     def futile(self) -> bool:
-        """Whether no fit of all that were asked for is kept."""
+        """Return True if this object was asked for fits and kept none of them."""
         return bool(self._asked) and self._asked <= self._refused
 
     def _read(self, path: Path, part: str) -> Made | None:
-        """Read a part from its file; None where the file is not there or is empty."""
+        """Read a part from its file; None if the file is missing or empty."""
         try:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
@@ -126,7 +126,7 @@ class PrefixStore:
                 value, seconds, notes = open_blob(file, size)
         except FileNotFoundError:
             return None
-        with contextlib.suppress(FileNotFoundError):  # it may just have been given back
+        with contextlib.suppress(FileNotFoundError):  # a slot may have deleted it to make room
             os.utime(path)
         if part in FITTED:
             self.taken_seconds += seconds
@@ -147,7 +147,7 @@ class PrefixStore:
                 for _, data in blob.chunks(WRITE_BYTES):
                     file.write(data)
             new.rename(path)
-        except OSError:  # no room after all: the part is made again by whoever needs it
+        except OSError:  # the disk is full: each slot makes the part itself
             new.unlink(missing_ok=True)
             path.touch()
 
@@ -164,19 +164,19 @@ class PrefixStore:
         for found, path in sorted(parts, key=lambda part: part[0].st_mtime_ns):
             if used + size <= self._limit:
                 break
-            Path(path).unlink(missing_ok=True)  # who has mapped it keeps it
+            Path(path).unlink(missing_ok=True)  # slots that have mapped it keep their mapping
             used -= found.st_size
         return True
 
 
 class OwnParts:
-    """Parts that one group of candidates keeps for itself, as copies in memory."""
+    """Parts that one group of candidates keeps in memory, as copies."""
 
     def __init__(self) -> None:
         self._parts: dict[tuple[str, str], Made] = {}
 
     def take(self, name: str, part: str, make: Callable[[], Made]) -> tuple[Made, bool]:
-        """A part, made by `make` the first time."""
+        """Return a part, made by `make` the first time, and True if it was stored."""
         kept = self._parts.get((name, part))
         if kept is not None:
             return _copy(kept), True
@@ -193,14 +193,14 @@ def _copy(made: Made) -> Made:
 
 
 def keeps_every_bit(output: Any, *inputs: Any) -> bool:
-    """Whether a transformer's output is of a kind that a copy replaces exactly.
+    """Return True if a copy can replace a transformer's output exactly.
 
     Parameters
     ----------
     output : object
     *inputs : object
-        What a fit still has and output must not be a view of: a step that writes into its input
-        would be seen there.
+        Data still in use. The output must not be a view of them: a step that writes into its input
+        would change them.
     """
     if type(output) in _SPARSE:
         parts = (output.data, output.indices, output.indptr)
@@ -218,7 +218,7 @@ def _overlap(output: np.ndarray[Any, Any], given: Any) -> bool:
         return np.may_share_memory(output, given)
     if not hasattr(given, "dtypes") or output.base is None:
         return False
-    # A frame hands its own memory out: all of it where it is one block, else column by column.
+    # A frame of one block shares all its memory with `output`, other frames share single columns.
     return any(np.may_share_memory(output, column) for column in _columns(given))
 
 
@@ -232,7 +232,7 @@ def _columns(frame: Any) -> Iterator[np.ndarray[Any, Any]]:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Hold a part's lock; False, without one, where the part is known not to be kept."""
+    """Hold a part's lock and yield True; yield False without a lock if its file exists."""
     if path.exists():
         yield False
         return

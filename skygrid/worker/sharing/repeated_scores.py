@@ -1,7 +1,7 @@
-"""Scores of equal predictions, computed once for all candidates that one fit answers.
+"""Scores of equal predictions, computed once for all candidates of a shared fit.
 
-Only scikit-learn's own metrics are known to follow from the labels alone and to leave them as they
-are; a scorer with any other function in it is called for each candidate.
+Only scikit-learn's own metrics are known to depend on labels and predictions alone and not to
+modify them. Any other scorer is called for each candidate.
 """
 
 from __future__ import annotations
@@ -21,31 +21,33 @@ from skygrid.worker.wire.messages import WarningNote
 from .identity import Uncertain, value_key
 
 MOST_SCORES = 20_000
-"""Scores that are known at a time; with their keys some 400 bytes each."""
+"""Most scores kept at a time, each about 400 bytes with its key."""
 
 
 class RepeatedScores:
-    """Scores by labels and predictions.
+    """Scores by metric, labels and predictions.
 
-    Labels are told apart as objects: scores are found again only for the same object.
+    Labels are compared by identity: a score is reused only for the same label object.
 
     Parameters
     ----------
     notes : callable
-        Returns the warnings of the fit that is scored.
+        Returns the warnings of the current fit.
     """
 
     def __init__(self, notes: Callable[[], Sequence[WarningNote]]) -> None:
         self._notes = notes
         self._known: dict[Hashable, tuple[Any, Any]] = {}
-        """Scores, each with its labels: as long as these live, no other object has their id."""
+        """Each score with its labels: a reference to the labels keeps their id from being reused.
+        """
 
     def forget(self) -> None:
-        """Drop everything, labels among it."""
+        """Drop all scores and labels."""
         self._known.clear()
 
     def scorer(self, scorer: Any) -> Any:
-        """A scorer with the answers of this one, which `uses_known_metrics`."""
+        """Return a copy of a scorer that reuses known scores; `uses_known_metrics` must hold for
+        it."""
         if hasattr(scorer, "_scorers"):
             taken = copy.copy(scorer)
             taken._scorers = {name: self.scorer(part) for name, part in scorer._scorers.items()}
@@ -62,7 +64,7 @@ class RepeatedScores:
         return taken
 
     def install(self, estimator: Any) -> None:
-        """Replace `score` of a fitted estimator where it is the accuracy of what it predicts."""
+        """Replace `score` of a fitted classifier if it is the default accuracy."""
         if type(estimator).score is not ClassifierMixin.score:
             return
 
@@ -79,7 +81,7 @@ class RepeatedScores:
         predicted: Any,
         **settings: Any,
     ) -> Any:
-        """What a metric says of predictions, or has said of equal ones."""
+        """Return the score of predictions, from memory if equal ones were scored before."""
         try:
             key = (metric, id(labels), _predictions_key(predicted), value_key(settings))
         except Uncertain:
@@ -89,7 +91,7 @@ class RepeatedScores:
             return known[0]
         noted = len(self._notes())
         score = metric(labels, predicted, **settings)
-        if len(self._notes()) == noted:  # else the next one is to be warned as well
+        if len(self._notes()) == noted:  # a score that warns is computed, and warns, each time
             if len(self._known) >= MOST_SCORES:
                 self._known.clear()
             self._known[key] = score, labels
@@ -100,6 +102,6 @@ def _predictions_key(predicted: Any) -> Hashable:
     if type(predicted) is not np.ndarray or predicted.dtype.hasobject:
         raise Uncertain
     if not predicted.flags.c_contiguous:
-        raise Uncertain  # sums of the same numbers may be made in another order
+        raise Uncertain  # the layout may change the order of summation
     bits = hashlib.blake2b(predicted.tobytes(), digest_size=16).digest()
     return predicted.dtype.str, predicted.shape, bits

@@ -1,9 +1,9 @@
-"""Fits that answer several candidates, and fits that begin where another one has been.
+"""Evaluation of candidates that share fits or the first steps of a pipeline.
 
-Every candidate goes through scikit-learn's own code for one fit and its scores, with an estimator
-whose `fit` takes over what is known already. When anything is not as expected, an error or a
-warning that names this code among it, the result is thrown away and the candidate is fitted by
-itself: what is reported is then scikit-learn's own, down to the text of a traceback.
+scikit-learn's own code fits and scores every candidate, on an estimator whose `fit` reuses known
+results. If an unexpected error occurs, or a warning names skygrid's code, the result is discarded
+and the candidate is fitted separately, so that results are scikit-learn's own down to the text of a
+traceback.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from .rules import Rule, rules
 
 
 class SharedFits:
-    """Evaluates candidates together, with the results that each would have had alone.
+    """Evaluator of candidates together, with the results that separate fits would give.
 
     Parameters
     ----------
     evaluator : Evaluator
     plan : mapping
-        ``candidates``, ``splits``, ``groups``, a list of (members, name of the rule), and
-        ``kept``, digests of the transformers that are worth keeping.
+        ``groups``: list of (members, name of the rule). ``kept``: digests of the transformers that
+        are worth keeping. ``prefixes``: for each candidate the index of its kept first steps, or
+        -1.
     folder : str, optional
-        Where this node's slots keep what they share.
+        Folder that this node's slots share.
     """
 
     def __init__(self, evaluator: Evaluator, plan: Mapping[str, Any], folder: str | None) -> None:
@@ -45,11 +46,12 @@ class SharedFits:
         self._prefixes: Sequence[int] = plan.get("prefixes", ())
         known = uses_known_metrics(evaluator.scorer)
         self._scores = RepeatedScores(lambda: evaluator.noted) if known else None
-        """Known metrics write into nothing they are given, so samples may be given twice."""
+        """Set only for known metrics, which do not modify their input, so that samples can be
+        reused."""
 
         self._folder = folder if self._kept and folder and os.path.isdir(folder) else None
         self._futile: set[int] = set()
-        """Prefixes that turned out not to be worth keeping: on other splits they are the same."""
+        """Prefixes that were not worth keeping on one split; they are not kept on the others."""
 
         self._rules: dict[int, tuple[str, int]] = {
             member: (rule, position)
@@ -60,20 +62,20 @@ class SharedFits:
     def evaluate(
         self, lease: int, slot: int, members: Sequence[int], split: int
     ) -> Iterator[FitResult]:
-        """Fit and score members of one group on one split; results come as they are ready.
+        """Fit and score members of one group on one split.
 
         Parameters
         ----------
         lease, slot : int
             Copied into the results.
         members : sequence of int
-            Candidates, all of one group or a single one.
+            Candidates of one group, or a single candidate.
         split : int
 
         Yields
         ------
         result : FitResult
-            One for each member, in the order of the plan's group.
+            One for each member as it is ready, in the order of the plan's group.
         """
         if len(members) > 1 and all(member in self._rules for member in members):
             yield from self._together(lease, slot, members, split)
@@ -132,7 +134,7 @@ class SharedFits:
 
 
 def _with_taken(result: FitResult, store: PrefixStore | None) -> FitResult:
-    """The result, with the time of the first steps that were taken from other fits."""
+    """Return the result with the time of its reused first steps added."""
     if store is None or not store.taken_seconds:
         return result
     seconds = result.fit_seconds + store.taken_seconds
@@ -140,5 +142,6 @@ def _with_taken(result: FitResult, store: PrefixStore | None) -> FitResult:
 
 
 def _unexpected(result: FitResult) -> bool:
-    """Whether a result may differ from that of a fit alone: texts name the code that was run."""
+    """Return True if a separate fit may give another result: tracebacks and warnings name the code
+    that ran."""
     return not is_expected(result) or any(map(names_this_code, result.warnings))

@@ -1,10 +1,9 @@
-"""Rules: which candidates one fit answers exactly. One class in one file for each.
+"""Rules that decide which candidates one fit answers exactly, one file per kind.
 
-A rule is about one estimator, wherever it stands: alone, as the last step of a pipeline, or
-(`within`) as any step of it. It says which parameters members of a group may differ in, with which
-parameters the one fit is made, and how a member's fitted estimator follows from it. A class of this
-package that has a ``name`` is found by itself, here and by the tests that compare every rule with
-separate fits.
+A rule is about one estimator: alone, as the last step of a pipeline or, if `within`, as any step.
+It states the parameters in which members of a group may differ, the parameters of the shared fit,
+and how to derive a member's fitted estimator from it. Every class with a ``name`` in this package
+is found by `rules` and by the tests that compare rules with separate fits.
 """
 
 from __future__ import annotations
@@ -22,117 +21,113 @@ from typing import Any
 import numpy as np
 
 TESTED = (1, 9)
-"""The newest release of scikit-learn, major and minor, on which every rule was compared."""
+"""Newest release of scikit-learn (major, minor) on which every rule was compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a rule may know about a search."""
+    """Facts about a search that a rule may use."""
 
     n_samples: int | None
-    """Most samples that a fit sees."""
+    """Largest number of samples in a fit."""
 
     plain_scorer: bool
-    """Scores come from predictions alone: the scorer is one of scikit-learn's own."""
+    """True if scores depend on predictions alone: the scorer is one of scikit-learn's own."""
 
     known_metrics: bool
-    """So are its metrics: no code of the user's is given anything."""
+    """True if the metrics too are scikit-learn's own: no user code receives predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedFit:
-    """A fit that was made for several members."""
+    """A fit that answers several members."""
 
     estimator: Any
-    """Fitted, with the rule's own parameters. Never changed."""
+    """The fitted estimator with the rule's shared parameters. Never modified."""
 
     arguments: tuple[Any, ...]
-    """What its `fit` was given: X and, if there is one, y."""
+    """Arguments of its `fit`: X and, if given, y."""
 
     fit_params: Mapping[str, Any]
     notes: dict[str, Any] = field(default_factory=dict)
-    """What `derive` has computed for one member and may use for the next."""
+    """Results of `derive` for one member that it reuses for the next."""
 
     @functools.cached_property
     def state(self) -> Mapping[str, Any]:
-        """Everything that the fit has set on the estimator, by name."""
+        """Return the attributes that the fit has set, by name."""
         return MappingProxyType(fitted_state(self.estimator))
 
 
 class Rule(ABC):
-    """One reason why a fit answers more than one candidate."""
+    """A reason for which one fit answers several candidates."""
 
     name: str
-    """In words, for people."""
+    """Description for reports."""
 
     classes: frozenset[str]
-    """Exact classes that it is about, as ``module.Class``."""
+    """Exact classes of estimators, as ``module.Class``."""
 
     within = False
-    """Also for steps that are not the last one of a pipeline."""
+    """True if the rule also holds for pipeline steps other than the last."""
 
     @abstractmethod
     def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
-        """Parameters that members may differ in; empty where the rule does not apply.
+        """Return the parameters that members may differ in; empty if the rule does not apply.
 
         Parameters
         ----------
         parameters : mapping
-            Of one candidate's estimator. The answer follows from those that are not free.
+            Parameters of one candidate's estimator. The answer must not depend on the free ones.
         setting : Setting
         """
 
     def answers(self, parameters: Mapping[str, Any]) -> bool:
-        """Whether the free parameters of this member have values that the rule knows."""
+        """Return True if the rule knows the values of this member's free parameters."""
         return True
 
     def weight(self, parameters: Mapping[str, Any]) -> float:
-        """How long a separate fit of this member takes, in any unit.
+        """Return the relative duration of a separate fit of this member.
 
-        A member's fit time is the time of the shared fit, times its weight, divided by the largest
-        weight in the group.
+        A member's fit time is reported as the time of the shared fit, times its weight, divided by
+        the largest weight in the group.
         """
         return 1.0
 
     def shared(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Free parameters of the one fit, given those of the member of the largest weight."""
+        """Return the free parameters of the shared fit, given those of the member of largest
+        weight."""
         return {}
 
     @abstractmethod
     def derive(self, fit: SharedFit, member: Any) -> bool:
-        """Make `member`, which is not fitted, what its own fit would have made of it.
+        """Make the unfitted `member` equal to the result of its own fit.
 
         Returns
         -------
         done : bool
-            False if the fit turned out not to answer this member, which is then fitted.
+            False if the fit does not answer this member, which is then fitted separately.
         """
 
 
 def is_count(value: Any) -> bool:
-    """Whether a value is a whole number above 0 that scikit-learn takes as one."""
+    """Return True if a value is a positive integer of a type that scikit-learn accepts."""
     return type(value) in {int, np.int32, np.int64} and value > 0
 
 
 def is_amount(value: Any) -> bool:
-    """Whether a value is a finite number that is not negative."""
+    """Return True if a value is a finite number that is not negative."""
     return type(value) in {int, float, np.float64} and 0 <= value < math.inf
 
 
 def fitted_state(estimator: Any) -> dict[str, Any]:
-    """Everything that `fit` has set on an estimator, by name; parameters are left out."""
+    """Return the attributes that `fit` has set on an estimator, by name, without parameters."""
     parameters = estimator.get_params(deep=False)
     return {name: value for name, value in vars(estimator).items() if name not in parameters}
 
 
 @functools.cache
 def rules() -> Mapping[str, Rule]:
-    """Every rule of this package by its name.
-
-    Returns
-    -------
-    rules : mapping of str to Rule
-    """
+    """Return every rule of this package by its name."""
     found: dict[str, Rule] = {}
     for module in pkgutil.iter_modules(__path__):
         for item in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
@@ -144,5 +139,5 @@ def rules() -> Mapping[str, Rule]:
 
 @functools.cache
 def rule_for(class_name: str) -> Rule | None:
-    """The rule about a class; None where there is none."""
+    """Return the rule about a class, or None."""
     return next((rule for rule in rules().values() if class_name in rule.classes), None)

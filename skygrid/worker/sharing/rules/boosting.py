@@ -1,4 +1,4 @@
-"""More rounds of the same boosting: the first n of them are the shorter one."""
+"""Rounds of boosting: the first n rounds of a longer fit equal a fit of n rounds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from . import Rule, Setting, SharedFit, is_count
 
 AUTOMATIC_EARLY_STOPPING = 10_000
-"""Samples above which HistGradientBoosting stops early when told "auto"."""
+"""Number of samples above which HistGradientBoosting with ``early_stopping="auto"`` stops early."""
 
 
 class _Rounds(Rule):
@@ -28,7 +28,7 @@ class _Rounds(Rule):
 
 
 class GradientBoostingStages(_Rounds):
-    """`n_estimators` of GradientBoosting; early stopping looks only at rounds that were."""
+    """Rule for `n_estimators` of GradientBoosting; early stopping depends only on past rounds."""
 
     name = "stages of gradient boosting"
     classes = frozenset(
@@ -36,8 +36,8 @@ class GradientBoostingStages(_Rounds):
     )
 
     def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
-        # Its random state is an attribute, which a scorer may read or go on with, and further
-        # rounds have advanced it.
+        # The fit's RandomState is an attribute that a custom scorer may use, and the further rounds
+        # have advanced it.
         return super().free(parameters, setting) if setting.plain_scorer else frozenset()
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
@@ -54,7 +54,7 @@ class GradientBoostingStages(_Rounds):
 
 
 class HistGradientBoostingRounds(_Rounds):
-    """`max_iter` of HistGradientBoosting, where nothing stops it early."""
+    """Rule for `max_iter` of HistGradientBoosting without early stopping."""
 
     name = "rounds of histogram gradient boosting"
     classes = frozenset(
@@ -77,7 +77,7 @@ class HistGradientBoostingRounds(_Rounds):
 
 
 class AdaBoostRounds(_Rounds):
-    """`n_estimators` of AdaBoost: weights and errors are cut as well."""
+    """Rule for `n_estimators` of AdaBoost; weights and errors are cut too."""
 
     name = "estimators of AdaBoost"
     classes = frozenset(

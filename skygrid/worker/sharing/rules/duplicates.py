@@ -1,4 +1,4 @@
-"""Candidates that are the same."""
+"""Candidates with equal parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from . import Rule, Setting, SharedFit
 
 
 class Duplicates(Rule):
-    """Candidates with equal parameters, of any class that is known."""
+    """Rule for candidates with equal parameters, of any class on the allow-list."""
 
     name = "the same candidate"
     classes: frozenset[str] = frozenset()

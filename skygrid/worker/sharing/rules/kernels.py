@@ -1,4 +1,4 @@
-"""Parameters of a support vector machine that its kernel does not look at."""
+"""Parameters that the kernel of a support vector machine ignores."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ UNUSED = {
     "rbf": frozenset({"degree", "coef0"}),
     "sigmoid": frozenset({"degree"}),
 }
-"""See `sklearn.svm.SVC`: what each kernel is computed from."""
+"""Parameters that each kernel ignores, from the formulas in `sklearn.svm.SVC`."""
 
 
 class UnusedKernelParameters(Rule):
-    """`gamma`, `degree` and `coef0` under a kernel that ignores them."""
+    """Rule for `gamma`, `degree` and `coef0` under a kernel that ignores them."""
 
     name = "parameters that the kernel ignores"
     classes = frozenset(
@@ -27,10 +27,10 @@ class UnusedKernelParameters(Rule):
     def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
         kernel = parameters["kernel"]
         if type(kernel) is not str or not setting.plain_scorer:
-            return frozenset()  # a scorer may look at what fit makes of gamma
+            return frozenset()  # custom scorers may read the fitted `_gamma`
         return UNUSED.get(kernel, frozenset())
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
         vars(member).update(fit.state)
-        # "scale" has fit compute a variance, which may warn of numbers that are too large.
+        # With "scale", `fit` computes a variance, which may warn about overflow.
         return bool(member.gamma != "scale" or fit.estimator.gamma == "scale")

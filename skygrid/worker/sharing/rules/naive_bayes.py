@@ -1,4 +1,4 @@
-"""Gaussian naive Bayes: smoothing is added to variances that do not depend on it."""
+"""Gaussian naive Bayes: smoothing is added after the variances are computed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from . import Rule, Setting, SharedFit, is_amount
 
 
 class SmoothedVariances(Rule):
-    """`var_smoothing` of GaussianNB.
+    """Rule for `var_smoothing` of GaussianNB.
 
-    `epsilon_` is ``var_smoothing`` times the largest variance of a feature, and is added to every
-    variance at the end of the fit. With a smoothing of 0 the variances are the bare ones; the
-    largest one is computed again, as `fit` computes it.
+    A fit adds `epsilon_`, which is ``var_smoothing`` times the largest variance of a feature, to
+    every variance. The shared fit has a smoothing of 0 and thus the bare variances. `derive`
+    computes the largest variance as `fit` does.
     """
 
     name = "smoothing of naive Bayes"
@@ -34,7 +34,8 @@ class SmoothedVariances(Rule):
             fit.notes["largest"] = _largest_variance(fit)
         state["epsilon_"] = member.var_smoothing * fit.notes["largest"]
         state["var_"] = state["var_"].copy()
-        # In place, as `fit` does it: the variances may be of a smaller type than epsilon.
+        # In place, as in `fit`: the variances keep their dtype, which may be smaller than that of
+        # epsilon.
         state["var_"][:, :] += state["epsilon_"]
         vars(member).update(state)
         return True

@@ -1,4 +1,4 @@
-"""One tree, cut back: pruning comes after growing."""
+"""Pruning of single trees, which follows their growth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from . import Rule, Setting, SharedFit, is_amount
 
 
 class PrunedTree(Rule):
-    """`ccp_alpha` of a single tree: grown once, pruned for each value."""
+    """Rule for `ccp_alpha` of a single tree: grown once, pruned for each value."""
 
     name = "pruning of one tree"
     classes = frozenset(

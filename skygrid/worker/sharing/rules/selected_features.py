@@ -1,4 +1,4 @@
-"""How many features are kept, of those whose scores are known."""
+"""Selection of features by scores that do not depend on the number selected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Selection(Rule):
 
 
 class BestFeatures(_Selection):
-    """`k` of SelectKBest."""
+    """Rule for `k` of SelectKBest."""
 
     name = "scores of features, for every k"
     classes = frozenset({"sklearn.feature_selection._univariate_selection.SelectKBest"})
@@ -31,12 +31,12 @@ class BestFeatures(_Selection):
     def derive(self, fit: SharedFit, member: Any) -> bool:
         state = dict(fit.state)
         vars(member).update(state)
-        # A fit warns of a k that is too large.
+        # A fit warns if k is larger than the number of features.
         return not isinstance(member.k, numbers.Integral) or member.k <= len(state["scores_"])
 
 
 class BestPercentile(_Selection):
-    """`percentile` of SelectPercentile."""
+    """Rule for `percentile` of SelectPercentile."""
 
     name = "scores of features, for every percentile"
     classes = frozenset({"sklearn.feature_selection._univariate_selection.SelectPercentile"})

@@ -1,4 +1,4 @@
-"""More trees of the same forest or bag: the first n of them are the smaller one."""
+"""Numbers of trees: the first n trees of a larger forest or bag equal one of n trees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ N_ESTIMATORS = frozenset({"n_estimators"})
 
 
 class _FirstTrees(Rule):
-    """Estimators are seeded in turn from one random state, and know nothing of those after them."""
+    """Estimators are seeded one after another from one random state, independent of later ones."""
 
     def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
         return N_ESTIMATORS
@@ -28,7 +28,7 @@ class _FirstTrees(Rule):
 
 
 class ForestTrees(_FirstTrees):
-    """`n_estimators` of forests."""
+    """Rule for `n_estimators` of forests."""
 
     name = "trees of a forest"
     classes = frozenset(
@@ -48,7 +48,14 @@ class ForestTrees(_FirstTrees):
 
 
 def _score_out_of_bag(fit: SharedFit, member: Any) -> bool:
-    """Have the member compute its out-of-bag attributes, as a fit that has all its trees does."""
+    """Have the member compute its out-of-bag attributes, by a warm start that adds no trees.
+
+    Returns
+    -------
+    exact : bool
+        False if the fit warned, as a separate fit would: with few trees, some samples are in every
+        bag.
+    """
     member.warm_start = True
     try:
         with warnings.catch_warnings(record=True) as raised:
@@ -56,17 +63,16 @@ def _score_out_of_bag(fit: SharedFit, member: Any) -> bool:
             member.fit(*fit.arguments, **fit.fit_params)
     finally:
         member.warm_start = False
-    # With few trees there are samples that all of them have seen, which a fit warns about.
     return all(_is_of_warm_start(str(warning.message)) for warning in raised)
 
 
 def _is_of_warm_start(text: str) -> bool:
-    """Whether a fit of the member's own, which has no warm start, does not warn of this."""
+    """Return True if a warning concerns warm starts alone, which a separate fit does not use."""
     return "does not fit new trees" in text or "not recommended for warm_start" in text
 
 
 class BaggedEstimators(_FirstTrees):
-    """`n_estimators` of bags."""
+    """Rule for `n_estimators` of bags."""
 
     name = "estimators of a bag"
     classes = frozenset(
@@ -74,7 +80,7 @@ class BaggedEstimators(_FirstTrees):
     )
 
     def free(self, parameters: Mapping[str, Any], setting: Setting) -> frozenset[str]:
-        # Out-of-bag scores are computed within `fit` alone.
+        # `fit` computes out-of-bag scores from all its estimators.
         return N_ESTIMATORS if parameters["oob_score"] is False else frozenset()
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
