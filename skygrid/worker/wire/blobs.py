@@ -1,15 +1,15 @@
-"""Blobs: Python objects as bytes that are written once, found by their hash and mapped.
+"""Blobs: Python objects as bytes that are written once, identified by their hash and mapped.
 
-A blob is a pickle of protocol 5 (PEP 574) with the large buffers of its arrays beside it, each at
-an offset that is a multiple of 64, so that a mapped file can serve as the memory of the arrays:
+A blob is a pickle of protocol 5 (PEP 574), followed by the large buffers of its arrays. Pickle and
+buffers start at multiples of 64 bytes, so that a mapped file can be the memory of the arrays:
 
     u64 number of buffers | u64 length of the pickle | u64 length of each buffer | pickle | buffers
 
-An array that is contiguous in neither order is written in C order, and the rows that NumPy picks
-out of it are C-ordered either way; C- and Fortran-ordered arrays keep their order, which decides
-the order of sums and with it the last bits of a score.
+All integers are little-endian. C- and Fortran-ordered arrays keep their order, which decides the
+order of sums and with it the last bits of a score. Other arrays become C-ordered; rows that NumPy
+picks out of them are C-ordered in any case.
 
-All integers are little-endian. Blobs travel from the driver to nodes only; opening one runs code.
+Blobs travel from the driver to nodes only, because opening one runs code.
 """
 
 from __future__ import annotations
@@ -33,28 +33,27 @@ from .packing import CHUNK_BYTES, PackedChunks, Piece
 
 ALIGNMENT = 64
 WRITE_BYTES = 64 * 1024 * 1024
-SHARED_MEMORY = "/dev/shm"  # unnamed files only
+SHARED_MEMORY = "/dev/shm"  # holds files without a name only
 ROOM_FACTOR = 1.25
-"""Free bytes in shared memory, as a multiple of the blob, below which the disk is used."""
+"""Free shared memory, as a multiple of the blob's size, below which the disk is used."""
 
 _U64 = struct.Struct("<Q")
 
 
 class BlobError(Exception):
-    """A blob arrived broken or out of order, or there is no room for it."""
+    """A blob is damaged or out of order, or does not fit on the node."""
 
 
 class Blob:
-    """An object ready to travel: its digest, its size, its bytes in portions.
+    """An object as bytes, with its digest and size.
 
-    The buffers of the object's arrays are not copied: keep the object unchanged while in use.
+    The buffers of arrays are not copied: the object must not change while the blob is in use.
 
     Parameters
     ----------
     value : object
-        Anything that cloudpickle can pickle.
+        Any object that cloudpickle can pickle.
     pickler : type of NodePickler, optional
-        What pickles it.
     """
 
     def __init__(self, value: Any, pickler: type[NodePickler] = NodePickler) -> None:
@@ -65,11 +64,11 @@ class Blob:
         self._parts = list(_layout(memoryview(stream.getvalue()), raw))
         self.size = sum(len(part) for part in self._parts)
         self.token = uuid.uuid4().hex
-        """Names the blob within this process and those that read its file."""
+        """Identifies the blob in this process and in processes that read its file."""
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the bytes, in hexadecimal: names the blob wherever it travels."""
+        """SHA-256 of the bytes, in hexadecimal; identifies the blob everywhere."""
         digest = hashlib.sha256()
         for part in self._parts:
             digest.update(part)
@@ -77,17 +76,17 @@ class Blob:
 
     @cached_property
     def file(self) -> IO[bytes]:
-        """An unnamed file that holds the blob, written when it is first asked for."""
+        """Unnamed file with the blob's bytes, written on first use."""
         file = unnamed_file(self.size)
         for _, data in self.chunks(WRITE_BYTES):
             file.write(data)
-        # Closed with the blob: a file that is merely forgotten warns about it.
+        # Close the file with the blob: an unclosed file raises a ResourceWarning.
         weakref.finalize(self, file.close)
         return file
 
     @property
     def path(self) -> str:
-        """Where other processes of this user on this machine find the file; see proc(5)."""
+        """Path of the file for other processes of this user on this machine; see proc(5)."""
         return f"/proc/{os.getpid()}/fd/{self.file.fileno()}"
 
     @cached_property
@@ -95,22 +94,22 @@ class Blob:
         return PackedChunks(list(self.chunks()))
 
     def pieces(self, offset: int = 0) -> Iterator[Piece]:
-        """The blob's bytes as they travel: in order, compressed where that is worth it.
+        """Yield the bytes to send, in order, compressed where `packing` finds it worthwhile.
 
         Parameters
         ----------
         offset : int, default=0
-            Bytes that need not be sent.
+            First byte to send.
         """
         return self._packed.since(offset)
 
     def chunks(self, size: int = CHUNK_BYTES) -> Iterator[tuple[int, memoryview]]:
-        """The blob's bytes in order.
+        """Yield the blob's bytes in order.
 
         Parameters
         ----------
         size : int, default=1 MiB
-            Most bytes in one portion.
+            Most bytes in one chunk.
 
         Yields
         ------
@@ -126,12 +125,12 @@ class Blob:
 
 
 def unnamed_file(size: int) -> IO[bytes]:
-    """A new file without a name, so that it vanishes with the last process that holds it.
+    """Return a new unnamed file, which disappears when the last process closes it.
 
     Parameters
     ----------
     size : int
-        Bytes that it is for: shared memory is preferred to the disk when it has room for them.
+        Expected bytes. The file is in shared memory if they fit, else on disk.
     """
     folder = SHARED_MEMORY if _room(SHARED_MEMORY) > size * ROOM_FACTOR else None
     return tempfile.TemporaryFile(dir=folder, buffering=0)
@@ -156,15 +155,15 @@ def _layout(pickled: memoryview, buffers: list[memoryview]) -> Iterator[memoryvi
 
 
 def open_blob(file: io.IOBase | Any, size: int) -> Any:
-    """The object in a blob, its arrays backed by a private mapping of the file.
+    """Load the object of a blob, its arrays backed by a private mapping of the file.
 
-    Private means copy-on-write: an estimator that writes into X finds it writable, and neither the
-    file nor another process sees what it wrote.
+    The mapping is copy-on-write: arrays are writable, but writes reach neither the file nor other
+    processes.
 
     Parameters
     ----------
     file : file object
-        An open file with a file descriptor, holding the blob from offset 0.
+        Has a file descriptor and holds the blob from offset 0.
     size : int
         Bytes in the blob.
 

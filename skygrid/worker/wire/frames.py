@@ -1,12 +1,11 @@
-"""Frames: how messages are cut out of a stream of bytes, on both sides of it.
+"""Frames that delimit messages in a stream of bytes.
 
-One frame is a header of eight bytes, two little-endian 32-bit unsigned integers, and a payload:
+A frame is a header of two little-endian unsigned 32-bit integers, and a payload:
 
     length of the payload | CRC-32 of the payload (as in RFC 1952) | payload
 
-It is the one checksum between driver and agent, over pipes and every kind of connection. It finds
-what a transport broke; it does not keep out a node that means harm. A length above the limit, or a
-checksum that does not fit, ends the stream: the next frame cannot be found.
+The checksum is the only one between driver and agent. It detects transmission errors, not
+manipulation. After a wrong length or checksum the next frame cannot be found, so the stream ends.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ import msgspec
 HEADER = struct.Struct("<II")
 
 MAX_FRAME = 8 * 1024 * 1024
-"""Bytes in the largest payload that either side accepts."""
+"""Bytes of the largest payload that either side accepts."""
 
 
 class FrameError(Exception):
-    """The stream holds something that is not a frame, or not a message of the protocol."""
+    """The stream contains bytes that are no frame, or no message of the protocol."""
 
 
 _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(message: Any) -> bytes:
-    """One message as one frame.
+    """Encode one message as one frame.
 
     Parameters
     ----------
@@ -55,21 +54,22 @@ def encode(message: Any) -> bytes:
 
 
 def take_frames(buffer: bytearray) -> list[bytes]:
-    """Take whole frames, with their headers, off the beginning of a buffer; none is decoded.
+    """Remove complete frames from the beginning of a buffer, without decoding them.
 
     Parameters
     ----------
     buffer : bytearray
-        Keeps what is no whole frame yet.
+        Keeps the bytes of an incomplete frame.
 
     Returns
     -------
     frames : list of bytes
+        Each with its header.
 
     Raises
     ------
     FrameError
-        At an oversized length.
+        If a length is above `MAX_FRAME`.
     """
     frames: list[bytes] = []
     start = 0
@@ -87,12 +87,12 @@ def take_frames(buffer: bytearray) -> list[bytes]:
 
 
 class FrameReader:
-    """Cuts frames out of bytes that arrive in any portions, and decodes them against a type.
+    """Decoder of frames from bytes that arrive in portions of any size.
 
     Parameters
     ----------
     message_type : type
-        The union of messages that may arrive.
+        Union of the accepted messages.
     """
 
     def __init__(self, message_type: Any) -> None:
@@ -100,12 +100,12 @@ class FrameReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Any]:
-        """Take in bytes; yield each message that is complete.
+        """Add bytes and yield each complete message.
 
         Parameters
         ----------
         data : bytes
-            The next portion of the stream.
+            Next portion of the stream.
 
         Yields
         ------
@@ -114,7 +114,8 @@ class FrameReader:
         Raises
         ------
         FrameError
-            At an oversized length, a wrong checksum or a payload that is no message of the type.
+            If a length is above `MAX_FRAME`, a checksum is wrong or a payload is no accepted
+            message.
         """
         buffer = self._buffer
         buffer += data
@@ -135,9 +136,9 @@ class FrameReader:
 
     def _decode(self, payload: bytes, checksum: int) -> Any:
         if zlib.crc32(payload) != checksum:
-            raise FrameError("a frame's checksum does not fit its content")
+            raise FrameError("a frame's checksum does not match its content")
         try:
             return self._decoder.decode(payload)
         except (msgspec.DecodeError, ValueError, RecursionError, MemoryError) as error:
-            # ValueError: text that is not UTF-8, of which msgspec makes no error of its own.
+            # msgspec raises a bare ValueError (UnicodeDecodeError) for text that is not UTF-8.
             raise FrameError(f"not a message of the protocol: {error}") from error

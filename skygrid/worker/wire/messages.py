@@ -1,8 +1,8 @@
-"""The messages between driver and agent, typed and versioned.
+"""Messages between driver and agent, typed and versioned.
 
-Every message is one msgspec-encoded (MessagePack) value inside one frame (see `frames`). Code and
-data travel from the driver to the agent only. What an agent sends is decoded against
-`FromAgent` and nothing else: numbers, text and lists of them, never a pickle.
+Each message is one MessagePack value in one frame (see `frames`). Code and data travel from driver
+to agent only: agents' messages are decoded as `FromAgent`, which holds numbers, text and lists,
+never a pickle.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import msgspec
 
 
 class TypedNumber(msgspec.Struct, frozen=True, array_like=True):
-    """A number that is not a Python float, written so that its type and every bit survive."""
+    """A number other than a Python float, with its type and every bit."""
 
     kind: str
     """int, bool, complex, decimal, fraction, or a NumPy dtype such as ``<f4``."""
 
     text: str
-    """The value: hexadecimal digits for int and fraction, the raw bytes in hexadecimal for complex
-    and NumPy scalars, Python's own text for the others."""
+    """Hexadecimal digits for int and fraction, hexadecimal raw bytes for complex and NumPy scalars,
+    Python's own text for the others."""
 
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-"""A number of things from a node; what is kept of it fits every column and every float."""
+"""Non-negative integer from a node that a float and a SQLite column hold exactly."""
 
 Processors = Annotated[int, msgspec.Meta(ge=1, le=65536)]
-"""Slots, or what they run on; no machine has more."""
+"""Number of slots or processors; larger than any machine has."""
 
 Digest = Annotated[str, msgspec.Meta(max_length=200)]
 """Name of a blob."""
@@ -37,13 +37,14 @@ Scores = float | TypedNumber | dict[str, float | TypedNumber]
 
 
 MOST_MEMBERS = 256
-"""Candidates in one group at the most: bits of a lease's `Lease.members` in a slot's task.
+"""Most candidates in one group, and so the most bits of `Lease.members`.
 
-Each group costs a fit; more would make that fit rarer, and the work that one lease is larger."""
+A larger group would save little more, and its lease would run longer.
+"""
 
 
 class WarningNote(msgspec.Struct, frozen=True, array_like=True):
-    """One warning that a fit issued."""
+    """A warning that a fit raised."""
 
     category: str
     """``module:qualified name`` of the warning's class."""
@@ -54,7 +55,7 @@ class WarningNote(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TaggedValue(msgspec.Struct, frozen=True, array_like=True):
-    """A value that MessagePack has no type for; see `exception_records` for the kinds."""
+    """A value of a type that MessagePack lacks; `exception_records` lists the kinds."""
 
     kind: str
     parts: tuple[PlainValue, ...] = ()
@@ -62,26 +63,26 @@ class TaggedValue(msgspec.Struct, frozen=True, array_like=True):
 
 
 PlainValue = None | bool | int | float | str | TaggedValue
-"""A value that an exception holds. It is data: to read it runs no code of a node."""
+"""A value in an exception, as data: reading it runs no code from a node."""
 
 MOST_EXCEPTIONS = 100
-"""Exceptions that travel together: causes, contexts, members of groups."""
+"""Most exceptions in one result: causes, contexts, members of groups."""
 
 
 class ClassName(msgspec.Struct, frozen=True, array_like=True):
-    """A class, by its name."""
+    """Name of a class."""
 
     module: str
     qualified: str
     tracked: str = ""
-    """Cloudpickle's identifier of a class that came from the driver by value."""
+    """Cloudpickle's identifier of a class that the driver sent by value."""
 
 
 class ExceptionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One exception as data. Others that it refers to stand beside it, by their numbers."""
+    """One exception as data. It refers to other exceptions of its result by their index."""
 
     classes: tuple[ClassName, ...]
-    """Its class and the exceptions among that class's bases, in method resolution order."""
+    """Its class and that class's bases that are exceptions, in method resolution order."""
 
     text: PlainValue = None
     """Result of ``str``; None if that raises."""
@@ -91,10 +92,10 @@ class ExceptionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """Values of the slots of its classes: ``errno``, ``start``, ..."""
 
     attributes: dict[str, PlainValue] = {}
-    """Content of its ``__dict__``, notes among it."""
+    """Content of its ``__dict__``, including ``__notes__``."""
 
     members: tuple[int, ...] = ()
-    """Of an exception group."""
+    """Members of an exception group."""
 
     cause: int | None = None
     context: int | None = None
@@ -102,24 +103,24 @@ class ExceptionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class Lease(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The right to run one task, for one node, until it expires or is returned."""
+    """Permission for one node to run one task, until it expires or is returned."""
 
     id: int
-    """Unique within the run; the number of the attempt's lease, not of the task."""
+    """Unique within the run; another attempt at the task has another id."""
 
     candidate: int
     split: int
     alone: bool = False
-    """Run it while no other slot of the node runs anything."""
+    """If true, run it while no other slot of the node is busy."""
 
     members: bytes = b""
-    """Bits, the lowest of the first byte being bit 0. Bit i is set: the lease is for member i of
-    the candidate's group as the plan lists it; `candidate` is the first of those. Empty: for the
+    """Bit set of the leased members of the candidate's group, in the plan's order; bit 0 is the
+    lowest bit of the first byte, and `candidate` is the first leased member. Empty for the
     candidate alone."""
 
     @property
     def n_tasks(self) -> int:
-        """Fits that are asked for."""
+        """Number of leased tasks."""
         return max(1, int.from_bytes(self.members, "little").bit_count())
 
 
@@ -127,27 +128,28 @@ class Lease(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
-    """Sent once, after the handshake."""
+    """First message after the handshake, sent once."""
 
     protocol: int
     heartbeat_seconds: float = 1.0
     fit_timeout_seconds: float | None = None
     start_method: Literal["fork", "spawn", "auto"] = "auto"
     memory_limit_bytes: int | None = None
-    """Kill the largest slot when all slots together pass this; None: nine tenths of the node."""
+    """Memory of all slots above which the largest is killed; None for nine tenths of the node's."""
 
 
 class BlobOffer(msgspec.Struct, frozen=True, kw_only=True, tag="offer"):
-    """Data that the agent may hold or have kept; it answers with `BlobWanted` or `Refusal`."""
+    """Offer of a blob; the agent answers with `BlobWanted` or `Refusal`."""
 
     digest: str
     size: int
     url: str | None = None
-    """Where what is missing can be fetched, before it is asked for here; None: nowhere."""
+    """Address from which the agent may fetch missing bytes before it requests them; None for no
+    address."""
 
 
 class BlobChunk(msgspec.Struct, frozen=True, kw_only=True, tag="chunk"):
-    """A piece of a blob; pieces arrive in order, the first one at offset 0."""
+    """Part of a blob; parts arrive in order from offset 0."""
 
     digest: str
     """SHA-256 of the whole blob, in hexadecimal."""
@@ -158,26 +160,26 @@ class BlobChunk(msgspec.Struct, frozen=True, kw_only=True, tag="chunk"):
     offset: int
     data: bytes
     packed: bool = False
-    """Whether the data is compressed; see `packing`."""
+    """True if the data is compressed; see `packing`."""
 
 
 class BlobAt(msgspec.Struct, frozen=True, kw_only=True, tag="blob_at"):
-    """A blob that lies in a file which the agent can open: driver and node are one machine."""
+    """A blob in a file that the agent can open, because driver and node are one machine."""
 
     name: str
-    """What `OpenRound` will call it."""
+    """Name of the blob in `OpenRound`."""
 
     size: int
     path: str
 
 
 class OpenRound(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
-    """Make ready to run tasks of this round. The blobs it names were sent before."""
+    """Prepare for the tasks of a round. Its blobs were sent before."""
 
     round: int
     data: str
-    """Name of the blob with X, y, fit parameters and score parameters: its digest, where it was
-    sent in chunks."""
+    """Name of the blob with X, y, fit parameters and score parameters. The name of a blob that was
+    sent in chunks is its digest."""
 
     search: str
     """Name of the blob with estimator, scorer and settings."""
@@ -186,50 +188,52 @@ class OpenRound(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     """Name of the blob with the round's candidates and splits."""
 
     keeps: bool = False
-    """Whether slots keep for each other what fits have in common: they need a folder for it."""
+    """True if slots share the first steps of pipelines, for which they need a folder."""
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True, tag="grant"):
-    """Leases for the open round, the most urgent first. May be empty: there is no work now."""
+    """Leases of the open round, the most urgent first; empty if no work is left for now."""
 
     round: int
     leases: list[Lease]
 
 
 class Recall(msgspec.Struct, frozen=True, kw_only=True, tag="recall"):
-    """Give back up to this many leases that no slot has started."""
+    """Return up to `count` leases that no slot has started."""
 
     count: int
 
 
 class Abandon(msgspec.Struct, frozen=True, kw_only=True, tag="abandon"):
-    """Stop these leases, started or not; nothing more is wanted of them."""
+    """Stop these leases, started or not; their results are ignored."""
 
     leases: list[int]
 
 
 class Forget(msgspec.Struct, frozen=True, kw_only=True, tag="forget"):
-    """No fit on these splits is to come: what slots have kept of them may go."""
+    """Delete files of these splits that slots have kept: no fit on them follows."""
 
     round: int
     splits: list[int]
 
 
 class CloseRound(msgspec.Struct, frozen=True, kw_only=True, tag="close"):
-    """Nothing more is wanted of this round: its slots end, and give back their memory. The agent
-    closes blobs that are files of the driver's; `BlobAt` names them anew for the next round."""
+    """End the round: stop its slots and close blobs that are files of the driver. `BlobAt` names
+    such blobs again for the next round."""
 
     round: int
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
-    """Start nothing more, wait so long for fits that run, report, say `Bye` and end."""
+    """Start no more fits, wait up to `grace_seconds` for running ones, report them, send `Bye` and
+    exit."""
 
     grace_seconds: float = 0.0
 
 
 class Attach(msgspec.Struct, frozen=True, kw_only=True, tag="attach"):
-    """From the keeper: another driver begins. End what the last one wanted, and greet again."""
+    """Sent by the keeper when another driver connects: drop the last driver's work and send
+    `Greeting`."""
 
 
 ToAgent = (
@@ -251,16 +255,16 @@ ToAgent = (
 
 
 class Greeting(msgspec.Struct, frozen=True, kw_only=True, tag="greeting"):
-    """The first message of an agent, and its answer to `Attach`: what the node is."""
+    """First message of an agent, and its answer to `Attach`: facts about the node."""
 
     protocol: int
     versions: dict[str, str]
-    """python, scikit-learn, numpy, scipy, cloudpickle, msgspec, joblib, and blas."""
+    """Versions of python, scikit-learn, numpy, scipy, cloudpickle, msgspec, joblib, and blas."""
 
     host: str
     cpu: str
     machine: str
-    """Architecture as `platform.machine` gives it."""
+    """Architecture, from `platform.machine`."""
 
     vcpus: Processors
     memory_bytes: Count
@@ -268,51 +272,53 @@ class Greeting(msgspec.Struct, frozen=True, kw_only=True, tag="greeting"):
     threads_per_slot: Processors
     pid: Count
     blobs: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=1000)] = ()
-    """Digests of blobs that the agent holds complete: they need not be sent."""
+    """Digests of blobs that the agent has completely."""
 
 
 class BlobWanted(msgspec.Struct, frozen=True, kw_only=True, tag="wanted"):
-    """How much of a blob that was offered is here. Said when that is known, again when all of it
-    has come, and again when what came cannot be used. Said of a blob that lies in a file as soon
-    as that is open: all of it is here."""
+    """Number of bytes that the agent has of a blob.
+
+    Sent in answer to `BlobOffer`, when the blob is complete, when received bytes turn out to be
+    unusable, and when a blob of `BlobAt` is open.
+    """
 
     digest: str
     offset: Count
-    """Send the rest from here on; the blob's size: nothing is missing."""
+    """First byte to send; equal to the blob's size if none is missing."""
 
 
 class RoundReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
-    """Data and search are in place; slots run, or are about to."""
+    """Data and search are loaded; slots run or are about to start."""
 
     round: int
 
 
 class Pull(msgspec.Struct, frozen=True, kw_only=True, tag="pull"):
-    """The agent could take so many more leases."""
+    """Request for up to `count` further leases."""
 
     round: int
     count: int
 
 
 class FitFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Facts about one fit: a slot reports them, the driver records them in the journal.
+    """Facts about one fit, reported by a slot and recorded in the journal.
 
-    A field that is added here, with a default, travels and is recorded without further code.
+    A new field with a default travels and is recorded without further code.
     """
 
     test_scores: Scores | None = None
-    """None when there is no score: the error score stands in at assembly."""
+    """None if the fit has no score; the driver then uses the error score."""
 
     train_scores: Scores | None = None
     n_test_samples: Count = 0
     fit_seconds: float = 0.0
     score_seconds: float = 0.0
     busy_seconds: float = 0.0
-    """Time that the slot spent on it. `fit_seconds` is that of a separate fit: it is longer where
-    another fit has done part of the work."""
+    """Seconds that the slot spent. `fit_seconds` is the time of a separate fit, which is longer if
+    another fit did part of the work."""
 
     prefix_kept: bool = False
-    """The first steps of its pipeline were taken from another fit on this split."""
+    """True if first steps of its pipeline come from another fit on this split."""
 
     fit_error: str | None = None
     """Text of the traceback, or the reason why the fit was given up."""
@@ -321,24 +327,24 @@ class FitFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class FitResult(FitFacts, frozen=True, kw_only=True, array_like=True, gc=False):
-    """Result of one fit, as the slot that ran it reports it."""
+    """Result of one fit, reported by its slot."""
 
     lease: Count
     candidate: Count
     slot: Count
     status: Literal["scored", "failed", "raised"]
-    """raised: not `fit` but something around it raised, or any of it under error_score="raise"."""
+    """"failed": `fit` raised. "raised": code around `fit` raised, or the error score is "raise"."""
 
     exception: Annotated[tuple[ExceptionRecord, ...], msgspec.Meta(max_length=MOST_EXCEPTIONS)] = ()
-    """raised: the exception, and behind it all exceptions that it refers to."""
+    """If raised: the exception, followed by all exceptions that it refers to."""
 
     answered: bool = False
-    """No fit was run for it: the fit of the last result of this lease without this mark answered
-    this candidate too."""
+    """True if no fit ran for it: the lease's last result without this flag comes from the fit that
+    answers this candidate too."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
-    """Fits that ended."""
+    """Results of fits that ended."""
 
     round: int
     results: list[FitResult]
@@ -350,32 +356,32 @@ class SlotDied(msgspec.Struct, frozen=True, kw_only=True, tag="died"):
     round: int
     lease: Count
     candidate: Count
-    """What it was at: of a lease with several members, the one that was not reported yet."""
+    """Candidate that was running; for a lease with several members, the first unreported one."""
 
     slot: Count
     cause: Literal["signal", "exit", "timeout", "memory"]
     detail: str
-    """For a person: ``SIGSEGV``, ``exit code 3``, ``passed 10 s``, and so on."""
+    """Text for people: ``SIGSEGV``, ``exit code 3``, ``passed 10 s``, ..."""
 
     peak_bytes: Count
     seconds: float
 
 
 class Returned(msgspec.Struct, frozen=True, kw_only=True, tag="returned"):
-    """Leases given back unstarted."""
+    """Leases returned before they were started."""
 
     round: int
     leases: list[int]
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="beat"):
-    """The agent lives; every lease it holds is renewed."""
+    """The agent is alive; renews every lease that it holds."""
 
     busy: Count
-    """Slots that run a fit."""
+    """Number of slots that run a fit."""
 
     running: list[int]
-    """Leases that run now; others that the agent holds have not started."""
+    """Leases that run; the agent's other leases have not started."""
 
     slots_bytes: Count
     """Resident memory of all slots together."""
@@ -384,7 +390,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="beat"):
     """The node's load average over one minute."""
 
     receiving: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    """How much of the data has come, while it comes."""
+    """Fraction of the data received so far; None when no data is being received."""
 
 
 class AgentLog(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
@@ -394,22 +400,22 @@ class AgentLog(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
-    """The agent cannot do what was asked and ends: the search does not load here, for example."""
+    """The agent cannot carry out a request and exits: the search may not load, for example."""
 
     reason: str
 
 
 class Leaving(msgspec.Struct, frozen=True, kw_only=True, tag="leaving"):
-    """The machine is about to be taken away. The agent takes no more leases and gives back what
-    has not started; fits that run go on and are reported as long as it lasts."""
+    """The machine will be taken away. The agent takes no more leases and returns those not started;
+    running fits go on and are reported while the machine lasts."""
 
     reason: str
     seconds: float | None = None
-    """How long it may last, where that is known."""
+    """Expected time until the machine ends; None if unknown."""
 
 
 class Bye(msgspec.Struct, frozen=True, kw_only=True, tag="bye"):
-    """The last message of an agent that was told to stop."""
+    """Last message of an agent that received `Stop`."""
 
 
 FromAgent = (

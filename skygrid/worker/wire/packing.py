@@ -1,7 +1,7 @@
-"""Chunks of blobs, compressed where that makes them smaller.
+"""Compression of the chunks of blobs.
 
-Every chunk is compressed by itself, so that a transfer can begin at any of them, and so that
-whoever unpacks one knows how large it may become before it is.
+Each chunk is compressed separately, so that a transfer can start at any chunk and the size of an
+unpacked chunk is bounded.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from typing import IO
 
 CHUNK_BYTES = 1024 * 1024
 LEVEL = 1
-"""zlib's fastest: networks between a driver and its nodes are often as fast as the next one."""
+"""zlib's fastest level: the next one compresses more slowly than many networks send."""
 
 WORTH = 0.95
-"""A chunk travels packed when that makes it at least 5 % smaller."""
+"""Chunks are sent compressed if that makes them at least 5 % smaller."""
 
 SMALL = 512
-"""Chunks of fewer bytes travel as they are."""
+"""Chunks of fewer bytes are not compressed."""
 
 SAMPLES, SAMPLE_BYTES = 4, 16 * 1024
-"""A large chunk is packed as a whole when these parts of it become small enough: measured numbers
-do not, and trying takes longer than sending them."""
+"""A large chunk is compressed only if these samples of it shrink enough. Measured numbers do not,
+and compressing them takes longer than sending them."""
 
 Piece = tuple[int, memoryview | bytes, bool]
-"""Offset within the blob, the bytes to send, whether they are packed."""
+"""Offset within the blob, bytes to send, and True if they are compressed."""
 
 
 class PackedChunks:
-    """The chunks of a blob, each compressed once however many nodes want it.
+    """Chunks of a blob, each compressed once for all nodes.
 
-    What was compressed is kept in a file without a name, and not in memory, where it would be a
-    second copy of the data. May be used from several threads at a time.
+    Compressed chunks are kept in an unnamed file, because in memory they would be a second copy of
+    the data. Safe for use from several threads.
 
     Parameters
     ----------
@@ -48,14 +48,14 @@ class PackedChunks:
     def __init__(self, chunks: Sequence[tuple[int, memoryview]]) -> None:
         self._chunks = chunks
         self._places: dict[int, tuple[int, int] | None] = {}
-        """Where in the file a chunk lies, and how long it is there; None: it is not packed."""
+        """Offset and length of a compressed chunk in the file; None if it is sent as it is."""
 
         self._end = 0
         self._file: IO[bytes] | None = None
         self._lock = threading.Lock()
 
     def since(self, offset: int) -> Iterator[Piece]:
-        """What is to be sent to a node that has the first `offset` bytes."""
+        """Yield the pieces for a node that has the first `offset` bytes."""
         first = bisect.bisect_right(self._chunks, offset, key=lambda chunk: chunk[0]) - 1
         start, data = self._chunks[first]
         if offset > start:
@@ -88,18 +88,18 @@ class PackedChunks:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed below
-                # With the chunks: a file that is merely forgotten warns about it.
+                # Close the file with this object: an unclosed file raises a ResourceWarning.
                 weakref.finalize(self, self._file.close)
             written = os.pwrite(self._file.fileno(), packed, self._end)
         except OSError:
-            return  # no room for it: the next node's is compressed again
+            return  # the disk is full: the chunk is compressed again for the next node
         if written == len(packed):
             self._places[index] = (self._end, written)
             self._end += written
 
 
 def pack(data: memoryview | bytes) -> bytes | None:
-    """The chunk compressed, None where that is not worth it."""
+    """Return the compressed chunk, or None if compression is not worthwhile."""
     if len(data) < SMALL:
         return None
     if len(data) >= 2 * SAMPLES * SAMPLE_BYTES:
@@ -112,19 +112,20 @@ def pack(data: memoryview | bytes) -> bytes | None:
 
 
 def unpack(packed: bytes) -> bytes:
-    """The chunk as it was.
+    """Return the chunk that `pack` compressed.
 
     Raises
     ------
     ValueError
-        If it is not a chunk that `pack` has made: broken, cut off, or larger than a chunk.
+        If the bytes are damaged, cut off, or larger than a chunk when unpacked.
     """
     unpacker = zlib.decompressobj()
     try:
         data = unpacker.decompress(packed, CHUNK_BYTES)
     except zlib.error as error:
         raise ValueError(f"a packed chunk is broken: {error}") from error
-    # At its full length zlib may not have looked at the end yet; nothing more may come of it.
+    # After a full chunk of output zlib may not have read the end mark yet; no more output may
+    # follow.
     if not unpacker.eof:
         try:
             more = unpacker.decompress(unpacker.unconsumed_tail, 1)
@@ -133,5 +134,5 @@ def unpack(packed: bytes) -> bytes:
         if more or not unpacker.eof:
             raise ValueError("a packed chunk is cut off, or larger than a chunk may be")
     if unpacker.unused_data:
-        raise ValueError("there is more behind a packed chunk")
+        raise ValueError("bytes follow a packed chunk")
     return data

@@ -1,4 +1,4 @@
-"""Which language driver and agent speak: by itself, as the bridge needs nothing else of it."""
+"""Version of the protocol between driver and agent, in a module without imports for the bridge."""
 
 PROTOCOL = 8
-"""Version of the messages and of the frames around them; compared in the handshake."""
+"""Version of messages and frames; compared in the handshake."""

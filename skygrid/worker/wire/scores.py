@@ -1,7 +1,7 @@
-"""Scores on the wire: every number keeps its type and every bit.
+"""Scores on the wire, with the type and every bit of each number.
 
-A Python float, NaN and infinities included, travels as it is: MessagePack's float 64 is the same
-eight bytes. Every other number is written as a `TypedNumber`.
+A Python float travels as MessagePack's float 64, which has the same eight bytes, also for NaN and
+infinities. Every other number is a `TypedNumber`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HEX = re.compile(r"-?[0-9a-f]+")
 
 
 def to_wire(scores: Any) -> Scores:
-    """Write a scorer's answer so that it can travel.
+    """Convert scores of one fit to their form on the wire.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def to_wire(scores: Any) -> Scores:
     Raises
     ------
     TypeError
-        If something in it is not a number that can be written exactly.
+        If a score is not a number that can be written exactly.
     """
     if isinstance(scores, Mapping):
         return {str(name): _number_to_wire(score) for name, score in scores.items()}
@@ -46,7 +46,7 @@ def to_wire(scores: Any) -> Scores:
 
 
 def from_wire(wire: Scores) -> Any:
-    """Read what `to_wire` wrote.
+    """Convert scores from their form on the wire.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def _number_to_wire(value: Any) -> float | TypedNumber:
         name, write = _WRITERS[kind]
         return TypedNumber(name, write(value))
     if isinstance(value, numbers.Real):
-        # A user's own number type: scikit-learn stores it as a float in the end, and so do we.
+        # A user's own number type: scikit-learn too stores it as a float.
         return float(value)
     raise TypeError(f"a score must be a number, not {kind.__module__}.{kind.__qualname__}")
 
@@ -128,7 +128,7 @@ def _read_fraction(text: str) -> fractions.Fraction:
 
 
 def _read_int(text: str) -> int:
-    # Hexadecimal: Python refuses to read and write long decimal integers, and is slow at it.
+    # Hexadecimal, because Python limits the length of decimal integers and converts them slowly.
     if not _HEX.fullmatch(text):
         raise ValueError(f"not an integer: {text[:40]!r}")
     return int(text, 16)

@@ -1,34 +1,32 @@
-"""A stream of bytes that outlives its connections.
+"""A stream of bytes that survives broken connections.
 
-Two ends hold a `ResumableStream` each. What one writes the other reads, whole and in order, over
-one connection after another. What makes it so is little: how many bytes were received, and a buffer
-of what was sent and is not acknowledged. When a connection breaks, both ends say on the next one
-how far they have come, and what the other has not got is sent again.
+Each of two ends holds a `ResumableStream`. Bytes written at one end are read at the other, complete
+and in order, over a sequence of connections. Each end counts the bytes that it has received, and
+buffers sent bytes until they are acknowledged. On a new connection both ends first report their
+counts; missing bytes are sent again.
 
-On the connection travel packets: a header of five bytes, little-endian, and a body.
+A connection carries packets: a header of five bytes, little-endian, and a body.
 
     u8 kind | u32 length of the body | body
 
-    HELLO    sixteen bytes that name the session, u64 bytes received so far; the first packet on
-             every connection, from the caller first, and then from the one who is called
+    HELLO    sixteen bytes that name the session, u64 bytes received so far; first packet on every
+             connection, sent by the caller and then by the callee
     DATA     u64 offset of the first byte in the stream, and bytes
     ACK      u64 bytes received so far
-    PING     nothing: its sender is there, and wants an ACK to see that the other one is
-    END      u64 offset at which the stream ends; counts as one byte, so that it is acknowledged
-    REFUSED  a reason, UTF-8: this session has no place here, now or later
+    PING     empty; asks for an ACK
+    END      u64 offset of the stream's end; counts as one byte, so that it is acknowledged
+    REFUSED  a reason in UTF-8: the session is refused for good
 
-A session is one stream. The caller (the driver) makes up its name; who is called (the keeper) goes
-on with the session that it has, begins afresh with one that it never heard of, and refuses one in
-whose place another has come. What of this is decision and not I/O is in `StreamHost`.
+A session is one stream, named by the caller (the driver). The callee (the keeper) continues its
+current session, starts a new one for an unknown name, and refuses a session that another one has
+replaced. `StreamHost` holds these decisions.
 
-An ACK costs as much as any packet and hurries nobody, as what is not acknowledged is only kept for
-a while longer. So it goes with the next DATA, or in answer to a PING or an END, or when much has
-come.
+A late ACK does no harm: the sender merely keeps the bytes longer. Therefore an ACK is sent with the
+next DATA, in answer to PING or END, or after many bytes.
 
-An offset makes what is sent twice harmless. A gap or an unknown kind ends the connection, and the
-next one goes on from there. Packets have no checksum: the connection (SSH) has a message
-authentication code over all that it carries and ends where one does not fit. The frames inside the
-stream have a checksum of their own.
+Offsets make repeated bytes harmless. A gap or an unknown kind ends the connection, and the next one
+continues from there. Packets have no checksum, because SSH authenticates all bytes and the frames
+inside the stream have their own.
 """
 
 from __future__ import annotations
@@ -49,54 +47,54 @@ DATA_BYTES = 64 * 1024
 """Most bytes of the stream in one packet."""
 
 ACK_BYTES = 256 * 1024
-"""So much that came is acknowledged even if there is nothing else to say."""
+"""Received bytes after which an ACK is sent although no DATA is due."""
 
 MAX_BODY = DATA_BYTES + _OFFSET.size
 
 MAX_REASON = 1000
-"""Bytes of a reason in `REFUSED`."""
+"""Most bytes of a reason in `REFUSED`."""
 
 TAKEN_OVER = "another driver has taken over this node"
-NOT_THE_SAME = "its agent is gone; the one that is there now began without this driver"
+NOT_THE_SAME = "its agent is gone; another agent was started for another driver"
 
 
 class StreamError(Exception):
-    """The connection is of no use any more; the stream goes on over another one."""
+    """The connection is unusable; the stream continues over another one."""
 
 
 class RefusedError(StreamError):
-    """This session has no place at the other end: no other connection will mend that."""
+    """The other end refuses this session on every connection."""
 
 
 class Hello(NamedTuple):
-    """What the first packet of a connection says."""
+    """Content of the first packet of a connection."""
 
     session: bytes
     received: int
 
 
 class ResumableStream:
-    """One end of the stream. Does no I/O and has no clock: bytes in, bytes out.
+    """One end of the stream, without I/O and clock: bytes in, bytes out.
 
     Parameters
     ----------
     session : bytes
-        Sixteen bytes; the other end has the same.
+        Sixteen bytes, the same at both ends.
     most_unsent : int
-        Bytes that may wait to be acknowledged before `full` says so.
+        Unacknowledged bytes at which the stream is `full`.
     """
 
     def __init__(self, session: bytes, most_unsent: int = 64 * 1024 * 1024) -> None:
         self.session = session
         self._most_unsent = most_unsent
-        # What was written and is not acknowledged: pieces, and the offset of the first one.
+        # Unacknowledged bytes, in pieces; `_acknowledged` is the offset of the first one.
         self._pieces: deque[bytes] = deque()
         self._acknowledged = 0
         self._written = 0
         self._sent = 0
         self._received = 0
         self._told = 0
-        """Bytes that the other end knows to have arrived here."""
+        """Received bytes that the other end knows of."""
 
         self._arrived: deque[bytes] = deque()
         self._incoming = bytearray()
@@ -105,58 +103,58 @@ class ResumableStream:
         self._asks = False
         self._end: int | None = None
         self.finished = False
-        """Whether the other end has said its last byte, and it has arrived."""
+        """True when the other end's `END` has arrived."""
 
     # -- the application's side
 
     def write(self, data: bytes) -> None:
-        """Take bytes to deliver, over this connection or a later one; none after `end`."""
+        """Add bytes to deliver over this connection or a later one; ignored after `end`."""
         if data and self._end is None:
             self._pieces.append(bytes(data))
             self._written += len(data)
 
     def end(self) -> None:
-        """There will be no more to write."""
+        """Mark the end of the stream."""
         if self._end is None:
             self._end = self._written
             self._pieces.append(b"\0")
             self._written += 1
 
     def read(self) -> bytes:
-        """All bytes that have arrived and were not read yet."""
+        """Return all bytes that have arrived since the last call."""
         data = b"".join(self._arrived)
         self._arrived.clear()
         return data
 
     @property
     def unread(self) -> int:
-        """Bytes that have arrived and were not read."""
+        """Number of bytes that have arrived and were not read."""
         return sum(map(len, self._arrived))
 
     @property
     def waiting(self) -> int:
-        """Bytes that were written and are not acknowledged."""
+        """Number of written bytes that are not acknowledged."""
         return self._written - self._acknowledged
 
     @property
     def full(self) -> bool:
-        """Whether so much waits to be acknowledged that a writer should wait too."""
+        """True if a writer should wait for acknowledgements."""
         return self.waiting >= self._most_unsent
 
     @property
     def settled(self) -> bool:
-        """Whether the other end has everything that was written."""
+        """True if the other end has every written byte."""
         return not self.waiting
 
     @property
     def done(self) -> bool:
-        """Whether `end` was called and the other end has everything up to it."""
+        """True if `end` was called and the other end has every byte up to it."""
         return self._end is not None and self.settled
 
     # -- the connection's side
 
     def connect(self) -> None:
-        """A new connection begins; whatever the last one was in the middle of is void."""
+        """Start a new connection and drop incomplete packets of the last one."""
         self._incoming.clear()
         self._control.clear()
         self._control.append(_packet(HELLO, _HELLO.pack(self.session, self._received)))
@@ -164,21 +162,18 @@ class ResumableStream:
         self._greeted = self._asks = False
 
     def ping(self) -> None:
-        """Tell the other end that this one is there, and ask it how far it has come.
-
-        Asked after all that waits to be sent.
-        """
+        """Ask the other end for an ACK, after all bytes that wait to be sent."""
         self._asks = True
 
     @property
     def talkative(self) -> bool:
-        """Whether there is anything to send now: `outgoing` is not empty."""
+        """True if `outgoing` has bytes to send."""
         untold = self._greeted and (self._asks or self._sent < self._written)
         return bool(self._control) or untold
 
     def outgoing(self) -> bytes:
-        """The next bytes for the connection; empty when there is nothing to send now."""
-        # Nothing of the stream before the other end has said how far it has come.
+        """Return the next bytes for the connection; empty if none are due."""
+        # Before the other end's HELLO it is unknown from which offset to send.
         if not self._greeted:
             return self._take_control()
         if self._sent >= self._written:
@@ -186,7 +181,7 @@ class ResumableStream:
             return self._take_control() + (_packet(PING, b"") if asks else b"")
         if self._received > self._told:
             self._tell_received()
-        # Together with data, never instead of it: whoever is asked often must not fall behind.
+        # Send control packets together with data, so that frequent PINGs do not delay the data.
         return self._take_control() + self._next_packet()
 
     def _take_control(self) -> bytes:
@@ -205,14 +200,14 @@ class ResumableStream:
         return packet
 
     def feed(self, data: bytes) -> None:
-        """Take bytes that came over the connection.
+        """Process bytes from the connection.
 
         Raises
         ------
         StreamError
-            If they are not packets of the other end of this stream. End the connection.
+            If they are not packets of this stream. End the connection.
         RefusedError
-            If the other end will have nothing to do with this session any more.
+            If the other end refuses this session.
         """
         self._incoming += data
         for kind, body in self._cut():
@@ -259,13 +254,13 @@ class ResumableStream:
 
     def _greet(self, hello: Hello) -> None:
         if hello.session != self.session:
-            raise StreamError("the other end speaks of another session")
+            raise StreamError("the other end has another session")
         self._acknowledge(hello.received)
         self._sent = hello.received
         self._greeted = True
 
     def _acknowledge(self, offset: int) -> None:
-        """The other end has everything before `offset`."""
+        """Drop written bytes before `offset`, which the other end has."""
         if not self._acknowledged <= offset <= self._written:
             raise StreamError(
                 f"the other end has {offset} bytes, of {self._written} that were written; "
@@ -286,7 +281,7 @@ class ResumableStream:
             self._received += len(fresh)
 
     def _slice(self, start: int, most: int) -> bytes:
-        """Up to `most` bytes of what was written, from offset `start`."""
+        """Return up to `most` written bytes from offset `start`."""
         position, parts, wanted = self._acknowledged, [], most
         for piece in self._pieces:
             end = position + len(piece)
@@ -301,14 +296,14 @@ class ResumableStream:
 
 
 class StreamHost:
-    """Who is called: holds the stream of the session that came last, and knows the ones before."""
+    """Streams of the callee: holds the newest session's and refuses replaced sessions."""
 
     def __init__(self) -> None:
         self.stream: ResumableStream | None = None
         self._displaced: set[bytes] = set()
 
     def admit(self, hello: Hello) -> bool:
-        """Have `stream` be the stream that a caller means.
+        """Set `stream` to the stream of a caller's session.
 
         Parameters
         ----------
@@ -317,12 +312,12 @@ class StreamHost:
         Returns
         -------
         fresh : bool
-            Whether a session begins: `stream` is another one than before.
+            True if `stream` is new.
 
         Raises
         ------
         RefusedError
-            If the caller has no place here; nothing has changed then.
+            If the session is refused; `stream` is unchanged.
         """
         current = self.stream
         if current is not None and hello.session == current.session:
@@ -330,7 +325,7 @@ class StreamHost:
         if hello.session in self._displaced:
             raise RefusedError(TAKEN_OVER)
         if hello.received:
-            # It comes from another keeper's time. It must not push out who came to this one.
+            # It belongs to an earlier keeper and must not replace a session of this one.
             raise RefusedError(NOT_THE_SAME)
         if current is not None:
             self._displaced.add(current.session)
@@ -339,12 +334,12 @@ class StreamHost:
 
 
 def read_hello(data: bytes) -> Hello | None:
-    """The first packet of a caller's connection; None while it is not whole.
+    """Return the HELLO at the start of a caller's bytes, or None while it is incomplete.
 
     Raises
     ------
     StreamError
-        If it is none.
+        If the first packet is not a HELLO.
     """
     packet = _first_packet(data, 0)
     if packet is None:
@@ -356,19 +351,19 @@ def read_hello(data: bytes) -> Hello | None:
 
 
 def _parse_hello(body: bytes) -> Hello:
-    """What a packet of kind `HELLO` says."""
+    """Return the content of a HELLO packet's body."""
     if len(body) != _HELLO.size:
         raise StreamError(f"a packet of kind {HELLO} with {len(body)} bytes")
     return Hello(*_HELLO.unpack(body))
 
 
 def refusal(reason: str) -> bytes:
-    """The packet that refuses a session."""
+    """Return the packet that refuses a session."""
     return _packet(REFUSED, reason.encode()[:MAX_REASON])
 
 
 def _first_packet(buffer: bytes | bytearray, start: int) -> tuple[int, bytes] | None:
-    """Kind and body of the packet that begins at `start`; None while it is not whole."""
+    """Return kind and body of the packet at `start`, or None while it is incomplete."""
     if len(buffer) - start < _HEADER.size:
         return None
     kind, length = _HEADER.unpack_from(buffer, start)
