@@ -1,8 +1,7 @@
-"""Fitting and scoring one candidate on one split, exactly as scikit-learn does it.
+"""Fit and score one candidate on one split, exactly as scikit-learn does.
 
-Beside `split_samples` this is the one module of `worker` that uses private names of scikit-learn.
-`_fit_and_score`: the text of a failed fit's traceback and every corner of scoring are then
-scikit-learn's own. And `_get_param_names`.
+Uses scikit-learn's private `_fit_and_score`, so that scores, and tracebacks of failed fits, are
+scikit-learn's own; and `_get_param_names`.
 """
 
 from __future__ import annotations
@@ -34,22 +33,23 @@ from .samples import SplitSamples
 from .shared_samples import SharedSamples
 
 TAKES_CONTEXT = "callback_ctx" in inspect.signature(_fit_and_score).parameters
-"""From scikit-learn 1.9 on, fits are told of the callbacks of a search."""
+"""True from scikit-learn 1.9 on, where a search passes callbacks to its fits."""
 
 ONCE_ACTIONS = frozenset({"default", "module", "once"})
-"""Filter actions that show a warning once; here every one is counted, the driver shows it once."""
+"""Filter actions that show a warning once. Slots record every warning; the driver shows it once."""
 
 
 def _random_state() -> tuple[str, Any, int, int, float]:
-    """A state of NumPy's generator that nobody has; its own way to one takes a millisecond of page
-    faults in a process that was just forked.
+    """Return a random state for NumPy's generator from the system's random bytes.
+
+    `np.random.seed()` takes a millisecond of page faults in a newly forked process.
     """
-    words = 624  # of the Mersenne Twister's state
+    words = 624  # in the Mersenne Twister's state
     return "MT19937", np.frombuffer(os.urandom(4 * words), np.uint32), words, 0, 0.0
 
 
 class Evaluator:
-    """Runs the tasks of one round.
+    """Evaluator of the tasks of one round.
 
     Parameters
     ----------
@@ -57,13 +57,12 @@ class Evaluator:
         ``X``, ``y``, ``fit_params`` and ``score_params``.
     search : mapping
         ``estimator``, ``scorer``, ``return_train_score``, ``error_score``, ``verbose``,
-        ``sklearn_config``, ``warning_rules``, ``joblib`` (a `JoblibContext`) and, where
-        scikit-learn knows fit callbacks, ``callback_context``: whether the search passes their
-        context on.
+        ``sklearn_config``, ``warning_rules``, ``joblib`` (a `JoblibContext`) and, if scikit-learn
+        has fit callbacks, ``callback_context``: True if the search passes their context on.
     plan : mapping
         ``candidates``, a list of parameter settings, and ``splits``, a list of (train, test).
     shared : SharedSamples, optional
-        Handed to scikit-learn as X, where the slots of this node have samples in common.
+        Replaces X if the slots of this node share samples.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class Evaluator:
         self.samples = SplitSamples(self._X, self._y, self._splits)
         self._fit_seconds = 0.0
         self.noted: list[WarningNote] = []
-        """Warnings of the fit that runs or ran last."""
+        """Warnings of the current or last fit."""
 
         self._kwargs = {
             "scorer": search["scorer"],
@@ -95,26 +94,26 @@ class Evaluator:
             "verbose": search["verbose"],
         }
         if TAKES_CONTEXT:
-            # With a context, even one that does nothing, scikit-learn takes the branch that its
-            # own searches take; a traceback then names the same lines.
+            # With a context, scikit-learn takes the same branch as in its own searches, so that
+            # tracebacks name the same lines.
             context = _NoCallbacks() if search.get("callback_context", True) else None
             self._kwargs |= {"caller": None, "callback_ctx": context}
 
     @property
     def scorer(self) -> Any:
-        """What scores a fit: one callable, scikit-learn's own multimetric scorer included."""
+        """The search's scorer, a single callable also for several metrics."""
         return self._search["scorer"]
 
     def prepare_process(self, pools: ThreadPools) -> None:
-        """Make this process a slot: threads, joblib, warnings, random state, settings.
+        """Make this process a slot: set threads, joblib, warnings, random states and configuration.
 
-        All of it stays in force for the life of the process; nothing restores it.
+        The settings stay for the life of the process.
 
         Parameters
         ----------
         pools : ThreadPools
-            Limits the threads that a fit may use. A forked slot has what its agent found, and
-            touches none of the libraries that are limited already: each would cost page faults.
+            Limits the threads of a fit. If a forked slot inherits limited libraries, they are not
+            called again: each call would cost page faults.
         """
         sklearn.set_config(**self._search["sklearn_config"])
         if not pools.limited:
@@ -122,7 +121,7 @@ class Evaluator:
         run_in_process(self._search["joblib"])
         BaseEstimator._get_param_names = classmethod(_parameter_names)
         know_plain_arrays()
-        # A forked slot has its siblings' random state; unseeded estimators must not repeat them.
+        # Forked slots inherit one random state; unseeded estimators must differ between them.
         random.seed()
         np.random.set_state(_random_state())
         warnings.showwarning = self._note_warning
@@ -133,8 +132,8 @@ class Evaluator:
         )
 
     def leave_process(self) -> None:
-        """Let go of this in the process: what is still in force of it holds no data."""
-        warnings.showwarning = _shown_anew
+        """Restore `warnings.showwarning`, the only setting that refers to this evaluator's data."""
+        warnings.showwarning = _original_showwarning
 
     def evaluate(
         self,
@@ -154,14 +153,14 @@ class Evaluator:
         candidate, split : int
             Indices into the round's candidates and splits.
         prepare : callable, optional
-            Given the estimator before the candidate's parameters are set on it.
+            Called with the estimator before the candidate's parameters are set.
         scorer : callable, optional
-            Stands for the search's own.
+            Replaces the search's scorer.
 
         Returns
         -------
         result : FitResult
-            Whatever the estimator does short of ending the process; nothing is raised.
+            Holds any exception of the user's code; none is raised.
         """
         shared = self._shared
         result = self._evaluate(lease, slot, candidate, split, prepare, scorer)
@@ -208,7 +207,7 @@ class Evaluator:
             return self._raised(lease, candidate, slot, error)
 
     def remember_length(self) -> None:
-        """Take the fit that ran last for the measure of the next one."""
+        """Remember the duration of the last fit for the decision whether to share samples."""
         if self._shared is not None:
             self._shared.remember_length(self._fit_seconds)
 
@@ -258,27 +257,27 @@ class Evaluator:
         )
 
 
-_shown_anew = warnings.showwarning
+_original_showwarning = warnings.showwarning
 
-_names_anew = vars(BaseEstimator)["_get_param_names"].__func__
+_original_param_names = vars(BaseEstimator)["_get_param_names"].__func__
 
 
 def _parameter_names(kind: type) -> list[str]:
-    """Names of the parameters of a class of estimators, in scikit-learn's own order.
+    """Return the parameter names of an estimator class, from a cache.
 
-    They follow from the signature of its constructor. scikit-learn reads that anew for every clone
-    and every parameter that is set, which takes longer than many a fit.
+    scikit-learn inspects the constructor's signature for every clone and every parameter that is
+    set, which takes longer than many fits.
     """
     return list(_names_of(kind, kind.__init__))  # type: ignore[misc]  # a key, not called
 
 
 @functools.lru_cache(maxsize=1000)
 def _names_of(kind: type, _constructor: Any) -> tuple[str, ...]:
-    return tuple(_names_anew(kind))
+    return tuple(_original_param_names(kind))
 
 
 class _NoCallbacks:
-    """Stands where scikit-learn 1.9 and later pass the context of their fit callbacks."""
+    """Stand-in for the context of fit callbacks in scikit-learn 1.9 and later."""
 
     def propagate_callback_context(self, estimator: Any) -> AbstractContextManager[None]:
         return nullcontext()
@@ -290,7 +289,7 @@ class _NoCallbacks:
 
 
 def is_expected(result: FitResult) -> bool:
-    """Whether everything was scored: texts of errors name the code that was run."""
+    """Return True if fit and scoring raised no error. Texts of errors name the code that ran."""
     return result.status == "scored" and not any(
         "Scoring failed" in note.message for note in result.warnings
     )

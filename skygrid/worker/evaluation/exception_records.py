@@ -1,10 +1,10 @@
-"""An exception as data, so that the driver can make it again without unpickling anything.
+"""Exceptions as data, so that the driver can rebuild them without unpickling.
 
-Everything that can be written as data keeps its type and value. Kinds of `TaggedValue`:
+Values that can be written as data keep type and value. Kinds of `TaggedValue`:
 
 =============  ====================================================================
 bytes          the bytes as data
-text           a str that is not UTF-8, its bytes as ``surrogatepass`` writes them as data
+text           a str that UTF-8 cannot encode, encoded with ``surrogatepass`` as data
 number         kind and text of a `TypedNumber`
 list, tuple,   the items
 set, frozenset
@@ -12,8 +12,8 @@ dict, bunch    keys and values in turn
 array          dtype and shape, with the bytes in C order as data
 dtype, path    the text
 class          the fields of a `ClassName`
-exception      its number among the records
-other          class, ``repr`` and ``str`` of an object that cannot travel
+exception      its index among the records
+other          class, ``repr`` and ``str`` of any other object
 =============  ====================================================================
 """
 
@@ -43,30 +43,30 @@ from skygrid.worker.wire.messages import (
 from skygrid.worker.wire.scores import NUMERIC_DTYPES, to_wire
 
 TEXT_LIMIT = 50_000
-"""Characters that are kept of a text that is too long."""
+"""Most characters kept of a long text."""
 
 ROOM = 500_000
-"""Characters and bytes that the values of all exceptions of a fit take together."""
+"""Characters and bytes for the values of all exceptions of a fit."""
 
 VALUE_ROOM = 32
-"""What a value takes of it beside its text."""
+"""Part of `ROOM` that each value takes in addition to its text."""
 
 SHORT_TEXT = 200
-"""Characters that are kept of a text when there is no room left."""
+"""Characters kept of a text when `ROOM` is used up."""
 
 MOST_DEPTH = 20
-"""Containers within containers."""
+"""Deepest nesting of containers."""
 
 _OUTLINE = reprlib.Repr()
 _OUTLINE.maxlevel = 2
-"""Containers within containers in the text of one. Each level takes six times as long as the one
-before it: a list that holds itself would take a tenth of a second each time it is met."""
+"""Deepest nesting in the ``repr`` of a container. Each level multiplies its cost by six: a list
+that contains itself would take a tenth of a second."""
 
 _GROUP_MEMBERS = vars(BaseExceptionGroup)["exceptions"]
 
 
 def records_of(error: BaseException) -> tuple[ExceptionRecord, ...]:
-    """Describe an exception and all that it refers to.
+    """Describe an exception and all exceptions that it refers to.
 
     Parameters
     ----------
@@ -81,11 +81,10 @@ def records_of(error: BaseException) -> tuple[ExceptionRecord, ...]:
 
 
 def slots_of(kind: type[BaseException]) -> dict[str, MemberDescriptorType | GetSetDescriptorType]:
-    """Return the slots in which exceptions of a class hold values outside of their ``__dict__``.
+    """Return the slots of a class in which exceptions hold values outside of ``__dict__``.
 
-    Built-in exceptions have some (``errno``), and so have classes with ``__slots__``. To read or
-    write a slot through its descriptor runs no code of the class. Slots that have fields of their
-    own in a record are left out.
+    Built-in exceptions (``errno``) and classes with ``__slots__`` have slots. Access through the
+    descriptor runs no code of the class. Slots that a record has its own fields for are left out.
     """
     return {
         name: slot
@@ -98,7 +97,7 @@ def slots_of(kind: type[BaseException]) -> dict[str, MemberDescriptorType | GetS
 
 
 def shortened(text: str, most: int) -> str:
-    """Cut a long text in its middle: a traceback says at its end why it was raised."""
+    """Cut a long text in the middle: the end of a traceback names the error."""
     if len(text) <= most:
         return text
     half = most // 2
@@ -113,11 +112,11 @@ class _Writer:
 
     def write(self, error: BaseException) -> tuple[ExceptionRecord, ...]:
         self._number(error)
-        # The list grows while it is walked: the records of the outer exceptions come first.
+        # The list grows during iteration: the records of the outer exceptions come first.
         return tuple(self._record(one) for one in self._met)
 
     def _number(self, error: BaseException | None) -> int | None:
-        """Return the number of an exception's record; None when there are too many of them."""
+        """Return the index of an exception's record; None without one or beyond the limit."""
         if error is None:
             return None
         if id(error) not in self._numbers:
@@ -161,14 +160,14 @@ class _Writer:
         self._room -= VALUE_ROOM
         if value is None or type(value) in {bool, float}:
             return value  # type: ignore[no-any-return]  # narrowed by the exact type
-        if type(value) is int and -(2**63) <= value < 2**64:  # what MessagePack takes
+        if type(value) is int and -(2**63) <= value < 2**64:  # range of MessagePack's integers
             return value
         write = _WRITERS.get(type(value))
         written = write(self, value, depth) if write else self._of_some_kind(value)
         return self._other(value) if written is None else written
 
     def _of_some_kind(self, value: Any) -> TaggedValue | None:
-        """Write a value whose base class says how; None: it cannot be written."""
+        """Write a value according to its base class; None if it cannot be written."""
         if isinstance(value, BaseException):
             number = self._number(value)
             return None if number is None else TaggedValue("exception", (number,))
@@ -200,7 +199,7 @@ class _Writer:
             return TaggedValue("text", data=text.encode("utf-8", "surrogatepass"))
         return text
 
-    # -- exact types; each returns None for a value that takes too much room
+    # -- exact types; each method returns None if a value takes too much room
 
     def _write_text(self, value: str, depth: int) -> PlainValue:
         return self._text(value)
@@ -256,25 +255,25 @@ def _name(kind: type) -> ClassName:
 
 
 def _own(error: BaseException, name: str) -> Any:
-    """Return an attribute of `BaseException` itself, past the class of the exception."""
+    """Return an attribute of `BaseException`, even if the exception's class overrides it."""
     return vars(BaseException)[name].__get__(error)
 
 
 def _filled_slots(error: BaseException) -> dict[str, Any]:
     filled = {}
     for name, slot in slots_of(type(error)).items():
-        with suppress(AttributeError):  # it was never set
+        with suppress(AttributeError):  # never set
             filled[name] = slot.__get__(error)
-        # Of built-in exceptions None says the same; to set it would change their text.
+        # In slots of built-in exceptions None means unset; setting it would change their text.
         if filled.get(name, error) is None and slot.__objclass__.__module__ == "builtins":
             del filled[name]
     return filled
 
 
 def _said(write: Callable[[Any], str], value: Any) -> str | None:
-    """Return the text that an object gives of itself; None when it raises."""
+    """Return the result of ``str`` or ``repr``; None if it raises."""
     try:
         text = write(value)
-    except Exception:  # noqa: BLE001 (the user's own code may do anything)
+    except Exception:  # noqa: BLE001 (user code may raise anything)
         return None
     return text if type(text) is str else str.__str__(text)

@@ -1,9 +1,9 @@
-"""joblib in a slot: the batches that joblib would give to workers, run one after the other.
+"""joblib in a slot: batches run one after the other instead of in workers.
 
-Estimators cut their work by joblib's `effective_n_jobs`, and the last bits of a sum depend on the
-cut. So joblib answers in a slot what it would answer under scikit-learn's own search on the driver,
-but no batch leaves the slot's main thread. All names of joblib that are not in its documentation
-are used in this module only.
+Estimators divide their work by joblib's `effective_n_jobs`, and the last bits of a sum depend on
+that division. In a slot joblib therefore reports the numbers of scikit-learn's own search on the
+driver, but every batch runs in the slot's main thread. All undocumented names of joblib are used in
+this module only.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ Batch = Callable[[], list[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class JoblibContext:
-    """State of joblib in a fit of scikit-learn's own search on the driver."""
+    """State of joblib inside a fit of scikit-learn's own search on the driver."""
 
     backend: str
-    """Name of the active backend: one of `_BACKENDS`, or "sequential"."""
+    """Name of the active backend: a key of `_BACKENDS`, or "sequential"."""
 
     nesting_level: int
     explicit: bool
-    """Whether the backend stands whatever a caller prefers."""
+    """True if the backend overrides a caller's `prefer`."""
 
     n_jobs: int | None
-    """Used where a caller names no number."""
+    """Default number of jobs."""
 
     below_threads: bool
-    """Whether the search runs its fits in threads."""
+    """True if the search runs its fits in threads."""
 
     processors: int
-    """Those of the driver, which negative numbers of jobs count from."""
+    """Processors of the driver; negative numbers of jobs count back from it."""
 
 
 def context_of_fits(n_jobs: int | None) -> JoblibContext:
-    """Return the state of joblib in the fits of a search that scikit-learn runs in this thread.
+    """Return the state of joblib inside the fits of a search that runs in this thread.
 
     Parameters
     ----------
     n_jobs : int or None
-        The search's own.
+        Parameter of the search.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def context_of_fits(n_jobs: int | None) -> JoblibContext:
     Raises
     ------
     ValueError
-        If `n_jobs` is 0, as scikit-learn's own search does.
+        If `n_jobs` is 0, as in scikit-learn's own search.
     """
     backend, context_n_jobs = get_active_backend()
     explicit = type(get_active_backend(prefer="threads")[0]) is type(backend)
@@ -87,7 +87,7 @@ def context_of_fits(n_jobs: int | None) -> JoblibContext:
 
 
 def sends_copies(n_jobs: int | None) -> bool:
-    """Tell if `joblib.Parallel`, called now, works on copies of what it is given.
+    """Return True if `joblib.Parallel`, called now, works on copies of its arguments.
 
     Parameters
     ----------
@@ -102,24 +102,24 @@ def sends_copies(n_jobs: int | None) -> bool:
 
 
 def _name_of(backend: Any) -> str:
-    # joblib starts no processes in a daemon, and no workers at all where it is told so.
+    # joblib is sequential in daemon processes, and if the user has set it so.
     if multiprocessing.current_process().daemon or backend.effective_n_jobs(2) == 1:
         return "sequential"
     for name, kind in _REPLACED.items():
         if type(backend) is kind:
             return name
-    return "loky"  # another library's: a node has the machine to itself, as without it
+    return "loky"  # another library's backend: nodes use joblib's default
 
 
 _here = threading.local()
-"""`below_threads`: whether the batch that runs is below one of threads, see `_Inline`."""
+"""`below_threads`: True if the current batch is nested in a batch of threads, see `_Inline`."""
 
 _processors = joblib.cpu_count()
 _configured: Any = None
 
 
 def run_in_process(context: JoblibContext) -> None:
-    """Have joblib answer as on the driver, and run in this process and thread what it is asked to.
+    """Make joblib report the driver's numbers and run all batches in this process and thread.
 
     Parameters
     ----------
@@ -142,10 +142,10 @@ def run_in_process(context: JoblibContext) -> None:
 
 
 class _Deferred:
-    """A batch that runs when its results are asked for.
+    """A batch that runs when its results are requested.
 
-    joblib hands out the next batch once one has ended. If each ran when it was handed out, it would
-    do so within the end of the one before it, and many would pass Python's limit of recursion.
+    joblib submits the next batch from the callback of the last one. Batches that ran on submission
+    would nest, and many batches would exceed Python's recursion limit.
     """
 
     def __init__(self, run: Callable[[], list[Any]], ended: Callable[[Any], Any] | None) -> None:
@@ -153,7 +153,6 @@ class _Deferred:
         self._ended = ended
 
     def get(self, timeout: float | None = None) -> list[Any]:
-        """Run the batch."""
         results = self._run()
         if self._ended is not None:
             self._ended(results)
@@ -161,10 +160,10 @@ class _Deferred:
 
 
 class _Inline:
-    """Mixin for a backend of joblib: keeps its numbers and does without its workers."""
+    """Mixin for a joblib backend: reports the backend's numbers and starts no workers."""
 
     below_threads = True
-    """Batches of this backend cannot start processes, as joblib has it."""
+    """True if joblib starts no processes inside batches of this backend."""
 
     supports_retrieve_callback = False
     supports_return_generator = True
@@ -173,7 +172,7 @@ class _Inline:
     nesting_level: int
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Number of batches that would run at a time on the driver."""
+        """Return the number of batches that would run in parallel on the driver."""
         if n_jobs is not None and n_jobs < 0:
             n_jobs = max(_processors + 1 + n_jobs, 1)
         number: int = super().effective_n_jobs(n_jobs)  # type: ignore[misc]  # joblib's
@@ -181,7 +180,7 @@ class _Inline:
 
     @staticmethod
     def in_main_thread() -> bool:
-        """Tell if joblib would be called in the main thread of a process."""
+        """Return True if joblib would run in the main thread of a process on the driver."""
         return not getattr(_here, "below_threads", False)
 
     def configure(
@@ -192,9 +191,9 @@ class _Inline:
         mmap_mode: str | None = "r",
         **_: Any,
     ) -> int:
-        """Get ready for a call of `joblib.Parallel`."""
+        """Prepare for a call of `joblib.Parallel`."""
         number = self.effective_n_jobs(n_jobs)
-        # Without workers joblib offers this order in its sequential loop only.
+        # Without workers, joblib implements this order only in its sequential loop.
         unordered = getattr(parallel, "return_as", "list") == "generator_unordered"
         if number == 1 or unordered:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
@@ -203,27 +202,27 @@ class _Inline:
         return number
 
     def get_nested_backend(self) -> tuple[Any, int | None]:
-        """Backend and number of jobs that are active in a batch."""
+        """Return the backend and number of jobs that are active inside a batch."""
         nested, n_jobs = super().get_nested_backend()  # type: ignore[misc]  # joblib's
         if type(nested) is ThreadingBackend:
             nested = InlineThreading(nesting_level=nested.nesting_level)
         return nested, n_jobs
 
     def submit(self, batch: Any, callback: Callable[[Any], Any] | None = None) -> _Deferred:
-        """Take a batch."""
+        """Return a batch that runs when its results are requested."""
         return _Deferred(lambda: self._run(batch), callback)
 
-    apply_async = submit  # as joblib before 1.5 calls it
+    apply_async = submit  # name in joblib before 1.5
 
     def retrieve_result(self, out: _Deferred, timeout: float | None = None) -> list[Any]:
-        """Run a batch that was submitted."""
+        """Run a submitted batch."""
         return out.get()
 
     def terminate(self) -> None:
-        """Do nothing: there are no workers to end."""
+        """Do nothing: no workers exist."""
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """Do nothing: batches that were not asked for do not run."""
+        """Do nothing: batches run only on request."""
 
     def _run(self, batch: Any) -> list[Any]:
         with _below(threads=self.below_threads):
@@ -245,11 +244,11 @@ def _below(*, threads: bool) -> Iterator[None]:
 
 
 class InlineThreading(_Inline, ThreadingBackend):
-    """Threads of one process."""
+    """Backend that stands for threads of one process."""
 
 
 class _InlineProcesses(_Inline):
-    """Processes: a batch gets copies of what it works on, and its caller copies of the results."""
+    """Backend that stands for processes: a batch works on copies and returns copies."""
 
     def _run_batch(self, batch: Any) -> list[Any]:
         try:
@@ -261,23 +260,24 @@ class _InlineProcesses(_Inline):
 
 
 _CANNOT_SEND = "Could not pickle the task to send it to the workers."
-"""In joblib's own words."""
+"""Text of joblib's own error."""
 
 
 class InlineLoky(_InlineProcesses, LokyBackend):
-    """Processes, joblib's default."""
+    """Backend that stands for loky's processes, joblib's default."""
 
     below_threads = False
 
 
 class InlineMultiprocessing(_InlineProcesses, MultiprocessingBackend):
-    """Processes of `multiprocessing`."""
+    """Backend that stands for processes of `multiprocessing`."""
 
     supports_return_generator = False
 
     @staticmethod
     def in_main_thread() -> bool:
-        """Return False: joblib starts such processes on the first level only, and asks below."""
+        """Return False: joblib starts such processes on the first level only and calls this inside
+        it."""
         return False
 
 
@@ -294,16 +294,16 @@ _REPLACED: dict[str, Any] = {
 
 
 def copied(value: Any, mapped_from: int | None) -> Any:
-    """A value as it arrives in another process.
+    """Return a copy of a value as another process would receive it.
 
-    Views become arrays of their own, which decides in what order BLAS adds.
+    Views become contiguous arrays, which decides the order of BLAS sums.
 
     Parameters
     ----------
     value : object
     mapped_from : int or None
-        Larger arrays, in bytes, are not copied but read-only, as joblib maps them. None: all are
-        copied.
+        Arrays of more bytes become read-only views instead of copies, as joblib maps them. None:
+        all are copied.
     """
     mapped: list[memoryview] = []
 

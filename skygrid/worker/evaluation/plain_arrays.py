@@ -1,8 +1,8 @@
-"""A question that scikit-learn asks of all data, answered at once for NumPy's own arrays.
+"""A shortcut for scikit-learn's checks for data frames, for plain NumPy arrays.
 
-Since 1.9 it asks narwhals several times in each fit and each score whether what it was given is a
-table or a column of one, and narwhals then looks through every library of tables that it knows.
-For many a fit on few samples that takes longer than anything else around it.
+Since 1.9, each fit and each score ask narwhals several times if their data is a table or a column.
+narwhals then searches all table libraries, which can take longer than the rest of the overhead of a
+small fit.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Any
 
 import numpy as np
 
-_QUESTIONS = ("is_into_dataframe", "is_into_series")
+_CHECKS = ("is_into_dataframe", "is_into_series")
 
 
 def know_plain_arrays() -> None:
-    """Have narwhals, as scikit-learn asks it in this process, know a NumPy array by its type.
+    """Make narwhals, as scikit-learn uses it in this process, recognise NumPy arrays at once.
 
-    An array of a class of its own, and everything else, is looked into as before. No effect where
-    scikit-learn has not imported narwhals.
+    Subclasses of ndarray and all other types are checked as before. No effect if narwhals is not
+    imported.
     """
-    asked = sys.modules.get("narwhals.stable.v2.dependencies")
-    for name in _QUESTIONS:
-        answer = getattr(asked, name, None)
-        if answer is not None and answer.__module__ != __name__:
-            setattr(asked, name, _knowing(answer))
+    dependencies = sys.modules.get("narwhals.stable.v2.dependencies")
+    for name in _CHECKS:
+        check = getattr(dependencies, name, None)
+        if check is not None and check.__module__ != __name__:
+            setattr(dependencies, name, _shortcut(check))
 
 
-def _knowing(answer: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    def knows(native: Any) -> bool:
-        return type(native) is not np.ndarray and answer(native)
+def _shortcut(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def is_known(native: Any) -> bool:
+        return type(native) is not np.ndarray and check(native)
 
-    return knows
+    return is_known

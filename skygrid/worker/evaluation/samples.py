@@ -1,11 +1,11 @@
-"""How scikit-learn comes by the samples of a split, faster than it does by itself.
+"""Samples of a split for scikit-learn, selected with fewer checks.
 
-For each fit it asks four times what X, y and the indices are, down to the data frames of every
-library that it knows: a tenth of a millisecond, longer than many a fit. Here that is found out once
-for a round. What is taken is taken by the same expression, so it is the same to the last stride.
+For each fit scikit-learn checks the types of X, y and the indices four times, in a tenth of a
+millisecond, longer than many fits. Here they are checked once for a round. Samples are selected by
+the same expression, so their strides are equal too.
 
-This module uses private names of scikit-learn: `_safe_split`, by which a fit takes its samples, and
-`_safe_indexing`, by which that takes them out of one array.
+Uses private names of scikit-learn: `_safe_split`, which selects the samples of a fit, and
+`_safe_indexing`, which `_safe_split` calls for each array.
 """
 
 from __future__ import annotations
@@ -23,48 +23,48 @@ from sklearn.utils import metaestimators
 from .shared_samples import SharedSamples, are_rows
 
 KEPT_BYTES = 32 * 1024 * 1024
-"""Samples of all splits that are kept in a slot from one group to the next."""
+"""Largest size of the samples of all splits that a slot keeps for later groups, in bytes."""
 
 PLAIN_ARRAYS = (np.ndarray, np.memmap, SharedSamples)
-"""What scikit-learn takes rows out of as it stands, by ``array[indices, ...]``."""
+"""Types whose rows scikit-learn selects by ``array[indices, ...]``."""
 
 _safe_indexing = metaestimators._safe_indexing
 
 
 class SplitSamples:
-    """X, y and the splits of a round, for the fits of one slot.
+    """Samples of a round's splits, for the fits of one slot.
 
     Parameters
     ----------
     X, y
-        As they are handed to scikit-learn.
+        The objects that are passed to scikit-learn.
     splits : sequence of (train, test)
-        Its arrays are known by their ids, and live as long as this does.
+        Arrays are identified by their ids and live as long as this object.
     """
 
     def __init__(self, X: Any, y: Any, splits: Sequence[tuple[Any, Any]]) -> None:
         self._X, self._y = X, y
         self._splits = splits
         self._own_ids = {id(indices) for pair in splits for indices in pair}
-        """scikit-learn makes new arrays of what is no array, whose ids come again."""
+        """scikit-learn converts other sequences to new arrays, whose ids are reused."""
 
         self._plain = [_are_plain(X, y, pair) for pair in splits]
         self._last: tuple[Any, Any] = (None, None)
         self._samples: dict[tuple[int, ...], Any] = {}
         self.kept = (_bytes_of(X) + _bytes_of(y)) * len(splits) <= KEPT_BYTES
-        """Whether samples are so few that they are kept for further groups."""
+        """True if all samples are few enough to be kept for later groups."""
 
-    # -- by the shortest way
+    # -- without repeated checks
 
     @contextmanager
     def at_hand(self, split: int) -> Iterator[None]:
-        """Have the fit inside take its samples of a split without further questions.
+        """Have the fit inside select its samples of a split without checks.
 
-        Only until it has them: what the fit itself asks scikit-learn for goes the usual way, and a
-        traceback of it shows scikit-learn alone.
+        Ends after the last selection: the fit's own calls take the usual path, and its tracebacks
+        show scikit-learn alone.
         """
         plain = self._plain[split] and _validation._safe_split is metaestimators._safe_split
-        # Arrays of another library's are taken in another way.
+        # With array API dispatch scikit-learn selects rows in another way.
         if not plain or sklearn.get_config()["array_api_dispatch"]:
             yield
             return
@@ -87,10 +87,10 @@ class SplitSamples:
 
     @contextmanager
     def asked_once(self) -> Iterator[None]:
-        """Have scikit-learn take a split's samples out of X and y once, not for each fit inside.
+        """Have scikit-learn select a split's samples once for all fits inside.
 
-        Only for estimators and scorers that write into nothing they are given, and of one kind: a
-        square X is split by samples twice where an estimator's tags say so.
+        Valid only if estimators and scorers do not write into their input and all estimators have
+        the same tags: a "pairwise" estimator selects both rows and columns of X.
         """
         split, samples = _validation._safe_split, self._samples
 
@@ -113,7 +113,7 @@ class SplitSamples:
 
 
 def _are_plain(X: Any, y: Any, pair: tuple[Any, Any]) -> bool:
-    """Whether scikit-learn takes these rows as `SplitSamples` does, and cannot fail to."""
+    """Return True if scikit-learn selects these rows as `SplitSamples` does and cannot fail."""
     arrays = (X,) if y is None else (X, y)
     return all(
         type(array) in PLAIN_ARRAYS and array.ndim and are_rows(indices, array)
@@ -123,5 +123,5 @@ def _are_plain(X: Any, y: Any, pair: tuple[Any, Any]) -> bool:
 
 
 def _bytes_of(part: Any) -> float:
-    """Size of X or y; infinite where it is not known, as for lists of texts."""
+    """Return the size of X or y; infinite if unknown, as for lists."""
     return 0 if part is None else float(getattr(part, "nbytes", math.inf))

@@ -1,6 +1,6 @@
-"""A folder in which the slots of one node keep what they share during a round.
+"""A folder for files that the slots of one node share during a round.
 
-Its files are named ``SPLIT-KIND-NAME``; what ends in ``.lock`` holds nothing.
+Its files are named ``SPLIT-KIND-NAME``; files that end in ``.lock`` are empty.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-MEMORY = Path("/dev/shm")  # each folder in it is made by mkdtemp, for its user alone
+MEMORY = Path("/dev/shm")  # every folder in it is made by mkdtemp, for its user alone
 ROOM_BYTES = 512 * 1024 * 1024
-"""What must be free in memory-backed storage; where less is, files on disk do as well."""
+"""Least free bytes for use of memory-backed storage; below, files on disk are fast enough."""
 
 STEPS = "step"
-"""Kind of the files that hold first steps of pipelines, see `prefixes`."""
+"""Kind of files that hold first steps of pipelines, see `sharing.prefix_store`."""
 
 SAMPLES = "samples"
-"""Kind of the files that hold samples, see `shared_samples`."""
+"""Kind of files that hold samples, see `shared_samples`."""
 
 REMOVE = 'cat >/dev/null; for try in 1 2 3 4 5; do rm -rf -- "$0" && exit; sleep 1; done'
-"""Waits until its input ends, which it does with the agent, however that ends. A slot that has not
-ended yet may write into the folder while it is removed."""
+"""Command that waits for the end of its input, which comes with the end of the agent. Slots that
+still run may write into the folder during removal, hence the repetition."""
 
 
 class SharedFolder:
-    """A folder of this user's own, which is gone after `remove` or after the end of the agent.
+    """A private folder that disappears after `remove` or with the agent.
 
-    A process of its own sees to that, as an agent that is killed removes nothing.
+    A process of its own removes it, because a killed agent cannot.
     """
 
     def __init__(self) -> None:
@@ -45,17 +45,17 @@ class SharedFolder:
         )
 
     def close_in_child(self) -> None:
-        """In a slot that was just forked, and may outlive the folder: do not hold it."""
+        """Release the folder in a newly forked slot, which may outlive it."""
         assert self._remover.stdin is not None
         self._remover.stdin.close()
 
     def remove(self) -> None:
-        """Remove the folder with all that is in it."""
+        """Remove the folder and its content."""
         self._remover.communicate()
 
 
 def shared_folder() -> SharedFolder | None:
-    """A new folder, None where none can be made: slots then share nothing."""
+    """Return a new folder, or None if none can be made; slots then share nothing."""
     try:
         return SharedFolder()
     except OSError:
@@ -63,18 +63,18 @@ def shared_folder() -> SharedFolder | None:
 
 
 def is_memory(folder: Path) -> bool:
-    """Whether what lies in a folder made here lies in memory, rather than on a disk."""
+    """Return True if a `SharedFolder` is in memory rather than on disk."""
     return MEMORY in folder.parents
 
 
 def files_of(folder: Path, kind: str = "") -> list[os.DirEntry[str]]:
-    """The files that slots keep there, of one kind or of all.
+    """Return the files of slots in a folder, of one kind or of all.
 
     Parameters
     ----------
     folder : Path
     kind : str, optional
-        The second part of their names.
+        Second part of the file names.
     """
     try:
         with os.scandir(folder) as entries:
@@ -83,24 +83,24 @@ def files_of(folder: Path, kind: str = "") -> list[os.DirEntry[str]]:
                 for entry in entries
                 if not entry.name.endswith(".lock") and kind in ("", *entry.name.split("-")[1:2])
             ]
-    except FileNotFoundError:  # who tidies up temporary files took the folder away
+    except FileNotFoundError:  # a cleaner of temporary files removed the folder
         return []
 
 
 @contextlib.contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Hold the lock of this name; the kernel frees that of a slot that dies."""
+    """Hold the lock at a path; the kernel releases it when the slot dies."""
     with open(path, "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             yield
         finally:
-            # A child that was forked meanwhile has the file as well: closing it is not enough.
+            # Closing is not enough: a child forked meanwhile has the file open too.
             fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def forget_split(folder: Path, split: int) -> None:
-    """Give back the memory of a split's files; who has mapped one keeps it."""
+    """Delete a split's files; existing mappings remain valid."""
     for entry in files_of(folder):
         if entry.name.startswith(f"{split}-"):
             Path(entry.path).unlink(missing_ok=True)
@@ -112,5 +112,5 @@ def _place() -> Path:
         if os.access(MEMORY, os.W_OK) and room.f_bavail * room.f_frsize >= ROOM_BYTES:
             return MEMORY
     except OSError:
-        pass  # there is no such thing on this system
+        pass  # no /dev/shm on this system
     return Path(tempfile.gettempdir())
