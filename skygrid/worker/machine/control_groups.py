@@ -1,7 +1,7 @@
-"""What Linux lets this process have: limits of its control group and of those above it.
+"""Limits of this process's control group and of the groups above it.
 
-A container sees its own group as the root of all. A job of a batch system, or a user's session,
-sees the whole tree, and its group lies somewhere in it. Both versions of control groups are read.
+In a container the process's own group is the root. In a batch job or a user session its group lies
+inside the tree. Both versions of control groups are supported.
 
 Sources: cgroups(7) for ``/proc/self/cgroup``; the kernel's admin-guide/cgroup-v2 (``memory.max``,
 ``memory.current``, ``cpu.max``) and admin-guide/cgroup-v1/memory (``memory.limit_in_bytes``,
@@ -19,17 +19,17 @@ OWN = Path("/proc/self/cgroup")
 
 
 class MemoryLimit(NamedTuple):
-    """What one group may have, and what it has."""
+    """Memory limit and use of one group."""
 
     limit: int
     """Bytes."""
 
     used: int
-    """Bytes, less those of files that can be read again at any time."""
+    """Bytes, without cached files that the kernel can drop."""
 
 
 def memory_limits() -> Iterator[MemoryLimit]:
-    """Limits of memory, of every group that has one."""
+    """Yield the memory limits of all groups that have one."""
     for group in _groups("memory"):
         for limit, usage, cache in (
             ("memory.max", "memory.current", "inactive_file"),
@@ -42,7 +42,7 @@ def memory_limits() -> Iterator[MemoryLimit]:
 
 
 def cpu_quotas() -> Iterator[float]:
-    """Processors that each group with a quota may keep busy."""
+    """Yield the CPU quotas of all groups that have one, in processors."""
     for group in _groups("cpu"):
         fields = read(group / "cpu.max").split()
         if len(fields) != 2:
@@ -52,7 +52,7 @@ def cpu_quotas() -> Iterator[float]:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Folders of the groups that this process is in, from its own up to the root."""
+    """Yield the folders of the groups of this process, from its own up to the root."""
     own = {"": "/", controller: "/"}
     for line in read(OWN).splitlines():
         _, _, named = line.partition(":")
@@ -60,7 +60,7 @@ def _groups(controller: str) -> Iterator[Path]:
         own |= dict.fromkeys(names.split(","), path)
     for root, path in ((TREE, own[""]), (TREE / controller, own[controller])):
         steps = [step for step in path.split("/") if step]
-        if ".." in steps:  # a group outside of what this process sees of the tree
+        if ".." in steps:  # outside of the part of the tree that this process sees
             steps = []
         for depth in range(len(steps), -1, -1):
             yield root.joinpath(*steps[:depth])
@@ -79,7 +79,7 @@ def _number(text: str) -> int:
 
 
 def read(path: Path) -> str:
-    """What a small file says; nothing where it cannot be read."""
+    """Return the content of a small file; empty if it cannot be read."""
     try:
         return path.read_text().strip()
     except OSError:

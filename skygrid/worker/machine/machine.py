@@ -1,4 +1,4 @@
-"""What this node is: processors, memory, versions. Imports nothing heavy."""
+"""Facts about this node: processors, memory, versions. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .control_groups import cpu_quotas, memory_limits
 from .control_groups import read as _read
 
 COMPARED_PACKAGES = ("scikit-learn", "numpy", "scipy", "cloudpickle")
-"""Distributions whose versions must be the driver's own for scores to be equal bit for bit."""
+"""Distributions whose versions must equal the driver's for equal scores, bit for bit."""
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -25,24 +25,24 @@ THREAD_VARIABLES = (
 
 
 def vcpus() -> int:
-    """Processors that this process may use: affinity and its control group's quota, at least 1."""
+    """Return the number of usable processors, by affinity and control group quota; at least 1."""
     try:
         available = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
+    except AttributeError:  # macOS
         available = os.cpu_count() or 1
     return max(1, min([available, *map(int, cpu_quotas())]))
 
 
 def memory_bytes() -> int:
-    """Bytes of memory of this machine, or of its container or job where that is less."""
+    """Return the memory of this machine, or of its container or job if smaller, in bytes."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([total, *(group.limit for group in memory_limits())])
 
 
 def available_bytes() -> int | None:
-    """Memory that can be had without swapping, caches given up for it; None where not to be known.
+    """Return the available memory, including caches, in bytes; None if unknown.
 
-    In a container or job it is no more than what that may still have.
+    In a container or job it is at most the rest of its limit.
 
     Source: proc(5), ``/proc/meminfo``, in KiB.
     """
@@ -54,7 +54,7 @@ def available_bytes() -> int | None:
 
 
 def cpu_model() -> str:
-    """The processor's name, for a person."""
+    """Return the processor's name for people."""
     for line in _read(Path("/proc/cpuinfo")).splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -62,7 +62,7 @@ def cpu_model() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the distributions that decide what a fit answers."""
+    """Return the versions of Python and of the distributions that affect scores."""
     found = {"python": platform.python_version()}
     for name in (*COMPARED_PACKAGES, "msgspec", "joblib"):
         try:
@@ -73,13 +73,13 @@ def versions() -> dict[str, str]:
 
 
 def limit_threads(threads: int) -> None:
-    """Bound the threads of every numeric library that is imported after this call."""
+    """Limit the threads of every numeric library that is imported after this call."""
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
 
 
 def resident_private_bytes(pid: int) -> int:
-    """Memory that a process holds and does not share through a file: 0 where not to be known.
+    """Return the bytes that a process does not share through files; 0 if unknown.
 
     Source: proc(5), ``/proc/PID/statm``: second and third field, in pages.
     """
@@ -101,10 +101,9 @@ def held_bytes(pid: int) -> int:
 
 
 def unshared_bytes(pid: int) -> int:
-    """Memory that would be free again if this process ended; walks all its pages.
+    """Return the bytes that would become free if a process ended. Walks all its pages.
 
-    Unlike `resident_private_bytes` it does not count what a forked process still shares with its
-    parent.
+    Unlike `resident_private_bytes` it excludes pages that a forked process shares with its parent.
 
     Source: proc(5), ``/proc/PID/smaps_rollup``, in KiB.
     """
@@ -113,15 +112,15 @@ def unshared_bytes(pid: int) -> int:
     sizes = {field[0]: int(field[1]) for field in fields if len(field) == 3}
     if "Private_Dirty:" not in sizes:
         return resident
-    # Private_Dirty has pages of files in memory that this process alone has mapped, Pss_Anon a part
-    # of those that it shares with its parent: either is no less than what is looked for.
+    # Private_Dirty includes pages of files in memory that only this process maps, and Pss_Anon part
+    # of the pages shared with the parent. Both are upper bounds, so the smaller one is used.
     private = sizes["Private_Dirty:"]
     private = min(private, sizes.get("Pss_Anon:", private))
     return min(resident, 1024 * private) + 1024 * sizes.get("Swap:", 0)
 
 
 def threads() -> int:
-    """Threads of this process, those of native libraries included; 1 where not to be known."""
+    """Return the number of threads of this process, native ones included; 1 if unknown."""
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:
@@ -129,7 +128,7 @@ def threads() -> int:
 
 
 def load_average() -> float:
-    """Load average over one minute, 0 where not to be known."""
+    """Return the load average over one minute; 0 if unknown."""
     try:
         return os.getloadavg()[0]
     except OSError:

@@ -1,4 +1,4 @@
-"""Ending what is left of a session of processes whose leader has ended. Linux only."""
+"""End processes that remain of a session after its leader. Linux only."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 
 
 def end_session(leader: int) -> None:
-    """SIGKILL to every process of a session that outlived its leader.
+    """Send SIGKILL to every process of a session that outlived its leader.
 
     Parameters
     ----------
     leader : int
-        Process id of the leader, which has ended and was reaped; it names the session.
+        Process id of the leader, which was reaped; identifies the session.
     """
-    # The kernel gives the number out again only when nobody is left in the session; a process
-    # that has it now belongs to somebody else, and so does its session.
+    # The kernel reuses the id only after the whole session has ended. If a process has it now, the
+    # id names a foreign session.
     if sys.platform != "linux" or Path(f"/proc/{leader}").exists():
         return
     for pid in _members(leader):
-        # The process may end, and its number go to another, before the signal is sent.
+        # The id may be reused before the signal is sent; a descriptor stays with its process.
         with contextlib.suppress(OSError):
             descriptor = os.pidfd_open(pid)
             try:
@@ -40,7 +40,7 @@ def _members(leader: int) -> Iterator[int]:
 
 
 def _session(pid: int) -> int:
-    """Session of a process, 0 when it is gone."""
+    """Return the session of a process, or 0 if the process is gone."""
     try:
         return os.getsid(pid)
     except OSError:

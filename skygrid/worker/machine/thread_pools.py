@@ -1,7 +1,7 @@
-"""The threads that BLAS and OpenMP libraries may use in a slot.
+"""Limits on the threads of BLAS and OpenMP libraries in a slot.
 
-To find these libraries among all that a process has loaded takes as long as to fork it. An agent
-therefore looks for them, while nobody waits for it, and its slots have what it found.
+Finding these libraries among all loaded ones takes as long as a fork. The agent therefore searches
+for them while it is idle, and forked slots inherit the result.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 
 class _LoadedObject(ctypes.Structure):
-    """The beginning of ``struct dl_phdr_info``. Source: dl_iterate_phdr(3)."""
+    """First fields of ``struct dl_phdr_info``. Source: dl_iterate_phdr(3)."""
 
     _fields_ = (
         ("addr", ctypes.c_size_t),
@@ -31,28 +31,28 @@ _ON_OBJECT = ctypes.CFUNCTYPE(
 
 
 def loads_so_far() -> int:
-    """A number that grows whenever this process loads a library."""
+    """Return a number that grows whenever this process loads a library."""
     if sys.platform != "linux":
-        # Python comes by such a library by an import; most imports bring none.
+        # Imports are the usual way to load a library.
         return len(sys.modules)
     adds = 0
 
     def on_object(loaded: ctypes._Pointer[_LoadedObject], _size: int, _data: int | None) -> int:
         nonlocal adds
         adds = loaded.contents.adds
-        return 1  # each object has the same number: no more of them
+        return 1  # stop: every object has the same count
 
     ctypes.CDLL(None).dl_iterate_phdr(_ON_OBJECT(on_object), None)
     return adds
 
 
 class ThreadPools:
-    """The libraries of this process that have threads of their own.
+    """Thread pools of the libraries in this process.
 
     Parameters
     ----------
     threads : int
-        How many threads a fit may use.
+        Threads that a fit may use.
     """
 
     def __init__(self, threads: int) -> None:
@@ -60,10 +60,10 @@ class ThreadPools:
         self._loads = 0
         self._controller: ThreadpoolController | None = None
         self.limited = False
-        """Whether they were found to be limited when they were looked for last."""
+        """True if all libraries were limited at the last `look`."""
 
     def look(self) -> ThreadpoolController:
-        """Find them, anew only if a library was loaded; and whether they are limited."""
+        """Update `limited` and return a controller, a new one only if libraries were loaded."""
         loads = loads_so_far()
         if self._controller is None or self._loads != loads:
             self._loads = loads
@@ -73,5 +73,5 @@ class ThreadPools:
         return self._controller
 
     def limit(self) -> None:
-        """Limit them for the life of this process."""
+        """Limit the libraries for the life of this process."""
         self.look().limit(limits=self._threads)
