@@ -231,7 +231,7 @@ def test_data_that_does_not_have_its_digest_is_refused(cache: BlobCache) -> None
 
 def test_names_that_are_no_digests_reach_no_file(cache: BlobCache) -> None:
     """A digest is not taken for a path."""
-    with pytest.raises(BlobError, match="no digest"):
+    with pytest.raises(BlobError, match="not a digest"):
         offered(BlobStore(cache), "../../x", SIZE)
 
 

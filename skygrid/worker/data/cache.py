@@ -1,14 +1,13 @@
-"""Data that a node keeps for later runs: blobs in a folder, found by their digest.
+"""Cache of a node: blobs that are kept in a folder for later runs, by digest.
 
-``DIGEST.blob`` is a whole blob. ``DIGEST.part`` (and ``DIGEST.1.part`` and so on, when several
-agents receive the same blob at the same time) is what has come of one; the next transfer goes on
-where it ends.
+``DIGEST.blob`` is a complete blob. ``DIGEST.part`` holds the bytes received so far; the next
+transfer continues after them. If several agents receive the same blob at a time, the others use
+``DIGEST.1.part`` and so on.
 
-Agents that share the folder keep out of each other's way by locks on the files (`flock`, which end
-with the process whatever ends it): whoever uses a blob shares its lock, whoever writes a part has
-its lock alone, and whoever removes something has to have its lock alone first. Nobody ever waits
-for a lock. A file may lose its name between being opened and being locked, so its name is looked
-up again afterwards.
+Agents that share the folder use file locks (`flock`), which the kernel releases when a process
+ends. Users of a blob share its lock; writing a part and removing a file need an exclusive lock. No
+agent ever waits for a lock. A file may be removed between its opening and its locking, so its path
+is checked afterwards.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from typing import IO, Any
 from skygrid.worker.wire.blobs import BlobError
 
 CHECK_BYTES = 8 * 1024 * 1024
-"""Hashed at a time: the agent has to answer in between."""
+"""Bytes hashed at a time; the agent answers messages in between."""
 
 SYNC_BYTES = 32 * 1024 * 1024
-"""Written at the most before the disk is waited for: at the end, all at once would take long."""
+"""Most bytes written before a sync: one sync at the end would block for long."""
 
 SPARE_BYTES = 64 * 1024 * 1024
-"""Disk to leave free beside a blob, at the least."""
+"""Least free disk beside a blob, in bytes."""
 
 UNUSED_SECONDS = 30 * 24 * 3600.0
-"""What nobody has used for so long is removed."""
+"""Files that were not used for 30 days are removed."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"([0-9a-f]{64})(?:\.blob|(?:\.\d+)?\.part)")
@@ -45,27 +44,27 @@ _NAME = re.compile(r"([0-9a-f]{64})(?:\.blob|(?:\.\d+)?\.part)")
 
 @dataclass
 class Part:
-    """What has come of a blob so far."""
+    """Bytes of a blob received so far."""
 
     file: IO[bytes]
     path: Path | None = None
-    """None: the file has no name, and is of use to this process only."""
+    """None: the file has no name and is not kept."""
 
     position: int = 0
     hash: Any = field(default_factory=hashlib.sha256)
-    """Of all bytes up to the position."""
+    """SHA-256 of all bytes up to the position."""
 
     offered: bool = False
-    """The driver waits to hear when all has come."""
+    """True if the driver waits for `BlobWanted` when the blob is complete."""
 
     resumed: bool = False
-    """Some of it is from an earlier transfer."""
+    """True if some bytes come from an earlier transfer."""
 
     synced: int = 0
-    """So much of it has reached the disk."""
+    """Bytes that have reached the disk."""
 
     def write(self, data: bytes) -> None:
-        """Take in the next bytes. Raises OSError when there is no room for them."""
+        """Append bytes. Raises OSError if the disk is full."""
         if self.file.write(data) != len(data):
             raise OSError("the disk is full")
         self.hash.update(data)
@@ -75,7 +74,7 @@ class Part:
             os.fdatasync(self.file.fileno())
 
     def discard(self) -> None:
-        """Remove it: it is of no use."""
+        """Remove the file."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
         self.file.close()
@@ -99,11 +98,11 @@ class BlobCache:
     Parameters
     ----------
     folder : Path
-        Made when it is first needed.
+        Created on first use.
     max_bytes : float
-        What the blobs in it may take together; those that are in use stay, even if it is more.
+        Most bytes of all blobs; blobs in use stay even beyond it.
     clock : callable
-        Seconds since the epoch.
+        Returns seconds since the epoch.
     """
 
     def __init__(
@@ -116,9 +115,9 @@ class BlobCache:
     # -- whole blobs
 
     def find(self, digest: str, size: int) -> Generator[None, None, IO[bytes] | None]:
-        """Look for a blob, and look at every byte of it; yields now and then.
+        """Find a blob and verify its digest; yields between portions.
 
-        What does not have the digest that it is named after is removed.
+        A file whose content does not match its name is removed.
 
         Returns
         -------
@@ -140,11 +139,11 @@ class BlobCache:
                     self._touch(file)
                     return file
         except OSError:
-            pass  # it cannot be read any more
+            pass  # unreadable: removed below
         except BaseException:
             file.close()
             raise
-        # Its own lock would be in the way.
+        # Release this process's own lock, which would prevent the removal.
         file.close()
         _remove(path)
         return None
@@ -152,19 +151,19 @@ class BlobCache:
     # -- blobs that arrive
 
     def begin(self, digest: str, size: int) -> Generator[None, None, Part]:
-        """Get ready to receive a blob, and look at what is here of it; yields now and then.
+        """Prepare to receive a blob and hash the bytes that are here; yields between portions.
 
         Raises
         ------
         BlobError
-            If there is not disk enough, or the folder cannot be used.
+            If the disk is too full, or the folder cannot be used.
         """
         _check_digest(digest)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             path, file = self._open_part(digest)
         except OSError as error:
-            raise BlobError(f"cannot keep data in {self._told}: {error}") from error
+            raise BlobError(f"cannot keep data in {self._shown}: {error}") from error
         try:
             part = Part(file, path)
             if os.fstat(file.fileno()).st_size <= size:
@@ -187,25 +186,25 @@ class BlobCache:
         return part
 
     def finish(self, part: Part, digest: str) -> IO[bytes]:
-        """Keep a part that has turned out to be the whole blob; returns its file, as `find` does.
+        """Keep a part that is the whole blob; return its file, as `find` does.
 
         Raises
         ------
         OSError
-            If it does not reach the disk.
+            If it cannot be written to the disk.
         """
         assert part.path is not None
         os.fsync(part.file.fileno())
         os.replace(part.path, self._folder / f"{digest}.blob")
         _sync_folder(self._folder)
         self._touch(part.file)
-        # Somebody may remove the file's name just here; the file is whole all the same.
+        # Another agent may remove the file's name before this lock; the open file stays complete.
         _lock(part.file, fcntl.LOCK_SH)
         self.tidy()
         return part.file
 
     def _open_part(self, digest: str) -> tuple[Path, IO[bytes]]:
-        """A part to write to: the longest one that nobody writes to, or else a new one."""
+        """Return a part to write to: the longest one that is not in use, or a new one."""
         known = [entry for entry in self._entries() if entry.digest == digest and entry.is_part]
         known.sort(key=lambda entry: -entry.size)
         names = [f"{digest}.part", *(f"{digest}.{number}.part" for number in range(1, 100))]
@@ -218,7 +217,7 @@ class BlobCache:
     # -- clearing
 
     def tidy(self) -> None:
-        """Remove what nobody has used for long, and the least recently used of what is too much."""
+        """Remove long unused files, and the least recently used beyond `max_bytes`."""
         with contextlib.suppress(OSError):
             entries = self._entries()
             whole = {entry.digest for entry in entries if not entry.is_part}
@@ -235,27 +234,27 @@ class BlobCache:
         if _free(self._folder) >= needed:
             return
         unused = [e for e in self._entries() if e.path != part and _is_unused(e.path)]
-        # What would not be enough is not worth removing.
+        # Remove nothing if removing all unused files would not suffice.
         if _free(self._folder) + sum(entry.size for entry in unused) >= needed:
             for entry in unused:
                 if _free(self._folder) < needed:
                     _remove(entry.path)
         free = _free(self._folder)
         if free < needed:
-            rest = "" if missing == size else f", of which {size_text(missing)} are not there yet"
+            rest = "" if missing == size else f", of which {size_text(missing)} are missing"
             raise BlobError(
-                f"host {platform.node()} has {size_text(free)} of disk left under {self._told} "
-                f"and the data takes {size_text(size)}{rest} ({size_text(SPARE_BYTES)} are to stay "
-                f"free): free some, or set folder under [ssh] to a larger disk"
+                f"host {platform.node()} has {size_text(free)} of disk left under {self._shown} "
+                f"and the data takes {size_text(size)}{rest} ({size_text(SPARE_BYTES)} must stay "
+                f"free): free some disk, or set folder under [ssh] to a larger disk"
             )
 
     def _entries(self) -> list[_Entry]:
-        """What is in the folder and ours, the least recently used first."""
+        """Return the blobs and parts in the folder, the least recently used first."""
         found = []
         with contextlib.suppress(FileNotFoundError), os.scandir(self._folder) as files:
             for file in files:
                 name = _NAME.fullmatch(file.name)
-                with contextlib.suppress(FileNotFoundError):  # another agent was faster
+                with contextlib.suppress(FileNotFoundError):  # another agent removed it
                     if name and file.is_file(follow_symlinks=False):
                         status = file.stat(follow_symlinks=False)
                         path = self._folder / file.name
@@ -268,24 +267,24 @@ class BlobCache:
             os.utime(file.fileno(), (now, now))
 
     @property
-    def _told(self) -> str:
-        """The folder, for a person."""
+    def _shown(self) -> str:
+        """The folder's path, for people."""
         path, home = self._folder.absolute(), Path.home()
         return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
 def size_text(size: int) -> str:
-    """A size for a person, in GiB or MiB."""
+    """Return a size in GiB or MiB, for people."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def _check_digest(digest: str) -> None:
     if not _DIGEST.fullmatch(digest):
-        raise BlobError(f"{digest[:64]!r} is no digest")
+        raise BlobError(f"{digest[:64]!r} is not a digest")
 
 
 def _hashed(file: IO[bytes]) -> Generator[None, None, Any]:
-    """Hash a file from its beginning to its end."""
+    """Return the hash of a whole file; yields between portions."""
     so_far = hashlib.sha256()
     file.seek(0)
     while data := file.read(CHECK_BYTES):
@@ -295,7 +294,7 @@ def _hashed(file: IO[bytes]) -> Generator[None, None, Any]:
 
 
 def _open_locked(path: Path, flags: int, lock: int) -> IO[bytes] | None:
-    """Open a file and lock it; None when there is none, or when its lock is not to be had."""
+    """Open and lock a file; None if it does not exist or is locked by another process."""
     try:
         descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except FileNotFoundError:
@@ -324,7 +323,7 @@ def _is_named(file: IO[bytes], path: Path) -> bool:
 
 @contextlib.contextmanager
 def _claimed(path: Path) -> Iterator[bool]:
-    """Whether nobody uses a file; nobody can begin to before the block ends."""
+    """Lock a file exclusively and yield True; yield False if it is in use or missing."""
     try:
         file = _open_locked(path, os.O_RDWR, fcntl.LOCK_EX)
     except OSError:

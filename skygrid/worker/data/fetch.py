@@ -1,9 +1,8 @@
-"""Fetches data by a URL: ``python -m skygrid.worker.data.fetch`` and the agent's end of it.
+"""Fetching of a blob from a URL, by a process of its own (``python -m skygrid.worker.data.fetch``).
 
-The agent waits for nothing, so the fetching is a process of its own: it reads one line with where,
-from which byte on and until which on its standard input, and writes the bytes to its standard
-output. A connection that breaks is taken up where it broke (RFC 9110, section 14: Range). What
-arrives is checked by the agent, by its digest, as all data is.
+The agent never blocks, so a child process fetches: it reads one JSON line with URL, offset and size
+from standard input, and writes the bytes to standard output. A broken connection is resumed where
+it broke (RFC 9110, section 14: Range). The agent verifies the digest, as for all data.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ from skygrid.worker.wire.messages import BlobOffer
 READ_BYTES = 1 << 20
 SILENCE_SECONDS = 30.0
 ATTEMPTS = 5
-"""In a row without a byte, before it is given up."""
+"""Most consecutive attempts that bring no bytes."""
 
 PAUSE_SECONDS = 1.0
 FINAL_CODES = frozenset({400, 401, 403, 404, 410, 416})
-"""Answers that another try would not change."""
+"""HTTP status codes that are not retried."""
 
 
 class Fetch:
-    """A blob on its way from a URL.
+    """A running fetch of a blob.
 
     Parameters
     ----------
     offer : BlobOffer
-        With a URL.
+        Has a URL.
     offset : int
-        Bytes that are here.
+        First byte to fetch.
     """
 
     def __init__(self, offer: BlobOffer, offset: int) -> None:
@@ -54,20 +53,20 @@ class Fetch:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self.source = self._process.stdout.fileno()
-        # By its input and not as an argument: the URL is a right to read, and others see those.
-        order = {"url": offer.url, "offset": offset, "size": offer.size}
-        with contextlib.suppress(BrokenPipeError):  # it has ended already: nothing will come
-            self._process.stdin.write(f"{json.dumps(order)}\n".encode())
+        # On standard input, because arguments are visible to other users and the URL grants access.
+        request = {"url": offer.url, "offset": offset, "size": offer.size}
+        with contextlib.suppress(BrokenPipeError):  # it has ended: no bytes will come
+            self._process.stdin.write(f"{json.dumps(request)}\n".encode())
             self._process.stdin.close()
 
     def read(self) -> bytes:
-        """The next bytes; empty when there are no more. Waits if there are none yet."""
+        """Return the next bytes, empty at the end. Blocks until bytes arrive."""
         data = os.read(self.source, READ_BYTES)[: self.offer.size - self.position]
         self.position += len(data)
         return data
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.kill()
         self._process.wait()
         assert self._process.stdout is not None
@@ -75,12 +74,12 @@ class Fetch:
 
 
 def main() -> None:
-    """Fetch what the one line on standard input names."""
-    order = json.loads(sys.stdin.readline())
+    """Fetch the bytes that the line on standard input describes."""
+    request = json.loads(sys.stdin.readline())
     try:
-        fetch(order["url"], order["offset"], order["size"])
+        fetch(request["url"], request["offset"], request["size"])
     except (OSError, HTTPException, ValueError) as error:
-        # Without the URL, which is a secret.
+        # The URL is a secret and must not appear in the message.
         sys.stderr.write(f"skygrid: the data could not be fetched: {error}\n")
         sys.exit(1)
 
@@ -91,9 +90,11 @@ def fetch(url: str, offset: int, size: int) -> None:
     Raises
     ------
     OSError, HTTPException
-        What the last of several attempts failed with.
+        Error of the last attempt.
+    ValueError
+        If the server ignores the offset.
     """
-    fruitless = 0
+    failures = 0
     while offset < size:
         begin = offset
         try:
@@ -101,18 +102,18 @@ def fetch(url: str, offset: int, size: int) -> None:
                 while data := answer.read(READ_BYTES):
                     _write_all(data)
                     offset += len(data)
-            trouble: Exception = ConnectionResetError("the connection ended early")
+            last_error: Exception = ConnectionResetError("the connection ended early")
         except BrokenPipeError:
-            sys.exit(0)  # nobody wants it any more
+            sys.exit(0)  # the agent has closed the pipe
         except (OSError, HTTPException) as error:
             if isinstance(error, urllib.error.HTTPError) and error.code in FINAL_CODES:
                 raise
-            trouble = error
-        fruitless = 0 if offset > begin else fruitless + 1
+            last_error = error
+        failures = 0 if offset > begin else failures + 1
         if offset < size:
-            if fruitless >= ATTEMPTS:
-                raise trouble
-            time.sleep(PAUSE_SECONDS * fruitless)
+            if failures >= ATTEMPTS:
+                raise last_error
+            time.sleep(PAUSE_SECONDS * failures)
 
 
 def _opened(url: str, offset: int, size: int) -> Any:
@@ -122,7 +123,7 @@ def _opened(url: str, offset: int, size: int) -> Any:
     )
     if offset and answer.status != 206:
         answer.close()
-        raise ValueError("the server sends no part of what it has")
+        raise ValueError("the server ignores the Range header")
     return answer
 
 

@@ -1,8 +1,7 @@
-"""Where a node keeps blobs while it works.
+"""Blobs that an agent holds while it works.
 
-They are files without a name from the moment they exist, so that nothing is left behind whatever
-ends the agent; shared memory is preferred to the disk when it has room. Blobs that were offered,
-the data, lie in the node's cache instead, where there is one.
+They are unnamed files, which disappear when the agent ends, in shared memory if it has room, else
+on disk. Offered blobs (the data) are kept in the node's cache instead, if it has one.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from .cache import BlobCache, Part
 
 
 class BlobStore:
-    """Receives blobs chunk by chunk and opens them by digest.
+    """Store that receives blobs in chunks and opens them by digest.
 
     Parameters
     ----------
     cache : BlobCache, optional
-        Keeps what is offered for later runs.
+        Keeps offered blobs for later runs.
     """
 
     def __init__(self, cache: BlobCache | None = None) -> None:
@@ -37,18 +36,18 @@ class BlobStore:
     # -- blobs that are offered
 
     def offer(self, offer: BlobOffer) -> None:
-        """Begin to find out how much of a blob is here; `look` goes on with that."""
+        """Start to determine which bytes of a blob are here; `look` continues that."""
         if self._looking is not None:
             self._looking.close()
         self._looking = self._look(offer.digest, offer.size)
 
     @property
     def looking(self) -> bool:
-        """Whether there is something to `look` at."""
+        """True if `look` has work."""
         return self._looking is not None
 
     def look(self) -> BlobWanted | None:
-        """Look a little further; returns the answer once it is known.
+        """Continue to look for an offered blob; return the answer when it is known.
 
         Raises
         ------
@@ -78,13 +77,13 @@ class BlobStore:
                 yield BlobWanted(digest=digest, offset=part.position)
                 return
             if part is not None:
-                # All of it had come the last time, but for its name.
+                # An earlier transfer received all bytes but ended before the file was renamed.
                 self._files[digest] = (self._keep(part, digest, size), size)
         yield BlobWanted(digest=digest, offset=size)
 
     @property
     def receiving(self) -> float | None:
-        """How much has come of the blob that was offered, from 0 to 1; None when none arrives."""
+        """Received fraction of the offered blob, from 0 to 1; None if none is arriving."""
         for part, size in self._arriving.values():
             if part.offered:
                 return part.position / size
@@ -93,17 +92,17 @@ class BlobStore:
     # -- blobs that come
 
     def receive(self, chunk: BlobChunk) -> BlobWanted | None:
-        """Take in one chunk.
+        """Add one chunk.
 
         Returns
         -------
         wanted : BlobWanted or None
-            What is to be said of it to the driver: that all of a blob that it offered is here.
+            Message for the driver when an offered blob is complete.
 
         Raises
         ------
         BlobError
-            If the chunk is not the next one, the digest does not fit, or the disk is full.
+            If the chunk is not the next one, the digest does not match, or the disk is full.
         """
         name = chunk.digest[:12]
         part, _ = self._arriving.get(chunk.digest, (None, 0))
@@ -130,7 +129,7 @@ class BlobStore:
             part.discard()
             if not part.resumed:
                 raise BlobError(f"blob {chunk.digest[:12]} arrived broken")
-            # What was here before is to blame; the next answer asks for all of it.
+            # Bytes of the earlier transfer are to blame; the next answer requests all bytes again.
             self.offer(BlobOffer(digest=chunk.digest, size=chunk.size))
             return None
         file = self._keep(part, chunk.digest, chunk.size)
@@ -146,16 +145,16 @@ class BlobStore:
             raise self._no_room(part, size, error) from error
 
     def _no_room(self, part: Part, size: int, error: OSError) -> BlobError:
-        part.discard()  # a full disk is of no use to anybody
+        part.discard()  # free the disk
         return BlobError(f"no room for a blob of {size} bytes: {error}")
 
     def adopt(self, place: BlobAt) -> None:
-        """Use a blob that is a file on this machine already.
+        """Use a blob that is a file of the driver on this machine.
 
         Raises
         ------
         BlobError
-            If the file cannot be opened, or is not as long as was said.
+            If the file cannot be opened or has another size.
         """
         try:
             file = open(place.path, "rb")  # noqa: SIM115  # kept open as long as the blob is used
@@ -170,11 +169,11 @@ class BlobStore:
 
     @property
     def complete(self) -> tuple[str, ...]:
-        """Names of the blobs that are here as a whole."""
+        """Digests or names of the complete blobs."""
         return tuple(self._files)
 
     def drop_partial(self) -> None:
-        """Let go of what has arrived of blobs that are not complete; a cache keeps it."""
+        """Drop incomplete blobs; a cache keeps their bytes."""
         if self._looking is not None:
             self._looking.close()
             self._looking = None
@@ -183,7 +182,7 @@ class BlobStore:
         self._arriving.clear()
 
     def file(self, digest: str) -> tuple[IO[bytes], int]:
-        """The file of a complete blob and its size in bytes.
+        """Return the file of a complete blob and its size in bytes.
 
         Raises
         ------
@@ -195,18 +194,18 @@ class BlobStore:
         return self._files[digest]
 
     def open(self, digest: str) -> Any:
-        """The object in a complete blob."""
+        """Return the object in a complete blob."""
         file, size = self.file(digest)
         return open_blob(file, size)
 
     def keep_only(self, digests: set[str]) -> None:
-        """Let go of every complete blob that is not among `digests`; a cache keeps it."""
+        """Drop every complete blob that is not in `digests`; a cache keeps its file."""
         for digest in set(self._files) - digests:
             self._files.pop(digest)[0].close()
         self._adopted &= digests
 
     def drop_adopted(self) -> None:
-        """Let go of the driver's files; it says anew where they are when they are wanted."""
+        """Drop the driver's files; `BlobAt` names them again when they are needed."""
         self.keep_only(set(self._files) - self._adopted)
 
     def close_in_child(self) -> None:
