@@ -1,4 +1,4 @@
-"""The keeper's agent: its process, its pipes, and what waits on either side of them."""
+"""The keeper's agent: its process, its pipes and the data that waits for them."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from skygrid.worker.wire.messages import AgentLog, Attach, Greeting
 
 from .selector import Waiting
 
-MOST_UNTOLD = 32 * 1024 * 1024
-"""Bytes that may wait for the agent before no more are taken from the driver."""
+MOST_QUEUED = 32 * 1024 * 1024
+"""Bytes waiting for the agent above which the keeper stops reading from the driver."""
 
 READ_BYTES = 1 << 18
 LAST_WORDS_SECONDS = 5.0
-"""How long an agent whose driver is gone has to end."""
+"""Time, in seconds, for an agent to end by itself after its driver is gone."""
 
 
 class KeptAgent:
-    """An agent as the child of its keeper.
+    """The agent as a child process of its keeper.
 
     Parameters
     ----------
     command : sequence of str
-        The agent.
+        Starts the agent.
     waiting : Waiting
-        The keeper's own.
+        Selector of the keeper's loop.
     on_frame : callable
-        Takes each frame that the agent has for its driver.
+        Receives each frame from the agent to the driver.
     on_print : callable
-        Takes lines that the agent or its fits have printed.
+        Receives lines that the agent or its fits print.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class KeptAgent:
     ) -> None:
         self._waiting = waiting
         self._on_frame, self._on_print = on_frame, on_print
-        self._untold = bytearray()
-        self._said = bytearray()
+        self._queued = bytearray()
+        self._received = bytearray()
         self._printed = bytearray()
         self._greetings_due = 1
-        """Nothing of the agent is passed on until so many have come: it greets by itself when it
-        starts, and once more for each `Attach`."""
+        """Greetings to receive before frames are passed on: one for the start of the agent and one
+        for each `Attach`. Earlier frames are for earlier drivers."""
 
-        # A session of its own: whatever a fit has started and left is found by it at the end.
+        # A session of its own, by which `end_session` finds processes that fits have left.
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -73,25 +73,25 @@ class KeptAgent:
     # -- to the agent
 
     def attach(self) -> None:
-        """Tell the agent that the driver is another one from here on."""
-        self._untold += encode(Attach())
+        """Announce another driver to the agent."""
+        self._queued += encode(Attach())
         self._greetings_due += 1
 
     def take(self, frames: Iterable[bytes]) -> None:
-        """Take frames of the driver; they are told when the agent reads."""
+        """Queue frames of the driver for the agent."""
         for frame in frames:
-            self._untold += frame
+            self._queued += frame
 
     @property
     def behind(self) -> bool:
-        """Whether so much waits for the agent that no more should be taken."""
-        return len(self._untold) > MOST_UNTOLD
+        """True if too much waits for the agent to read more from the driver."""
+        return len(self._queued) > MOST_QUEUED
 
     def tell(self) -> None:
-        """Write to the agent what it can take now."""
-        while self._untold and self._stdin is not None:
+        """Write as many queued bytes as the agent's pipe takes."""
+        while self._queued and self._stdin is not None:
             try:
-                del self._untold[: os.write(self._stdin.fileno(), self._untold)]
+                del self._queued[: os.write(self._stdin.fileno(), self._queued)]
             except BlockingIOError:
                 return
             except BrokenPipeError:
@@ -100,52 +100,52 @@ class KeptAgent:
 
     @property
     def told(self) -> bool:
-        """Whether nothing waits for it."""
-        return not self._untold
+        """True if no bytes are queued."""
+        return not self._queued
 
     def close_input(self) -> None:
-        """No more will be told; this ends the agent."""
-        self._untold.clear()
+        """Close the agent's input, which ends the agent; drop queued bytes."""
+        self._queued.clear()
         self._close(self._stdin)
         self._stdin = None
 
     # -- from the agent
 
     def choose(self, *, frames: bool, prints: bool) -> None:
-        """Wait for what the agent says, if it is wanted now, and until it can be told what waits.
+        """Register the pipes that can be handled now.
 
         Parameters
         ----------
         frames, prints : bool
-            Whether there is room for what it says, and for what it prints.
+            True if there is room for frames, and for printed lines.
         """
         if self._stdout is not None:
-            self._waiting.want(self._stdout.fileno(), self._hear, read=frames)
+            self._waiting.want(self._stdout.fileno(), self._read_frames, read=frames)
         if self._stderr is not None:
-            self._waiting.want(self._stderr.fileno(), self._hear_prints, read=prints)
+            self._waiting.want(self._stderr.fileno(), self._read_prints, read=prints)
         if self._stdin is not None:
-            self._waiting.want(self._stdin.fileno(), self.tell, write=bool(self._untold))
+            self._waiting.want(self._stdin.fileno(), self.tell, write=bool(self._queued))
 
     @property
     def silent(self) -> bool:
-        """Whether it has said all that it ever will."""
+        """True if the agent's output has ended."""
         return self._stdout is None
 
-    def _hear(self) -> None:
+    def _read_frames(self) -> None:
         assert self._stdout is not None
         data = _read(self._stdout)
         if data is None:
             self._close(self._stdout)
             self._stdout = None
             return
-        self._said += data
+        self._received += data
         try:
-            # Whole messages only, so that what was printed can be put between them.
-            frames = take_frames(self._said)
+            # Pass on whole messages only: printed lines are inserted between them.
+            frames = take_frames(self._received)
         except FrameError as error:
-            # Nothing that follows can be understood: this is the end of what it says.
+            # After a damaged frame the next one cannot be found.
             self._on_frame(encode(AgentLog(text=f"the agent broke the protocol: {error}")))
-            self._said.clear()
+            self._received.clear()
             self._close(self._stdout)
             self._stdout = None
             return
@@ -155,7 +155,7 @@ class KeptAgent:
             if not self._greetings_due:
                 self._on_frame(frame)
 
-    def _hear_prints(self) -> None:
+    def _read_prints(self) -> None:
         assert self._stderr is not None
         data = _read(self._stderr)
         if data is None:
@@ -178,15 +178,15 @@ class KeptAgent:
             pipe.close()
 
     def end(self, patience: float = LAST_WORDS_SECONDS) -> None:
-        """See the agent to its end, and what its fits had started.
+        """End the agent, and processes that its fits have left.
 
         Parameters
         ----------
         patience : float
-            Seconds that it has to end by itself.
+            Seconds to wait before the agent is killed.
         """
         self.close_input()
-        # An agent that waits for somebody to take what it says notices this.
+        # Closing its output ends an agent that is blocked on writing.
         self._close(self._stdout)
         self._stdout = None
         self._close(self._stderr)
@@ -196,12 +196,12 @@ class KeptAgent:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        # Slots end with their agent; what their fits had started may not.
+        # Slots end with their agent, but processes that fits started may not.
         end_session(self._process.pid)
 
 
 def _read(pipe: IO[bytes]) -> bytes | None:
-    """What has come; None: nothing will any more."""
+    """Return the available bytes, possibly none; None at the end of the pipe."""
     try:
         return os.read(pipe.fileno(), READ_BYTES) or None
     except BlockingIOError:

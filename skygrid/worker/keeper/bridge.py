@@ -1,13 +1,12 @@
-"""The bridge: what runs at the far end of a connection, between it and the keeper's socket.
+"""The bridge: a process on the node that connects standard input and output to the keeper's socket.
 
-``python -m skygrid.worker.keeper.bridge --folder F [OPTION ...] [-- COMMAND ...]`` says `MARK`, and
-then copies its standard input to the keeper's socket, and what comes from there to its standard
-output, until either ends. It keeps nothing: when it dies, keeper and driver agree over the next one
-on what was lost.
+``python -m skygrid.worker.keeper.bridge --folder F [OPTION ...] [-- COMMAND ...]`` writes `MARK`
+and then copies bytes in both directions until either side ends. It keeps no state: after it dies,
+keeper and driver determine the lost bytes over the next bridge.
 
-With a command it starts a keeper where there is none, or where there is one that was started for
-another command or from another kit (``--kit``), which it ends first. Without one it finds the
-keeper that is there, or ends with `NO_KEEPER_EXIT`.
+With a command it starts a keeper if none runs. A keeper that was started for another command or
+from another kit (``--kit``) is ended first. Without a command it uses the running keeper, or exits
+with `NO_KEEPER_EXIT`.
 """
 
 from __future__ import annotations
@@ -30,39 +29,39 @@ from .folder import LOG, POLL_SECONDS, KeeperFolder
 
 READ_BYTES = 1 << 18
 START_SECONDS = 30.0
-"""How long a keeper may take until its socket is there."""
+"""Longest time, in seconds, from the start of a keeper to its socket."""
 
 LOCK_SECONDS = 90.0
-"""How long another bridge may take to end a keeper and start one."""
+"""Longest time, in seconds, for another bridge to end a keeper and start one."""
 
 NO_KEEPER_EXIT = 75
-"""EX_TEMPFAIL of sysexits.h: there is no keeper in the folder (any more)."""
+"""EX_TEMPFAIL of sysexits.h: the folder has no keeper, or no longer has one."""
 
 IO_ERROR_EXIT = 74
-"""EX_IOERR of sysexits.h: the disk is full, the folder is not ours; standard error says what."""
+"""EX_IOERR of sysexits.h: a full disk, a folder of another user, ...; see standard error."""
 
 MARK = b"\nskygrid-bridge-1\n"
-"""What a bridge says first. A login shell may have printed whatever it likes before."""
+"""First bytes of a bridge's output, because a login shell may print text before."""
 
 MOST_NOISE = 64 * 1024
 
 
 class MarkSkipper:
-    """Finds the mark at the beginning of what comes over a connection."""
+    """Filter that removes everything up to the mark from the start of a connection's bytes."""
 
     def __init__(self) -> None:
         self.noise = bytearray()
-        """What came before the mark, or so far."""
+        """Bytes before the mark."""
 
         self.found = False
 
     def feed(self, data: bytes) -> bytes:
-        """What of `data` comes after the mark.
+        """Return the part of `data` after the mark.
 
         Raises
         ------
         StreamError
-            If so much has come that no mark will.
+            If more than `MOST_NOISE` bytes have come without a mark.
         """
         if self.found:
             return data
@@ -70,7 +69,7 @@ class MarkSkipper:
         place = self.noise.find(MARK)
         if place < 0:
             if len(self.noise) > MOST_NOISE + len(MARK):
-                raise StreamError(f"no bridge has spoken in {len(self.noise)} bytes")
+                raise StreamError(f"no bridge mark in the first {len(self.noise)} bytes")
             return b""
         self.found = True
         rest = bytes(self.noise[place + len(MARK) :])
@@ -79,7 +78,7 @@ class MarkSkipper:
 
 
 def main() -> None:
-    """Connect, copy, end."""
+    """Connect to the keeper and copy bytes until either side ends."""
     parser = argparse.ArgumentParser(prog="skygrid.worker.keeper.bridge")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--orphan-after", type=float, default=600.0)
@@ -87,7 +86,7 @@ def main() -> None:
     parser.add_argument("--kit", default="", help="what the agent's environment was made from")
     parser.add_argument("command", nargs="*")
     args = parser.parse_args()
-    # As an exit, so that nothing is left half made.
+    # As an exception, so that cleanup code runs.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         options = ["--orphan-after", str(args.orphan_after)]
@@ -114,7 +113,7 @@ def _reach(
             return sock
     else:
         folder.path.parent.mkdir(parents=True, exist_ok=True)
-    # The keeper that another bridge is just starting is waited for here.
+    # Another bridge may hold the lock while it starts a keeper.
     with folder.locked(LOCK_SECONDS):
         sock = folder.connect()
         if sock is not None and command and not folder.made_for(command):
@@ -134,7 +133,7 @@ def _start_keeper(
     folder.make(command)
     keeper = [sys.executable, "-P", "-m", f"{__package__}.keeper", "--folder", str(folder.path)]
     with (folder.path / LOG).open("ab") as log:
-        # A session of its own: the end of this connection is not the end of the keeper.
+        # A session of its own, so that the keeper survives the end of this connection.
         process = subprocess.Popen(
             [*keeper, *options, "--", *command],
             stdin=subprocess.DEVNULL,
@@ -152,14 +151,15 @@ def _start_keeper(
             process.kill()
             raise TimeoutError(f"the keeper did not start within {START_SECONDS:g} s")
         time.sleep(POLL_SECONDS)
-    # It outlives this process; nothing here is to wait for it, or to warn about it.
+    # The keeper outlives this process: a set return code keeps Popen from warning about that.
+    # Copy bytes in both directions until one side ends.
     process.returncode = 0
     return sock
 
 
 def copy(sock: socket.socket) -> None:
     """Copy both ways until one side ends."""
-    # Each way by itself: a keeper that takes no more for a while may have something to say.
+    # One thread for each direction: a keeper that does not read for a while may still write.
     threading.Thread(target=_copy_inward, args=(sock,), daemon=True).start()
     while data := sock.recv(READ_BYTES):
         _write_all(1, data)

@@ -1,8 +1,8 @@
-"""A keeper's folder: where its socket is, what it was started with, and who may touch it when.
+"""A keeper's folder with its socket, its log and the command it was started with.
 
-The folder is its user's alone. In it lie the keeper's `socket`, its `keeper.log`, and `command`,
-which says what it was started for. Beside it lies a lock file, for as long as the folder exists.
-Who holds the lock may start a keeper here; and may clear the folder, if no keeper answers in it.
+The folder is private to its user. It holds the keeper's `socket`, its `keeper.log`, and `command`,
+the purpose of the keeper. A lock file lies beside it as long as the folder exists. Only the holder
+of the lock may start a keeper, or clear a folder in which no keeper answers.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ LOG = "keeper.log"
 COMMAND = "command"
 
 CONNECT_SECONDS = 30.0
-"""How long a keeper that is there may take to accept a connection."""
+"""Longest time, in seconds, for a running keeper to accept a connection."""
 
 END_SECONDS = 15.0
-"""How long a keeper that was told to end may take before it is killed."""
+"""Time, in seconds, for a keeper to end after SIGTERM before it is killed."""
 
 POLL_SECONDS = 0.02
 _CREDENTIALS = struct.Struct("iII")
 
 
 class KeeperFolder:
-    """The folder of one keeper, whether it exists or not.
+    """The folder of one keeper, which may not exist yet.
 
     Parameters
     ----------
     path : Path
-        Of this node: where several nodes share a disk, each has a path of its own.
+        Path for this node only; nodes that share a disk use different paths.
     kit : str, optional
-        What the agent's environment was made from; a keeper of another kit is another keeper.
+        Source of the agent's environment. A keeper of another kit does not serve this one.
     """
 
     def __init__(self, path: Path, kit: str = "") -> None:
@@ -58,14 +58,14 @@ class KeeperFolder:
 
     @contextlib.contextmanager
     def locked(self, seconds: float) -> Iterator[None]:
-        """Hold the lock; whoever dies with it lets go of it.
+        """Hold the lock; the kernel releases it if the process dies.
 
         Raises
         ------
         TimeoutError
-            If somebody else holds it for so long.
+            If another process holds the lock for `seconds`.
         OSError
-            If there can be no lock: no room, no right.
+            If the lock file cannot be made.
         """
         descriptor = self._take_lock(time.monotonic() + seconds)
         try:
@@ -80,7 +80,8 @@ class KeeperFolder:
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Who held it before may have removed the file: then this is a lock on nothing.
+                # The previous holder may have removed the file; the lock would then protect
+                # nothing.
                 with contextlib.suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(descriptor), os.lstat(self._lock)):
                         return descriptor
@@ -94,12 +95,12 @@ class KeeperFolder:
     # -- the keeper
 
     def connect(self) -> socket.socket | None:
-        """A connection to the keeper; None when there is none.
+        """Return a connection to the keeper, or None if no keeper runs.
 
         Raises
         ------
         OSError
-            If it is unknown: the folder is not the user's alone, the keeper hangs.
+            If that is unknown: the folder is not private to the user, or the keeper hangs.
         """
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -116,7 +117,7 @@ class KeeperFolder:
         return sock
 
     def listen(self) -> socket.socket:
-        """The keeper's socket; nobody finds it before `publish`."""
+        """Return the keeper's listening socket, which `connect` finds only after `publish`."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with self._inside():
             listener.bind(f"{SOCKET}.new")
@@ -124,34 +125,35 @@ class KeeperFolder:
         return listener
 
     def publish(self) -> None:
-        """From now on `connect` finds the socket."""
+        """Rename the socket so that `connect` finds it."""
         (self.path / f"{SOCKET}.new").rename(self.path / SOCKET)
 
     @property
     def reachable(self) -> bool:
-        """Whether the socket is in its place."""
+        """True if the published socket exists."""
         return (self.path / SOCKET).exists()
 
     @contextlib.contextmanager
     def _inside(self) -> Iterator[None]:
-        """Be in the folder: the path of a socket has 107 bytes at the most, a folder's has more."""
+        """Change into the folder: a socket's path is limited to 107 bytes, which a folder's may
+        exceed."""
         status = os.lstat(self.path)
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
             raise PermissionError(f"{self.path} is not a folder of this user")
         if status.st_mode & 0o077:
-            raise PermissionError(f"{self.path} is open to others than its user")
+            raise PermissionError(f"{self.path} is accessible to other users")
         with contextlib.chdir(self.path):
             yield
 
     # -- what it was started for
 
     def make(self, command: Sequence[str]) -> None:
-        """Make the folder, for a keeper of this command."""
+        """Make the folder for a keeper of this command."""
         self.path.mkdir(parents=True, mode=0o700)
         (self.path / COMMAND).write_text(self._purpose(command))
 
     def made_for(self, command: Sequence[str]) -> bool:
-        """Whether the keeper that is here was started for this command, by this version."""
+        """Return True if the keeper was started for this command, kit and protocol version."""
         try:
             return (self.path / COMMAND).read_text() == self._purpose(command)
         except FileNotFoundError:
@@ -161,7 +163,7 @@ class KeeperFolder:
         return json.dumps({"protocol": PROTOCOL, "kit": self._kit, "command": list(command)})
 
     def last_words(self) -> str:
-        """The last line of the keeper's log."""
+        """Return the last line of the keeper's log."""
         try:
             lines = (self.path / LOG).read_text(errors="replace").split("\n")
         except FileNotFoundError:
@@ -169,8 +171,7 @@ class KeeperFolder:
         return next((line for line in reversed(lines) if line.strip()), "")
 
     def clear(self) -> None:
-        """Remove what a keeper left behind. Only for who holds the lock."""
-        # No keeper answers: this removes nobody's socket.
+        """Remove the folder of a keeper that has ended. The caller holds the lock."""
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.path)
 
@@ -180,18 +181,18 @@ class KeeperFolder:
         Raises
         ------
         OSError
-            If it cannot be done.
+            If the keeper cannot be ended.
         """
         if sys.platform != "linux":
-            raise OSError("only on Linux can a keeper be ended from outside")
+            raise OSError("a keeper can be ended from outside on Linux only")
         pid = _peer(sock)
         try:
             process = os.pidfd_open(pid)
         except ProcessLookupError:
             return
         try:
-            # Who answers under this number now had it when the descriptor was opened: the
-            # descriptor is the keeper's, and not that of a process that got its number.
+            # The process id may have been reused before the descriptor was opened. If a new
+            # connection has the same peer, the descriptor belongs to the keeper.
             again = self.connect()
             if again is None:
                 return
@@ -212,11 +213,11 @@ class KeeperFolder:
 
 
 def _peer(sock: socket.socket) -> int:
-    """Process id of who listens at the other end."""
+    """Return the process id of the listener at the other end."""
     if sys.platform != "linux":
-        raise OSError("only Linux tells who is at the other end of a socket")
+        raise OSError("the peer of a socket is known on Linux only")
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, _ = _CREDENTIALS.unpack(raw)
     if pid <= 0 or uid != os.geteuid():
-        raise PermissionError("the keeper there is no process of this user that can be seen here")
+        raise PermissionError("the keeper is not a visible process of this user")
     return int(pid)

@@ -1,18 +1,17 @@
-"""The keeper: stays on a node with the agent while connections, and drivers, come and go.
+"""The keeper: a process that keeps an agent running while connections and drivers come and go.
 
-It starts the agent as its child, holds the agent's pipes, and listens on a Unix socket that only
-its user can open. Whoever connects there speaks `stream` packets; the agent reads and writes as if
-the driver were at the other end of its pipe. A connection that breaks costs nothing: slots go on,
-what the agent says waits here. With no driver for so long, the keeper ends the agent and itself,
-and removes its folder.
+It starts the agent as its child, holds the agent's pipes and listens on a Unix socket that only its
+user can open. Drivers connect there and exchange `stream` packets; to the agent, its pipe seems to
+lead to the driver. When a connection breaks, slots continue and the agent's output waits here.
+After `orphan_after` seconds without a driver, the keeper ends the agent and itself and removes its
+folder.
 
-A connection that is new takes the place of the one before it: a driver that comes back is not kept
-out by the remains of its last visit. So does a driver that is new. To the agent go whole frames
-only, so whenever the driver changes the agent is told so by `Attach` between two frames. Then its
-answer is waited for: what it said before was for the driver before, and is dropped.
+A new connection replaces the previous one, both for a returning driver and for another driver. The
+agent receives whole frames only. When the driver changes, the keeper sends `Attach` between two
+frames and drops the agent's output up to its answer, because it is meant for the previous driver.
 
-What the agent and its fits print is passed on between the agent's own messages, as `AgentLog`, so
-that it takes the same road and arrives in the same order.
+Text that the agent and its fits print is sent as `AgentLog` between the agent's messages, which
+preserves the order.
 """
 
 from __future__ import annotations
@@ -45,38 +44,38 @@ from .selector import Waiting
 
 PING_SECONDS = 3.0
 SILENCE_SECONDS = 15.0
-"""A connection on which nothing came for so long is dead: the other end pings far more often."""
+"""Seconds without bytes after which a connection counts as dead; the other end pings more often."""
 
 MOST_PRINTED = 4 * 1024 * 1024
-"""Bytes that may wait for the driver before what is printed is dropped."""
+"""Bytes waiting for the driver above which printed text is dropped."""
 
 LOG_BYTES = 64 * 1024
-"""The keeper's own log ends here."""
+"""Most bytes that the keeper writes to its log."""
 
 TICK_SECONDS = 0.25
 FIRST_VISIT_SECONDS = 60.0
-"""How long the driver that had the keeper started has to say its first word."""
+"""Seconds in which the driver that started the keeper must connect."""
 
 LEASE_SECONDS = 3.0
-"""Between renewals of a machine's lease."""
+"""Seconds between renewals of a machine's lease."""
 
 LOCK_SECONDS = 0.5
-"""How long the keeper tries, at its end, to be the one who clears up."""
+"""Longest wait, in seconds, for the folder's lock when the keeper ends."""
 
 
 class Connection:
-    """One visit of a driver."""
+    """A connection to the keeper's socket."""
 
     def __init__(self, sock: socket.socket, now: float) -> None:
         sock.setblocking(False)
         self.sock = sock
         self.heard = now
         self.early = b""
-        """What has come while it is not known who is calling."""
+        """Bytes received before the caller's session is known."""
 
         self.unsent = b""
         self.refused = False
-        """There is nothing more to hear, and nothing to say but what is unsent."""
+        """True if only `unsent` remains to be sent, and nothing is read."""
 
 
 class Keeper:
@@ -85,15 +84,15 @@ class Keeper:
     Parameters
     ----------
     folder : KeeperFolder
-        Its own folder, made already.
+        The keeper's own folder, which exists.
     command : sequence of str
-        The agent.
+        Starts the agent.
     orphan_after : float
-        Seconds without a driver before everything here ends.
+        Seconds without a driver before the keeper ends.
     lease : Path, optional
-        File that is touched while a driver is heard: the machine ends itself when it grows old.
+        File that is touched while a driver is connected; the machine shuts down when it is old.
     clock : callable, optional
-        Returns the monotonic time.
+        Returns the monotonic time in seconds.
     """
 
     def __init__(
@@ -113,16 +112,16 @@ class Keeper:
         self._waiting = Waiting()
         self._connections: list[Connection] = []
         self._current: Connection | None = None
-        """The one of them that carries the stream."""
+        """The connection that carries the stream."""
 
-        self._visited = clock()
-        self._pinged = self._said = 0.0
-        self._told_to_end = False
-        self._asked = False
-        """Whether the driver was asked if it has the agent's last words."""
+        self._driver_seen = clock()
+        self._last_ping = self._last_sent = 0.0
+        self._must_end = False
+        self._final_ping_sent = False
+        """True if a ping has asked the driver to acknowledge the agent's last output."""
 
         self._finished_at: float | None = None
-        """When the driver was found to have said its last."""
+        """Time at which the driver's stream ended."""
 
         self._from_driver = bytearray()
         self._logged = 0
@@ -130,7 +129,7 @@ class Keeper:
         self._agent = KeptAgent(command, self._waiting, self._tell_driver, self._tell_print)
 
     def run(self) -> None:
-        """Keep until the agent has ended and all it said is delivered, or no driver comes."""
+        """Run until the agent has ended and its output is delivered, or until no driver comes."""
         try:
             self._open()
             while not self._over():
@@ -139,18 +138,18 @@ class Keeper:
             self._listener.close()
             for connection in list(self._connections):
                 self._drop(connection)
-            # One that no driver ever came for has nothing to finish, and may be busy importing.
+            # An agent without any driver has nothing to finish and may be busy importing.
             self._agent.end(0.0 if self._stream is None else LAST_WORDS_SECONDS)
             self._clear_up()
 
     def _open(self) -> None:
         self._waiting.want(self._listener, self._accept, read=True)
-        # Whoever finds the socket finds one that is listened to, and an agent behind it.
+        # Publish only now: a process that finds the socket finds a listener and an agent.
         self._folder.publish()
 
     def tell_to_end(self) -> None:
-        """End at the next turn. May be called from a signal handler."""
-        self._told_to_end = True
+        """End at the next turn. Safe to call from a signal handler."""
+        self._must_end = True
 
     @property
     def _stream(self) -> ResumableStream | None:
@@ -158,39 +157,39 @@ class Keeper:
 
     def _over(self) -> bool:
         now, stream = self._clock(), self._stream
-        if self._told_to_end:
+        if self._must_end:
             return True
         if self._agent.silent and (stream is None or stream.settled or stream.finished):
             return True
         if self._finished_at is not None and now - self._finished_at > LAST_WORDS_SECONDS:
             return True
         if self._current is None:
-            # A driver that gave up while the node was being made ready will not come back.
+            # A driver that gave up during the setup of the node does not come back.
             patience = self._orphan_after
             if stream is None:
                 patience = min(patience, FIRST_VISIT_SECONDS)
-            # Without its folder nobody could ever reach it again.
-            return now - self._visited > patience or not self._folder.reachable
+            # Without its folder the keeper is unreachable.
+            return now - self._driver_seen > patience or not self._folder.reachable
         return False
 
     def _turn(self) -> None:
-        self._choose()
-        # To what can be written to again, all is written below.
+        self._register_files()
+        # Sockets that became writable are written to below.
         self._waiting.turn(TICK_SECONDS)
         now = self._clock()
         for connection in list(self._connections):
             if now - connection.heard > SILENCE_SECONDS:
                 self._drop(connection)
         if self._current is not None and self._stream is not None:
-            self._visited = now
+            self._driver_seen = now
             self._renew(now)
-            last_words = self._agent.silent and not self._asked
-            # While something goes and comes, each end knows of the other.
-            quiet_since = max(self._pinged, min(self._said, self._current.heard))
+            last_words = self._agent.silent and not self._final_ping_sent
+            # Traffic in both directions is as good as a ping.
+            quiet_since = max(self._last_ping, min(self._last_sent, self._current.heard))
             if now >= quiet_since + PING_SECONDS or last_words:
-                # How far the driver has come must be known before this can end.
-                self._asked = self._agent.silent
-                self._pinged = now
+                # The keeper ends only when the driver has acknowledged everything.
+                self._final_ping_sent = self._agent.silent
+                self._last_ping = now
                 self._stream.ping()
         for connection in list(self._connections):
             self._send(connection)
@@ -203,20 +202,20 @@ class Keeper:
         try:
             os.utime(self._lease)
         except OSError as error:
-            self._note(f"the lease of this machine cannot be renewed: {error}")
+            self._log(f"the lease of this machine cannot be renewed: {error}")
 
-    def _choose(self) -> None:
-        """Wait for what can be dealt with, and for nothing else."""
+    def _register_files(self) -> None:
+        """Register the files that can be handled now, and no others."""
         stream = self._stream
         self._agent.choose(frames=stream is not None and not stream.full, prints=stream is not None)
         for connection in self._connections:
             held_back = connection is self._current and self._agent.behind
             if held_back:
-                # It is not its fault that nothing is heard of it.
+                # It is not read for the time being, so its silence must not count.
                 connection.heard = self._clock()
             self._waiting.want(
                 connection.sock,
-                self._hearer(connection),
+                self._reader(connection),
                 read=not connection.refused and not held_back,
                 write=bool(connection.unsent),
             )
@@ -227,12 +226,12 @@ class Keeper:
         sock, _ = self._listener.accept()
         self._connections.append(Connection(sock, self._clock()))
 
-    def _hearer(self, connection: Connection) -> Callable[[], None]:
-        return lambda: self._hear(connection)
+    def _reader(self, connection: Connection) -> Callable[[], None]:
+        return lambda: self._read(connection)
 
-    def _hear(self, connection: Connection) -> None:
+    def _read(self, connection: Connection) -> None:
         if connection not in self._connections or connection.refused:
-            return  # another one has taken its place in this very turn
+            return  # replaced by another connection in this turn
         try:
             data = connection.sock.recv(READ_BYTES)
         except BlockingIOError:
@@ -251,18 +250,18 @@ class Keeper:
         except (RefusedError, FrameError) as error:
             self._refuse(connection, str(error))
         except StreamError as error:
-            self._note(f"a connection is given up: {error}")
+            self._log(f"a connection is given up: {error}")
             self._drop(connection)
 
     def _admit(self, connection: Connection, data: bytes) -> bytes:
-        """Find out who is calling, and what is wanted; returns what has come of the stream."""
+        """Read the caller's HELLO and assign the stream; return bytes for the stream."""
         connection.early += data
         hello = read_hello(connection.early)
         if hello is None:
             return b""
         stream = self._stream
         if stream is not None and stream.finished and hello.session != stream.session:
-            # Everything here is about to end, and then there can be another keeper.
+            # The keeper is about to end; the caller then starts another one.
             self._drop(connection)
             return b""
         fresh = self._host.admit(hello)
@@ -278,8 +277,8 @@ class Keeper:
         return connection.early
 
     def _begin_session(self) -> None:
-        # Half a frame of the last driver ends here; what is whole is still told, as it may be
-        # part of the data, which the agent keeps.
+        # Drop the last driver's incomplete frame. Whole frames are still delivered, because they
+        # may be part of the data, which the agent keeps.
         self._from_driver.clear()
         self._agent.attach()
 
@@ -293,7 +292,7 @@ class Keeper:
             self._agent.take(take_frames(self._from_driver))
 
     def _refuse(self, connection: Connection, reason: str) -> None:
-        """Say that a driver has no place here; it is let go of when it has heard it."""
+        """Send a refusal; the connection is closed after it is sent."""
         connection.unsent += refusal(reason)
         connection.refused = True
         if connection is self._current:
@@ -313,11 +312,11 @@ class Keeper:
             self._drop(connection)
 
     def _fetch(self, connection: Connection) -> bool:
-        """Take what there is of the stream to send; whether there is anything."""
+        """Take the next bytes of the stream; return True if there are any."""
         assert self._stream is not None
         connection.unsent = self._stream.outgoing()
         if connection.unsent:
-            self._said = self._clock()
+            self._last_sent = self._clock()
         return bool(connection.unsent)
 
     def _drop(self, connection: Connection) -> None:
@@ -336,7 +335,7 @@ class Keeper:
             self._stream.write(frame)
 
     def _tell_print(self, text: str) -> None:
-        # A fit must not stop because nobody takes what it prints.
+        # A fit must not block because its output is not read.
         if self._stream is not None and self._stream.waiting < MOST_PRINTED:
             self._stream.write(encode(AgentLog(text=text)))
 
@@ -350,7 +349,7 @@ class Keeper:
     # -- the folder
 
     def _clear_up(self) -> None:
-        """Remove the folder, unless somebody else sees to it: it is not ours alone any more."""
+        """Remove the folder, unless its lock is held or another keeper answers in it."""
         missing = contextlib.suppress(TimeoutError, FileNotFoundError)
         with missing, self._folder.locked(LOCK_SECONDS):
             answering = self._folder.connect()
@@ -359,7 +358,7 @@ class Keeper:
             else:
                 answering.close()
 
-    def _note(self, text: str) -> None:
+    def _log(self, text: str) -> None:
         line = f"{text[:1000]}\n"
         self._logged += len(line)
         if self._logged < LOG_BYTES:
@@ -376,7 +375,7 @@ def main() -> None:
     parser.add_argument("command", nargs="+")
     args = parser.parse_args()
     keeper = Keeper(KeeperFolder(args.folder), args.command, args.orphan_after, args.lease)
-    # Afterwards: its agent would inherit signals that are ignored.
+    # Only after the start of the agent, which would inherit ignored signals.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: keeper.tell_to_end())

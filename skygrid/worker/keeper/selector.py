@@ -1,4 +1,4 @@
-"""A selector that is told anew each turn what there is to wait for."""
+"""A selector whose files are registered anew in each turn of a loop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Waiting:
-    """Waits for what can be dealt with now, and for nothing else."""
+    """Selector that waits only for files that can be handled now."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -21,13 +21,13 @@ class Waiting:
         read: bool = False,
         write: bool = False,
     ) -> None:
-        """Wait for this file as said, or no longer.
+        """Set the events to wait for; without any, the file is no longer watched.
 
         Parameters
         ----------
         file : int or socket
         act : callable
-            Called when it can be read. What can be written to ends the wait, no more.
+            Called when the file is readable. A writable file merely ends the wait.
         read, write : bool, default=False
         """
         events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
@@ -40,12 +40,12 @@ class Waiting:
             self._selector.modify(file, events, act)
 
     def forget(self, file: int | socket.socket) -> None:
-        """Wait for this file no longer; to be called before it is closed."""
+        """Stop watching a file; call this before the file is closed."""
         if file in self._selector.get_map():
             self._selector.unregister(file)
 
     def turn(self, seconds: float) -> None:
-        """Wait, so long at the most, and act on all that can be read."""
+        """Wait up to `seconds` and call the actions of all readable files."""
         for key, events in self._selector.select(seconds):
             if events & selectors.EVENT_READ:
                 key.data()
