@@ -113,7 +113,7 @@ class PrefixStore:
 
     @property
     def futile(self) -> bool:
-        """Return True if this object was asked for fits and kept none of them."""
+        """True if fits were requested and none of them is kept."""
         return bool(self._asked) and self._asked <= self._refused
 
     def _read(self, path: Path, part: str) -> Made | None:

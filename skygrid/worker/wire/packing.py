@@ -26,7 +26,7 @@ SMALL = 512
 """Chunks of fewer bytes are not compressed."""
 
 SAMPLES, SAMPLE_BYTES = 4, 16 * 1024
-"""A large chunk is compressed only if these samples of it shrink enough. Measured numbers do not,
+"""A large chunk is compressed only if its samples shrink enough. Measured numbers do not,
 and compressing them takes longer than sending them."""
 
 Piece = tuple[int, memoryview | bytes, bool]

@@ -93,14 +93,14 @@ class ResumableStream:
         self._written = 0
         self._sent = 0
         self._received = 0
-        self._told = 0
+        self._reported = 0
         """Received bytes that the other end knows of."""
 
         self._arrived: deque[bytes] = deque()
         self._incoming = bytearray()
         self._control: deque[bytes] = deque()
         self._greeted = False
-        self._asks = False
+        self._ping_due = False
         self._end: int | None = None
         self.finished = False
         """True when the other end's `END` has arrived."""
@@ -158,18 +158,18 @@ class ResumableStream:
         self._incoming.clear()
         self._control.clear()
         self._control.append(_packet(HELLO, _HELLO.pack(self.session, self._received)))
-        self._told = self._received
-        self._greeted = self._asks = False
+        self._reported = self._received
+        self._greeted = self._ping_due = False
 
     def ping(self) -> None:
         """Ask the other end for an ACK, after all bytes that wait to be sent."""
-        self._asks = True
+        self._ping_due = True
 
     @property
     def talkative(self) -> bool:
         """True if `outgoing` has bytes to send."""
-        untold = self._greeted and (self._asks or self._sent < self._written)
-        return bool(self._control) or untold
+        pending = self._greeted and (self._ping_due or self._sent < self._written)
+        return bool(self._control) or pending
 
     def outgoing(self) -> bytes:
         """Return the next bytes for the connection; empty if none are due."""
@@ -177,10 +177,10 @@ class ResumableStream:
         if not self._greeted:
             return self._take_control()
         if self._sent >= self._written:
-            asks, self._asks = self._asks, False
-            return self._take_control() + (_packet(PING, b"") if asks else b"")
-        if self._received > self._told:
-            self._tell_received()
+            ping, self._ping_due = self._ping_due, False
+            return self._take_control() + (_packet(PING, b"") if ping else b"")
+        if self._received > self._reported:
+            self._send_ack()
         # Send control packets together with data, so that frequent PINGs do not delay the data.
         return self._take_control() + self._next_packet()
 
@@ -212,11 +212,11 @@ class ResumableStream:
         self._incoming += data
         for kind, body in self._cut():
             self._take(kind, body)
-        if self._received - self._told >= ACK_BYTES:
-            self._tell_received()
+        if self._received - self._reported >= ACK_BYTES:
+            self._send_ack()
 
-    def _tell_received(self) -> None:
-        self._told = self._received
+    def _send_ack(self) -> None:
+        self._reported = self._received
         self._control.append(_packet(ACK, _OFFSET.pack(self._received)))
 
     def _cut(self) -> Iterator[tuple[int, bytes]]:
@@ -231,7 +231,7 @@ class ResumableStream:
 
     def _take(self, kind: int, body: bytes) -> None:
         if kind == PING and not body:
-            self._tell_received()
+            self._send_ack()
             return
         if kind == REFUSED:
             raise RefusedError(body[:MAX_REASON].decode(errors="replace"))
@@ -248,7 +248,7 @@ class ResumableStream:
         elif kind == END and self._greeted and self._received in (offset, offset + 1):
             self._received = offset + 1
             self.finished = True
-            self._tell_received()
+            self._send_ack()
         else:
             raise StreamError(f"a packet of kind {kind} out of turn")
 

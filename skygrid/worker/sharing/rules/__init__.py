@@ -54,7 +54,7 @@ class SharedFit:
 
     @functools.cached_property
     def state(self) -> Mapping[str, Any]:
-        """Return the attributes that the fit has set, by name."""
+        """Attributes that the fit has set, by name."""
         return MappingProxyType(fitted_state(self.estimator))
 
 
