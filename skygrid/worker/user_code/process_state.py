@@ -1,8 +1,8 @@
-"""Settings of a whole process, such as environment variables: taken here, set on nodes.
+"""Settings of a whole process, such as environment variables, copied from driver to nodes.
 
-A search file may set environment variables, change the working directory, and so on, and a fit
-sees that with scikit-learn alone. Agents are started before the file is loaded, or run on other
-machines; so what differs from the driver's start travels with the search.
+A search file may set environment variables, change the working directory, and so on. Agents start
+before the file is loaded, or on other machines, so the changes since the driver's start travel with
+the search.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a process."""
 
     environment: Mapping[str, str | None] = {}
-    """Environment variables; None: it is not set."""
+    """Environment variables; None for one that is unset."""
 
     folder: str | None = None
-    """The working directory; None: it stays."""
+    """Working directory; None: unchanged."""
 
     locale: str | None = None
-    """All categories, as `locale.setlocale` writes and takes them."""
+    """All categories in the format of `locale.setlocale`; None: unchanged."""
 
     umask: int | None = None
     recursion_limit: int | None = None
-    """None where it stays, as for the locale and the umask."""
+    """None: unchanged."""
 
     arguments: tuple[str, ...] | None = None
-    """`sys.argv`: modules of the user's may read it when they are imported; None: it stays."""
+    """`sys.argv`, which user modules may read on import; None: unchanged."""
 
     numpy_errors: Mapping[str, Any] = {}
-    """As `numpy.seterr` takes them."""
+    """Arguments of `numpy.seterr`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Set what it says from the moment in which a node unpickles this."""
+        """Pickle so that unpickling on a node applies the settings."""
         return _set_from, ({name: getattr(self, name) for name in self.__struct_fields__},)
 
 
@@ -61,11 +61,11 @@ def taken(*, numpy: bool = True) -> ProcessState:
     Parameters
     ----------
     numpy : bool, default=True
-        Whether those of NumPy are asked for, which imports it.
+        Include NumPy's error settings, which imports NumPy.
     """
     try:
         folder = os.getcwd()
-    except FileNotFoundError:  # it was removed
+    except FileNotFoundError:  # the working directory was removed
         folder = None
     return ProcessState(
         environment=dict(os.environ),
@@ -79,15 +79,15 @@ def taken(*, numpy: bool = True) -> ProcessState:
 
 
 def changes(before: ProcessState, now: ProcessState, *, at_hand: bool) -> ProcessState:
-    """Return what a node has to set so that its fits run as they would in this process.
+    """Return the settings that a node needs for fits to run as in this process.
 
     Parameters
     ----------
     before : ProcessState
-        At the start, before any code of the user's ran.
+        State before any user code ran.
     now : ProcessState
     at_hand : bool
-        Whether the node is this machine: then the working directory is the same.
+        True if the node is this machine and can use the same working directory.
 
     Returns
     -------
@@ -113,13 +113,13 @@ def changes(before: ProcessState, now: ProcessState, *, at_hand: bool) -> Proces
 
 
 _set: dict[str, ProcessState] = {}
-"""Under ``before``: what this process had before it was set for the search that it works for."""
+"""Under ``before``: the settings that the current search's have replaced."""
 
 
 def set_state(state: ProcessState) -> None:
-    """Set what a search's driver has set, instead of what an earlier search's had.
+    """Apply the settings of a search's driver, after a reset of the previous search's.
 
-    What this machine cannot do, such as a locale that it lacks, is said on stderr.
+    Settings that this machine does not support, such as a missing locale, are reported on stderr.
     """
     before = _set.pop("before", None)
     if before is not None:
@@ -175,7 +175,7 @@ def _said(setting: str) -> Any:
 
 
 def _umask() -> int | None:
-    """Source: proc(5), ``/proc/PID/status``; to ask the system call is to change it."""
+    """Return the umask from ``/proc/self/status`` (proc(5)): the system call would change it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -192,4 +192,4 @@ def _numpy_errors() -> dict[str, Any]:
 
 
 START = taken(numpy=False)
-"""The settings of this process when skygrid was imported."""
+"""Settings of this process when skygrid was imported."""

@@ -1,8 +1,8 @@
-"""The driver's warning filters on a node, without importing what they are about.
+"""The driver's warning filters on a node, without imports of their categories.
 
-A filter names a class of warnings. To pickle the class would import its module on every node, which
-for some libraries takes seconds; and no warning of a class can be issued before its module is
-loaded. So the class travels by name.
+A filter refers to a class of warnings. Pickling that class would import its module on every node,
+which takes seconds for some libraries. No warning of a class can be raised before its module is
+loaded, so the class travels by name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Pattern = re.Pattern[str] | str | None
-"""Type of a filter's message and module; `warnings` itself takes all three."""
+"""Type of a filter's message and module: `warnings` accepts all three."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class WarningRule:
 
 
 def rules_now() -> list[WarningRule]:
-    """Return the filters of this process, the strongest first."""
+    """Return the filters of this process, the first to match first."""
     return [
         WarningRule(action, message, _name(category), module, lineno)
         for action, message, category, module, lineno in warnings.filters
@@ -52,7 +52,7 @@ def filters_of(rules: Sequence[WarningRule]) -> list[tuple[Any, ...]]:
 
 
 def _category(name: str) -> type:
-    """Return the class of this name; a stand-in for it where its module is not loaded yet."""
+    """Return the class of this name, or a stand-in if its module is not loaded."""
     module, _, qualname = name.partition(":")
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
@@ -61,7 +61,7 @@ def _category(name: str) -> type:
 
 
 class _ByName(type):
-    """A class that has as its subclasses all that have a class of its name among their bases."""
+    """Class whose subclasses are all classes with its name among their bases."""
 
     def __subclasscheck__(cls, other: type) -> bool:
         return any(
