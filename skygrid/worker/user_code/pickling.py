@@ -1,13 +1,12 @@
-"""Pickling for the way to a node: cloudpickle, but each of the user's modules exists once there.
+"""Pickling for nodes: cloudpickle, with each user module existing once on a node.
 
-cloudpickle pickles by value what it was told to, and all of ``__main__``. A node would then have
-classes twice: those that came by value, and those of the module when anything imports it. So
-classes and functions of modules that a node can import travel by name (`import_by_name`). Those of
-the program itself travel by value, and are put into one module of its name (`put_into_program`);
-its functions have that module's globals.
+cloudpickle pickles ``__main__`` and registered modules by value. A class would then exist twice on
+a node: by value, and in the module that other code imports. Therefore classes and functions of
+importable modules travel by name (`import_by_name`). Those of the program travel by value and are
+put into one module of its name (`put_into_program`), whose globals its functions use.
 
-Recent releases of cloudpickle write ``<dynamic-code>`` in the place of the file's name. Tracebacks
-of failed fits are part of a search's answer, and scikit-learn's own name the file.
+Recent releases of cloudpickle replace file names by ``<dynamic-code>``. The reducer of code objects
+keeps them, because tracebacks are part of a search's results.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ import cloudpickle
 from .user_modules import attribute, module_named, namespace, placed, program, set_globals
 
 CACHED = type(functools.lru_cache(lambda: None))
-"""The type of what `functools.lru_cache` makes of a function."""
+"""Type of functions wrapped by `functools.lru_cache`."""
 
 _LOCKS = {type(threading.Lock()): threading.Lock, type(threading.RLock()): threading.RLock}
 
@@ -35,7 +34,7 @@ _OF_A_MODULE = frozenset(vars(ModuleType(""))) | {"__builtins__", "__file__", "_
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 MOST_PLAIN = 10_000
-"""Characters or bytes of a global of the program that is sent whether anything reads it or not."""
+"""Longest str or bytes global of the program, in characters or bytes, that is always sent."""
 
 
 def _reduce_cached_property(prop: Any) -> tuple[Any, ...]:
@@ -43,12 +42,12 @@ def _reduce_cached_property(prop: Any) -> tuple[Any, ...]:
 
 
 REDUCERS: dict[type, Callable[[Any], tuple[Any, ...]]] = {
-    functools.cached_property: _reduce_cached_property,  # has a lock before Python 3.12
-    # singledispatch keeps what it has found out in one.
+    functools.cached_property: _reduce_cached_property,  # holds a lock before Python 3.12
+    # cache of functools.singledispatch
     weakref.WeakKeyDictionary: lambda _: (weakref.WeakKeyDictionary, ()),
 }
-"""For objects of the standard library that functions and classes of the user's hold. What they
-return needs nothing but the standard library to be read."""
+"""Reducers for objects of the standard library that user functions and classes may hold. Their
+results unpickle with the standard library alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +56,11 @@ class _Known:
 
     module: ModuleType
     handle: str | _Program
-    """Stands for the module in a pickle."""
+    """Represents the module in a pickle."""
 
 
 class _Program:
-    """The program, pickled as its module; each pickle has it once."""
+    """The program, pickled as its module, once in each pickle."""
 
     def __init__(self, module: ModuleType, imports: tuple[str, ...]) -> None:
         self._module, self._imports = module, imports
@@ -70,7 +69,7 @@ class _Program:
         module = self._module
         path = getattr(module, "__file__", None)
         arguments = (module.__name__, module.__package__, path, self._imports)
-        # Code that looks a name up as a text finds at least these.
+        # Code that looks up globals by a computed name finds at least these.
         plain = {
             name: value
             for name, value in vars(module).items()
@@ -82,43 +81,43 @@ class _Program:
 
 
 _known: dict[str, _Known] = {}
-"""By the modules' names."""
+"""By module name."""
 
 
 def import_by_name(module: ModuleType) -> None:
-    """Have the classes and functions of a module travel by name.
+    """Make the classes and functions of a module travel by name.
 
     Parameters
     ----------
     module : ModuleType
-        Nodes must be able to import it; see `user_modules.UserFiles`.
+        A module that nodes can import; see `user_modules.UserFiles`.
     """
     _known[module.__name__] = _Known(module=module, handle=module.__name__)
 
 
 def known_module(name: str) -> ModuleType | None:
-    """Return the user's module of this name; None where there is none."""
+    """Return the user's module of this name, or None."""
     known = _known.get(name)
     return sys.modules.get(name) if known is None else known.module
 
 
 def put_into_program(module: ModuleType, imports: tuple[str, ...]) -> None:
-    """Have the classes and functions of the program be in one module on a node.
+    """Make the classes and functions of the program live in one module on a node.
 
     Parameters
     ----------
     module : ModuleType
     imports : tuple of str
-        The import statements of its file.
+        Import statements of its file.
     """
     _known[module.__name__] = _Known(module=module, handle=_Program(module, imports))
 
 
 class NodePickler(cloudpickle.Pickler):
-    """cloudpickle's pickler; what it writes needs this package to be read."""
+    """cloudpickle's pickler with user modules; unpickling needs this package."""
 
     def reducer_override(self, obj: Any) -> Any:
-        """Reduce what is of the user's modules."""
+        """Reduce user modules, and their classes and functions."""
         if isinstance(obj, type | FunctionType | CACHED):
             known = _known.get(getattr(obj, "__module__", None) or "")
             if known is not None and isinstance(self._handle(known), str):
@@ -149,7 +148,7 @@ class NodePickler(cloudpickle.Pickler):
         return placed, (handle, name if is_global else None, make, arguments), *rest
 
     def _handle(self, known: _Known) -> str | _Program:
-        """Return what stands for a module in a pickle."""
+        """Return the object that represents a module in a pickle."""
         return known.handle
 
     def _function_getnewargs(self, func: FunctionType) -> Any:
@@ -165,13 +164,13 @@ class NodePickler(cloudpickle.Pickler):
         if known is not None:
             by_name = isinstance(self._handle(known), str)
             sent = {} if by_name else _with_locks_anew(slots["__globals__"])
-            # What a module says of itself is its own, as the path of its file.
+            # The node's module has its own attributes of this kind, such as the path of its file.
             slots["__globals__"] = {n: value for n, value in sent.items() if n not in _OF_A_MODULE}
         return make, arguments, (state, slots), *rest
 
 
 class Nowhere(io.RawIOBase):
-    """A stream that drops all that is written to it."""
+    """Stream that discards all bytes."""
 
     def writable(self) -> bool:
         return True
@@ -181,14 +180,14 @@ class Nowhere(io.RawIOBase):
 
 
 class StayingPickler(NodePickler):
-    """For the driver's own later sessions, which have loaded the program themselves."""
+    """Pickler for later sessions of the driver, which load the program themselves."""
 
     def _handle(self, known: _Known) -> str:
         return known.module.__name__
 
 
 class _Anew:
-    """Pickled as what a function returns."""
+    """Object that is pickled as a call of a function."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
@@ -198,7 +197,7 @@ class _Anew:
 
 
 class _Namespace:
-    """The globals of a module."""
+    """Globals of a module."""
 
     def __init__(self, handle: str | _Program) -> None:
         self._handle = handle
@@ -208,12 +207,12 @@ class _Namespace:
 
 
 def is_made_anew(value: Any) -> bool:
-    """Return whether a global of the program is not sent, as each process has one of its own."""
+    """Return True if a global of the program is not sent because each process has its own."""
     return type(value) in _LOCKS
 
 
 def _with_locks_anew(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace locks of a module or a class: each process has its own."""
+    """Replace the locks of a module or class by new ones."""
     return {
         name: _Anew(_LOCKS[type(value)]) if is_made_anew(value) else value
         for name, value in values.items()
@@ -221,7 +220,7 @@ def _with_locks_anew(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(known: _Known, obj: Any) -> tuple[Any, ...] | None:
-    """Reduce a class or function to its name; None where it has none in its module."""
+    """Reduce a class or function to its name; None if its module does not have it."""
     name = getattr(obj, "__qualname__", None)
     found: Any = known.module
     for part in name.split(".") if isinstance(name, str) else ():

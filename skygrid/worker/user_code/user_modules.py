@@ -1,10 +1,10 @@
-"""The user's own modules on a node: one module object for each name.
+"""The user's own modules on a node, one module object for each name.
 
-A module that has a file is imported by its name, as in any other Python process. Where driver and
-node are one machine the folders are the driver's own; elsewhere the files are sent (`UserFiles`)
-and unpacked. The program itself (the search file, or the script that calls skygrid) is not run
-again: that would read its data again, which a node may lack. Its functions and classes come by
-value, as they are on the driver, and are put into a module of its name (`program`).
+A module with a file is imported by name, as in any Python process: from the driver's folders if
+driver and node are one machine, else from files that were sent (`UserFiles`) and unpacked. The
+program (the search file, or the script that calls skygrid) is not run again, because it might load
+data that a node lacks. Its functions and classes travel by value and are put into a module of its
+name (`program`).
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from types import CodeType, ModuleType
 from typing import Any
 
 KEPT_SECONDS = 30 * 24 * 3600
-"""Files of a program that no process has opened for so many seconds are removed."""
+"""Files of a program that no process has opened for 30 days are removed."""
 
 ROOT_VARIABLE = "SKYGRID_ROOT"
-"""Environment variable that names the folder in which a node keeps what is skygrid's."""
+"""Environment variable with the path of the folder for skygrid's files on a node."""
 
 
-# ---- what pickles of the driver call -------------------------------------------------------------
+# ---- called by pickles of the driver -------------------------------------------------------------
 
 
 def module_named(module: str | ModuleType) -> ModuleType:
-    """Return a module of the user's by its name; the program comes as itself."""
+    """Return a user module by name; a program is passed through."""
     return importlib.import_module(module) if isinstance(module, str) else module
 
 
 def attribute(module: str | ModuleType, qualname: str) -> Any:
-    """Return the class or function of this qualified name."""
+    """Return the class or function with this qualified name."""
     found: Any = module_named(module)
     for part in qualname.split("."):
         found = getattr(found, part)
@@ -52,7 +52,7 @@ def attribute(module: str | ModuleType, qualname: str) -> Any:
 
 
 def namespace(module: str | ModuleType) -> dict[str, Any]:
-    """Return the globals of a module, for functions that come by value."""
+    """Return the globals of a module, for functions that travel by value."""
     return vars(module_named(module))
 
 
@@ -63,19 +63,19 @@ _programs: dict[str, ModuleType] = {}
 
 
 def program(name: str, package: str | None, path: str | None, imports: Sequence[str]) -> ModuleType:
-    """Return the module of a program, which its functions and classes are put into.
+    """Return the module that holds a program's functions and classes.
 
     Parameters
     ----------
     name : str
-        In `sys.modules`; ``__main__`` for a program that calls skygrid.
+        Name in `sys.modules`; ``__main__`` for a program that calls skygrid.
     package : str or None
-        What its relative imports are relative to.
+        Package for its relative imports.
     path : str or None
-        Of its file, on the driver.
+        Its file on the driver.
     imports : sequence of str
-        Its import statements. They are run, as they may have effects; a node may lack a module that
-        no fit needs.
+        Its import statements, which are executed because they may have side effects. Missing
+        modules are reported only: fits may not need them.
     """
     known = _programs.get(name)
     place = None if path is None else _unpacked.get(path, path)
@@ -101,7 +101,7 @@ def set_globals(module: ModuleType, values: Mapping[str, Any]) -> None:
 def placed(
     module: ModuleType, name: str | None, make: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> Any:
-    """Make a function or class of the program, and put it into its module under its name."""
+    """Create a function or class of the program and store it in its module."""
     made = make(*arguments)
     if name is not None:
         setattr(module, name, made)
@@ -113,39 +113,39 @@ def placed(
 
 @dataclass(frozen=True, kw_only=True)
 class UserFiles:
-    """Folders and files in which a process finds the user's modules."""
+    """Folders and files with the user's modules."""
 
     folders: tuple[str, ...] = ()
-    """Import folders of a driver on this machine, in its order."""
+    """Import folders of a driver on this machine, in order."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)
-    """Contents by path below one import folder; for nodes that have no such files."""
+    """Contents by path relative to one import folder, for nodes without these files."""
 
     origins: Mapping[str, str] = field(default_factory=dict)
-    """Paths of these files on the driver: they stand in tracebacks, also of fits elsewhere."""
+    """Paths of these files on the driver, as tracebacks show them."""
 
     states: Mapping[str, str] = field(default_factory=dict)
-    """State of each module's file, by the module's name. A module whose file has changed since an
-    earlier search, or that is another one of the same name, is imported anew."""
+    """State of each module's file, by module name. A module with another state than in the previous
+    search is imported again."""
 
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Plain data that modules hold on the driver, by the module's name; see
-    `user_code.module_values`. Set after the import, where it differs."""
+    """Plain data in modules of the driver, by module name; see `user_code.module_values`. Set after
+    the import where it differs."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Have the modules found from the moment in which a node unpickles this."""
+        """Pickle so that unpickling on a node makes the modules importable."""
         fields = (self.folders, self.files, self.origins, self.states, self.values)
         return make_importable, fields
 
 
 _own_path = list(sys.path)
-"""`sys.path` as this process had it before the first search."""
+"""`sys.path` before the first search."""
 
 _imported: dict[str, str] = {}
-"""`UserFiles.states` of the search before."""
+"""`UserFiles.states` of the previous search."""
 
 _unpacked: dict[str, str] = {}
-"""Paths of files that were sent, by their paths on the driver."""
+"""Unpacked paths of sent files, by their paths on the driver."""
 
 
 def make_importable(
@@ -155,7 +155,7 @@ def make_importable(
     states: Mapping[str, str],
     values: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Have a search's own modules found by their names; see `UserFiles`."""
+    """Make the modules of a search importable; see `UserFiles` for the arguments."""
     folder = str(_unpack(files)) if files else None
     _unpacked.clear()
     _unpacked.update({origin: f"{folder}/{name}" for name, origin in origins.items()})
@@ -179,10 +179,10 @@ def make_importable(
 
 
 def _drop_others(states: Mapping[str, str]) -> None:
-    """Have modules imported anew that are not, or not any more, those of this search."""
+    """Remove modules of other searches from `sys.modules`, if any module has changed."""
     changed = {name for name in {*states, *_imported} if states.get(name) != _imported.get(name)}
     if changed:
-        # What has not changed may hold classes and functions of what has.
+        # Unchanged modules may refer to objects of changed ones.
         tops = {name.partition(".")[0] for name in {*states, *_imported}}
         for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
             if sys.modules[name] is not _programs.get(name):
@@ -190,14 +190,14 @@ def _drop_others(states: Mapping[str, str]) -> None:
 
 
 class _UserModules(importlib.abc.MetaPathFinder):
-    """Imports the user's modules: from files that were sent, and with the driver's values.
+    """Finder of the user's modules: in sent files, and with the driver's values.
 
     Parameters
     ----------
     folder : str or None
-        Where files that were sent are unpacked.
+        Folder of the unpacked files.
     origins : mapping of str to str
-        Paths on the driver, by the paths here. The code of these modules names the former.
+        Paths on the driver, by unpacked path; used as file names of the code.
     values : mapping of str to mapping
         As in `UserFiles`.
     """
@@ -213,7 +213,7 @@ class _UserModules(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return the module's specification, None for any other module."""
+        """Return the module's specification, or None for other modules."""
         spec = self._sent(fullname, path, target)
         if fullname not in self._values:
             return spec
@@ -224,7 +224,7 @@ class _UserModules(importlib.abc.MetaPathFinder):
                 break
         loader: Any = None if spec is None else spec.loader
         if loader is not None:
-            # On the loader itself: it is also asked for resources and sources.
+            # Patch the loader instead of wrapping it: it also provides resources and sources.
             loader.exec_module = functools.partial(
                 _load, loader.exec_module, self._values[fullname]
             )
@@ -253,27 +253,27 @@ def _load(
 
 
 def _set_values(module: ModuleType, values: Mapping[str, Any]) -> None:
-    """Set plain data of a module where it is other than on the driver."""
+    """Set plain data of a module where it differs from the driver's."""
     for path, value in values.items():
         owner_name, _, name = path.rpartition(".")
         owner: Any = vars(module).get(owner_name) if owner_name else module
         known = vars(owner).get(name) if hasattr(owner, "__dict__") else value
-        # Not by ==: numbers of other types may be equal, and so may containers of them.
+        # `repr`, because == ignores types: 1 == 1.0.
         if type(known) is type(value) and repr(known) == repr(value):
             continue
         if type(known) is type(value) is list:
             known[:] = value
         elif type(known) is type(value) and isinstance(known, dict | set):
-            # Other modules may hold the same object.
+            # Change it in place, because other modules may refer to it.
             known.clear()
             known.update(value)
         else:
-            with contextlib.suppress(AttributeError, TypeError):  # a class that allows no change
+            with contextlib.suppress(AttributeError, TypeError):  # the class is immutable
                 setattr(owner, name, value)
 
 
 class _SentLoader(importlib.machinery.SourceFileLoader):
-    """Loads a module from a file that was sent.
+    """Loader of a module from a sent file.
 
     Parameters
     ----------
@@ -288,18 +288,18 @@ class _SentLoader(importlib.machinery.SourceFileLoader):
         self._origin = origin
 
     def get_code(self, fullname: str) -> CodeType:
-        """Compile the text; bytecode that is kept would name the file here."""
+        """Compile the source: cached bytecode would contain the path on this node."""
         data = self.get_data(self.get_filename(fullname))
         return compile(data, self._origin, "exec", dont_inherit=True)
 
 
 def _show_lines(path: str, content: bytes) -> None:
-    """Have tracebacks show the lines of a file that this machine may lack."""
+    """Make tracebacks show the lines of a file that this machine may lack."""
     try:
         text = importlib.util.decode_source(content)
     except (UnicodeDecodeError, SyntaxError):
         return  # it cannot be imported here either
-    # Without a time of change nobody looks for the file.
+    # Without a modification time, linecache does not look for the file.
     linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
 
 
@@ -307,7 +307,7 @@ def _show_lines(path: str, content: bytes) -> None:
 
 
 def _unpack(files: Mapping[str, bytes]) -> Path:
-    """Write files below a folder of their own, unless they are there."""
+    """Write files to a folder named by their digest, unless it exists."""
     root = _modules_folder()
     folder = root / _digest(files)
     if not folder.is_dir():
@@ -319,7 +319,7 @@ def _unpack(files: Mapping[str, bytes]) -> Path:
             path.write_bytes(data)
         try:
             made.rename(folder)
-        except OSError:  # another process was quicker
+        except OSError:  # another process was faster
             shutil.rmtree(made, ignore_errors=True)
     os.utime(folder)
     return folder
@@ -334,7 +334,7 @@ def _digest(files: Mapping[str, bytes]) -> str:
 
 
 def _modules_folder() -> Path:
-    """Return the folder for the files of programs, which belongs to this user alone."""
+    """Return the private folder for the files of programs."""
     root = os.environ.get(ROOT_VARIABLE)
     place = Path(root) if root else Path(tempfile.gettempdir(), f"skygrid-{os.getuid()}")
     folder = place / "modules"
@@ -347,8 +347,8 @@ def _modules_folder() -> Path:
 
 
 def _tidy(root: Path) -> None:
-    """Remove what no process has used for `KEPT_SECONDS`."""
-    with contextlib.suppress(OSError):  # another process tidies up as well
+    """Remove files that were not used for `KEPT_SECONDS`."""
+    with contextlib.suppress(OSError):  # another process may clean up too
         for entry in os.scandir(root):
             if entry.stat().st_mtime < time.time() - KEPT_SECONDS:
                 shutil.rmtree(entry.path, ignore_errors=True)
