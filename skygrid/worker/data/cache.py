@@ -74,7 +74,6 @@ class Part:
             os.fdatasync(self.file.fileno())
 
     def discard(self) -> None:
-        """Remove the file."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
         self.file.close()

@@ -66,7 +66,6 @@ class Fetch:
         return data
 
     def close(self) -> None:
-        """End the process."""
         self._process.kill()
         self._process.wait()
         assert self._process.stdout is not None

@@ -68,10 +68,6 @@ _GROUP_MEMBERS = vars(BaseExceptionGroup)["exceptions"]
 def records_of(error: BaseException) -> tuple[ExceptionRecord, ...]:
     """Describe an exception and all exceptions that it refers to.
 
-    Parameters
-    ----------
-    error : BaseException
-
     Returns
     -------
     records : tuple of ExceptionRecord

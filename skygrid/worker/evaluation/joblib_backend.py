@@ -59,10 +59,6 @@ def context_of_fits(n_jobs: int | None) -> JoblibContext:
     n_jobs : int or None
         Parameter of the search.
 
-    Returns
-    -------
-    context : JoblibContext
-
     Raises
     ------
     ValueError
@@ -87,12 +83,7 @@ def context_of_fits(n_jobs: int | None) -> JoblibContext:
 
 
 def sends_copies(n_jobs: int | None) -> bool:
-    """Return True if `joblib.Parallel`, called now, works on copies of its arguments.
-
-    Parameters
-    ----------
-    n_jobs : int or None
-    """
+    """Return True if `joblib.Parallel`, called now, works on copies of its arguments."""
     backend, default = get_active_backend()
     wanted = default if n_jobs is None else n_jobs
     if wanted in (None, 1) or getattr(backend, "uses_threads", False):
@@ -119,12 +110,7 @@ _configured: Any = None
 
 
 def run_in_process(context: JoblibContext) -> None:
-    """Make joblib report the driver's numbers and run all batches in this process and thread.
-
-    Parameters
-    ----------
-    context : JoblibContext
-    """
+    """Make joblib report the driver's numbers and run all batches in this process and thread."""
     global _processors, _configured
     _processors = context.processors
     _here.below_threads = context.below_threads
@@ -191,7 +177,6 @@ class _Inline:
         mmap_mode: str | None = "r",
         **_: Any,
     ) -> int:
-        """Prepare for a call of `joblib.Parallel`."""
         number = self.effective_n_jobs(n_jobs)
         # Without workers, joblib implements this order only in its sequential loop.
         unordered = getattr(parallel, "return_as", "list") == "generator_unordered"
@@ -215,7 +200,6 @@ class _Inline:
     apply_async = submit  # name in joblib before 1.5
 
     def retrieve_result(self, out: _Deferred, timeout: float | None = None) -> list[Any]:
-        """Run a submitted batch."""
         return out.get()
 
     def terminate(self) -> None:

@@ -50,7 +50,6 @@ class SharedFolder:
         self._remover.stdin.close()
 
     def remove(self) -> None:
-        """Remove the folder and its content."""
         self._remover.communicate()
 
 

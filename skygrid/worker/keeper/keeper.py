@@ -205,7 +205,6 @@ class Keeper:
             self._log(f"the lease of this machine cannot be renewed: {error}")
 
     def _register_files(self) -> None:
-        """Register the files that can be handled now, and no others."""
         stream = self._stream
         self._agent.choose(frames=stream is not None and not stream.full, prints=stream is not None)
         for connection in self._connections:

@@ -187,7 +187,6 @@ class GroupFit:
             raise NotAnsweredError
 
     def _finish(self, unfolded: UnfoldedPipeline, arguments: Sequence[Any]) -> None:
-        """Prepare a fitted member for its scorer."""
         last = _last(unfolded)
         if not self._plain:
             _detach([*(step.estimator for step in unfolded.steps), last])

@@ -183,7 +183,6 @@ class KeptChain:
         return bare
 
     def _install_branches(self, index: int) -> None:
-        """Replace methods of the transformers within a step."""
         if not self._line[index].branches:
             return
         context = self._line[index - 1].digest if index else self._context

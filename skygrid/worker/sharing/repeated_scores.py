@@ -42,7 +42,6 @@ class RepeatedScores:
         """
 
     def forget(self) -> None:
-        """Drop all scores and labels."""
         self._known.clear()
 
     def scorer(self, scorer: Any) -> Any:

@@ -88,10 +88,6 @@ def changes(before: ProcessState, now: ProcessState, *, at_hand: bool) -> Proces
     now : ProcessState
     at_hand : bool
         True if the node is this machine and can use the same working directory.
-
-    Returns
-    -------
-    state : ProcessState
     """
     left_out = KEPT_VARIABLES if at_hand else KEPT_VARIABLES | SECRET_VARIABLES
     names = {*before.environment, *now.environment} - left_out

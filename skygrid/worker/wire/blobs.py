@@ -104,17 +104,12 @@ class Blob:
         return self._packed.since(offset)
 
     def chunks(self, size: int = CHUNK_BYTES) -> Iterator[tuple[int, memoryview]]:
-        """Yield the blob's bytes in order.
+        """Yield the offset and the bytes of each chunk, in order.
 
         Parameters
         ----------
         size : int, default=1 MiB
             Most bytes in one chunk.
-
-        Yields
-        ------
-        offset : int
-        data : memoryview
         """
         offset = 0
         for part in self._parts:
@@ -166,10 +161,6 @@ def open_blob(file: io.IOBase | Any, size: int) -> Any:
         Has a file descriptor and holds the blob from offset 0.
     size : int
         Bytes in the blob.
-
-    Returns
-    -------
-    value : object
     """
     mapped = memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY))
     (count,) = _U64.unpack_from(mapped, 0)

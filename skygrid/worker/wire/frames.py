@@ -38,10 +38,6 @@ def encode(message: Any) -> bytes:
     message : msgspec.Struct
         One of the messages in `messages`.
 
-    Returns
-    -------
-    frame : bytes
-
     Raises
     ------
     FrameError
@@ -106,10 +102,6 @@ class FrameReader:
         ----------
         data : bytes
             Next portion of the stream.
-
-        Yields
-        ------
-        message : msgspec.Struct
 
         Raises
         ------

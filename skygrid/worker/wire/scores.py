@@ -31,10 +31,6 @@ def to_wire(scores: Any) -> Scores:
     scores : number or dict of str to number
         As `sklearn.model_selection` collects them for one fit.
 
-    Returns
-    -------
-    wire : float, TypedNumber or dict of them
-
     Raises
     ------
     TypeError
@@ -47,14 +43,6 @@ def to_wire(scores: Any) -> Scores:
 
 def from_wire(wire: Scores) -> Any:
     """Convert scores from their form on the wire.
-
-    Parameters
-    ----------
-    wire : float, TypedNumber or dict of them
-
-    Returns
-    -------
-    scores : number or dict of str to number
 
     Raises
     ------

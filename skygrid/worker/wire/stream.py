@@ -305,10 +305,6 @@ class StreamHost:
     def admit(self, hello: Hello) -> bool:
         """Set `stream` to the stream of a caller's session.
 
-        Parameters
-        ----------
-        hello : Hello
-
         Returns
         -------
         fresh : bool
@@ -351,7 +347,6 @@ def read_hello(data: bytes) -> Hello | None:
 
 
 def _parse_hello(body: bytes) -> Hello:
-    """Return the content of a HELLO packet's body."""
     if len(body) != _HELLO.size:
         raise StreamError(f"a packet of kind {HELLO} with {len(body)} bytes")
     return Hello(*_HELLO.unpack(body))
