@@ -53,12 +53,12 @@ test-digits: $(READY) sshd ## Run the guide's search on three fresh hosts and co
 sshd: $(READY) ## Install OpenSSH and the shells that the tests use, where root and apt-get can
 	@$(BIN)/python -m tests.programs
 
-check: $(READY) ## Lint, format, types, room boundaries, README against --help
+check: $(READY) ## Lint, format, types, room boundaries, guides/reference.md against --help
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python tools/check_readme.py
+	$(BIN)/python tools/check_reference.py
 
 format: $(READY) ## Format the code and mend what ruff can mend by itself
 	$(BIN)/ruff check --fix .

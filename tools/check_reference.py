@@ -1,7 +1,7 @@
-"""Compare the README's tables of commands and options with what ``--help`` says.
+"""Compare the tables of commands and options in guides/reference.md with ``--help``.
 
-    python tools/check_readme.py            # fails with a diff
-    python tools/check_readme.py --write    # writes the tables anew
+    python tools/check_reference.py            # fails with a diff
+    python tools/check_reference.py --write    # replaces the tables
 
 Each table stands between two comments, ``<!-- NAME -->`` and ``<!-- end NAME -->``.
 """
@@ -16,47 +16,47 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "guides" / "reference.md"
 
 EVERYWHERE = {"--help", "--version"}
-"""Options that need no row."""
+"""Options that every command has."""
 
 
 def main() -> int:
-    """Compare or write; return the exit code."""
-    before = README.read_text(encoding="utf-8")
+    """Compare the tables, or replace them with ``--write``; return the exit code."""
+    before = PAGE.read_text(encoding="utf-8")
     after = before
     for name, table in (("commands", commands_table()), ("options of run", options_table())):
         after = replace_block(after, name, table)
     if before == after:
         return 0
     if "--write" in sys.argv[1:]:
-        README.write_text(after, encoding="utf-8")
+        PAGE.write_text(after, encoding="utf-8")
         return 0
     sys.stdout.writelines(
         difflib.unified_diff(
             before.splitlines(keepends=True),
             after.splitlines(keepends=True),
-            "README.md",
+            PAGE.name,
             "skygrid --help",
         )
     )
-    print("README.md is not what --help says; mend it with: python tools/check_readme.py --write")
+    print(f"{PAGE.name} differs from --help; run: python tools/check_reference.py --write")
     return 1
 
 
 def replace_block(text: str, name: str, table: list[str]) -> str:
-    """Return `text` with another table between the comments that are called `name`."""
+    """Replace the table between the two comments `name`."""
     opening, closing = f"<!-- {name} -->\n", f"<!-- end {name} -->\n"
     if text.count(opening) != 1 or text.count(closing) != 1:
-        sys.exit(f"README.md needs {opening.strip()} and {closing.strip()}, once each")
+        sys.exit(f"{PAGE.name} needs {opening.strip()} and {closing.strip()}, once each")
     head, _, rest = text.partition(opening)
     _, _, tail = rest.partition(closing)
     return head + opening + "\n" + "\n".join(table) + "\n\n" + closing + tail
 
 
 def commands_table() -> list[str]:
-    """Return a row for each command: how it is called, what it does, its options."""
+    """Return a row for each command: usage, purpose, options."""
     rows = ["| command | does | options |", "|---|---|---|"]
     for command in sections(help_of())["Commands"]:
         parts = sections(help_of(command))
@@ -74,7 +74,7 @@ def options_table() -> list[str]:
 
 
 def option_rows(parts: dict[str, dict[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield each option with its placeholder, in its long form first, and its meaning."""
+    """Yield the names of each option, the long one first, and its meaning."""
     for head, meaning in parts["Options"].items():
         names = [name.strip() for name in head.split(",")]
         long = next((name for name in names if name.startswith("--")), names[0])
@@ -84,16 +84,16 @@ def option_rows(parts: dict[str, dict[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def usage(parts: dict[str, dict[str, str]]) -> str:
-    """Return how a command is called, without its options."""
+    """Return the usage line of a command without its options."""
     return re.sub(r"[{}]", "", parts["Usage"][""].replace("[OPTIONS] ", "")).replace(
         " [OPTIONS]", ""
     )
 
 
 def sections(text: str) -> dict[str, dict[str, str]]:
-    """Return each section of a help text: its entries, and what is said of each.
+    """Split a help text into sections, each a mapping of entries to descriptions.
 
-    The command's own description is the section "", under the key "".
+    The description of the command is the entry "" of the section "".
     """
     found: dict[str, dict[str, str]] = {"": {}}
     section, entry = "", ""
@@ -116,7 +116,7 @@ def sections(text: str) -> dict[str, dict[str, str]]:
 
 
 def help_of(*command: str) -> str:
-    """Return what ``skygrid COMMAND --help`` prints."""
+    """Return the output of ``skygrid COMMAND --help``."""
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
     return subprocess.run(
         [sys.executable, "-m", "skygrid", *command, "--help"],
