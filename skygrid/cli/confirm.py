@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from skygrid.config import RunConfig
 from skygrid.errors import InterruptedRunError, UsageError
+from skygrid.nodes.registry import place_of
 
 from .output import agrees, can_ask, say_view
 
@@ -23,8 +24,8 @@ def refuse_to_ask_nobody(config: RunConfig) -> None:
     """
     if not config.yes and not can_ask():
         raise UsageError(
-            "nodes on AWS cost money and there is no terminal for the question: add --yes to start "
-            "them, or --dry-run to see the price"
+            f"nodes on {place_of(config).title} cost money, and there is no terminal to ask on: "
+            "add --yes to spend it, or --dry-run to see the price"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from skygrid.config import RunConfig
+from skygrid.nodes.registry import PLACES
 
 SearchFile = Annotated[Path, typer.Argument(metavar="FILE", help="A search file.")]
 Run = Annotated[
@@ -31,7 +32,7 @@ Concurrency = Annotated[
 ]
 On = Annotated[
     str | None,
-    typer.Option("--on", metavar="WHERE", help="Where nodes are: local, aws or ssh."),
+    typer.Option("--on", metavar="WHERE", help=f"Where nodes are: {', '.join(PLACES)}."),
 ]
 Config = Annotated[
     Path | None,

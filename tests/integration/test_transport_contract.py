@@ -1,4 +1,4 @@
-"""What holds for every transport, tried on each of them."""
+"""A contract that every transport keeps, and that of a child process's streams."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from skygrid.errors import NodeError
@@ -18,6 +17,7 @@ from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess, agent_command
 from skygrid.worker.wire.frames import FrameReader
 from skygrid.worker.wire.messages import FromAgent, Greeting
+from tests.kept import Kept
 from tests.processes import WAIT_SECONDS, leaving_nothing, marked, running, wait_until
 
 ECHO = """
@@ -39,17 +39,36 @@ signal.pause()
 
 Maker = Callable[[Sequence[str]], Transport]
 
-TRANSPORTS = {"local": LocalProcess}
-"""Each runs a command at the far end and carries its three streams."""
+
+def kept(command: Sequence[str], folder: Path) -> Transport:
+    """The transport of nodes on SSH and EC2, with a keeper of this machine at its far end."""
+    return Kept(folder, command=command).transport
+
+
+TRANSPORTS: dict[str, Callable[[Sequence[str], Path], Transport]] = {
+    "local": lambda command, folder: LocalProcess(command),
+    "kept": kept,
+}
+"""Each carries the messages of an agent that a command starts at the far end."""
 
 
 @pytest.fixture(params=TRANSPORTS)
-def made(request: pytest.FixtureRequest) -> Iterator[Maker]:
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
     """Makes transports, closes them, and finds that nothing is left of them."""
+    yield from makers(lambda command: TRANSPORTS[request.param](command, tmp_path / "node"))
+
+
+@pytest.fixture
+def made_here() -> Iterator[Maker]:
+    """The same for child processes, which carry any bytes."""
+    yield from makers(LocalProcess)
+
+
+def makers(new: Maker) -> Iterator[Maker]:
     transports = []
 
     def make(command: Sequence[str]) -> Transport:
-        transports.append(TRANSPORTS[request.param](command))
+        transports.append(new(command))
         return transports[-1]
 
     with leaving_nothing():
@@ -59,15 +78,33 @@ def made(request: pytest.FixtureRequest) -> Iterator[Maker]:
 
 
 @pytest.fixture
-def start(made: Maker) -> Callable[[str], Transport]:
+def start(made_here: Maker) -> Callable[[str], Transport]:
     """Starts Python on some code at the far end."""
 
     def run(code: str) -> Transport:
-        transport = made([sys.executable, "-c", code])
+        transport = made_here([sys.executable, "-c", code])
         transport.start()
         return transport
 
     return run
+
+
+def greeted(transport: Transport) -> Transport:
+    """Start the transport and wait for its agent's greeting."""
+    transport.start()
+    reader, messages = FrameReader(FromAgent), []
+    while not messages:
+        data = transport.read()
+        assert data, transport.ended()
+        messages += reader.feed(data)
+    assert isinstance(messages[0], Greeting)
+    return transport
+
+
+def read_to_the_end(transport: Transport) -> None:
+    """Read whatever the agent still has to say."""
+    while transport.read():
+        pass
 
 
 def read_bytes(read: Callable[[], bytes], count: int) -> bytes:
@@ -100,14 +137,52 @@ def in_thread(target: Callable[[], Any]) -> Callable[[], Any]:
     return result
 
 
-def test_an_agent_greets(made: Maker) -> None:
-    transport = made(agent_command(1, 1))
-    transport.start()
-    reader, messages = FrameReader(FromAgent), []
-    while not messages:
-        messages += reader.feed(transport.read())
-    assert isinstance(messages[0], Greeting)
+# -- every transport
+
+
+def test_an_agent_greets_and_is_ended_by_close(made: Maker) -> None:
+    """A started agent speaks first; closing ends it with its channel, and may be repeated."""
+    with leaving_nothing() as mark:
+        transport = greeted(made(agent_command(1, 1)))
+        family = marked(mark)
+        assert family
+        transport.close()
+        transport.close()
+        transport.kill()
+        wait_until(lambda: not running(family), "the agent to end")
+
+
+def test_kill_ends_an_agent_without_a_close(made: Maker) -> None:
+    """A killed agent's channel runs out, and says how it ended."""
+    transport = greeted(made(agent_command(1, 1)))
+    transport.kill()
+    read_to_the_end(transport)
+    assert transport.ended()
+    assert not transport.mending()
+
+
+def test_a_thread_that_reads_gets_free_when_it_is_closed(made: Maker) -> None:
+    """Closing ends every wait for bytes, and later reads and writes touch nothing."""
+    transport = greeted(made(agent_command(1, 1)))
+    waiting = in_thread(lambda: read_to_the_end(transport))
     transport.close()
+    assert waiting() is None
+    assert transport.read() == b""
+    assert transport.read_log() == b""
+    with pytest.raises(OSError):  # each transport has its own wording
+        transport.write(b"not for anybody")
+
+
+def test_close_before_start_starts_nothing_any_more(made: Maker) -> None:
+    """A transport that was closed before it started refuses to start, and leaves nothing."""
+    transport = made(agent_command(1, 1))
+    transport.kill()
+    transport.close()
+    with pytest.raises(NodeError, match="closed"):
+        transport.start()
+
+
+# -- the streams of a child process
 
 
 def test_bytes_of_every_value_and_any_number_pass_both_ways(start: Any) -> None:
@@ -150,23 +225,6 @@ def test_writing_to_an_agent_that_is_gone_is_an_error(start: Any) -> None:
         transport.write(b"x" * 10_000_000)
 
 
-def test_close_ends_the_agent_and_may_be_called_again(start: Any) -> None:
-    transport = start(ECHO)
-    transport.write(b"x")
-    read_bytes(transport.read, 1)
-    transport.close()
-    transport.close()
-    transport.kill()
-
-
-def test_close_before_start_starts_nothing_any_more(made: Maker) -> None:
-    transport = made([sys.executable, "-c", DEAF])
-    transport.kill()
-    transport.close()
-    with pytest.raises(NodeError, match="closed"):
-        transport.start()
-
-
 def test_threads_that_read_and_write_get_free_when_it_is_closed(start: Any) -> None:
     transport = start(DEAF)
     read_bytes(transport.read, 2)
@@ -196,16 +254,16 @@ def test_use_after_close_ends_or_fails_and_touches_no_other_file(
         assert file.read() == b""
 
 
-def test_a_command_that_is_not_there_is_named(made: Maker) -> None:
-    transport = made(["/no/such/python", "-c", ""])
+def test_a_command_that_is_not_there_is_named(made_here: Maker) -> None:
+    transport = made_here(["/no/such/python", "-c", ""])
     with pytest.raises(NodeError, match="/no/such/python"):
         transport.start()
     transport.close()
 
 
-def test_nothing_that_the_agent_started_survives_it(made: Maker) -> None:
+def test_nothing_that_the_agent_started_survives_it(made_here: Maker) -> None:
     with leaving_nothing() as mark:
-        transport = made([sys.executable, "-c", PARENT])
+        transport = made_here([sys.executable, "-c", PARENT])
         transport.start()
         read_bytes(transport.read, 4)
         family = marked(mark)
@@ -219,10 +277,7 @@ def test_an_agent_that_was_stopped_is_ended_all_the_same(start: Any) -> None:
     transport = start(ECHO)
     transport.write(b"x")
     read_bytes(transport.read, 1)
-    process = psutil.Process(transport.pid) if hasattr(transport, "pid") else None
-    if process is None:
-        pytest.skip("the far end cannot be reached past this transport")
-    os.kill(process.pid, signal.SIGSTOP)
+    os.kill(transport.pid, signal.SIGSTOP)
     transport.kill()
     transport.close()
-    assert not running([process.pid])
+    assert not running([transport.pid])
