@@ -92,26 +92,23 @@ def test_a_connection_that_goes_silent_is_given_up(kept: Kept) -> None:
 
 
 class OddChannel(BridgeProcess):
-    """Fails as no channel should, in reading or in writing, when so many bytes have passed."""
+    """Fails as no channel should: in reading once `works` is set, or in writing much."""
 
-    def __init__(self, command: Sequence[str], fault: str) -> None:
+    def __init__(self, command: Sequence[str], fault: str, works: threading.Event) -> None:
         super().__init__(command)
-        self._fault, self._passed = fault, 0
+        self._fault, self._works, self._written = fault, works, 0
 
     def read(self) -> bytes:
         data = super().read()
-        self._pass("read", len(data))
+        if self._fault == "read" and self._works.is_set():
+            raise LookupError("nobody thought of this")
         return data
 
     def write(self, data: bytes) -> None:
-        self._pass("write", len(data))
+        self._written += len(data)
+        if self._fault == "write" and self._written > 1200:
+            raise LookupError("nobody thought of this")
         super().write(data)
-
-    def _pass(self, what: str, count: int) -> None:
-        if what == self._fault:
-            self._passed += count
-            if self._passed > 1200:
-                raise LookupError("nobody thought of this")
 
 
 @pytest.mark.parametrize("fault", ["read", "write", "connect"])
@@ -126,14 +123,14 @@ def test_what_nobody_foresaw_in_a_connection_costs_its_node_and_not_the_run(
     def connect() -> BridgeProcess:
         if channels and fault == "connect":
             raise LookupError("nobody thought of this")
-        channels.append(OddChannel(command, fault))
+        channels.append(OddChannel(command, fault, works))
         return channels[-1]
 
     def cut() -> None:
         channels[0].process.kill()
 
-    lost = threading.Event()
-    # Data is written before a node is ready, and results are read later, when both are to be there.
+    lost, works = threading.Event(), threading.Event()
+    # Data is written before a node is ready. The other faults come once both nodes are.
     early = fault == "write"
     if not early:
         lost.set()
@@ -144,8 +141,8 @@ def test_what_nobody_foresaw_in_a_connection_costs_its_node_and_not_the_run(
     with Driven(Nodes(2, wrap), min_nodes=1 if early else 2) as run:
         run.watch.on_lost = lost.set
         run.engine.keep_logs(tmp_path)
-        if fault == "connect":
-            run.watch.on_outcomes = once(cut)
+        if not early:
+            run.watch.on_outcomes = once(cut if fault == "connect" else works.set)
         fitted = run.fit(tree_search(), *data())
     assert_same_tree_search(fitted)
     assert [node for node, _ in run.watch.reasons] == ["node-1"]
