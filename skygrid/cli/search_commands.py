@@ -152,7 +152,13 @@ def _progress(config: RunConfig, *, transient: bool = False) -> Iterator[Listene
 
     progress = Progress(time.monotonic)
     with show_progress(progress, quiet=config.quiet, verbose=config.verbose, transient=transient):
-        yield progress
+        if not config.verbose:
+            yield progress
+            return
+        from skygrid.run.driver_log import told_to
+
+        with told_to(progress):
+            yield progress
 
 
 def _prepare_run(file: Path, config: RunConfig, listener: Listener) -> Prepared:

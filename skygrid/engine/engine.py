@@ -7,6 +7,7 @@ engine keeps no state of a round, so rounds of different searches may follow eac
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -49,6 +50,8 @@ from skygrid.worker.wire.messages import (
     SlotDied,
     Stop,
 )
+
+LOGGER = logging.getLogger(__name__)
 
 EVENTS_AT_ONCE = 1000
 
@@ -164,6 +167,7 @@ class PullEngine:
         """
         with self._turns.turn():
             self._serial += 1
+            begin = time.monotonic()
             work = self._open = RoundInProgress(
                 serial=self._serial,
                 plan=plan,
@@ -182,6 +186,7 @@ class PullEngine:
                     link.close_round(work.serial)
                 work.record_all()
                 self._open = None
+                LOGGER.info("round %d took %.3f s", plan.round, time.monotonic() - begin)
 
     def _run(self, work: RoundInProgress) -> None:
         if not self._roster.links:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -12,6 +13,8 @@ from skygrid.listener import Listener
 from skygrid.nodes.interface import Provider
 from skygrid.util.terminal_text import printable
 from skygrid.worker.wire.messages import Greeting, Leaving
+
+LOGGER = logging.getLogger(__name__)
 
 MAX_REPLACEMENTS = 5
 """Maximum number of losses of one node in a row without a report in between."""
@@ -183,6 +186,7 @@ class Roster:
             return False
         if successor != link.name:
             self._places[successor] = place
+        LOGGER.info("%s takes the place of %s", successor, link.name)
         self._launch(successor)
         return True
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import threading
+import time
 from collections.abc import Collection
 from concurrent.futures import Future
 from pathlib import Path
 
 from skygrid.environment.kit import Kit, build_kit
 from skygrid.environment.settings import EnvironmentConfig
+
+LOGGER = logging.getLogger(__name__)
 
 
 class AwaitedKit:
@@ -42,8 +46,10 @@ class AwaitedKit:
         with self._making:
             if self.future.done():
                 return
+            begin = time.monotonic()
             try:
                 self.future.set_result(_make_kit(self._settings, imported))
+                LOGGER.info("the nodes' kit was made in %.1f s", time.monotonic() - begin)
             except BaseException as error:
                 self.future.set_exception(error)
                 raise

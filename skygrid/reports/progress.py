@@ -6,6 +6,7 @@ intervals. The lock is held for microseconds.
 
 from __future__ import annotations
 
+import logging
 import math
 import struct
 import threading
@@ -20,6 +21,8 @@ from skygrid.worker.wire.messages import Greeting, Heartbeat, Scores, TypedNumbe
 
 from .plain_values import round_text
 from .progress_view import Event, Level, NodeView, ProgressView
+
+LOGGER = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 15.0
 """Window of the rate, in seconds."""
@@ -275,7 +278,9 @@ class Progress:
         if len(self._events) >= EVENTS_KEPT:
             self._events.popleft()
             self._dropped += 1
-        self._events.append(Event(level=level, text=printable(text)))
+        event = Event(level=level, text=printable(text))
+        self._events.append(event)
+        LOGGER.info("%s", event.text)
 
     def _add(self, outcome: Outcome) -> None:
         current = self._round

@@ -27,7 +27,8 @@ from skygrid.plan.spec import SearchSpec
 from skygrid.reports.run_record import RunRecord
 from skygrid.reports.views import CheckResult
 from skygrid.run.cloud_nodes import RentedNodes, make_offer
-from skygrid.run.folder import RunFolder
+from skygrid.run.driver_log import written_to
+from skygrid.run.folder import LOGS, RunFolder
 from skygrid.run.setup import hours_over, nodes_of
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
 
         spec = load(path, listener)
         folder = RunFolder.create(config, path, run_id, spec.started_in)
-        return Session(spec, config, engine, folder, listener).complete()
+        with written_to(folder.path / LOGS):
+            return Session(spec, config, engine, folder, listener).complete()
 
 
 def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult:
@@ -156,7 +158,8 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
 
         spec = load(_search_file(record), listener)
         opened = RunFolder.open(spec.started_in / folder, record, config)
-        return Session(spec, config, engine, opened, listener).complete()
+        with written_to(opened.path / LOGS):
+            return Session(spec, config, engine, opened, listener).complete()
 
 
 def on_this_machine(config: RunConfig) -> RunConfig:
@@ -245,7 +248,7 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
         stop=hours_over(config),
     )
     try:
-        with rented.running() as engine:
+        with written_to(folder.path / LOGS), rented.running() as engine:
             spec = prepared.spec
             run = Session(spec, config, engine, folder, listener, nullcontext(), rented.release)
             result = run.complete()

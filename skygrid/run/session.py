@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -30,6 +31,8 @@ from skygrid.search_file import load_search
 from skygrid.sklearn_search.driven_search import fit_search, refuse_callbacks
 from skygrid.user_code.output import stdout_to_stderr
 from skygrid.worker.machine import machine
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,8 @@ class Session:
     def _complete(self) -> RunResult:
         self._engine.keep_logs(self._folder.logs)
         versions = machine.versions()
+        said = ", ".join(f"{name} {text}" for name, text in versions.items())
+        LOGGER.info("session of %s on %s: %s", self._folder.path.name, self._config.on, said)
         parts = fingerprint(self._spec, versions, sklearn.get_config())
         journal = self._folder.open_journal(parts, versions)
         # Only now: agents of this run may live that work for whoever holds the journal.

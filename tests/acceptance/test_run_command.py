@@ -188,12 +188,16 @@ def test_the_written_template_runs_as_it_is(tmp_path: Path) -> None:
 
 
 def test_runs_show_and_logs_tell_of_a_run(small: Path) -> None:
-    """runs lists it, show repeats its result without unpickling, logs prints its nodes' output."""
+    """runs lists it, show repeats its result without unpickling, logs prints its driver's log."""
     skygrid(small, "run", "search.py", "--name", "told")
     (small / "skygrid-runs" / "told" / "search.pkl").unlink()
     assert "told" in skygrid(small, "runs")[0]
     assert "svc__C" in skygrid(small, "show", "told")[0]
     skygrid(small, "logs", "told", "--node", "local-1")
+    log = skygrid(small, "logs", "told", "--node", "driver")[0]
+    assert "session of told on local" in log
+    assert "round 0 took" in log
+    assert "local-1: " in log
 
 
 def test_a_name_that_is_taken_is_refused(small: Path) -> None:

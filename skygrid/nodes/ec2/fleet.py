@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -24,6 +25,7 @@ from .retry import patiently
 
 __all__ = ["Fleet", "InstanceGoneError", "open_fleet"]
 
+LOGGER = logging.getLogger(__name__)
 
 RETRIED = frozenset({Decision.BACK_OFF, Decision.NOT_YET_VISIBLE})
 
@@ -108,6 +110,7 @@ class Fleet:
         with self._launch_in_progress(node):
             found = self._launcher.launch(node, self.open(), user_data, say)
             self._watch.add(found)
+        LOGGER.info("%s: launched %s in %s", node, found.instance_id, found.zone)
         if self._stopped.is_set():
             raise NodeError(f"{node}: the run is being ended, and {found.instance_id} with it")
         return found
@@ -287,6 +290,7 @@ class Fleet:
         NodeError
             If the API refuses.
         """
+        LOGGER.info("%s: ending %s", node.node, node.instance_id)
         action, region = "ec2:TerminateInstances", self.clients.region
         try:
             patiently(
@@ -324,6 +328,7 @@ class Fleet:
         record = self._store.record
         ending = Ending(self.clients, remains_of(record, self.mark.name), progress)
         report = ending.complete()
+        LOGGER.info("teardown: %d instances, verified: %s", report.ended, report.verified)
         self._watch.take_in(ending.seen)
         self._store.ended(self._watch.ends())
         if report.verified:

@@ -1,0 +1,67 @@
+"""The driver's log: a file in the run's folder, and lines of the display under -v."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from skygrid.reports.progress import Progress
+from skygrid.run.driver_log import told_to, written_to
+
+LOGGER = logging.getLogger("skygrid.engine.engine")
+
+
+def test_modules_and_events_are_in_the_file(tmp_path: Path) -> None:
+    """While a run lasts its log has what modules log and what its display shows, in order."""
+    progress = Progress(lambda: 0.0)
+    with written_to(tmp_path / "logs"):
+        LOGGER.info("round %d", 0)
+        progress.node_lost("n-1", "it was unplugged")
+    LOGGER.info("afterwards")
+
+    lines = (tmp_path / "logs" / "driver.log").read_text().splitlines()
+    assert [line.split(" ", 2)[2] for line in lines] == [
+        "skygrid.engine.engine: round 0",
+        "skygrid.reports.progress: n-1 is lost: it was unplugged",
+    ]
+
+
+def test_a_session_adds_to_the_file(tmp_path: Path) -> None:
+    """A resumed run keeps the log of the sessions before."""
+    for number in range(2):
+        with written_to(tmp_path):
+            LOGGER.info("session %d", number)
+    assert (tmp_path / "driver.log").read_text().count("session") == 2
+
+
+def test_the_display_shows_each_line_once() -> None:
+    """Lines of modules become events; events of the display are not repeated."""
+    progress = Progress(lambda: 0.0)
+    with told_to(progress):
+        LOGGER.info("a module's line")
+        progress.phase("searching")
+    assert [event.text for event in progress.take_events()] == ["a module's line", "searching"]
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder without room for the log costs the log alone, and not a word on stderr."""
+    (tmp_path / "logs").write_text("a file in the folder's place")
+    with written_to(tmp_path / "logs"):
+        LOGGER.info("lost")
+    (tmp_path / "driver.log").symlink_to("/dev/full")
+    with written_to(tmp_path):
+        LOGGER.info("lost too")
+    assert capsys.readouterr().err == ""
+
+
+def test_logging_of_the_search_file_is_left_alone(tmp_path: Path) -> None:
+    """Handlers that a search file puts on the root logger get nothing, then and later as before."""
+    logger = logging.getLogger("skygrid")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    with written_to(tmp_path), told_to(Progress(lambda: 0.0)):
+        assert not logger.propagate
+    assert (logger.level, logger.propagate, list(logger.handlers)) == before
