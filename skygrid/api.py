@@ -37,38 +37,40 @@ class Cluster:
     refit. Threads may share a cluster: their searches take turns, a round of fits each. When the
     ``with`` statement ends before them, their ``fit`` raises `UsageError`.
 
-    Nodes elsewhere get an environment that has what the first search is made of: the packages of
-    its estimators, scorers and data, in the versions that are installed here. What is imported
-    only while a fit runs, or by a later search, is named under ``[environment]`` of the config.
+    Remote nodes get an environment with the packages of the first search's estimators, scorers and
+    data, in the versions installed here. Packages that are imported only while a fit runs, or by a
+    later search, must be named under ``[environment]`` of the config.
 
     Parameters
     ----------
     nodes : int, optional
-        Machines; on this machine: agents. Default: one here, or every host of the config.
+        Number of machines, or of agents on this machine. Default: one here, or every host of the
+        config.
     concurrency : int, optional
-        Fits at a time on each; default: the node's vCPUs.
+        Fits at a time on each node; default: the node's vCPUs.
     on : {"local", "ssh", "aws"}, optional
-        Where the nodes are. Default: as the config says; without one on AWS where `nodes` is
-        given, as on the command line, and otherwise on this machine. Nodes on AWS are started by
-        the first search, after a line on stderr with their price, and no question is asked.
+        Place of the nodes. Default: the place in the config; without one, "aws" if `nodes` is
+        given, as on the command line, else "local". Nodes on AWS start with the first search,
+        after a line on stderr with their price and without a question.
     max_cost : float, optional
         USD after which no more fits are started; default: no limit.
     config : path, optional
-        A TOML file as for ``skygrid run --config``, which names hosts and environment. Default:
-        with `on` other than "local", a ``skygrid.toml`` in the working directory.
+        A TOML file as for ``skygrid run --config``, which names hosts and environment. Default: a
+        ``skygrid.toml`` in the working directory, unless `on` is "local" or neither `on` nor
+        `nodes` is given.
     fit_timeout : float, optional
         Seconds that one fit may take; default: no limit.
     retries : int, optional
-        How often a fit that took its slot down is tried again; default: 2.
+        Retries of a fit that ended its slot; default: 2.
     sharing : bool, default=True
-        Whether candidates that one fit answers are answered by one fit; the scores are the same.
+        True: candidates that one fit answers are fitted once. The scores are the same.
     start_method : {"auto", "fork", "spawn"}, optional
-        How slots are started; default: "auto", which is fork on Linux, spawn elsewhere.
+        Start method of slots. Default: "auto", which is fork on Linux, spawn elsewhere.
 
     Raises
     ------
     ConfigError
-        Something of this is not understood, or a host is named twice.
+        If a value is invalid, or a host is named twice.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class Cluster:
         self._engine: PullEngine | None = None
 
     def __enter__(self) -> Self:
-        # A cluster is closed by its program, not by a clock: there is no condition to stop.
+        # No stop condition: the program closes the cluster.
         if self._rents:
             nodes = _rented(self._config)
         else:
@@ -141,7 +143,7 @@ class Cluster:
             If nodes cannot be had or are lost for good, if the fits of `search` cannot be
             distributed, or if it holds an object that cannot be pickled, such as a lock.
         Exception
-            Whatever ``search.fit`` would raise.
+            Exceptions that ``search.fit`` would raise.
         """
         _refuse(search)
         engine = self._engine
@@ -168,7 +170,7 @@ class Cluster:
 
 @contextmanager
 def _rented(config: RunConfig) -> Iterator[PullEngine]:
-    """Rent nodes, with their price said before and their cost after, as the command line does."""
+    """Rent nodes; print their price before and their cost after, as the command line does."""
     offer = make_offer(config)
     run_id = secrets.token_hex(8)
     name = f"python-{run_id[:8]}"
@@ -189,7 +191,7 @@ def _rented(config: RunConfig) -> Iterator[PullEngine]:
     _say(f"{name}: {bill_text(rented.bill())}")
     if rented.trouble is not None:
         raise rented.trouble
-    # What is kept there is for finding nodes again, and none is left.
+    # The folder serves to find nodes again, and none is left.
     shutil.rmtree(folder)
 
 
@@ -206,7 +208,7 @@ def _config(said: Mapping[str, Any], file: str | os.PathLike[str] | None) -> Run
 
 
 def cluster(nodes: int | None = None, concurrency: int | None = None, **options: Any) -> Cluster:
-    """Nodes that stay up for several searches; see `Cluster` for the parameters."""
+    """Return nodes that stay up for several searches; see `Cluster` for the parameters."""
     return Cluster(nodes, concurrency, **options)
 
 
@@ -271,13 +273,13 @@ def fit(
 
 
 def _refuse(search: Any) -> None:
-    """Refuse, before a node is started for it, a search whose fits cannot be distributed."""
+    """Refuse a search whose fits cannot be distributed, before a node starts."""
     refuse_undistributable(search)
     refuse_callbacks(search)
 
 
 def _refuse_misspelt(fit_params: Mapping[str, Any], options: Sequence[str]) -> None:
-    """Refuse a misspelt option, which would be ignored: ``max_costs=5`` would bound no cost."""
+    """Refuse a misspelt option, which would pass as a fit parameter: ``max_costs=5``."""
     for name in fit_params:
         meant = did_you_mean(name, options, cutoff=0.8)
         if meant is not None:

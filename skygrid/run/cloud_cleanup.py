@@ -1,4 +1,4 @@
-"""Nodes that still run at places that rent them, and their end."""
+"""Listing and ending rented nodes that still run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def find_nodes(config: RunConfig, here: Sequence[RunHere], now: float) -> NodeLi
     ----------
     config : RunConfig
     here : sequence of RunHere
-        Their regions are searched too.
+        Runs whose regions are searched too.
     now : float
         Seconds since the epoch.
 
@@ -49,7 +49,7 @@ def find_nodes(config: RunConfig, here: Sequence[RunHere], now: float) -> NodeLi
     ConfigError
         If no region is chosen.
     NodeError
-        If a place does not answer, or does not let this user look.
+        If a place does not answer, or denies this user access.
     """
     found = [market.list(config, _of(market, here), now) for market in rentals(config)]
     return NodeList(
@@ -65,9 +65,9 @@ def end_run(config: RunConfig, run: str, here: RunHere | None, say: Say) -> Tear
     ----------
     config : RunConfig
     run : str
-        Name of the run or its own mark, as its nodes are marked.
+        Name or mark of the run.
     here : RunHere or None
-        The run, where its folder is on this machine.
+        The run, if its folder is on this machine.
     say : callable
         Receives progress.
 

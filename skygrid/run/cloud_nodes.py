@@ -1,7 +1,7 @@
-"""Nodes that cost money: what they will cost, where they come from, that none is left.
+"""Rented nodes of a run: their offer, their engine, their verified end.
 
-Whoever rents goes through here, so that nothing is started before its price was said and nothing
-that was started is forgotten, whatever ends the run.
+All code that rents nodes uses this module: it states the price before nodes start, and ends them
+however the run ends.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ from skygrid.run.setup import settings_of
 
 
 def make_offer(config: RunConfig, folder: Path | None = None) -> Offer:
-    """Find out what the nodes of a configuration are and cost; starts nothing.
+    """Return an offer of the nodes of a configuration, with their price; start nothing.
 
     Parameters
     ----------
     config : RunConfig
     folder : Path, optional
-        Of a run that may have had nodes before: it goes on in the region that it began in.
+        Folder of a run that may have had nodes before: it continues in the same region.
 
     Raises
     ------
     ConfigError
-        If the configuration does not fit what is there, or bounds a cost that is not known.
+        If nothing on offer fits the configuration, or `max_cost` is too low or cannot be checked
+        because the price is unknown.
     NodeError
-        If the cloud does not let this user look.
+        If the cloud denies this user access.
     """
     rental = place_of(config).rental
     assert rental is not None, "only nodes that cost money are offered"
@@ -59,19 +60,19 @@ def make_offer(config: RunConfig, folder: Path | None = None) -> Offer:
 
 
 class RentedNodes:
-    """The rented nodes of one session of a run, from the first order to the proof of the end.
+    """Rented nodes of one session of a run, from the first order to the verified end.
 
     Parameters
     ----------
     config : RunConfig
     offer : Offer
     run_id, run_name : str
-        What everything that is rented is marked with.
+        Marks of everything that is rented.
     folder : Path
-        The run's folder: what is ordered is written there first.
+        The run's folder. Each order is written there before it is placed.
     listener : Listener
     stop : callable
-        When no more fits are started, for reasons other than cost.
+        Condition other than cost under which no more fits start.
     """
 
     def __init__(
@@ -91,20 +92,20 @@ class RentedNodes:
             stop = any_of(stop, cost_limit(config.max_cost, self._dollars_at_the_end))
         self.engine = PullEngine(self._provider, settings_of(config, stop), listener)
         self.trouble: SkygridError | None = None
-        """What is left, or may be, once the nodes were to be ended."""
+        """Error that names nodes that are or may be left after the teardown; None: none."""
 
         self._ending = self._at_once = False
         self._releasing: threading.Thread | None = None
 
     @contextmanager
     def running(self) -> Iterator[PullEngine]:
-        """Rent the nodes; at the end, however it comes, end them and see that they are gone.
+        """Rent the nodes; however the block ends, end them and verify that they are gone.
 
         Raises
         ------
         SkygridError
-            What ended the block, with what is left of the nodes added to its text. Without such
-            an error, what is left is for the caller to tell: it is in `trouble`.
+            The error that ended the block, with `trouble` added to its text. When the block ends
+            well, `trouble` is not raised: the caller reports it.
         """
         self._listener.metered(self._dollars_now)
         with Interrupts(self._ask, self._force):
@@ -126,7 +127,7 @@ class RentedNodes:
                 self._end()
 
     def release(self) -> None:
-        """Every fit is done: end the nodes in the background, as a refit has no use for them."""
+        """End the nodes in the background once all fits are done: the refit runs here."""
         self._releasing = threading.Thread(target=self._close, name="release", daemon=True)
         self._releasing.start()
 
@@ -135,7 +136,7 @@ class RentedNodes:
         return self._provider.bill()
 
     def nodes(self) -> Sequence[RentedNode]:
-        """Return the nodes that were rented, of all sessions of the run."""
+        """Return the nodes rented in all sessions of the run."""
         return self._provider.rented()
 
     def _tell(self, text: str) -> None:
@@ -196,6 +197,6 @@ class RentedNodes:
         return self._provider.bill().dollars
 
     def _dollars_at_the_end(self) -> float | None:
-        """What it will have cost if it is ended now."""
+        """Return the final cost in USD if the teardown starts now."""
         now, rate = self._dollars_now(), self._provider.dollars_per_hour()
         return None if now is None or rate is None else now + rate * limits.USUAL_END / 3600

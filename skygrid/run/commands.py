@@ -1,7 +1,7 @@
-"""What the commands ask for: nodes first, then the search that they are for.
+"""The work of ``skygrid check``, ``run`` and ``resume``.
 
-Nothing here imports scikit-learn before the nodes are started, which takes both a second or more:
-agents import it while this process does.
+Nodes that cost nothing start before this process imports scikit-learn, which takes a second or
+more: their agents import it meanwhile.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A run for which nodes are to be rented, with its price; nothing of it has begun."""
+    """A run that has not begun, with the offer of the nodes that it will rent."""
 
     spec: SearchSpec
     config: RunConfig
     offer: Offer
     check: CheckResult
     path: Path
-    """The search file, or the folder of a run to go on with."""
+    """The search file, or the folder of a run to resume."""
 
     record: RunRecord | None = None
-    """The run to go on with."""
+    """Record of the run to resume; None: a new run."""
 
 
 def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResult:
     """Load a search, fit its first candidate on its first split, and count the rest.
 
-    Where nodes are to be rented, the one fit is tried on this machine, and the price is found out;
-    nothing is rented. Elsewhere nothing is fitted with ``config.dry_run``.
+    Where nodes cost money, fit on this machine and look up the price; rent nothing. Elsewhere,
+    fit nothing with ``config.dry_run``.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def check_search(path: Path, config: RunConfig, listener: Listener) -> CheckResu
 
 @contextmanager
 def trial_node(config: RunConfig, listener: Listener, *, start: bool) -> Iterator[PullEngine]:
-    """Where one fit is tried: the nodes themselves, or this machine instead of rented ones."""
+    """Yield an engine for one trial fit: on the nodes, or here instead of on rented ones."""
     if place_of(config).rental is not None:
         config = dataclasses.replace(on_this_machine(config), concurrency=None)
     stop, run_id = hours_over(config), secrets.token_hex(8)
@@ -95,7 +95,7 @@ def trial_node(config: RunConfig, listener: Listener, *, start: bool) -> Iterato
 
 
 def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
-    """Run the search of a file, where nothing needs to be rented, and write its run's folder.
+    """Run the search of a file on nodes that cost nothing, and write its run's folder.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
     Raises
     ------
     SkygridError
-        With the exit code that belongs to it; what was recorded stays, and can be resumed.
+        With its exit code. Recorded fits stay, and the run can be resumed.
     """
     run_id = secrets.token_hex(8)
     with nodes_of(config, listener, run_id, stop=hours_over(config)) as engine:
@@ -125,16 +125,16 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
 
 
 def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult:
-    """Go on with a run, where nothing needs to be rented; what is recorded is not fitted again.
+    """Resume a run on nodes that cost nothing; recorded fits are not fitted again.
 
-    A run that is complete is assembled anew from its journal, which is quick and needs no nodes.
+    The results of a complete run are written anew from its journal, on this machine.
 
     Parameters
     ----------
     folder : Path
         The run's folder.
     config : RunConfig
-        How to go on; the search itself is the recorded one.
+        Settings for this session; the search is the recorded one.
     listener : Listener
 
     Returns
@@ -144,7 +144,7 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
     Raises
     ------
     FingerprintError
-        If the search file, its data or the versions are no longer those of the run.
+        If the search file, its data or the versions have changed since the run began.
     SkygridError
         As for `run_search`.
     """
@@ -163,24 +163,24 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
 
 
 def on_this_machine(config: RunConfig) -> RunConfig:
-    """Return the same configuration with one node, which is here."""
+    """Return the same configuration with this machine as its only node."""
     return dataclasses.replace(config, on=RunConfig.on, nodes=None, min_nodes=None)
 
 
 def is_complete(record: RunRecord) -> bool:
-    """Whether every fit of a run is recorded."""
+    """Return whether every fit of a run is recorded."""
     return record.state == "complete"
 
 
 def prepare_run(path: Path, config: RunConfig, listener: Listener) -> Prepared:
-    """Load a search and find out what nodes for it cost; nothing is rented.
+    """Load a search and look up the price of its nodes; rent nothing.
 
-    Unless ``config.yes``, one fit is tried on this machine, so that time and cost can be estimated.
+    Unless ``config.yes``, run one fit on this machine to estimate time and cost.
 
     Raises
     ------
     SkygridError
-        As for `run_search`; nothing was begun.
+        As for `run_search`; the run has not begun.
     """
     with trial_node(config, listener, start=not config.yes) as engine:
         with _importing():
@@ -195,12 +195,12 @@ def prepare_run(path: Path, config: RunConfig, listener: Listener) -> Prepared:
 
 
 def prepare_resume(folder: Path, config: RunConfig, listener: Listener) -> Prepared:
-    """The same for a run to go on with; its nodes that still run are used again.
+    """Do the same for a run to resume, without a fit; reuse its nodes that still run.
 
     Raises
     ------
     SkygridError
-        As for `resume_run`; nothing was begun.
+        As for `resume_run`; the session has not begun.
     """
     from skygrid.run.preview import check_loaded
     from skygrid.run.session import load
@@ -213,7 +213,7 @@ def prepare_resume(folder: Path, config: RunConfig, listener: Listener) -> Prepa
 
 
 def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
-    """Rent the nodes of a run, run it, and see that the nodes are gone.
+    """Rent the nodes of a run, run it, and verify that the nodes are gone.
 
     Parameters
     ----------
@@ -223,12 +223,12 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
     Returns
     -------
     result : RunResult
-        With `trouble` where nodes may be left.
+        With `trouble` if nodes may be left.
 
     Raises
     ------
     SkygridError
-        As for `run_search`; the text says of nodes that may be left.
+        As for `run_search`; the text names nodes that may be left.
     """
     from skygrid.run.session import Session
 
@@ -260,7 +260,7 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
 
 @contextmanager
 def _importing() -> Iterator[None]:
-    """Import in peace: nothing of it becomes garbage, and to look for some takes a tenth of it."""
+    """Disable garbage collection during imports: it takes a tenth of their time, finds nothing."""
     gc.disable()
     try:
         yield

@@ -1,4 +1,4 @@
-"""``skygrid doctor``: what works where a search is to run, what does not, and what to do."""
+"""Findings of ``skygrid doctor`` about this machine and the place of the nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GIB = 2**30
 
 
 def examine(config: RunConfig) -> list[Finding]:
-    """Look at this machine and at where a configuration's nodes are; changes nothing anywhere.
+    """Examine this machine and the place of a configuration's nodes; change nothing.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The log of skygrid's own modules: ``logs/driver.log`` of a run's folder, and ``-v``."""
+"""The driver's log: ``logs/driver.log`` in a run's folder, and ``-v``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINE = "%(asctime)s %(name)s: %(message)s"
 
 
 class _LogFile(logging.FileHandler):
-    """Drops lines that cannot be written: a full disk is reported by the journal."""
+    """Log file that drops lines it cannot write: the journal reports a full disk."""
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):  # the first line opens the file
@@ -24,12 +24,12 @@ class _LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None: ...  # noqa: N802 (logging calls it)
 
     def close(self) -> None:
-        with suppress(OSError):  # what is buffered is flushed
+        with suppress(OSError):  # closing flushes the buffer
             super().close()
 
 
 class _Told(logging.Handler):
-    """Passes lines on to a listener, but not those that come from a display's own events."""
+    """Passes lines to a listener, except those that a display logs itself."""
 
     def __init__(self, listener: Listener) -> None:
         super().__init__()
@@ -42,8 +42,8 @@ class _Told(logging.Handler):
 
 @contextmanager
 def written_to(folder: Path) -> Iterator[None]:
-    """Append the log to ``driver.log`` in a folder, which is made, while the block runs."""
-    with suppress(OSError):  # as above
+    """Append the log to ``driver.log`` in a folder while the block runs; make the folder."""
+    with suppress(OSError):  # `_LogFile` then drops its lines
         folder.mkdir(exist_ok=True)
     with _attached(_LogFile(folder / FILE_NAME, encoding="utf-8", delay=True)):
         yield
@@ -51,7 +51,7 @@ def written_to(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def told_to(listener: Listener) -> Iterator[None]:
-    """Pass the log on to a listener, as details, while the block runs."""
+    """Pass the log to a listener, as details, while the block runs."""
     with _attached(_Told(listener)):
         yield
 
@@ -63,7 +63,7 @@ def _attached(handler: logging.Handler) -> Iterator[None]:
     handler.setFormatter(logging.Formatter(LINE))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    # A search file may have set up logging of its own: stderr is the display's.
+    # A search file may log to stderr, which the display owns: keep these lines away from it.
     logger.propagate = False
     try:
         yield

@@ -1,4 +1,4 @@
-"""A run's folder: made, opened again, kept true, filled."""
+"""The folder of a run: record, journal, logs and results."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class RunFolder:
         search_file : Path
         run_id : str
         started_in : Path, optional
-            What relative paths are relative to.
+            Base of relative paths.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, record: RunRecord, config: RunConfig) -> RunFolder:
-        """Take over the folder of a run that was begun before."""
+        """Return the folder of an earlier run; leave its files unchanged."""
         fresh = msgspec.structs.replace(record, config=config_to_json(config))
         return cls(path, fresh)
 
@@ -105,46 +105,46 @@ class RunFolder:
         parts : mapping of str to str
             The search's fingerprint.
         versions : mapping of str to str
-            Of the driver.
+            Versions on the driver.
 
         Raises
         ------
         FingerprintError
             If the journal is about another search.
         JournalError
-            If it cannot be opened or is damaged, or another process writes it.
+            If the journal cannot be opened or is damaged, or another process writes it.
         """
         self.journal = _open_journal(self.path, self.record)
         self.journal.claim(parts)
-        # Only now: as long as another process may hold the journal, its record is not ours.
+        # Open the journal first: it is the lock. Until then another driver may own the record.
         self._update(versions={"skygrid": __version__, **versions}, fingerprint=dict(parts))
         self._begun()
         return self.journal
 
     @property
     def logs(self) -> Path:
-        """The folder of the nodes' logs."""
+        """Folder of the logs; made if it is missing."""
         folder = self.path / LOGS
         folder.mkdir(exist_ok=True)
         return folder
 
     def round_opened(self, plan: RoundPlan) -> None:
-        """A round is about to run."""
+        """Count the fits of a round that is about to run."""
         self.fits_total += plan.n_tasks
         self._update(fits_total=self.fits_total)
 
     def progress(self) -> str:
-        """How far the run has come and how to go on, for a person."""
+        """Return the number of recorded fits and the command that resumes the run, as text."""
         recorded = self.journal.count() if self.journal else 0
         total = f" of {self.fits_total}" if self.fits_total else ""
         return f"{recorded}{total} fits are recorded; go on with: {resume_line(self.path)}"
 
     def end(self, state: State, error: str | None) -> None:
-        """This session is over."""
+        """Record the end of this session."""
         if self.journal is None:
             if self.record.fits_total is None:
                 self._update(state=state, error=error, ended_at=time.time())
-            return  # the journal was never ours, and so neither is the record
+            return  # without the journal, this session does not own the record
         self._update(
             state=state,
             error=error,
@@ -159,7 +159,7 @@ class RunFolder:
         Returns
         -------
         problem : str or None
-            Why the saved search opens only where the user's modules can be imported.
+            Reason why the saved search opens only where the user's modules can be imported.
         """
         with atomic_file(self.path / SEARCH) as file:
             problem = save_search(search, file)
@@ -169,13 +169,7 @@ class RunFolder:
         return problem
 
     def charge(self, bill: Bill, rented: Iterable[RentedNode]) -> None:
-        """Write down what the nodes have cost, and which instance each was.
-
-        Parameters
-        ----------
-        bill : Bill
-        rented : iterable of RentedNode
-        """
+        """Record the cost of the nodes, and the instance of each."""
         nodes = {node.name: node for node in self.record.nodes}
         for one in rented:
             nodes[one.node] = msgspec.structs.replace(
@@ -190,7 +184,7 @@ class RunFolder:
             add_bill(self.path, bill)
 
     def close(self) -> None:
-        """Let the journal go."""
+        """Close the journal."""
         if self.journal is not None:
             self.journal.close()
 
@@ -200,7 +194,7 @@ class RunFolder:
 
 
 def salvage_run(path: Path) -> str:
-    """Have a damaged journal replaced by one of its intact rows.
+    """Replace a damaged journal by one with its intact rows.
 
     Parameters
     ----------
@@ -210,7 +204,7 @@ def salvage_run(path: Path) -> str:
     Returns
     -------
     said : str
-        For a person.
+        Message for the user.
 
     Raises
     ------
@@ -226,14 +220,14 @@ def salvage_run(path: Path) -> str:
         kept = salvage(path / JOURNAL, record.fingerprint)
     else:
         return f"the journal of {record.name} is intact; nothing needs to be salvaged"
-    # Fits are missing now, also of a run that was complete.
+    # Rows are lost, so even a complete run has fits to run again.
     msgspec.structs.replace(record, state="interrupted").write(path)
     with closing(SqliteJournal(path / JOURNAL, read_only=True)) as journal:
         return f"kept {journal.count()} intact outcomes of {record.name}; the damaged file: {kept}"
 
 
 def _open_journal(path: Path, record: RunRecord) -> SqliteJournal:
-    """Open the journal of a run; say how to go on when it is damaged."""
+    """Open the journal of a run; the error of a damaged one names the command that salvages."""
     try:
         journal = SqliteJournal(path / JOURNAL)
         if record.fingerprint and not journal.claimed:
@@ -249,7 +243,7 @@ def _open_journal(path: Path, record: RunRecord) -> SqliteJournal:
 
 
 def resume_line(path: Path) -> str:
-    """The command that goes on with a run."""
+    """Return the command that resumes a run."""
     given = path.name if path.parent == Path("skygrid-runs") else str(path)
     return f"skygrid resume {shlex.quote(given)}"
 

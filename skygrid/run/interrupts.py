@@ -1,4 +1,4 @@
-"""Ctrl-C once and twice, and SIGTERM like it."""
+"""Handling of SIGINT (Ctrl-C), SIGTERM and SIGHUP."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """While entered, the first signal asks nicely and the second ends at once.
+    """Context in which the first signal calls `ask` and the second calls `force`.
 
     Parameters
     ----------
     ask : callable
-        Called at the first signal, in the main thread between two bytecodes. Returns whether
-        somebody will see to it; otherwise `InterruptedRunError` is raised on the spot.
+        Called in the main thread, between two bytecodes. Returns True if the run will stop by
+        itself; otherwise `InterruptedRunError` is raised at once.
     force : callable
-        Called at the second signal; `InterruptedRunError` is raised after it.
+        `InterruptedRunError` is raised after it.
     """
 
     def __init__(self, ask: Callable[[], bool], force: Callable[[], None]) -> None:
@@ -31,7 +31,7 @@ class Interrupts:
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Interrupts:
-        # Python runs handlers in the main thread only, and only there may they be set.
+        # Python sets and runs handlers in the main thread only.
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         return self
@@ -43,7 +43,7 @@ class Interrupts:
         trace: TracebackType | None,
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() returned
+            signal.signal(number, handler)  # type: ignore[arg-type]  # as signal() returned it
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._count += 1

@@ -1,4 +1,4 @@
-"""A look at a search before it runs: its rounds, one fit that is tried, what it will take."""
+"""Preview of a search before it runs: its rounds, its price and one trial fit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_loaded(
     engine: PullEngine | None,
     quote: Quote | None = None,
 ) -> CheckResult:
-    """Count what a search asks for, and try its first fit.
+    """Count the fits of a search, and run the first one.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ def check_loaded(
     config : RunConfig
     listener : Listener
     engine : PullEngine or None
-        Where the fit is tried; None: it is not.
+        Runs the trial fit; None: no trial.
     quote : Quote, optional
-        What is going to be rented.
+        Nodes to be rented.
     """
     with search_errors():
         plan = outline(spec.search, spec.X, spec.y, spec.fit_params)
@@ -125,10 +125,10 @@ def _finite(score: Any) -> float | None:
 
 @contextmanager
 def search_errors() -> Iterator[None]:
-    """Turn every exception out of ``fit`` into a failure of the search, not of skygrid.
+    """Turn every exception from ``fit`` into `SearchFailedError`.
 
-    A fit, a refit or a splitter may also raise `SystemExit`, which would end this process without a
-    word, or a `KeyboardInterrupt` that nobody typed: that of a fit has the note of its node.
+    User code may also raise `SystemExit`, which would end this process without a message, or
+    `KeyboardInterrupt`. One that a fit raised has a note; one without comes from the keyboard.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""One round after another: what the journal holds is taken from it, the rest is fitted."""
+"""Rounds of a run: recorded outcomes come from the journal, the others from nodes."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class JournaledRounds:
     code : UserCode, optional
         The user's modules.
     on_searched : callable
-        Called when there will be no further round, before the refit.
+        Called after the last round, before the refit.
     sharing : bool, default=True
-        Whether what one fit answers is fitted once.
+        True: candidates that one fit answers are fitted once.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class JournaledRounds:
     ) -> None:
         self.warnings = WarningCounter()
         self.outcomes: list[Outcome] = []
-        """All outcomes so far, those that were recorded before included."""
+        """All outcomes so far, including those of earlier sessions."""
 
         self.fresh: list[Outcome] = []
-        """Those that this session has recorded."""
+        """Outcomes that this session recorded."""
 
         self.reused = 0
         """Outcomes that the journal held when their round opened."""
@@ -83,10 +83,10 @@ class JournaledRounds:
         self._shares = sharing
         self._work: SearchWork | None = None
         self._blobs: tuple[Blob, Blob] | None = None
-        """Data and search, once `begin` was called."""
+        """Data and search; set by `begin`."""
 
     def begin(self, work: SearchWork) -> None:
-        """Make the blobs of data and search ready to travel."""
+        """Pack data and search into blobs."""
         self._work = work
         with obstacles_named(
             estimator=work.estimator,
@@ -99,20 +99,20 @@ class JournaledRounds:
             self._blobs = work_blobs(work, self._code, at_hand=self._engine.at_hand)
 
     def refitting(self, *, last: bool) -> None:
-        """Note that the rounds are over."""
+        """Report that a refit begins; call `on_searched` if no round follows it."""
         if last:
             self._on_searched()
         self._listener.phase("refitting")
 
     def known_nodes(self) -> dict[str, Greeting]:
-        """What each node of the run said it is, those of earlier sessions included."""
+        """Return the greetings of the run's nodes, including those of earlier sessions."""
         return {
             name: msgspec.json.decode(facts, type=Greeting)
             for name, facts in self._journal.nodes().items()
         }
 
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
-        """Every task of the round, from the journal or from a node."""
+        """Return the settled plan and the outcome of each task, from the journal or a node."""
         with obstacles_named(candidates=plan.candidates, splits=plan.splits):
             plan = self._journal.settle(plan)
         if self._shares and self._work is not None:
@@ -143,7 +143,7 @@ class JournaledRounds:
                 self.warnings.add([raised.result])
                 raise_again(raised.result, f"candidate {raised.candidate}, split {raised.split}")
         finally:
-            # What scikit-learn would not have come to brings no warnings either.
+            # scikit-learn stops at the first fit that raises: drop the warnings of later fits.
             self.warnings.add(outcome for outcome in outcomes[:first] if outcome is not None)
             self._keep_nodes()
         self._listener.round_closed(plan.round)
@@ -155,10 +155,10 @@ class JournaledRounds:
         outcomes: Sequence[Outcome | None],
         record: Callable[[Sequence[Outcome]], None],
     ) -> FitRaised | None:
-        """Run what has no outcome; return the fit that scikit-learn would have seen raise first.
+        """Run tasks without an outcome; return the first that raises, in scikit-learn's order.
 
-        Fits run in another order here: when one raises, those that come before it in
-        scikit-learn's order are still run, for one of them may raise something else.
+        Fits run in another order here: when one raises, those before it in scikit-learn's order
+        still run, because one of them may raise another error.
         """
         raised = None
         wanted = plan.n_tasks
@@ -183,7 +183,7 @@ class JournaledRounds:
             return RoundBlobs(data=data, search=search, plan=Blob(plan_content(plan)))
 
     def _queue(self, plan: RoundPlan, outcomes: Sequence[Outcome | None], wanted: int) -> WorkQueue:
-        """The tasks before number `wanted` that have no outcome."""
+        """Return a queue of the tasks before number `wanted` that have no outcome."""
         n_splits = len(plan.splits)
         done = [
             (*divmod(task, n_splits), *_seconds(outcome))
@@ -212,7 +212,7 @@ def _seconds(outcome: Outcome | None) -> tuple[float, float]:
 
 
 def work_blobs(work: SearchWork, code: UserCode, *, at_hand: bool) -> tuple[Blob, Blob]:
-    """The two blobs that every fit of a search needs: data, search.
+    """Return the two blobs that every fit of a search needs.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def work_blobs(work: SearchWork, code: UserCode, *, at_hand: bool) -> tuple[Blob
     code : UserCode
         The user's modules.
     at_hand : bool
-        Whether nodes find modules where this process does.
+        True if nodes find modules where this process does.
 
     Returns
     -------
@@ -236,7 +236,7 @@ def work_blobs(work: SearchWork, code: UserCode, *, at_hand: bool) -> tuple[Blob
     )
     search = Blob(
         {
-            # These come first: they make a node ready to unpickle what follows.
+            # The order matters: these two make a node ready to unpickle the rest.
             "process": process_state.changes(
                 process_state.START, process_state.taken(), at_hand=at_hand
             ),

@@ -1,4 +1,4 @@
-"""One session of a run: from its search file to a full folder."""
+"""One session of a run: load, search, refit, save."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class RunResult:
     folder: Path
     summary: Summary
     trouble: SkygridError | None = None
-    """Nodes that may be left although the run is complete."""
+    """Error that names nodes that may be left although the run is complete."""
 
 
 def load(path: Path, listener: Listener) -> SearchSpec:
-    """The search of a file, refused here if it cannot be run."""
+    """Load the search of a file; refuse one that cannot be run."""
     listener.phase("loading")
     spec = load_search(path)
     refuse_callbacks(spec.search)
@@ -57,7 +57,7 @@ def load(path: Path, listener: Listener) -> SearchSpec:
 
 
 class Session:
-    """One session of a run: from a loaded search to a full folder."""
+    """Runs a loaded search and writes the run's folder."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Session:
         self._begin = time.monotonic()
 
     def complete(self) -> RunResult:
-        """Search, refit, score, save; keep the record of the run true whatever happens."""
+        """Search, refit, score and save; record how the session ended, whatever happens."""
         try:
             with self._interrupts, search_errors():
                 return self._complete()
@@ -89,7 +89,7 @@ class Session:
             self._folder.end(state, str(told))
             raise told from None
         except NodeError as error:
-            # Not the search's failure: with nodes that can be had it goes on where it stopped.
+            # The search has not failed: it can be resumed once nodes are available.
             text = f"{error}\n{self._folder.progress()}"
             self._folder.end("interrupted", text)
             raise type(error)(text) from None
@@ -109,7 +109,8 @@ class Session:
         LOGGER.info("session of %s on %s: %s", self._folder.path.name, self._config.on, said)
         parts = fingerprint(self._spec, versions, sklearn.get_config())
         journal = self._folder.open_journal(parts, versions)
-        # Only now: agents of this run may live that work for whoever holds the journal.
+        # Open the journal first: it is the lock. Agents left by an earlier session obey the
+        # process that holds it.
         self._engine.equip(self._spec.imported)
         self._listener.phase("searching")
         rounds = JournaledRounds(
@@ -123,7 +124,7 @@ class Session:
             sharing=not self._config.no_sharing,
         )
         spec = self._spec
-        refit = getattr(spec.search, "refit", None)  # a search may set it in its own fit
+        refit = getattr(spec.search, "refit", None)  # some searches set it in fit
         if isinstance(refit, str):
             self._listener.ranked_by(refit)
         with stdout_to_stderr():  # a refit and a scorer may print; stdout is for the result

@@ -1,4 +1,4 @@
-"""The engine of a run on its nodes, and the settings of engine and queue."""
+"""The engine of a run, and the settings of engine and queue."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy
 
 
 def policies_of(config: RunConfig) -> QueuePolicies:
-    """How a run's queue treats fits that die and nodes that fall silent."""
+    """Return the policies of a run's queue: retries and lease timeout."""
     lease = LeasePolicy(timeout_seconds=place_of(config).lease_seconds)
     return QueuePolicies(retry=RetryPolicy(retries=config.retries), lease=lease)
 
 
 def settings_of(config: RunConfig, stop: StopCondition = never) -> EngineSettings:
-    """What a run's engine passes on to agents, and when it stops."""
+    """Return the settings of a run's engine."""
     limit = config.memory_limit_gb
     return EngineSettings(
         fit_timeout_seconds=config.fit_timeout,
@@ -34,7 +34,7 @@ def settings_of(config: RunConfig, stop: StopCondition = never) -> EngineSetting
 
 
 def hours_over(config: RunConfig) -> StopCondition:
-    """Whether the hours that a run may take, from now on, are over."""
+    """Return a condition that holds once `max_hours` from now are over."""
     return time_limit(time.monotonic() + config.max_hours * 3600)
 
 
@@ -47,7 +47,7 @@ def nodes_of(
     stop: StopCondition = never,
     start: bool = True,
 ) -> Iterator[PullEngine]:
-    """An engine on the nodes of a run, which are gone at the end.
+    """Yield an engine on the nodes of a run; end the nodes after the block.
 
     Parameters
     ----------
@@ -55,15 +55,15 @@ def nodes_of(
     listener : Listener
     run_id : str
     stop : callable, optional
-        When no more fits are started.
+        Condition under which no more fits start.
     start : bool, default=True
-        Whether nodes are started at once and come up while the search is still loading; otherwise
-        they are when a round has work for them.
+        True: start nodes at once, while the search loads. False: start them when a round has work
+        for them.
 
     Raises
     ------
     SkygridError
-        If the nodes cannot be had, or something of them is left.
+        If nodes cannot be had, or something is left of them.
     """
     provider = place_of(config).provider(config, run_id)
     try:
