@@ -1,4 +1,4 @@
-"""Interfaces of a place: `Place`, `Provider`, `Transport`, and those of nodes that cost money."""
+"""Interfaces of a place: `Place`, `Provider`, `Transport`, and those of rented nodes."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from skygrid.nodes.records import (
 )
 
 if TYPE_CHECKING:
-    # It imports cloudpickle, which the command line does not need.
+    # Imports cloudpickle, which the command line does not need.
     from skygrid.worker.wire.blobs import Blob
 
 Say = Callable[[str], None]
-"""Receives messages for a person."""
+"""Receives messages for the user."""
 
 
 class Watcher(Protocol):
-    """Is told what a transport does, on the transport's own threads."""
+    """Receives the events of a transport, on the transport's own threads."""
 
     def state(self, text: str) -> None:
-        """What goes on with the node: connecting, preparing, working."""
+        """Receive the state of the node: connecting, preparing, working."""
 
     def log(self, data: bytes) -> None:
-        """Bytes for the node's log."""
+        """Receive bytes for the node's log."""
 
 
 class Transport(Protocol):
-    """One agent's channel. Reading, reading the log and writing have a thread each."""
+    """The channel to one agent. `read`, `read_log` and `write` have a thread each."""
 
     shares_files: bool
     """True if the agent can open this process's files: same machine, same user."""
@@ -48,14 +48,14 @@ class Transport(Protocol):
         Raises
         ------
         NodeError
-            If that cannot be done; the message says why and what to do.
+            If the start fails; the message says why and what to do.
         """
 
     def read(self) -> bytes:
-        """Wait for bytes from the agent; empty when there will be none any more."""
+        """Wait for bytes from the agent; empty at the end."""
 
     def read_log(self) -> bytes:
-        """Wait for bytes of the agent's log; empty when there will be none any more."""
+        """Wait for bytes of the agent's log; empty at the end."""
 
     def write(self, data: bytes) -> None:
         """Send bytes to the agent.
@@ -67,59 +67,59 @@ class Transport(Protocol):
         """
 
     def url_of(self, blob: Blob) -> str | None:
-        """Return a URL from which the agent can fetch a blob; None where it has to be sent.
+        """Return a URL from which the agent can fetch a blob; None if it must be sent.
 
-        May take as long as it takes to bring the blob there.
+        Waits until the blob is uploaded.
         """
 
     def mending(self) -> bool:
-        """Return whether the connection is broken and being made anew: silence is no sign then."""
+        """Return whether the connection is being repaired: the agent is silent meanwhile."""
 
     def ended(self) -> str:
-        """Return how the agent ended, for a person: ``killed by SIGKILL``, ``exit code 1``."""
+        """Return how the agent ended, as text: ``killed by SIGKILL``, ``exit code 1``."""
 
     def error(self) -> NodeError | None:
-        """Return why the channel ended, if a new agent on the node could not mend that."""
+        """Return the error that ended the channel, if a new agent on the node would fail too."""
 
     def kill(self) -> None:
-        """End the agent at once; never waits."""
+        """End the agent at once, without waiting."""
 
     def close(self) -> None:
-        """End the channel, and the agent with everything it started; may be called at any time."""
+        """End the channel, the agent and everything it started. May be called at any time."""
 
 
 class Provider(Protocol):
     """Names the nodes of a run and makes the channel to each."""
 
     at_hand: bool
-    """True if nodes are processes of this machine and may import whatever this process may."""
+    """True if nodes are processes of this machine, which can import what this process can."""
 
     def names(self) -> Sequence[str]:
-        """Return the nodes' names, one for each node of the run."""
+        """Return the name of each node of the run."""
 
     def equip(self, imported: Collection[str]) -> None:
-        """Begin to make nodes ready to work: the search is loaded and has imported these modules.
+        """Begin to prepare the nodes for a search that has imported these modules.
 
-        Nodes may be reached before; they are not made ready before this call.
+        Nodes may be connected before this call, but not prepared.
         """
 
     def transport(self, name: str, watcher: Watcher) -> Transport:
-        """Return a channel to a fresh agent on this node, not started yet."""
+        """Return a channel to a new agent on this node, not started yet."""
 
     def successor(self, name: str) -> str | None:
-        """Return the name under which a node that is lost, or about to be, is replaced.
+        """Return the name of the replacement of a node that is lost or about to be.
 
-        Must answer at once: it is asked on the thread that drives the run.
+        Called on the thread that drives the run: must not wait.
 
         Returns
         -------
         successor : str or None
-            The node's own name where a new agent can be had on the same machine; another name,
-            never used before, for another machine; None when nothing can take its place.
+            The node's own name for a new agent on the same machine; a new name for another
+            machine; None if there is no replacement.
         """
 
     def close(self) -> None:
-        """End everything that was had for the run. Called once, when no channel is open any more.
+        """End everything that was started for the run. Called once, after all channels closed.
 
         Raises
         ------
@@ -133,13 +133,13 @@ class RentingProvider(Provider, Protocol):
 
     @property
     def report(self) -> TeardownReport | None:
-        """What is left; None before `close`."""
+        """Report of the teardown; None before `close`."""
 
     def bill(self) -> Bill:
         """Return the cost so far, and the nodes that are left."""
 
     def dollars_per_hour(self) -> float | None:
-        """Return the USD an hour of the nodes that are not known to be gone; None: not known."""
+        """Return the USD per hour of nodes not known to be gone; None: price unknown."""
 
     def rented(self) -> Sequence[RentedNode]:
         """Return the nodes of all sessions of the run, as last seen."""
@@ -172,10 +172,10 @@ class Offer(Protocol):
 
 
 class RentingPlace(Protocol):
-    """A market for nodes: offers them, and finds and ends those that run."""
+    """A place that rents nodes: offers them, and lists and ends those that run."""
 
     def offer(self, config: RunConfig, folder: Path | None = None) -> Offer:
-        """Find out which nodes a configuration asks for and what they cost; starts nothing.
+        """Return an offer of the nodes of a configuration; start nothing.
 
         Parameters
         ----------
@@ -186,22 +186,22 @@ class RentingPlace(Protocol):
         Raises
         ------
         ConfigError
-            If the configuration does not fit what is offered.
+            If nothing on offer fits the configuration.
         NodeError
-            If the place does not let this user look.
+            If the place denies this user access.
         """
 
     def has_rented(self, folder: Path) -> bool:
         """Return whether the run of this folder ever rented nodes here."""
 
     def list(self, config: RunConfig, runs: Sequence[RunHere], now: float) -> NodeList:
-        """Return every node that skygrid has running here, whichever machine started it.
+        """Return every node that skygrid runs here, started from any machine.
 
         Parameters
         ----------
         config : RunConfig
         runs : sequence of RunHere
-            Their regions are searched too.
+            Runs whose regions are searched too.
         now : float
             Seconds since the epoch.
 
@@ -210,7 +210,7 @@ class RentingPlace(Protocol):
         ConfigError
             If no region is chosen.
         NodeError
-            If the place does not answer, or does not let this user look.
+            If the place does not answer, or denies this user access.
         """
 
     def end_run(self, config: RunConfig, run: str | RunHere, say: Say) -> TeardownReport:
@@ -220,7 +220,7 @@ class RentingPlace(Protocol):
         ----------
         config : RunConfig
         run : str or RunHere
-            The run, or its name or mark where its folder is elsewhere.
+            The run; its name or mark if its folder is not on this machine.
         say : callable
             Receives progress.
 
@@ -247,23 +247,23 @@ class RentingPlace(Protocol):
         say : callable
             Receives progress.
         orphans_at : float, optional
-            Seconds since the epoch. If given, end only runs of `runs` without a driver, and runs
+            Seconds since the epoch. If given, end only runs in `runs` without a driver, and runs
             with a node whose time was over then.
         """
 
 
 class Place(Protocol):
-    """A kind of place for nodes, under one name of the setting `on`."""
+    """A place for nodes: one value of the setting `on`."""
 
     title: str
     """The place in words: ``this machine``."""
 
     lease_seconds: float
-    """Silence after which a node's work is given to others."""
+    """Seconds of silence after which the leases of a node go to other nodes."""
 
     @property
     def rental(self) -> RentingPlace | None:
-        """The market that nodes come from; None where they cost nothing."""
+        """The renting interface of the place; None if nodes cost nothing."""
 
     def check(self, config: RunConfig) -> None:
         """Refuse settings that make no sense for this place.
@@ -277,19 +277,19 @@ class Place(Protocol):
         """Return the number of nodes of a run."""
 
     def slots(self, config: RunConfig) -> int | None:
-        """Return the slots of all nodes; None where they are not known before the nodes run."""
+        """Return the number of slots of all nodes; None if unknown before the nodes run."""
 
     def min_nodes(self, config: RunConfig) -> int:
-        """Return the number of ready nodes at which fits start, if the config does not say."""
+        """Return the number of ready nodes at which fits start, unless the config sets it."""
 
     def provider(self, config: RunConfig, run_id: str) -> Provider:
-        """Return the provider of a run's nodes, where they cost nothing.
+        """Return the provider of a run's nodes, if they cost nothing.
 
         Parameters
         ----------
         config : RunConfig
         run_id : str
-            The run's own mark, by which nodes that an earlier session left are found.
+            Mark of the run, by which nodes of an earlier session are found.
 
         Raises
         ------
@@ -298,4 +298,4 @@ class Place(Protocol):
         """
 
     def examine(self, config: RunConfig) -> Sequence[Finding]:
-        """Look at the place for `skygrid doctor`; changes nothing."""
+        """Examine the place for `skygrid doctor`; change nothing."""

@@ -12,14 +12,14 @@ from skygrid.worker.machine import machine
 
 
 class LocalProvider:
-    """Rehearses a cluster on this machine; with one node, simply uses it.
+    """Provides nodes on this machine; several of them rehearse a cluster.
 
     Parameters
     ----------
     nodes : int
-        Agents to run.
+        Number of agents.
     slots : int or None
-        Fits at a time on each; None: the node's share of the vCPUs.
+        Fits at a time on each agent; None: its share of the vCPUs.
     hash_seed : int
         PYTHONHASHSEED of the agents.
     """
@@ -33,23 +33,23 @@ class LocalProvider:
         self._hash_seed = hash_seed
 
     def names(self) -> Sequence[str]:
-        """local-1, local-2 and so on."""
+        """Return local-1, local-2 and so on."""
         return [f"local-{number}" for number in range(1, self._nodes + 1)]
 
     def equip(self, imported: Collection[str]) -> None:
-        """Nothing: an agent here has what this process has."""
+        """Do nothing: agents use the environment of this process."""
 
     def transport(self, name: str, watcher: Watcher) -> Transport:
-        """A fresh agent process."""
+        """Return a channel to a new agent process."""
         seed = {"PYTHONHASHSEED": str(self._hash_seed)}
         return LocalProcess(agent_command(self.slots, self._vcpus), seed)
 
     def successor(self, name: str) -> str | None:
-        """A process can always be started again."""
+        """Return the same name: a process can always be started again."""
         return name
 
     def close(self) -> None:
-        """Nothing: agents end with their channels."""
+        """Do nothing: agents end with their channels."""
 
 
 class LocalPlace:
@@ -71,7 +71,7 @@ class LocalPlace:
         return self.nodes(config) * self.provider(config, "").slots
 
     def min_nodes(self, config: RunConfig) -> int:
-        """Return 1: an agent here starts in a moment, or never."""
+        """Return 1: all agents start within a moment, or fail."""
         return 1
 
     def provider(self, config: RunConfig, run_id: str) -> LocalProvider:
@@ -79,7 +79,7 @@ class LocalPlace:
         return LocalProvider(self.nodes(config), config.concurrency, config.hash_seed)
 
     def examine(self, config: RunConfig) -> Sequence[Finding]:
-        """Find nothing: the doctor looks at this machine for every place."""
+        """Find nothing: the doctor always examines this machine."""
         return ()
 
 

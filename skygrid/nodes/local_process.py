@@ -1,4 +1,4 @@
-"""A node on this machine: the agent is a child process, the channel its standard streams."""
+"""A node on this machine: a child process, whose standard streams are the channel."""
 
 from __future__ import annotations
 
@@ -22,22 +22,18 @@ STREAMS = ("stdin", "stdout", "stderr")
 
 
 def agent_command(slots: int, vcpus: int, python: str = sys.executable) -> list[str]:
-    """The command that runs an agent.
+    """Return the command that runs an agent.
 
     Parameters
     ----------
     slots : int
         Fits at a time.
     vcpus : int
-        Processors for the slots to share.
+        Processors that the slots share.
     python : str
         Interpreter.
-
-    Returns
-    -------
-    command : list of str
     """
-    # -P: a file named like a module of the standard library must not be imported in its place.
+    # -P: a file in the working directory must not replace a module of the standard library.
     return [
         python,
         "-P",
@@ -58,10 +54,10 @@ class LocalProcess:
     command : sequence of str
         As `agent_command` builds it.
     variables : mapping of str to str, optional
-        Environment variables that the agent has beside this process's own.
+        Environment variables of the agent, in addition to those of this process.
     """
 
-    # Through /proc/PID/fd, which only Linux has.
+    # The agent opens /proc/PID/fd, which only Linux has.
     shares_files = sys.platform == "linux"
 
     def __init__(self, command: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
@@ -70,8 +66,8 @@ class LocalProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._closing = threading.Lock()
         self._closed = False
-        # A descriptor is closed only while no thread uses it: its number may be given out again
-        # at once, and the thread would go on with somebody else's pipe.
+        # A descriptor is closed only while no thread uses it: the system may reuse its number at
+        # once, and the thread would then use another pipe.
         self._in_use = {stream: threading.Lock() for stream in STREAMS}
 
     @property
@@ -103,11 +99,11 @@ class LocalProcess:
                 raise NodeError(f"cannot start {self._command[0]}: {error.strerror}") from error
 
     def read(self) -> bytes:
-        """Bytes from the agent's standard output."""
+        """Read from the agent's standard output."""
         return self._read("stdout")
 
     def read_log(self) -> bytes:
-        """Bytes from the agent's standard error."""
+        """Read from the agent's standard error."""
         return self._read("stderr")
 
     def _read(self, stream: str) -> bytes:
@@ -116,7 +112,7 @@ class LocalProcess:
             return b"" if pipe.closed else os.read(pipe.fileno(), READ_BYTES)
 
     def write(self, data: bytes) -> None:
-        """Bytes to the agent's standard input."""
+        """Write to the agent's standard input."""
         view = memoryview(data)
         with self._in_use["stdin"]:
             pipe: Any = self._running.stdin
@@ -126,15 +122,15 @@ class LocalProcess:
                 view = view[os.write(pipe.fileno(), view) :]
 
     def url_of(self, blob: Blob) -> str | None:
-        """Nowhere: it is here."""
+        """Return None: blobs are not uploaded."""
         return None
 
     def mending(self) -> bool:
-        """Never: what a pipe loses is lost."""
+        """Return False: a pipe cannot be repaired."""
         return False
 
     def ended(self) -> str:
-        """How the agent's process ended; waits for it for a moment."""
+        """Return how the agent's process ended; wait up to `limits.AGENT_END` for the end."""
         try:
             code = self._running.wait(limits.AGENT_END)
         except subprocess.TimeoutExpired:
@@ -145,11 +141,11 @@ class LocalProcess:
         return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
 
     def error(self) -> NodeError | None:
-        """Nothing: a process can always be started again."""
+        """Return None: a process can always be started again."""
         return None
 
     def kill(self) -> None:
-        """SIGKILL to the agent; its slots go with it."""
+        """Send SIGKILL to the agent; its slots end with it."""
         if self._process is not None:
             self._process.kill()
 
@@ -162,19 +158,19 @@ class LocalProcess:
             if not self._close_stream("stdin") or not self._ends_within(limits.AGENT_END):
                 self._process.kill()
                 self._process.wait()
-            # Slots end with their agent; what their fits had started may not.
+            # Slots end with their agent; processes that fits started may not.
             end_session(self._process.pid)
             for stream in STREAMS:
                 self._close_stream(stream)
 
     def _close_stream(self, stream: str) -> bool:
-        """Close one stream; False when a thread would not let go of it, and it stays open."""
+        """Close one stream; return False, and leave it open, if a thread still uses it."""
         if not self._in_use[stream].acquire(timeout=limits.STREAM_END):
             return False
         try:
             getattr(self._running, stream).close()
         except OSError:
-            pass  # nobody read what was written last; it is of no use any more
+            pass  # the agent did not read the last bytes, which are not needed any more
         finally:
             self._in_use[stream].release()
         return True

@@ -1,4 +1,4 @@
-"""Records that every place shares: a finding, a price, a bill, a rented node, an end."""
+"""Records that all places share: findings, prices, bills, rented nodes, teardowns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from skygrid.config import limits
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One place where searches may run, or one part of it, as `skygrid doctor` finds it."""
+    """Findings of `skygrid doctor` about a place for nodes, or one part of a place."""
 
     name: str
     problems: tuple[str, ...] = ()
@@ -19,18 +19,18 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     facts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    """Findings that may be worth knowing and prevent nothing."""
+    """Findings that prevent nothing."""
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
-    """The nodes that a run is going to rent, and their price."""
+    """The nodes that a run would rent, and their price."""
 
     nodes: int
     instance_type: str
     """The type that is tried first."""
 
     other_types: tuple[str, ...] = ()
-    """Types that are taken where the first one cannot be had."""
+    """Types that are taken if the first one is unavailable."""
 
     vcpus: int
     memory_gib: float
@@ -40,7 +40,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     account: str
     image: str
     dollars_per_hour: float | None
-    """USD of one node for an hour; None: not known."""
+    """USD per hour of one node; None: unknown."""
 
     price_source: str = ""
     max_cost: float | None = None
@@ -53,11 +53,11 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def dollars_per_hour_in_all(self) -> float | None:
-        """USD of all nodes for an hour."""
+        """USD per hour of all nodes; None: unknown."""
         return None if self.dollars_per_hour is None else self.nodes * self.dollars_per_hour
 
     def dollars_for(self, seconds: float) -> float | None:
-        """Return the USD of a run whose fits take this wall time, start and end included."""
+        """Return the USD of a run whose fits take this wall time, including start and teardown."""
         if self.dollars_per_hour_in_all is None:
             return None
         rented = limits.USUAL_START + seconds + limits.USUAL_END
@@ -65,7 +65,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def most_dollars(self) -> float | None:
-        """USD that the limits allow at the most; None where nothing bounds them."""
+        """Highest cost in USD that the limits allow; None: no limit."""
         bounds = [self.max_cost]
         if self.max_hours is not None:
             bounds.append(self.dollars_for(self.max_hours * 3600))
@@ -77,16 +77,16 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
     """Cost of the nodes of a run in all its sessions, and the nodes that are left."""
 
     dollars: float | None
-    """USD by the price list, until the nodes were seen to be gone; None: price not known."""
+    """USD by the price list, until the nodes were verified to be gone; None: price unknown."""
 
     instances: int
-    """Instances that were had in all, replacements included."""
+    """Number of instances, including replacements."""
 
     left: tuple[str, ...] = ()
     """Instances that are not known to be gone."""
 
     verified: bool = True
-    """True if the provider was asked at the end, and knows of nothing that still costs."""
+    """True if the provider confirmed at the end that nothing costs money any more."""
 
     price_source: str = ""
 
@@ -105,19 +105,19 @@ class RentedNode(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     address: str | None
     owner: str
-    """The caller who started it."""
+    """The caller who started the node."""
 
     age_seconds: float
     ends_by: float
-    """Seconds since the epoch at which it ends itself, whatever happens."""
+    """Seconds since the epoch at which the node ends itself, whatever happens."""
 
     dollars_per_hour: float | None
     dollars: float | None
-    """USD so far; None: price not known."""
+    """USD so far; None: price unknown."""
 
 
 class NodeList(msgspec.Struct, frozen=True, kw_only=True):
-    """All nodes that skygrid has running."""
+    """All nodes that skygrid runs at the places that rent them."""
 
     regions: tuple[str, ...]
     """Regions that were searched."""
@@ -133,27 +133,27 @@ class RunHere(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     driver_pid: int
     driven: bool
-    """True if its driver may still be at work."""
+    """True if its driver may still run."""
 
 
 class TeardownReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the end of a run, or of several, has left."""
+    """Result of the teardown of one or more runs."""
 
     left: tuple[str, ...]
     """Instances that are not known to be terminated."""
 
     verified: bool
-    """True if the place was asked, and knows nothing of the run that still costs."""
+    """True if the place confirmed that nothing of the run costs money any more."""
 
     ended: int = 0
-    """Instances that the run had in all."""
+    """Number of instances that the run had."""
 
     notes: tuple[str, ...] = ()
-    """Each thing that is left, or could not be looked for, and what to do about it."""
+    """Resources that are left or could not be checked, each with what to do about it."""
 
 
 def joined(reports: Sequence[TeardownReport]) -> TeardownReport:
-    """Return the report of several ends together."""
+    """Return several reports as one."""
     return TeardownReport(
         left=tuple(instance for report in reports for instance in report.left),
         verified=all(report.verified for report in reports),

@@ -1,4 +1,4 @@
-"""The places where nodes can be, by the names of the setting ``on``."""
+"""The places for nodes, by the names of the setting ``on``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLACES = {
     "ssh": "skygrid.nodes.ssh.place:PLACE",
     "aws": "skygrid.nodes.ec2.place:PLACE",
 }
-"""Each name with the module and the variable of its `Place`, which is imported when it is used."""
+"""Module and variable of each `Place`, which is imported when it is used."""
 
 
 def place_named(name: str) -> Place:
@@ -46,6 +46,6 @@ def place_of(config: RunConfig) -> Place:
 
 
 def rentals(config: RunConfig) -> list[RentingPlace]:
-    """Return all places that rent nodes, the one that a configuration names first."""
+    """Return all places that rent nodes, the place of the configuration first."""
     names = sorted(PLACES, key=lambda name: name != config.on)
     return [rental for name in names if (rental := place_named(name).rental) is not None]
