@@ -1,4 +1,4 @@
-"""Which lines of a module bind which names."""
+"""Module-level names of a module, with the lines that bind them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import ast
 
 
 class Bindings(ast.NodeVisitor):
-    """Collects where module-level names are bound; does not look into functions and classes."""
+    """Collects module-level bindings; does not visit the bodies of functions and classes."""
 
     def __init__(self) -> None:
         self.lines: dict[str, int] = {}
         """Line of each name's last assignment, def, class or import."""
         self.assigned: set[str] = set()
-        """Names bound by the module's own code, without imports."""
+        """Names whose last binding is no import."""
 
     def _bind(self, name: str, line: int) -> None:
         self.lines[name] = line
@@ -32,7 +32,7 @@ class Bindings(ast.NodeVisitor):
     visit_Import = visit_ImportFrom = _import  # noqa: N815 (ast's)
 
     def _own_scope(self, node: ast.AST) -> None:
-        """A lambda and a comprehension bind names of their own."""
+        """Skip lambdas and comprehensions, which bind names in their own scope."""
 
     visit_Lambda = visit_ListComp = visit_SetComp = visit_DictComp = _own_scope  # noqa: N815
     visit_GeneratorExp = _own_scope  # noqa: N815 (ast's)

@@ -1,4 +1,4 @@
-"""Exceptions that a user's code raised while it was loaded, each told in one sentence."""
+"""Messages for exceptions that user code raised while it was loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from skygrid.errors import SearchFileError
 from skygrid.user_code.modules import in_user_tree
 from skygrid.user_code.source import SearchFile, did_you_mean, shorten, syntax_message
 
-# Modules whose distribution has another name.
+# Names of distributions that differ from the module's name.
 _DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python",
@@ -23,16 +23,16 @@ _DISTRIBUTIONS = {
 
 
 def failure(file: SearchFile, error: BaseException, action: str = "") -> SearchFileError:
-    """Return the message for an exception that came out of the user's code.
+    """Return the error that reports an exception of user code.
 
     Parameters
     ----------
     file : SearchFile
         The search file.
     error : BaseException
-        What was raised.
+        The exception.
     action : str
-        What was being done, as ``dataset()``; empty while the file itself runs.
+        The call that raised, as ``dataset()``; empty while the file itself runs.
     """
     where = _where(file, error)
     if isinstance(error, SyntaxError) and error.filename:
@@ -58,7 +58,7 @@ def error_text(error: BaseException) -> str:
 
 
 def _where(file: SearchFile, error: BaseException) -> str:
-    """The innermost line of the user's own code, with the search file's line if it is another."""
+    """Return the innermost line of user code, and the search file's line if it differs."""
     frames = [
         (path, line)
         for path, line in _frames(error.__traceback__)
@@ -85,7 +85,7 @@ def _frames(traceback: TracebackType | None) -> list[tuple[Path, int]]:
 
 
 def _shown(file: SearchFile, path: Path) -> str:
-    """A neighbour's path, written as the search file's was."""
+    """Return a neighbour's path, relative or absolute as the search file's was given."""
     if not path.is_relative_to(file.folder):
         path = path.resolve()
     if path == file.path:
@@ -121,7 +121,7 @@ def _exists(top: str) -> bool:
 
 
 def _shadowed(file: SearchFile, top: str) -> str:
-    """Say so when the name was found elsewhere although a neighbour bears it too."""
+    """Return a remark if a library was imported instead of a neighbour of the same name."""
     module = sys.modules.get(top)
     found = getattr(module, "__file__", None)
     if top in _neighbours(file) and found and not in_user_tree(Path(found), file.folder):
@@ -130,6 +130,6 @@ def _shadowed(file: SearchFile, top: str) -> str:
 
 
 def _neighbours(file: SearchFile) -> list[str]:
-    """Names that can be imported from beside the file."""
+    """Return the names of modules and packages beside the file."""
     modules = [path.stem for path in file.folder.glob("*.py") if path != file.path]
     return modules + [path.parent.name for path in file.folder.glob("*/__init__.py")]

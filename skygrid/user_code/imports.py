@@ -1,8 +1,8 @@
 """Running a search file in an import namespace of its own.
 
 One process may load several search files, each called search.py and each beside a helpers.py. While
-one is loaded, whatever the earlier ones brought in is put away; afterwards it comes back, as far as
-its names are still free.
+one is loaded, the modules of earlier ones are out of `sys.modules`. Afterwards those whose names
+are still free are put back.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from skygrid.user_code.sources import import_statements, importable_by_name
 from skygrid.worker.user_code.pickling import import_by_name, put_into_program
 
 _brought: dict[str, ModuleType] = {}
-"""Modules that search files brought into this process."""
+"""Modules that search files loaded into this process."""
 
 _folders: list[str] = []
-"""Entries of `sys.path` that belong to search files, the newest first."""
+"""Entries of `sys.path` that belong to search files, newest first."""
 
 
 @contextmanager
 def own_imports(file: SearchFile) -> Iterator[None]:
     """Import from the file's folder first, and from no other search file's folder.
 
-    When the block ends well the folder stays on `sys.path`; when it raises, the folder and
-    the modules that were loaded from it are gone, so that a mended file starts afresh.
+    If the block ends well, the folder stays on `sys.path`. If it raises, the folder and the modules
+    loaded from it are removed, so that a corrected file starts afresh.
     """
     put_away, guests = _put_away(), _put_away_foreign(file.folder)
     own_names.look(file.folder)
@@ -65,7 +65,7 @@ def own_imports(file: SearchFile) -> Iterator[None]:
         _brought.update(_bring_back(put_away))
         _folders[:] = [str(file.folder), *older]
     finally:
-        # The host program's own modules always win: it was here first.
+        # The modules of the host program take precedence.
         sys.modules.update(guests)
 
 
@@ -75,16 +75,16 @@ def run_file(file: SearchFile) -> ModuleType:
     Raises
     ------
     SearchFileError
-        The file raised.
+        If the file raises.
     """
     name = _module_name(file)
     spec = importlib.util.spec_from_file_location(name, file.path)
     if spec is None:
-        raise ImportError(f"{file.path} has no loader")  # read_search_file saw that it ends in .py
+        raise ImportError(f"{file.path} has no loader")  # read_search_file checked for .py
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # before it runs: dataclasses and pickle look their module up
     try:
-        # What was parsed is what runs, even if the file is being edited meanwhile.
+        # Run the parsed text, even if the file was edited meanwhile.
         code = compile(file.tree, str(file.path), "exec", dont_inherit=True)
         exec(code, module.__dict__)
     except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever the user's code raises)
@@ -93,20 +93,16 @@ def run_file(file: SearchFile) -> ModuleType:
 
 
 def register_user_modules(folder: Path, program: ModuleType, text: str) -> UserCode:
-    """Say how the user's modules travel: by name to nodes, by value into a saved search.
+    """Register the user's modules: pickled by name for nodes, by value for a saved search.
 
     Parameters
     ----------
     folder : Path
-        Modules from below it are the user's.
+        Folder of the user's modules.
     program : ModuleType
-        Of the search file.
+        Module of the search file.
     text : str
-        The text that it was made of.
-
-    Returns
-    -------
-    code : UserCode
+        Text of the search file.
     """
     modules = {name: sys.modules[name] for name in user_modules(folder)} | own_names.loaded
     pickle_by_value(modules.values())
@@ -123,14 +119,14 @@ def register_user_modules(folder: Path, program: ModuleType, text: str) -> UserC
 
 
 def pickle_by_value(modules: Iterable[ModuleType]) -> None:
-    """Have every pickler but that for nodes pickle these modules by value."""
+    """Make every pickler except the one for nodes pickle these modules by value."""
     for pickler in _picklers():
         for module in modules:
             pickler.register_pickle_by_value(module)
 
 
 def travel_by_name(modules: Mapping[str, ModuleType]) -> dict[str, Path]:
-    """Have those of these modules travel by name that nodes can import, and return their files."""
+    """Make nodes import the modules that they can find by name; return the files of these."""
     found = importable_by_name(modules)
     for name in found:
         import_by_name(modules[name])
@@ -138,9 +134,9 @@ def travel_by_name(modules: Mapping[str, ModuleType]) -> dict[str, Path]:
 
 
 def _picklers() -> Iterator[ModuleType]:
-    """cloudpickle, and the copy with a register of its own that joblib before 1.6 carries.
+    """Yield cloudpickle, and the copy with its own registry that joblib before 1.6 contains.
 
-    Estimators that start processes themselves send their work through joblib's.
+    Estimators that start processes themselves pickle with joblib's copy.
     """
     yield cloudpickle
     if importlib.util.find_spec("joblib.externals.cloudpickle") is not None:
@@ -148,7 +144,7 @@ def _picklers() -> Iterator[ModuleType]:
 
 
 def _module_name(file: SearchFile) -> str:
-    """The file's stem, or a variation of it when the stem means something else."""
+    """Return the file's stem, with a number if another module has that name."""
     stem = file.path.stem.replace(".", "_")  # a dot would make it a submodule
     name, count = stem, 1
     while name in sys.modules or _is_anothers(name, file) or _means_another(name, file):
@@ -158,7 +154,7 @@ def _module_name(file: SearchFile) -> str:
 
 
 def _is_anothers(name: str, file: SearchFile) -> bool:
-    """Whether an earlier search file bears the name; the same file gets its old name again."""
+    """Return whether another search file has the name; the same file keeps its old name."""
     return name in _brought and getattr(_brought[name], "__file__", None) != str(file.path)
 
 
@@ -173,23 +169,23 @@ def _means_another(name: str, file: SearchFile) -> bool:
 
 
 def _has_file(spec: ModuleSpec | None) -> TypeGuard[ModuleSpec]:
-    """Whether there is a module; any folder on the path would do for a namespace package."""
+    """Return whether a module has a file; any folder on the path is a namespace package."""
     return spec is not None and spec.origin is not None
 
 
 def _put_away() -> dict[str, ModuleType]:
-    """Take what earlier search files brought out of `sys.modules` and `sys.path`."""
+    """Remove the modules and folders of earlier search files; return the modules."""
     for folder in _folders:
         if folder in sys.path:
             sys.path.remove(folder)
-    # A module that was replaced meanwhile is not ours any more.
+    # Leave a module alone that the host program has replaced.
     ours = {name: module for name, module in _brought.items() if sys.modules.get(name) is module}
     _drop(list(ours))
     return ours
 
 
 def _put_away_foreign(folder: Path) -> dict[str, ModuleType]:
-    """Take out the host program's own modules that would hide modules beside the file."""
+    """Remove modules of the host program that hide modules beside the file; return them."""
     beside = {path.stem: path for path in folder.glob("*.py")}
     beside |= {path.parent.name: path for path in folder.glob("*/__init__.py")}
     hiding = {name for name in beside if _hides(sys.modules.get(name), beside[name])}
@@ -210,7 +206,7 @@ def _drop(names: list[str]) -> None:
 
 
 def _bring_back(put_away: dict[str, ModuleType]) -> dict[str, ModuleType]:
-    """Put earlier modules back where their names are free, and return those."""
+    """Put back and return the earlier modules whose names are free."""
     # A package and its submodules come back together or not at all.
     free = {
         name: module for name, module in put_away.items() if name.split(".")[0] not in sys.modules

@@ -1,8 +1,8 @@
-"""Plain data that the user's modules hold when a search begins.
+"""Plain data in the user's modules when a search begins.
 
-A node imports such a module anew. On the driver the program may have changed it since: a setting
-was assigned, a table filled. Numbers, texts and containers of these travel, so that functions of
-the module read the same there; objects of classes do not.
+A node imports these modules anew, but the program may have changed their globals on the driver.
+Numbers, texts and containers of them are sent, so that functions read the same values on the node;
+other objects are not sent.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from types import ModuleType
 from typing import Any
 
 MOST_ITEMS = 10_000
-"""Items, characters and bytes of a value that is sent; larger ones are data, not settings."""
+"""Largest value that is sent, in items, characters and bytes; larger ones are data."""
 
 MOST_DEPTH = 20
-"""Containers within containers; one that holds itself has no end."""
+"""Deepest nesting of containers that is sent; a container that holds itself has no end."""
 
 _ATOMS = (type(None), bool, int, float, complex)
 _TEXTS = (str, bytes)
@@ -33,7 +33,7 @@ def plain_values(module: ModuleType) -> dict[str, Any]:
     Returns
     -------
     values : dict of str to object
-        By name, that of a class's attribute with the class before it: ``Settings.limit``.
+        By name; an attribute has its class before it: ``Settings.limit``.
     """
     found = dict(_plain(vars(module)))
     for name, value in vars(module).items():
@@ -50,7 +50,7 @@ def _plain(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _size(value: Any, most: int, depth: int = 0) -> int:
-    """Return how much plain data a value is; more than `most` for other values and larger ones."""
+    """Return the size of a plain value; more than `most` if it is larger or not plain."""
     kind = type(value)
     if kind in _ATOMS:
         return 1

@@ -1,7 +1,4 @@
-"""Which modules are the user's own: those from the search file's folder, libraries apart.
-
-And which others they need.
-"""
+"""The user's modules, those in the search file's folder, and the modules that they need."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ _LIBRARY_FOLDERS = {"site-packages", "dist-packages"}
 
 
 def in_user_tree(path: Path, folder: Path) -> bool:
-    """Whether `path` lies under `folder` and belongs to no Python environment there."""
-    # A link that lies in the folder was put there; only another spelling of the path is resolved.
+    """Return whether `path` lies under `folder` and belongs to no Python environment there."""
+    # A link inside the folder counts as the user's, so links are resolved only outside it.
     if not path.is_relative_to(folder):
         path = path.resolve()
     if not path.is_relative_to(folder):
@@ -27,19 +24,19 @@ def in_user_tree(path: Path, folder: Path) -> bool:
         return False
     if any(path.is_relative_to(root) for root in _library_roots(folder)):
         return False
-    # A virtual environment other than our own is recognised by the file that makes it one.
+    # Other virtual environments are recognised by their pyvenv.cfg.
     return not any((folder / parent / "pyvenv.cfg").exists() for parent in list(inner.parents)[:-1])
 
 
 def user_modules(folder: Path) -> tuple[str, ...]:
-    """Return the names in `sys.modules` of all modules that were loaded from under `folder`."""
+    """Return the names in `sys.modules` of all modules loaded from under `folder`."""
     start = str(folder).rstrip(os.sep) + os.sep
     found = []
     for name, module in list(sys.modules.items()):
         if name == "__main__" or name.partition(".")[0] == "skygrid":
-            continue  # the one is pickled by value anyhow, the other must never be
+            continue  # __main__ is always pickled by value, skygrid must never be
         path = _location(module)
-        # Most modules are libraries: a comparison of text spares them the look at the disk.
+        # Most modules are libraries: comparing text first saves disk access.
         if path is not None and path.startswith(start) and in_user_tree(Path(path), folder):
             found.append(name)
     return tuple(sorted(found))
@@ -48,8 +45,8 @@ def user_modules(folder: Path) -> tuple[str, ...]:
 def imported_modules(own: Collection[str], before: Collection[str]) -> frozenset[str]:
     """Return the top-level names of the modules that the user's modules need.
 
-    What was loaded before is looked for in their namespaces: a second search file in one process,
-    or one that uses what skygrid uses too, imports nothing anew.
+    Modules that were loaded before the search file ran are found in the namespaces of the user's
+    modules, because importing them again does not change `sys.modules`.
 
     Parameters
     ----------
@@ -66,11 +63,11 @@ def imported_modules(own: Collection[str], before: Collection[str]) -> frozenset
 
 
 def _origin(value: object) -> str:
-    """The module that a value is, that defines it, or that defines its class."""
+    """Return the name of the module that a value is, that defines it or its class."""
     for one in (value, type(value)):
         if isinstance(one, ModuleType):
             return one.__name__
-        # Only what is sure to have it is asked: any attribute of a lazy object may import or raise.
+        # Read no attribute of other objects: lazy ones may import or raise.
         if isinstance(one, type | FunctionType | BuiltinFunctionType):
             return str(one.__module__ or "")
     return ""
@@ -89,15 +86,15 @@ def is_library(module: ModuleType | None) -> bool:
 
 
 def _location(module: object) -> str | None:
-    """The file of a module, the folder of a namespace package, None for what is built in."""
-    # Some lazy modules answer any attribute, or raise: only what lies in their dict counts.
+    """Return the file of a module, the folder of a namespace package, None for built-in ones."""
+    # Lazy modules may invent attributes or raise: read their dict only.
     own = getattr(module, "__dict__", {})
     path = own.get("__file__")
     if isinstance(path, str):
         return path
     try:
         return next((entry for entry in own.get("__path__") or () if isinstance(entry, str)), None)
-    except (TypeError, KeyError):  # the path of a namespace package whose parent is gone
+    except (TypeError, KeyError):  # a namespace package whose parent is gone
         return None
 
 
@@ -107,10 +104,10 @@ def _standard_library() -> list[Path]:
 
 
 def _library_roots(folder: Path) -> list[Path]:
-    """Python environments strictly inside `folder`.
+    """Return the Python environments strictly inside `folder`.
 
-    An environment that contains the folder (``/usr`` of the system's Python and a file under
-    ``/usr/src``) says nothing about who wrote the folder's modules.
+    An environment that contains the folder does not count: modules under ``/usr/src`` may be the
+    user's, although the system's Python has the prefix ``/usr``.
     """
     paths = sysconfig.get_paths()
     names = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]

@@ -1,4 +1,4 @@
-"""Keeping stdout for results: what a search file prints goes to stderr."""
+"""Redirection of user output to stderr: stdout is for results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 
 @contextmanager
 def stdout_to_stderr() -> Iterator[None]:
-    """Send stdout to stderr: Python's own, and that of C libraries and child processes."""
+    """Send the stdout of Python, C libraries and child processes to stderr."""
     with _descriptor_1_to_2(), redirect_stdout(sys.stderr):
         yield
 
@@ -34,7 +34,7 @@ def _descriptor_1_to_2() -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Empty Python's buffer into the descriptor as it stands now."""
+    """Flush Python's buffer before the descriptor changes."""
     if sys.__stdout__ is not None:
         with suppress(OSError, ValueError):  # closed already
             sys.__stdout__.flush()

@@ -1,8 +1,8 @@
-"""Modules beside a search file that bear the name of a library which skygrid itself has loaded.
+"""Modules beside a search file that have the name of a library which skygrid has loaded.
 
-``import rich`` finds the file rich.py beside the program that is run. In this process the library
-of that name is loaded already, and skygrid goes on using it. So an ``import`` statement in the
-user's code is answered by itself.
+In a plain program, ``import rich`` finds a rich.py beside it. In this process the library rich is
+loaded already, and skygrid needs it. So ``import`` statements in user code get the user's module,
+and all others get the library.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from skygrid.user_code.modules import in_user_tree, is_library
 NEEDED = frozenset(
     {"cloudpickle", "joblib", "narwhals", "numpy", "scipy", "sklearn", "threadpoolctl"}
 )
-"""Libraries without which scikit-learn, or a node, does not run: a module beside the search file
-that bears such a name is not found, as with scikit-learn alone nothing would work."""
+"""Libraries that scikit-learn or a node needs. Modules with these names are ignored: with
+scikit-learn alone they would break the program."""
 
 PROGRAM = """
 import sys
@@ -34,24 +34,24 @@ from importlib.util import find_spec
 places = {name: str(getattr(find_spec(name), "origin", "")) for name in sys.argv[2:]}
 print("", *(name for name, place in places.items() if place.startswith(folder)))
 """
-"""Prints which of some names mean modules in a folder for a program there."""
+"""Prints those of the given names that a program in a folder imports from that folder."""
 
 
 class OwnNames:
-    """Answers imports of such modules; there is one, `own_names`, for the process."""
+    """Replaces ``__import__`` to answer imports of these modules. One per process: `own_names`."""
 
     def __init__(self) -> None:
         self.loaded: dict[str, ModuleType] = {}
-        """Those that were imported, by their names."""
+        """Modules that were imported, by name."""
 
         self.paths: dict[str, Path] = {}
-        """Files of all of them, imported or not."""
+        """Files of all these modules, imported or not."""
 
         self._folder = Path()
         self._import = builtins.__import__
 
     def look(self, folder: Path) -> None:
-        """Find those in the folder of a search file, instead of an earlier one's."""
+        """Find these modules in the folder of a search file; forget an earlier folder."""
         self.forget()
         beside = {path.stem: path for path in folder.glob("*.py")}
         libraries = [name for name in beside if is_library(sys.modules.get(name))]
@@ -61,7 +61,7 @@ class OwnNames:
             builtins.__import__ = self._answer
 
     def forget(self) -> None:
-        """Answer nothing any more."""
+        """Restore ``__import__``."""
         self.paths, self.loaded = {}, {}
         builtins.__import__ = self._import
 
@@ -98,10 +98,10 @@ own_names = OwnNames()
 
 
 def named_as_libraries(folder: Path) -> dict[str, Path]:
-    """Return the modules beside a program that a fit imports instead of a library of that name.
+    """Return the modules beside a program that its fits import instead of a library.
 
-    A node may have loaded the library already. Modules that this process has loaded are not among
-    them, unless `own_names` has.
+    They need care because a node may have loaded the library already. Modules that this process has
+    loaded are left out, except those of `own_names`.
     """
     beside = {path.stem: path for path in folder.glob("*.py")}
     beside |= {path.parent.name: path for path in folder.glob("*/__init__.py")}
@@ -122,17 +122,17 @@ def _is_library_of(folders: list[str], name: str) -> bool:
 
 
 def _giving_way(libraries: Sequence[str], folder: Path) -> set[str]:
-    """Return those libraries in whose place a program in the folder gets its own modules."""
+    """Return those libraries that modules in the folder replace for a program there."""
     standard = [name for name in libraries if name in sys.stdlib_module_names]
     own = _found_by_a_program(folder, standard) if standard else set()
     return own | {name for name in libraries if name not in {*standard, *NEEDED}}
 
 
 def _found_by_a_program(folder: Path, names: Sequence[str]) -> set[str]:
-    """Return the names that mean modules in the folder, once scikit-learn is imported from there.
+    """Return those names that a program in the folder imports from the folder.
 
-    An interpreter tries it: what it has loaded by itself, such as `os`, stays, and so does the
-    whole standard library where scikit-learn cannot be imported with such modules in its way.
+    A new interpreter imports scikit-learn and looks the names up. Modules that every interpreter
+    loads, such as `os`, are never replaced. If scikit-learn cannot be imported, none is.
     """
     command = [sys.executable, "-P", "-c", PROGRAM, str(folder), *names]
     done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)

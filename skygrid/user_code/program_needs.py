@@ -1,7 +1,7 @@
-"""What a search needs on a node that was not read from a search file but made in a program.
+"""Modules that a search made in a program or notebook needs on a node.
 
-A program, or a notebook, has imported whatever it likes. What the search needs of that is known
-from its objects: pickling them meets every module that they are made of.
+A program may import much that the search does not need. Pickling the search's objects finds the
+modules that they are made of.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from skygrid.worker.user_code.pickling import NodePickler, Nowhere, put_into_pro
 
 
 def code_of_program(*, at_hand: bool) -> UserCode:
-    """Return what the running program and the modules beside it are, as they are now.
+    """Return the running program and the modules beside it, as they are now.
 
     Parameters
     ----------
     at_hand : bool
-        Whether nodes have the files of the program.
+        True if nodes can read the files of the program.
     """
     main = sys.modules.get("__main__")
     path = module_file(main)
@@ -53,16 +53,16 @@ def code_of_program(*, at_hand: bool) -> UserCode:
 
 @functools.lru_cache(maxsize=1)
 def _modules_below(folder: Path, _loaded: int) -> tuple[str, ...]:
-    """Return the user's modules; looked for again when the number of loaded modules has changed.
+    """Return the user's modules; cached until the number of loaded modules changes.
 
-    A search of fits that take no time is over in the time that it takes to look at all modules.
+    The lookup takes as long as a search with very short fits.
     """
     return user_modules(folder)
 
 
 @functools.lru_cache(maxsize=1)
 def _unloaded_in(folder: Path, _loaded: int) -> dict[str, Path]:
-    """Return the modules beside the program that bear names of libraries, as `_modules_below`."""
+    """Return the modules beside the program with names of libraries; cached likewise."""
     return named_as_libraries(folder)
 
 
@@ -86,14 +86,14 @@ def needs_of(code: UserCode, *objects: Any) -> frozenset[str]:
 
 
 def modules_of(objects: Any) -> frozenset[str]:
-    """Top-level names of all modules that would be asked for when these objects are unpickled."""
+    """Return the top-level names of all modules that unpickling these objects imports."""
     pickler = _Noting(Nowhere(), protocol=5, buffer_callback=lambda buffer: None)
     pickler.dump(objects)
     return frozenset(name.partition(".")[0] for name in pickler.met if name)
 
 
 class _Noting(NodePickler):
-    """Notes where each class, function and module comes from that it pickles."""
+    """Pickler that notes the module of each class, function and module that it pickles."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -1,4 +1,4 @@
-"""The text of a search file: reading it, parsing it, and finding the line of a name."""
+"""Reading and parsing of search files, and the places that messages name."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from skygrid.errors import SearchFileError
 from skygrid.user_code.bindings import Bindings
 
 SHORT = 300
-"""Characters of somebody else's message that are quoted."""
+"""Characters that are quoted of a message of another program."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchFile:
-    """A search file that was read and parsed, not yet run."""
+    """A search file that is parsed but not yet run."""
 
     path: Path
     """Absolute, symbolic links resolved."""
@@ -36,39 +36,39 @@ class SearchFile:
     """Line of the last assignment, def, class or import of each module-level name."""
 
     assigned: frozenset[str]
-    """Module-level names that the file binds itself, without those that it imports."""
+    """Module-level names that the file binds other than by import."""
 
     read: frozenset[str]
-    """Names that the file's own code reads anywhere."""
+    """Names that the file's code reads."""
 
     @property
     def folder(self) -> Path:
-        """Where the file lies, and the modules that it imports from beside it."""
+        """Folder of the file and of the modules beside it."""
         return self.path.parent
 
     def at(self, line: int | None) -> str:
-        """Where something is wrong, as the start of a message."""
+        """Return a line of the file as the start of a message."""
         return self.shown if line is None else f"{self.shown}, line {line}"
 
     def place(self, name: str) -> Place:
-        """Return the place that messages about the value of `name` speak of."""
+        """Return the place for messages about the value of `name`."""
         return Place(file=self, name=name, label=name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What a message is about: a name of the file, or a part of its value."""
+    """Subject of a message: a name of the file, or a part of its value."""
 
     file: SearchFile
     name: str
     label: str
 
     def part(self, suffix: str) -> Place:
-        """Return the place of a part of this one's value, as ``[1]`` or ``.estimator``."""
+        """Return the place of a part of the value, as ``[1]`` or ``.estimator``."""
         return Place(file=self.file, name=self.name, label=self.label + suffix)
 
     def mistake(self, problem: str, remedy: str) -> SearchFileError:
-        """Return the error that says where, what is wrong and what to write instead."""
+        """Return the error that names place, problem and remedy."""
         where = self.file.at(self.file.lines.get(self.name))
         return SearchFileError(f"{where}: {self.label} {problem}; {remedy}")
 
@@ -79,7 +79,7 @@ def read_search_file(path: Path) -> SearchFile:
     Raises
     ------
     SearchFileError
-        It is missing, no Python file, not text in UTF-8, or has a syntax error.
+        If the file is missing, is no Python file, is not UTF-8, or has a syntax error.
     """
     shown = str(path)
     text = _read_text(path, shown)
@@ -114,7 +114,7 @@ def syntax_message(shown: str, error: SyntaxError) -> str:
 
 
 def describe(value: Any) -> str:
-    """Return a few words for a value of any size; never calls the value's own ``repr``."""
+    """Return a short description of a value; call no ``repr`` of user code."""
     if value is None or type(value) in {bool, int, float, complex, str, bytes}:
         return shorten(repr(value), 60)
     if isinstance(value, type):
@@ -130,14 +130,14 @@ def shorten(text: str, length: int = SHORT) -> str:
 
 
 def did_you_mean(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Return the word that `word` is most likely a misspelling of, None if there is none."""
+    """Return the word that `word` most likely misspells; None if there is none."""
     known = {known.lower(): known for known in words}
     close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=cutoff)
     return known[close[0]] if close else None
 
 
 def _article(kind: str) -> str:
-    """The article as the name is spoken: an SVC, a SimpleImputer, an ndarray."""
+    """Return the article of a name as it is spoken: an SVC, a SimpleImputer, an ndarray."""
     spelt = kind[:2].isupper() or kind == "ndarray"
     return "an" if kind[0].lower() in ("aefhilmnorsx" if spelt else "aeiou") else "a"
 
@@ -154,7 +154,7 @@ def _read_text(path: Path, shown: str) -> str:
     except OSError as error:
         raise SearchFileError(f"{shown} cannot be read: {error.strerror}") from None
     try:
-        return importlib.util.decode_source(data)  # heeds a coding line, as Python does
+        return importlib.util.decode_source(data)  # obeys a coding line, as Python does
     except (UnicodeDecodeError, SyntaxError):
         raise SearchFileError(
             f"{shown}{_undecodable_line(data)}: not UTF-8; save the file as UTF-8"
@@ -166,7 +166,7 @@ def _undecodable_line(data: bytes) -> str:
         data.decode()
     except UnicodeDecodeError as error:
         return f", line {data.count(bytes([10]), 0, error.start) + 1}"
-    return ""  # a coding line that names another codec, or none that exists
+    return ""  # a coding line names another codec, or one that does not exist
 
 
 def _instead(path: Path) -> str:

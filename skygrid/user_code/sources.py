@@ -1,4 +1,4 @@
-"""The user's modules: those that nodes import by name, and the files that other machines need."""
+"""The files of the user's modules: those that nodes import by name, and those that are sent."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from skygrid.worker.user_code.pickling import known_module
 from skygrid.worker.user_code.user_modules import UserFiles
 
 MOST_BYTES = 16 * 1024 * 1024
-"""Bytes in the Python files of a program; more than this is no code that a person wrote."""
+"""Limit of a program's Python files together, in bytes; more is data, not code."""
 
 MOST_DATA_BYTES = 32 * 1024 * 1024
-"""Bytes in the other files of its packages; the smallest ones are sent first."""
+"""Limit of the other files of its packages together, in bytes; the smallest are sent first."""
 
 MOST_FILE_BYTES = 4 * 1024 * 1024
-"""Bytes in one such file. Larger ones are data of the search, which is sent by itself."""
+"""Limit of one of these files, in bytes. Larger ones are data of the search, sent separately."""
 
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "skygrid-runs"})
 
 
 def files_at_hand(code: UserCode) -> UserFiles:
-    """Return where nodes on this machine find the user's modules."""
+    """Return the import folders, file states and values that nodes on this machine need."""
     folders = tuple(str(Path(entry).absolute()) for entry in sys.path)
     states = {name: _state(path) for name, path in {**code.unloaded, **code.by_name}.items()}
     return UserFiles(folders=folders, states=states, values=_values(code))
@@ -51,7 +51,7 @@ def files_to_send(code: UserCode) -> UserFiles:
     Raises
     ------
     SearchFileError
-        If they are more than could have been meant.
+        If the Python files exceed `MOST_BYTES`.
     """
     found = _collected(code)
     contents = {name: path.read_bytes() for name, path in found.items()}
@@ -64,7 +64,7 @@ def files_to_send(code: UserCode) -> UserFiles:
 
 
 def _values_elsewhere(code: UserCode) -> dict[str, dict[str, Any]]:
-    """Return the values but for those that name a folder of the modules: a node has another."""
+    """Return the values, without those that contain the path of a module's folder."""
     places = {path.parent for path in code.by_name.values()} | {code.folder or Path.cwd()}
     folders = {repr(str(place))[1:-1] for place in places}
     return {
@@ -84,13 +84,7 @@ def _values(code: UserCode) -> dict[str, dict[str, Any]]:
 
 
 def importable_by_name(modules: Mapping[str, ModuleType]) -> dict[str, Path]:
-    """Return the files of those modules that another process finds under the same names.
-
-    Parameters
-    ----------
-    modules : mapping of str to ModuleType
-        By their names here.
-    """
+    """Return the files of those modules that another process finds under the same names."""
 
     @functools.cache
     def place(name: str) -> tuple[str | None, list[str] | None]:
@@ -115,13 +109,13 @@ def _is_same(origin: str | None, path: Path) -> bool:
 
 
 def module_file(module: ModuleType | None) -> Path | None:
-    """Return the file of a module, None for one that has none."""
+    """Return the file of a module; None if it has none."""
     path = getattr(module, "__dict__", {}).get("__file__")
     return Path(path) if isinstance(path, str) else None
 
 
 def parsed(text: str) -> ast.Module:
-    """Return a Python file as a tree, an empty one if it cannot be parsed."""
+    """Return the syntax tree of a text; an empty one if it cannot be parsed."""
     try:
         return ast.parse(text)
     except (SyntaxError, ValueError):
@@ -129,7 +123,7 @@ def parsed(text: str) -> ast.Module:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a Python file; nothing for one that cannot be read."""
+    """Return the text of a Python file; empty if it cannot be read."""
     try:
         with tokenize.open(path) as file:
             return file.read()
@@ -138,9 +132,9 @@ def read_text(path: Path) -> str:
 
 
 def import_statements(text: str) -> tuple[str, ...]:
-    """Return the import statements at the top level of a program, but for those of skygrid.
+    """Return the import statements at the top level of a program, except those of skygrid.
 
-    A node has of skygrid the worker alone.
+    A node has only skygrid's worker.
     """
     return tuple(
         ast.unparse(node)
@@ -155,7 +149,7 @@ def import_statements(text: str) -> tuple[str, ...]:
 
 
 def _collected(code: UserCode) -> dict[str, Path]:
-    """Return the files that are sent, by their paths below one import folder."""
+    """Return the files to send, by their paths below one import folder."""
     found: dict[str, Path] = {}
     if code.program is not None and code.folder is not None:
         found |= dict(_followed(code.program, code.folder))
@@ -174,7 +168,7 @@ def _collected(code: UserCode) -> dict[str, Path]:
 
 
 def _followed(program: Path, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield what a program imports from its folder, also inside functions, and what that does."""
+    """Yield the modules that a program imports from its folder, directly or not, anywhere."""
     known: set[str] = set()
     waiting = list(_imported(parsed(read_text(program)), package=""))
     while waiting:
@@ -203,7 +197,7 @@ def _imported(tree: ast.AST, package: str) -> Iterator[str]:
             except ImportError:
                 continue  # it fails wherever it runs
             yield whole
-            # What is imported from a package may be a module of it.
+            # A name imported from a package may be one of its modules.
             yield from (f"{whole}.{alias.name}" for alias in node.names)
 
 
@@ -227,13 +221,13 @@ def _place_of(name: str, path: Path) -> str:
 
 
 def _module_at(place: str) -> str:
-    """Return the name of the module that is found at a path below an import folder."""
+    """Return the name of the module at a path below an import folder."""
     stem = place.rpartition("/")[0] + "/" + place.rpartition("/")[2].partition(".")[0]
     return stem.removesuffix("/__init__").strip("/").replace("/", ".")
 
 
 def _package_files(package: Path, top: str, wanted: Callable[[Path], bool]) -> dict[str, Path]:
-    """Return the code, or else the other files, of a whole package."""
+    """Return the `wanted` files of a whole package."""
     return {
         f"{top}/{path.relative_to(package).as_posix()}": path
         for path in sorted(package.rglob("*"))
@@ -254,7 +248,7 @@ def _is_skipped(inner: Path) -> bool:
 
 
 def _data_files(found: Mapping[str, Path]) -> dict[str, Path]:
-    """Return files of other kinds: all of packages, and what modules name that lie beside it."""
+    """Return data files: all in packages, and those beside a module that its text names."""
     data: dict[str, Path] = {}
     for name, path in found.items():
         if "/" in name:
@@ -270,7 +264,7 @@ def _data_files(found: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _texts(tree: ast.AST) -> Iterator[str]:
-    """Yield the texts in a module that may be the path of a file beside it."""
+    """Yield the strings in a module that may be the path of a file beside it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             text = node.value
@@ -289,7 +283,7 @@ def _bounded(data: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
 
 
 def _metadata(found: Mapping[str, Path]) -> dict[str, bytes]:
-    """Return what is installed about packages that are sent: their versions and entry points."""
+    """Return the installed metadata of packages that are sent: versions and entry points."""
     packages = [path for name, path in found.items() if "/" in name]
     files: dict[str, bytes] = {}
     for one in metadata.distributions() if packages else ():
@@ -306,10 +300,9 @@ def _metadata(found: Mapping[str, Path]) -> dict[str, bytes]:
 
 
 def _metadata_folder(name: str, version: str) -> str:
-    """Return the folder's name, in which the first hyphen ends the name of the distribution.
+    """Return the name of the ``.dist-info`` folder: its first hyphen ends the project's name.
 
-    Source: the packaging specification "Recording installed projects", of the ``.dist-info``
-    directory.
+    Source: the packaging specification "Recording installed projects".
     """
     return f"{canonicalize_name(name).replace('-', '_')}-{version.replace('-', '_')}.dist-info"
 
