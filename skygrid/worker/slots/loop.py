@@ -1,9 +1,9 @@
-"""A slot: one process that takes tasks from its node's pipe, fits them and sends what came of it.
+"""A slot: a process that takes tasks from its node's pipe, fits them and sends the results.
 
-All slots of a node read the same pipe of tasks, a record of fixed size for each, so that a slot
-that is free takes the next one and a long fit holds nothing up. POSIX does not promise that reads
-of such records by several processes never split one; Linux and macOS keep them whole, as every
-write is a whole number of records below PIPE_BUF and a pipe's reads exclude one another.
+All slots of a node read one pipe of tasks, which are records of fixed size, so a free slot takes
+the next task and a long fit delays no other. POSIX does not promise that concurrent reads keep
+records whole. Linux and macOS do: every write is a whole number of records below PIPE_BUF, and
+reads of a pipe exclude one another.
 """
 
 from __future__ import annotations
@@ -35,56 +35,55 @@ from skygrid.worker.slots.work import RoundWork, load_round
 from skygrid.worker.wire.messages import MOST_MEMBERS, FitResult, WarningNote
 
 TASK = struct.Struct(f"<IQII{MOST_MEMBERS // 8}s")
-"""A task in the pipe: round, lease, candidate, split, members as `messages.Lease.members` has them,
-with zeros behind."""
+"""A task in the pipe: round, lease, candidate, split, and `messages.Lease.members` padded with
+zeros."""
 
 LENGTH = struct.Struct("<I")
 MAX_RESULT = 4 * 1024 * 1024
-"""Bytes in the largest result that a slot sends as it is; half of what a frame takes."""
+"""Bytes in the largest result that a slot sends uncut; half of `frames.MAX_FRAME`."""
 
 WARNINGS_LIMIT = 20
-"""Different warnings that are kept of such a result."""
+"""Number of different warnings that are kept when a result is cut."""
 
 BLOBS = ("data", "search", "plan")
-"""What a round is loaded from, in the order in which `round_work.load_round` takes it."""
+"""Blobs of a round, in the order of the parameters of `work.load_round`."""
 
 ORDER_BYTES = 8192
-"""More than any order takes: a path has at most 4,096 bytes."""
+"""Bytes to read for an order; no order is longer, because a path has at most 4,096 bytes."""
 
 OWN_EXIT = 97
-"""Exit code of a slot that ended by itself: it has refused a round, or something is left in it."""
+"""Exit code of a slot that ends itself: it refuses a round, or a round left threads or memory."""
 
 HELD_BYTES = 64 << 20
-"""Memory of a slot beyond its agent's, up to which it stays when a round is over. Modules and what
-they cache take some; a slot that keeps more would hold it until the next search, which may never
-come."""
+"""Memory in bytes beyond the agent's above which a slot ends after a round. Modules and their
+caches take less; more would be held until the next search, which may never come."""
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
-"""Opened here, once, rather than in each slot that is forked."""
+"""Opened once in the agent rather than in each forked slot."""
 
 
 class SlotNews(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a slot sends to its agent, behind a little-endian 32-bit length."""
+    """Message of a slot to its agent, sent after its length (little-endian, 32 bits)."""
 
     round: int = -1
     """The round that the slot is ready for, or refuses."""
 
     refusal: str = ""
-    """Why the search cannot be loaded in it."""
+    """Traceback of the failure to load the round; empty if the slot does not refuse."""
 
     result: FitResult | None = None
 
 
 @dataclass(frozen=True)
 class SlotEnds:
-    """What a slot is given: its place, and its ends of the ways to it and from it."""
+    """Number of a slot, and its ends of the channels to its agent."""
 
     index: int
     """The slot's number on its node, from 0."""
 
     round: int
-    """The round that it is started for."""
+    """The round that the slot is started for."""
 
     tasks: int
     """File descriptor of the pipe that all slots read."""
@@ -93,21 +92,21 @@ class SlotEnds:
     """File descriptor of the slot's own pipe to the agent."""
 
     orders: socket.socket
-    """Where it hears of later rounds."""
+    """Socket on which orders for later rounds arrive."""
 
     status: StatusPage
 
 
 class SlotLoop:
-    """The life of a slot.
+    """Main loop of a slot.
 
     Parameters
     ----------
     ends : SlotEnds
     work : RoundWork
-        Of its first round.
+        Work of the first round.
     pools : ThreadPools
-        For later rounds.
+        Thread pools to limit in later rounds.
     """
 
     def __init__(self, ends: SlotEnds, work: RoundWork, pools: ThreadPools) -> None:
@@ -122,7 +121,7 @@ class SlotLoop:
         self._poll.register(self._orders, select.POLLIN)
 
     def run(self) -> None:
-        """Take tasks until the agent closes the pipe."""
+        """Run tasks until the agent closes the pipe."""
         send_news(self._news, SlotNews(round=self._round))
         while record := self._next_task():
             round, lease, candidate, split, members = TASK.unpack(record)
@@ -132,7 +131,7 @@ class SlotLoop:
             self._run(lease, candidate, members, split)
 
     def _run(self, lease: int, candidate: int, bits: bytes, split: int) -> None:
-        """Run one task; the page always says which of its members comes next."""
+        """Run one task; keep its next member on the status page."""
         work = self._work
         assert work is not None
         members = work.members(candidate, bits)
@@ -142,7 +141,7 @@ class SlotLoop:
         for result in work.results(lease, self._index, members, split):
             now = time.monotonic()
             timed = msgspec.structs.replace(result, busy_seconds=now - began)
-            # Sent before the page says that it ended: a result in the pipe outlives its slot.
+            # Send before updating the page: a result in the pipe survives its slot.
             _send(self._news, _encode_result(timed))
             left.pop(result.candidate, None)
             began = time.monotonic()
@@ -162,7 +161,7 @@ class SlotLoop:
     # -- later rounds
 
     def _take_order(self) -> None:
-        """Let go of the last round, and be ready for another one if there is one."""
+        """Drop the last round, and load the next one if the order has files."""
         if self._work is not None:
             self._work.evaluator.leave_process()
             self._work = None
@@ -179,7 +178,7 @@ class SlotLoop:
             self._work = load_round(data, search, plan, order.folder, order.slots)
             self._pools.look()
             self._work.evaluator.prepare_process(self._pools)
-        except BaseException as error:  # noqa: BLE001 (told to the driver, whatever it is)
+        except BaseException as error:  # noqa: BLE001 (reported to the driver)
             refuse(self._news, order.round, error)
         finally:
             for file, _ in files:
@@ -187,14 +186,14 @@ class SlotLoop:
         send_news(self._news, SlotNews(round=order.round))
 
     def _something_is_left(self) -> bool:
-        """Whether a round that is over has left threads or much memory."""
+        """Return whether the last round left threads, or more memory than `HELD_BYTES`."""
         if threading.active_count() > self._own_threads:
             return True
         return machine.held_bytes(os.getpid()) - machine.held_bytes(os.getppid()) > HELD_BYTES
 
     def _end_what_fits_started(self) -> None:
-        """End the processes in this one's group."""
-        # To signal a group and not itself, a process has to be outside of it meanwhile.
+        """End the other processes in this process's group."""
+        # Leave the group first: a signal to the group would reach this process too.
         os.setpgid(0, os.getpgid(os.getppid()))
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(os.getpid(), signal.SIGKILL)
@@ -205,24 +204,24 @@ class SlotLoop:
 
 
 class RoundOrder(msgspec.Struct, frozen=True):
-    """What an agent sends to its slots, with the files of a round's blobs: be ready for it."""
+    """Order of an agent to its slots to load a round, sent with the files of its blobs."""
 
     round: int
     slots: int
     folder: str | None
-    """Where slots keep what they share."""
+    """Folder that the node's slots share; None: none."""
 
     sizes: tuple[int, ...]
-    """Bytes in each of the `BLOBS`. None of them: there is no round any more."""
+    """Bytes in each of the `BLOBS`. Empty: drop the last round and load none."""
 
 
 def send_order(orders: socket.socket, order: RoundOrder, files: Sequence[IO[bytes]]) -> None:
-    """Send an order and the open files that it is about, see SCM_RIGHTS in unix(7)."""
+    """Send an order and its open files; see SCM_RIGHTS in unix(7)."""
     socket.send_fds(orders, [msgspec.msgpack.encode(order)], [file.fileno() for file in files])
 
 
 def receive_order(orders: socket.socket) -> tuple[RoundOrder, list[tuple[IO[bytes], int]]]:
-    """The next order, with each file and the bytes of the blob in it."""
+    """Receive the next order, and each of its files with the size of its blob in bytes."""
     payload, descriptors, _, _ = socket.recv_fds(orders, ORDER_BYTES, len(BLOBS))
     order = msgspec.msgpack.decode(payload, type=RoundOrder)
     files = [os.fdopen(descriptor, "rb") for descriptor in descriptors]
@@ -230,26 +229,26 @@ def receive_order(orders: socket.socket) -> tuple[RoundOrder, list[tuple[IO[byte
 
 
 def refuse(news: int, round: int, error: BaseException) -> NoReturn:
-    """End this process, as the search cannot be loaded in it."""
+    """Report that the round cannot be loaded in this process, and end it."""
     text = "".join(traceback.format_exception(error))
     send_news(news, SlotNews(round=round, refusal=text))
     os._exit(OWN_EXIT)
 
 
 def send_news(descriptor: int, news: SlotNews) -> None:
-    """Write one piece of news to the agent; ends the process when the agent is gone."""
+    """Write a message to the agent; end this process if the agent is gone."""
     _send(descriptor, msgspec.msgpack.encode(news))
 
 
 def _encode_result(result: FitResult) -> bytes:
-    """A result as news: whole where it can travel, else with its texts cut, else the reason."""
+    """Encode a result: whole if possible, else with its texts cut, else as a failure."""
     try:
         payload = msgspec.msgpack.encode(SlotNews(result=result))
         if len(payload) <= MAX_RESULT:
             return payload
         reason = f"it takes {len(payload)} bytes"
     except (ValueError, TypeError, OverflowError) as error:
-        # Text with lone surrogates, for one: MessagePack knows UTF-8 only.
+        # For example text with lone surrogates, which UTF-8 cannot encode.
         reason = str(error)
     payload = msgspec.msgpack.encode(SlotNews(result=_cut_result(result)))
     if len(payload) <= MAX_RESULT:
@@ -270,7 +269,7 @@ def _cut_result(result: FitResult) -> FitResult:
 
 
 def _cut(text: str) -> str:
-    """Text that is UTF-8 and not long."""
+    """Return a text as valid UTF-8 of limited length."""
     return shortened(text, TEXT_LIMIT).encode("utf-8", "backslashreplace").decode()
 
 
@@ -299,7 +298,7 @@ def _send(descriptor: int, payload: bytes) -> None:
 
 
 def become_slot(agent: int) -> None:
-    """Give this process a slot's signals, and an end when its agent ends.
+    """Set the signals of a slot, and make this process end with its agent.
 
     Parameters
     ----------
@@ -312,8 +311,8 @@ def become_slot(agent: int) -> None:
     if sys.platform == "linux":
         # prctl(2): the kernel kills this process when the thread that forked it ends.
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # When memory runs out the kernel should take a fit, not the agent or the driver.
-        with contextlib.suppress(OSError):  # some containers hide the file; it is only a hint
+        # When memory runs out, the kernel should kill a fit, not the agent or the driver.
+        with contextlib.suppress(OSError):  # some containers hide the file, which is only a hint
             descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
             os.write(descriptor, b"1000")
             os.close(descriptor)
@@ -330,7 +329,7 @@ def _end_with(agent: int) -> None:
 
 
 def main() -> None:
-    """Entry of a spawned slot: everything it needs comes as file descriptors."""
+    """Run a spawned slot, which inherits its channels and blobs as file descriptors."""
     parser = argparse.ArgumentParser()
     for name in ("index", "slots", "agent", "round", "threads"):
         parser.add_argument(f"--{name}", type=int, required=True)
@@ -341,18 +340,18 @@ def main() -> None:
     parser.add_argument("--folder")
     args = parser.parse_args()
     become_slot(args.agent)
-    # A slot ends by SIGKILL, and what a fit printed should be in the log by then.
+    # A slot ends by SIGKILL: its output must be in the log before.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
         loop = _loaded(args)
-    except BaseException as error:  # noqa: BLE001 (told to the driver, whatever it is)
+    except BaseException as error:  # noqa: BLE001 (reported to the driver)
         refuse(args.news, args.round, error)
     loop.run()
 
 
 def _loaded(args: argparse.Namespace) -> SlotLoop:
-    """The loop, which alone holds what was loaded: it lets go of it when the round is over."""
+    """Return the loop; it holds the only reference to the round, which it drops at its end."""
     data, search, plan = files = [
         (os.fdopen(descriptor, "rb"), size)
         for descriptor, size in (getattr(args, name) for name in BLOBS)

@@ -1,7 +1,7 @@
-"""The slots of a node as their agent sees them: told of rounds, watched, ended, replaced.
+"""The agent's side of the slots: orders, tasks, results, deaths and replacements.
 
-To fork a slot takes milliseconds, to spawn one a second: as long as a short search, or a round of
-halving, takes altogether. So slots stay from round to round, and load each new one by themselves.
+Forking a slot takes milliseconds, spawning one a second, as long as a short search or a round of
+halving. So slots stay from round to round and load each new round themselves.
 """
 
 from __future__ import annotations
@@ -36,36 +36,36 @@ from skygrid.worker.wire.messages import Lease
 READ_BYTES = 1 << 16
 
 TASKS_BYTES = 1 << 18
-"""Room for tasks in their pipe, where the system grants it: what slots take until the agent looks
-again. In the usual 64 KiB are 1,260 tasks: 64 slots run as many in 10 ms if a fit takes 0.5 ms."""
+"""Size of the pipe of tasks in bytes, if the system permits it. The default of 64 KiB holds 1,260
+tasks, which 64 slots finish in 10 ms if a fit takes 0.5 ms."""
 
 AT_ONCE = select.PIPE_BUF // TASK.size
-"""Tasks that are put into the pipe together, all of them or none, see pipe(7)."""
+"""Most tasks that one write puts into the pipe: all or none of them, see pipe(7)."""
 
 MAX_NEWS = MAX_RESULT + 1024
-"""Bytes in the largest piece of news an agent takes from its own slot."""
+"""Bytes in the largest message that an agent accepts from a slot."""
 
 KillCause = Literal["timeout", "memory", "abandoned"]
 
 
 @dataclass(frozen=True)
 class SlotDeath:
-    """How a slot ended."""
+    """The end of a slot."""
 
     index: int
     status: SlotStatus
-    """Where it stood when it ended."""
+    """Status when the slot ended."""
 
     cause: Literal["signal", "exit", "timeout", "memory", "abandoned", "passed", "own"]
-    """passed: killed for a candidate that was reported before the signal came; of its lease there
-    is more. own: it ended by itself between two rounds, see `slot.OWN_EXIT`."""
+    """passed: killed for a candidate that ended before the signal; its lease has more candidates.
+    own: the slot ended itself between fits, see `loop.OWN_EXIT`."""
 
     detail: str
     peak_bytes: int
 
 
 Starter = Callable[[SlotEnds], int]
-"""Starts one slot process for the round that is open; returns its process id."""
+"""Starts one slot process for the open round; returns its process id."""
 
 
 @dataclass(eq=False)
@@ -78,11 +78,11 @@ class Slot:
     """File descriptor from which the agent reads."""
 
     orders: socket.socket
-    """Where the slot hears of later rounds."""
+    """Socket on which the agent sends orders for later rounds."""
 
     buffer: bytearray = field(default_factory=bytearray)
     killed: tuple[KillCause, str, SlotStatus] | None = None
-    """Why the agent killed it, as a cause and for a person; and where it stood."""
+    """Cause, explanation and status if the agent killed the slot."""
 
 
 class SlotPool:
@@ -99,7 +99,7 @@ class SlotPool:
         self._starter = starter
         self._decoder = msgspec.msgpack.Decoder(SlotNews)
         self._tasks_read, self._tasks_write = os.pipe()
-        # Both ends: a slot polls before it reads, and so the agent can take tasks back.
+        # The read end too, because slots poll and the agent takes tasks back.
         os.set_blocking(self._tasks_read, False)
         os.set_blocking(self._tasks_write, False)
         if sys.platform == "linux":
@@ -107,17 +107,17 @@ class SlotPool:
                 fcntl.fcntl(self._tasks_write, fcntl.F_SETPIPE_SZ, TASKS_BYTES)
         self.status = StatusPage(count)
         self.slots: list[Slot] = []
-        """Those that were started and not buried."""
+        """Slots that were started and not yet reaped."""
 
         self._count = count
 
     @property
     def full(self) -> bool:
-        """Whether every slot was started."""
+        """True if every slot was started."""
         return len(self.slots) == self._count
 
     def close_in_child(self) -> None:
-        """In a slot that was just forked: close what only the agent may read and write."""
+        """Close the agent's descriptors in a slot that was just forked."""
         os.close(self._tasks_write)
         for slot in self.slots:
             os.close(slot.news)
@@ -128,15 +128,15 @@ class SlotPool:
     def open_round(
         self, round: int, files: Sequence[tuple[IO[bytes], int]], folder: str | None
     ) -> None:
-        """Tell the slots that are there of a round; those that have ended are buried.
+        """Order the existing slots to load a round; reap those that have ended.
 
         Parameters
         ----------
         round : int
         files : sequence of (file, int)
-            Its blobs with their sizes.
+            The round's blobs, with their sizes in bytes.
         folder : str or None
-            Where slots keep what they share.
+            Folder that the slots share.
         """
         self._round = round
         sizes = tuple(size for _, size in files)
@@ -144,22 +144,22 @@ class SlotPool:
         for slot in list(self.slots):
             try:
                 send_order(slot.orders, order, [file for file, _ in files])
-            except OSError:  # it has ended, or has read none of many orders
+            except OSError:  # the slot has ended, or has left many orders unread
                 self.bury(slot)
 
     def end_round(self) -> None:
-        """Have the slots let go of the round. One that something is left in ends."""
+        """Make the slots drop the round. A slot in which threads or memory are left ends."""
         self.open_round(-1, [], None)
 
     # -- tasks
 
     def put(self, leases: Sequence[Lease]) -> int:
-        """Hand up to `AT_ONCE` tasks to whichever slots are free first.
+        """Put up to `AT_ONCE` tasks into the pipe.
 
         Returns
         -------
         count : int
-            How many of them there was room for.
+            Number of tasks put there: all, or 0 if there was no room.
         """
         records = b"".join(
             TASK.pack(self._round, lease.id, lease.candidate, lease.split, lease.members)
@@ -171,9 +171,9 @@ class SlotPool:
             return 0
 
     def take_back(self, count: int) -> list[int]:
-        """Up to `count` tasks that no slot has taken, as the numbers of their leases."""
+        """Take up to `count` tasks out of the pipe; return the numbers of their leases."""
         taken: list[int] = []
-        # A slot may be quicker at any moment; the pipe then reads as empty.
+        # Slots take tasks at the same time: the pipe may become empty at any moment.
         with contextlib.suppress(BlockingIOError):
             while len(taken) < count:
                 taken.append(TASK.unpack(os.read(self._tasks_read, TASK.size))[1])
@@ -181,7 +181,7 @@ class SlotPool:
 
     @property
     def untaken(self) -> bool:
-        """Whether tasks lie in the pipe."""
+        """True if tasks are in the pipe."""
         poll = select.poll()
         poll.register(self._tasks_read, select.POLLIN)
         return bool(poll.poll(0))
@@ -189,46 +189,46 @@ class SlotPool:
     # -- state
 
     def running(self) -> list[tuple[Slot, SlotStatus]]:
-        """Slots that run a lease, with their records."""
+        """Return the slots that run a lease, with their status records."""
         records = [(slot, self.status.read(slot.index)) for slot in self.slots]
         return [(slot, record) for slot, record in records if record.lease]
 
     @property
     def quiet(self) -> bool:
-        """Nothing runs and nothing waits in the pipe."""
+        """True if no fit runs and no task is in the pipe."""
         return not self.untaken and not self.running()
 
     def private_bytes(self) -> dict[int, int]:
-        """Memory by slot index."""
+        """Return the private memory in bytes, by slot index."""
         return {slot.index: machine.resident_private_bytes(slot.pid) for slot in self.slots}
 
     def unshared_bytes(self) -> dict[int, int]:
-        """Memory by slot index, without what slots share since they were forked; slow."""
+        """Return the memory in bytes without pages shared since the fork, by slot index; slow."""
         return {slot.index: machine.unshared_bytes(slot.pid) for slot in self.slots}
 
     # -- news and deaths
 
     def ended(self, slot: Slot) -> bool:
-        """Whether the process has ended, even if one that it started holds its pipe open."""
+        """Return whether the process has ended, even if one of its children holds its pipe open."""
         if sys.platform != "linux":
-            return False  # the end of its pipe must tell
+            return False  # `read_news` then finds the end of its pipe
         return os.waitid(os.P_PID, slot.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def read_news(self, slot: Slot) -> tuple[list[SlotNews], bool]:
-        """What a slot sent, and whether it is still there."""
-        # Asked first: what a slot sent before it ended is then in the pipe when it is read.
+        """Return the messages of a slot, and whether it is still alive."""
+        # Check first: then the pipe holds all that an ended slot has sent.
         alive = not self.ended(slot)
         try:
             while data := os.read(slot.news, READ_BYTES):
                 slot.buffer += data
             alive = False
         except BlockingIOError:
-            pass  # all is read that there is for now
+            pass  # the pipe is empty for now
         news: list[SlotNews] = []
         try:
             news.extend(self._cut(slot.buffer))
         except ValueError:
-            # A fit wrote into descriptors that are not its own: nothing more can be made of them.
+            # A fit wrote into a descriptor of the slot: the rest cannot be decoded.
             return news, False
         return news, alive
 
@@ -252,12 +252,12 @@ class SlotPool:
             raise ValueError(f"a slot sent something that is no news: {error}") from error
 
     def kill(self, slot: Slot, cause: KillCause, detail: str, record: SlotStatus) -> None:
-        """End a slot and all that it started; its death is read like any other."""
+        """Kill a slot and its children; its death is noticed like any other."""
         slot.killed = (cause, detail, record)
         kill_group(slot.pid)
 
     def bury(self, slot: Slot) -> SlotDeath:
-        """Reap a slot that has ended or is ending; say how it died."""
+        """Reap a slot that has ended or is ending; return the cause."""
         kill_group(slot.pid)
         _, code, usage = os.wait4(slot.pid, 0)
         os.close(slot.news)
@@ -272,7 +272,7 @@ class SlotPool:
                 return SlotDeath(slot.index, status, cause, detail, peak)
             return SlotDeath(slot.index, status, "passed", detail, peak)
         if slot.killed:
-            # The fit had ended when the signal came: nobody is to blame for this death.
+            # The fit ended before the signal: blame no fit for this death.
             status = SlotStatus(0, 0.0)
         if os.WIFSIGNALED(code):
             name = signal.Signals(os.WTERMSIG(code)).name
@@ -284,14 +284,14 @@ class SlotPool:
         )
 
     def start_next(self) -> Slot:
-        """Start one slot that is missing. The first ones work while the others are started."""
+        """Start one missing slot. The first slots work while the others start."""
         taken = {slot.index for slot in self.slots}
         slot = self._new_slot(min(set(range(self._count)) - taken))
         self.slots.append(slot)
         return slot
 
     def clear(self) -> None:
-        """End every slot at once, and take back all tasks."""
+        """Kill every slot, and empty the pipe of tasks."""
         for slot in self.slots:
             kill_group(slot.pid)
         for slot in list(self.slots):
@@ -299,7 +299,7 @@ class SlotPool:
         self.take_back(sys.maxsize)
 
     def close(self) -> None:
-        """End every slot, for good."""
+        """Kill every slot, and close the pipe of tasks."""
         self.clear()
         os.close(self._tasks_read)
         os.close(self._tasks_write)
@@ -330,8 +330,8 @@ class SlotPool:
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL to a slot and to the processes that its fits started."""
-    # Gone already, or killed before it could make its own group: then the process alone.
+    """Send SIGKILL to a slot and to the processes that its fits started."""
+    # A slot may be gone already, or have no group of its own yet: signal the process first.
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -1,8 +1,8 @@
-"""Starting the slots of a node: forked from the agent, or spawned where that is not safe.
+"""Starting the slots of a node: forked from the agent, or spawned where a fork is unsafe.
 
-Slots stay from round to round, see `slots.SlotPool`; only those that are missing are started. The
-agent loads a round when it forks the first slot for it: the slots that it forks share what it has
-loaded, those that stayed load the round by themselves.
+Slots stay from round to round (`pool.SlotPool`); only missing ones are started. The agent loads a
+round when it forks the first slot for it, and forked slots share the loaded round. Slots that
+stayed load it themselves.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from skygrid.worker.slots.loop import BLOBS, SlotEnds, SlotLoop, become_slot
 from skygrid.worker.slots.work import RoundWork, load_round
 
 Files = Mapping[str, tuple[IO[bytes], int]]
-"""Blobs of a round, by the names of `BLOBS`: each as (file, size in bytes)."""
+"""Blobs of a round by the names in `BLOBS`, each as (file, size in bytes)."""
 
 
 class SlotStarter:
-    """Starts slots for the round that is open.
+    """Starts slots for the open round.
 
     Parameters
     ----------
@@ -35,11 +35,11 @@ class SlotStarter:
     threads : int
         BLAS and OpenMP threads for each slot.
     pools : ThreadPools
-        Those of the agent.
+        Thread pools of the agent.
     close_in_child : callable
-        Closes what belongs to the agent alone, in a slot that was just forked.
+        Closes the agent's descriptors in a slot that was just forked.
     say : callable
-        Tells the driver something about this node.
+        Sends a message to the driver's log.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class SlotStarter:
         self._work: RoundWork | None = None
 
     def prepare(self) -> None:
-        """Look at this process, which has imported what it needs, before the first round."""
-        # Forked slots have what is found out here.
+        """Find the thread pools and count the threads of this process, before the first round."""
+        # Forked slots inherit the result.
         self._pools.look()
         self._own_threads = machine.threads()
 
@@ -72,17 +72,17 @@ class SlotStarter:
         Parameters
         ----------
         files : mapping
-            They stay open until the round ends.
+            Files that stay open until the round ends.
         folder : str or None
-            Where slots keep what they share.
+            Folder that the slots share.
         method : {"auto", "fork", "spawn"}
         """
         self._files, self._folder, self._method = files, folder, method
 
     def close(self) -> None:
-        """Let go of the round."""
+        """Drop the round."""
         self._files, self._work = {}, None
-        # What was frozen for its slots may be garbage now.
+        # Objects that `_load` froze may be garbage now.
         gc.unfreeze()
 
     def __call__(self, ends: SlotEnds) -> int:
@@ -99,7 +99,7 @@ class SlotStarter:
         """
         if self._method != "spawn" and (self._method == "fork" or sys.platform == "linux"):
             self._load()
-            # Locks of other threads, copied while held, could stop a forked slot for good.
+            # A lock that another thread holds during the fork is never released in the slot.
             if self._method == "fork" or machine.threads() <= self._own_threads:
                 return self._fork(ends)
         return self._spawn(ends)
@@ -110,15 +110,15 @@ class SlotStarter:
         data, search, plan = (self._files[name] for name in BLOBS)
         try:
             self._work = load_round(data, search, plan, self._folder, self._count)
-        except BaseException as error:  # a module of the user's that calls sys.exit, for one
+        except BaseException as error:  # a user's module may call sys.exit
             text = f"the search cannot be loaded on this node:\n{traceback.format_exc()}"
             raise UnableError(text) from error
         self._pools.look()
         if self._method == "auto" and machine.threads() > self._own_threads:
             self._say("loading the search started threads: slots are spawned")
-        # The collector of a forked slot leaves alone what there is by now, so its pages stay
-        # shared. Garbage among it stays until the round ends: to look for it would take longer
-        # than to start the slots.
+        # The garbage collector of forked slots skips frozen objects, so their pages stay shared.
+        # Garbage among them stays until the round ends: collecting it first would take longer
+        # than starting the slots.
         gc.freeze()
 
     def _fork(self, ends: SlotEnds) -> int:
@@ -133,11 +133,11 @@ class SlotStarter:
             assert self._work is not None
             self._work.evaluator.prepare_process(self._pools)
             loop = SlotLoop(ends, self._work, self._pools)
-            # The loop alone holds the round, and lets go of it when it is over.
+            # The loop must hold the only reference to the round, to free it at its end.
             self._work = None
             loop.run()
         finally:
-            # Not sys.exit: nothing of the agent's may run in its copy.
+            # Not sys.exit: the agent's cleanup must not run in the slot.
             os._exit(0 if sys.exc_info()[0] is None else _report_crash())
 
     def _spawn(self, ends: SlotEnds) -> int:

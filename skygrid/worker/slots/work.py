@@ -1,4 +1,4 @@
-"""The work of one round as a slot sees it: what a task asks for, and the results of it."""
+"""The work of one round in a slot: tasks to results."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from skygrid.worker.wire.messages import FitResult
 
 
 class RoundWork:
-    """Evaluates the tasks of a round, each by itself or several together.
+    """Evaluates the tasks of a round, one candidate or several together.
 
     Parameters
     ----------
     evaluator : Evaluator
     plan : mapping
-        ``candidates`` and ``splits``; where fits share work also ``groups``, a list of (members,
-        rule), ``prefixes``, the number of each candidate's prefix or -1, and what `SharedFits`
-        needs.
+        ``candidates`` and ``splits``. If fits share work, also ``groups``, a list of (members,
+        rule), ``prefixes``, the number of each candidate's prefix or -1, and the keys that
+        `SharedFits` reads.
     folder : str, optional
-        Where the slots of this node keep what they share.
+        Folder that the slots of this node share.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class RoundWork:
         }
 
     def members(self, candidate: int, members: bytes) -> tuple[int, ...]:
-        """The candidates that a task is for, see `messages.Lease.members`."""
+        """Return the candidates of a task; see `messages.Lease.members`."""
         bits = int.from_bytes(members, "little")
         if not bits:
             return (candidate,)
@@ -48,14 +48,14 @@ class RoundWork:
     def results(
         self, lease: int, slot: int, members: Sequence[int], split: int
     ) -> Iterator[FitResult]:
-        """Evaluate the members of a task; one result for each, as soon as it is there.
+        """Evaluate the members of a task; yield one result for each as soon as it is ready.
 
         Parameters
         ----------
         lease, slot : int
             Copied into the results.
         members : sequence of int
-            Candidates, of one group when there are several.
+            Candidates; several are of one group.
         split : int
         """
         for result in self._results(lease, slot, members, split):
@@ -75,7 +75,7 @@ class RoundWork:
                 if result.candidate in missing:
                     del missing[result.candidate]
                     yield result
-        except Exception:  # noqa: BLE001 (told in the node's log; a fit of its own always answers)
+        except Exception:  # noqa: BLE001 (logged; the loop below answers the rest)
             traceback.print_exc()
         for candidate in missing:
             yield self.evaluator.evaluate(lease, slot, candidate, split)
@@ -89,16 +89,15 @@ def load_round(
 ) -> RoundWork:
     """Open the three blobs of a round, each given as (file, size).
 
-    The search comes first: with it come the modules that the others may need.
-
     Parameters
     ----------
     data, search, plan : tuple of (file, int)
     folder : str, optional
-        Where the slots of this node keep what they share.
+        Folder that the slots of this node share.
     slots : int
-        How many they are.
+        Number of slots of this node.
     """
+    # Open the search first: it installs the modules that the other blobs may need.
     opened_search = open_blob(*search)
     opened_data, opened_plan = open_blob(*data), open_blob(*plan)
     shared = None
