@@ -1,7 +1,7 @@
-"""The agent: one process on a node that asks for work, hands it to slots and reports.
+"""The agent: one process on a node that asks for leases, hands them to slots and reports.
 
-One thread, one selector. The agent itself never fits anything, so it always answers; and as it has
-no other thread and starts no parallel region, forking slots from it is safe.
+It has one thread and one selector. It fits nothing itself, so it always answers. It has no other
+thread and starts no parallel region, so forking slots from it is safe.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from .notices import Notices
 from .round import TICK_SECONDS, AgentRound
 
 RECEIVING_SECONDS = 0.5
-"""Between heartbeats while data comes, at the most: somebody watches it."""
+"""Longest interval between heartbeats while data arrives, in seconds: they show its progress."""
 
 
 class AgentEnd(Exception):
@@ -77,11 +77,11 @@ class Agent:
     vcpus : int
         Processors that the slots share.
     cache : BlobCache, optional
-        Where data is kept for later runs.
+        Keeps data for later runs.
     notices : int, optional
-        File descriptor of a pipe on which a frame with `Leaving` comes (``encode(Leaving(...))``)
-        once the machine is about to be taken away. Whoever watches for that stands at its other
-        end, in a process of its own: the agent has one thread, and forks.
+        File descriptor of a pipe on which a frame with `Leaving` (``encode(Leaving(...))``) arrives
+        when the provider is about to take the machine away. Another process writes it, because the
+        agent forks and must have one thread.
     clock : callable, optional
         Returns the monotonic time.
     """
@@ -115,13 +115,13 @@ class Agent:
         self._forget_driver()
 
     def _forget_driver(self) -> None:
-        """Be as at the start, but for the blobs."""
+        """Reset the agent, except its blobs."""
         self._data.forget_driver()
         self._setup = Setup(protocol=PROTOCOL)
         self._stop_at: float | None = None
 
     def run(self) -> None:
-        """Serve the driver until it says stop or is gone."""
+        """Serve the driver until it sends `Stop` or is gone."""
         for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(ignored, signal.SIG_IGN)
         self._selector.register(self._driver.source, selectors.EVENT_READ, self._hear_driver)
@@ -130,7 +130,7 @@ class Agent:
         try:
             self._serve()
         except (AgentEnd, DriverGone, BrokenPipeError, ConnectionResetError):
-            pass  # the driver is gone, or has said stop: both end here, with no slot left
+            pass  # normal ends: the driver is gone or has sent `Stop`
         except FrameError as error:
             sys.exit(f"skygrid.worker: the driver broke the protocol: {error}")
         finally:
@@ -203,7 +203,7 @@ class Agent:
                 self._take_leases(message)
             case BlobChunk() | BlobAt():
                 self._data.receive(message)
-                # What is read at a time may unpack to much more, and take a while.
+                # One read may unpack to many chunks and take a while: send heartbeats meanwhile.
                 self._beat(self._clock())
             case BlobOffer():
                 self._data.offered(message)
@@ -234,7 +234,7 @@ class Agent:
                 self._data.store.drop_adopted()
 
     def _attach(self) -> None:
-        """Another driver: nothing of what the last one had in hand here is of use to it."""
+        """Serve another driver: drop the work of the previous one, keep complete data."""
         self._close_round()
         self._pool.clear()
         self._forget_driver()
@@ -262,7 +262,7 @@ class Agent:
 
     def _beat(self, now: float) -> None:
         pause = self._setup.heartbeat_seconds
-        # Rather early and along with something else than on time and alone.
+        # Send it early if it can share a write with other messages.
         if now < self._next_beat - (pause / 2 if self._driver.speaking else 0.0):
             return
         beat = self._heartbeat()
@@ -333,7 +333,7 @@ class Agent:
             free = self._round.close()
             self._round = None
             self._driver.begin(-1)
-            # Before the slots compare their memory with that of the agent.
+            # Free the agent's round first: slots compare their memory with the agent's.
             self._starter.close()
             if free:
                 self._pool.end_round()

@@ -1,7 +1,7 @@
-"""The leases that a node has in hand: how many to ask for, which to start, which were lost.
+"""The leases in hand on a node: how many to ask for, which to start, which were lost.
 
-An agent asks when what waits for its slots would last no longer than the answer takes, and for as
-much as keeps its requests, and its reports, rare.
+An agent asks when the waiting leases would last no longer than the answer takes. It asks for enough
+to keep requests and reports rare.
 """
 
 from __future__ import annotations
@@ -15,38 +15,40 @@ from skygrid.worker.slots.pool import AT_ONCE, SlotPool
 from skygrid.worker.wire.messages import FitResult, Lease
 
 HORIZON_SECONDS = 0.06
-"""Work to hold beyond the round trip: results arrive in portions, the driver's disk takes time."""
+"""Work to hold beyond the round trip, in seconds: results are read in portions, and the driver
+writes to its disk before it answers."""
 
 MOST_PER_SLOT = 1600
-"""Leases in hand for each slot, at the most: fits that cost nothing take 30 us, results lie in the
-pipes for 10 ms, and the driver needs a few for the answer."""
+"""Most spare leases per slot: the shortest fits take 30 us, results stay in the pipes for up to
+10 ms, and the driver needs a few ms for the answer."""
 
 LOCKSTEP = 4.0
-"""Slots that began together end together: a lease waits for each of them, unless fits are so long
-that the wait for an answer, times this, is nothing beside them."""
+"""Keep one spare lease per slot, because slots that start together also finish together. Fits that
+take longer than the answer, times this factor, need a smaller reserve."""
 
 REPORT_SECONDS = 0.2
-"""How long results may be collected before they are reported together, with the next request.
+"""Longest time that results wait to be reported together, in seconds.
 
-A node that dies takes them along: longer would spare the driver messages, and lose ended fits."""
+They are lost when the node dies. A longer time would save messages and lose more fits."""
 
 MOST_WAITING = 250
-"""Results that are reported together, about."""
+"""Waiting results at which the agent reports."""
 
 BRISK_SECONDS = 0.005
-"""Time between ends of fits below which an agent reads them in portions."""
+"""Mean time between the ends of fits, in seconds, below which results are read in portions."""
 
 PORTION_SECONDS = 0.01
-"""How long results of brisk fits collect before the agent reads them, at the most."""
+"""Longest time that results collect before the agent reads them, in seconds."""
 
 LEAST_PORTION_SECONDS = 0.0005
-"""And at the least."""
+"""Shortest time that results collect if they are read in portions, in seconds."""
 
 SMOOTHING = 0.2
-"""Weight of the newest one in the running mean of what leases, or fits, take."""
+"""Weight of the newest value in the running means of the time per lease and per fit."""
 
 SETTLE_SECONDS = 0.5
-"""A lease that no slot runs or reports for so long after a slot's death was lost with it."""
+"""Time after a slot's death, in seconds, at which a lease that no slot has run or reported since
+counts as lost with the slot."""
 
 
 class Backlog:
@@ -60,16 +62,16 @@ class Backlog:
 
     def __init__(self, slots: int) -> None:
         self.open = False
-        """Whether slots are there that have the search, or will be in a moment."""
+        """True if a slot has loaded the round."""
 
         self._slots = slots
         self._in_hand: dict[int, Lease] = {}
-        # Every lease in hand is either held here or was put into the pipe of tasks.
+        # Every lease in hand is either held here or was put into the pipe.
         self._held: deque[Lease] = deque()
         self._alone: deque[Lease] = deque()
         self._started: set[int] = set()
         self._alone_running = 0
-        # Of leases for several candidates: results to come, and what slots spent by now.
+        # For leases of several candidates: number of missing results, and slot seconds so far.
         self._to_come: dict[int, int] = {}
         self._spent: dict[int, float] = {}
         self._lease_seconds = 0.0
@@ -84,7 +86,7 @@ class Backlog:
     # -- asking
 
     def granted(self, leases: Iterable[Lease], now: float) -> None:
-        """Leases have arrived."""
+        """Add leases that have arrived."""
         self._round_trip = min(now - self._pulled_at, 1.0) if self._pulled else self._round_trip
         self._pulled = 0
         self._began = min(self._began, now)
@@ -95,15 +97,15 @@ class Backlog:
             (self._alone if lease.alone else self._held).append(lease)
 
     def wanted(self, now: float, *, anyway: bool = False) -> int:
-        """How many leases to ask for now; 0 when enough are in hand or were asked for already.
+        """Return how many leases to ask for now; 0 if enough are in hand or requested.
 
-        With `anyway` something is sent in any case, and a request beside it costs nothing.
+        With `anyway`, ask for any number: another message is sent now, so a request is free.
         """
         if not self.open:
             return 0
         ahead, batch = self._ahead()
         count = self._slots + ahead - len(self._in_hand)
-        # Asking again for a few more would be traffic without use; a standing request stands.
+        # An earlier request stands: do not ask again for a few more.
         more = count - self._pulled
         if more <= 0 or (more < batch and not anyway):
             return 0
@@ -113,32 +115,34 @@ class Backlog:
         return count
 
     def portion_seconds(self, now: float) -> float:
-        """How long results may collect in the pipes.
+        """Return the seconds that results may collect in the pipes; 0 to read them at once.
 
-        That is where fits end so fast that to read each one by itself would cost too much, and
-        where the slots have enough to do meanwhile.
+        Results collect if fits end so fast that reading each one alone costs too much, and if the
+        slots have enough leases meanwhile.
         """
         pace = self._fit_seconds / self._slots
         waiting = len(self._in_hand) - self._slots
         if not 0.0 < pace < BRISK_SECONDS or waiting <= 0:
             return 0.0
-        # Half of it, as more is to be there in time. At first the pace is that of very few fits.
+        # Use half the time that the waiting leases last, so that new ones arrive before its end.
+        # At first the pace comes from few fits: wait no longer than it has been measured.
         known = min(waiting * pace, now - self._began) / 2
         return min(PORTION_SECONDS, max(LEAST_PORTION_SECONDS, known))
 
     def collects(self, waiting: int) -> bool:
-        """Whether results, of which so many wait, may wait on for others.
+        """Return whether the `waiting` results may wait for more before they are reported.
 
-        That is where they come often and the node has more to do. Somebody may wait for the last
-        ones of a round; and a driver that takes many in at once lets slots wait for their next.
+        They may if results come often and the node has more leases. The last results of a round are
+        reported at once, and so are `MOST_WAITING`: a driver that processes many together delays
+        the next leases.
         """
         often = 0.0 < self._fit_seconds / self._slots < REPORT_SECONDS / 2
         return often and len(self._in_hand) > self._slots and waiting < MOST_WAITING
 
     def _ahead(self) -> tuple[int, int]:
-        """Leases to hold beyond one for each slot, and how many of them to ask for at a time.
+        """Return the spare leases to hold, and how many of them to ask for at a time.
 
-        The rest is what slots that become free start until the answer comes.
+        Slots start the others while the answer is on its way.
         """
         if not self._lease_seconds:
             return 0, 0
@@ -150,24 +154,24 @@ class Backlog:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is in hand."""
+        """True if no lease is in hand."""
         return not self._in_hand
 
     @property
     def over(self) -> bool:
-        """Whether, beyond that, no slot runs anything, nor will take anything to run."""
+        """True if also no slot runs a lease or will take one from the pipe."""
         return not self._in_hand and not self._started
 
     # -- starting
 
     def feed(self, pool: SlotPool, now: float) -> None:
-        """Hand held leases to the slots, one that wants to be alone when nothing else runs."""
+        """Hand held leases to the slots; a lease to run alone waits until nothing else runs."""
         if self._suspects:
             self._clear_suspects(pool, now)
         if self._alone_running:
             return
         if self._alone:
-            # A slot may have taken a task and not said so yet, so a quiet pool is not enough.
+            # A quiet pool is not enough: a slot may have taken a task and not yet recorded it.
             if not self._started and pool.quiet:
                 self._start_alone(pool)
         else:
@@ -177,25 +181,25 @@ class Backlog:
     def _start_alone(self, pool: SlotPool) -> None:
         lease = self._alone.popleft()
         if lease.id not in self._in_hand:
-            return  # it has ended meanwhile
+            return  # the lease has ended meanwhile
         if self._start(pool, [lease]):
             self._alone_running = lease.id
         else:
             self._alone.appendleft(lease)
 
     def _start_some(self, pool: SlotPool) -> bool:
-        """Hand the next ones over; False when the others must wait."""
+        """Hand over the next leases; return False if some must wait."""
         leases: list[Lease] = []
         while self._held and len(leases) < AT_ONCE:
             lease = self._held.popleft()
-            if lease.id in self._in_hand:  # else it has ended meanwhile
+            if lease.id in self._in_hand:  # otherwise the lease has ended meanwhile
                 leases.append(lease)
         count = self._start(pool, leases)
         self._held.extendleft(reversed(leases[count:]))
         return count == len(leases)
 
     def _start(self, pool: SlotPool, leases: Sequence[Lease]) -> int:
-        """Hand leases over; how many of them have not to wait."""
+        """Put leases into the pipe; return the number for which there was room."""
         count = pool.put(leases)
         self._started.update(lease.id for lease in leases[:count])
         return count
@@ -203,7 +207,7 @@ class Backlog:
     # -- ending
 
     def accept(self, results: Sequence[FitResult]) -> list[FitResult]:
-        """Results of leases in hand; what a slot sends twice is dropped."""
+        """Return the results of leases in hand; drop repeated ones."""
         accepted = []
         for result in results:
             last = self._is_last(result)
@@ -219,7 +223,7 @@ class Backlog:
         return accepted
 
     def _is_last(self, result: FitResult) -> bool:
-        """Whether no further result comes of this lease."""
+        """Count a result; return whether it is the last of its lease."""
         to_come = self._to_come.get(result.lease, 1) - 1
         if to_come:
             self._to_come[result.lease] = to_come
@@ -230,13 +234,13 @@ class Backlog:
         return not to_come
 
     def _ended(self, lease: int) -> None:
-        """No slot runs this lease any more, nor will one take it."""
+        """Note that no slot runs this lease or will take it."""
         self._started.discard(lease)
         if lease and lease == self._alone_running:
             self._alone_running = 0
 
     def give_back(self, pool: SlotPool, count: int) -> list[int]:
-        """Up to `count` leases that nothing has started, the last first."""
+        """Remove up to `count` leases that no slot has started, the newest first."""
         returned: list[int] = []
         for queue in (self._held, self._alone):
             while queue and len(returned) < count:
@@ -250,7 +254,7 @@ class Backlog:
         return [lease for lease in returned if self._in_hand.pop(lease, None)]
 
     def forget(self, pool: SlotPool, leases: set[int]) -> None:
-        """Drop leases that are no longer wanted, wherever they wait."""
+        """Drop leases that are no longer wanted."""
         self._hold_waiting(pool)
         for lease in leases:
             self._in_hand.pop(lease, None)
@@ -258,20 +262,20 @@ class Backlog:
         self._alone = deque(lease for lease in self._alone if lease.id not in leases)
 
     def slot_died(self, pool: SlotPool, lease: int, now: float) -> bool:
-        """A slot died under this lease (0: none); whether the lease was in hand still."""
+        """Remove the lease of a dead slot (0: none); return whether it was still in hand."""
         in_hand = self._in_hand.pop(lease, None) is not None
         self._to_come.pop(lease, None)
         self._spent.pop(lease, None)
         self._ended(lease)
-        # It may have died after taking a task and before saying so. What then lies in the pipe
-        # was not taken by it; what is neither there nor held is suspected to be lost.
+        # The slot may have died after taking a task and before recording it. Tasks still in the
+        # pipe were not taken; started leases that are not there may be lost.
         self._hold_waiting(pool)
         self._suspects = set(self._started)
         self._suspects_since = now
         return in_hand
 
     def _hold_waiting(self, pool: SlotPool) -> None:
-        """Take back what no slot has taken, to be started again in the same order."""
+        """Take back the leases in the pipe, to start them again in the same order."""
         for lease_id in reversed(pool.take_back(sys.maxsize)):
             self._ended(lease_id)
             self._hold_again(lease_id)
@@ -282,7 +286,7 @@ class Backlog:
             (self._alone if lease.alone else self._held).appendleft(lease)
 
     def _clear_suspects(self, pool: SlotPool, now: float) -> None:
-        """Start again what vanished with a dead slot: no slot has run or reported it since."""
+        """Hold the leases again that a dead slot took: no slot has run or reported them since."""
         self._suspects &= self._started
         self._suspects -= {record.lease for _, record in pool.running()}
         if now - self._suspects_since > SETTLE_SECONDS:
@@ -293,6 +297,6 @@ class Backlog:
 
 
 def _mean(last: float, seconds: float) -> float:
-    """The running mean with one more; 0 is none yet."""
+    """Return the running mean with a new value; a mean of 0 means no value yet."""
     last = last or seconds
     return max(1e-5, last + SMOOTHING * (seconds - last))

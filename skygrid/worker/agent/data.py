@@ -1,4 +1,4 @@
-"""The data of a search on its way to an agent: offered, looked for, fetched or received."""
+"""Reception of a search's data: found in the cache, fetched from a URL, or sent by the driver."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .driver_link import DriverLink
 
 
 class AgentData:
-    """Takes in what the driver offers and sends, and keeps it for the rounds.
+    """Receives the blobs that the driver offers, and stores them for the rounds.
 
     Parameters
     ----------
     cache : BlobCache or None
-        Where data is kept for later runs.
+        Keeps data for later runs.
     driver : DriverLink
     selector : BaseSelector
-        The agent's own; it comes back with a method of this for data that comes from a URL.
+        Selector of the agent; calls a method of this object when data arrives from a URL.
     """
 
     def __init__(
@@ -42,27 +42,27 @@ class AgentData:
         self._offer = BlobOffer(digest="", size=0)
 
     def forget_driver(self) -> None:
-        """What the last driver offered is of no interest to the next."""
+        """Forget the offer of the previous driver."""
         self.close()
         self._offer = BlobOffer(digest="", size=0)
 
     def close(self) -> None:
-        """Fetch nothing more."""
+        """Stop fetching."""
         if self._fetch is not None:
             self._selector.unregister(self._fetch.source)
             self._fetch.close()
             self._fetch = None
 
     def offered(self, offer: BlobOffer) -> None:
-        """The driver has data for this node; it hears how much of it is here.
+        """Begin to look for offered data; `turn` sends the answer.
 
         Raises
         ------
         UnableError
-            If there is no room for it.
+            If the node has too little memory.
         """
-        # Slots share the pages of X, but each fit takes its rows out of it, into memory of its
-        # own: where there is no room for X once, there is none for a single fit.
+        # Slots share the pages of X, but each fit copies its rows: if X itself does not fit into
+        # memory, no fit can run.
         held = offer.digest in self.store.complete
         available = machine.available_bytes()
         if not held and available is not None and available < offer.size:
@@ -75,7 +75,7 @@ class AgentData:
         self.store.offer(offer)
 
     def turn(self) -> None:
-        """Look on for what was offered, if it has not been found or missed by now."""
+        """Continue to look for the offered data; when done, answer or start to fetch."""
         if not self.store.looking:
             return
         try:
@@ -91,7 +91,7 @@ class AgentData:
         self._selector.register(self._fetch.source, selectors.EVENT_READ, self._take_fetched)
 
     def _take_fetched(self) -> None:
-        """Some of the data has come from its URL, or no more will."""
+        """Store data that has arrived from the URL; ask the driver if the URL fails."""
         fetch = self._fetch
         assert fetch is not None
         offset, data = fetch.position, fetch.read()
@@ -107,13 +107,13 @@ class AgentData:
             return
         if fetch.position == offer.size:
             self.close()
-            # Without an answer it was not the data that was offered: it is looked at anew.
+            # Without an answer, the fetched data was not the offered data: look for it again.
             self._offer = msgspec.structs.replace(offer, url=None)
         if answer is not None:
             self._driver.send(answer)
 
     def _send_instead(self, reason: str) -> None:
-        """Have the driver send what did not come from the URL."""
+        """Ask the driver to send the data instead of fetching it."""
         self.close()
         self._driver.send(AgentLog(text=f"the data is sent over this connection: {reason}"))
         self._offer = msgspec.structs.replace(self._offer, url=None)
@@ -121,12 +121,12 @@ class AgentData:
         self.store.offer(self._offer)
 
     def receive(self, blob: BlobChunk | BlobAt) -> None:
-        """Some of a blob has come, or where one is.
+        """Store a part of a blob, or adopt the driver's file of one.
 
         Raises
         ------
         UnableError
-            If it cannot be kept or read.
+            If the blob cannot be stored or read.
         """
         try:
             if isinstance(blob, BlobAt):

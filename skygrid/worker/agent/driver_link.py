@@ -1,4 +1,4 @@
-"""The agent's link to its driver: frames in and out, and results that wait for company."""
+"""The agent's link to its driver: frames in both directions, and results that are collected."""
 
 from __future__ import annotations
 
@@ -40,35 +40,35 @@ class DriverLink:
         self._held: list[bytes] | None = None
 
     def read(self) -> Iterator[Any]:
-        """Messages that have come.
+        """Yield the messages that have arrived.
 
         Raises
         ------
         DriverGone
-            If none will come any more.
+            If the driver has closed the link.
         FrameError
-            If what came is none of a driver's messages.
+            If the bytes are no message of a driver.
         """
         try:
             data = os.read(self.source, READ_BYTES)
         except BlockingIOError:
-            return  # whoever made the channel made it non-blocking
+            return  # the channel was made non-blocking by its creator
         if not data:
             raise DriverGone
         yield from self._reader.feed(data)
 
     def send(self, message: Any) -> None:
-        """Send a message, and the results that wait before it.
+        """Send the waiting results, then a message.
 
-        Results go first: whoever hears of a lease again has heard how its fit ended.
+        Results go first: the message may mention a lease that they complete.
         """
         self._write(self._report() + encode(message))
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Send all that is said inside in one piece, in the end.
+        """Collect all messages of the block and send them with one write at its end.
 
-        What costs the driver is the number of pieces, far more than their length.
+        The cost for the driver depends on the number of reads, hardly on their length.
         """
         held: list[bytes] = []
         self._held = held
@@ -81,7 +81,7 @@ class DriverLink:
 
     @property
     def speaking(self) -> bool:
-        """Whether something is about to be sent, together with whatever else is said now."""
+        """True inside `together` if a message waits for the common write."""
         return bool(self._held)
 
     def _write(self, frame: bytes) -> None:
@@ -98,18 +98,18 @@ class DriverLink:
     # -- results
 
     def begin(self, round: int) -> None:
-        """Results are of this round from now on; what waits of another is of no use any more."""
+        """Begin a round; drop waiting results of the previous one."""
         self._round = round
         self._results = []
 
     def collect(self, results: list[FitResult], seconds: float) -> None:
-        """Let results wait for others, or for a message, that can go with them.
+        """Let results wait, to be sent with others or with a message.
 
         Parameters
         ----------
         results : list of FitResult
         seconds : float
-            How long the first of those that wait may wait.
+            Longest wait of the first waiting result.
         """
         if not self._results:
             self._report_at = self._clock() + seconds
@@ -117,16 +117,16 @@ class DriverLink:
 
     @property
     def waiting(self) -> int:
-        """How many results wait to be sent."""
+        """Number of results that wait to be sent."""
         return len(self._results)
 
     @property
     def report_at(self) -> float | None:
-        """Monotonic time by which the results that wait are to be sent; None: none wait."""
+        """Monotonic time at which the waiting results are due; None: none wait."""
         return self._report_at if self._results else None
 
     def report(self) -> None:
-        """Send the results that wait."""
+        """Send the waiting results."""
         self._write(self._report())
 
     def _report(self) -> bytes:
@@ -136,7 +136,7 @@ class DriverLink:
     # -- slots
 
     def close_in_child(self) -> None:
-        """In a slot that was just forked: the link is the agent's alone."""
+        """Close the link in a slot that was just forked."""
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, self.source)
         os.close(nothing)
@@ -147,6 +147,6 @@ def _frames_of(round: int, results: list[FitResult]) -> bytes:
     try:
         return encode(Report(round=round, results=results))
     except FrameError:
-        # Many long tracebacks together; each by itself is far below the limit.
+        # Many long tracebacks exceed the limit together; a single one never does.
         half = len(results) // 2
         return _frames_of(round, results[:half]) + _frames_of(round, results[half:])

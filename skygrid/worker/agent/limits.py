@@ -1,4 +1,4 @@
-"""The limits of fits: time for each of them, and memory for all slots of a node together."""
+"""Limits of fits: time per fit, and memory of all slots of a node together."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from skygrid.worker.slots.pool import SlotPool
 from skygrid.worker.wire.messages import Setup
 
 MEMORY_SHARE = 0.9
-"""Of the node's memory, for all slots together, when the driver sets no limit."""
+"""Share of the node's memory that all slots may hold together, if the driver sets no limit."""
 
 GUARD_SHARE = 0.05
-"""Of its time, at the most, an agent spends on finding out how much memory slots really hold."""
+"""Largest share of its time that an agent spends on the exact measure of the slots' memory."""
 
 
 class SlotGuard:
-    """Ends slots whose fits take too long or too much.
+    """Kills slots whose fits take too much time or memory.
 
     Parameters
     ----------
     setup : Setup
         The driver's limits.
     folder : Path, optional
-        Where the slots keep the samples that they would else hold each.
+        Folder of the samples that the slots share.
     clock : callable, optional
         Returns the monotonic time.
     """
@@ -45,13 +45,13 @@ class SlotGuard:
         self._next_measure = 0.0
 
     def watch(self, pool: SlotPool, now: float) -> None:
-        """End what is over a limit now; such deaths are read from the pool like any other."""
+        """Kill slots that exceed a limit; their deaths are noticed like any other."""
         if self._timeout is not None:
             for slot, record in pool.running():
                 if now - record.started > self._timeout and slot.killed is None:
                     detail = f"took longer than {self._timeout:g} s"
                     pool.kill(slot, "timeout", detail, record)
-        # The quick measure counts pages that forked slots share once for each of them.
+        # The quick measure counts shared pages once per slot, so it is an upper bound.
         if now >= self._next_measure:
             samples = self._samples_bytes()
             if samples + sum(pool.private_bytes().values()) > self._limit:
@@ -77,6 +77,6 @@ class SlotGuard:
             return 0
         sizes = 0
         for entry in files_of(self._folder, SAMPLES):
-            with contextlib.suppress(FileNotFoundError):  # given back just now
+            with contextlib.suppress(FileNotFoundError):  # just deleted
                 sizes += entry.stat().st_size
         return sizes

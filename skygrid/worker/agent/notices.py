@@ -1,4 +1,4 @@
-"""Notices of what is about to happen to the machine, from a process that watches for them."""
+"""Notices that the machine is about to be taken away, from a process that watches for them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ READ_BYTES = 1 << 16
 
 
 class Notices:
-    """The agent's end of the pipe.
+    """The agent's end of the pipe of notices.
 
     Parameters
     ----------
     source : int
-        File descriptor, which must not block.
+        File descriptor, which is made non-blocking.
     """
 
     def __init__(self, source: int) -> None:
@@ -24,10 +24,10 @@ class Notices:
         os.set_blocking(source, False)
         self._reader = FrameReader(Leaving)
         self.over = ""
-        """Why nothing will come any more; empty: something may."""
+        """Reason why no notice can come any more; empty while one can."""
 
     def read(self) -> Leaving | None:
-        """The first of the notices that have come."""
+        """Return the first notice that has arrived; None if none has."""
         try:
             data = os.read(self.source, READ_BYTES)
             if not data:
@@ -40,5 +40,5 @@ class Notices:
             return None
 
     def close(self) -> None:
-        """Read no more."""
+        """Close the pipe."""
         os.close(self.source)

@@ -1,4 +1,4 @@
-"""One round on a node: its slots, the leases in hand, what becomes of both."""
+"""One round on a node: its slots and its leases."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from .limits import SlotGuard
 TICK_SECONDS = 0.1
 
 EMPTY_DEATHS = 5
-"""Slots that may die one after another without having run anything before the agent gives up."""
+"""Number of slots that may die in a row without running a fit before the agent gives up."""
 
 
 class AgentRound:
-    """From the first slot's start to the next round.
+    """Runs the leases of one round on the slots.
 
     Parameters
     ----------
     number : int
-        The round's number on the wire.
+        Number of the round in messages.
     pool : SlotPool
-        Its slots, which outlive it; those that are missing are started.
+        Slots, which outlive the round; missing ones are started.
     count : int
-        How many they are.
+        Number of slots.
     guard : SlotGuard
     driver : DriverLink
     selector : BaseSelector
-        The agent's own; it comes back with a `Slot` for one whose news are to be read.
+        Selector of the agent; its key carries the `Slot` whose messages are to be read.
     clock : callable, optional
         Returns the monotonic time.
     """
@@ -82,36 +82,36 @@ class AgentRound:
 
     @property
     def opening(self) -> bool:
-        """Whether slots are still to be started."""
+        """True while slots are still to be started."""
         return not self._pool.full
 
     def close(self) -> bool:
-        """Leave the slots; whether none of them has anything in hand."""
+        """Stop reading the slots; return whether all of them are free."""
         for slot in self._pool.slots:
             if slot.news in self._selector.get_map():
                 self._selector.unregister(slot.news)
         return self._backlog.over
 
     def running(self) -> list[tuple[Slot, SlotStatus]]:
-        """Slots that run a lease, with their records."""
+        """Return the slots that run a lease, with their status records."""
         return self._pool.running()
 
     @property
     def slots_bytes(self) -> int:
-        """Memory of all slots together."""
+        """Private memory of all slots together, in bytes."""
         return sum(self._pool.private_bytes().values())
 
     @property
     def idle(self) -> bool:
-        """Whether no lease is in hand."""
+        """True if no lease is in hand."""
         return self._backlog.empty
 
     def turn(self, now: float, *, asks: bool, speaks: bool) -> None:
-        """Start what can be started, report, and, if it `asks`, ask for more.
+        """Start slots and leases, report, and ask for more leases if `asks`.
 
-        When the agent `speaks` to the driver anyway, what would wait for company goes along.
+        If `speaks`, the agent sends another message now: waiting results are sent with it.
         """
-        # A fork takes a while: whoever is there already has something to do meanwhile.
+        # A fork takes a while: give the existing slots work first.
         self._backlog.feed(self._pool, now)
         if self.opening:
             self._start_slot()
@@ -122,24 +122,24 @@ class AgentRound:
         self._talk(now, asks, speaks)
 
     def pause_seconds(self, now: float) -> float:
-        """How long the agent may leave what slots say in the pipes."""
+        """Return the seconds that the agent may leave results in the pipes."""
         return 0.0 if self.opening else self._backlog.portion_seconds(now)
 
     # -- leases
 
     def granted(self, leases: list[Lease]) -> None:
-        """Leases have arrived."""
+        """Add leases that have arrived."""
         self._backlog.granted(leases, self._clock())
 
     def give_back(self, count: int = sys.maxsize) -> None:
-        """Return up to so many leases that no slot has started."""
+        """Return up to `count` leases that no slot has started to the driver."""
         leases = self._backlog.give_back(self._pool, count)
         self._driver.send(Returned(round=self.number, leases=leases))
 
     def abandon(self, leases: set[int]) -> None:
-        """Stop these leases, started or not."""
+        """Drop these leases, and kill the slots that run them."""
         self._backlog.forget(self._pool, leases)
-        # A slot may have taken one of them and not said so yet: looked for again at every watch.
+        # A slot may have taken one and not yet recorded it: `_watch` looks for them again.
         self._unwanted |= leases
         self._end_unwanted()
 
@@ -149,7 +149,7 @@ class AgentRound:
                 self._pool.kill(slot, "abandoned", "no longer wanted", record)
 
     def _talk(self, now: float, asks: bool, speaks: bool) -> None:
-        """Report and ask for more, both at once: messages cost the driver more than results."""
+        """Report and ask for leases together: messages cost the driver more than results."""
         report_at = self._driver.report_at
         due = speaks or (
             report_at is not None
@@ -164,12 +164,12 @@ class AgentRound:
     # -- what slots say
 
     def read_slot(self, slot: Slot) -> None:
-        """Take in what a slot has sent, or that it has ended.
+        """Process the messages of a slot; replace it if it has ended.
 
         Raises
         ------
         UnableError
-            If the search cannot be loaded in it.
+            If the slot cannot load the search.
         """
         if slot not in self._pool.slots:
             return
@@ -184,13 +184,13 @@ class AgentRound:
             self._replace(slot)
 
     def read_last(self) -> None:
-        """Take in the results of fits that have ended by now; the slots are not needed any more."""
+        """Collect the results that slots have sent, before the agent ends."""
         for slot in self._pool.slots:
             news, _ = self._pool.read_news(slot)
             self._take([piece.result for piece in news if piece.result])
 
     def _announce(self) -> None:
-        # The round is announced once: the others come up in a moment, or else say why not.
+        # Announce the round with the first ready slot: the others follow or refuse.
         if not self._backlog.open:
             self._backlog.open = True
             self._driver.send(RoundReady(round=self.number))

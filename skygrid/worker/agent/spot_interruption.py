@@ -2,13 +2,12 @@
 
 ``python -m skygrid.worker.agent.spot_interruption``
 
-A process of its own beside the agent, which must not wait for anything. It asks the instance
-metadata service (version 2: a token first) every few seconds, and when the notice is there it
-writes one frame with `Leaving` to its standard output and ends. Standard library and this package's
-messages alone. What the service says, and that it should be asked every five seconds:
+It is a process beside the agent, because the agent must never wait. It polls the instance metadata
+service (version 2, which needs a token). On a notice it writes one frame with `Leaving` to its
+standard output and ends. Format of the notice and interval of five seconds:
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
 
-Rebalance recommendations are not heeded: most instances that get one are never interrupted.
+Rebalance recommendations are ignored: most instances that get one are never interrupted.
 """
 
 from __future__ import annotations
@@ -28,31 +27,31 @@ from skygrid.worker.wire.frames import encode
 from skygrid.worker.wire.messages import Leaving
 
 SERVICE = "http://169.254.169.254"
-"""Link-local, the same for every instance."""
+"""Link-local address, the same on every instance."""
 
 POLL_SECONDS = 5.0
 ANSWER_SECONDS = 2.0
 TOKEN_SECONDS = 21600
-"""The most that a token may live."""
+"""Lifetime of a token in seconds: the longest that AWS permits."""
 
 
 class MetadataService:
-    """Asks the metadata service.
+    """Client of the metadata service.
 
     Parameters
     ----------
     url : str
-        Without a path.
+        Address without a path.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
         self._token = ""
-        # A proxy of the environment knows nothing of an address that is the instance's own.
+        # Use no proxy: the address is valid on the instance only.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(self, path: str) -> str | None:
-        """The text at a path below ``/latest/``; None where there is none.
+        """Return the text at a path below ``/latest/``; None if there is none.
 
         Raises
         ------
@@ -65,7 +64,7 @@ class MetadataService:
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
-            self._token = ""  # 401: it has run out, and the next time there is a new one
+            self._token = ""  # 401: the token has expired; the next call gets a new one
             raise
 
     def _new_token(self) -> str:
@@ -81,7 +80,7 @@ class MetadataService:
 
 
 def read_notice(text: str, now: float) -> Leaving:
-    """What the service says of an interruption.
+    """Return the notice in an answer of the service.
 
     Parameters
     ----------
@@ -93,7 +92,7 @@ def read_notice(text: str, now: float) -> Leaving:
     Returns
     -------
     notice : Leaving
-        Without seconds where the time cannot be read: the interruption is certain all the same.
+        Without seconds if the time cannot be read: the interruption is certain anyway.
     """
     action, seconds = "terminate", None
     try:
@@ -106,12 +105,12 @@ def read_notice(text: str, now: float) -> Leaving:
 
 
 def start_watching() -> int:
-    """Start the watching process; the file descriptor on which its notice comes.
+    """Start the watching process; return the file descriptor on which its notice arrives.
 
-    To be called before the agent has any slot.
+    Call it before the agent starts slots.
     """
     read, write = os.pipe()
-    # It ends when nobody reads what it says any more, that is with the agent.
+    # The process ends with the agent, because its pipe then has no reader.
     subprocess.Popen(
         [sys.executable, "-P", "-m", f"{__package__}.spot_interruption"],
         stdin=subprocess.DEVNULL,
@@ -122,7 +121,7 @@ def start_watching() -> int:
 
 
 def watch(service: MetadataService, poll_seconds: float = POLL_SECONDS) -> Leaving | None:
-    """Wait for the notice; None when nobody waits for it any more."""
+    """Wait for the notice; return None when standard output has no reader any more."""
     nobody = select.poll()
     nobody.register(sys.stdout.fileno(), select.POLLERR)
     while True:
@@ -131,13 +130,13 @@ def watch(service: MetadataService, poll_seconds: float = POLL_SECONDS) -> Leavi
             if text is not None:
                 return read_notice(text, datetime.now(UTC).timestamp())
         except OSError:
-            pass  # it answers again, or this is no instance: the next question tells
+            pass  # no answer this time: ask again
         if nobody.poll(poll_seconds * 1000):
             return None
 
 
 def main() -> None:
-    """Watch until there is something to say."""
+    """Watch until the notice arrives, and write it to standard output."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     service = MetadataService(os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or SERVICE)
