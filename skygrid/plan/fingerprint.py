@@ -1,9 +1,9 @@
-"""What a search is, as digests: two searches that would answer the same have the same ones.
+"""Fingerprint of a search: digests of everything that decides its results.
 
-A pickle's bytes will not do: they change with the order of sets, with what happens to be the same
-object, and for code by value from process to process. So objects are walked by what they are made
-of: numbers by their bits, arrays by dtype, shape and bytes, objects by class and state, functions
-by name where they can be imported and by their code otherwise.
+Digests of pickles are not stable: pickles change with the order of sets and with the identity of
+objects, and code pickled by value changes from process to process. So objects are hashed by their
+content: numbers by their bits, arrays by dtype, shape and bytes, objects by class and state,
+functions by name if they can be imported, otherwise by their code.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from skygrid.plan.spec import SearchSpec
 from skygrid.worker.user_code.pickling import NodePickler
 
 IGNORED_PARAMETERS = frozenset({"n_jobs", "verbose", "pre_dispatch", "refit", "estimator"})
-"""Parameters of a search that change no outcome, and the one that has a digest of its own."""
+"""Parameters of a search that change no outcome, and `estimator`, which is hashed separately."""
 
 LARGE_BYTES = 1024 * 1024
-"""An array of so many bytes or more is hashed once, however many candidates hold it."""
+"""Size in bytes from which an array is hashed once, although several candidates hold it."""
 
 
 def fingerprint(
     spec: SearchSpec, versions: Mapping[str, str], settings: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Everything that decides what the fits of a search answer.
+    """Return the fingerprint of a search.
 
     Parameters
     ----------
     spec : SearchSpec
     versions : mapping of str to str
-        Of Python and the packages that compute.
+        Versions of Python and the packages that compute.
     settings : mapping
         scikit-learn's configuration.
 
@@ -66,18 +66,18 @@ def fingerprint(
 
 
 def digest(value: Any, user_modules: Iterable[str] = ()) -> str:
-    """SHA-256 over what a value is made of.
+    """Return the SHA-256 of a value's content.
 
     Parameters
     ----------
     value : object
     user_modules : iterable of str
-        Modules whose functions count by their code, not by their name.
+        Modules whose functions are hashed by their code, not only by name.
 
     Returns
     -------
     digest : str
-        Hexadecimal. NaN equals NaN; 1, 1.0 and True all differ; order counts, but not in sets.
+        Hexadecimal. NaN equals NaN; 1, 1.0 and True differ; order matters, except in sets.
     """
     walker = _Walker(frozenset(user_modules))
     walker.walk(value)
@@ -85,7 +85,7 @@ def digest(value: Any, user_modules: Iterable[str] = ()) -> str:
 
 
 def uses_user_code(value: Any, user_modules: frozenset[str]) -> bool:
-    """Whether a class or function of the user's modules appears anywhere in a value."""
+    """Return whether a value contains a class or function of the user's modules."""
     walker = _Seeker(user_modules)
     walker.walk(value)
     return walker.met_user_code
@@ -105,7 +105,7 @@ class _Walker:
         self.hash.update(raw)
 
     def walk(self, value: Any) -> None:
-        """Take a value in."""
+        """Add a value to the hash."""
         write = _ATOMS.get(type(value))
         if write is not None:
             self._add(type(value).__name__, write(value))
@@ -130,7 +130,7 @@ class _Walker:
         elif isinstance(value, np.dtype):
             self._add("dtype", repr(value.descr) if value.names else value.str)
         elif value is np.random.mtrand._rand:
-            # What scipy's distributions hold until they are given a seed: not theirs.
+            # scipy's distributions hold it until they get a seed: its state is not theirs.
             self._add("the global random state")
         else:
             self._object(value)
@@ -200,19 +200,19 @@ class _Walker:
 
     def _object(self, value: Any) -> None:
         self._named("object", type(value))
-        # Interpreters differ in nothing but what the object itself says it is made of.
+        # Hash an object by the parts that it gives to pickle.
         reduce = NodePickler.dispatch_table.get(type(value))
         reduced = reduce(value) if reduce else value.__reduce_ex__(4)
         if isinstance(reduced, str):
             self._add("global", reduced)
             return
         for part in reduced:
-            # The items of list and dict subclasses come as iterators.
+            # The items of list and dict subclasses are iterators.
             self.walk(list(part) if isinstance(part, Iterator) else part)
 
 
 class _Seeker(_Walker):
-    """Looks for user code and hashes nothing."""
+    """Walker that looks for user code and hashes nothing."""
 
     def _add(self, kind: str, data: bytes | str | memoryview = b"") -> None:
         pass
@@ -249,7 +249,7 @@ _EXACT: dict[type, Callable[[_Walker, Any], None]] = {
     MethodType: _Walker._method,
     CodeType: _Walker._code,
 }
-"""By exact type: a subclass may hold more than its base, and is taken as an object."""
+"""Methods by exact type: a subclass may hold more than its base, so it is walked as an object."""
 
 
 def _bytes_of(array: np.ndarray) -> memoryview | bytes:
@@ -260,7 +260,7 @@ def _bytes_of(array: np.ndarray) -> memoryview | bytes:
 def _cell_contents(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # not filled yet: a function that refers to a later name
+    except ValueError:  # empty: the function refers to a name that is bound later
         return None
 
 
@@ -272,7 +272,7 @@ def _importable(function: FunctionType) -> bool:
 
 
 def _code_digest(modules: Iterable[str]) -> str:
-    """Over the syntax trees of the modules: comments and layout do not count."""
+    """Return a digest of the modules' syntax trees; comments and layout do not count."""
     whole = hashlib.sha256()
     for name in modules:
         source = _source(sys.modules.get(name))

@@ -1,8 +1,7 @@
-"""Objects that cannot be pickled or copied: which part of a search holds one, and where.
+"""Search for the part of a value that cannot be pickled or copied.
 
-Pickling says no more than "cannot pickle '_thread.lock' object". The part is looked for only when
-pickling has failed: by pickling the parts of a value, then the parts of the one that fails, and so
-on.
+Pickle's own error, "cannot pickle '_thread.lock' object", names no place. When pickling fails, the
+parts of the value are pickled one by one, then the parts of the part that fails, and so on.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from skygrid.user_code.source import describe, shorten
 from skygrid.worker.user_code.pickling import NodePickler, Nowhere, is_made_anew
 
 MOST_STEPS = 100
-"""Parts that are taken apart in their turn."""
+"""Limit of parts that are taken apart."""
 
 REMEDY = "make it inside fit or the function that uses it, or leave it out in __getstate__"
 
 COPY_REMEDY = "make it inside fit, of parameters that can be copied, such as a path"
 
 _COPIED = frozenset({type(None), bool, int, float, str, np.ndarray, FunctionType})
-"""Types whose values can be copied; arrays may be large, and there may be many numbers."""
+"""Types whose values can always be copied: skipping them saves time with large or many values."""
 
 _CONTAINERS = (Mapping, list, tuple, set, frozenset)
 
@@ -55,12 +54,12 @@ class Obstacle:
     """Place of the object in the value, as ``['clf__callback'][0]``."""
 
     problem: str
-    """The object's kind and the consequence, for a message that has named the place."""
+    """Kind of the object and the consequence, to follow the place in a message."""
 
 
 @contextmanager
 def obstacles_named(**parts: Any) -> Iterator[None]:
-    """Name the object that cannot be pickled when the block fails because of one.
+    """Name the object that cannot be pickled if the block fails because of one.
 
     Parameters
     ----------
@@ -70,7 +69,7 @@ def obstacles_named(**parts: Any) -> Iterator[None]:
     Raises
     ------
     UsageError
-        Which part holds it, and where.
+        If a part cannot be pickled; the message names the part and the place in it.
     """
     try:
         yield
@@ -98,7 +97,7 @@ def check_portable(names: Names, search: Any, data: Mapping[str, Any]) -> None:
     Raises
     ------
     SearchFileError
-        Which name holds what, and where.
+        If an object cannot be pickled or copied; the message names it and its place.
     """
     whole = find_obstacle(search)
     if whole is not None:
@@ -123,12 +122,12 @@ def check_portable(names: Names, search: Any, data: Mapping[str, Any]) -> None:
 
 
 def find_obstacle(value: Any) -> Obstacle | None:
-    """Find an object that cannot be pickled in a value; None when it can be pickled."""
+    """Find an object in a value that cannot be pickled; return None if there is none."""
     return _find(value, _pickle, "cannot be sent to nodes or saved")
 
 
 def find_uncopied(estimator: Any) -> Obstacle | None:
-    """Find an object in an estimator's parameters that scikit-learn cannot copy."""
+    """Find an object in an estimator's parameters that scikit-learn cannot clone."""
     found = {
         name: obstacle
         for name, value in estimator.get_params(deep=True).items()
@@ -136,23 +135,23 @@ def find_uncopied(estimator: Any) -> Obstacle | None:
     }
     if not found:
         return None
-    # The parameters of a step belong to those of its pipeline: the innermost one names the place.
+    # A pipeline's parameters include those of its steps: the innermost one names the place.
     name = max(found, key=lambda name: name.count("__"))
     path = f".{name.replace('__', '.')}{found[name].path}"
     return Obstacle(path=path, problem=found[name].problem)
 
 
 def find_uncopied_value(value: Any) -> Obstacle | None:
-    """Find an object that scikit-learn cannot copy in the value of a parameter."""
+    """Find an object in the value of a parameter that scikit-learn cannot clone."""
     return _find(value, _copy, "scikit-learn cannot copy for each fit")
 
 
 def _find_in_grids(grids: Any) -> Obstacle | None:
-    """Find a value to try that cannot be copied, in one dict of values or in several."""
+    """Find a value that cannot be copied in one or several dicts of values to try."""
     listed = grids if isinstance(grids, list | tuple) else [grids]
     for index, grid in enumerate(listed):
         for name, values in grid.items() if isinstance(grid, Mapping) else ():
-            # Values of a distribution are drawn later.
+            # A distribution has no values yet: they are drawn later.
             for number, value in enumerate(values if isinstance(values, list | tuple) else ()):
                 obstacle = None if type(value) in _COPIED else find_uncopied_value(value)
                 if obstacle is not None:
@@ -174,9 +173,9 @@ def _find(value: Any, attempt: Callable[[Any], object], consequence: str) -> Obs
 def _culprit(
     value: Any, reason: str, seen: set[int], attempt: Callable[[Any], object]
 ) -> tuple[str, Any, str] | None:
-    """Return the innermost part with which the attempt fails: its place, itself, and the reason.
+    """Return place, value and reason of the innermost part with which the attempt fails.
 
-    None when the value is a container whose parts were looked at before: it leads back to them.
+    None if no part of a container fails by itself: the container leads back to parts already seen.
     """
     seen.add(id(value))
     for part, child in _parts(value):
@@ -190,7 +189,7 @@ def _culprit(
 
 def _pickle(value: Any) -> None:
     NodePickler(Nowhere(), protocol=5, buffer_callback=lambda buffer: None).dump(value)
-    digest(value)  # the journal's fingerprint takes an object apart in its own way
+    digest(value)  # the journal's fingerprint must work too; it reads objects in another way
 
 
 def _copy(value: Any) -> None:
@@ -198,10 +197,10 @@ def _copy(value: Any) -> None:
 
 
 def _reason(value: Any, attempt: Callable[[Any], object]) -> str | None:
-    """Return the reason why an attempt with a value fails; None when it does not."""
+    """Return the reason why an attempt with a value fails; None if it succeeds."""
     try:
         attempt(value)
-    except Exception as error:  # noqa: BLE001 (__reduce__ of the user's own may raise anything)
+    except Exception as error:  # noqa: BLE001 (a user's __reduce__ may raise anything)
         return shorten(f"{type(error).__name__}: {error}")
     return None
 
@@ -241,7 +240,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the attributes of an object, the steps of a pipeline by their names."""
+    """Yield the attributes of an object, and the steps of a pipeline by name."""
     slots = [name for kind in type(value).__mro__ for name in vars(kind).get("__slots__", ())]
     held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
     held |= getattr(value, "__dict__", {})
@@ -258,7 +257,7 @@ def _named_steps(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _variables(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield the variables that a function uses from around it: all of them travel with it."""
+    """Yield the variables, defaults and attributes that are pickled with a function."""
     called = f"{function.__name__}()"
     for name in _names_in(function.__code__):
         if name in function.__globals__ and not is_made_anew(function.__globals__[name]):
@@ -278,6 +277,6 @@ def _names_in(code: CodeType) -> Iterable[str]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell arrays and tables of numbers or texts, which are large and need no look."""
+    """Return whether a value is an array or table of numbers or texts, which can be pickled."""
     kinds = [value.dtype] if hasattr(value, "dtype") else list(getattr(value, "dtypes", [object]))
     return all(str(kind).lower() != "object" for kind in kinds) and object not in kinds

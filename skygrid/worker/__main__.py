@@ -1,4 +1,4 @@
-"""``python -m skygrid.worker``: the agent on its standard input and output."""
+"""``python -m skygrid.worker``: run an agent on standard input and output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .machine import machine
 
 
 def main() -> None:
-    """Set the threads before anything numeric is imported, then be the agent."""
+    """Limit the threads before numeric libraries are imported, then run the agent."""
     parser = argparse.ArgumentParser(prog="skygrid.worker")
     parser.add_argument("--slots", type=int, default=0, help="fits at a time; 0: one per vCPU")
     parser.add_argument("--vcpus", type=int, default=0, help="vCPUs to share out; 0: all")
@@ -33,7 +33,7 @@ def main() -> None:
     os.dup2(2, 1)
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
 
-    # Nothing of what is imported becomes garbage, and to look for some takes a tenth of the time.
+    # Imports create no garbage: collecting during them takes a tenth of their time for nothing.
     gc.disable()
     from skygrid.worker.agent.agent import Agent
     from skygrid.worker.agent.spot_interruption import start_watching

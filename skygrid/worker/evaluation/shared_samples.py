@@ -1,8 +1,8 @@
-"""The samples of a split, taken out of a large X once per node.
+"""The samples of a split, copied from a large X once per node.
 
-scikit-learn takes them anew for each fit, into memory of the fit's own: with a slot for every core
-that is many times X. Here the slot that needs them first writes them to a file in memory, under a
-lock, and each fit maps the file privately: what a fit writes into its samples no other fit sees.
+scikit-learn copies them for each fit, which takes many times the memory of X with a slot per core.
+Here the first slot that needs them writes them to a file in memory, under a lock. Each fit maps the
+file privately: no other fit sees its changes.
 """
 
 from __future__ import annotations
@@ -23,38 +23,39 @@ from skygrid.worker.wire.blobs import ROOM_FACTOR
 from .shared_folder import SAMPLES, files_of, is_memory, locked
 
 PORTION_BYTES = 2 * 1024 * 1024
-"""About what is taken out of X at a time; a processor's cache holds it."""
+"""Bytes copied from X at a time, about; they fit into a processor's cache."""
 
 LIMIT_FACTOR = 2
-"""Most samples in use on a node, as a multiple of a split's: of one that ends, and the next."""
+"""Limit of the files on a node, as a multiple of the largest split's samples: one split ends while
+the next one starts."""
 
 LONG_FIT_BYTES = 20_000_000
-"""Bytes of samples for each second of a fit, below which the fit is a long one: it takes some fifty
-times what it takes to copy its samples, and would hardly gain from sharing them."""
+"""Bytes of samples per second of a fit below which the fit is long: it takes some fifty times as
+long as copying its samples, so sharing them gains little."""
 
 ROOMY_SHARE = 0.25
-"""Of a node's memory: where a split's samples for every slot fit into that, memory is not scarce.
+"""Share of the node's memory. If copies of a split's samples for every slot fit into it, long fits
+get their own copies.
 
-Long fits then have copies of their own. The kernel puts those on huge pages and files in memory on
-small ones; a tree that gathers single numbers from all over X was 9 to 13 % slower on these."""
+The kernel puts copies on huge pages and files in memory on small ones. A tree that gathers single
+numbers from all over X was 9 to 13 % slower on small pages."""
 
 OFFSET = 16
-"""Bytes before the rows in a file: allocated memory begins as far behind the start of a page, and
-the last bits of a sum may depend on how its numbers are aligned."""
+"""Bytes before the rows in a file. Allocated memory has the same offset from the start of a page,
+and the last bits of a sum may depend on the alignment of its numbers."""
 
 
 class SharedSamples(np.ndarray[Any, Any]):
-    """X as it is handed to scikit-learn: the rows of a split come from the node's files.
+    """X for scikit-learn: the rows of a split come from the node's files.
 
-    They come as plain arrays, and all else that is picked out of it as well: an estimator never
-    sees this class. Made by `share_samples`.
+    Indexing returns plain arrays, so an estimator never sees this class. Made by `share_samples`.
     """
 
     _samples: _Samples | None = None
 
     def __getitem__(self, key: Any) -> Any:
         if self._samples is not None:
-            # scikit-learn asks for `X[indices, ...]`, some releases for `X[indices]`.
+            # scikit-learn uses `X[indices, ...]`, some releases `X[indices]`.
             rest = key[1:] if type(key) is tuple else ()
             indices = key[0] if len(rest) == 1 and rest[0] is Ellipsis else key
             rows = self._samples.rows(indices)
@@ -63,12 +64,12 @@ class SharedSamples(np.ndarray[Any, Any]):
         return self.view(np.ndarray)[key]
 
     def take(self, *args: Any, **kwargs: Any) -> Any:
-        """As of a plain array: so scikit-learn asks where it dispatches by array API."""
+        """Take as a plain array does; scikit-learn calls this with array API dispatch."""
         return self.view(np.ndarray).take(*args, **kwargs)
 
     @property
     def samples(self) -> _Samples:
-        """What knows the files."""
+        """The files of the samples."""
         assert self._samples is not None  # `share_samples` sets it
         return self._samples
 
@@ -76,18 +77,17 @@ class SharedSamples(np.ndarray[Any, Any]):
 def share_samples(
     X: Any, splits: Sequence[tuple[Any, Any]], folder: str, slots: int
 ) -> SharedSamples | None:
-    """X as it is handed to scikit-learn, None where its samples cannot be shared.
+    """Return X for scikit-learn; None if its samples cannot be shared.
 
     Parameters
     ----------
     X : ndarray
-        One that `can_share`.
     splits : sequence of (train, test)
-        The round's own arrays of indices: samples are known by these very objects.
+        Index arrays of the round; samples are identified by these objects, not by their values.
     folder : str
-        What the node's slots share.
+        Folder that the node's slots share.
     slots : int
-        How many they are.
+        Number of slots of the node.
     """
     if not can_share(X) or not is_memory(Path(folder)):
         return None
@@ -97,11 +97,11 @@ def share_samples(
 
 
 class _Samples:
-    """The files of samples, as one slot uses them."""
+    """The files of samples, as used by one slot."""
 
     def __init__(self, X: Any, splits: Sequence[tuple[Any, Any]], folder: Path, slots: int) -> None:
         self._X = X
-        self._splits = splits  # its arrays are known by their ids as long as they live
+        self._splits = splits  # keeps the arrays alive, so that their ids stay valid
         self._folder = folder
         self._row_bytes: int = X.nbytes // len(X)
         self._portion_rows: int = max(1, PORTION_BYTES // self._row_bytes)
@@ -115,21 +115,21 @@ class _Samples:
         self._limit = LIMIT_FACTOR * most
         self._roomy = most * slots <= ROOMY_SHARE * machine.memory_bytes()
         self._long_seconds = most / LONG_FIT_BYTES
-        self._lengths = (0.0, 0.0)  # of this slot's last two fits, in seconds
+        self._lengths = (0.0, 0.0)  # seconds of this slot's last two fits
 
         self.handed_out = False
-        """Whether anything was, since this was last said to be not so."""
+        """True if rows of a file were handed out since this was last set to False."""
 
         self.left_aside = False
-        """Whether each fit has its own samples for now."""
+        """True while fits get their own copies."""
 
     def rows(self, indices: Any) -> Any:
-        """The rows of X at a split's indices; None where X itself is to be asked."""
+        """Return the rows of X at a split's indices; None if they must be copied from X."""
         path = self._paths.get(id(indices))
         if path is None or self.left_aside or self._is_long():
             return None
         rows = None
-        # Files that cannot be made, mapped or found are no obstacle to a fit: it has a copy.
+        # If the file cannot be made, found or mapped, the fit gets a copy.
         with contextlib.suppress(OSError):
             self._make(path, indices)
             rows = self._mapped(path, len(indices))
@@ -137,31 +137,31 @@ class _Samples:
         return rows
 
     def remember_length(self, seconds: float) -> None:
-        """Take note of what a fit of this slot took."""
+        """Remember the seconds that a fit of this slot took."""
         self._lengths = (self._lengths[-1], seconds)
 
     def _is_long(self) -> bool:
-        # The shorter of two: a fit that had to wait for a core is not a long one.
+        # The shorter of the last two: one of them may have waited for a core.
         return self._roomy and min(self._lengths) > self._long_seconds
 
     def _mapped(self, path: Path, count: int) -> Any:
-        """Rows of a file, None where there is none."""
+        """Map the rows of a file; return None if there is no file."""
         try:
             file = path.open("rb")
         except FileNotFoundError:
             return None
         with file:
-            # The mapping has the lock as well: it is held until the rows are gone.
+            # The mapping keeps the lock until the rows are freed.
             fcntl.flock(file, fcntl.LOCK_SH)
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         return np.ndarray((count, *self._X.shape[1:]), self._X.dtype, mapped, OFFSET)
 
     def _make_room(self, path: Path, size: int) -> bool:
-        """Drop what no fit on this node uses now; whether there is room for a file then."""
+        """Delete unused files of other splits; return whether a new file then has room."""
         split, used = _split_of(path.name), 0
         for entry in files_of(self._folder, SAMPLES):
-            with contextlib.suppress(FileNotFoundError):  # given back just now
-                # A new file here is one whose maker was killed: the lock is ours.
+            with contextlib.suppress(FileNotFoundError):  # just deleted
+                # This slot holds the lock, so a .new file was left by a killed slot.
                 over = _split_of(entry.name) != split and _is_unused(entry.path)
                 if over or entry.name.endswith(".new"):
                     os.unlink(entry.path)
@@ -178,7 +178,7 @@ class _Samples:
         )
 
     def _make(self, path: Path, indices: Any) -> None:
-        """Write a file, if it is missing and there is room for it."""
+        """Write a file if it is missing and has room."""
         if path.exists():
             return
         with locked(f"{self._folder / SAMPLES}.lock"):
@@ -210,7 +210,7 @@ def _split_of(name: str) -> str:
 
 
 def _is_unused(path: str) -> bool:
-    """Whether no slot has mapped this file."""
+    """Return whether no slot has mapped this file."""
     with open(path, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -220,21 +220,21 @@ def _is_unused(path: str) -> bool:
 
 
 def can_share(X: Any) -> bool:
-    """Whether the samples of X are plain rows of numbers, such as a file can hold."""
+    """Return whether the samples of X are rows of numbers that a file can hold."""
     if type(X) not in (np.ndarray, np.memmap) or X.dtype.kind not in "biufc" or not X.nbytes:
         return False
-    # What NumPy picks out of either is in C order.
+    # Rows picked from either are in C order.
     return bool(X.flags.c_contiguous or (X.flags.f_contiguous and X.ndim == 2))
 
 
 def samples_bytes(X: Any, splits: Sequence[tuple[Any, Any]]) -> int:
-    """Most bytes that the training samples of a split take."""
+    """Return the bytes of the largest split's training samples."""
     longest = max((len(train) for train, _ in splits if are_rows(train, X)), default=0)
     return longest * (int(X.nbytes) // len(X))
 
 
 def are_rows(indices: object, X: Any) -> bool:
-    """Whether these are positions of rows, rather than a mask or what would be an error."""
+    """Return whether indices are valid positions of rows, not a mask."""
     if type(indices) is not np.ndarray or indices.ndim != 1 or indices.dtype.kind not in "iu":
         return False
     return bool(len(indices)) and -len(X) <= indices.min() and indices.max() < len(X)
