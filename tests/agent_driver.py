@@ -1,4 +1,4 @@
-"""The other end of an agent's pipes, for tests: says what it is told to, remembers all it hears."""
+"""A driver of one agent for tests: sends chosen messages and keeps all that it receives."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ LOG_BYTES = 1_000_000
 
 
 def samples(n: int = 20) -> tuple[np.ndarray, np.ndarray]:
-    """X of shape (n, 2) and y with two classes."""
+    """Return X of shape (n, 2) and y with two classes."""
     return np.arange(2.0 * n).reshape(n, 2), np.arange(n) % 2
 
 
 def search_of(estimator: Any, scorer: Any, **changes: Any) -> dict[str, Any]:
-    """The search blob's content."""
+    """Return the content of a search blob."""
     return {
         "estimator": estimator,
         "scorer": scorer,
@@ -58,20 +58,20 @@ def search_of(estimator: Any, scorer: Any, **changes: Any) -> dict[str, Any]:
 
 
 class AgentEnded(AssertionError):
-    """The agent ended while a test waited for something else."""
+    """The agent ended while a test waited for a fact."""
 
 
 class AgentDriver:
-    """One agent process, started on the spot.
+    """One agent process, started at once.
 
     Parameters
     ----------
     start_method : {"fork", "spawn", "auto"}
     slots, vcpus : int
     command : sequence of str, optional
-        Instead of this interpreter's ``-m skygrid.worker``.
+        Command of the agent; default: this interpreter's ``-m skygrid.worker``.
     env : mapping, optional
-        Instead of this process's environment.
+        Environment; default: that of this process.
     """
 
     def __init__(
@@ -129,11 +129,11 @@ class AgentDriver:
             del self.log[:-LOG_BYTES]
 
     def send(self, message: Any) -> None:
-        """One message to the agent."""
+        """Send a message to the agent."""
         self.send_bytes(encode(message))
 
     def send_bytes(self, data: bytes) -> None:
-        """Any bytes to the agent."""
+        """Send bytes to the agent."""
         view = memoryview(data)
         while view:
             view = view[os.write(self._process.stdin.fileno(), view) :]
@@ -143,14 +143,14 @@ class AgentDriver:
         self._process.stdin.close()
 
     def wait_end(self, seconds: float = WAIT_SECONDS) -> int:
-        """Exit code of the agent, as soon as it has one and all it said was heard."""
+        """Wait for the agent's end and its last messages; return its exit code."""
         code = self._process.wait(seconds)
         for thread in self._threads:
             thread.join(seconds)
         return code
 
     def close(self) -> None:
-        """End the agent, whatever it does."""
+        """End the agent, by force if necessary."""
         self._process.stdin.close()
         try:
             self._process.wait(5)
@@ -172,11 +172,11 @@ class AgentDriver:
 
     @property
     def alive(self) -> bool:
-        """Whether the agent still talks."""
+        """True while the agent has not closed its output."""
         return not self._ended
 
     def since_open(self, kind: type) -> list[Any]:
-        """Messages of a kind since the round was opened."""
+        """Return the messages of a kind since the round was opened."""
         return [message for message in self.heard[self._start :] if isinstance(message, kind)]
 
     def wait(
@@ -185,7 +185,7 @@ class AgentDriver:
         where: Callable[[Any], bool] = lambda message: True,
         seconds: float = WAIT_SECONDS,
     ) -> Any:
-        """The first message of this kind since the round was opened that fits."""
+        """Wait for the first matching message since the round was opened."""
         found: list[Any] = []
 
         def arrived() -> bool:
@@ -196,7 +196,7 @@ class AgentDriver:
         return found[0]
 
     def wait_for(self, fact: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:
-        """Wait until something is true of what was heard."""
+        """Wait until a fact about the received messages is true."""
         with self._news:
             self._news.wait_for(lambda: fact() or self._ended, seconds)
             if fact():
@@ -208,16 +208,16 @@ class AgentDriver:
     # -- saying
 
     def setup(self, **options: Any) -> None:
-        """How the agent is to work; heartbeats come often."""
+        """Send the setup, with frequent heartbeats."""
         options = {"heartbeat_seconds": 0.05, "start_method": self.start_method} | options
         self.send(Setup(protocol=PROTOCOL, **options))
 
     def greeted(self) -> Greeting:
-        """The agent's first message."""
+        """Wait for the agent's greeting."""
         return self.wait(Greeting)
 
     def send_blob(self, value: Any) -> str:
-        """A blob in chunks; returns its digest."""
+        """Send a blob in chunks; return its digest."""
         blob = Blob(value)
         for offset, data in blob.chunks():
             chunk = BlobChunk(digest=blob.digest, size=blob.size, offset=offset, data=bytes(data))
@@ -233,7 +233,7 @@ class AgentDriver:
         n_splits: int = 1,
         keeps: bool = False,
     ) -> None:
-        """Send and open a round; does not wait for the slots."""
+        """Send and open a round, without waiting for the slots."""
         X, y = data or samples()
         everything = np.arange(len(y))
         names = {
@@ -248,13 +248,13 @@ class AgentDriver:
         self.send(OpenRound(round=self.round, keeps=keeps, **names))
 
     def open(self, *args: Any, **options: Any) -> None:
-        """`send_round`, and wait until all slots have come up."""
+        """Call `send_round`, and wait until all slots run."""
         self.send_round(*args, **options)
         self.wait(RoundReady, lambda message: message.round == self.round)
         self.wait_for(lambda: len(self.slot_pids()) >= self.slots, "all slots")
 
     def grant(self, *tasks: tuple[int, int] | int, alone: bool = False) -> list[int]:
-        """Leases for tasks, each a candidate or (candidate, split); returns their numbers."""
+        """Grant leases for tasks, each a candidate or (candidate, split); return their numbers."""
         pairs = [task if isinstance(task, tuple) else (task, 0) for task in tasks]
         leases = []
         for candidate, split in pairs:
@@ -266,7 +266,7 @@ class AgentDriver:
     # -- what became of leases
 
     def accounts(self) -> dict[int, list[Any]]:
-        """For each lease what was said of its end: results, deaths, the word "returned"."""
+        """Return the reported ends of each lease: results, deaths, the word "returned"."""
         ends: dict[int, list[Any]] = {}
         for message in self.heard[self._start :]:
             match message:
@@ -281,7 +281,7 @@ class AgentDriver:
         return ends
 
     def ends(self, leases: Iterable[int], seconds: float = WAIT_SECONDS) -> list[Any]:
-        """Wait until each of these leases has ended; it must have ended once."""
+        """Wait until each of these leases has ended; fail if one ended more than once."""
         wanted = list(leases)
         self.wait_for(lambda: set(wanted) <= self.accounts().keys(), f"leases {wanted}", seconds)
         accounts = self.accounts()
@@ -290,22 +290,22 @@ class AgentDriver:
         return [accounts[lease][0] for lease in wanted]
 
     def run(self, *tasks: tuple[int, int] | int, **options: Any) -> list[Any]:
-        """`grant` and `ends`."""
+        """Call `grant` and `ends`."""
         return self.ends(self.grant(*tasks, **options))
 
     def scores(self, *tasks: tuple[int, int] | int) -> list[Any]:
-        """`run` for fits that are scored: their test scores."""
+        """Run fits that must be scored; return their test scores."""
         results = self.run(*tasks)
         assert all(isinstance(result, FitResult) for result in results), results
         assert {result.status for result in results} == {"scored"}, results
         return [result.test_scores for result in results]
 
     def fence(self) -> None:
-        """Return when the agent has seen to everything that was sent before."""
+        """Wait until the agent has processed all messages sent so far."""
         before = len(self.since_open(Returned))
         self.send(Recall(count=0))
         self.wait_for(lambda: len(self.since_open(Returned)) > before, "an answer to a recall")
 
     def slot_pids(self) -> set[int]:
-        """Process ids of the agent's descendants."""
+        """Return the process ids of the agent's descendants."""
         return children(self.pid)

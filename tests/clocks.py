@@ -1,10 +1,10 @@
-"""A clock that tests pass in: time passes when they say so."""
+"""A clock whose time passes only when a test advances it."""
 
 from __future__ import annotations
 
 
 class ManualClock:
-    """Returns seconds that only `advance` changes."""
+    """Clock in seconds that only `advance` changes."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -13,5 +13,5 @@ class ManualClock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Add seconds to the time."""
         self.now += seconds

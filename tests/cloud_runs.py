@@ -1,4 +1,4 @@
-"""Runs on a cloud that boots: a driver as a child process, and what a user keeps of it."""
+"""Runs on a cloud for tests: a driver as a child process, and the files of its run."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ RUN = "r"
 
 
 class CloudBed:
-    """A cloud in the place of hosts that are there, and the hosts of a user who has some."""
+    """A cloud, and optionally the SSH hosts of a user."""
 
     def __init__(self, cloud: Cloud, hosts: SshBed | None = None) -> None:
         self._cloud, self._hosts = cloud, hosts
 
     def environment(self) -> dict[str, str]:
-        """What makes a process take the cloud for AWS."""
+        """Return the variables that make a process use the cloud as AWS."""
         found = self._hosts.environment() if self._hosts is not None else {}
         return {**found, **self._cloud.variables()}
 
     def wait_clean(self) -> None:
-        """Nothing is left of any node."""
+        """Fail if anything is left of a node."""
         self._cloud.check_nothing_left()
         if self._hosts is not None:
             self._hosts.wait_clean()
@@ -46,7 +46,7 @@ class CloudBench(Bench):
     search : str
         Text of ``search.py``.
     hosts : SshBed, optional
-        Of a user who has hosts beside the cloud, such as one to jump through.
+        Hosts beside the cloud, such as one to jump through.
     **aws
         Keys of the ``[aws]`` table; timeouts are short unless given.
     """
@@ -61,7 +61,7 @@ class CloudBench(Bench):
     ) -> None:
         super().__init__(folder, CloudBed(cloud, hosts), search)  # type: ignore[arg-type]
         self.cloud = cloud
-        # Boots, an environment that is made the first time, and a machine that others use as well.
+        # Seconds for boots and for the first environment, on a busy machine.
         self.patience = 150.0
         self.aws = {"lost_after": 20.0, "orphan_after": 30.0, "launch_timeout": 60.0, **aws}
         cloud.mount(folder)
@@ -75,22 +75,22 @@ class CloudBench(Bench):
         )
 
     def resume(self, *options: str) -> Command:
-        """Go on with the run."""
+        """Resume the run."""
         return self.start("--yes", *options, command="resume")
 
     def instances(self, *states: str) -> dict[str, Node]:
-        """Instances in these states, by the names of their nodes; the newest one of each."""
+        """Return the newest instance of each node in these states, by the node's name."""
         return {node.tags.get("skygrid:node", ""): node for node in self.cloud.nodes(*states)}
 
     def instance(self, name: str) -> Node:
-        """The running instance of a node, which is waited for."""
+        """Wait for the running instance of a node, and return it."""
         wait_for(lambda: name in self.instances("running"), f"{name} to run")
         return self.instances("running")[name]
 
     def run_folder(self) -> Path:
-        """The folder of the run."""
+        """Return the folder of the run."""
         return self.folder / "skygrid-runs" / RUN
 
     def record(self) -> Any:
-        """``run.json``."""
+        """Return the content of ``run.json``."""
         return json.loads((self.run_folder() / "run.json").read_text())

@@ -1,4 +1,4 @@
-"""The command line as a child process, and the facts that tests of it wait for."""
+"""The command line as a child process, and facts about its runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from skygrid.errors import JournalError
 from skygrid.journal.sqlite import SqliteJournal
 
 PATIENCE_SECONDS = 120.0
-"""How long to wait for a fact before the test fails; it comes much sooner."""
+"""Seconds to wait for a fact before the test fails; normally it is true much sooner."""
 
 SLOW_SEARCH = '''
 """Fits that take a while and leave a line each, so that a test can count them."""
@@ -62,11 +62,11 @@ GATED_SEARCH = SLOW_SEARCH.replace(
     "time.sleep(self.seconds)",
     'while not (LEDGER.with_name("go").exists() or self.shift == -0.5): time.sleep(0.02)',
 )
-"""The same, of which all but the first candidate wait for a file `go` beside the search file."""
+"""The same search; all candidates but the first wait for a file `go` beside the search file."""
 
 
 def wait_for(fact: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
-    """Wait until `fact` returns something true, and return that."""
+    """Wait until `fact` returns a true value, and return it."""
     until = time.monotonic() + seconds
     pause = _Pause()
     while not (found := fact()):
@@ -76,7 +76,7 @@ def wait_for(fact: Callable[[], Any], what: str, seconds: float = PATIENCE_SECON
 
 
 class _Pause:
-    """A short wait on something that never comes: the interval between two looks at a fact."""
+    """The interval between two checks of a fact: a short wait for an event that never comes."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
@@ -92,7 +92,7 @@ class _Pause:
 
 
 class Command:
-    """``skygrid`` started in a folder of the test's own."""
+    """A ``skygrid`` command, started in a folder of the test."""
 
     def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
         self.folder = folder
@@ -107,16 +107,16 @@ class Command:
         )
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the command."""
         self.process.send_signal(number)
 
     def end(self, seconds: float = PATIENCE_SECONDS) -> tuple[int, str, str]:
-        """Wait for its end: exit code, stdout, stderr."""
+        """Wait for the end; return exit code, stdout, stderr."""
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out, err
 
     def wait_for_line(self, words: str) -> str:
-        """Read its stderr up to a line with these words, which `end` does not return any more."""
+        """Read stderr up to a line with these words; `end` does not return the lines read here."""
         assert self.process.stderr is not None
         said = []
         for line in self.process.stderr:
@@ -126,28 +126,28 @@ class Command:
         raise AssertionError(f"it ended without {words!r}:\n{''.join(said)}")
 
     def family(self) -> list[psutil.Process]:
-        """Its agents and slots, as they are now."""
+        """Return the current agents and slots of the command."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
 
 def skygrid(
     folder: Path, *arguments: str, expect: int | None = 0, seconds: float = PATIENCE_SECONDS
 ) -> tuple[str, str]:
-    """Run a command to its end; (stdout, stderr)."""
+    """Run a command to its end; return stdout and stderr."""
     code, out, err = Command(folder, *arguments).end(seconds)
     assert expect is None or code == expect, f"exit {code}\n{out}\n{err}"
     return out, err
 
 
 def recorded(folder: Path, run: str) -> int:
-    """Outcomes in the journal of a run, also while it runs; 0 before there is one."""
+    """Return the number of outcomes in a run's journal, also while it runs; 0 without journal."""
     path = folder / "skygrid-runs" / run / "journal.sqlite"
     if not path.exists():
         return 0
     try:
         journal = SqliteJournal(path, read_only=True)
     except JournalError:
-        return 0  # being made at this very moment
+        return 0  # it is being made at this moment
     try:
         return journal.count()
     finally:
@@ -155,12 +155,12 @@ def recorded(folder: Path, run: str) -> int:
 
 
 def result(folder: Path, run: str) -> Any:
-    """``result.json`` of a run."""
+    """Return the content of ``result.json`` of a run."""
     return json.loads((folder / "skygrid-runs" / run / "result.json").read_text())
 
 
 def answer_of(document: Any) -> Any:
-    """What a search answers by its ``result.json``, without what it took."""
+    """Return the results in a ``result.json``, without times."""
     results = {
         name: column for name, column in document["cv_results"].items() if "time" not in name
     }
@@ -168,5 +168,5 @@ def answer_of(document: Any) -> Any:
 
 
 def gone(processes: Sequence[psutil.Process]) -> bool:
-    """Whether none of these is left, zombies included."""
+    """Return whether none of these processes is left, not even as a zombie."""
     return not [process for process in processes if process.is_running()]

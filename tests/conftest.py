@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Settings and fixtures of every test."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.warm import forked_processes
 
-# How long an example takes says how busy the machine is, not whether the code is right. Where CI is
-# set, hypothesis has a profile that draws the same examples each time, and that stays so.
+# No deadlines: the time per example depends on the load of the machine. The current profile is the
+# base, because hypothesis has one for CI that draws the same examples each time.
 settings.register_profile(
     "skygrid",
     settings.get_profile(settings.get_current_profile_name()),
@@ -31,6 +31,6 @@ for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
 
 @pytest.fixture(scope="session", autouse=True)
 def _processes_are_forked() -> Iterator[None]:
-    """Save each agent and command the second in which it would import scikit-learn."""
+    """Fork agents and commands, to save the second in which each imports scikit-learn."""
     with forked_processes():
         yield

@@ -1,4 +1,4 @@
-"""Searches through the real engine, with nodes that a test can get hold of."""
+"""Searches through the real engine, on nodes that a test can disturb."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Nodes:
     Parameters
     ----------
     count : int
-        Nodes.
+        Number of nodes.
     wrap : callable
-        Given the node's name, how often it was had before and its transport; returns the
-        transport to use.
+        Called with the node's name, the number of its earlier transports and the new one; returns
+        the transport to use.
     slots : int
         Fits at a time on each node.
     """
@@ -68,12 +68,12 @@ class Nodes:
     def close(self) -> None: ...
 
     def pid(self, name: str) -> int:
-        """Process id of the node's agent, the newest one."""
+        """Return the process id of the node's newest agent."""
         return self.made[name][-1].pid
 
 
 class Passing:
-    """A transport that passes all on; subclasses meddle with it."""
+    """A transport that passes everything on; base of those that disturb."""
 
     shares_files = False
 
@@ -85,7 +85,7 @@ class Passing:
 
 
 class Held(Passing):
-    """Says nothing before something has come about, so that the run cannot end before it."""
+    """Passes no message before an event is set, so that the run cannot end before it."""
 
     def __init__(self, own: LocalProcess, fact: threading.Event) -> None:
         super().__init__(own)
@@ -98,7 +98,7 @@ class Held(Passing):
 
 
 class Meddling(Passing):
-    """Changes what the agent says: each message becomes those that `meddle` makes of it."""
+    """Replaces each message of the agent by the messages that `meddle` returns."""
 
     def __init__(self, own: LocalProcess, meddle: Callable[[Any], Iterable[Any]]) -> None:
         super().__init__(own)
@@ -117,13 +117,13 @@ class Meddling(Passing):
 
 
 class Watching(SilentListener):
-    """Calls back when something happens, each time on the engine's own thread."""
+    """Listener that records events and calls back on the engine's thread."""
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
         self.states: list[tuple[str, str]] = []
         self.reasons: list[tuple[str, str]] = []
-        """Which node was lost, and why."""
+        """Lost nodes, each with the reason."""
 
         self.failures: list[str] = []
         self.on_outcomes: Callable[[], None] = lambda: None
@@ -150,19 +150,19 @@ class Watching(SilentListener):
 
     @property
     def losses(self) -> int:
-        """How often a node was lost."""
+        """Number of times that a node was lost."""
         return sum(state == "lost" for _, state in self.states)
 
 
 class Driven:
-    """An engine on these nodes, for a ``with`` statement.
+    """Context of an engine on these nodes.
 
     Parameters
     ----------
     nodes : Nodes
     policies : QueuePolicies
     **settings
-        Of `EngineSettings`.
+        Fields of `EngineSettings`.
     """
 
     def __init__(
@@ -186,18 +186,18 @@ class Driven:
 
 
 def data(seed: int = 0) -> tuple[Any, Any]:
-    """A small classification problem."""
+    """Return a small classification problem."""
     return make_classification(n_samples=120, n_features=6, random_state=seed)
 
 
 def tree_search(**options: Any) -> GridSearchCV:
-    """Sixty fits of some hundredths of a second each."""
+    """Return a search of sixty fits of some hundredths of a second each."""
     grid = {"max_depth": [1, 2, 3, 4, 5, 6], "min_samples_leaf": [1, 5]}
     return GridSearchCV(Unhurried(random_state=0), grid, cv=5, **options)
 
 
 def assert_as_scikit_learn(search: GridSearchCV, seed: int = 0) -> None:
-    """The search of `data(seed)` holds what scikit-learn alone answers, bit for bit."""
+    """Fail unless the search of `data(seed)` equals scikit-learn's own, bit for bit."""
     best, columns = _alone(seed)
     assert search.best_params_ == best
     for key, column in columns.items():
@@ -214,7 +214,7 @@ def _alone(seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def once(action: Callable[[], None]) -> Callable[[], None]:
-    """The action, the first time only."""
+    """Return a callable that runs the action the first time only."""
     done = threading.Event()
 
     def call() -> None:

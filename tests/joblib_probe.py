@@ -1,4 +1,4 @@
-"""joblib's numbers of jobs, asked for within calls of joblib; light, as workers import it."""
+"""joblib's numbers of jobs inside calls of joblib. Workers import this module: keep it light."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ BACKENDS = ("loky", "threading", "multiprocessing")
 
 
 def probe(*hows: dict[str, Any]) -> list[Any]:
-    """Numbers of jobs here, and in a batch of a call like the first of these, and so on.
+    """Return the numbers of jobs here and inside nested calls of joblib.
 
     Parameters
     ----------
     *hows : dict
-        Keyword arguments of `joblib.Parallel`.
+        Keyword arguments of `joblib.Parallel` for each nested call, the outermost first.
     """
     numbers: list[Any] = [effective_n_jobs(n_jobs) for n_jobs in (None, 1, 2, 3)]
     numbers += [Parallel(n_jobs=2, backend=name)._effective_n_jobs() for name in BACKENDS]

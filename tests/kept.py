@@ -1,4 +1,4 @@
-"""An agent behind a keeper of this machine; as a program, a driver that somebody may kill."""
+"""An agent behind a keeper on this machine; as a program, a driver that tests kill."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ QUICK = Patience(
     first_connect_seconds=100 * WAIT_SECONDS,
     longest_delay_seconds=0.5,
 )
-"""Quick where a test waits, and patient where a busy machine would look like a dead one."""
+"""Short where a test waits, long where a busy machine would count as dead."""
 
 FITS = 39 * 5 * 5
 
 
 def agent(slots: int = 2) -> list[str]:
-    """The command of an agent."""
+    """Return the command of an agent."""
     return [sys.executable, "-P", "-m", "skygrid.worker", "--slots", str(slots)]
 
 
 def bridge(folder: Path, command: Sequence[str], orphan_after: float = 30.0) -> list[str]:
-    """The command of a bridge."""
+    """Return the command of a bridge."""
     return [
         sys.executable, "-P", "-m", "skygrid.worker.keeper.bridge",
         "--folder", str(folder), "--orphan-after", str(orphan_after), "--", *command,
@@ -59,7 +59,7 @@ def bridge(folder: Path, command: Sequence[str], orphan_after: float = 30.0) -> 
 
 
 class BridgeProcess:
-    """A channel to a keeper of this machine: a bridge in the place of an SSH channel."""
+    """A channel to a keeper on this machine: a bridge instead of an SSH channel."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         self._mark = MarkSkipper()
@@ -88,7 +88,7 @@ class BridgeProcess:
 
 
 class Kept:
-    """A kept agent as one driver has it: its transport, and every connection that was made."""
+    """One driver's view of a kept agent: its transport and all connections made."""
 
     def __init__(
         self,
@@ -102,11 +102,11 @@ class Kept:
         self._orphan_after = orphan_after
         self._agent = agent() if command is None else list(command)
         self.lost = False
-        """No further connection can be made."""
+        """True if no further connection can be made."""
 
         self.others: list[Kept] = []
         self.engine_greeting: Greeting | None = None
-        """What an engine that ran on this agent was greeted with."""
+        """Greeting of the agent to the last engine that ran on it."""
 
         self.states: list[str] = []
         self.transport = ResumingTransport(self.connect, QUICK, self.states.append, clock=clock)
@@ -115,16 +115,16 @@ class Kept:
     def another(
         self, command: Sequence[str] | None = None, clock: Callable[[], float] = time.monotonic
     ) -> Kept:
-        """Another driver of the same folder."""
+        """Return another driver of the same folder."""
         self.others.append(Kept(self.folder, self._orphan_after, command, clock))
         return self.others[-1]
 
     def settled(self) -> bool:
-        """Whether the keeper has all that was written."""
+        """Return whether the keeper has received everything written."""
         return self.transport._stream.settled
 
     def connect(self) -> BridgeProcess:
-        """The first connection may start the keeper; later ones find it or nothing."""
+        """Connect to the keeper; only the first connection may start it."""
         if self.lost:
             raise ConnectionRefusedError("no route")
         command = [] if self.transport.bytes_received else self._agent
@@ -133,7 +133,7 @@ class Kept:
         return channel
 
     def next_greeting(self) -> Greeting | None:
-        """The agent's next greeting; None when nothing comes any more."""
+        """Return the agent's next greeting; None at the end of the stream."""
         while data := self.transport.read():
             for message in self._reader.feed(data):
                 if isinstance(message, Greeting):
@@ -141,7 +141,7 @@ class Kept:
         return None
 
     def greeting(self) -> Greeting:
-        """Connect, and wait for what the agent says first."""
+        """Connect, and wait for the agent's greeting."""
         self.transport.start()
         greeting = self.next_greeting()
         assert greeting is not None, self.transport.ended()
@@ -157,7 +157,7 @@ class Kept:
         return None
 
     def keepers(self) -> list[psutil.Process]:
-        """Keepers of the folder; one, or none."""
+        """Return the keepers of the folder: one or none."""
         return [
             process
             for process in psutil.process_iter(["cmdline"])
@@ -166,7 +166,7 @@ class Kept:
         ]
 
     def family(self) -> list[psutil.Process]:
-        """Keeper, agent and slots, as they are now."""
+        """Return the current keeper, agent and slots."""
         found = []
         for keeper in self.keepers():
             with suppress(psutil.NoSuchProcess):  # it has just ended
@@ -174,11 +174,11 @@ class Kept:
         return found
 
     def cut(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """End, or stop, the connection that is used now."""
+        """Kill or stop the current connection."""
         self.channels[-1].process.send_signal(number)
 
     def let_go(self) -> None:
-        """What the end of the driver's process does: its connections are no more."""
+        """End all connections, as the end of the driver's process does."""
         self.lost = True
         for channel in self.channels:
             channel.process.send_signal(signal.SIGCONT)
@@ -186,7 +186,7 @@ class Kept:
 
 
 class Trouble(SilentListener):
-    """Calls something once so many fits are recorded."""
+    """Runs an action once `at` fits are recorded."""
 
     def __init__(self, at: int, action: Callable[[], None]) -> None:
         self._at = at
@@ -200,16 +200,16 @@ class Trouble(SilentListener):
 
 
 def search() -> GridSearchCV:
-    """A search of `FITS` fits."""
+    """Return a search of `FITS` fits."""
     tree = DecisionTreeClassifier(random_state=0)
     grid = {"max_depth": list(range(1, 40)), "min_samples_leaf": list(range(1, 6))}
     return GridSearchCV(tree, grid, cv=5, refit=False)
 
 
 def samples(large: bool) -> tuple[Any, Any]:
-    """What is searched on: iris, or a third of a megabyte."""
+    """Return the iris data; if `large`, padded to a third of a megabyte."""
     X, y = load_iris(return_X_y=True)
-    # Columns that are constant cost a tree nothing.
+    # Constant columns cost a tree nothing.
     return (np.hstack([X, np.zeros((len(X), 300))]) if large else X), y
 
 
@@ -221,7 +221,7 @@ def run(
     logs: Path | None = None,
     large: bool = False,
 ) -> Any:
-    """The search on the kept agent, with trouble."""
+    """Fit the search on the kept agent, with trouble."""
 
     class Provider:
         names, transport, successor = kept.names, kept.new_transport, kept.successor
@@ -244,7 +244,7 @@ def run(
 
 
 def main() -> None:
-    """``python -m tests.kept FOLDER``: search; say ``so many`` when a hundred fits are recorded."""
+    """Run the search in a FOLDER; print a line when a hundred fits are recorded."""
 
     def tell() -> None:
         sys.stdout.write("so many\n")

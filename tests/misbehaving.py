@@ -1,6 +1,6 @@
-"""Classifiers that are named for how they misbehave, and scorers that tell where they run.
+"""Classifiers named for how they misbehave, and scorers that report where they run.
 
-They reach nodes by value, as what a user defines in a search file does.
+They are pickled by value for nodes, as classes of a search file are.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Hoarding(Harmless):
         hoard = []
         for _ in range(128):
             hoard.append(np.ones(2 * 2**20))
-            # At a pace at which a busy machine's agent sees it in time.
+            # Slowly enough for the agent of a busy machine to notice in time.
             threading.Event().wait(0.02)
         raise AssertionError("nobody stopped it")
 
@@ -99,7 +99,7 @@ class Waiting(Harmless):
 
 
 class WaitingOnce(Harmless):
-    """Waits as `Waiting` does, if it is the first to come; the next one returns at once."""
+    """Waits as `Waiting` does the first time; returns at once later."""
 
     def misbehave(self, X: Any) -> None:
         try:
@@ -112,7 +112,7 @@ class WaitingOnce(Harmless):
 
 
 class Gated(Harmless):
-    """Fits once there is a file at `path`."""
+    """Waits for a file at `path`."""
 
     def misbehave(self, X: Any) -> None:
         while not Path(self.path).exists():
@@ -132,7 +132,7 @@ class GatedLater(Harmless):
 
 
 class WaitingWithChild(Harmless):
-    """Waits as `Waiting` does, beside a process that it started and that holds all descriptors."""
+    """Starts a process that inherits all descriptors, then waits as `Waiting` does."""
 
     def misbehave(self, X: Any) -> None:
         child = os.fork()
@@ -144,7 +144,7 @@ class WaitingWithChild(Harmless):
 
 
 class Timing(Harmless):
-    """Appends when it began and ended, by the machine's monotonic clock, to the file at `path`."""
+    """Appends its start and end, by the monotonic clock, to the file at `path`."""
 
     def misbehave(self, X: Any) -> None:
         begin = time.monotonic()
@@ -158,7 +158,7 @@ class Timing(Harmless):
 
 
 class Flooding(Harmless):
-    """Prints two megabytes on each of its streams, through Python and past it."""
+    """Prints two megabytes on each stream, through Python and directly to the descriptor."""
 
     def misbehave(self, X: Any) -> None:
         for _ in range(1000):
@@ -180,7 +180,7 @@ class ClosingDescriptors(Harmless):
 
 
 class ScribblingOnPipes(Harmless):
-    """Writes into every pipe that it finds open, its slot's own one among them, and waits."""
+    """Writes into every open pipe, also its slot's own, and waits."""
 
     def misbehave(self, X: Any) -> None:
         for descriptor in range(3, 64):
@@ -193,7 +193,7 @@ class ScribblingOnPipes(Harmless):
 
 
 class StartingProcesses(Harmless):
-    """Leaves a process behind; its id goes to the file at `path`."""
+    """Leaves a process behind; appends its id to the file at `path`."""
 
     def misbehave(self, X: Any) -> None:
         child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
@@ -244,14 +244,14 @@ class RaisingAtLength(Harmless):
 
 
 class RaisingOddText(Harmless):
-    """Raises text that is not UTF-8, as names of files may be."""
+    """Raises text that is not UTF-8, as file names may be."""
 
     def misbehave(self, X: Any) -> None:
         raise ValueError("file \udcff")
 
 
 class RaisingAtSomeLength(Harmless):
-    """Raises with so many characters that a few hundred of its kind fill a frame."""
+    """Raises a text of which a few hundred exceed a frame."""
 
     def misbehave(self, X: Any) -> None:
         raise ValueError("w" * 60_000)
@@ -263,7 +263,7 @@ class Exiting(Harmless):
 
 
 class Random(Harmless):
-    """Scores with what the process's unseeded random states give."""
+    """Scores with the process's unseeded random state."""
 
     def score(self, X: Any, y: Any = None) -> float:
         return float(np.random.randint(2**31)) + np.random.random_sample()
@@ -277,7 +277,7 @@ class Unloadable(Harmless):
 
 
 class StartingThreadsAtLoad(Harmless):
-    """Starts a thread in whatever unpickles it."""
+    """Starts a thread in the process that unpickles it."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         threading.Thread(target=threading.Event().wait, daemon=True).start()
@@ -285,7 +285,7 @@ class StartingThreadsAtLoad(Harmless):
 
 
 class ExitingAtLoad(Harmless):
-    """Ends the program that unpickles it, as a script without a main guard does."""
+    """Exits the program that unpickles it, as a script without a main guard does."""
 
     def __reduce__(self) -> Any:
         return sys.exit, ("not for import",)
@@ -296,39 +296,39 @@ def _refuse_to_load() -> None:
 
 
 class NoNumber:
-    """Is no score, and cannot be pickled either."""
+    """No score, and not picklable."""
 
     def __reduce__(self) -> Any:
         raise TypeError("not for pickling")
 
 
 def own_score(estimator: Any, X: Any, y: Any) -> Any:
-    """Whatever the estimator's own ``score`` answers, a number or not."""
+    """Return the result of the estimator's own ``score``, a number or not."""
     return estimator.score(X, y)
 
 
 def slot_pid(estimator: Any, X: Any, y: Any) -> float:
-    """Process id of the slot."""
+    """Return the process id of the slot."""
     return float(os.getpid())
 
 
 def no_number(estimator: Any, X: Any, y: Any) -> Any:
-    """A score that is none."""
+    """Return a score that is no number."""
     return NoNumber()
 
 
 @numbers.Number.register
 class OddNumber:
-    """Counts as a number, but as none that can be written down."""
+    """Registered as a number, but not serialisable."""
 
 
 def odd_number(estimator: Any, X: Any, y: Any) -> Any:
-    """A score that scikit-learn takes and that cannot travel."""
+    """Return a score that scikit-learn accepts and that cannot be sent."""
     return OddNumber()
 
 
 def openmp_threads(estimator: Any, X: Any, y: Any) -> dict[str, int]:
-    """Threads of every BLAS and OpenMP library in this process, the largest and the smallest."""
+    """Return the smallest and largest number of threads of the BLAS and OpenMP libraries here."""
     import sklearn.ensemble._hist_gradient_boosting._gradient_boosting  # noqa: F401  # has OpenMP
     from threadpoolctl import threadpool_info
 
@@ -337,12 +337,12 @@ def openmp_threads(estimator: Any, X: Any, y: Any) -> dict[str, int]:
 
 
 def sklearn_setting(estimator: Any, X: Any, y: Any) -> float:
-    """scikit-learn's ``working_memory`` as the slot has it."""
+    """Return the slot's setting of scikit-learn's ``working_memory``."""
     return float(sklearn.get_config()["working_memory"])
 
 
 class Unhurried(DecisionTreeClassifier):
-    """Takes a hundredth of a second more than it needs."""
+    """Waits a hundredth of a second before it fits."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Unhurried:
         threading.Event().wait(0.01)
@@ -350,8 +350,8 @@ class Unhurried(DecisionTreeClassifier):
 
 
 class Inquisitive(Harmless):
-    """Raises when modules of `path`, or of skygrid beside its worker, are loaded where it runs;
-    `a` is the folder that skygrid must come from."""
+    """Raises if its process has loaded modules named in `path`, or parts of skygrid other than the
+    worker, or if skygrid is not from the folder `a`."""
 
     def misbehave(self, X: Any) -> None:
         import skygrid

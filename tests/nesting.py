@@ -11,14 +11,14 @@ from sklearn.tree import DecisionTreeClassifier
 
 
 def samples(seed: int, n_samples: int = 60) -> tuple[Any, Any]:
-    """X and y; another seed is another problem of another width."""
+    """Return X and y; each seed gives another problem of another width."""
     return make_classification(
         n_samples=n_samples, n_features=4 + seed, n_redundant=0, flip_y=0.4, random_state=seed
     )
 
 
 def tree() -> DecisionTreeClassifier:
-    """Scores differ with its depth."""
+    """Return a tree whose scores depend on its depth."""
     return DecisionTreeClassifier(random_state=0)
 
 
@@ -28,7 +28,7 @@ def by_sklearn(search: Any, X: Any, y: Any) -> Any:
 
 
 class Nesting(GridSearchCV):
-    """Fits another search between its rounds, which does so too down to `depth` 0."""
+    """Fits another search between its rounds, recursively down to `depth` 0."""
 
     fit_with: ClassVar[Callable[..., Any]]
     """Fits the other searches: `by_sklearn`, or a cluster's ``fit``."""

@@ -1,4 +1,4 @@
-"""An agent that hears through a named pipe what is about to happen to its machine.
+"""An agent that gets notices about its machine through a named pipe.
 
 ``python -m tests.notified_agent PIPE --slots N --vcpus N``
 """
@@ -16,7 +16,7 @@ from skygrid.worker.wire.messages import Leaving
 
 
 def main() -> None:
-    """As ``skygrid.worker``, with a pipe more."""
+    """Run as ``skygrid.worker`` does, with one more pipe."""
     parser = argparse.ArgumentParser()
     parser.add_argument("pipe", type=Path)
     parser.add_argument("--slots", type=int)
@@ -29,7 +29,7 @@ def main() -> None:
 
     from skygrid.worker.agent.agent import Agent
 
-    # For writing too: a pipe without a writer would be at its end.
+    # Open it for writing too: a pipe without a writer is at its end.
     notices = os.open(args.pipe, os.O_RDWR)
     Agent(
         0, channel, slots=args.slots, threads=1, vcpus=args.vcpus, cache=None, notices=notices
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def command(pipe: Path) -> list[str]:
-    """The command that runs such an agent; the pipe is made."""
+    """Make the pipe, and return the command that runs such an agent."""
     if not pipe.exists():
         os.mkfifo(pipe)
     return [sys.executable, "-m", "tests.notified_agent", str(pipe)]
@@ -47,7 +47,7 @@ NOTICE = encode(Leaving(reason="wanted back", seconds=120.0))
 
 
 def notify(pipe: Path, notice: bytes = NOTICE) -> None:
-    """Tell the agent."""
+    """Send a notice to the agent."""
     descriptor = os.open(pipe, os.O_WRONLY)
     try:
         os.write(descriptor, notice)

@@ -1,4 +1,4 @@
-"""Waiting for facts about processes, and finding those that a test left behind."""
+"""Waiting for facts about processes, and finding processes that a test left behind."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MARK = "SKYGRID_TEST_MARK"
 """Environment variable that every process started under `leaving_nothing` inherits."""
 
 WAIT_SECONDS = 120.0
-"""How long to wait for a fact before the test fails; it comes much sooner."""
+"""Seconds to wait for a fact before the test fails; normally it is true much sooner."""
 
 
 def wait_until(fact: Callable[[], object], what: str, seconds: float = WAIT_SECONDS) -> None:
-    """Return as soon as `fact` is true; fail, naming `what`, when it does not come true."""
+    """Wait until `fact` is true; fail, naming `what`, if it stays false."""
     pause = threading.Event()
     tries = int(seconds / 0.01)
     for _ in range(tries):
@@ -39,7 +39,7 @@ def wait_gone(pids: Iterable[int], seconds: float = WAIT_SECONDS) -> None:
 
 
 def running(pids: Iterable[int]) -> set[int]:
-    """Those that exist and are no zombies."""
+    """Return those processes that exist and are no zombies."""
     found = set()
     for pid in pids:
         try:
@@ -51,7 +51,7 @@ def running(pids: Iterable[int]) -> set[int]:
 
 
 def children(pid: int | None = None) -> set[int]:
-    """Process ids of all descendants of a process, zombies included."""
+    """Return the process ids of all descendants of a process, including zombies."""
     try:
         return {child.pid for child in psutil.Process(pid).children(recursive=True)}
     except psutil.NoSuchProcess:
@@ -59,7 +59,7 @@ def children(pid: int | None = None) -> set[int]:
 
 
 def kill(pid: int) -> None:
-    """Kill -9 a process, unless it has ended meanwhile."""
+    """Send SIGKILL to a process, unless it has ended."""
     try:
         psutil.Process(pid).kill()
     except psutil.NoSuchProcess:
@@ -68,7 +68,7 @@ def kill(pid: int) -> None:
 
 @contextmanager
 def leaving_nothing() -> Iterator[str]:
-    """Fail when a process that was started inside is still there a moment after; end it."""
+    """Fail if a process that was started inside stays after the block; kill it."""
     mark, before, outer = uuid.uuid4().hex, _zombies(), os.environ.get(MARK)
     os.environ[MARK] = mark
     try:
@@ -88,7 +88,7 @@ def leaving_nothing() -> Iterator[str]:
 
 
 def _left(mark: str, before: set[int]) -> set[int]:
-    """Whatever inherited the mark, orphans too, and children of this process that it must reap."""
+    """Return the processes with the mark, also orphans, and new zombies of this process."""
     return marked(mark) | (_zombies() - before)
 
 
@@ -98,7 +98,7 @@ def _zombies() -> set[int]:
 
 
 def marked(mark: str) -> set[int]:
-    """Every process of this machine, this one apart, that inherited the mark."""
+    """Return all processes of this machine with the mark, except this one."""
     found = set()
     agents = {pid for pid, env in PARENT.forked.items() if env.get(MARK) == mark}
     for process in psutil.process_iter():

@@ -1,6 +1,6 @@
-"""Programs of this machine that tests use, installed first where they are missing.
+"""Programs that tests use, and installation of missing ones.
 
-``python -m tests.programs`` installs all of them, as root where apt-get is.
+``python -m tests.programs`` installs all of them, as root, with apt-get.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PACKAGES = {
     "sshd": "openssh-server",
     **{shell: shell for shell in SHELLS},
 }
-"""The package of Debian and Ubuntu that brings each program; others are named like theirs."""
+"""Package of Debian and Ubuntu for each program; other programs have the name of their package."""
 
 SEARCH_PATH = os.pathsep.join(
     [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/bin", "/bin"]
@@ -33,16 +33,16 @@ LOCK = Path("/run/skygrid-test-programs.lock")
 
 
 class ProgramMissingError(AssertionError):
-    """A test cannot run on this machine, and fails: a skip would look like a pass."""
+    """A test cannot run on this machine. It fails, because a skip would look like a pass."""
 
 
 def find(name: str) -> str | None:
-    """Return the path of a program, if it is on this machine."""
+    """Return the path of a program; None if it is not installed."""
     return shutil.which(name, path=SEARCH_PATH)
 
 
 def program(name: str) -> str:
-    """Return the path of a program, which is installed first where it is missing.
+    """Return the path of a program; install it if it is missing.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def program(name: str) -> str:
 
 
 def install(names: list[str]) -> None:
-    """Install those programs that are missing, and start none of their services."""
+    """Install those programs that are missing, without starting their services."""
     lacking = _lacking(names)
     if not lacking:
         return
@@ -68,7 +68,7 @@ def install(names: list[str]) -> None:
         lacking = _lacking(names)  # another test process may have been first
         if lacking:
             _apt_get("update")
-            # Without an index of today the one of yesterday may still do.
+            # Ignore a failed update: the old index may still do.
             said = _apt_get("install", "--yes", "--no-install-recommends", *_packages(lacking))
             if _lacking(names):
                 raise ProgramMissingError(_advice(lacking, f"apt-get says: {said}"))
@@ -91,7 +91,7 @@ def _advice(lacking: list[str], why: str) -> str:
 
 
 def _apt_get(*words: str) -> str:
-    """Run apt-get; return the end of what it says."""
+    """Run apt-get; return the end of its output."""
     with _no_services_started():
         done = subprocess.run(
             ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", *words],
@@ -105,7 +105,7 @@ def _apt_get(*words: str) -> str:
 
 @contextmanager
 def _no_services_started() -> Iterator[None]:
-    """Keep Debian from starting its own sshd: a policy file is the documented way to say so."""
+    """Keep Debian from starting its own sshd, by the documented policy file."""
     policy = Path("/usr/sbin/policy-rc.d")
     before = policy.read_bytes() if policy.exists() else None
     mode = policy.stat().st_mode if before is not None else 0

@@ -1,7 +1,7 @@
 """A TCP proxy that misbehaves on demand: slow, cut, refusing, flipping a bit.
 
-It stands between a client and a real server. One thread runs a selector loop that owns every
-socket; what a test calls is carried out in that loop, and the call returns when it is done.
+It stands between a client and a real server. One thread runs a selector loop that owns all sockets.
+Calls from tests run in that loop, and return when they are done.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Direction = Literal["up", "down"]
 CHUNK_BYTES = 65536
 
 QUEUE_BYTES = 64 << 20
-"""What one direction holds at most; large, so that a delay does not throttle the bandwidth."""
+"""Limit of the bytes held per direction; large, so that a delay does not limit the bandwidth."""
 
 
 class _Line:
-    """One direction of one connection: what was received and when it is due."""
+    """One direction of one connection: received bytes, and the times at which they are due."""
 
     def __init__(self, direction: Direction, source: socket.socket, target: socket.socket) -> None:
         self.direction = direction
@@ -49,10 +49,10 @@ class _Connection:
 
 
 class FaultProxy:
-    """Passes TCP connections on to `target_host`:`target_port`, with the faults that are set.
+    """Forwards TCP connections to `target_host`:`target_port`, with the faults that are set.
 
-    `delay` is one way, in seconds, and pipelined: bytes travel side by side. It may be set at any
-    time. `bytes_up` and `bytes_down` count what was delivered, `connections` what was accepted.
+    `delay` is one way, in seconds; it does not limit the bandwidth, and may be set at any time.
+    `bytes_up` and `bytes_down` count delivered bytes, `connections` counts accepted connections.
     """
 
     def __init__(
@@ -94,19 +94,19 @@ class FaultProxy:
         return len(self._open)
 
     def cut(self) -> None:
-        """End every connection now, with a reset."""
+        """Reset every connection now."""
         self._do(self._cut_all)
 
     def refuse(self) -> None:
-        """Have new connections refused by the kernel; those that are open stay."""
+        """Make the kernel refuse new connections; open ones stay."""
         self._do(self._stop_listening)
 
     def accept(self) -> None:
-        """Take new connections again, on the same port."""
+        """Accept new connections again, on the same port."""
         self._do(self._start_listening)
 
     def corrupt(self, direction: Direction, after_bytes: int = 0) -> None:
-        """Flip one bit, once, of the byte that follows the next `after_bytes` of this direction."""
+        """Flip one bit in the byte after the next `after_bytes` of this direction, once."""
         self._do(lambda: self._corrupt.__setitem__(direction, after_bytes))
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class FaultProxy:
                 end.close()
 
     def _do(self, call: Callable[[], None]) -> None:
-        """Have the loop carry this out and wait for it; a closed proxy has nothing to do."""
+        """Run a call in the loop and wait for it; a closed proxy does nothing."""
         if self._closed:
             return
         done = threading.Event()
@@ -137,7 +137,7 @@ class FaultProxy:
 
     def _run(self) -> None:
         while not self._closed:
-            # One moment for both: what falls due in between would be waited for by neither.
+            # Use one time for both: bytes that fall due in between would be missed by both.
             now = time.monotonic()
             self._register(self._wanted(now))
             for key, _ in self._selector.select(self._pause(now)):
@@ -152,7 +152,7 @@ class FaultProxy:
         self._selector.close()
 
     def _wanted(self, now: float) -> dict[Any, int]:
-        """Exactly what can be done now; whatever else is ready would spin the loop."""
+        """Return the events that the loop can process now; others would make it spin."""
         wanted: dict[Any, int] = {self._wake_read: selectors.EVENT_READ}
         if self._listener is not None:
             wanted[self._listener] = selectors.EVENT_READ
@@ -178,7 +178,7 @@ class FaultProxy:
                 self._selector.modify(end, events)
 
     def _pause(self, now: float) -> float | None:
-        """Seconds until bytes fall due; None for no such."""
+        """Return the seconds until bytes fall due; None if none are waiting."""
         moments = [
             line.queue[0][0]
             for connection in self._open
@@ -312,7 +312,7 @@ class FaultProxy:
 
 def _listening(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    # Connections of a moment ago in TIME_WAIT do not keep the port from being taken again.
+    # Bind although earlier connections of the port are in TIME_WAIT.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
     listener.listen(128)

@@ -1,4 +1,4 @@
-"""Runs over SSH: a driver as a child process, real sshd nodes, and what a user keeps of it."""
+"""Runs over SSH: a driver as a child process, real sshd nodes, and the files of the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.command import PATIENCE_SECONDS, SLOW_SEARCH, Command, recorded, resu
 from tests.sshd import SshBed, SshNode
 
 SHARED = Path(__file__).parents[1] / ".pytest_cache" / "nodes"
-"""Environments of nodes, made once by the first run that needs one: they are large."""
+"""Environments of nodes, which are large and made once, by the first run that needs one."""
 
 
 class Bench:
@@ -38,14 +38,14 @@ class Bench:
         self.bed = bed
         self.hosts: list[str] = []
         self.extra = ""
-        """More lines for the config, above its tables."""
+        """More lines of the config, above its tables."""
 
         self.fitted = 0
-        """Fits that had come to their end when the run had."""
+        """Number of fits that had ended when the run ended."""
 
         self.patience = PATIENCE_SECONDS
         self.out = ""
-        """What the last run that ended well has printed on stdout."""
+        """Stdout of the last run that ended well."""
 
         self.environment = 'packages = ["scikit-learn"]'
         self.concurrency = 2
@@ -53,7 +53,7 @@ class Bench:
         (folder / "search.py").write_text(search)
 
     def node(self, *, prepared: bool = True, host: bool = True, **options: Any) -> SshNode:
-        """Start a node; `prepared` shares the environments of other tests with it."""
+        """Start a node; if `prepared`, it shares the environments of other tests."""
         node = self.bed.node(**options)
         if prepared:
             root = node.home / ".cache" / "skygrid"
@@ -72,12 +72,12 @@ class Bench:
         return Command(self.folder, *what, "-v", *options, env=self.bed.environment())
 
     def doctor(self) -> Command:
-        """Start a look at all hosts."""
+        """Start ``skygrid doctor`` for all hosts."""
         self.write_config()
         return Command(self.folder, "doctor", "--json", env=self.bed.environment())
 
     def write_config(self) -> None:
-        """Write the config of the search, which names the nodes."""
+        """Write the config, which names the nodes."""
         table = "\n".join(f"{name} = {json.dumps(value)}" for name, value in self._ssh.items())
         (self.folder / "skygrid.toml").write_text(
             f'on = "ssh"\nconcurrency = {self.concurrency}\n{self.extra}\n'
@@ -86,14 +86,14 @@ class Bench:
         )
 
     def started(self, fits: int, *options: str) -> Command:
-        """Start the search and wait until so many fits are recorded."""
+        """Start the search, and wait until this number of fits is recorded."""
         command = self.start(*options)
         self.wait_for_fits(command, fits)
         assert command.process.poll() is None, command.end()
         return command
 
     def wait_for_fits(self, command: Command, fits: int) -> None:
-        """Wait until so many fits are recorded, or the command has ended."""
+        """Wait until this number of fits is recorded, or the command has ended."""
         wait_for(
             lambda: recorded(self.folder, "r") >= fits or command.process.poll() is not None,
             f"{fits} recorded fits",
@@ -101,7 +101,7 @@ class Bench:
         )
 
     def ended_well(self, command: Command) -> str:
-        """Wait for the end of a run that is to succeed as scikit-learn would; its stderr."""
+        """Wait for a run that must succeed, with scikit-learn's scores; return its stderr."""
         code, self.out, err = command.end(self.patience)
         assert code == 0, f"exit {code}\n{self.out}\n{err}"
         self.fitted = self.count_fits()
@@ -110,18 +110,18 @@ class Bench:
         return err
 
     def ended_with(self, code: int, command: Command) -> str:
-        """Wait for the end of a run that is to fail so; its stderr."""
+        """Wait for a run that must fail with this exit code; return its stderr."""
         found, out, err = command.end(self.patience)
         assert found == code, f"exit {found}\n{out}\n{err}"
         assert "Traceback" not in err, err
         return err
 
     def count_fits(self) -> int:
-        """How many fits have come to their end, on any node, the refit included."""
+        """Return the number of ended fits on all nodes, including the refit."""
         return len((self.folder / "ledger.txt").read_text().splitlines())
 
     def check_answer(self) -> None:
-        """The run's scores are those of scikit-learn's own ``fit``."""
+        """Fail unless the run's scores equal those of scikit-learn's own ``fit``."""
         spec = load_search(self.folder / "search.py")
         search: Any = clone(spec.search).set_params(estimator__seconds=0.0).fit(spec.X, spec.y)
         document = result(self.folder, "r")["cv_results"]
@@ -130,11 +130,11 @@ class Bench:
                 assert document[name] == column.tolist(), name
 
     def attempts(self) -> Counter[int]:
-        """How many outcomes are those of a first attempt, a second, and so on."""
+        """Return the number of outcomes of a first attempt, a second, and so on."""
         return Counter(number for _, number in self._outcomes())
 
     def nodes(self) -> Counter[str]:
-        """How many outcomes each node computed."""
+        """Return the number of outcomes that each node computed."""
         return Counter(node for node, _ in self._outcomes())
 
     def _outcomes(self) -> list[tuple[str, int]]:
@@ -146,13 +146,13 @@ class Bench:
             connection.close()
 
     def log(self, node: str) -> str:
-        """What the run has of a node's log."""
+        """Return the run's copy of a node's log."""
         path = self.folder / "skygrid-runs" / "r" / "logs" / f"{node}.log"
         return path.read_text() if path.exists() else ""
 
 
 def agents(node: SshNode) -> list[int]:
-    """Process ids of the agents on a node: the children of keepers."""
+    """Return the process ids of the agents on a node: the children of keepers."""
     found = []
     for pid in node.pids():
         with suppress(psutil.Error):

@@ -1,9 +1,8 @@
-"""Nodes for tests: real OpenSSH servers of our own, and the client's side to reach them.
+"""Nodes for tests: real OpenSSH servers, and a client's configuration to reach them.
 
-A node is an `sshd` on a loopback address of its own with a home folder, a host key and a log of its
-own; whatever runs through it carries a mark in its environment, so that a test can end all of it
-and see what was left. Root can give a node a small disk. All of it works as an ordinary user
-otherwise, for that user.
+A node is an `sshd` with its own loopback address, home folder, host key and log. Processes on it
+have a mark in their environment, so that a test can find and end them. Only root can give a node a
+small disk. An ordinary user can do all else, for that user.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ BED_MARK = "SKYGRID_TEST_BED"
 """Environment variable of every process that runs in the environment of an `SshBed`."""
 
 PATIENCE_SECONDS = 120.0
-"""How long to wait for a fact before the test fails; it comes much sooner."""
+"""Seconds to wait for a fact before the test fails; normally it is true much sooner."""
 
 CLAIMS = Path(tempfile.gettempdir()) / f"skygrid-test-claims-{os.getuid()}"
-"""Lock files: one for each address that a node of some test process uses now."""
+"""Folder of lock files, one for each address that a test process uses."""
 
 
 def openssh_version() -> tuple[int, int]:
@@ -54,7 +53,7 @@ def openssh_version() -> tuple[int, int]:
 
 
 def make_key(path: Path, comment: str) -> str:
-    """Make an ed25519 key pair without a passphrase; its public line."""
+    """Make an ed25519 key pair without a passphrase; return its public line."""
     for old in (path, path.with_name(f"{path.name}.pub")):
         old.unlink(missing_ok=True)
     subprocess.run(
@@ -89,7 +88,7 @@ class _Claim:
 
 
 def _free_port(address: str) -> int:
-    """A port below those that the kernel hands out by itself, so that nobody gets it by chance."""
+    """Return a free port below the kernel's ephemeral ports, which no process gets by chance."""
     for port in random.sample(range(20000, 30000), 200):
         with socket.socket() as trial, suppress(OSError):
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -191,7 +190,7 @@ class SshNode:
             self._authorized.write_text(f"{public_key}\n")
             self._write_config(max_startups, settings)
             self._start()
-            # Our look at the greeting counts as a newcomer (MaxStartups) until it is over.
+            # The connection of `_greets` counts for MaxStartups until it is over.
             _wait(lambda: not self._sessions(), "the first look to be over", self._explain)
         except BaseException:
             self.close()
@@ -251,8 +250,8 @@ class SshNode:
         wrapper.chmod(0o755)
 
     def _write_config(self, max_startups: str | None, settings: Sequence[str]) -> None:
-        # The wrapper alone would do for the command; with SetEnv the login shell that sshd runs the
-        # wrapper in has the mark and the home folder already, and reads no .bashrc of ours.
+        # The wrapper sets the command's variables. SetEnv also sets them for the login shell that
+        # runs the wrapper, so that it has the mark and reads no .bashrc of this user.
         lines = [
             f"ListenAddress {self.address}:{self.port}",
             f"HostKey {self.folder / 'host'}",
@@ -269,7 +268,7 @@ class SshNode:
             "LogLevel VERBOSE",
         ]
         if openssh_version() >= (9, 8):
-            # All clients have one address here: refusals of one test would lock out the next.
+            # All clients have the same address: refusals in one test would lock out the next.
             lines.append("PerSourcePenalties no")
         if max_startups is not None:
             lines.append(f"MaxStartups {max_startups}")
@@ -278,7 +277,7 @@ class SshNode:
     def _start(self) -> None:
         command = [self._sshd, "-D", "-e", "-f", str(self.folder / "sshd_config")]
         with self.log.open("ab") as log:
-            # A session of its own: Ctrl-C at the terminal is for the tests, not for the node.
+            # In its own session, out of reach of the terminal's Ctrl-C.
             self._listener = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -305,18 +304,18 @@ class SshNode:
     # ---- what a client needs to know ------------------------------------------------------------
 
     def host_key_line(self, address: str | None = None, port: int | None = None) -> str:
-        """The line for known_hosts; an address other than the node's own is that of a proxy."""
+        """Return the line for known_hosts; `address` and `port` are those of a proxy, if any."""
         kind, key = self.host_key.split()[:2]
         return f"[{address or self.address}]:{port or self.port} {kind} {key}"
 
     # ---- processes ------------------------------------------------------------------------------
 
     def pids(self) -> set[int]:
-        """Every process that commands of this node started and that still runs."""
+        """Return the running processes that commands of this node started."""
         return {process.pid for process in self._marked()}
 
     def processes(self) -> list[Running]:
-        """The same with their command lines."""
+        """Return the same processes with their command lines."""
         return [Running(process.pid, _command(process)) for process in self._marked()]
 
     def _marked(self) -> list[psutil.Process]:
@@ -338,8 +337,8 @@ class SshNode:
             return []
         for process in below:
             with suppress(psutil.Error):
-                # sshd, sshd-session or sshd-auth, by the age of OpenSSH; what a session has
-                # started bears the mark, and is none of the server's even if it is an sshd.
+                # sshd, sshd-session or sshd-auth, depending on the OpenSSH release. Processes that
+                # a session started have the mark, and are not the server's even if named sshd.
                 ours = process.name().startswith("sshd")
                 alive = process.status() != psutil.STATUS_ZOMBIE
                 if ours and alive and not _has_mark(process, NODE_MARK, self.id):
@@ -349,18 +348,18 @@ class SshNode:
     # ---- what can happen to a node --------------------------------------------------------------
 
     def stop(self) -> None:
-        """Stop the server and all of its connections where they are; commands go on running."""
+        """Stop the server and all its connections; commands continue."""
         self._signal_listener(signal.SIGSTOP)
         self._signal_sessions(signal.SIGSTOP, psutil.STATUS_STOPPED)
 
     def cont(self) -> None:
-        """Let everything that `stop` stopped go on."""
+        """Continue the processes that `stop` stopped."""
         for process in self._sessions():
             _signal(process.pid, signal.SIGCONT)
         self._signal_listener(signal.SIGCONT)
 
     def kill_connections(self) -> None:
-        """End all connections at once; new ones are served, commands are left to themselves."""
+        """Kill all connections; new ones are served, and commands continue."""
         self._signal_listener(signal.SIGSTOP)  # so that no connection is made meanwhile
         try:
             self._kill_sessions()
@@ -368,7 +367,7 @@ class SshNode:
             self._signal_listener(signal.SIGCONT)
 
     def kill_everything(self) -> None:
-        """The node is gone for good: the server and all that ran on it. Its files stay."""
+        """Kill the server and all processes of the node; its files stay."""
         self._kill_server()
 
         def none_left() -> bool:
@@ -379,22 +378,22 @@ class SshNode:
         _wait(none_left, "the node's processes to end", self._explain)
 
     def restart(self) -> None:
-        """Start the server again, at the same place; connections end, commands do not."""
+        """Restart the server at the same address; connections end, commands continue."""
         self._kill_server()
         self._start()
 
     def new_host_key(self) -> None:
-        """Come back with another host key, as a machine that was set up anew."""
+        """Restart with another host key, as a reinstalled machine does."""
         self._kill_server()
         self.host_key = make_key(self.folder / "host", f"host-{self.id[:8]}")
         self._start()
 
     def refuse_keys(self) -> None:
-        """Let nobody in any more; connections that are open stay."""
+        """Refuse all keys from now on; open connections stay."""
         self._authorized.write_text("")
 
     def wait_clean(self, timeout: float = PATIENCE_SECONDS) -> None:
-        """Wait until nothing runs on the node; fail with the command lines of what does."""
+        """Wait until no process runs on the node; the failure lists those that do."""
         _wait(lambda: not self.pids(), "nothing to run on the node", self._listed, timeout)
 
     def _listed(self) -> str:
@@ -417,7 +416,7 @@ class SshNode:
     def _kill_server(self) -> None:
         if self._listener is None:
             return
-        # The connections first: once the listener is gone they are nobody's children.
+        # Kill the connections first: they are found as children of the listener.
         self._signal_listener(signal.SIGSTOP)
         self._kill_sessions()
         self._signal_listener(signal.SIGKILL)
@@ -425,7 +424,7 @@ class SshNode:
         self._listener = None
 
     def _kill_sessions(self) -> None:
-        # Stopped first: a child that a session forks at its last moment would be nobody's.
+        # Stop them first: a session could fork a child before it dies, which would be an orphan.
         self._signal_sessions(signal.SIGSTOP, psutil.STATUS_STOPPED)
 
         def none_left() -> bool:
@@ -485,7 +484,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def _has_mark(process: psutil.Process, name: str, value: str) -> bool:
-    # Bytes as they are: psutil would parse the environment of every process of the machine.
+    # Compare raw bytes: parsing the environment of every process, as psutil does, is slow.
     with suppress(OSError):
         return f"{name}={value}".encode() in Path(f"/proc/{process.pid}/environ").read_bytes()
     return False
@@ -511,9 +510,9 @@ def _command(process: psutil.Process) -> str:
 class SshBed:
     """A user with a key, an ssh configuration and some nodes, in a folder of its own.
 
-    OpenSSH looks for its configuration in the home folder of the password database, whatever HOME
-    says. The programs `ssh`, `scp` and `sftp` that come first on the PATH of `environment()` are
-    therefore scripts that name the configuration of the bed (`-F`); a later `-F` still wins.
+    OpenSSH ignores HOME: it looks for its configuration in the home folder of the password
+    database. So `ssh`, `scp` and `sftp` on the PATH of `environment()` are scripts that pass the
+    bed's configuration (`-F`); a later `-F` overrides it.
     """
 
     def __init__(self) -> None:
@@ -591,7 +590,7 @@ class SshBed:
         return alias
 
     def alias(self, node: SshNode) -> str:
-        """The first alias of a node."""
+        """Return the first alias of a node."""
         return next(name for name, one in self.aliases.items() if one is node)
 
     def know(self, line: str) -> None:
@@ -607,7 +606,7 @@ class SshBed:
         self.config_file.chmod(0o600)
 
     def environment(self) -> dict[str, str]:
-        """Environment for a process of this user: home folder, ssh programs, mark, agent if any."""
+        """Return the environment of this user's processes: home, ssh programs, mark, agent."""
         left_out = {"SSH_AUTH_SOCK", "SSH_AGENT_PID", "SSH_ASKPASS", "DISPLAY"}
         found = {name: text for name, text in os.environ.items() if name not in left_out}
         found["HOME"] = str(self.folder)
@@ -618,13 +617,13 @@ class SshBed:
         return found
 
     def lock_key(self, passphrase: str) -> None:
-        """Give the user's key a passphrase, which nobody is asked for."""
+        """Give the user's key a passphrase."""
         words = [program("ssh-keygen"), "-q", "-p", "-P", "", "-N", passphrase, "-f"]
         subprocess.run([*words, str(self.key)], check=True, capture_output=True)
 
     def start_agent(self, *, only: bool = False, passphrase: str = "") -> Path:
-        """Run a real ssh-agent that holds the key; with `only` the key is nowhere else."""
-        # In the foreground: an agent that goes to the background is no child of ours to wait for.
+        """Run a real ssh-agent that holds the key; with `only`, delete the key's files."""
+        # In the foreground, because a background agent is no child to wait for.
         self._agent = subprocess.Popen(
             [program("ssh-agent"), "-D", "-a", str(self._agent_socket)],
             stdin=subprocess.DEVNULL,
@@ -642,7 +641,7 @@ class SshBed:
         return self._agent_socket
 
     def _add_key(self, passphrase: str) -> None:
-        # Without a terminal ssh-add asks a program for the passphrase.
+        # Without a terminal, ssh-add gets the passphrase from a program.
         asked = self.folder / "askpass"
         asked.write_text(f"#!/bin/sh\nprintf '%s\\n' {shlex.quote(passphrase)}\n")
         asked.chmod(0o700)
@@ -659,7 +658,7 @@ class SshBed:
     def ssh(
         self, alias: str, command: str, *options: str, timeout: float = PATIENCE_SECONDS
     ) -> subprocess.CompletedProcess[str]:
-        """Run the command line client, strictly and without questions; standard input is empty."""
+        """Run the ssh client with strict host keys, without questions and with empty input."""
         return subprocess.run(
             self.ssh_words(alias, command, *options),
             env=self.environment(),
@@ -675,10 +674,10 @@ class SshBed:
         return [str(self._bin / "ssh"), *strict, *options, alias, command]
 
     def pids(self) -> set[int]:
-        """Processes of this user that still run: by their mark, or by the bed in their title.
+        """Return the running processes of this user, by their mark or by their title.
 
-        A connection master of OpenSSH overwrites its environment with a title, which holds the path
-        of its socket.
+        A connection master of OpenSSH overwrites its environment with a title that contains the
+        path of its socket, which is in the bed's folder.
         """
         found = {process.pid for process in _with_mark(BED_MARK, self.id)}
         for process in psutil.process_iter():
@@ -688,7 +687,7 @@ class SshBed:
         return found - {os.getpid(), self._agent.pid if self._agent else -1}
 
     def wait_clean(self, timeout: float = PATIENCE_SECONDS) -> None:
-        """Wait until nothing runs on any node and no process of this user does."""
+        """Wait until no process runs on any node, and none of this user."""
         deadline = time.monotonic() + timeout
         for node in self.nodes:
             node.wait_clean(max(0.0, deadline - time.monotonic()))
@@ -722,7 +721,7 @@ class SshBed:
 
 @contextmanager
 def opened_bed(bed: SshBed | None = None, *, clean_seconds: float = 20.0) -> Iterator[SshBed]:
-    """A bed that is closed in the end; what still runs a moment after the test is its failure."""
+    """Open a bed, and close it at the end; fail if processes still run after `clean_seconds`."""
     bed = bed or SshBed()
     try:
         yield bed
@@ -733,6 +732,6 @@ def opened_bed(bed: SshBed | None = None, *, clean_seconds: float = 20.0) -> Ite
 
 @pytest.fixture
 def ssh_bed() -> Iterator[SshBed]:
-    """A user with an ssh configuration; `ssh_bed.node()` starts nodes. Nothing may be left."""
+    """Provide a user with an ssh configuration; fail if processes are left after the test."""
     with opened_bed() as bed:
         yield bed

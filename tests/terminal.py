@@ -1,4 +1,4 @@
-"""The command line on a terminal of its own, as a person has it."""
+"""The command line on a terminal of its own."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Terminal:
     Parameters
     ----------
     folder : Path
-        Where it runs.
+        Working directory.
     *arguments : str
     env : dict of str to str
-        Variables beside those of this process.
+        Variables in addition to those of this process.
     """
 
     def __init__(self, folder: Path, *arguments: str, env: dict[str, str]) -> None:
@@ -44,11 +44,11 @@ class Terminal:
 
     @property
     def screen(self) -> str:
-        """All that was written to the terminal, without its control codes."""
+        """All text that was written to the terminal, without control codes."""
         return _CODES.sub(b"", self._seen).decode(errors="replace")
 
     def wait_for(self, text: str, seconds: float = PATIENCE_SECONDS) -> None:
-        """Read until this stands on the terminal."""
+        """Read until this text is on the terminal."""
         until = time.monotonic() + seconds
         while text not in self.screen:
             assert time.monotonic() < until, f"waited in vain for {text!r}:\n{self.screen}"
@@ -59,7 +59,7 @@ class Terminal:
         os.write(self._master, f"{text}\n".encode())
 
     def end(self, seconds: float = PATIENCE_SECONDS) -> tuple[int, str]:
-        """Wait for its end: exit code, stdout."""
+        """Wait for the end; return exit code and stdout."""
         until = time.monotonic() + seconds
         while self._read(0.1):
             assert time.monotonic() < until, f"it does not end:\n{self.screen}"
@@ -68,7 +68,7 @@ class Terminal:
         return self.process.returncode, out.decode()
 
     def _read(self, seconds: float) -> bool:
-        """Read what there is; False when nothing will come any more."""
+        """Read available output; return False at its end."""
         if select.select([self._master], [], [], seconds)[0]:
             try:
                 data = os.read(self._master, 65536)

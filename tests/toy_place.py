@@ -1,4 +1,4 @@
-"""A place for nodes in one module: child processes that are called toys."""
+"""A place for nodes in one module: child processes called toys."""
 
 from __future__ import annotations
 

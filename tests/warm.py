@@ -1,9 +1,9 @@
 """Agents and commands forked from a process that has imported scikit-learn.
 
 A new interpreter that imports scikit-learn takes a second of processor time, and the tests start
-some hundred agents and commands on this machine. A forked one is a child of this process too: it is
-killed, waited for and counted like any other. Two differences show: its command line and its first
-environment in ``/proc`` are those of the parent.
+some hundred agents and commands. A forked one is a child of this process too: it is killed, waited
+for and counted like any other. Two things differ: command line and first environment in ``/proc``
+are those of the parent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FORKED = {
     "skygrid.worker": [sys.executable, "-P", "-m", "skygrid.worker"],
     "skygrid": [sys.executable, "-m", "skygrid"],
 }
-"""How a command starts that is forked instead, by its module."""
+"""Start of each command that is forked instead, by module."""
 
 HASH_SEED = "0"
 PR_SET_CHILD_SUBREAPER = 36
@@ -46,7 +46,7 @@ class Parent:
         """The environment of each process, by its id."""
 
     def module_of(self, command: Sequence[Any], environment: Mapping[str, str]) -> str | None:
-        """Return the module of a command that can be forked, None for any other command."""
+        """Return the module of a command that can be forked; None for other commands."""
         wanted = {"PYTHONHASHSEED": HASH_SEED, **_python_settings(environment)}
         if wanted != {**_python_settings(self._environment), "PYTHONHASHSEED": HASH_SEED}:
             return None
@@ -102,7 +102,7 @@ PARENT = Parent()
 
 
 def fork_with(connection: socket.socket) -> None:
-    """Have what this process starts forked by the parent at the other end, until it ends."""
+    """Make the parent at the other end fork the processes that this one starts, until it ends."""
     global PARENT
     PARENT = Parent(connection)
     mock.patch.object(subprocess, "Popen", ForkedProcess).start()
@@ -127,7 +127,7 @@ _SIGNATURE = inspect.signature(subprocess.Popen._execute_child)
 
 
 class ForkedProcess(subprocess.Popen):
-    """`subprocess.Popen`, which forks where it can and starts a program elsewhere."""
+    """`subprocess.Popen` that forks if it can and starts a program otherwise."""
 
     def _execute_child(self, *values: Any) -> None:
         call = _SIGNATURE.bind(self, *values).arguments
@@ -152,7 +152,7 @@ class ForkedProcess(subprocess.Popen):
 
 @contextlib.contextmanager
 def forked_processes() -> Iterator[None]:
-    """Have every agent and command that this process starts forked."""
+    """Fork every agent and command that this process starts in the block."""
     try:
         with mock.patch.object(subprocess, "Popen", ForkedProcess):
             yield

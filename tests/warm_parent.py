@@ -1,9 +1,9 @@
-"""A process that has imported scikit-learn, and forks agents and commands when it is asked to.
+"""A process that has imported scikit-learn and forks agents and commands on request.
 
     python -P tests/warm_parent.py DESCRIPTOR
 
-`tests.warm` starts it and speaks with it over the socket DESCRIPTOR. A request is JSON with the
-descriptors for the standard streams beside it, the answer is the id of the new process.
+`tests.warm` starts it and sends requests over the socket DESCRIPTOR. A request is JSON, with the
+descriptors of the standard streams. The answer is the id of the new process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COMMAND = "skygrid"
 
 
 def main() -> None:
-    """Answer requests until the other end is closed; in a forked process, become what it asks."""
+    """Answer requests until the socket closes; in a forked process, run the requested module."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     importlib.import_module("skygrid.worker.machine.machine").limit_threads(1)
     for name in ("agent.agent", "agent.spot_interruption", "data.cache"):
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _serve(connection: socket.socket) -> Any:
-    """Fork for each request; return the request in the forked process, None at the end here."""
+    """Fork for each request; return the request in the forked process, None in this one."""
     while True:
         try:
             data, streams, _flags, _address = socket.recv_fds(connection, REQUEST_BYTES, 3)
@@ -56,7 +56,7 @@ def _serve(connection: socket.socket) -> Any:
                 connection.close()
                 _take_streams(streams)
                 return json.loads(data)
-            # The child loses its parent with this, and becomes a child of the process that asked.
+            # This exit makes the child a child of the requesting process.
             os.write(writing, str(child).encode())
             os._exit(0)
         os.waitpid(between, 0)
@@ -77,12 +77,12 @@ def _with_parent_of_its_own(request: dict[str, Any]) -> Any:
     Returns
     -------
     request : dict or None
-        In the command its own; in an agent of the command that agent's.
+        Request of this process: the command's, or that of one of its agents.
     """
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         mine.close()
-        # Whoever reads the command's output waits for its end until no process holds the pipe.
+        # Release the command's streams: its reader waits until no process holds the pipe.
         _take_streams([os.open(os.devnull, os.O_RDWR) for _ in range(3)])
         return _serve(theirs)
     theirs.close()
@@ -94,7 +94,7 @@ def _with_parent_of_its_own(request: dict[str, Any]) -> Any:
 
 
 def _become(request: dict[str, Any]) -> None:
-    """Be what ``python -m MODULE ARGUMENTS`` would be."""
+    """Run ``python -m MODULE ARGUMENTS`` in this process."""
     import numpy as np
 
     from skygrid.worker.user_code import process_state
