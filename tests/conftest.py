@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.warm import forked_processes
+from tests.warm import FORKED, PARENT, forked_processes
 
 # No deadlines: the time per example depends on the load of the machine. The current profile is the
 # base, because hypothesis has one for CI that draws the same examples each time.
@@ -34,3 +34,12 @@ def _processes_are_forked() -> Iterator[None]:
     """Fork agents and commands, to save the second in which each imports scikit-learn."""
     with forked_processes():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _commands_of_fault_tests_are_started(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Start each command as users do where its processes are counted and killed."""
+    if request.node.get_closest_marker("faults"):
+        PARENT.modules.discard("skygrid")
+    yield
+    PARENT.modules.update(FORKED)

@@ -42,6 +42,9 @@ class Parent:
         self._environment = dict(os.environ)  # before any test changes it
         self._process: subprocess.Popen[bytes] | None = None
         self._connection = connection
+        self.modules = set(FORKED)
+        """Modules that are forked now; tests of faults start commands as users do."""
+
         self.forked: dict[int, Mapping[str, str]] = {}
         """The environment of each process, by its id."""
 
@@ -50,8 +53,10 @@ class Parent:
         wanted = {"PYTHONHASHSEED": HASH_SEED, **_python_settings(environment)}
         if wanted != {**_python_settings(self._environment), "PYTHONHASHSEED": HASH_SEED}:
             return None
-        starts = FORKED.items() if sys.platform == "linux" else ()
-        return next((name for name, start in starts if command[: len(start)] == start), None)
+        if sys.platform != "linux":
+            return None
+        known = (name for name in self.modules if command[: len(FORKED[name])] == FORKED[name])
+        return next(known, None)
 
     def fork(
         self,
