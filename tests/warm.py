@@ -119,13 +119,42 @@ def _python_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _adopting() -> Iterator[None]:
-    """Make this process the parent of descendants that lose theirs."""
+    """Make this process the parent of descendants that lose theirs.
+
+    Slots of an agent that ends meanwhile are adopted too. A thread waits for the end of each;
+    otherwise a zombie would stay, and tests would count it.
+    """
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
         yield
     finally:
         libc.prctl(PR_SET_CHILD_SUBREAPER, 0)
+        for pid in _children():
+            if _is_of_another_session(pid):
+                threading.Thread(target=_reap, args=(pid,), daemon=True).start()
+
+
+def _children() -> list[int]:
+    """Return the children of this process. Source: proc(5), ``/proc/PID/task/TID/children``."""
+    found: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # the thread has ended
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def _is_of_another_session(pid: int) -> bool:
+    """Return whether a child was started by a process that leads a session of its own."""
+    try:
+        return os.getsid(pid) not in (pid, os.getsid(0))
+    except ProcessLookupError:
+        return False
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):  # another thread was first
+        os.waitpid(pid, 0)
 
 
 _SIGNATURE = inspect.signature(subprocess.Popen._execute_child)
