@@ -141,8 +141,9 @@ def test_a_node_that_left_is_not_replaced_again_and_no_fit_is_charged(tmp_path: 
             if beat.running and node == "node-1":
                 notify_once()
             if ("node-1b", "working") in run.watch.states and not gate.exists():
-                gate.touch()
+                # It must not end its fit, or it would leave before it is killed.
                 os.kill(nodes.pid("node-1"), signal.SIGKILL)
+                gate.touch()
 
         notify_once = once(lambda: notify(nodes.pipe("node-1")))
         run.watch.on_beat = when_running
