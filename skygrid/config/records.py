@@ -275,7 +275,7 @@ class RunConfig:
     ssh: SshConfig = field(default_factory=SshConfig)
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
-    """Where each setting comes from, for messages: ``--nodes``. No setting itself."""
+    """Origin of each setting, for messages: ``--nodes``. It is not a setting itself."""
 
     def origin(self, name: str) -> str:
         """Return where a setting comes from; its name where it is a default."""

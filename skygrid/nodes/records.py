@@ -109,7 +109,7 @@ class RentedNode(msgspec.Struct, frozen=True, kw_only=True):
 
     age_seconds: float
     ends_by: float
-    """Seconds since the epoch at which the node ends itself, whatever happens."""
+    """Seconds since the epoch at which the node ends itself in any case."""
 
     dollars_per_hour: float | None
     dollars: float | None

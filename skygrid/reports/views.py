@@ -1,4 +1,4 @@
-"""What `skygrid check` and `skygrid nodes` found: a plan with its cost, nodes that run."""
+"""Records of `skygrid check` and `skygrid nodes`: a plan with its cost, nodes that run."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Session:
         self._begin = time.monotonic()
 
     def complete(self) -> RunResult:
-        """Search, refit, score and save; record how the session ended, whatever happens."""
+        """Search, refit, score and save; record the end of the session, errors included."""
         try:
             with self._interrupts, search_errors():
                 return self._complete()

@@ -1,4 +1,4 @@
-"""`cv_results_` gives each candidate the time of a fit of its own, whatever was shared."""
+"""`cv_results_` gives each candidate the time of a separate fit, also if it was shared."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What an instance is told at its first boot: user-data as cloud-init understands it.
 
 Pure: bytes in, a `BootPlan` out. Only what skygrid asks for is known; anything else is an error, so
-that nobody believes that something ran which did not.
+that no test takes a skipped command for one that ran.
 """
 
 from __future__ import annotations

@@ -160,6 +160,7 @@ def test_a_flood_of_messages_ends_early(message: Any) -> None:
 
     run = run_beside(wrap)
 
+    assert run.watch.reasons
     assert all("more messages than its work" in reason for _, reason in run.watch.reasons)
     assert sum(one.bytes_said for one in said) < FLOOD * len(frame) / 100
 

@@ -110,7 +110,7 @@ def test_a_quiet_connection_is_pinged(keeping: Keeping) -> None:
 
 
 def test_the_lease_of_the_machine_is_renewed_while_there_is_a_driver(keeping: Keeping) -> None:
-    """The machine ends itself when nobody has touched the file for long enough."""
+    """The machine ends itself if the file was not touched for long enough."""
     visit = Visit(keeping.folder)
     for _ in range(3):
         os.utime(keeping.lease, (1, 1))

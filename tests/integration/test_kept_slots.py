@@ -109,7 +109,7 @@ def test_slots_let_go_of_the_data(agent: AgentDriver) -> None:
 
 
 def has_files(pid: int) -> bool:
-    """Whether a process has a large file without a name, open or in its memory."""
+    """Return whether a process has opened or mapped a large file without a name."""
     lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
     mapped = [
         int(end, 16) - int(begin, 16)

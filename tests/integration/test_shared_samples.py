@@ -159,54 +159,93 @@ def test_what_a_fit_writes_into_its_samples_nobody_else_sees(folder: Path) -> No
     assert X.tobytes() == before.tobytes()
 
 
-def test_slots_that_need_samples_at_once_take_them_once(folder: Path) -> None:
-    """Of processes that need the same samples one takes them out of X, and all have them."""
+def test_a_fit_that_wrote_nothing_leaves_its_memory_to_the_next(folder: Path) -> None:
+    """The same memory is mapped once; after a fit that wrote into it, anew."""
     X, splits = numbers((5000, 3)), halves(5000)
-    ours, all_at_it = shared(X, splits, folder), FORK.Barrier(4)
-    write, makers, found = ours.samples._write, FORK.SimpleQueue(), FORK.SimpleQueue()
+    ours, train = shared(X, splits, folder), splits[0][0]
 
-    def noted(path: Path, indices: Any) -> None:
-        makers.put(os.getpid())
-        write(path, indices)
+    def maps() -> int:
+        return Path("/proc/self/maps").read_text().count("0-samples-train")
+
+    rows = taken(ours, train)
+    first, total = rows.ctypes.data, rows.sum()
+    del rows
+    rows = taken(ours, train)
+    assert (rows.ctypes.data, rows.sum()) == (first, total)
+    assert taken(ours, train).ctypes.data != first, "somebody has the first"
+    rows[4, 2] += 1
+    del rows
+    assert taken(ours, train).sum() == total
+    assert maps() == 1
+
+
+def test_slots_that_need_samples_at_once_take_them_together(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of processes that need the same samples each takes a part, and no part is taken twice."""
+    monkeypatch.setattr(shared_samples, "PORTION_BYTES", 1000)
+    X, splits = numbers((5000, 3)), halves(5000)
+    ours = shared(X, splits, folder)
+    write, all_at_it = ours.samples._write, FORK.Barrier(4)
+    found, parts = FORK.SimpleQueue(), FORK.SimpleQueue()
 
     def slot() -> None:
-        all_at_it.wait(60)
-        found.put(taken(ours, splits[0][0]).tobytes())
+        mine = []
 
-    ours.samples._write = noted  # type: ignore[method-assign]
+        def noted(file: int, indices: Any, number: int) -> float:
+            if not mine:
+                all_at_it.wait(60)
+            mine.append(number)
+            return write(file, indices, number)
+
+        ours.samples._write = noted  # type: ignore[method-assign]
+        found.put(taken(ours, splits[0][0]).tobytes())
+        parts.put(mine)
+
     slots = [FORK.Process(target=slot) for _ in range(4)]
     for process in slots:
         process.start()
     assert {found.get() for _ in slots} == {X[splits[0][0]].tobytes()}
+    taken_parts = sorted(number for _ in slots for number in parts.get())
     for process in slots:
         process.join()
-    assert makers.get() in {process.pid for process in slots}
-    assert makers.empty()
+    assert taken_parts == list(range(-(-2500 // (1000 // 24))))
     assert files(folder) == ["0-samples-train"]
 
 
-def test_samples_whose_maker_is_killed_are_taken_by_the_next(folder: Path) -> None:
-    """kill -9 of a slot that takes samples: half a file is not used, and the next takes them."""
+def test_samples_whose_maker_is_killed_are_completed_by_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kill -9 of a slot that takes samples: half a file is not used, and only the rest is taken."""
+    monkeypatch.setattr(shared_samples, "PORTION_BYTES", 6000)
     X, splits = numbers((5000, 3)), halves(5000)
     ours, halfway = shared(X, splits, folder), FORK.Event()
-    write = ours.samples._write
+    write, numbers_taken = ours.samples._write, []
 
-    def stuck(path: Path, indices: Any) -> None:
-        path.write_bytes(b"half of it")
-        halfway.set()
-        signal.pause()
+    def stuck(file: int, indices: Any, number: int) -> float:
+        if number == 3:
+            os.pwrite(file, b"half of it", 20_000)
+            halfway.set()
+            signal.pause()
+        return write(file, indices, number)
+
+    def noted(file: int, indices: Any, number: int) -> float:
+        numbers_taken.append(number)
+        if number == 9:  # all the rest are taken; what the maker has comes free by its death
+            assert maker.pid is not None
+            os.kill(maker.pid, signal.SIGKILL)
+        return write(file, indices, number)
 
     ours.samples._write = stuck  # type: ignore[method-assign]
     maker = FORK.Process(target=lambda: taken(ours, splits[0][0]))
     maker.start()
     assert halfway.wait(60)
     assert files(folder) == ["0-samples-train.new"]
-    maker.kill()
-    ours.samples._write = write  # type: ignore[method-assign]
-    assert taken(ours, splits[1][0]).tobytes() == X[splits[1][0]].tobytes()
+    ours.samples._write = noted  # type: ignore[method-assign]
     assert taken(ours, splits[0][0]).tobytes() == X[splits[0][0]].tobytes()
     maker.join()
-    assert "0-samples-train.new" not in files(folder)
+    assert sorted(numbers_taken) == list(range(3, 10))
+    assert files(folder) == ["0-samples-train"]
 
 
 def test_a_child_that_the_maker_forks_holds_nobody_up(folder: Path) -> None:
@@ -215,10 +254,10 @@ def test_a_child_that_the_maker_forks_holds_nobody_up(folder: Path) -> None:
     ours, answer = shared(X, splits, folder), FORK.SimpleQueue()
     write, children = ours.samples._write, []
 
-    def forking(path: Path, indices: Any) -> None:
+    def forking(file: int, indices: Any, number: int) -> float:
         children.append(FORK.Process(target=signal.pause))
         children[0].start()
-        write(path, indices)
+        return write(file, indices, number)
 
     ours.samples._write = forking  # type: ignore[method-assign]
     taken(ours, splits[0][0])
@@ -289,7 +328,7 @@ class TestMemory:
             held += [taken(ours, train), taken(ours, test, train)]
             assert held[-2].tobytes() == X[train].tobytes()
             used = sum(entry.stat().st_size for entry in folder.iterdir())
-            assert used <= 2 * X.nbytes + 4 * 16
+            assert used <= 2 * X.nbytes + 4 * (16 + 8)
         assert [is_own_copy(rows) for rows in held] == 4 * [False] + 16 * [True]
 
     @pytest.mark.parametrize("scarce", ["memory", "storage"])

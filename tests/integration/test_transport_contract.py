@@ -102,7 +102,7 @@ def greeted(transport: Transport) -> Transport:
 
 
 def read_to_the_end(transport: Transport) -> None:
-    """Read whatever the agent still has to say."""
+    """Read the rest of the output of the agent."""
     while transport.read():
         pass
 

@@ -11,7 +11,7 @@ from skygrid.worker.keeper import bridge, keeper
 
 
 def ordered(*seconds: float) -> bool:
-    """Whether each is shorter than the next."""
+    """Return whether each limit is shorter than the next."""
     return all(one < next_one for one, next_one in itertools.pairwise(seconds))
 
 

@@ -1,61 +1,66 @@
-"""The samples of a split, copied from a large X once per node.
+"""The samples of a split, taken out of a large X once per node.
 
-scikit-learn copies them for each fit, which takes many times the memory of X with a slot per core.
-Here the first slot that needs them writes them to a file in memory, under a lock. Each fit maps the
-file privately: no other fit sees its changes.
+scikit-learn takes them anew for each fit, into memory of the fit's own: with a slot for every core
+that is many times X, and it may take longer than the fit. Here the slots that need them first put
+them in a file in memory, each a part, and all map it privately: what a fit writes into them no
+other fit sees.
+
+A file holds the seconds that taking its rows took, after 16 bytes the rows, as allocated memory
+begins that far behind a page as well, and a sum may depend on how its numbers are aligned; then the
+ledger of those who make it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import mmap
 import os
+import struct
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from skygrid.worker.machine import machine
 from skygrid.worker.wire.blobs import ROOM_FACTOR
 
+from .joint_file import ledger_bytes, write_together
+from .private_mapping import PrivateMapping
 from .shared_folder import SAMPLES, files_of, is_memory, locked
 
 PORTION_BYTES = 2 * 1024 * 1024
-"""Bytes copied from X at a time, about; they fit into a processor's cache."""
+"""About what is taken out of X at a time; a processor's cache holds it."""
 
 LIMIT_FACTOR = 2
-"""Limit of the files on a node, as a multiple of the largest split's samples: one split ends while
-the next one starts."""
+"""Most samples in use on a node, as a multiple of a split's: of one that ends, and the next."""
 
-LONG_FIT_BYTES = 20_000_000
-"""Bytes of samples per second of a fit below which the fit is long: it takes some fifty times as
-long as copying its samples, so sharing them gains little."""
+LONG_FIT = 50
+"""Fits that take so many times what their rows take would hardly gain from sharing them: with the
+new memory that they need, a copy takes about three times that."""
 
 ROOMY_SHARE = 0.25
-"""Share of the node's memory. If copies of a split's samples for every slot fit into it, long fits
-get their own copies.
+"""Of a node's memory: where a split's samples for every slot fit into that, memory is not scarce.
 
-The kernel puts copies on huge pages and files in memory on small ones. A tree that gathers single
-numbers from all over X was 9 to 13 % slower on small pages."""
+Long fits then have copies of their own. The kernel puts those on huge pages and files in memory on
+small ones; a tree that gathers single numbers from all over X was 9 to 13 % slower on these."""
 
-OFFSET = 16
-"""Bytes before the rows in a file. Allocated memory has the same offset from the start of a page,
-and the last bits of a sum may depend on the alignment of its numbers."""
+_HEADER = struct.Struct("<d8x")
 
 
 class SharedSamples(np.ndarray[Any, Any]):
-    """X for scikit-learn: the rows of a split come from the node's files.
+    """X as it is handed to scikit-learn: the rows of a split come from the node's files.
 
-    Indexing returns plain arrays, so an estimator never sees this class. Made by `share_samples`.
+    They come as plain arrays, and all else that is picked out of it as well: an estimator never
+    sees this class. Made by `share_samples`.
     """
 
     _samples: _Samples | None = None
 
     def __getitem__(self, key: Any) -> Any:
         if self._samples is not None:
-            # scikit-learn uses `X[indices, ...]`, some releases `X[indices]`.
+            # scikit-learn asks for `X[indices, ...]`, some releases for `X[indices]`.
             rest = key[1:] if type(key) is tuple else ()
             indices = key[0] if len(rest) == 1 and rest[0] is Ellipsis else key
             rows = self._samples.rows(indices)
@@ -64,7 +69,7 @@ class SharedSamples(np.ndarray[Any, Any]):
         return self.view(np.ndarray)[key]
 
     def take(self, *args: Any, **kwargs: Any) -> Any:
-        """Take as a plain array does; scikit-learn calls this with array API dispatch."""
+        """As of a plain array: so scikit-learn asks where it dispatches by array API."""
         return self.view(np.ndarray).take(*args, **kwargs)
 
     @property
@@ -77,17 +82,18 @@ class SharedSamples(np.ndarray[Any, Any]):
 def share_samples(
     X: Any, splits: Sequence[tuple[Any, Any]], folder: str, slots: int
 ) -> SharedSamples | None:
-    """Return X for scikit-learn; None if its samples cannot be shared.
+    """X as it is handed to scikit-learn, None where its samples cannot be shared.
 
     Parameters
     ----------
     X : ndarray
+        One that `can_share`.
     splits : sequence of (train, test)
-        Index arrays of the round; samples are identified by these objects, not by their values.
+        The round's own arrays of indices: samples are known by these very objects.
     folder : str
-        Folder that the node's slots share.
+        What the node's slots share.
     slots : int
-        Number of slots of the node.
+        How many they are.
     """
     if not can_share(X) or not is_memory(Path(folder)):
         return None
@@ -97,25 +103,28 @@ def share_samples(
 
 
 class _Samples:
-    """The files of samples, as used by one slot."""
+    """The files of samples, as one slot uses them."""
 
     def __init__(self, X: Any, splits: Sequence[tuple[Any, Any]], folder: Path, slots: int) -> None:
         self._X = X
-        self._splits = splits  # keeps the arrays alive, so that their ids stay valid
+        self._splits = splits  # its arrays are known by their ids as long as they live
         self._folder = folder
         self._row_bytes: int = X.nbytes // len(X)
         self._portion_rows: int = max(1, PORTION_BYTES // self._row_bytes)
+        self._mappings: dict[Path, PrivateMapping] = {}
+        """Of the split that was asked for last."""
+
         self._paths: dict[int, Path] = {}
         most = 0
         for split, (train, test) in enumerate(splits):
             if train is not test and are_rows(train, X) and are_rows(test, X):
                 self._paths[id(train)] = folder / f"{split}-{SAMPLES}-train"
                 self._paths[id(test)] = folder / f"{split}-{SAMPLES}-test"
-                most = max(most, self._file_bytes(train) + self._file_bytes(test))
+                most = max(most, sum(self._file_bytes(len(indices)) for indices in (train, test)))
         self._limit = LIMIT_FACTOR * most
         self._roomy = most * slots <= ROOMY_SHARE * machine.memory_bytes()
-        self._long_seconds = most / LONG_FIT_BYTES
-        self._lengths = (0.0, 0.0)  # seconds of this slot's last two fits
+        self._take_seconds = 0.0
+        self._lengths = (0.0, 0.0)  # of this slot's last two fits, in seconds
 
         self.handed_out = False
         """True if rows of a file were handed out since this was last set to False."""
@@ -123,47 +132,61 @@ class _Samples:
         self.left_aside = False
         """True while fits get their own copies."""
 
-    def rows(self, indices: Any) -> Any:
-        """Return the rows of X at a split's indices; None if they must be copied from X."""
+    def rows(self, indices: object) -> Any:
+        """The rows of X at a split's indices; None where X itself is to be asked."""
         path = self._paths.get(id(indices))
-        if path is None or self.left_aside or self._is_long():
+        if path is None:
             return None
-        rows = None
-        # If the file cannot be made, found or mapped, the fit gets a copy.
-        with contextlib.suppress(OSError):
-            self._make(path, indices)
-            rows = self._mapped(path, len(indices))
-        self.handed_out |= rows is not None
-        return rows
+        if self.left_aside or self._is_long():
+            self._mappings.clear()
+            return None
+        found = None
+        # If a file cannot be made, found or mapped, the fit gets a copy.
+        with contextlib.suppress(OSError, ValueError, TypeError, struct.error):
+            found = self._found(path, indices)
+        self.handed_out |= found is not None
+        return found
 
     def remember_length(self, seconds: float) -> None:
-        """Remember the seconds that a fit of this slot took."""
+        """Take note of what a fit of this slot took."""
         self._lengths = (self._lengths[-1], seconds)
 
     def _is_long(self) -> bool:
-        # The shorter of the last two: one of them may have waited for a core.
-        return self._roomy and min(self._lengths) > self._long_seconds
+        # The shorter of two: a fit that had to wait for a core is not a long one.
+        return self._roomy and min(self._lengths) > LONG_FIT * self._take_seconds > 0
+
+    def _found(self, path: Path, indices: Any) -> Any:
+        """These rows; None where they are not shared."""
+        self._drop_other_splits(_split_of(path.name))
+        found = self._mapped(path, len(indices))
+        if found is None and self._make(path, indices):
+            found = self._mapped(path, len(indices))
+        return found
+
+    def _drop_other_splits(self, split: str) -> None:
+        # What one slot has, no slot can give back.
+        self._mappings = {p: m for p, m in self._mappings.items() if _split_of(p.name) == split}
 
     def _mapped(self, path: Path, count: int) -> Any:
-        """Map the rows of a file; return None if there is no file."""
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            return None
-        with file:
-            # The mapping keeps the lock until the rows are freed.
-            fcntl.flock(file, fcntl.LOCK_SH)
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        return np.ndarray((count, *self._X.shape[1:]), self._X.dtype, mapped, OFFSET)
+        mapping = self._mappings.get(path)
+        if mapping is None or not mapping.pristine:
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                return None
+            with file:
+                fcntl.flock(file, fcntl.LOCK_SH)  # held until the rows are gone, see `_is_unused`
+                mapping = self._mappings[path] = PrivateMapping(file)
+        (seconds,) = _HEADER.unpack(mapping.head(_HEADER.size))
+        self._take_seconds = max(self._take_seconds, seconds)
+        return mapping.array((count, *self._X.shape[1:]), self._X.dtype, _HEADER.size)
 
     def _make_room(self, path: Path, size: int) -> bool:
-        """Delete unused files of other splits; return whether a new file then has room."""
+        """Drop what no fit on this node uses now; whether there is room for a file then."""
         split, used = _split_of(path.name), 0
         for entry in files_of(self._folder, SAMPLES):
-            with contextlib.suppress(FileNotFoundError):  # just deleted
-                # This slot holds the lock, so a .new file was left by a killed slot.
-                over = _split_of(entry.name) != split and _is_unused(entry.path)
-                if over or entry.name.endswith(".new"):
+            with contextlib.suppress(FileNotFoundError):  # given back just now
+                if _split_of(entry.name) != split and _is_unused(entry.path):
                     os.unlink(entry.path)
                 else:
                     used += entry.stat().st_size
@@ -177,40 +200,85 @@ class _Samples:
             and (available is None or wanted <= available)
         )
 
-    def _make(self, path: Path, indices: Any) -> None:
-        """Write a file if it is missing and has room."""
-        if path.exists():
-            return
-        with locked(f"{self._folder / SAMPLES}.lock"):
-            if path.exists() or not self._make_room(path, self._file_bytes(indices)):
-                return
-            new = Path(f"{path}.new")
+    def _make(self, path: Path, indices: Any) -> bool:
+        """Make a file, with all slots that need it; whether it is there, or may be."""
+        new = Path(f"{path}.new")
+        file = self._open_new(path, new, len(indices))
+        if file is None:
+            return path.exists()
+        with file:
             try:
-                self._write(new, indices)
-                new.rename(path)
+                seconds = write_together(
+                    file.fileno(),
+                    _HEADER.size + len(indices) * self._row_bytes,
+                    self._portions(len(indices)),
+                    lambda number: self._write(file.fileno(), indices, number),
+                )
+                with locked(f"{self._folder / SAMPLES}.lock"):
+                    if _is_named(file, new):
+                        _write_all(file.fileno(), _HEADER.pack(seconds), 0)
+                        new.rename(path)
             except BaseException:
-                new.unlink(missing_ok=True)
+                if _is_named(file, new):
+                    new.unlink()
                 raise
+        return True
 
-    def _file_bytes(self, indices: Any) -> int:
-        return OFFSET + len(indices) * self._row_bytes
+    def _open_new(self, path: Path, new: Path, count: int) -> IO[bytes] | None:
+        """The file that is to be made, by others perhaps already; None where it is not to be."""
+        # Whoever looks for room next sees how large it will be, and that it is in use.
+        with locked(f"{self._folder / SAMPLES}.lock"):
+            if path.exists():
+                return None
+            if not new.exists():
+                size = self._file_bytes(count)
+                if not self._make_room(path, size):
+                    return None
+                new.touch(0o600, exist_ok=False)
+                os.truncate(new, size)
+            file = new.open("r+b", buffering=0)
+            fcntl.flock(file, fcntl.LOCK_SH)
+            return file
 
-    def _write(self, path: Path, indices: Any) -> None:
-        with path.open("wb", buffering=0) as file:
-            file.seek(OFFSET)
-            for first in range(0, len(indices), self._portion_rows):
-                rows = self._X[indices[first : first + self._portion_rows], ...]
-                data = rows.reshape(-1).view(np.uint8).data
-                while data:
-                    data = data[file.write(data) :]
+    def _file_bytes(self, count: int) -> int:
+        ledger = ledger_bytes(self._portions(count))
+        return _HEADER.size + count * self._row_bytes + ledger
+
+    def _portions(self, count: int) -> int:
+        return -(-count // self._portion_rows)
+
+    def _write(self, file: int, indices: Any, number: int) -> float:
+        """Write one portion; the seconds that it took to take it out of X."""
+        first = number * self._portion_rows
+        start = time.perf_counter()
+        rows = self._X[indices[first : first + self._portion_rows], ...]
+        seconds = time.perf_counter() - start
+        data = rows.reshape(-1).view(np.uint8).data
+        _write_all(file, data, _HEADER.size + first * self._row_bytes)
+        return seconds
 
 
 def _split_of(name: str) -> str:
     return name.partition("-")[0]
 
 
+def _is_named(file: IO[bytes], path: Path) -> bool:
+    """Return whether the file of this name is this one; another may have replaced it."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _write_all(file: int, data: bytes | memoryview, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written
+
+
 def _is_unused(path: str) -> bool:
-    """Return whether no slot has mapped this file."""
+    """Return whether no slot maps or writes this file."""
     with open(path, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -223,12 +291,12 @@ def can_share(X: Any) -> bool:
     """Return whether the samples of X are rows of numbers that a file can hold."""
     if type(X) not in (np.ndarray, np.memmap) or X.dtype.kind not in "biufc" or not X.nbytes:
         return False
-    # Rows picked from either are in C order.
+    # What NumPy picks out of either is in C order.
     return bool(X.flags.c_contiguous or (X.flags.f_contiguous and X.ndim == 2))
 
 
 def samples_bytes(X: Any, splits: Sequence[tuple[Any, Any]]) -> int:
-    """Return the bytes of the largest split's training samples."""
+    """Most bytes that the training samples of a split take."""
     longest = max((len(train) for train, _ in splits if are_rows(train, X)), default=0)
     return longest * (int(X.nbytes) // len(X))
 
