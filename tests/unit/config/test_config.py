@@ -23,7 +23,7 @@ from skygrid.environment.settings import EnvironmentConfig
 from skygrid.errors import ConfigError
 from skygrid.nodes.registry import place_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def _write(path: Path, text: str) -> Path:

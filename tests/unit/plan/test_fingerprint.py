@@ -157,7 +157,7 @@ def test_another_process_says_the_same() -> None:
         subprocess.run(
             [sys.executable, "-c", SAME_EVERYWHERE],
             env={"PYTHONHASHSEED": seed, "PATH": ""},
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             check=True,
             capture_output=True,
             text=True,

@@ -110,7 +110,7 @@ def test_the_answer_is_the_same_in_every_process() -> None:
     line = Pipeline([("a", StandardScaler()), ("own", SVC())])
     expected = found(line, {"own__C": [1, 2]}).kept
     code = (
-        "from tests.unit.test_sharing_plan import *\n"
+        "from tests.unit.plan.test_sharing import *\n"
         "line = Pipeline([('a', StandardScaler()), ('own', SVC())])\n"
         "print(*found(line, {'own__C': [1, 2]}).kept)"
     )

@@ -13,7 +13,7 @@ from skygrid.errors import UsageError
 from skygrid.search_file import load_search
 from skygrid.search_file.names import KNOWN
 
-DIGITS = Path(__file__).parents[2] / "guides" / "digits" / "search.py"
+DIGITS = Path(__file__).parents[3] / "guides" / "digits" / "search.py"
 
 
 def test_template_runs_as_it_is(tmp_path: Path) -> None:
