@@ -18,6 +18,7 @@ from skygrid.search_file.portable import check_portable
 from skygrid.user_code.imports import own_imports, register_user_modules, run_file
 from skygrid.user_code.modules import imported_modules
 from skygrid.user_code.output import stdout_to_stderr
+from skygrid.user_code.own_names import own_names
 from skygrid.user_code.source import read_search_file
 
 __all__ = ["load_search"]
@@ -46,7 +47,8 @@ def load_search(path: Path) -> SearchSpec:
         data = read_data(names, search, refits=does_refit(search))
         check_agreement(names, search, data)
         code = register_user_modules(file.folder, module, file.text)
-        imported = imported_modules(code.modules, before)
+        with own_names.exchanged():
+            imported = imported_modules(code.modules, before)
         check_portable(names, search, {"X": data.X, "y": data.y, **data.fit_params})
     return SearchSpec(
         search=search,

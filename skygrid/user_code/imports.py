@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -120,8 +121,8 @@ def register_user_modules(folder: Path, program: ModuleType, text: str) -> UserC
 
 def pickle_by_value(modules: Iterable[ModuleType]) -> None:
     """Make every pickler except the one for nodes pickle these modules by value."""
-    for pickler in _picklers():
-        for module in modules:
+    with own_names.exchanged():  # picklers look for the modules in sys.modules
+        for pickler, module in itertools.product(_picklers(), modules):
             pickler.register_pickle_by_value(module)
 
 

@@ -8,10 +8,10 @@ and all others get the library.
 from __future__ import annotations
 
 import builtins
-import importlib.util
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -42,18 +42,19 @@ class OwnNames:
 
     def __init__(self) -> None:
         self.loaded: dict[str, ModuleType] = {}
-        """Modules that were imported, by name."""
+        """Modules that were imported, and their submodules, by name."""
 
         self.paths: dict[str, Path] = {}
-        """Files of all these modules, imported or not."""
+        """Files of all these modules, imported or not. That of a package is its `__init__.py`."""
 
         self._folder = Path()
         self._import = builtins.__import__
+        self._importing = False
 
     def look(self, folder: Path) -> None:
         """Find these modules in the folder of a search file; forget an earlier folder."""
         self.forget()
-        beside = {path.stem: path for path in folder.glob("*.py")}
+        beside = _modules_in(folder)
         libraries = [name for name in beside if is_library(sys.modules.get(name))]
         self.paths = {name: beside[name] for name in _giving_way(libraries, folder)}
         if self.paths:
@@ -73,25 +74,38 @@ class OwnNames:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        if level == 0 and name in self.paths and self._is_users(globals):
-            return self.loaded.get(name) or self._load(name)
-        return self._import(name, globals, locals, fromlist or (), level)
+        importer = globals or {}
+        wanted = name if level == 0 else str(importer.get("__package__"))
+        if _top(wanted) not in self.paths or not self._is_users(importer):
+            return self._import(name, globals, locals, fromlist or (), level)
+        if level == 0 and not fromlist and name in self.loaded:
+            return self.loaded[_top(name)]
+        with self.exchanged():
+            return self._import(name, globals, locals, fromlist or (), level)
 
-    def _is_users(self, its_globals: Mapping[str, Any] | None) -> bool:
-        file = (its_globals or {}).get("__file__")
+    def _is_users(self, importer: Mapping[str, Any]) -> bool:
+        file = importer.get("__file__")
         return isinstance(file, str) and in_user_tree(Path(file), self._folder)
 
-    def _load(self, name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(name, self.paths[name])
-        assert spec is not None  # its name ends in .py
-        assert spec.loader is not None
-        module = self.loaded[name] = importlib.util.module_from_spec(spec)
+    @contextmanager
+    def exchanged(self) -> Iterator[None]:
+        """Exchange the libraries in `sys.modules` for the user's modules while the block runs."""
+        if self._importing:  # user modules that import each other
+            yield
+            return
+        self._importing = True
+        libraries = self._take_out()
+        sys.modules.update(self.loaded)
         try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del self.loaded[name]
-            raise
-        return module
+            yield
+        finally:
+            self.loaded = self._take_out()
+            sys.modules.update(libraries)
+            self._importing = False
+
+    def _take_out(self) -> dict[str, ModuleType]:
+        names = [name for name in sys.modules if _top(name) in self.paths]
+        return {name: sys.modules.pop(name) for name in names}
 
 
 own_names = OwnNames()
@@ -103,15 +117,23 @@ def named_as_libraries(folder: Path) -> dict[str, Path]:
     They need care because a node may have loaded the library already. Modules that this process has
     loaded are left out, except those of `own_names`.
     """
-    beside = {path.stem: path for path in folder.glob("*.py")}
-    beside |= {path.parent.name: path for path in folder.glob("*/__init__.py")}
     elsewhere = [entry for entry in sys.path if Path(entry or ".").resolve() != folder.resolve()]
     unloaded = {
         name: path
-        for name, path in beside.items()
+        for name, path in _modules_in(folder).items()
         if name not in sys.modules and _is_library_of(elsewhere, name)
     }
     return unloaded | own_names.paths
+
+
+def _modules_in(folder: Path) -> dict[str, Path]:
+    """Return the files of the modules and packages in a folder; a package hides a module."""
+    modules = {path.stem: path for path in folder.glob("*.py")}
+    return modules | {path.parent.name: path for path in folder.glob("*/__init__.py")}
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _is_library_of(folders: list[str], name: str) -> bool:

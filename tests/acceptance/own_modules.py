@@ -57,7 +57,13 @@ def configure(limit):
 def shown():
     return LIMIT, TABLE, ITEMS, Holder.value
 """,
-    "rich.py": "NAME = 'rich of the user'\n",
+    "rich/__init__.py": "from . import names\nfrom rich.names import NAME\n",
+    "rich/names.py": """
+import msgspec
+NAME = 'rich of the user'
+class Named:
+    name = NAME
+""",
     "msgspec.py": "NAME = 'msgspec of the user'\n",
     "sqlite3.py": "NAME = 'sqlite3 of the user'\n",
     "resource.py": "NAME = 'resource of the user'\n",
@@ -91,7 +97,8 @@ import numpy as np
 from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import Pipeline
 
-import helper, msgspec, pkg.helper, rich, settings, sqlite3
+import helper, msgspec, pkg.helper, rich.names, settings, sqlite3
+from rich.names import Named
 
 os.environ["STRENGTH"] = "0.25"
 os.environ.pop("TO_BE_REMOVED", None)
@@ -128,6 +135,7 @@ class Kept:
 
 
 KEPT = Kept()
+NAMED = Named()
 shifted = lambda number: number + len(WEIGHTS) + 2
 
 
@@ -237,6 +245,8 @@ def standard_input(self):
 @check
 def own_modules_named_as_libraries(self):
     import msgspec as again
+    from rich import names
+    assert isinstance(NAMED, names.Named) and rich.names.msgspec is again
     return (again.NAME, rich.NAME, sqlite3.NAME) == (
         "msgspec of the user", "rich of the user", "sqlite3 of the user"
     ) and again is msgspec
