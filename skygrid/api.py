@@ -149,11 +149,11 @@ class Cluster:
         engine = self._engine
         if engine is None:
             raise UsageError("no nodes run: use the cluster inside its `with` statement")
-        code = code_of_program(at_hand=engine.at_hand)
-        if not engine.at_hand:
+        code = code_of_program(shares_files=engine.shares_files)
+        if not engine.shares_files:
             with obstacles_named(search=search, X=X, y=y, fit_params=fit_params):
                 needs = needs_of(code, search, X, y, fit_params)
-            engine.equip(needs)
+            engine.set_modules(needs)
         rounds = JournaledRounds(
             engine,
             MemoryJournal(),

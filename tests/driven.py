@@ -41,7 +41,7 @@ class Nodes:
         Fits at a time on each node.
     """
 
-    at_hand = True
+    shares_files = True
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Nodes:
     def names(self) -> Sequence[str]:
         return [f"node-{number}" for number in range(1, self._count + 1)]
 
-    def equip(self, imported: Collection[str]) -> None: ...
+    def set_modules(self, imported: Collection[str]) -> None: ...
 
     def transport(self, name: str, watcher: Watcher) -> Transport:
         own = LocalProcess(agent_command(self._slots, self._slots))

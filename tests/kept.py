@@ -225,9 +225,9 @@ def run(
 
     class Provider:
         names, transport, successor = kept.names, kept.new_transport, kept.successor
-        equip = staticmethod(lambda imported: None)
+        set_modules = staticmethod(lambda imported: None)
         close = staticmethod(lambda: None)
-        at_hand = False
+        shares_files = False
 
     engine = PullEngine(Provider(), EngineSettings(), listener)  # type: ignore[arg-type]
     engine.start()

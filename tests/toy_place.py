@@ -14,7 +14,7 @@ from skygrid.nodes.records import Finding
 class ToyProvider:
     """Toys, each with one slot."""
 
-    at_hand = True
+    shares_files = True
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -22,7 +22,7 @@ class ToyProvider:
     def names(self) -> Sequence[str]:
         return [f"toy-{number}" for number in range(self._count)]
 
-    def equip(self, imported: Collection[str]) -> None: ...
+    def set_modules(self, imported: Collection[str]) -> None: ...
 
     def transport(self, name: str, watcher: Watcher) -> Transport:
         return LocalProcess(agent_command(slots=1, vcpus=1))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from skygrid.reports.views import CheckResult
 
 
-def refuse_to_ask_nobody(config: RunConfig) -> None:
+def require_consent(config: RunConfig) -> None:
     """Refuse to spend money if no terminal is there for the question.
 
     Raises

@@ -15,7 +15,7 @@ from skygrid.config import RunConfig, load_config, resume_config
 from skygrid.nodes.registry import place_of
 
 from . import options as given
-from .confirm import approve, refuse_to_ask_nobody
+from .confirm import approve, require_consent
 from .output import say, write_result, write_view
 from .template import write_template
 
@@ -175,7 +175,7 @@ def _prepare_resume(folder: Path, config: RunConfig, listener: Listener) -> Prep
 
 def _rented(prepare: Callable[[Listener], Prepared], config: RunConfig) -> None:
     """Show the price of the nodes, ask for approval, then rent them."""
-    refuse_to_ask_nobody(config)
+    require_consent(config)
     with _progress(config, transient=True) as listener:
         prepared = prepare(listener)
     approve(prepared.check, config)

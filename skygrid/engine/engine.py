@@ -16,9 +16,9 @@ from typing import Any
 
 from skygrid.config import limits
 from skygrid.engine.garbage import only_new_garbage
-from skygrid.engine.intake import FitRaised, Intake
 from skygrid.engine.link import Cure, Event, Gone, Link, LinkFailure, NodeState
-from skygrid.engine.onboarding import Opening
+from skygrid.engine.onboarding import Onboarding
+from skygrid.engine.report_handler import FitRaised, ReportHandler
 from skygrid.engine.roster import Roster
 from skygrid.engine.round import RoundBlobs, RoundInProgress
 from skygrid.engine.settings import EngineSettings
@@ -71,14 +71,14 @@ class PullEngine:
         self._listener = listener
         self._inbox: SimpleQueue[Event | None] = SimpleQueue()
         self._roster = Roster(provider, settings.min_nodes, listener, self._inbox)
-        self._opening = Opening(settings, listener)
-        self._intake = Intake(self._roster, listener)
+        self._onboarding = Onboarding(settings, listener)
+        self._reports = ReportHandler(self._roster, listener)
         self._open: RoundInProgress | None = None
         self._serial = -1
         self._interrupted = False
         self._next_stop_check = 0.0
         self._turns = Turns()
-        self.at_hand = provider.at_hand
+        self.shares_files = provider.shares_files
 
     # -- life
 
@@ -98,9 +98,9 @@ class PullEngine:
         """Write the nodes' logs into this folder, as ``NODE.log``."""
         self._roster.keep_logs(folder)
 
-    def equip(self, imported: Collection[str]) -> None:
+    def set_modules(self, imported: Collection[str]) -> None:
         """Prepare nodes for a search that has imported these modules."""
-        self._provider.equip(imported)
+        self._provider.set_modules(imported)
 
     def interrupt(self) -> bool:
         """Stop the round that runs. Safe in a signal handler and in another thread.
@@ -134,7 +134,7 @@ class PullEngine:
     @property
     def slot_deaths(self) -> int:
         """Number of slots that died during a fit."""
-        return self._intake.slot_deaths
+        return self._reports.slot_deaths
 
     # -- a round
 
@@ -192,7 +192,7 @@ class PullEngine:
         if not self._roster.links:
             self._roster.start()  # an earlier search lost all nodes
         for link in self._roster.links.values():
-            self._opening.open_on(link, work)
+            self._onboarding.open_on(link, work)
         with only_new_garbage():
             self._loop(work)
 
@@ -302,16 +302,16 @@ class PullEngine:
         match message:
             case Report() | Pull() | Returned() | SlotDied():
                 if message.round == work.serial:
-                    self._intake.take(link, message, work, now)
+                    self._reports.take(link, message, work, now)
             case Heartbeat():
                 beat = link.take_beat()
                 work.queue.started(link.name, beat.running, now)
                 self._listener.node_beat(link.name, beat)
                 if link.ready_round != work.serial:
-                    self._opening.tell_progress(link, beat)
+                    self._onboarding.tell_progress(link, beat)
             case Greeting():
-                self._roster.greeted(link, self._opening.welcome(link, message))
-                self._opening.open_on(link, work)
+                self._roster.greeted(link, self._onboarding.welcome(link, message))
+                self._onboarding.open_on(link, work)
             case RoundReady():
                 self._roster.ready(link, message.round)
                 self._tell_state(link, "working")

@@ -26,7 +26,7 @@ would take longer than the transfer.
 """
 
 
-class Opening:
+class Onboarding:
     """Prepares nodes for rounds and reports their progress."""
 
     def __init__(self, settings: EngineSettings, listener: Listener) -> None:

@@ -91,13 +91,13 @@ class Transport(Protocol):
 class Provider(Protocol):
     """Names the nodes of a run and makes the channel to each."""
 
-    at_hand: bool
+    shares_files: bool
     """True if nodes are processes of this machine, which can import what this process can."""
 
     def names(self) -> Sequence[str]:
         """Return the name of each node of the run."""
 
-    def equip(self, imported: Collection[str]) -> None:
+    def set_modules(self, imported: Collection[str]) -> None:
         """Begin to prepare the nodes for a search that has imported these modules.
 
         Nodes may be connected before this call, but not prepared.

@@ -24,7 +24,7 @@ class LocalProvider:
         PYTHONHASHSEED of the agents.
     """
 
-    at_hand = True
+    shares_files = True
 
     def __init__(self, nodes: int = 1, slots: int | None = None, hash_seed: int = 0) -> None:
         self._nodes = nodes
@@ -36,7 +36,7 @@ class LocalProvider:
         """Return local-1, local-2 and so on."""
         return [f"local-{number}" for number in range(1, self._nodes + 1)]
 
-    def equip(self, imported: Collection[str]) -> None:
+    def set_modules(self, imported: Collection[str]) -> None:
         """Do nothing: agents use the environment of this process."""
 
     def transport(self, name: str, watcher: Watcher) -> Transport:

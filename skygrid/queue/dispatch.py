@@ -11,7 +11,7 @@ from skygrid.worker.wire.messages import Lease
 
 def next_lease(state: RoundState, node: Node, now: float) -> Lease | None:
     """Lease the most urgent task, with the other members of its group, to a node."""
-    task = _next_retry(state, node) if state.troubles.waiting else None
+    task = _next_retry(state, node) if state.histories.waiting else None
     tasks = state.order.take(node.number) if task is None else (task,)
     if len(tasks) > 1:
         tasks, *others = share_out(state, tasks)
@@ -23,14 +23,14 @@ def next_lease(state: RoundState, node: Node, now: float) -> Lease | None:
     if not tasks and state.groups is not None:
         tasks = tail_of_a_group(state, now)
     for task in tasks:
-        state.troubles.of(task)
+        state.histories.of(task)
     return state.lease(tasks, node, copy=True) if tasks else None
 
 
 def _next_retry(state: RoundState, node: Node) -> int | None:
     held = [task for lease_id in node.held for task in state.book.tasks(lease_id)]
     numbers = [other.number for other in state.nodes.values()]
-    return state.troubles.next(node.number, numbers, held)
+    return state.histories.next(node.number, numbers, held)
 
 
 def call_back(state: RoundState, now: float) -> list[tuple[str, int]]:

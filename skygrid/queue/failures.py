@@ -36,17 +36,17 @@ def after_death(
             state.not_tried(lease_id, other)
     if task not in opened:
         return None
-    trouble = state.troubles.of(task)
-    trouble.causes.append(cause)
-    trouble.died_on.add(node.number)
-    decision = state.policies.retry.after_death(trouble.causes)
+    history = state.histories.of(task)
+    history.causes.append(cause)
+    history.died_on.add(node.number)
+    decision = state.policies.retry.after_death(history.causes)
     # A copy that still runs is the next attempt, even if the policy allows none.
     if isinstance(decision, GiveUp) and task not in state.leased:
         return give_up(state, task, attempt, node, decision.reason)
-    trouble.alone = trouble.alone or isinstance(decision, GiveUp) or decision.alone
+    history.alone = history.alone or isinstance(decision, GiveUp) or decision.alone
     state.wait_again(task)
     candidate, split = divmod(task, state.n_splits)
-    return Retry(candidate=candidate, split=split, attempt=attempt, alone=trouble.alone)
+    return Retry(candidate=candidate, split=split, attempt=attempt, alone=history.alone)
 
 
 def after_loss(
@@ -63,11 +63,11 @@ def after_loss(
     announced
         The node gave notice: no fit can have caused the loss, so it is not counted.
     """
-    trouble = state.troubles.of(task)
-    trouble.losses += not announced
-    decision = state.policies.retry.after_loss(trouble.losses)
+    history = state.histories.of(task)
+    history.losses += not announced
+    decision = state.policies.retry.after_loss(history.losses)
     if not isinstance(decision, GiveUp):
-        trouble.suspect = decision.alone
+        history.suspect = decision.alone
         state.wait_again(task)
     elif task not in state.leased:
         return give_up(state, task, state.book.attempt(lease_id, task), node, decision.reason)

@@ -9,7 +9,7 @@ from skygrid.queue.policies import Cause
 
 
 @dataclass(slots=True)
-class Trouble:
+class TaskHistory:
     """History of a task that was leased more than once. Most tasks have none."""
 
     attempts: int = 1
@@ -26,11 +26,11 @@ class Trouble:
         return bool(self.causes) or self.suspect
 
 
-class Troubles:
+class TaskHistories:
     """The histories of a round, and the waiting dangerous tasks, the oldest first."""
 
     def __init__(self) -> None:
-        self._of: dict[int, Trouble] = {}
+        self._of: dict[int, TaskHistory] = {}
         self._waiting: dict[int, None] = {}
 
     def __bool__(self) -> bool:
@@ -42,22 +42,22 @@ class Troubles:
         """Number of dangerous tasks that wait."""
         return len(self._waiting)
 
-    def get(self, task: int) -> Trouble | None:
+    def get(self, task: int) -> TaskHistory | None:
         return self._of.get(task)
 
-    def of(self, task: int) -> Trouble:
+    def of(self, task: int) -> TaskHistory:
         """Return the task's history; create it if needed."""
-        return self._of.setdefault(task, Trouble())
+        return self._of.setdefault(task, TaskHistory())
 
     def is_dangerous(self, task: int) -> bool:
         """Return whether a task may be the cause of dead slots or lost nodes."""
-        trouble = self._of.get(task)
-        return trouble is not None and trouble.dangerous
+        history = self._of.get(task)
+        return history is not None and history.dangerous
 
     def is_suspect(self, task: int) -> bool:
         """Return whether the task is suspected of bringing nodes down."""
-        trouble = self._of.get(task)
-        return trouble is not None and trouble.suspect
+        history = self._of.get(task)
+        return history is not None and history.suspect
 
     def wait(self, task: int) -> None:
         """Have a dangerous task wait for another attempt."""
@@ -79,9 +79,9 @@ class Troubles:
         others = set(nodes)
         holds_suspect = any(map(self.is_suspect, held))
         for task in self._waiting:
-            trouble = self._of[task]
-            avoids = node in trouble.died_on and not others <= trouble.died_on
-            if not avoids and not (trouble.suspect and holds_suspect):
+            history = self._of[task]
+            avoids = node in history.died_on and not others <= history.died_on
+            if not avoids and not (history.suspect and holds_suspect):
                 del self._waiting[task]
                 return task
         return None

@@ -68,11 +68,6 @@ def group_seconds(members: Sequence[MemberSeconds]) -> float:
     return functools.reduce(operator.add, _each(members)).seconds
 
 
-def seconds_left(members: Sequence[MemberSeconds], elapsed: float) -> float:
-    """Return the seconds left when the slot began with the first member `elapsed` seconds ago."""
-    return max(0.0, group_seconds(members) - elapsed)
-
-
 @dataclass(frozen=True, kw_only=True)
 class SplitPolicy:
     """Conditions for dividing a group."""

@@ -14,7 +14,7 @@ from skygrid.queue.leases import CLOSED, RUNNING, LeaseBook
 from skygrid.queue.nodes import Node, NodeBook, Times
 from skygrid.queue.order import LongestFirst
 from skygrid.queue.policies import QueuePolicies
-from skygrid.queue.retries import Troubles
+from skygrid.queue.retries import TaskHistories
 from skygrid.queue.shared_order import SharedOrder
 from skygrid.worker.wire.messages import Lease
 
@@ -53,7 +53,7 @@ class RoundState:
         self.book = LeaseBook(first_lease_id)
         self.nodes = NodeBook()
         self.times = Times()
-        self.troubles = Troubles()
+        self.histories = TaskHistories()
         self.leased: dict[int, int] = {}
         """Task -> its lease."""
 
@@ -77,11 +77,11 @@ class RoundState:
         alone = False
         for task in tasks:
             holders[task] = lease_id
-            if self.troubles and (trouble := self.troubles.get(task)) is not None:
-                trouble.attempts += 1
-                if trouble.attempts > 1:
-                    book.set_attempt(lease_id, task, trouble.attempts)
-                alone = alone or trouble.alone or trouble.suspect
+            if self.histories and (history := self.histories.get(task)) is not None:
+                history.attempts += 1
+                if history.attempts > 1:
+                    book.set_attempt(lease_id, task, history.attempts)
+                alone = alone or history.alone or history.suspect
         candidate, split = divmod(tasks[0], self.n_splits)
         members = self.groups.bits(tasks) if self.groups and len(tasks) > 1 else b""
         return Lease(lease_id, candidate, split, alone, members)
@@ -114,17 +114,17 @@ class RoundState:
 
     def not_tried(self, lease_id: int, task: int) -> None:
         """Return a task to the queue that its lease did not reach; this counts as no attempt."""
-        trouble = self.troubles.get(task)
-        if trouble is not None and trouble.attempts == self.book.attempt(lease_id, task):
-            trouble.attempts -= 1
+        history = self.histories.get(task)
+        if history is not None and history.attempts == self.book.attempt(lease_id, task):
+            history.attempts -= 1
         self.wait_again(task)
 
     def wait_again(self, task: int) -> None:
         """Return the task to the queue, unless a node holds it."""
         if task in self.leased:
             return
-        if self.troubles.is_dangerous(task):
-            self.troubles.wait(task)
+        if self.histories.is_dangerous(task):
+            self.histories.wait(task)
         else:
             self.order.put_back(task)
 
@@ -143,7 +143,7 @@ class RoundState:
             if lease_id is not None and not self._is_open(lease_id):
                 self._close(lease_id)
                 leases.append(lease_id)
-        self.troubles.forget(task)
+        self.histories.forget(task)
         self.order.withdraw(task)
         if self.groups is not None:
             self._estimate_group(task)

@@ -73,7 +73,7 @@ def _left(state: RoundState, lease_id: int) -> tuple[int, ...]:
     """Return the unfinished tasks of a lease; none if any is dangerous or leased twice."""
     tasks = tuple(task for task in state.book.tasks(lease_id) if not state.ended[task])
     for task in tasks:
-        if task in state.copies or state.troubles.is_dangerous(task):
+        if task in state.copies or state.histories.is_dangerous(task):
             return ()
     return tasks
 

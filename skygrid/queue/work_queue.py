@@ -82,11 +82,11 @@ class WorkQueue:
     @property
     def pending(self) -> int:
         """Number of unfinished tasks that no live node holds."""
-        return len(self._state.order) + self._state.troubles.waiting
+        return len(self._state.order) + self._state.histories.waiting
 
     @property
     def pending_leases(self) -> int:
-        return self._state.order.leases + self._state.troubles.waiting
+        return self._state.order.leases + self._state.histories.waiting
 
     @property
     def leased(self) -> int:

@@ -71,7 +71,7 @@ def progress_line(view: ProgressView, width: int = 200) -> str:
         rate_text(view.rate),
         f"{seconds_text(view.seconds_left)} left",
     ]
-    if view.metered:
+    if view.shows_cost:
         parts.append(f"cost {dollars_text(view.dollars)}")
     if view.best_score is not None:
         parts.append(f"best {view.best_score:.5g} {parameters_text(view.best_params or {}, 32)}")
@@ -234,7 +234,7 @@ def _headline(view: ProgressView, width: int) -> RenderableType:
 def _counters(view: ProgressView) -> RenderableType:
     text = Text(f"{rate_text(view.rate)}   {seconds_text(view.seconds_left)} left   ")
     text.append(f"{view.failed} failed", style="red" if view.failed else "")
-    if view.metered:
+    if view.shows_cost:
         text.append(f"   cost {dollars_text(view.dollars)}")
     if view.retries:
         text.append(f"   {view.retries} slots died", style="yellow")

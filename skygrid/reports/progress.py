@@ -209,12 +209,12 @@ class Progress:
             self._phase = name
             self._say("detail", name)
 
-    def told(self, text: str, *, always: bool) -> None:
+    def message(self, text: str, *, always: bool) -> None:
         """Record a message until it is shown."""
         with self._lock:
             self._say("problem" if always else "detail", text)
 
-    def metered(self, dollars: Callable[[], float | None]) -> None:
+    def cost_source(self, dollars: Callable[[], float | None]) -> None:
         """Record the function that returns the cost so far."""
         with self._lock:
             self._dollars = dollars
@@ -224,8 +224,8 @@ class Progress:
     def view(self) -> ProgressView:
         """Return the present state."""
         now = self._clock()
-        metered = self._dollars
-        dollars = metered() if metered is not None else None
+        source = self._dollars
+        dollars = source() if source is not None else None
         with self._lock:
             rate = self._rate(now)
             return ProgressView(
@@ -242,7 +242,7 @@ class Progress:
                 seconds_left=self._seconds_left(rate),
                 best_score=self._best[0] if self._best else None,
                 best_params=self._best[1] if self._best else None,
-                metered=metered is not None,
+                shows_cost=source is not None,
                 dollars=dollars,
                 nodes=tuple(
                     NodeView(

@@ -87,7 +87,7 @@ class ProgressView:
 
     best_params: Mapping[str, Any] | None
     nodes: tuple[NodeView, ...]
-    metered: bool = False
+    shows_cost: bool = False
     """True if the nodes cost money."""
 
     dollars: float | None = None

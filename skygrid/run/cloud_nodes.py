@@ -107,7 +107,7 @@ class RentedNodes:
             The error that ended the block, with `trouble` added to its text. When the block ends
             well, `trouble` is not raised: the caller reports it.
         """
-        self._listener.metered(self._dollars_now)
+        self._listener.cost_source(self._dollars_now)
         with Interrupts(self._ask, self._force):
             try:
                 self.engine.start(at_once=False)
@@ -115,13 +115,13 @@ class RentedNodes:
             except SkygridError as error:
                 self._end()
                 if self.trouble is None:
-                    self._listener.told(bill_text(self.bill()), always=True)
+                    self._listener.message(bill_text(self.bill()), always=True)
                     raise
                 raise type(error)(f"{error}\n{self.trouble}") from error
             except BaseException:
                 self._end()
                 if self.trouble is not None:
-                    self._listener.told(str(self.trouble), always=True)
+                    self._listener.message(str(self.trouble), always=True)
                 raise
             else:
                 self._end()
@@ -140,14 +140,14 @@ class RentedNodes:
         return self._provider.rented()
 
     def _tell(self, text: str) -> None:
-        self._listener.told(text, always=False)
+        self._listener.message(text, always=False)
 
     # -- signals
 
     def _ask(self) -> bool:
         if self._ending:
             waiting = "the nodes are being ended; once more to stop at once, without waiting"
-            self._listener.told(waiting, always=True)
+            self._listener.message(waiting, always=True)
             return True
         return self.engine.interrupt()
 
@@ -189,7 +189,7 @@ class RentedNodes:
             self.trouble = error
             return
         for note in self._provider.report.notes if self._provider.report else ():
-            self._listener.told(note, always=True)
+            self._listener.message(note, always=True)
 
     # -- money
 

@@ -37,7 +37,7 @@ class _Told(logging.Handler):
         self.addFilter(lambda record: record.name != PROGRESS.name)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._listener.told(record.getMessage(), always=False)
+        self._listener.message(record.getMessage(), always=False)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def check_loaded(
     if engine is None or not plan.first.n_tasks:
         return found
     listener.phase("searching" if quote is None else "trying one fit here")
-    engine.equip(spec.imported)
+    engine.set_modules(spec.imported)
     return _with_sample(found, spec, plan, config, engine, listener)
 
 

@@ -10,7 +10,7 @@ import msgspec
 import sklearn
 
 from skygrid.engine.engine import PullEngine
-from skygrid.engine.intake import FitRaised
+from skygrid.engine.report_handler import FitRaised
 from skygrid.engine.round import RoundBlobs, plan_content
 from skygrid.journal.interface import Journal
 from skygrid.listener import Listener
@@ -23,7 +23,7 @@ from skygrid.sklearn_search.driven_search import SearchWork
 from skygrid.sklearn_search.exceptions import raise_again
 from skygrid.sklearn_search.sharing import sharing_of
 from skygrid.sklearn_search.warnings import WarningCounter
-from skygrid.user_code.sources import files_at_hand, files_to_send
+from skygrid.user_code.sources import files_in_place, files_to_send
 from skygrid.worker.evaluation.joblib_backend import context_of_fits
 from skygrid.worker.user_code import process_state
 from skygrid.worker.user_code.warning_rules import rules_now
@@ -96,7 +96,7 @@ class JournaledRounds:
             fit_params=work.fit_params,
             score_params=work.score_params,
         ):
-            self._blobs = work_blobs(work, self._code, at_hand=self._engine.at_hand)
+            self._blobs = work_blobs(work, self._code, shares_files=self._engine.shares_files)
 
     def refitting(self, *, last: bool) -> None:
         """Report that a refit begins; call `on_searched` if no round follows it."""
@@ -211,7 +211,7 @@ def _seconds(outcome: Outcome | None) -> tuple[float, float]:
     return (outcome.fit_seconds, outcome.score_seconds) if outcome else (0.0, 0.0)
 
 
-def work_blobs(work: SearchWork, code: UserCode, *, at_hand: bool) -> tuple[Blob, Blob]:
+def work_blobs(work: SearchWork, code: UserCode, *, shares_files: bool) -> tuple[Blob, Blob]:
     """Return the two blobs that every fit of a search needs.
 
     Parameters
@@ -219,7 +219,7 @@ def work_blobs(work: SearchWork, code: UserCode, *, at_hand: bool) -> tuple[Blob
     work : SearchWork
     code : UserCode
         The user's modules.
-    at_hand : bool
+    shares_files : bool
         True if nodes find modules where this process does.
 
     Returns
@@ -238,9 +238,9 @@ def work_blobs(work: SearchWork, code: UserCode, *, at_hand: bool) -> tuple[Blob
         {
             # The order matters: these two make a node ready to unpickle the rest.
             "process": process_state.changes(
-                process_state.START, process_state.taken(), at_hand=at_hand
+                process_state.START, process_state.taken(), shares_files=shares_files
             ),
-            "modules": files_at_hand(code) if at_hand else files_to_send(code),
+            "modules": files_in_place(code) if shares_files else files_to_send(code),
             "estimator": work.estimator,
             "scorer": work.scorer,
             "return_train_score": work.return_train_score,

@@ -111,7 +111,7 @@ class Session:
         journal = self._folder.open_journal(parts, versions)
         # Open the journal first: it is the lock. Agents left by an earlier session obey the
         # process that holds it.
-        self._engine.equip(self._spec.imported)
+        self._engine.set_modules(self._spec.imported)
         self._listener.phase("searching")
         rounds = JournaledRounds(
             self._engine,
@@ -134,7 +134,7 @@ class Session:
         summary = self._summary(search, rounds, journal, holdout)
         problem = self._folder.save(search, summary, rounds.outcomes)
         if problem is not None:
-            self._listener.told(
+            self._listener.message(
                 f"search.pkl opens only where {', '.join(spec.code.modules)} can be imported: "
                 f"they cannot be saved with it ({problem})",
                 always=True,

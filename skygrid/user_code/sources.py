@@ -38,7 +38,7 @@ MOST_FILE_BYTES = 4 * 1024 * 1024
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "skygrid-runs"})
 
 
-def files_at_hand(code: UserCode) -> UserFiles:
+def files_in_place(code: UserCode) -> UserFiles:
     """Return the import folders, file states and values that nodes on this machine need."""
     folders = tuple(str(Path(entry).absolute()) for entry in sys.path)
     states = {name: _state(path) for name, path in {**code.unloaded, **code.by_name}.items()}

@@ -31,12 +31,12 @@ from skygrid.sklearn_search.driven_search import fit_search
 class EchoProvider:
     """One node whose agent answers at once."""
 
-    at_hand = True
+    shares_files = True
 
     def names(self) -> Sequence[str]:
         return ["echo"]
 
-    def equip(self, imported: Collection[str]) -> None: ...
+    def set_modules(self, imported: Collection[str]) -> None: ...
 
     def transport(self, name: str, watcher: Watcher) -> Transport:
         return LocalProcess([sys.executable, "-m", "tests.benchmarks.echo_agent"])

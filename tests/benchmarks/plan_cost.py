@@ -35,7 +35,7 @@ class _Planned(Exception):
 class PlanningEngine:
     """Does what an engine does before it waits for the first pull."""
 
-    at_hand = True
+    shares_files = True
     greetings: dict[str, Any] = {}
 
     def run_round(

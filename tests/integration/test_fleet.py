@@ -17,10 +17,10 @@ from skygrid.config import AwsConfig, RunConfig
 from skygrid.errors import NodeError
 from skygrid.nodes.ec2.api import Clients, open_clients
 from skygrid.nodes.ec2.cloud_record import read_cloud_record
-from skygrid.nodes.ec2.fleet import Fleet, InstanceGoneError, open_fleet, remains_of
+from skygrid.nodes.ec2.fleet import Fleet, InstanceGoneError, open_fleet, resources_of
 from skygrid.nodes.ec2.planning.plan import mark_of, plan_cloud
 from skygrid.nodes.ec2.records import CloudNode
-from skygrid.nodes.ec2.teardown.listing import down, find_cloud_nodes, find_remains
+from skygrid.nodes.ec2.teardown.listing import down, find_cloud_nodes, find_resources
 from tests.cloud.client import Cloud, wait
 from tests.cloud.faults import Pool
 
@@ -459,7 +459,7 @@ def test_down_finds_a_run_by_its_tags(aws: Cloud, new_fleet: Maker) -> None:
     (found,) = find_cloud_nodes(clients)
     assert (found.instance_id, found.run_name, found.node) == (node.instance_id, "first", "aws-1")
     assert found.dollars_per_hour == fleet.dollars_per_hour()
-    report = down(clients, find_remains(clients), SILENT)
+    report = down(clients, find_resources(clients), SILENT)
 
     assert (report.ended, report.verified) == (1, True)
     assert aws.left() == {}
@@ -509,16 +509,16 @@ def test_a_driver_killed_around_a_launch(aws: Cloud, tmp_path: Path, moment: str
     assert record.launches[0].open == (moment == "before the answer")
     clients = open_clients(AwsConfig())
     # What is not known to have happened becomes visible within this time, or never.
-    report = down(clients, [_until_now(remains_of(record, "killed"))], SILENT)
+    report = down(clients, [_until_now(resources_of(record, "killed"))], SILENT)
 
     assert (report.ended, report.verified) == (1, True)
     assert aws.left() == {}
 
 
-def _until_now(remains):  # type: ignore[no-untyped-def]
+def _until_now(resources):  # type: ignore[no-untyped-def]
     import msgspec
 
-    return msgspec.structs.replace(remains, tokens_until=time.time() + 1.0)
+    return msgspec.structs.replace(resources, tokens_until=time.time() + 1.0)
 
 
 def test_a_resumed_run_adopts_what_lives(aws: Cloud, new_fleet: Maker, tmp_path: Path) -> None:

@@ -396,7 +396,7 @@ class TestPlaces:
 @pytest.mark.parametrize("read_only", [False, True])
 class TestDamage:
     def refuse(self, path: Path, read_only: bool, message: str) -> None:
-        """Opening fails with this message and leaves the file as it was."""
+        """Onboarding fails with this message and leaves the file as it was."""
         before = path.read_bytes()
         with pytest.raises(JournalError, match=message) as caught:
             SqliteJournal(path, read_only=read_only)

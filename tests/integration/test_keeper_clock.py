@@ -63,7 +63,7 @@ class Keeping:
         return not self._thread.is_alive() and not self.folder.path.exists()
 
     def close(self) -> None:
-        self.keeper.tell_to_end()
+        self.keeper.end_over_ssh()
         assert self.ended()
 
 

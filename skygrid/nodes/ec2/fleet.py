@@ -14,14 +14,14 @@ from skygrid.errors import NodeError
 from skygrid.nodes.ec2.launch.launcher import Launcher
 from skygrid.nodes.ec2.launch.watch import InstanceGoneError, Watch, gone_text
 from skygrid.nodes.ec2.planning.network import allowed_cidr, let_in, open_group
-from skygrid.nodes.ec2.teardown.teardown import Ending, Progress, Remains
+from skygrid.nodes.ec2.teardown.teardown import Ending, Progress, RunResources
 from skygrid.nodes.records import TeardownReport
 
 from .api import Clients, api_errors
 from .api_errors import Decision, judge
 from .cloud_record import CloudRecord, FleetStore, Launch
 from .records import CloudNode, CloudPlan, RunMark, billed
-from .retry import patiently
+from .retry import retried
 
 __all__ = ["Fleet", "InstanceGoneError", "open_fleet"]
 
@@ -293,7 +293,7 @@ class Fleet:
         LOGGER.info("%s: ending %s", node.node, node.instance_id)
         action, region = "ec2:TerminateInstances", self.clients.region
         try:
-            patiently(
+            retried(
                 lambda: self.clients.ec2.terminate_instances(InstanceIds=[node.instance_id]),
                 action,
                 region,
@@ -326,7 +326,7 @@ class Fleet:
                 # A launch in progress notices `_stopped` within one API call.
                 self._launch_ended.wait()
         record = self._store.record
-        ending = Ending(self.clients, remains_of(record, self.mark.name), progress)
+        ending = Ending(self.clients, resources_of(record, self.mark.name), progress)
         report = ending.complete()
         LOGGER.info("teardown: %d instances, verified: %s", report.ended, report.verified)
         self._watch.take_in(ending.seen)
@@ -404,10 +404,10 @@ def total(parts: list[float | None]) -> float | None:
     return sum(known) if len(known) == len(parts) else None
 
 
-def remains_of(record: CloudRecord, name: str = "") -> Remains:
+def resources_of(record: CloudRecord, name: str = "") -> RunResources:
     """Return the facts about a run that its file records."""
     waiting = [one for one in record.launches if one.open]
-    return Remains(
+    return RunResources(
         run_id=record.run_id,
         name=name,
         launched={

@@ -17,11 +17,11 @@ from skygrid.nodes.records import Finding, NodeList, Quote, RunHere, TeardownRep
 
 from .api import Clients, open_clients
 from .cloud_record import CloudRecord, read_cloud_record
-from .fleet import open_fleet, remains_of
+from .fleet import open_fleet, resources_of
 from .launch.keys import KEYS_FOLDER, forget_keys
 from .planning.plan import mark_of, plan_cloud
 from .records import CloudPlan, as_rented
-from .teardown.listing import down, find_cloud_nodes, find_remains, orphans
+from .teardown.listing import down, find_cloud_nodes, find_resources, orphans
 
 if TYPE_CHECKING:
     from .provider import Ec2Provider
@@ -102,9 +102,9 @@ class Ec2Rental:
         if isinstance(run, RunHere):
             record = _record(run)
             clients = open_clients(config.aws, region=record.region)
-            return _without_keys(down(clients, [remains_of(record, run.name)], say), [run])
+            return _without_keys(down(clients, [resources_of(record, run.name)], say), [run])
         clients = open_clients(config.aws)
-        found = [one for one in find_remains(clients) if run in (one.run_id, one.name)]
+        found = [one for one in find_resources(clients) if run in (one.run_id, one.name)]
         if len(found) > 1:
             ids = ", ".join(one.run_id for one in found)
             raise UsageError(f"{run} is the name of several runs; say which by its mark: {ids}")
@@ -127,12 +127,12 @@ class Ec2Rental:
         dead = {one.run_id for one in runs if not one.driven}
         reports = []
         for clients in _regions(config, runs):
-            remains = find_remains(clients)
+            resources = find_resources(clients)
             if orphans_at is not None:
                 late = orphans(find_cloud_nodes(clients), orphans_at, dead)
                 ended = dead | {one.run_id for one in late}
-                remains = [one for one in remains if one.run_id in ended]
-            report = down(clients, remains, say)
+                resources = [one for one in resources if one.run_id in ended]
+            report = down(clients, resources, say)
             there = [one for one in runs if _record(one).region == clients.region]
             reports.append(_without_keys(report, there))
         return joined(reports)

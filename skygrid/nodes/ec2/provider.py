@@ -15,7 +15,7 @@ from skygrid.environment.awaited_kit import AwaitedKit
 from skygrid.errors import NodeError
 from skygrid.nodes.ec2.launch.keys import KEYS_FOLDER, RunKeys
 from skygrid.nodes.ec2.launch.user_data import LEASE_FILE, BootOrders
-from skygrid.nodes.ec2.teardown.goodbye import tell_to_end
+from skygrid.nodes.ec2.teardown.ssh_end import end_over_ssh
 from skygrid.nodes.interface import Transport, Watcher
 from skygrid.nodes.records import Bill, RentedNode, TeardownReport
 from skygrid.nodes.ssh.agent_host import AgentPlace
@@ -81,7 +81,7 @@ class Ec2Provider:
         If the jump host is invalid.
     """
 
-    at_hand = False
+    shares_files = False
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Ec2Provider:
                 newest[place] = node.node
         return list(newest.values())
 
-    def equip(self, imported: Collection[str]) -> None:
+    def set_modules(self, imported: Collection[str]) -> None:
         """Pack the kit, for which waiting connections continue."""
         self._kit.make(imported)
 
@@ -193,7 +193,7 @@ class Ec2Provider:
         left = [node for node in nodes if node.instance_id in report.left] or [
             node for node in nodes if not node.gone
         ]
-        told, notes = tell_to_end(left, self._way_to)
+        told, notes = end_over_ssh(left, self._way_to)
         notes += [f"{node.instance_id} was told over SSH to end itself" for node in told]
         ids = tuple(node.instance_id for node in left)
         return msgspec.structs.replace(report, left=ids, notes=(*report.notes, *notes))

@@ -31,7 +31,7 @@ def delays(
         seconds = min(longest, seconds * factor)
 
 
-def patiently(
+def retried(
     call: Callable[[], Any],
     action: str,
     region: str,

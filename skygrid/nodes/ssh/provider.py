@@ -33,7 +33,7 @@ class SshHosts:
         If a host name or the SSH configuration is invalid.
     """
 
-    at_hand = False
+    shares_files = False
 
     def __init__(self, config: RunConfig, run_id: str) -> None:
         self._config = config
@@ -45,7 +45,7 @@ class SshHosts:
         """Return the names of the nodes: the hosts' names where those are unique."""
         return list(self.targets)
 
-    def equip(self, imported: Collection[str]) -> None:
+    def set_modules(self, imported: Collection[str]) -> None:
         """Pack the kit, for which waiting connections continue."""
         self._kit.make(imported)
 

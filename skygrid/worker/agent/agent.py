@@ -258,7 +258,7 @@ class Agent:
         self._driver.send(Bye())
         raise AgentEnd
 
-    # -- what the driver is told of the node
+    # -- reports about the node
 
     def _beat(self, now: float) -> None:
         pause = self._setup.heartbeat_seconds

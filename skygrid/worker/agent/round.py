@@ -212,7 +212,7 @@ class AgentRound:
 
     def _replace(self, slot: Slot) -> None:
         self._selector.unregister(slot.news)
-        death = self._pool.bury(slot)
+        death = self._pool.reap(slot)
         self._tell_death(death)
         self._start_slot()
 

@@ -190,7 +190,7 @@ class Evaluator:
             estimator = clone(self._search["estimator"])
             if prepare is not None:
                 prepare(estimator)
-            with self.samples.at_hand(split):
+            with self.samples.unchecked(split):
                 out = _fit_and_score(
                     estimator,
                     self._X,

@@ -57,7 +57,7 @@ class SplitSamples:
     # -- without repeated checks
 
     @contextmanager
-    def at_hand(self, split: int) -> Iterator[None]:
+    def unchecked(self, split: int) -> Iterator[None]:
         """Have the fit inside select its samples of a split without checks.
 
         Ends after the last selection: the fit's own calls take the usual path, and its tracebacks

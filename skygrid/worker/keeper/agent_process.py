@@ -99,7 +99,7 @@ class KeptAgent:
                 return
 
     @property
-    def told(self) -> bool:
+    def flushed(self) -> bool:
         """True if no bytes are queued."""
         return not self._queued
 

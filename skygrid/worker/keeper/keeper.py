@@ -147,7 +147,7 @@ class Keeper:
         # Publish only now: a process that finds the socket finds a listener and an agent.
         self._folder.publish()
 
-    def tell_to_end(self) -> None:
+    def request_end(self) -> None:
         """End at the next turn. Safe to call from a signal handler."""
         self._must_end = True
 
@@ -342,7 +342,7 @@ class Keeper:
         self._agent.tell()
         if self._stream is not None and self._stream.finished:
             self._finished_at = self._finished_at or self._clock()
-            if self._agent.told:
+            if self._agent.flushed:
                 self._agent.close_input()
 
     # -- the folder
@@ -377,7 +377,7 @@ def main() -> None:
     # Only after the start of the agent, which would inherit ignored signals.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: keeper.tell_to_end())
+    signal.signal(signal.SIGTERM, lambda *_: keeper.request_end())
     keeper.run()
 
 

@@ -145,7 +145,7 @@ class SlotPool:
             try:
                 send_order(slot.orders, order, [file for file, _ in files])
             except OSError:  # the slot has ended, or has left many orders unread
-                self.bury(slot)
+                self.reap(slot)
 
     def end_round(self) -> None:
         """Make the slots drop the round. A slot in which threads or memory are left ends."""
@@ -256,7 +256,7 @@ class SlotPool:
         slot.killed = (cause, detail, record)
         kill_group(slot.pid)
 
-    def bury(self, slot: Slot) -> SlotDeath:
+    def reap(self, slot: Slot) -> SlotDeath:
         """Reap a slot that has ended or is ending; return the cause."""
         kill_group(slot.pid)
         _, code, usage = os.wait4(slot.pid, 0)
@@ -295,7 +295,7 @@ class SlotPool:
         for slot in self.slots:
             kill_group(slot.pid)
         for slot in list(self.slots):
-            self.bury(slot)
+            self.reap(slot)
         self.take_back(sys.maxsize)
 
     def close(self) -> None:

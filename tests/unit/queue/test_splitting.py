@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skygrid.queue.splitting import MemberSeconds, SplitPolicy, group_seconds, seconds_left
+from skygrid.queue.splitting import MemberSeconds, SplitPolicy, group_seconds
 
 POLICY = SplitPolicy()
 moments = st.sampled_from([0.0, 1 / 64, 0.25, 1.0, 2.0, 7.0, 60.0])
@@ -39,12 +39,6 @@ def test_a_group_takes_its_longest_fit_and_what_each_adds() -> None:
 def test_only_the_longest_fit_is_not_charged_for_following_from_another() -> None:
     """Members of equal length are charged for following from the first of them."""
     assert group_seconds([member(4.0, 0.0, 3.0)] * 3) == 4.0 + 3.0 + 3.0
-
-
-def test_what_is_left_is_never_less_than_nothing() -> None:
-    """A group that takes longer than it should has no seconds left, and no debt."""
-    assert seconds_left([member(4.0, 1.0)], 3.0) == 2.0
-    assert seconds_left([member(4.0, 1.0)], 30.0) == 0.0
 
 
 class TestParts:
@@ -142,12 +136,16 @@ class TestTail:
     ) -> None:
         """The cut is the best there is, and worth it; where there is none, none is worth it."""
         here = [member(0.0, one.score, one.further) for one in members] if fitted else members
-        whole = seconds_left(here, elapsed)
+        whole = _seconds_left(here, elapsed)
         ends = [
-            max(seconds_left(here[:cut], elapsed), group_seconds(members[cut:]))
+            max(_seconds_left(here[:cut], elapsed), group_seconds(members[cut:]))
             for cut in range(1, len(members))
         ]
         cut = policy.tail(members, elapsed, fitted=fitted)
         if cut:
             assert ends[cut - 1] == min(ends)
         assert bool(cut) == is_worth_it(policy, min(ends), whole)
+
+
+def _seconds_left(members: list[MemberSeconds], elapsed: float) -> float:
+    return max(0.0, group_seconds(members) - elapsed)

@@ -16,7 +16,7 @@ from skygrid.nodes.ec2.api import Clients, api_errors, words_of
 from skygrid.nodes.ec2.api_errors import Decision, code_of, judge
 from skygrid.nodes.ec2.launch.requests import run_tags, specifications
 from skygrid.nodes.ec2.records import RunMark
-from skygrid.nodes.ec2.retry import patiently
+from skygrid.nodes.ec2.retry import retried
 
 SSH_PORT = 22
 
@@ -211,7 +211,7 @@ def open_group(clients: Clients, mark: RunMark, settings: AwsConfig, vpc: str, c
     try:
         group_id, fresh = _make_group(clients, mark, settings, vpc)
         action = "ec2:AuthorizeSecurityGroupIngress"
-        patiently(
+        retried(
             lambda: (_authorize if fresh else let_in)(clients, group_id, cidr),
             action,
             clients.region,

@@ -14,7 +14,7 @@ from skygrid.nodes.ec2.launch.watch import find_instances
 from skygrid.nodes.ec2.records import CloudNode
 from skygrid.nodes.records import TeardownReport, joined
 
-from .teardown import Ending, Progress, Remains
+from .teardown import Ending, Progress, RunResources
 
 NOT_TERMINATED = ["pending", "running", "shutting-down", "stopping", "stopped"]
 
@@ -65,7 +65,7 @@ def orphans(nodes: Iterable[CloudNode], now: float, dead_runs: Collection[str]) 
     return [one for one in nodes if one.run_id in dead_runs or 0 < one.expires_at <= now]
 
 
-def find_remains(clients: Clients, run_id: str | None = None) -> list[Remains]:
+def find_resources(clients: Clients, run_id: str | None = None) -> list[RunResources]:
     """Return every run that has instances, a security group or volumes in the clients' region.
 
     Parameters
@@ -79,12 +79,12 @@ def find_remains(clients: Clients, run_id: str | None = None) -> list[Remains]:
     NodeError
         If the API does not answer or refuses.
     """
-    found = {} if run_id is None else {run_id: Remains(run_id=run_id)}
+    found = {} if run_id is None else {run_id: RunResources(run_id=run_id)}
     for one in find_cloud_nodes(clients, run_id):
-        found[one.run_id] = Remains(run_id=one.run_id, name=one.run_name, bucket=one.bucket)
+        found[one.run_id] = RunResources(run_id=one.run_id, name=one.run_name, bucket=one.bucket)
     for kind in ("security_groups", "volumes"):
         for tags in _tags_of(clients, kind, run_id):
-            fresh = Remains(run_id=tags[RUN], name=tags.get(NAME, ""), bucket=tags.get(BUCKET))
+            fresh = RunResources(run_id=tags[RUN], name=tags.get(NAME, ""), bucket=tags.get(BUCKET))
             found[fresh.run_id] = _joined(found.get(fresh.run_id, fresh), fresh)
     return sorted(found.values(), key=lambda one: (one.name, one.run_id))
 
@@ -98,22 +98,22 @@ def _tags_of(clients: Clients, kind: str, run_id: str | None) -> list[dict[str, 
     return [{tag["Key"]: tag["Value"] for tag in one.get("Tags", ())} for one in answers]
 
 
-def _joined(before: Remains, fresh: Remains) -> Remains:
+def _joined(before: RunResources, fresh: RunResources) -> RunResources:
     return msgspec.structs.replace(
         before, name=before.name or fresh.name, bucket=before.bucket or fresh.bucket
     )
 
 
-def down(clients: Clients, remains: Sequence[Remains], progress: Progress) -> TeardownReport:
+def down(clients: Clients, resources: Sequence[RunResources], progress: Progress) -> TeardownReport:
     """End runs with all their resources, and wait until the API confirms it.
 
     Parameters
     ----------
     clients : Clients
         For the region of the runs.
-    remains : sequence of Remains
-        From `find_remains`, or from `fleet.remains_of` for a run with a local ``cloud.json``, which
-        has more facts.
+    resources : sequence of RunResources
+        From `find_resources`, or from `fleet.resources_of` for a run with a local ``cloud.json``,
+        which has more facts.
     progress : callable
         Receives progress messages.
 
@@ -122,7 +122,9 @@ def down(clients: Clients, remains: Sequence[Remains], progress: Progress) -> Te
     report : TeardownReport
         Joint report of all runs.
     """
-    return joined([Ending(clients, one, _named(one.name, progress)).complete() for one in remains])
+    return joined(
+        [Ending(clients, one, _named(one.name, progress)).complete() for one in resources]
+    )
 
 
 def _named(name: str, progress: Progress) -> Progress:

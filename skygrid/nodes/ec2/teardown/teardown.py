@@ -20,7 +20,7 @@ from skygrid.nodes.ec2.api_errors import Decision, Failure, judge
 from skygrid.nodes.ec2.launch.requests import RUN
 from skygrid.nodes.ec2.launch.watch import find_instances
 from skygrid.nodes.ec2.records import CloudNode
-from skygrid.nodes.ec2.retry import Pause, delays, patiently
+from skygrid.nodes.ec2.retry import Pause, delays, retried
 from skygrid.nodes.records import TeardownReport
 
 REFUSED_TRIES = 6
@@ -33,7 +33,7 @@ AGAIN = frozenset({Decision.BACK_OFF, Decision.IN_USE})
 Progress = Callable[[str], None]
 
 
-class Remains(msgspec.Struct, frozen=True, kw_only=True):
+class RunResources(msgspec.Struct, frozen=True, kw_only=True):
     """Facts about a run that its tags may not show."""
 
     run_id: str
@@ -57,7 +57,7 @@ class Ending:
     Parameters
     ----------
     clients : Clients
-    remains : Remains
+    resources : RunResources
     progress : callable
         Receives progress messages.
     pause : callable
@@ -66,12 +66,12 @@ class Ending:
     def __init__(
         self,
         clients: Clients,
-        remains: Remains,
+        resources: RunResources,
         progress: Progress,
         pause: Pause = time.sleep,
     ) -> None:
         self._clients = clients
-        self._remains = remains
+        self._resources = resources
         self._progress = progress
         self._pause = pause
         self._notes: list[str] = []
@@ -124,10 +124,10 @@ class Ending:
         raise AssertionError("delays never end")
 
     def _look(self) -> Failure | None:
-        wanted = {f"tag:{RUN}": [self._remains.run_id]}
+        wanted = {f"tag:{RUN}": [self._resources.run_id]}
         try:
             found = find_instances(self._clients, wanted)
-            missing = set(self._remains.launched) - {one.instance_id for one in found}
+            missing = set(self._resources.launched) - {one.instance_id for one in found}
             if missing:
                 found += find_instances(self._clients, {"instance-id": sorted(missing)})
         except api_errors() as error:
@@ -140,11 +140,11 @@ class Ending:
 
     def _missing(self) -> set[str]:
         """Return launched instances that were not seen yet."""
-        return set(self._remains.launched) - set(self._seen) - self._never_seen
+        return set(self._resources.launched) - set(self._seen) - self._never_seen
 
     def _unseen(self) -> bool:
         """Return True if further instances may become visible."""
-        late = bool(self._remains.tokens) and time.time() < self._remains.tokens_until
+        late = bool(self._resources.tokens) and time.time() < self._resources.tokens_until
         return late or bool(self._missing())
 
     def _ask_for_end(self) -> Failure | None:
@@ -168,7 +168,7 @@ class Ending:
         failure = self._terminate([instance_id])
         if failure is None or failure.decision is not Decision.NOT_YET_VISIBLE:
             return failure
-        if time.time() - self._remains.launched.get(instance_id, 0.0) > limits.EC2_VISIBLE:
+        if time.time() - self._resources.launched.get(instance_id, 0.0) > limits.EC2_VISIBLE:
             self._never_seen.add(instance_id)  # the API has forgotten it
         return None
 
@@ -189,7 +189,7 @@ class Ending:
     def _left_text(self, why: str) -> str:
         ids = sorted({one.instance_id for one in self._alive()} | self._missing())
         what = f"{', '.join(ids)} in {self._clients.region}" if ids else "instances of the run"
-        name = self._remains.name or "RUN"
+        name = self._resources.name or "RUN"
         return (
             f"{what} may still run and cost: {why}. End them with `skygrid down {name}`, or in the "
             "console of EC2. Nodes without a driver end themselves."
@@ -212,7 +212,7 @@ class Ending:
     def _delete_group(self, group_id: str) -> None:
         action, region = "ec2:DeleteSecurityGroup", self._clients.region
         try:
-            patiently(
+            retried(
                 lambda: self._clients.ec2.delete_security_group(GroupId=group_id),
                 action,
                 region,
@@ -229,13 +229,13 @@ class Ending:
 
     def _delete_objects(self) -> bool:
         """Return True if the run has no data left in its bucket."""
-        if self._remains.bucket is None:
+        if self._resources.bucket is None:
             return True
         try:
-            delete_objects(self._clients, self._remains.bucket, self._remains.run_id)
+            delete_objects(self._clients, self._resources.bucket, self._resources.run_id)
         except api_errors() as error:
             failure = judge(error, "s3:DeleteObject", self._clients.region)
-            place = f"s3://{self._remains.bucket}/{key_prefix(self._remains.run_id)}"
+            place = f"s3://{self._resources.bucket}/{key_prefix(self._resources.run_id)}"
             self._notes.append(f"data may be left at {place}, and cost: {failure.text}")
             return False
         return True
@@ -269,7 +269,7 @@ class Ending:
         raise AssertionError("delays never end")
 
     def _tagged(self, kind: str) -> list[Any]:
-        return self._clients.described(kind, {f"tag:{RUN}": [self._remains.run_id]})
+        return self._clients.described(kind, {f"tag:{RUN}": [self._resources.run_id]})
 
 
 def count(nodes: int) -> str:

@@ -17,7 +17,7 @@ from skygrid.config import AwsConfig, limits
 from skygrid.errors import ConfigError, NodeError, UsageError
 from skygrid.nodes.ec2.api_errors import Decision, Failure, judge
 from skygrid.nodes.ec2.cloud_record import FILE_NAME, CloudRecord, FleetStore, read_cloud_record
-from skygrid.nodes.ec2.fleet import earlier_ends, remains_of, spent
+from skygrid.nodes.ec2.fleet import earlier_ends, resources_of, spent
 from skygrid.nodes.ec2.launch.launcher import Scarcity, Trial, quota_class, refusal
 from skygrid.nodes.ec2.launch.requests import (
     check_user_data,
@@ -449,9 +449,9 @@ def test_what_remains_of_a_record(tmp_path: Path):
     store.refused(store.intend("b", POOL, lambda _: "b1", 3.0))
     store.intend("c", POOL, lambda _: "c1", 4.0)
 
-    remains = remains_of(store.record, "digits")
-    assert (remains.launched, remains.tokens) == ({"i-1": 2.0}, ("c1",))
-    assert remains.tokens_until == pytest.approx(124.0)
+    resources = resources_of(store.record, "digits")
+    assert (resources.launched, resources.tokens) == ({"i-1": 2.0}, ("c1",))
+    assert resources.tokens_until == pytest.approx(124.0)
 
 
 # ---- the rest -----------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def taken(
 ) -> list[tuple[Any, Any]]:
     """Train and test samples as a fit takes them."""
     train, test = split
-    with samples.at_hand(0):
+    with samples.unchecked(0):
         return [
             _validation._safe_split(estimator, X, y, train),
             _validation._safe_split(estimator, X, y, test, train),
@@ -136,7 +136,7 @@ X, rows = np.zeros((4, 2)), (np.array([0, 1]), np.array([2]))
 own = metaestimators._safe_indexing
 for dispatch in (True, False):
     samples = SplitSamples(X, None, [rows])
-    with sklearn.config_context(array_api_dispatch=dispatch), samples.at_hand(0):
+    with sklearn.config_context(array_api_dispatch=dispatch), samples.unchecked(0):
         print(metaestimators._safe_indexing is own)
 """
 
@@ -166,7 +166,7 @@ def test_what_a_fit_asks_for_is_not_touched(y: Any) -> None:
     """As soon as a fit has its samples scikit-learn is as it was, for searches inside of it."""
     split = split_of(12)
     samples = SplitSamples(X, y, [split])
-    with samples.at_hand(0):
+    with samples.unchecked(0):
         _validation._safe_split(TREE, X, y, split[0])
         assert metaestimators._safe_indexing is not OWN
         _validation._safe_split(TREE, X, y, split[1], split[0])
@@ -176,7 +176,7 @@ def test_what_a_fit_asks_for_is_not_touched(y: Any) -> None:
 def test_after_an_error_scikit_learn_is_as_it_was() -> None:
     """A fit that never got its samples leaves nothing behind."""
     split = split_of(12)
-    with pytest.raises(ZeroDivisionError), SplitSamples(X, Y, [split]).at_hand(0):
+    with pytest.raises(ZeroDivisionError), SplitSamples(X, Y, [split]).unchecked(0):
         raise ZeroDivisionError
     assert metaestimators._safe_indexing is OWN
 
@@ -192,7 +192,7 @@ class SearchesInside(ClassifierMixin, BaseEstimator):
 def test_a_traceback_names_scikit_learn_alone() -> None:
     """The error of a search inside a fit shows none of our frames below that fit."""
     split = split_of(12)
-    with SplitSamples(X, Y, [split]).at_hand(0):
+    with SplitSamples(X, Y, [split]).unchecked(0):
         samples = _validation._safe_split(TREE, X, Y, split[0])
         _validation._safe_split(TREE, X, Y, split[1], split[0])
         with pytest.raises(IndexError) as caught:

@@ -29,7 +29,7 @@ class FitRaised(Exception):
         self.candidate, self.split, self.result = candidate, split, result
 
 
-class Intake:
+class ReportHandler:
     """Passes messages about leases to the queue, and outcomes to the round."""
 
     def __init__(self, roster: Roster, listener: Listener) -> None:

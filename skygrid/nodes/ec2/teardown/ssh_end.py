@@ -16,7 +16,7 @@ from skygrid.nodes.ssh.targets import Target
 MOST_AT_ONCE = 16
 
 
-def tell_to_end(
+def end_over_ssh(
     nodes: Sequence[CloudNode], way: Callable[[CloudNode], Target]
 ) -> tuple[list[CloudNode], list[str]]:
     """Write the end word into each node's lease, so that its watchdog powers it off.
@@ -28,7 +28,7 @@ def tell_to_end(
     """
     if not nodes:
         return [], []
-    with ThreadPoolExecutor(min(len(nodes), MOST_AT_ONCE), thread_name_prefix="goodbye") as pool:
+    with ThreadPoolExecutor(min(len(nodes), MOST_AT_ONCE), thread_name_prefix="end") as pool:
         troubles = list(pool.map(lambda node: _tell(node, way), nodes))
     told = [node for node, trouble in zip(nodes, troubles, strict=True) if not trouble]
     return told, [trouble for trouble in troubles if trouble]
