@@ -24,6 +24,14 @@ RECALL = 1.0
 move back and forth.
 """
 
+RECALL_ANSWER = 60.0
+"""Time for the answer to a recall. An agent answers at once, as it sends heartbeats."""
+
+STALL = 600.0
+"""Time for which a node may hold leases without starting one. A slot may have to import large
+libraries from a slow disk first.
+"""
+
 OVERDUE = 30.0
 """Minimum running time before a fit may get a second copy, however short its estimate."""
 

@@ -236,10 +236,10 @@ class PullEngine:
     def _keep_house(self, work: RoundInProgress, now: float) -> None:
         for link in self._roster.links.values():
             if link.transport.mending():
-                work.queue.renew(link.name, now)
-        for name in work.queue.expire(now):
+                work.queue.renew(link.name, now, reachable=False)
+        for name, reason in work.queue.expire(now):
             if name in self._roster.links:
-                self._lose(self._roster.links[name], Gone("it fell silent"), work)
+                self._lose(self._roster.links[name], Gone(reason), work)
         for link in list(self._roster.links.values()):
             silence, starting = now - link.heard, link.ready_round != work.serial
             if link.up and starting and silence > self._settings.silence_seconds:

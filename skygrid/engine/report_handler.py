@@ -6,7 +6,8 @@ import time
 
 from skygrid.engine.link import Gone, Link, LinkFailure
 from skygrid.engine.roster import Roster
-from skygrid.engine.round import RoundInProgress, is_honest
+from skygrid.engine.round import RoundInProgress
+from skygrid.engine.score_check import fault_of
 from skygrid.listener import Listener
 from skygrid.queue.verdicts import Quarantine, Verdict
 from skygrid.util.terminal_text import printable
@@ -62,8 +63,9 @@ class ReportHandler:
         self._roster.reported(link)
         finished_at = time.time()
         for result in report.results:
-            if not is_honest(result):
-                raise LinkFailure(Gone("it sent scores that cannot be read"))
+            fault = fault_of(result, work.plan.scores)
+            if fault is not None:
+                raise LinkFailure(Gone(f"it sent {fault}"), cure="machine")
             done = work.queue.complete(
                 link.name,
                 result.lease,

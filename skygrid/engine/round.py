@@ -117,21 +117,3 @@ class RoundInProgress:
             outcomes, self._unrecorded = self._unrecorded, []
             self.record(outcomes)
             self.listener.outcomes_recorded(outcomes)
-
-
-def is_honest(result: FitResult) -> bool:
-    """Return whether a result has all required scores, in readable form."""
-    if result.status != "scored":
-        return True
-    if result.test_scores is None:
-        return False
-    # It imports NumPy, which must not delay the start of nodes.
-    from skygrid.worker.wire.scores import from_wire
-
-    try:
-        for scores in (result.test_scores, result.train_scores):
-            if scores is not None and type(scores) is not float:
-                from_wire(scores)
-    except ValueError:
-        return False
-    return True

@@ -50,6 +50,21 @@ class Sharing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScoreForm:
+    """Form of the scores of each fit, as far as it is known before the first one."""
+
+    metrics: frozenset[str] | None = None
+    """Names of the metrics if several scorers are given; None if one scorer is."""
+
+    open: bool = True
+    """True if the scorer decides: a callable or ``estimator.score`` may return one number or
+    several."""
+
+    train: bool = False
+    """True if each fit has train scores too."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RoundPlan:
     """One call of ``evaluate_candidates``: every candidate on every split.
 
@@ -66,6 +81,7 @@ class RoundPlan:
     """(train, test) index arrays, in scikit-learn's order."""
 
     sharing: Sharing = field(default_factory=Sharing)
+    scores: ScoreForm = field(default_factory=ScoreForm)
 
     @property
     def n_tasks(self) -> int:

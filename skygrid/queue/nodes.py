@@ -28,10 +28,21 @@ class Node:
 
     recalled_at: float = float("-inf")
 
+    active_at: float = 0.0
+    """Last time at which the node got work with empty hands, or started or reported a fit."""
+
     @property
     def unstarted(self) -> int:
         """Leases held that no slot has been reported to run."""
         return len(self.held) - len(self.running)
+
+    def unanswered_seconds(self, now: float) -> float:
+        """Return the seconds for which a recall has had no answer."""
+        return now - self.recalled_at if self.recalled else 0.0
+
+    def stalled_seconds(self, now: float) -> float:
+        """Return the seconds for which the node has held leases and run none of them."""
+        return now - self.active_at if self.held and not self.running else 0.0
 
     @property
     def idle(self) -> int:

@@ -81,6 +81,10 @@ class SpeculationPolicy:
     factor: float = 3.0
     """Multiple of its estimate at which a fit is overdue."""
 
+    def may_be_overdue(self, elapsed: float) -> bool:
+        """Return whether a fit with some estimate is overdue after `elapsed` seconds."""
+        return elapsed > self.minimum_seconds
+
     def overdue(self, elapsed: float, expected: float | None) -> float | None:
         """Return the seconds by which a running fit is overdue; None if it is not.
 
@@ -124,6 +128,32 @@ class LeasePolicy:
 
     recall_seconds: float = limits.RECALL
     """Minimum interval between two recalls from the same node, in seconds."""
+
+    answer_seconds: float = limits.RECALL_ANSWER
+    """Time in which a node must answer a recall."""
+
+    stall_seconds: float = limits.STALL
+    """Time for which a node may hold leases and run none."""
+
+    def fault(self, *, expired: bool, unanswered: float, stalled: float) -> str | None:
+        """Return the reason why a node loses its leases; None if it keeps them.
+
+        Parameters
+        ----------
+        expired
+            True if the node sent nothing until the deadline of its leases.
+        unanswered
+            Seconds for which a recall has had no answer.
+        stalled
+            Seconds for which the node has held leases and run none.
+        """
+        if expired:
+            return "it fell silent"
+        if unanswered >= self.answer_seconds:
+            return f"it did not answer for {unanswered:.0f} s when fits were asked back"
+        if stalled >= self.stall_seconds:
+            return f"it held fits for {stalled:.0f} s and started none"
+        return None
 
     def deadline(self, renewed: float) -> float:
         """Return the expiry of leases that were renewed at time `renewed`."""

@@ -146,6 +146,8 @@ class WorkQueue:
         member = self._state.nodes.welcome(node)
         member.slots = slots
         member.deadline = self._state.policies.lease.deadline(now)
+        if not member.held:
+            member.active_at = now
         leases: list[Lease] = []
         while len(leases) < count:
             lease = next_lease(self._state, member, now)
@@ -155,11 +157,19 @@ class WorkQueue:
         member.wanted = max(0, count - len(leases))
         return leases
 
-    def renew(self, node: str, now: float) -> None:
-        """Renew all leases of a node. No effect for an unknown or lost node."""
+    def renew(self, node: str, now: float, *, reachable: bool = True) -> None:
+        """Renew all leases of a node. No effect for an unknown or lost node.
+
+        Parameters
+        ----------
+        reachable
+            False while the connection is restored: the node cannot be asked or report then.
+        """
         member = self._state.nodes.get(node)
         if member is not None:
             member.deadline = self._state.policies.lease.deadline(now)
+            if not reachable:
+                member.recalled_at = member.active_at = now
 
     def started(self, node: str, lease_ids: Collection[int], now: float) -> None:
         """Note the leases that a node runs now. Leases that it does not hold are ignored."""
@@ -168,7 +178,7 @@ class WorkQueue:
             return
         for lease_id in lease_ids:
             if lease_id in member.held and lease_id not in member.running:
-                member.running[lease_id] = now
+                member.running[lease_id] = member.active_at = now
                 self._state.book.set_state(lease_id, RUNNING)
 
     # ---- nodes report --------------------------------------------------------------------------
@@ -210,6 +220,8 @@ class WorkQueue:
         task = self._named(lease_id, candidate)
         if task is None:
             return _NEVER_LEASED
+        if (member := state.nodes.get(node)) is not None:
+            member.active_at = now
         several = book.is_group(lease_id)
         fitted = book.reported(lease_id, task, answered=answered) if several else None
         abandon: tuple[tuple[str, int], ...] = ()
@@ -242,7 +254,7 @@ class WorkQueue:
         member = self._state.nodes.get(node)
         if member is None:
             return
-        member.recalled = 0
+        member.recalled, member.active_at = 0, now
         for lease_id in lease_ids:
             if lease_id not in member.held:
                 continue
@@ -277,6 +289,7 @@ class WorkQueue:
         member = self._state.nodes.get(node)
         if member is None or lease_id not in member.held:
             return None
+        member.active_at = now
         task = self._named(lease_id, candidate)
         return None if task is None else after_death(self._state, member, lease_id, task, cause)
 
@@ -316,12 +329,21 @@ class WorkQueue:
                     self._quarantined.append(given_up)
         return len(held)
 
-    def expire(self, now: float) -> list[str]:
-        """Drop nodes whose leases have expired, and return their names."""
-        silent = [name for name, one in self._state.nodes.items() if now >= one.deadline]
-        for name in silent:
+    def expire(self, now: float) -> list[tuple[str, str]]:
+        """Drop nodes that are silent or do no work; return (name, reason) of each."""
+        lease = self._state.policies.lease
+        faults = {
+            name: lease.fault(
+                expired=now >= one.deadline,
+                unanswered=one.unanswered_seconds(now),
+                stalled=one.stalled_seconds(now),
+            )
+            for name, one in self._state.nodes.items()
+        }
+        dropped = [(name, fault) for name, fault in faults.items() if fault is not None]
+        for name, _ in dropped:
             self.node_lost(name, now)
-        return silent
+        return dropped
 
     def recall(self, now: float) -> list[tuple[str, int]]:
         """Choose nodes that should return unstarted leases because others run dry.

@@ -115,6 +115,8 @@ class JournaledRounds:
         """Return the settled plan and the outcome of each task, from the journal or a node."""
         with obstacles_named(candidates=plan.candidates, splits=plan.splits):
             plan = self._journal.settle(plan)
+        if self._work is not None:
+            plan = replace(plan, scores=self._work.scores)
         if self._shares and self._work is not None:
             plan = replace(plan, sharing=sharing_of(self._work, plan))
         recorded = self._journal.outcomes(plan.round)

@@ -18,14 +18,14 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import CellType
 from typing import Any, Protocol
 
 import joblib
 import numpy as np
 from sklearn.base import clone, is_classifier
-from sklearn.metrics._scorer import _MultimetricScorer
+from sklearn.metrics._scorer import _MultimetricScorer, _Scorer
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import (
@@ -36,7 +36,7 @@ from sklearn.model_selection._validation import (
 from sklearn.utils import indexable
 
 from skygrid.errors import FitKilledError, UsageError
-from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.plan.records import Outcome, RoundPlan, ScoreForm
 from skygrid.sklearn_search.progress_output import progress_on_stderr
 from skygrid.worker.wire.scores import from_wire
 
@@ -72,6 +72,9 @@ class SearchWork:
 
     callback_context: bool = True
     """True if the search passes the context of fit callbacks on; scikit-learn's own classes do."""
+
+    scores: ScoreForm = field(default_factory=ScoreForm)
+    """Form of each fit's scores."""
 
 
 class RoundEvaluator(Protocol):
@@ -263,6 +266,7 @@ class _Driver:
             error_score=search.error_score,
             verbose=search.verbose,
             n_jobs=search.n_jobs,
+            scores=_score_form(search, scorers),
         )
         rounds = _Rounds(self, search, work, splitter, routed.splitter.split, n_splits)
         if "callback_ctx" not in inspect.signature(search._run_search).parameters:
@@ -326,6 +330,17 @@ def _fits_once(kind: Any) -> bool:
     """Return whether ``fit`` of a search class is known to call `BaseSearchCV.fit` only once."""
     module: str = kind.fit.__module__
     return module.startswith("sklearn.")
+
+
+def _score_form(search: Any, scorer: Any) -> ScoreForm:
+    several = isinstance(scorer, _MultimetricScorer)
+    # A refit by ``estimator.score`` needs one score.
+    one = isinstance(scorer, _Scorer) or (search.scoring is None and bool(search.refit))
+    return ScoreForm(
+        metrics=frozenset(scorer._scorers) if several else None,
+        open=not several and not one,
+        train=bool(search.return_train_score),
+    )
 
 
 class _Rounds:

@@ -15,8 +15,14 @@ import cloudpickle
 import numpy as np
 from sklearn.utils import Bunch
 
-from skygrid.worker.wire.messages import ClassName, PlainValue, TaggedValue, TypedNumber
-from skygrid.worker.wire.scores import NUMERIC_DTYPES, from_wire
+from skygrid.worker.wire.messages import (
+    MOST_DIGITS,
+    ClassName,
+    PlainValue,
+    TaggedValue,
+    TypedNumber,
+)
+from skygrid.worker.wire.scores import NUMERIC_DTYPES, number_from_wire
 
 _DTYPE = re.compile(rf"[<>|=][{NUMERIC_DTYPES}][0-9]{{1,2}}")
 
@@ -114,7 +120,10 @@ def _text(wire: TaggedValue) -> str:
 
 
 def _number(wire: TaggedValue) -> Any:
-    return from_wire(TypedNumber(*_exact(wire.parts, str, str)))
+    kind, text = _exact(wire.parts, str, str)
+    if len(text) > MOST_DIGITS:
+        raise ValueError("too many digits")
+    return number_from_wire(TypedNumber(kind, text))
 
 
 def _dtype(name: Any) -> Any:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import linecache
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable
 
 from skygrid.plan.records import Outcome
-from skygrid.worker.wire.messages import FitResult, WarningNote
+from skygrid.sklearn_search.exception_values import loaded_class
+from skygrid.worker.wire.messages import ClassName, FitResult, WarningNote
 
 
 class WarningCounter:
@@ -38,7 +40,17 @@ class WarningCounter:
         """
         for note in self._counts:
             warning = _warning_of(note)
-            warnings.showwarning(warning, type(warning), note.filename, note.lineno)
+            where = (note.filename, note.lineno)
+            warnings.showwarning(warning, type(warning), *where, None, _source_line(*where))
+
+
+def _source_line(filename: str, lineno: int) -> str:
+    """Return a line of a loaded module; empty for other files.
+
+    A node names the file: it may be a device, a pipe, or a file of another machine.
+    """
+    loaded = {getattr(one, "__dict__", {}).get("__file__") for one in [*sys.modules.values()]}
+    return linecache.getline(filename, lineno).strip() if filename in loaded else ""
 
 
 def _warning_of(note: WarningNote) -> Warning:
@@ -62,9 +74,7 @@ def category_of(name: str) -> type[Warning]:
     loaded.
     """
     module, _, qualified = name.partition(":")
-    found: object = sys.modules.get(module)
-    for part in qualified.split("."):
-        found = getattr(found, part, None)
+    found = loaded_class(ClassName(module, qualified))
     if isinstance(found, type) and issubclass(found, Warning):
         return found
     return UserWarning

@@ -30,6 +30,7 @@ from skygrid.worker.wire.messages import (
     Refusal,
     Report,
     SlotDied,
+    TypedNumber,
 )
 from tests.driven import (
     Driven,
@@ -182,6 +183,26 @@ def test_outcomes_of_fits_that_were_never_given_end_the_node(lease: int) -> None
 
     assert all("never given" in reason for _, reason in run.watch.reasons)
     assert all(outcome.test_scores != 0.999 for outcome in run.watch.outcomes)
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [{}, {"score": 0.9}, TypedNumber("int", "f" * 400), TypedNumber("int", "1" * 20_000), None],
+    ids=["no metric", "another form", "overflow", "too long", "none"],
+)
+def test_scores_that_cannot_be_assembled_end_the_node(scores: Any) -> None:
+    """Scores of another form than the scorer's are not recorded."""
+
+    def lies(message: Any) -> Iterable[Any]:
+        if isinstance(message, Report):
+            results = [msgspec.structs.replace(one, test_scores=scores) for one in message.results]
+            message = Report(round=message.round, results=results)
+        yield message
+
+    run = run_beside(lambda own: Meddling(own, lies), min_nodes=2)
+
+    assert all("it sent" in why or "protocol" in why for _, why in run.watch.reasons)
+    assert all(type(outcome.test_scores) is float for outcome in run.watch.outcomes)
 
 
 RUDE = "\x1b]0;owned\x07\x1b[2J" + "y" * 100_000

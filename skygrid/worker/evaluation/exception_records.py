@@ -33,6 +33,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skygrid.worker.wire.messages import (
+    MOST_DIGITS,
     MOST_EXCEPTIONS,
     ClassName,
     ExceptionRecord,
@@ -40,7 +41,7 @@ from skygrid.worker.wire.messages import (
     TaggedValue,
     TypedNumber,
 )
-from skygrid.worker.wire.scores import NUMERIC_DTYPES, to_wire
+from skygrid.worker.wire.scores import NUMERIC_DTYPES, number_to_wire
 
 TEXT_LIMIT = 50_000
 """Most characters kept of a long text."""
@@ -207,8 +208,8 @@ class _Writer:
         return TaggedValue("bytes", data=value)
 
     def _write_number(self, value: Any, depth: int = 0) -> TaggedValue | None:
-        number = to_wire(value)
-        if not isinstance(number, TypedNumber) or len(number.text) > self._room:
+        number = number_to_wire(value)
+        if not isinstance(number, TypedNumber) or len(number.text) > min(self._room, MOST_DIGITS):
             return None
         self._room -= len(number.text)
         return TaggedValue("number", (number.kind, number.text))

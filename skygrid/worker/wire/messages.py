@@ -11,6 +11,15 @@ from typing import Annotated, Literal
 
 import msgspec
 
+MOST_DIGITS = 10_000
+"""Most characters of a `TypedNumber`: the time to read a fraction grows with their square."""
+
+MOST_SECONDS = 1e9
+"""Largest duration in a message, in seconds: 31 years."""
+
+Seconds = Annotated[float, msgspec.Meta(ge=-MOST_SECONDS, le=MOST_SECONDS)]
+"""Duration from a node; negative if its clock was set back."""
+
 
 class TypedNumber(msgspec.Struct, frozen=True, array_like=True):
     """A number other than a Python float, with its type and every bit."""
@@ -18,13 +27,16 @@ class TypedNumber(msgspec.Struct, frozen=True, array_like=True):
     kind: str
     """int, bool, complex, decimal, fraction, or a NumPy dtype such as ``<f4``."""
 
-    text: str
+    text: Annotated[str, msgspec.Meta(max_length=MOST_DIGITS)]
     """Hexadecimal digits for int and fraction, hexadecimal raw bytes for complex and NumPy scalars,
     Python's own text for the others."""
 
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """Non-negative integer from a node that a float and a SQLite column hold exactly."""
+
+Line = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+"""Number of a line, as the compiler stores it."""
 
 Processors = Annotated[int, msgspec.Meta(ge=1, le=65536)]
 """Number of slots or processors; larger than any machine has."""
@@ -51,7 +63,7 @@ class WarningNote(msgspec.Struct, frozen=True, array_like=True):
 
     message: str
     filename: str
-    lineno: int
+    lineno: Line
 
 
 class TaggedValue(msgspec.Struct, frozen=True, array_like=True):
@@ -311,9 +323,9 @@ class FitFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     train_scores: Scores | None = None
     n_test_samples: Count = 0
-    fit_seconds: float = 0.0
-    score_seconds: float = 0.0
-    busy_seconds: float = 0.0
+    fit_seconds: Seconds = 0.0
+    score_seconds: Seconds = 0.0
+    busy_seconds: Seconds = 0.0
     """Seconds that the slot spent. `fit_seconds` is the time of a separate fit, which is longer if
     another fit did part of the work."""
 
@@ -364,7 +376,7 @@ class SlotDied(msgspec.Struct, frozen=True, kw_only=True, tag="died"):
     """Text for people: ``SIGSEGV``, ``exit code 3``, ``passed 10 s``, ..."""
 
     peak_bytes: Count
-    seconds: float
+    seconds: Seconds
 
 
 class Returned(msgspec.Struct, frozen=True, kw_only=True, tag="returned"):
@@ -386,7 +398,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="beat"):
     slots_bytes: Count
     """Resident memory of all slots together."""
 
-    load: float
+    load: Annotated[float, msgspec.Meta(ge=0, le=1e9)]
     """The node's load average over one minute."""
 
     receiving: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
@@ -410,7 +422,7 @@ class Leaving(msgspec.Struct, frozen=True, kw_only=True, tag="leaving"):
     running fits go on and are reported while the machine lasts."""
 
     reason: str
-    seconds: float | None = None
+    seconds: Seconds | None = None
     """Expected time until the machine ends; None if unknown."""
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .messages import Scores, TypedNumber
+from .messages import MOST_DIGITS, Scores, TypedNumber
 
 NUMERIC_DTYPES = "biufc"
 _DTYPE = re.compile(rf"[<>|=][{NUMERIC_DTYPES}][0-9]{{1,2}}")
@@ -35,10 +35,12 @@ def to_wire(scores: Any) -> Scores:
     ------
     TypeError
         If a score is not a number that can be written exactly.
+    OverflowError
+        If no float can hold a score, as in scikit-learn; or if it has too many digits.
     """
     if isinstance(scores, Mapping):
-        return {str(name): _number_to_wire(score) for name, score in scores.items()}
-    return _number_to_wire(scores)
+        return {str(name): _score_to_wire(score) for name, score in scores.items()}
+    return _score_to_wire(scores)
 
 
 def from_wire(wire: Scores) -> Any:
@@ -50,11 +52,20 @@ def from_wire(wire: Scores) -> Any:
         If a `TypedNumber` is not one that `to_wire` writes.
     """
     if isinstance(wire, dict):
-        return {name: _number_from_wire(score) for name, score in wire.items()}
-    return _number_from_wire(wire)
+        return {name: number_from_wire(score) for name, score in wire.items()}
+    return number_from_wire(wire)
 
 
-def _number_to_wire(value: Any) -> float | TypedNumber:
+def _score_to_wire(value: Any) -> float | TypedNumber:
+    if isinstance(value, int | fractions.Fraction):
+        float(value)  # raises what scikit-learn raises when it makes an array of scores
+    wire = number_to_wire(value)
+    if isinstance(wire, TypedNumber) and len(wire.text) > MOST_DIGITS:
+        raise OverflowError(f"a score has more than {MOST_DIGITS} digits")
+    return wire
+
+
+def number_to_wire(value: Any) -> float | TypedNumber:
     kind = type(value)
     if kind is float:
         return value  # type: ignore[no-any-return]  # narrowed by the exact type
@@ -75,7 +86,7 @@ def _scalar_to_wire(value: np.generic[Any]) -> TypedNumber:
     return TypedNumber(value.dtype.str, value.tobytes().hex())
 
 
-def _number_from_wire(wire: float | TypedNumber) -> Any:
+def number_from_wire(wire: float | TypedNumber) -> Any:
     if isinstance(wire, float):
         return wire
     if wire.kind in _READERS:

@@ -321,10 +321,50 @@ class TestLosses:
         queue.pull("b", 1, 0.0)
         queue.renew("a", 10.0)
         assert queue.expire(14.9) == []
-        assert queue.expire(15.0) == ["b"]
+        assert queue.expire(15.0) == [("b", "it fell silent")]
         assert queue.expire(24.9) == []
-        assert queue.expire(25.0) == ["a"]
+        assert queue.expire(25.0) == [("a", "it fell silent")]
         assert counts(queue) == (6, 0, 0)
+
+    def test_a_node_that_keeps_recalled_leases_loses_them(self) -> None:
+        """A node that sends heartbeats and returns nothing loses its leases after a minute."""
+        queue = make_queue()
+        queue.pull("a", 6, 0.0)
+        queue.pull("b", 1, 0.0)
+        assert queue.recall(1.0) == [("a", 1)]
+        for now in (1.0, 60.9, 61.0):
+            queue.renew("a", now)
+            queue.renew("b", now)
+        assert queue.expire(60.9) == []
+        reason = "it did not answer for 60 s when fits were asked back"
+        assert queue.expire(61.0) == [("a", reason)]
+        assert counts(queue) == (6, 0, 0)
+
+    def test_a_node_that_starts_nothing_loses_its_leases(self) -> None:
+        """A node that sends heartbeats and starts no fit loses its leases after ten minutes."""
+        queue = make_queue()
+        queue.pull("a", 6, 0.0)
+        queue.renew("a", 600.0)
+        assert queue.expire(599.9) == []
+        assert queue.expire(600.0) == [("a", "it held fits for 600 s and started none")]
+
+    def test_a_node_out_of_reach_is_not_blamed(self) -> None:
+        """While its connection is restored, a node cannot answer, and loses nothing for that."""
+        queue = make_queue()
+        queue.pull("a", 6, 0.0)
+        queue.pull("b", 1, 0.0)
+        queue.recall(1.0)
+        queue.renew("a", 700.0, reachable=False)
+        queue.renew("b", 700.0)
+        assert queue.expire(701.0) == []
+
+    def test_a_fit_that_runs_long_keeps_its_node(self) -> None:
+        """Leases that wait behind a running fit are no reason to drop a node."""
+        queue = make_queue()
+        lease, *_ = queue.pull("a", 6, 0.0)
+        queue.started("a", [lease.id], 1.0)
+        queue.renew("a", 9000.0)
+        assert queue.expire(9000.0) == []
 
     def test_a_lost_node_may_come_back(self) -> None:
         """A node that was given up and pulls again works like any other."""
@@ -403,6 +443,16 @@ class TestSpeculation:
         assert tasks(queue.pull("b", 9, 100.0)) == [(1, 1)]
         assert queue.pull("c", 9, 200.0) == []
         assert counts(queue) == (0, 2, 2)
+
+    def test_leases_that_a_node_never_starts_are_copied_too(self) -> None:
+        """A node that sends heartbeats and reports nothing does not hold the others up."""
+        queue = make_queue(2, 2, recorded=((0, 0, 1.0, 0.0),), speculation=self.POLICY)
+        queue.pull("a", 2, 0.0)
+        (own,) = queue.pull("b", 1, 0.0)
+        queue.complete("b", own.id, 1.0, 1.0)
+        queue.renew("a", 11.0)
+        assert queue.pull("b", 9, 10.0) == []
+        assert len(queue.pull("b", 9, 11.0)) == 2
 
     def test_the_winner_calls_the_other_copy_off(self) -> None:
         """Whichever copy ends first counts, and the other is to be abandoned."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +13,9 @@ from skygrid.sklearn_search.warnings import WarningCounter
 from skygrid.worker.wire.messages import FitResult, WarningNote
 
 
-def counter(*texts: str) -> WarningCounter:
-    """What fits that warned with these texts have brought."""
-    notes = tuple(WarningNote("builtins:RuntimeWarning", text, "fit.py", 7) for text in texts)
+def counter(*texts: str, filename: str = "fit.py", lineno: int = 7) -> WarningCounter:
+    """Return a counter with the warnings of fits that warned with these texts."""
+    notes = tuple(WarningNote("builtins:RuntimeWarning", text, filename, lineno) for text in texts)
     counted = WarningCounter()
     counted.add(
         [
@@ -57,3 +59,35 @@ def test_the_filters_of_the_process_stay_while_warnings_are_issued(
     monkeypatch.setattr(warnings, "showwarning", show)
     counter("a").issue()
     assert seen == [before]
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets what Python would print for each warning."""
+    texts: list[str] = []
+
+    def show(*parts: Any) -> None:
+        message, category, filename, lineno, _, line = parts
+        texts.append(warnings.formatwarning(message, category, filename, lineno, line))
+
+    monkeypatch.setattr(warnings, "showwarning", show)
+    return texts
+
+
+@pytest.mark.parametrize("lineno", [-(2**31), 0, 1, 2**31 - 1])
+@pytest.mark.parametrize("name", ["/dev/zero", "pipe", "\0", "", "<string>"])
+def test_a_warning_opens_no_file_that_it_names(
+    tmp_path: Path, shown: list[str], name: str, lineno: int
+) -> None:
+    """The file name of a warning comes from a node: a device or a pipe is shown, not read."""
+    if name == "pipe":
+        name = str(tmp_path / name)
+        os.mkfifo(name)
+    counter("hm", filename=name, lineno=lineno).issue()
+    assert shown == [f"{name}:{lineno}: RuntimeWarning: hm\n"]
+
+
+def test_a_warning_shows_its_line_of_a_loaded_module(shown: list[str]) -> None:
+    """The source line of a library or of the user's own module is shown as Python shows it."""
+    counter("hm", filename=warnings.__file__, lineno=1).issue()
+    assert '"""Python part of the warnings subsystem."""' in shown[0]

@@ -24,6 +24,7 @@ from skygrid.worker.wire.frames import (
     take_frames,
 )
 from skygrid.worker.wire.messages import (
+    MOST_SECONDS,
     AgentLog,
     BlobChunk,
     Bye,
@@ -44,7 +45,8 @@ from skygrid.worker.wire.messages import (
 
 text = st.text(max_size=40)
 count = st.integers(0, 2**40)
-seconds = st.floats(allow_nan=False)
+seconds = st.floats(-MOST_SECONDS, MOST_SECONDS)
+lines = st.integers(-(2**31), 2**31 - 1)
 score = st.floats(allow_nan=False) | st.builds(TypedNumber, text, text)
 value = st.recursive(
     st.none() | st.booleans() | count | seconds | text,
@@ -72,13 +74,15 @@ result = st.builds(
     score_seconds=seconds,
     fit_error=st.none() | text,
     exception=st.lists(exception, max_size=2).map(tuple),
-    warnings=st.lists(st.builds(WarningNote, text, text, text, count), max_size=2).map(tuple),
+    warnings=st.lists(st.builds(WarningNote, text, text, text, lines), max_size=2).map(tuple),
 )
 message = st.one_of(
     st.builds(Pull, round=count, count=count),
     st.builds(Report, round=count, results=st.lists(result, max_size=3)),
     st.builds(Returned, round=count, leases=st.lists(count, max_size=5)),
-    st.builds(Heartbeat, busy=count, running=st.lists(count), slots_bytes=count, load=seconds),
+    st.builds(
+        Heartbeat, busy=count, running=st.lists(count), slots_bytes=count, load=seconds.map(abs)
+    ),
     st.builds(AgentLog, text=text),
     st.just(Bye()),
 )

@@ -1,0 +1,91 @@
+"""Scores of a node are checked before they are recorded."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from skygrid.engine.score_check import fault_of
+from skygrid.plan.records import ScoreForm
+from skygrid.worker.wire.messages import MOST_DIGITS, FitResult, TypedNumber
+from skygrid.worker.wire.scores import to_wire
+
+ONE = ScoreForm(open=False)
+SEVERAL = ScoreForm(open=False, metrics=frozenset({"a", "b"}))
+ANY = ScoreForm()
+WITH_TRAIN = ScoreForm(open=False, train=True)
+
+HONEST: list[tuple[ScoreForm, Any, Any]] = [
+    (ONE, 0.5, None),
+    (ONE, float("nan"), None),
+    (ONE, to_wire(np.float32(0.5)), None),
+    (ONE, to_wire(10**300), None),
+    (SEVERAL, {"a": 0.5, "b": to_wire(True)}, None),
+    (ANY, 0.5, None),
+    (ANY, {"mine": 0.5}, None),
+    (WITH_TRAIN, 0.5, 1.0),
+]
+
+WRONG: list[tuple[ScoreForm, Any, Any]] = [
+    (ONE, None, None),
+    (ONE, {"a": 0.5}, None),
+    (ONE, {}, None),
+    (ONE, TypedNumber("int", "f" * 400), None),
+    (ONE, TypedNumber("fraction", "f" * 400 + "/1"), None),
+    (ONE, TypedNumber("int", "x"), None),
+    (ONE, TypedNumber("<f8", "00"), None),
+    (ONE, TypedNumber("|V9", ""), None),
+    (ONE, 0.5, 1.0),
+    (SEVERAL, 0.5, None),
+    (SEVERAL, {}, None),
+    (SEVERAL, {"a": 0.5}, None),
+    (SEVERAL, {"a": 0.5, "b": 0.5, "c": 0.5}, None),
+    (ANY, TypedNumber("int", "f" * 400), None),
+    (WITH_TRAIN, 0.5, None),
+    (WITH_TRAIN, 0.5, {"a": 1.0}),
+]
+
+
+def result(test: Any, train: Any, status: Any = "scored") -> FitResult:
+    return FitResult(
+        lease=1, candidate=0, slot=0, status=status, test_scores=test, train_scores=train
+    )
+
+
+@pytest.mark.parametrize(("form", "test", "train"), HONEST)
+def test_scores_of_the_scorer_pass(form: ScoreForm, test: Any, train: Any) -> None:
+    """Every score that scikit-learn would assemble is accepted."""
+    assert fault_of(result(test, train), form) is None
+
+
+@pytest.mark.parametrize(("form", "test", "train"), WRONG)
+def test_other_scores_are_refused(form: ScoreForm, test: Any, train: Any) -> None:
+    """Scores of the wrong form, or that no float can hold, have a fault."""
+    assert fault_of(result(test, train), form)
+
+
+def test_a_failed_fit_needs_no_scores() -> None:
+    """A fit that raised has the error score instead."""
+    assert fault_of(result(None, None, "failed"), SEVERAL) is None
+
+
+@pytest.mark.parametrize("kind", ["int", "fraction", "decimal"])
+def test_a_score_with_too_many_digits_is_no_message(kind: str) -> None:
+    """A score that takes long to read is refused with the message that holds it."""
+    wire = msgspec.msgpack.encode(result(TypedNumber(kind, "1" * (MOST_DIGITS + 1)), None))
+    with pytest.raises(msgspec.ValidationError, match="length <= 10000"):
+        msgspec.msgpack.decode(wire, type=FitResult)
+
+
+def test_a_score_that_no_float_can_hold_raises_as_in_scikit_learn() -> None:
+    """The slot reports the OverflowError that scikit-learn raises for the array of scores."""
+    for score in (10**400, Fraction(10**400)):
+        with pytest.raises(OverflowError) as ours:
+            to_wire(score)
+        with pytest.raises(OverflowError) as theirs:
+            np.array([score], dtype=np.float64)
+        assert ours.value.args == theirs.value.args
