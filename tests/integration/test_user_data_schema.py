@@ -6,7 +6,7 @@ import pytest
 
 from skygrid.nodes.ec2.launch.user_data import user_data
 from tests.cloud.schema import check_user_data
-from tests.unit.test_ec2_keys import orders
+from tests.unit.nodes.ec2.test_keys import orders
 
 pytestmark = pytest.mark.cloud
 
