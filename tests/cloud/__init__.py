@@ -1,1 +1,1 @@
-"""A cloud for tests that boots: AWS's APIs in front, a real machine behind every instance."""
+"""A cloud for tests: AWS's APIs in front, a real machine behind every instance."""

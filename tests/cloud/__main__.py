@@ -1,7 +1,7 @@
-"""``python -m tests.cloud``: the cloud by hand, until Ctrl-C.
+"""Run the test cloud by hand until Ctrl-C: ``python -m tests.cloud``.
 
-With ``--serve`` it is the child of a test: the address goes to standard output as JSON, and it ends
-when its standard input does.
+With ``--serve`` it is the child process of a test: it prints its address to standard output as JSON
+and ends when its standard input closes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.cloud.server import Server, shared_environments
 from tests.programs import ProgramMissingError
 
 SHARED = Path(__file__).parents[2] / ".pytest_cache" / "cloud-nodes"
-"""Environments of nodes, made by the first run that needs one."""
+"""Environments of nodes, kept for later runs."""
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def serve(port: int) -> None:
-    """Answer until standard input ends."""
+    """Print the address and answer requests until standard input closes."""
     server = Server(port, Settings(), lambda _: None)
     try:
         print(json.dumps({"url": server.url}), flush=True)
@@ -50,7 +50,7 @@ def serve(port: int) -> None:
 
 
 def by_hand(port: int, boot_seconds: float) -> None:
-    """Say how to use it, then what instances do."""
+    """Print how to use the cloud, then print the events of its instances."""
     settings = Settings(boot_seconds=boot_seconds, shared=shared_environments(SHARED))
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,4 +1,4 @@
-"""Addresses for a cloud: a /16 of loopback that no other cloud on this machine uses now."""
+"""A /16 of loopback addresses for one cloud; no other cloud on this machine uses the block."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from pathlib import Path
 from typing import IO
 
 CLAIMS = Path("/run/skygrid-test-clouds")
-"""One lock file for each block; the kernel lets go of it when its owner ends."""
+"""One lock file per block; the kernel releases the lock when its owner ends."""
 
 FIRST_BLOCK, BLOCKS = 64, 128
-"""127.64.0.0/16 and on: below are the nodes of `tests/sshd.py`."""
+"""First block is 127.64.0.0/16; lower blocks belong to the nodes of `tests/sshd.py`."""
 
 PER_THIRD = 250
 
 
 @dataclass(frozen=True)
 class InstanceAddresses:
-    """What one instance has."""
+    """Addresses of one instance."""
 
     public: str
     private: str
     hidden: str
-    """Where its sshd and its metadata service are; nobody is told."""
+    """Address of the instance's sshd and metadata service; the APIs do not report it."""
 
     index: int
 
 
 class AddressBlock:
-    """A block of addresses; the lowest that is free is given out first, as soon as it is free.
+    """A block of addresses; `take` returns the lowest free one.
 
     Attributes
     ----------
     folder : Path
-        For the files of whoever has the block.
+        For files of the cloud that owns the block.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class AddressBlock:
                 continue
             self._lock: IO[str] = lock
             self.folder = CLAIMS / f"{block}-files"
-            # A cloud that was killed may have left some.
+            # A cloud that was killed may have left files.
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(mode=0o700)
             self._prefix = f"127.{block}"
@@ -59,7 +59,7 @@ class AddressBlock:
         raise RuntimeError(f"all {BLOCKS} address blocks are in use by other clouds")
 
     def take(self) -> InstanceAddresses:
-        """Return addresses that no instance has now."""
+        """Return the lowest addresses that no instance uses."""
         index = next(number for number in range(60 * PER_THIRD) if number not in self._used)
         self._used.add(index)
         third, fourth = divmod(index, PER_THIRD)
@@ -69,10 +69,10 @@ class AddressBlock:
         return InstanceAddresses(public, private, hidden, index)
 
     def give_back(self, addresses: InstanceAddresses) -> None:
-        """The next instance may have them."""
+        """Make these addresses available to the next instance."""
         self._used.discard(addresses.index)
 
     def release(self) -> None:
-        """Let another cloud have the block."""
+        """Delete the folder and unlock the block for another cloud."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()

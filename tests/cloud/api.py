@@ -1,7 +1,7 @@
-"""Requests of the AWS APIs as they arrive, and the answers that are given in each one's shape.
+"""AWS API requests as they arrive, and replies in the format of each API.
 
-Formats: EC2 and STS speak the query protocol (form in, XML out), S3 REST, the others JSON 1.1 with
-the operation in ``X-Amz-Target``; errors as botocore's parsers read them.
+Formats: EC2 and STS use the query protocol (form in, XML out), S3 uses REST, the others use JSON
+1.1 with the operation in ``X-Amz-Target``. Errors have the format that botocore's parsers read.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ PERMISSIONS = {
     "s3:ListObjects": "s3:ListBucket",
     "s3:UploadPart": "s3:PutObject",
 }
-"""What a policy has to allow for operations of S3 that are called otherwise:
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html"""
+"""IAM actions of S3 operations whose action has a different name:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+"""
 
 
 def permission(name: str) -> str:
-    """The IAM action that allows an operation; mostly it has the same name."""
+    """Return the IAM action that allows an operation; most have the same name."""
     return PERMISSIONS.get(name, name)
 
 
@@ -59,11 +60,11 @@ class Request:
 
     @property
     def name(self) -> str:
-        """As IAM writes it, e.g. ``ec2:RunInstances``."""
+        """Name as IAM writes it, e.g. ``ec2:RunInstances``."""
         return f"{self.service}:{self.action}"
 
     def listed(self, prefix: str) -> list[str]:
-        """Values of ``prefix.1``, ``prefix.2``, ..."""
+        """Return the values of ``prefix.1``, ``prefix.2``, ..."""
         found: list[str] = []
         while (text := self.form.get(f"{prefix}.{len(found) + 1}")) is not None:
             found.append(text)
@@ -72,19 +73,19 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """An answer."""
+    """One HTTP response."""
 
     status: int = 200
     content_type: str = "text/xml;charset=UTF-8"
     headers: tuple[tuple[str, str], ...] = ()
-    """All of them, where they are moto's."""
+    """All headers if moto made them; otherwise empty."""
 
     body: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApiError(Exception):
-    """An answer that botocore raises as ClientError."""
+    """An error response, which botocore raises as ClientError."""
 
     code: str
     message: str
@@ -92,7 +93,7 @@ class ApiError(Exception):
 
 
 def read_request(environ: Mapping[str, Any], body: bytes) -> Request:
-    """Return what is asked."""
+    """Return the request that an HTTP call contains."""
     signed = environ.get("HTTP_AUTHORIZATION", "") + environ.get("QUERY_STRING", "")
     scope = SCOPE.search(signed.replace("%2F", "/").replace("X-Amz-Credential=", "Credential="))
     region, service = (scope[1], scope[2]) if scope else ("us-east-1", "s3")
@@ -110,7 +111,7 @@ def read_request(environ: Mapping[str, Any], body: bytes) -> Request:
 
 
 def _s3_action(environ: Mapping[str, Any]) -> str:
-    """The operation, for the count and for permissions; those that skygrid may use."""
+    """Return the S3 operation of a call; covers the operations that skygrid uses."""
     method = environ["REQUEST_METHOD"]
     query = dict(parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True))
     _, _, key = environ.get("PATH_INFO", "").lstrip("/").partition("/")
@@ -131,14 +132,14 @@ def _s3_action(environ: Mapping[str, Any]) -> str:
 
 
 def replaced_form(environ: dict[str, Any], form: Mapping[str, str]) -> None:
-    """Have whoever handles the request find this form in it."""
+    """Replace the form in the request before moto reads it."""
     body = urlencode(form).encode()
     environ["wsgi.input"] = io.BytesIO(body)
     environ["CONTENT_LENGTH"] = str(len(body))
 
 
 def error_reply(request: Request, error: ApiError) -> Reply:
-    """The error in the shape of the service that was asked."""
+    """Return the error in the format of the requested service."""
     code, message = escape(error.code), escape(error.message)
     if request.service == "ec2":
         text = (
@@ -166,13 +167,13 @@ def error_reply(request: Request, error: ApiError) -> Reply:
 
 
 def json_reply(document: Mapping[str, Any], status: int = 200) -> Reply:
-    """An answer of a JSON service."""
+    """Return a reply of a JSON service."""
     body = json.dumps(document).encode()
     return Reply(status=status, content_type="application/x-amz-json-1.1", body=body)
 
 
 def ec2_reply(action: str, inner: str) -> Reply:
-    """An answer of EC2 with this XML inside."""
+    """Return a reply of EC2 that contains this XML."""
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<{action}Response xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
@@ -182,5 +183,5 @@ def ec2_reply(action: str, inner: str) -> Reply:
 
 
 def tag(name: str, text: object) -> str:
-    """One XML element."""
+    """Return one XML element."""
     return f"<{name}>{escape(str(text))}</{name}>"

@@ -1,4 +1,4 @@
-"""Someone who launches instances by hand and logs in to them: for tests of the cloud itself."""
+"""A caller who launches instances and logs in by hand, for tests of the cloud itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CALLER = "203.0.113.10"
 
 
 class Caller:
-    """A key, a host key, a security group and what is needed for a launch."""
+    """A login key, a host key, a security group and default launch parameters."""
 
     def __init__(self, cloud: Cloud, folder: Path, *, ingress: str | None = f"{CALLER}/32") -> None:
         self.cloud = cloud
@@ -29,13 +29,13 @@ class Caller:
             self.allow(ingress)
 
     def allow(self, cidr: str) -> None:
-        """Let in who has such an address."""
+        """Allow SSH from this block of addresses."""
         self.ec2.authorize_security_group_ingress(
             GroupId=self.group, IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp=cidr
         )
 
     def cloud_config(self, **more: Any) -> str:
-        """User-data that lets this caller in and gives the host its key."""
+        """Return user-data that authorises this caller's key and sets the host key."""
         config = {
             "ssh_authorized_keys": [self.public_key],
             "ssh_keys": {
@@ -47,11 +47,11 @@ class Caller:
         return f"#cloud-config\n{json.dumps(config)}\n"
 
     def launch(self, user_data: str | bytes | None = None, **parameters: Any) -> str:
-        """Launch one instance; its id."""
+        """Launch one instance and return its id."""
         return self.launch_all(user_data, **parameters)[0]
 
     def launch_all(self, user_data: str | bytes | None = None, **parameters: Any) -> list[str]:
-        """Launch; the ids."""
+        """Launch instances and return their ids."""
         given = {
             "ImageId": IMAGES["x86_64"],
             "InstanceType": "c7i.xlarge",
@@ -66,25 +66,25 @@ class Caller:
         return [str(one["InstanceId"]) for one in answer["Instances"]]
 
     def describe(self, instance_id: str) -> dict[str, Any]:
-        """What the API says of it."""
+        """Return the API's description of an instance."""
         answer = self.ec2.describe_instances(InstanceIds=[instance_id])
         found: dict[str, Any] = answer["Reservations"][0]["Instances"][0]
         return found
 
     def state(self, instance_id: str) -> str:
-        """Its state in the API."""
+        """Return the state of an instance in the API."""
         return str(self.describe(instance_id)["State"]["Name"])
 
     def wait_state(self, instance_id: str, state: str) -> None:
-        """Wait until the API says so."""
+        """Wait until the API reports this state."""
         wait(lambda: self.state(instance_id) == state, lambda: f"{instance_id} to be {state}")
 
     def address(self, instance_id: str) -> str:
-        """Its public address."""
+        """Return the public address of an instance."""
         return str(self.describe(instance_id)["PublicIpAddress"])
 
     def ready(self, instance_id: str, name: str = "ubuntu") -> str:
-        """Wait until one can log in; the address."""
+        """Wait until a login succeeds and return the address."""
         address = self.address(instance_id)
         wait(
             lambda: self.ssh(address, "true", name=name).returncode == 0,
@@ -101,7 +101,7 @@ class Caller:
         key: Path | None = None,
         seconds: float = 60,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command there, if the host has the key that this caller gave it."""
+        """Run a command on the host; fails unless it has the host key of this caller."""
         return subprocess.run(
             self.ssh_words(address, command, *options, name=name, key=key),
             stdin=subprocess.DEVNULL,
@@ -119,7 +119,7 @@ class Caller:
         name: str = "ubuntu",
         key: Path | None = None,
     ) -> list[str]:
-        """The words of OpenSSH's client for it."""
+        """Return the OpenSSH command line for `ssh`."""
         known = self._folder / "known_hosts"
         known.write_text(f"* {self.host_public_key}\n")
         return [
@@ -130,7 +130,7 @@ class Caller:
         ]
 
     def end(self, *instance_ids: str) -> None:
-        """Terminate these, wait until they are, and delete the group."""
+        """Terminate these instances, wait until they are terminated and delete the group."""
         if instance_ids:
             self.ec2.terminate_instances(InstanceIds=list(instance_ids))
         for one in instance_ids:
@@ -139,7 +139,7 @@ class Caller:
 
 
 def subnet_without_a_route(cloud: Cloud, zone: str = f"{REGION}a") -> str:
-    """Make a subnet of the default VPC whose route table leads nowhere outside; its id."""
+    """Make a subnet of the default VPC without a route to the internet and return its id."""
     ec2 = cloud.client("ec2")
     vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]
     subnet: str = ec2.create_subnet(

@@ -1,4 +1,4 @@
-"""The cloud as tests use it: a process of its own, spoken to over HTTP."""
+"""Client of the test cloud, which runs in a separate process and is controlled over HTTP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.cloud.server import shared_environments
 ROOT = Path(__file__).parents[2]
 
 SHARED = ROOT / ".pytest_cache" / "cloud-nodes"
-"""Environments of nodes, made once by the first run that needs one: they are large."""
+"""Environments of nodes: they are large, so the first run makes them and later runs reuse them."""
 
 PATIENCE_SECONDS = 120.0
 
@@ -36,7 +36,7 @@ REGION = "us-east-1"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Node:
-    """What the cloud knows of one instance."""
+    """The cloud's record of one instance."""
 
     id: str
     state: str
@@ -48,20 +48,20 @@ class Node:
     private: str
     hidden: str
     launched_at: float
-    """Seconds since the epoch, as all moments here."""
+    """Seconds since the epoch, as all times here."""
 
     boot_seconds: float
-    """What the cloud was told that its boot takes."""
+    """Boot time that was set for the instance, in seconds."""
 
     listens_at: float | None
-    """When its sshd was up; None: it never was."""
+    """Time when its sshd started to listen; None if it never did."""
 
     metadata: str | None
     tags: dict[str, str]
 
 
 class Faults:
-    """What goes wrong, from the moment of each call on; see `tests.cloud.faults`."""
+    """Switches for the faults of `tests.cloud.faults`; each takes effect when it is called."""
 
     def __init__(self, ask: Callable[..., Any]) -> None:
         self._ask = ask
@@ -74,7 +74,7 @@ class Faults:
         self._ask("set", **settings)
 
     def add(self, failure: Failure) -> None:
-        """Have calls go wrong."""
+        """Make calls go wrong as described."""
         self._ask("fail", **dataclasses.asdict(failure))
 
     def fail(self, action: str, code: str, *, times: int | None = 1, **more: Any) -> None:
@@ -82,7 +82,7 @@ class Faults:
         self.add(Failure(action=action, code=code, times=times, **more))
 
     def throttle(self, action: str, times: int | None = 1) -> None:
-        """Answer calls as AWS does when there are too many."""
+        """Answer calls with the error that AWS sends above its request limit."""
         if action.startswith("ec2:"):
             self.fail(
                 action,
@@ -97,35 +97,35 @@ class Faults:
             )
 
     def lose_answer(self, action: str, times: int | None = 1) -> None:
-        """Execute calls and end the connection before the answer."""
+        """Execute calls and close the connection before the answer."""
         self.add(Failure(action=action, what="cut", times=times))
 
     def delay_answer(self, action: str, seconds: float, times: int | None = 1) -> None:
-        """Execute calls and answer late."""
+        """Execute calls and send the answer late."""
         self.add(Failure(action=action, what="late", seconds=seconds, times=times))
 
     def deny(self, *actions: str) -> None:
-        """Allow the caller everything but these (patterns, e.g. ``ec2:RunInstances``)."""
+        """Allow the caller everything except these action patterns, e.g. ``ec2:RunInstances``."""
         self.set(denied=list(actions))
 
     def expire_credentials(self, expired: bool = True) -> None:
-        """Take the caller's credentials for expired."""
+        """Treat the caller's credentials as expired."""
         self.set(expired=expired)
 
     def no_capacity(self, *pools: Pool) -> None:
-        """Have no capacity in these pools and in all others; without pools: in none at all."""
+        """Remove the capacity of these pools; without arguments, of all pools."""
         self.set(lacking=list(pools or (Pool(),)))
 
     def move_caller(self, address: str) -> None:
-        """Give the caller another address; connections that are open fall silent."""
+        """Change the caller's address; open connections go silent."""
         self.set(caller=address)
 
     def remove_default_vpc(self, region: str = REGION) -> None:
-        """Have the account be one without a default VPC."""
+        """Remove the account's default VPC."""
         self._ask("remove-default-vpc", region=region)
 
     def clear(self) -> None:
-        """Let calls go well again; settings stay."""
+        """Remove all failures of calls; settings stay."""
         self._ask("clear-faults")
 
 
@@ -135,7 +135,7 @@ class Cloud:
     Parameters
     ----------
     share_environments : bool
-        Instances share what skygrid keeps in ``~/.cache/skygrid`` between tests.
+        True if instances share the contents of ``~/.cache/skygrid`` between tests.
 
     Attributes
     ----------
@@ -147,7 +147,7 @@ class Cloud:
     allowed_left : set of str
         Kinds of `left` that the test leaves on purpose, e.g. ``{"instances"}``.
     allow_problems : bool
-        Boots may go wrong.
+        True if boots may fail.
     """
 
     def __init__(self, *, share_environments: bool = True) -> None:
@@ -180,15 +180,15 @@ class Cloud:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ---- for who uses it ------------------------------------------------------------------------
+    # ---- for processes that use the cloud --------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
-        """Variables for a process that is to take this cloud for AWS, all others included."""
+        """Return this process's environment with this cloud in place of AWS."""
         found = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}
         return {**found, **self.variables()}
 
     def variables(self) -> dict[str, str]:
-        """Those of them that are the cloud's own."""
+        """Return the variables that point a process to this cloud."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "AKIATEST",
@@ -201,7 +201,7 @@ class Cloud:
         }
 
     def client(self, service: str, region: str = REGION, **config: Any) -> Any:
-        """A boto3 client of this cloud that tries each call once."""
+        """Return a boto3 client of this cloud that tries each call once."""
         import boto3
         from botocore.config import Config
 
@@ -214,74 +214,74 @@ class Cloud:
             config=Config(retries={"total_max_attempts": 1}, **config),
         )
 
-    # ---- what happened --------------------------------------------------------------------------
+    # ---- records ---------------------------------------------------------------------------------
 
     @property
     def calls(self) -> Counter[str]:
-        """How often each action was called, e.g. ``{"ec2:RunInstances": 3}``, failed ones too."""
+        """Number of calls by action, failed ones included, e.g. ``{"ec2:RunInstances": 3}``."""
         return Counter(call["action"] for call in self.call_log())
 
     def call_log(self) -> list[dict[str, Any]]:
-        """Every call in order: ``action``, ``seconds``, ``code``, ``dry_run``."""
+        """Return every call in order: ``action``, ``seconds``, ``code``, ``dry_run``."""
         return list(self._ask("calls"))
 
     def nodes(self, *states: str) -> list[Node]:
-        """Every instance since the start, or those in these states."""
+        """Return every instance since the start, or those in these states."""
         found = [Node(**one) for one in self._ask("instances")]
         return [one for one in found if not states or one.state in states]
 
     def left(self) -> dict[str, list[str]]:
-        """What the API has that is not terminated or deleted, by kind; empty: nothing.
+        """Return the names of everything that is not terminated or deleted, by kind.
 
         Kinds: ``instances``, ``groups`` (without the default ones), ``volumes``, ``keys``,
-        ``objects`` (of S3, unfinished uploads too).
+        ``objects`` (of S3, unfinished uploads included).
         """
         return dict(self._ask("left"))
 
     def processes(self) -> list[str]:
-        """Command lines of all that instances have running, in fact."""
+        """Return the command lines of all processes that really run on instances."""
         return list(self._ask("processes"))
 
     def problems(self) -> list[str]:
-        """What went wrong in boots: user-data that is not understood, steps that failed."""
+        """Return errors of boots: user-data that is not understood, steps that failed."""
         return list(self._ask("problems"))
 
     def console(self, instance_id: str) -> str:
-        """What the boot of an instance has written."""
+        """Return the output of an instance's boot."""
         return str(self._ask("console", instance_id=instance_id))
 
-    # ---- what can happen ------------------------------------------------------------------------
+    # ---- events ----------------------------------------------------------------------------------
 
     def interrupt(self, instance_id: str, seconds: float = 120.0) -> None:
-        """Announce a spot instance's interruption, and end it after so many seconds."""
+        """Announce a spot instance's interruption, and end it after `seconds`."""
         self._ask("interrupt", instance_id=instance_id, seconds=seconds)
 
     def kill(self, instance_id: str) -> None:
-        """Have a machine die while the API says that it runs."""
+        """Kill a machine while the API still reports it as running."""
         self._ask("kill", instance_id=instance_id)
 
     def cut(self, instance_id: str | None = None) -> None:
-        """End the connections to one instance, or to all; new ones are taken."""
+        """Close the connections to one instance, or to all; new ones are accepted."""
         self._ask("cut", instance_id=instance_id)
 
     def mount(self, folder: Path) -> None:
-        """Have new instances see and write a folder of this machine, at the same place.
+        """Mount a folder of this machine on new instances, at the same path and writable.
 
-        For a search that notes each of its fits in a file beside it.
+        A search file can then record each fit in a file beside it.
         """
         folder.chmod(0o777)
         self.faults.set(mounts=[str(folder)])
 
     def reset(self) -> None:
-        """End everything and begin anew, without faults."""
+        """End everything and remove all faults."""
         self._ask("reset", shared=self._shared)
         self.allowed_left = set()
         self.allow_problems = False
 
     def check_nothing_left(self, seconds: float = PATIENCE_SECONDS) -> None:
-        """Fail when something is left that the test did not allow, or a boot went wrong.
+        """Fail if anything is left that the test does not allow, or if a boot failed.
 
-        An end that was asked for may still be on its way: it is waited for.
+        Instances that are still shutting down are waited for.
         """
         wait(
             lambda: (
@@ -327,7 +327,7 @@ class Cloud:
 def wait(
     fact: Callable[[], object], what: Callable[[], str], *, seconds: float = PATIENCE_SECONDS
 ) -> None:
-    """Return when it holds; fail after so many seconds with what was waited for."""
+    """Return when `fact` is true; fail after `seconds` with the text of `what`."""
     pause, deadline = threading.Event(), time.monotonic() + seconds
     while not fact():
         if time.monotonic() > deadline:
@@ -337,7 +337,7 @@ def wait(
 
 @contextmanager
 def used_cloud(cloud: Cloud) -> Iterator[Cloud]:
-    """The cloud as new; what is left after the test is its failure."""
+    """Yield the reset cloud; fail the test if it leaves anything."""
     cloud.reset()
     try:
         yield cloud
@@ -348,13 +348,13 @@ def used_cloud(cloud: Cloud) -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def cloud_server() -> Iterator[Cloud]:
-    """One cloud for all tests of this process."""
+    """Yield one cloud for all tests of this process."""
     with Cloud() as cloud:
         yield cloud
 
 
 @pytest.fixture
 def cloud(cloud_server: Cloud) -> Iterator[Cloud]:
-    """A cloud as new, in which nothing may be left and no boot may go wrong."""
+    """Yield a reset cloud in which nothing may be left and no boot may fail."""
     with used_cloud(cloud_server) as used:
         yield used

@@ -1,4 +1,4 @@
-"""How tests speak with the cloud beside its APIs: small JSON documents below ``/_control/``."""
+"""Control of the cloud by tests, beside its APIs: small JSON documents below ``/_control/``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PREFIX = "/_control/"
 
 
 class Control:
-    """A WSGI application that answers below `PREFIX` and passes on everything else."""
+    """A WSGI application that answers paths below `PREFIX` and passes on all others."""
 
     def __init__(self, front: Front, world: World, reset_moto: Callable[[], None]) -> None:
         self._front = front
@@ -67,7 +67,7 @@ class Control:
         self._world.interrupt(instance_id, seconds)
 
     def _kill(self, instance_id: str) -> None:
-        """The machine dies and the API does not know."""
+        """Kill the machine without changing its state in the API."""
         instance = self._world.instances[instance_id]
         instance.bootable = False
         instance.fall_silent()
@@ -107,7 +107,7 @@ class Control:
             self._world.remove_default_vpc(region)
 
     def _reset(self, **document: Any) -> None:
-        """As new, with these settings."""
+        """Return the cloud to its first state, with these settings."""
         self._world.clear()
         with self._world.lock, self._world.objects_lock:
             self._reset_moto()
@@ -116,7 +116,7 @@ class Control:
 
 
 def since_epoch(moment: float | None) -> float | None:
-    """A moment of the monotonic clock, in seconds since the epoch."""
+    """Convert a time of the monotonic clock to seconds since the epoch."""
     return None if moment is None else time.time() - (time.monotonic() - moment)
 
 

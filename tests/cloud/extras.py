@@ -1,4 +1,4 @@
-"""Answers that moto does not have: image parameters, prices, quotas. Pure."""
+"""Replies that moto lacks: image parameters, prices, quotas. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.cloud.api import ApiError, Reply, Request, ec2_reply, json_reply, tag
 from tests.cloud.faults import Settings
 
 IMAGES = {"x86_64": "ami-0a5e9d1c3b7f20861", "arm64": "ami-0a5e9d1c3b7f20a64"}
-"""Ubuntu 24.04 by architecture, the same in every region here."""
+"""Ubuntu 24.04 images by architecture; the same in every region here."""
 
 CANONICAL = "099720109477"
 """Canonical's account."""
@@ -37,7 +37,7 @@ PER_VCPU = {
     "m5": 0.048,
     "r7i": 0.06615,
 }
-"""USD an hour and vCPU on demand in this cloud, in every region; near those of us-east-1."""
+"""On-demand prices of this cloud, in USD per vCPU and hour; close to those of us-east-1."""
 
 SPOT_SHARE = {"a": 0.40, "b": 0.35, "c": 0.45}
 """Spot price over on-demand price by the last letter of the zone; 0.42 elsewhere."""
@@ -70,17 +70,17 @@ IMAGE_ENTRIES = [
         ("arm64", "arm64", IMAGES["arm64"]),
     )
 ]
-"""For moto's MOTO_AMIS_PATH."""
+"""Images in the format of moto's MOTO_AMIS_PATH."""
 
 
 def price(instance_type: str, vcpus: int) -> float | None:
-    """USD an hour on demand, or None for a type that this cloud does not sell by list."""
+    """Return the on-demand price in USD per hour, or None for a type without a list price."""
     per_vcpu = PER_VCPU.get(instance_type.partition(".")[0])
     return None if per_vcpu is None else round(per_vcpu * vcpus, 6)
 
 
 def get_parameter(request: Request) -> Reply | None:
-    """SSM's GetParameter and GetParameters of what Canonical publishes; None: not ours."""
+    """Answer SSM's GetParameter(s) for Canonical's parameters; None for other names."""
     wanted = request.document.get("Names") or [request.document.get("Name", "")]
     if not any(name.startswith("/aws/service/canonical/") for name in wanted):
         return None
@@ -106,7 +106,7 @@ def get_parameter(request: Request) -> Reply | None:
 
 
 def get_service_quota(request: Request, settings: Settings) -> Reply:
-    """Service Quotas' GetServiceQuota of the two that count for instances."""
+    """Answer Service Quotas' GetServiceQuota for the two vCPU quotas of instances."""
     code = request.document.get("QuotaCode", "")
     if request.document.get("ServiceCode") != "ec2" or code not in QUOTAS:
         raise ApiError(code="NoSuchResourceException", message=f"{code}: no such quota")
@@ -126,7 +126,7 @@ def get_service_quota(request: Request, settings: Settings) -> Reply:
 
 
 def get_products(request: Request, types: Mapping[str, Any]) -> Reply:
-    """The pricing API's GetProducts: shared and dedicated, Linux and Windows, by their filters."""
+    """Answer the pricing API's GetProducts; products differ by tenancy, system and reservation."""
     filters = {one["Field"]: one["Value"] for one in request.document.get("Filters", ())}
     if request.document.get("ServiceCode") != "AmazonEC2":
         raise ApiError(code="NotFoundException", message="The service code is not known.")
@@ -225,7 +225,7 @@ LOCATIONS = {
 def describe_spot_price_history(
     request: Request, types: Mapping[str, Any], zones: Iterable[str], now: datetime
 ) -> Reply:
-    """EC2's DescribeSpotPriceHistory: one price for each type and zone, of an hour ago."""
+    """Answer EC2's DescribeSpotPriceHistory: one price per type and zone, one hour old."""
     wanted_zone = request.form.get("AvailabilityZone") or _filter(request, "availability-zone")
     names = request.listed("InstanceType")
     if not names and (one := _filter(request, "instance-type")):

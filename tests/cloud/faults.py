@@ -1,4 +1,4 @@
-"""How the cloud is told to misbehave: frozen records, and what they mean for one call."""
+"""Frozen records of the cloud's faults, and their effect on one call."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any, Literal
 from tests.cloud.api import ApiError, Request, permission
 
 MOST_SKEW_SECONDS = 300
-"""How wrong a signature's time may be."""
+"""Largest error of a signature's time that AWS accepts."""
 
 Market = Literal["on-demand", "spot"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Where capacity comes from; each field is a pattern, ``*`` by default."""
+    """Capacity of a zone, type and market; each field is a pattern, ``*`` by default."""
 
     zone: str = "*"
     instance_type: str = "*"
     market: str = "*"
 
     def holds(self, zone: str, instance_type: str, market: str) -> bool:
-        """Whether this pool is meant."""
+        """Return whether the pool contains this zone, type and market."""
         return (
             fnmatchcase(zone, self.zone)
             and fnmatchcase(instance_type, self.instance_type)
@@ -34,60 +34,60 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the cloud is like; all seconds are of real time."""
+    """Properties of the cloud; all seconds are real time."""
 
     caller: str = "203.0.113.10"
-    """The address that the caller has, for the firewall and for ``/checkip``."""
+    """Address of the caller, for the firewall and for ``/checkip``."""
 
     jump_address: str = "172.31.255.10"
-    """The address that a jump host has for the firewall of private addresses."""
+    """Address of a jump host, for the firewall of private addresses."""
 
     pending_seconds: float = 0.0
-    """From RunInstances to `running`."""
+    """Time from RunInstances to `running`."""
 
     boot_seconds: float = 0.0
-    """From RunInstances to the first step of user-data."""
+    """Time from RunInstances to the first step of user-data."""
 
     boot_step_seconds: float = 0.0
-    """Each instance boots by so much longer than the one before: they do not come all at once."""
+    """Additional boot time of each instance over the one before, so that they start one by one."""
 
     key_seconds: float = 0.0
-    """sshd answers for so long before the users' keys are in place."""
+    """Time between the start of sshd and the installation of the users' keys."""
 
     invisible_seconds: float = 0.0
-    """A new instance does not exist for other calls for so long."""
+    """Time for which other calls do not find a new instance."""
 
     shutdown_seconds: float = 0.0
-    """An instance whose end was asked for stays `shutting-down` for so long."""
+    """Shortest time that an instance stays `shutting-down`."""
 
     interface_seconds: float = 0.0
-    """Its security groups stay in use for so long after it is `terminated`."""
+    """Time for which security groups stay in use after their instance is `terminated`."""
 
     on_demand_vcpus: int = 640
     spot_vcpus: int = 640
     spot_count: int | None = None
-    """Spot instances that may run at a time; None: only the vCPUs count."""
+    """Spot instances that may run at a time; None: only vCPUs are limited."""
 
     lacking: tuple[Pool, ...] = ()
     """Pools without capacity."""
 
     denied: tuple[str, ...] = ()
-    """Actions that the caller may not do, e.g. ``ec2:RunInstances``; patterns."""
+    """Patterns of actions that the caller may not use, e.g. ``ec2:RunInstances``."""
 
     clock_seconds: float = 0.0
-    """How far the cloud's clock is ahead of the caller's."""
+    """Seconds by which the cloud's clock is ahead of the caller's."""
 
     expired: bool = False
     """The caller's credentials are no longer valid."""
 
     unreachable: int = 0
-    """The next so many instances boot, and their addresses stay silent."""
+    """Number of next instances that boot but whose addresses stay silent."""
 
     dead: int = 0
-    """The next so many instances run for the API and never boot."""
+    """Number of next instances that the API reports as running but that never boot."""
 
     mounts: tuple[str, ...] = ()
-    """Folders of this machine that new instances have too, at the same place."""
+    """Folders of this machine that new instances mount at the same path."""
 
     shared: str | None = None
     """Folder of environments that instances share, or None."""
@@ -95,14 +95,15 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Calls that go wrong.
+    """A failure of calls to one action.
 
-    `what` is ``error`` (answered so, not executed), ``cut`` (executed, and the connection ends
-    before the answer), ``late`` (executed, answered after `seconds`).
+    `what` is ``error`` (answered with an error, not executed), ``cut`` (executed, but the
+    connection
+    is closed before the answer) or ``late`` (executed, answered after `seconds`).
     """
 
     action: str
-    """As ``ec2:TerminateInstances``; a pattern."""
+    """Pattern, e.g. ``ec2:TerminateInstances``."""
 
     what: Literal["error", "cut", "late"] = "error"
     code: str = "InternalError"
@@ -110,10 +111,10 @@ class Failure:
     status: int = 500
     seconds: float = 0.0
     after: int = 0
-    """Calls that still go well."""
+    """Number of calls that succeed first."""
 
     times: int | None = 1
-    """How many go wrong then; None: all."""
+    """Number of calls that fail after that; None: all."""
 
 
 @dataclass(kw_only=True)
@@ -124,26 +125,26 @@ class _Counted:
 
 @dataclass(kw_only=True)
 class Faults:
-    """What is set now, and how often each failure has come."""
+    """The current settings, and a count of calls per failure."""
 
     settings: Settings = field(default_factory=Settings)
     failures: list[_Counted] = field(default_factory=list)
 
     def change(self, **values: Any) -> None:
-        """Set some of the settings."""
+        """Change some of the settings."""
         self.settings = dataclasses.replace(self.settings, **values)
 
     def reset(self, **values: Any) -> None:
-        """Nothing goes wrong any more; everything is at its default but these."""
+        """Remove all failures and set every setting to its default, except these."""
         self.settings = Settings(**values)
         self.failures.clear()
 
     def add(self, failure: Failure) -> None:
-        """Have calls go wrong from now on."""
+        """Make calls fail from now on."""
         self.failures.append(_Counted(failure=failure))
 
     def next_failure(self, name: str) -> Failure | None:
-        """What goes wrong with a call of this action that arrives now, if anything."""
+        """Return the failure that applies to the next call of this action, if any."""
         for counted in self.failures:
             failure = counted.failure
             if not fnmatchcase(name, failure.action):
@@ -156,7 +157,7 @@ class Faults:
 
 
 def settings_from(document: dict[str, Any]) -> dict[str, Any]:
-    """Values of settings as JSON has them, as `Settings` wants them."""
+    """Convert settings from JSON types to those of `Settings`."""
     values = dict(document)
     if "lacking" in values:
         values["lacking"] = tuple(Pool(**pool) for pool in values["lacking"])
@@ -166,12 +167,12 @@ def settings_from(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_caller(request: Request, settings: Settings) -> None:
-    """Refuse who may not do this.
+    """Refuse a call that the caller may not make.
 
     Raises
     ------
     ApiError
-        With the code that each service has for it.
+        With the error code that this service uses.
     """
     service = request.service
     if settings.expired:
@@ -192,7 +193,7 @@ def check_caller(request: Request, settings: Settings) -> None:
 
 
 def implied_actions(request: Request) -> list[str]:
-    """Permissions that a call needs besides its own."""
+    """Return permissions that a call needs besides its own."""
     tags = any(name.startswith("TagSpecification.") for name in request.form)
     return ["ec2:CreateTags"] if request.service == "ec2" and tags else []
 

@@ -1,7 +1,7 @@
-"""Port 22 of an address of an instance, as its security group lets one in.
+"""Port 22 of an instance's address, filtered by its security groups.
 
-Whoever is not let in finds silence, as on AWS: the kernel drops what asks for a connection when a
-listener's queue is full, so a closed gate fills its own queue and accepts nothing.
+A refused caller gets no answer, as on AWS. The kernel drops connection requests when a listener's
+queue is full, so a closed gate fills its own queue and accepts nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Rule:
 
 
 def lets_in(rules: Iterable[Rule], address: str, port: int) -> bool:
-    """Whether one of these rules admits a TCP connection from this address to this port."""
+    """Return whether one of these rules admits TCP from this address to this port."""
     caller = ipaddress.ip_address(address)
     for rule in rules:
         if rule.protocol not in {"tcp", "-1"}:
@@ -49,18 +49,18 @@ def lets_in(rules: Iterable[Rule], address: str, port: int) -> bool:
 
 
 class Gate:
-    """Port 22 of `address`, relayed to port 22 of `target` for those who are let in.
+    """Port 22 of `address`, relayed to port 22 of `target` for admitted callers.
 
     Parameters
     ----------
     address, target : str
     caller : callable
-        The address that who connects is taken to have, now. A connection stays bound to the one
-        that it was made from: when the caller's address changes, it is silent for ever.
+        Returns the current address of callers. A connection stays bound to the address it was made
+        from: it goes silent while the caller has another one.
     admits : callable
-        Whether an address may connect, now.
+        Returns whether an address may connect now.
     jump_only : bool
-        Only what an sshd connects gets through, that is, a jump host's forwarding.
+        True if only connections made by an sshd pass, that is, a jump host's forwarding.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Gate:
         self._thread.start()
 
     def update(self) -> None:
-        """Look again at who is let in, after the rules or the caller's address have changed."""
+        """Apply the current rules and the caller's current address."""
         with self._lock:
             if self._closed:
                 return
@@ -149,7 +149,7 @@ class Gate:
                 return
             self._drop_fillers()
             if self._jump_only and not made_by_sshd(peer):
-                # Nobody outside of the network has a way to this address.
+                # A private address has no route from outside the network.
                 self._ignored.append(client)
                 return
             self._relay(client)
@@ -173,19 +173,19 @@ class Gate:
         self._fillers.clear()
 
     def freeze(self) -> None:
-        """The machine behind is dead: silence, on every connection and for who comes."""
+        """Stop answering, on open and on new connections: the machine is dead."""
         with self._lock:
             self._frozen = True
             self.update()
 
     def cut(self) -> None:
-        """End every connection; new ones are taken."""
+        """Close every connection; new ones are accepted."""
         with self._lock:
             for relay in list(self._open):
                 relay.end()
 
     def close(self) -> None:
-        """End everything here."""
+        """Close the listener and every connection."""
         with self._lock:
             if self._closed:
                 return
@@ -199,7 +199,7 @@ class Gate:
 
 
 class _Relay:
-    """One connection, by two threads that copy."""
+    """One connection, copied by two threads."""
 
     def __init__(
         self,
@@ -226,7 +226,7 @@ class _Relay:
             threading.Thread(target=self._copy, args=(source, target), daemon=True).start()
 
     def silence(self, silent: bool) -> None:
-        """Whether no byte passes any more."""
+        """Stop the flow of bytes, or let it continue."""
         if silent:
             self._flowing.clear()
         else:
@@ -249,7 +249,7 @@ class _Relay:
             self._forget(self)
 
     def end(self) -> None:
-        """Cut it."""
+        """Close the connection."""
         for end in (self._client, self._server):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -257,7 +257,7 @@ class _Relay:
 
 
 def made_by_sshd(peer: tuple[str, int]) -> bool:
-    """Whether an sshd process holds the socket with this local address."""
+    """Return whether an sshd process holds the socket with this local address."""
     for connection in psutil.net_connections("tcp4"):
         if connection.laddr and tuple(connection.laddr) == peer and connection.pid:
             with suppress(OSError):

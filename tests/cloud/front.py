@@ -1,4 +1,4 @@
-"""The one endpoint of the cloud: in front of moto, and as AWS where moto is not."""
+"""The endpoint of the cloud: corrects moto where it differs from AWS."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ GROUP_CHANGES = frozenset(
 UNSUPPORTED = frozenset({"StopInstances", "StartInstances", "RebootInstances"})
 
 BROKEN = ApiError(code="InternalError", message="An internal error has occurred", status=500)
-"""What AWS answers when it is its own fault, and what its SDKs try again."""
+"""AWS's answer to an internal error, which its SDKs retry."""
 
 HTTP_WORDS = {one.value: one.phrase for one in HTTPStatus}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """One call that was made."""
+    """One call of an API."""
 
     action: str
-    """As ``ec2:RunInstances``."""
+    """Name, e.g. ``ec2:RunInstances``."""
 
     seconds: float
-    """Since the cloud began or was last cleared."""
+    """Time since the cloud began or was last cleared."""
 
     code: str = ""
-    """The error's, where one was answered by this layer."""
+    """Code of the error in the answer; empty if there was none."""
 
     dry_run: bool = False
 
@@ -97,15 +97,15 @@ class Front:
             ),
         }
 
-    # ---- what was called ------------------------------------------------------------------------
+    # ---- calls -----------------------------------------------------------------------------------
 
     def calls(self) -> list[Recorded]:
-        """Every call so far, in order."""
+        """Return every call so far, in order."""
         with self._lock:
             return list(self._calls)
 
     def clear(self) -> None:
-        """Forget the calls and the launches."""
+        """Delete the records of calls and launches."""
         with self._lock:
             self._calls.clear()
             self._began = time.monotonic()
@@ -147,7 +147,7 @@ class Front:
             self._record(request, error.code)
             return send(error_reply(request, error), start)
         except Exception as error:
-            # The server beneath would answer with a page that no SDK reads.
+            # werkzeug would answer with an HTML page, which no SDK reads.
             self._world.failed(error, request.name, ours=raised_here(error))
             self._record(request, BROKEN.code)
             return send(error_reply(request, BROKEN), start)
@@ -156,7 +156,7 @@ class Front:
         return send(reply, start)
 
     def _spoil(self, failure: Failure | None, environ: Mapping[str, Any]) -> None:
-        """Let the answer of what was executed come late or never."""
+        """Delay the answer of an executed call, or close its connection."""
         if failure is None:
             return
         if failure.what == "late":
@@ -189,7 +189,7 @@ class Front:
             return answer
 
     def _check_upload(self, environ: dict[str, Any]) -> None:
-        """Refuse a part of an upload that was never begun, or has ended."""
+        """Refuse a part of an upload that does not exist or has ended."""
         bucket = environ["PATH_INFO"].lstrip("/").partition("/")[0]
         query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
         uploads = self._world.uploads(bucket)
@@ -219,7 +219,7 @@ class Front:
         hidden = {one.id for one in self._world.instances.values() if not one.is_visible}
         return _Hidden(backend, hidden)
 
-    # ---- where moto does not behave -------------------------------------------------------------
+    # ---- corrections of moto ---------------------------------------------------------------------
 
     def _terminate(self, request: Request) -> Reply:
         ids = request.listed("InstanceId")
@@ -278,7 +278,7 @@ class Front:
 
 
 class _Hidden:
-    """Instances that do not exist yet for a call."""
+    """Hides instances that calls cannot see yet."""
 
     def __init__(self, backend: Any, hidden: set[str]) -> None:
         self._backend, self._hidden = backend, hidden
@@ -302,14 +302,14 @@ def _state(name: str, state: str, code: int) -> str:
 
 
 def types() -> Mapping[str, Any]:
-    """Instance types by name, as DescribeInstanceTypes has them."""
+    """Return instance types by name, in the format of DescribeInstanceTypes."""
     from moto.ec2.models.instance_types import INSTANCE_TYPES
 
     return INSTANCE_TYPES
 
 
 def code_in(status: int, body: bytes) -> str:
-    """The code of an error of moto's, in XML or JSON; empty for what is none."""
+    """Return the code of a moto error, in XML or JSON; empty if it is not an error."""
     found = (
         re.search(rb'<Code>([^<]*)</Code>|"__type": *"([^"]*)"', body) if status >= 400 else None
     )
@@ -317,7 +317,10 @@ def code_in(status: int, body: bytes) -> str:
 
 
 def read_body(environ: dict[str, Any]) -> bytes:
-    """What was sent, and put back: one who sends slowly must not keep a lock."""
+    """Read the body and put it back.
+
+    Reading happens before any lock is taken: a slow sender must not hold one.
+    """
     if "CONTENT_LENGTH" not in environ:
         return b""
     body: bytes = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"] or 0))
@@ -326,7 +329,7 @@ def read_body(environ: dict[str, Any]) -> bytes:
 
 
 def raised_here(error: BaseException) -> bool:
-    """Whether an error is this cloud's own, not moto's."""
+    """Return whether an error is this cloud's own, not moto's."""
     here = Path(__file__).parent
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
@@ -338,7 +341,7 @@ def raised_here(error: BaseException) -> bool:
 
 
 def send(reply: Reply, start: StartResponse) -> list[bytes]:
-    """Answer with this."""
+    """Start the response and return its body."""
     headers = reply.headers or (
         ("Content-Type", reply.content_type),
         ("Content-Length", str(len(reply.body))),

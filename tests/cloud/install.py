@@ -1,4 +1,4 @@
-"""The cloud's needs of this machine: root on Linux, OpenSSH, namespaces and sudo."""
+"""Requirements of the cloud: root on Linux, OpenSSH, namespaces and sudo."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def install_all() -> None:
     Raises
     ------
     ProgramMissingError
-        If this machine cannot hold the cloud; the message says what to do.
+        If this machine cannot run the cloud; the message says what to do.
     """
     if sys.platform != "linux" or os.getuid() != 0:
         raise ProgramMissingError(

@@ -1,4 +1,4 @@
-"""One instance: what moto records of it, and the machine, gates and metadata service behind it."""
+"""One instance: moto's record with the machine, gates and metadata service behind it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ STATES = {
     "stopping": 64,
     "stopped": 80,
 }
-"""The codes of EC2's InstanceState."""
+"""Codes of EC2's InstanceState."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """Why an instance ended, in EC2's words."""
+    """Reason for an instance's end, in EC2's words."""
 
     code: str
     message: str
@@ -55,48 +55,48 @@ INTERRUPTED = Reason(
 
 @dataclass(kw_only=True)
 class Instance:
-    """State that changes under the world's lock, and what runs outside of it."""
+    """One instance; the world's lock guards its state, the machine runs outside the lock."""
 
     record: Any
-    """moto's instance."""
+    """moto's record of the instance."""
 
     region: str
     addresses: InstanceAddresses
     settings: Settings
-    """Those at its launch."""
+    """Settings of the cloud at the launch."""
 
     folder: Path
-    """For its files alone."""
+    """Folder for this instance's files only."""
 
     launched_at: float = field(default_factory=time.monotonic)
     reachable: bool = True
     bootable: bool = True
     listens_at: float | None = None
-    """When its sshd was up."""
+    """Time when its sshd started to listen."""
 
     machine: Machine | None = None
     gates: list[Gate] = field(default_factory=list)
     metadata: MetadataService | None = None
     interruption: datetime | None = None
-    """When a spot instance is going to be ended."""
+    """Time when a spot instance will be ended."""
 
     ending: bool = False
     ended_at: float | None = None
     problems: list[str] = field(default_factory=list)
-    """What went wrong in its boot."""
+    """Errors of its boot."""
 
     @property
     def id(self) -> str:
-        """Its instance id."""
+        """Instance id."""
         return str(self.record.id)
 
     @property
     def state(self) -> str:
-        """Its state in the API."""
+        """State in the API."""
         return str(self.record._state.name)
 
     def set_state(self, name: str, reason: Reason | None = None) -> None:
-        """Have the API say so."""
+        """Set the state in the API."""
         self.record._state.name = name
         self.record._state.code = STATES[name]
         if reason is not None:
@@ -109,18 +109,18 @@ class Instance:
 
     @property
     def is_visible(self) -> bool:
-        """Whether other calls know it already."""
+        """True once other calls can see the instance."""
         return time.monotonic() >= self.launched_at + self.settings.invisible_seconds
 
     def group_ids(self) -> set[str]:
-        """Its security groups."""
+        """Return the ids of its security groups."""
         found = {group.id for group in self.record.security_groups}
         for nic in self.record.nics.values():
             found |= {group.id for group in nic.group_set}
         return found
 
     def uses_group(self, group_id: str) -> bool:
-        """Whether this group cannot be deleted because of it, now."""
+        """Return whether this instance prevents the deletion of a security group."""
         if group_id not in self.group_ids_at_launch:
             return False
         if self.state != "terminated" or self.ended_at is None:
@@ -132,7 +132,7 @@ class Instance:
     # ---- addresses ------------------------------------------------------------------------------
 
     def use_addresses(self) -> None:
-        """Have the API say the addresses that are real here."""
+        """Replace moto's addresses in the API with the real ones."""
         for nic in self.record.nics.values():
             nic.private_ip_address = self.addresses.private
             nic.private_dns_name = f"ip-{self.addresses.private.replace('.', '-')}.ec2.internal"
@@ -144,27 +144,27 @@ class Instance:
 
     @property
     def hostname(self) -> str:
-        """As EC2 makes it of the private address."""
+        """Host name that EC2 derives from the private address."""
         return f"ip-{self.addresses.private.replace('.', '-')}"
 
     # ---- the machine ----------------------------------------------------------------------------
 
     def user_data(self) -> bytes:
-        """What the launch said, decoded."""
+        """Return the decoded user-data of the launch."""
         return base64.b64decode(str(self.record.user_data or ""))
 
     def start_metadata(self) -> None:
-        """Answer at the metadata service's address."""
+        """Start the metadata service."""
         self.metadata = MetadataService(self.addresses.hidden, self.look_up)
 
     def start_machine(self, tell: Callable[[dict[str, Any]], None]) -> None:
-        """Switch it on."""
+        """Start the machine."""
         assert self.metadata is not None
         raw = self.user_data()
         try:
             plan = read_user_data(raw)
         except UserDataError as error:
-            # As cloud-init: the machine comes up all the same, without what it was told.
+            # As with cloud-init, the machine boots without its user-data.
             self.problems.append(f"user-data: {error}")
             plan = BootPlan()
         self.machine = Machine(self._spec(raw, plan), self.folder, tell)
@@ -186,7 +186,7 @@ class Instance:
     # ---- the network ----------------------------------------------------------------------------
 
     def open_gates(self, now: Callable[[], Settings]) -> None:
-        """Have port 22 of its addresses, for whom the security groups let in."""
+        """Listen on port 22 of its addresses, for callers that the security groups admit."""
         hidden = self.addresses.hidden
         if self.record.public_ip:
             self.gates.append(
@@ -208,13 +208,13 @@ class Instance:
         )
 
     def close_gates(self) -> None:
-        """Have nothing at port 22 of its addresses: the kernel refuses who comes."""
+        """Stop listening on port 22 of its addresses: the kernel then refuses connections."""
         gates, self.gates = self.gates, []
         for gate in gates:
             gate.close()
 
     def fall_silent(self) -> None:
-        """It answers nobody any more and closes no connection either, as what has no power."""
+        """Stop answering without closing connections, as a machine without power."""
         self.reachable = False
         for gate in self.gates:
             gate.freeze()
@@ -244,7 +244,7 @@ class Instance:
     # ---- metadata -------------------------------------------------------------------------------
 
     def look_up(self, path: str) -> str | None:
-        """The metadata service's answer; below ``/latest/``."""
+        """Return the metadata at a path below ``/latest/``, or None."""
         if path == "user-data":
             return self.user_data().decode(errors="replace") or None
         return self._metadata().get(path.removeprefix("meta-data/").rstrip("/"))
@@ -271,29 +271,29 @@ class Instance:
         return found
 
     def notice(self, seconds: float) -> None:
-        """Announce its interruption."""
+        """Announce its interruption after `seconds`."""
         self.interruption = datetime.now(UTC) + timedelta(seconds=seconds)
 
     # ---- the end --------------------------------------------------------------------------------
 
     def console(self) -> str:
-        """What its boot has written."""
+        """Return the output of its boot."""
         path = self.folder / "console"
         return path.read_text(errors="replace") if path.exists() else ""
 
     def switch_off(self) -> None:
-        """End its processes and whatever answers for it; slow, not under the lock."""
+        """End its processes and services. Slow: do not hold the lock."""
         if self.machine is not None:
             self.machine.end()
         self.disconnect()
 
     def disconnect(self) -> None:
-        """Its addresses answer no more."""
+        """Close its gates and its metadata service."""
         self.close_gates()
         metadata, self.metadata = self.metadata, None
         if metadata is not None:
             metadata.close()
 
     def forget(self) -> None:
-        """Remove its files."""
+        """Delete its files."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""RunInstances as AWS does it: tokens, counts, zones, quotas and capacity."""
+"""RunInstances with AWS's rules: tokens, counts, zones, quotas and capacity."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Forward = Callable[[Mapping[str, str]], tuple[int, bytes]]
 INSTANCE_ID = re.compile(r"<instanceId>(i-[0-9a-f]+)</instanceId>")
 
 PUBLIC = re.compile(r"<association>.*?</association>|<ipAddress>.*?</ipAddress>")
-"""What the answer to RunInstances does not have yet."""
+"""Elements that the answer to RunInstances does not contain yet."""
 
 LONGEST_TOKEN = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What a client token stands for."""
+    """The launch that a client token identifies."""
 
     digest: str
     ids: tuple[str, ...]
@@ -35,19 +35,21 @@ class Launch:
 
 
 class LaunchRules:
-    """One per cloud: it remembers the client tokens."""
+    """Rules of RunInstances, with the client tokens of one cloud."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._launches: dict[tuple[str, str], Launch] = {}
 
     def run(self, request: Request, forward: Forward) -> Reply:
-        """Launch, or say what was launched by the same call before; under the world's lock.
+        """Launch instances, or repeat the answer to an earlier call with the same token.
+
+        The caller holds the world's lock.
 
         Raises
         ------
         ApiError
-            As EC2 names what is wrong or lacking.
+            With EC2's code for the invalid parameter or the missing capacity.
         """
         token = request.form.get("ClientToken", "")
         if len(token) > LONGEST_TOKEN or not token.isascii():
@@ -92,7 +94,7 @@ class LaunchRules:
         return earlier.reply
 
     def _start(self, region: str, text: str) -> tuple[Reply, tuple[str, ...]]:
-        """Have machines come up; the answer with the addresses that they have."""
+        """Start machines and return the answer with their real addresses."""
         backend = self._world.backend(region)
         ids = tuple(dict.fromkeys(INSTANCE_ID.findall(text)))
         for one in ids:
@@ -107,7 +109,7 @@ class LaunchRules:
         text = PUBLIC.sub("", text)
         return Reply(body=text.encode()), ids
 
-    # ---- what is checked ------------------------------------------------------------------------
+    # ---- checks ----------------------------------------------------------------------------------
 
     def _check_parameters(self, request: Request) -> None:
         form = request.form
@@ -152,7 +154,7 @@ class LaunchRules:
             )
 
     def _choose_zone(self, request: Request, form: dict[str, str]) -> str:
-        """The zone of the launch; where none is asked for, one that has capacity."""
+        """Return the zone of the launch; if none is requested, one that has capacity."""
         backend = self._world.backend(request.region)
         subnet = form.get("SubnetId") or form.get("NetworkInterface.1.SubnetId")
         if subnet is not None:
@@ -178,7 +180,7 @@ class LaunchRules:
         )
 
     def _check_room(self, request: Request, zone: str) -> int:
-        """How many to launch."""
+        """Return the number of instances to launch."""
         name = request.form.get("InstanceType", "m1.small")
         market = market_of(request)
         if not _offered(request.region, zone, name):
@@ -212,13 +214,13 @@ class LaunchRules:
 
 
 def market_of(request: Request) -> str:
-    """On-demand or spot."""
+    """Return "on-demand" or "spot"."""
     spot = request.form.get("InstanceMarketOptions.MarketType") == "spot"
     return "spot" if spot else "on-demand"
 
 
 def digest(form: Mapping[str, str]) -> str:
-    """What makes two calls the same."""
+    """Return a digest of all parameters, to compare two calls."""
     text = "\n".join(f"{name}={form[name]}" for name in sorted(form))
     return hashlib.sha256(text.encode()).hexdigest()
 

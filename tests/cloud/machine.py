@@ -1,7 +1,7 @@
-"""One instance as a machine: real processes in namespaces of their own.
+"""One instance as a machine: real processes in their own namespaces.
 
-It needs root, `unshare`, overlayfs and tmpfs. Everything that it mounts lies in its own mount
-namespace, so that the end of its first process leaves nothing.
+Needs root, `unshare`, overlayfs and tmpfs. All mounts are in the machine's own mount namespace, so
+the kernel removes them when its first process ends.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tests.cloud.user_data import BootPlan
 INSIDE = Path(__file__).parent / "inside"
 
 END_SECONDS = 4.0
-"""How long the first process may take to end the others before it is killed."""
+"""Time for the first process to end the others before it is killed."""
 
 LAST_SECONDS = 5.0
-"""How long the kernel may take to end a namespace whose first process is gone."""
+"""Time for the kernel to end a namespace after its first process."""
 
 SSHD_CONFIG = """\
 ListenAddress {address}
@@ -47,11 +47,11 @@ LogLevel VERBOSE
 
 @dataclass(frozen=True, kw_only=True)
 class MachineSpec:
-    """What makes one machine differ from another."""
+    """Properties that differ between machines."""
 
     instance_id: str
     address: str
-    """Where its sshd listens, hidden behind the firewall."""
+    """Address of its sshd, behind the firewall."""
 
     hostname: str
     metadata: str
@@ -60,28 +60,28 @@ class MachineSpec:
     user_data: bytes
     plan: BootPlan
     key_seconds: float = 0.0
-    """sshd is up for so long before the users' keys are in place."""
+    """Time between the start of sshd and the installation of the users' keys."""
 
     shared: Path | None = None
     """Environments to share with other machines, or None."""
 
     mounts: tuple[str, ...] = ()
-    """Folders of this machine that are there too, at the same place."""
+    """Folders of this machine to mount at the same path."""
 
     sshd_settings: tuple[str, ...] = ()
 
 
 class Machine:
-    """A machine that is switched on by making it.
+    """A machine that starts when it is created.
 
     Parameters
     ----------
     spec : MachineSpec
     folder : Path
-        An empty folder of its own.
+        An empty folder for this machine only.
     tell : callable
-        Called in a thread of its own with each event: ``sshd``, ``finished``, ``failed``, ``down``
-        and at last ``gone``, which always comes, once.
+        Called in a separate thread with each event: ``sshd``, ``finished``, ``failed``, ``down``
+        and, last and exactly once, ``gone``.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Machine:
         self._python = os.path.realpath(base)
         self._process = self._start()
         self.namespace = ""
-        """Name of its pid namespace, once it has one."""
+        """Name of its pid namespace; empty before it exists and after it ends."""
 
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
@@ -153,11 +153,11 @@ class Machine:
                 self.namespace = self._find_namespace()
             self._tell(json.loads(line))
         self._process.wait()
-        # The kernel ends the others while `unshare` is gone already.
+        # `unshare` can exit before the kernel has ended the other processes.
         deadline = time.monotonic() + LAST_SECONDS
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.002)
-        # The kernel may give its number to the next namespace of anybody.
+        # The kernel may reuse the number for another namespace.
         self.namespace = ""
         self._tell({"event": "gone"})
 
@@ -169,19 +169,19 @@ class Machine:
 
     @property
     def is_running(self) -> bool:
-        """Whether its first process lives."""
+        """True while its first process runs."""
         return self._process.poll() is None
 
     def console(self) -> str:
-        """What the boot has written."""
+        """Return the output of the boot."""
         return self.console_file.read_text(errors="replace")
 
     def processes(self) -> list[str]:
-        """Command lines of all that runs in it now."""
+        """Return the command lines of its processes."""
         return [command for _, command in processes_in({self.namespace} - {""})]
 
     def end(self) -> None:
-        """Switch it off as a cloud does: asked first, then without asking."""
+        """Shut down: ask the first process, then kill it after `END_SECONDS`."""
         with self._ending:
             if self.is_running:
                 assert self._process.stdin is not None
@@ -194,23 +194,23 @@ class Machine:
         self.wait()
 
     def pull_plug(self) -> None:
-        """End it at this moment."""
+        """Kill all processes at once."""
         self._kill()
         self.wait()
 
     def wait(self) -> None:
-        """Return once nothing of it runs and its last event was told."""
+        """Return when all processes have ended and the last event was reported."""
         self._process.wait()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _kill(self) -> None:
-        # --kill-child: with `unshare` the kernel kills the first process, and with that the rest.
+        # --kill-child: with `unshare` the kernel kills the first process and so the namespace.
         self._process.kill()
 
 
 def processes_in(namespaces: set[str]) -> list[tuple[int, str]]:
-    """Pids and command lines of what runs in these pid namespaces."""
+    """Return pids and command lines of the processes in these pid namespaces."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -219,12 +219,12 @@ def processes_in(namespaces: set[str]) -> list[tuple[int, str]]:
                     words = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
                     found.append((int(entry.name), b" ".join(words).decode(errors="replace")))
             except OSError:
-                continue  # it has just ended
+                continue  # the process has just ended
     return found
 
 
 def _penalties() -> list[str]:
     from tests.sshd import openssh_version
 
-    # All clients have one address here: refusals of one test would lock out the next.
+    # All clients share one address, so refusals in one test would lock out the next.
     return ["PerSourcePenalties no"] if openssh_version() >= (9, 8) else []

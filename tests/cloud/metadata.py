@@ -1,4 +1,4 @@
-"""The metadata service of one instance, version 2: a token first, then what it asks for.
+"""Metadata service of one instance, version 2: a token first, then the data.
 
 Source: "Use the Instance Metadata Service to access instance metadata" and "Spot Instance
 interruption notices" in the EC2 User Guide. Without a token the answer is 401, as with
@@ -19,13 +19,13 @@ MOST_TOKEN_SECONDS = 21600
 
 
 class MetadataService:
-    """Answers on port 80 of an address.
+    """An HTTP server on port 80 of an address.
 
     Parameters
     ----------
     address : str
     look_up : callable
-        The text of a path below ``/latest/``, or None where there is none (404).
+        Returns the text of a path below ``/latest/``, or None if it does not exist (404).
     """
 
     def __init__(self, address: str, look_up: Callable[[str], str | None]) -> None:
@@ -84,4 +84,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the terminal is not ours."""
+        """Print nothing: the terminal belongs to other output."""

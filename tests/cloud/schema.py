@@ -1,7 +1,7 @@
-"""User-data checked by cloud-init's own schema command.
+"""Validation of user-data with cloud-init's own schema command.
 
-Debian's package is unpacked and not installed: installed it would take over this machine's next
-boot. What it imports beside the standard library is in the project's own environment.
+Debian's package is unpacked, not installed: an installed cloud-init would run at this machine's
+next boot. Its other dependencies are in the project's environment.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ FOLDER = Path(__file__).parents[2] / ".pytest_cache" / "cloud-init"
 
 
 def check_user_data(raw: bytes) -> None:
-    """Fail with cloud-init's own words when it would not take this ``#cloud-config``.
+    """Fail with cloud-init's message if it rejects this ``#cloud-config``.
 
     Parameters
     ----------
     raw : bytes
-        As `read_user_data` takes it, uncompressed.
+        Uncompressed user-data, as for `read_user_data`.
     """
     packages = ensure_cloud_init()
     with tempfile.TemporaryDirectory() as folder:
@@ -45,12 +45,12 @@ def check_user_data(raw: bytes) -> None:
 
 
 def ensure_cloud_init() -> Path:
-    """Where cloud-init's Python packages are; fetched first if need be.
+    """Return the folder of cloud-init's Python packages; download them if necessary.
 
     Raises
     ------
     ProgramMissingError
-        With what to do.
+        If the download fails; the message says what to do.
     """
     packages = FOLDER / "usr" / "lib" / "python3" / "dist-packages"
     FOLDER.mkdir(parents=True, exist_ok=True)

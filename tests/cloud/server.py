@@ -1,4 +1,4 @@
-"""The cloud's process: one HTTP server, moto behind it, machines behind that."""
+"""Process of the cloud: one HTTP server, moto behind it, machines behind moto."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from tests.cloud.extras import IMAGE_ENTRIES
 from tests.cloud.faults import Faults, Settings
 
 SERVICES: Final = ("ec2", "s3", "ssm", "sts")
-"""Those that moto answers."""
+"""Services that moto answers."""
 
 
 class Server:
-    """Runs from its making until `close`.
+    """The cloud's HTTP server; runs from its creation until `close`.
 
     Parameters
     ----------
     port : int
-        Of 127.0.0.1; 0 for any.
+        Port of 127.0.0.1; 0 for any.
     settings : Settings
     say : callable
-        Is told what instances do, a line each.
+        Receives one line of text per event of an instance.
     """
 
     def __init__(self, port: int, settings: Settings, say: Callable[[str], None]) -> None:
         self._images = tempfile.NamedTemporaryFile("w", suffix=".json")  # noqa: SIM115 - until close
         json.dump(IMAGE_ENTRIES, self._images)
         self._images.flush()
-        # moto reads these when it is imported.
+        # moto reads these variables when it is imported.
         os.environ["MOTO_AMIS_PATH"] = self._images.name
         os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = "true"
         from moto.moto_server.werkzeug_app import (
@@ -55,12 +55,12 @@ class Server:
 
         class Quiet(MotoRequestHandler):
             def date_time_string(self, timestamp: float | None = None) -> str:
-                """The time of the cloud's own clock."""
+                """Return the time of the cloud's own clock."""
                 now = time.time() if timestamp is None else timestamp
                 return formatdate(now + faults.settings.clock_seconds, usegmt=True)
 
             def log(self, *_: Any) -> None:
-                """The terminal is for what instances do."""
+                """Print nothing: the terminal shows events of instances."""
 
         self.world = World(faults, say)
         moto = DomainDispatcherApplication(create_backend_app)
@@ -84,10 +84,10 @@ class Server:
 
 
 def load_moto() -> None:
-    """Import what moto imports at the first call of a service.
+    """Import the modules that moto imports at the first call of a service.
 
-    Two threads that import modules which import each other are let through by Python before all
-    names are there (``_DeadlockError`` of importlib), so this is done before there are threads.
+    Done before threads start: when two threads import modules that import each other, Python lets
+    one continue with an incomplete module (``_DeadlockError`` of importlib).
     """
     from moto import backends
 
@@ -98,7 +98,7 @@ def load_moto() -> None:
 
 
 def reset_moto() -> None:
-    """Have moto forget everything."""
+    """Delete all of moto's records."""
     from moto.core.base_backend import BackendDict
     from moto.core.model_instances import reset_model_data
 
@@ -107,7 +107,7 @@ def reset_moto() -> None:
 
 
 def shared_environments(folder: Path) -> str:
-    """The folders that `skygrid` keeps environments in, writable for the instances' first user."""
+    """Create the folders of shared environments, writable for the instances' default user."""
     for name in ("envs", "tools", "uv-cache"):
         one = folder / name
         one.mkdir(parents=True, exist_ok=True)

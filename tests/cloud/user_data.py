@@ -1,7 +1,7 @@
-"""What an instance is told at its first boot: user-data as cloud-init understands it.
+"""User-data of an instance's first boot, as cloud-init understands it.
 
-Pure: bytes in, a `BootPlan` out. Only what skygrid asks for is known; anything else is an error, so
-that no test takes a skipped command for one that ran.
+Pure: bytes in, a `BootPlan` out. Only the keys that skygrid uses are supported; any other is an
+error, so that no test mistakes a skipped command for one that ran.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 import yaml
 
 LARGEST_BYTES = 16384
-"""What EC2 takes, before base64."""
+"""EC2's limit, before base64."""
 
 HOST_KEYS = ("ed25519_private", "ed25519_public")
 
 FALSE = ("package_update", "package_upgrade", "ssh_pwauth")
-"""Keys that may be there as long as they ask for nothing."""
+"""Keys that are allowed if they are false."""
 
 TRUE = ("ssh_deletekeys", "disable_root", "no_ssh_fingerprints")
-"""Keys that may be there as long as they are true: the cloud does nothing else."""
+"""Keys that are allowed if they are true, which is the cloud's only behaviour."""
 
 
 class UserDataError(ValueError):
@@ -39,21 +39,21 @@ class BootPlan:
     """Public keys that may log in as the image's own user."""
 
     host_keys: dict[str, str] = field(default_factory=dict)
-    """Texts of ``ed25519_private`` and ``ed25519_public``; empty: one is made."""
+    """Texts of ``ed25519_private`` and ``ed25519_public``; if empty, a key is generated."""
 
 
 def read_user_data(raw: bytes) -> BootPlan:
-    """Return what cloud-init would do with this user-data.
+    """Return the actions that cloud-init would take for this user-data.
 
     Parameters
     ----------
     raw : bytes
-        As the instance gets it, that is after the API's base64.
+        User-data on the instance, that is, after base64 decoding.
 
     Raises
     ------
     UserDataError
-        For anything that is not known here.
+        If anything in it is not supported.
     """
     if len(raw) > LARGEST_BYTES:
         raise UserDataError(f"user-data of {len(raw)} bytes: EC2 takes {LARGEST_BYTES}")

@@ -1,4 +1,4 @@
-"""All instances of a cloud: how they come, change and go, in moto's records and in fact."""
+"""All instances of a cloud and their life cycle, in moto's records and as machines."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ACCOUNT = "123456789012"
 ALIVE = frozenset({"pending", "running", "shutting-down", "stopping", "stopped"})
 
 COUNTED = frozenset({"pending", "running"})
-"""States that use up a quota."""
+"""States that count against a quota."""
 
 
 class World:
-    """Instances by id; one lock for them and for moto's records, one for moto's objects in S3.
+    """Instances by id, with one lock for them and moto's records and one for moto's S3 objects.
 
-    Who wants both takes that for the objects second.
+    Code that needs both locks takes the one for objects second.
     """
 
     def __init__(self, faults: Faults, say: Callable[[str], None]) -> None:
@@ -39,7 +39,7 @@ class World:
         self._enders: set[threading.Thread] = set()
         self._prepared: set[str] = set()
         self._own_problems: list[str] = []
-        # What goes wrong in a thread of ours must not pass unseen.
+        # Errors in the cloud's own threads become problems of the test.
         threading.excepthook = self._thread_failed
 
     def _thread_failed(self, failed: threading.ExceptHookArgs) -> None:
@@ -47,14 +47,15 @@ class World:
         self.failed(failed.exc_value, "a thread", ours=True)
 
     def failed(self, error: BaseException, what: str, *, ours: bool) -> None:
-        """Note an error that nobody expected; one of moto's own is no problem, it is tried again.
+        """Record an unexpected error; moto's own errors are only printed, because clients retry.
 
         Parameters
         ----------
         error : BaseException
         what : str
-            What went wrong with it.
+            The operation that failed.
         ours : bool
+            True if the error is the cloud's own, not moto's.
         """
         text = "".join(traceback.format_exception(error))
         if ours:
@@ -64,14 +65,14 @@ class World:
     # ---- moto's records -------------------------------------------------------------------------
 
     def uploads(self, bucket: str) -> frozenset[str] | None:
-        """Ids of the uploads to a bucket that are not finished; None: there is no such bucket."""
+        """Return the ids of unfinished uploads to a bucket; None if the bucket does not exist."""
         from moto.s3.models import s3_backends
 
         found = s3_backends[ACCOUNT]["aws"].buckets.get(bucket)
         return None if found is None else frozenset(found.multiparts)
 
     def backend(self, region: str) -> Any:
-        """moto's EC2 of a region, with what a default VPC has on AWS and moto forgets."""
+        """Return moto's EC2 of a region; adds the gateway that its default VPC lacks."""
         from moto.ec2.models import ec2_backends
 
         backend = ec2_backends[ACCOUNT][region]
@@ -81,7 +82,7 @@ class World:
         return backend
 
     def remove_default_vpc(self, region: str) -> None:
-        """Have the account be one without a default VPC."""
+        """Remove the account's default VPC."""
         backend = self.backend(region)
         vpc = backend.default_vpc
         for subnet in backend.describe_subnets(filters={"vpc-id": [vpc.id]}):
@@ -92,10 +93,10 @@ class World:
                 backend.delete_internet_gateway(gateway.id)
         backend.delete_vpc(vpc.id)
 
-    # ---- how they come --------------------------------------------------------------------------
+    # ---- launch and boot -------------------------------------------------------------------------
 
     def add(self, region: str, record: Any) -> Instance:
-        """Have a machine come up for a new instance of moto's; under the lock."""
+        """Start a machine for a new instance of moto's; the caller holds the lock."""
         settings = self.faults.settings
         instance = Instance(
             record=record,
@@ -119,7 +120,7 @@ class World:
         self.instances[instance.id] = instance
         self._say(f"{instance.id} {record.instance_type} {record.availability_zone} pending")
         if settings.boot_seconds or not (instance.reachable and instance.bootable):
-            instance.open_gates(lambda: self.faults.settings)  # there, and silent
+            instance.open_gates(lambda: self.faults.settings)  # the port exists but does not answer
         self._later(settings.pending_seconds, lambda: self._run(instance))
         self._later(
             max(settings.pending_seconds, settings.boot_seconds), lambda: self._boot(instance)
@@ -141,7 +142,7 @@ class World:
             instance.start_machine(lambda event: self._heard(instance, event))
 
     def _heard(self, instance: Instance, event: dict[str, Any]) -> None:
-        """An event of a machine, in its own thread."""
+        """Handle an event of a machine, in that machine's thread."""
         with self.lock:
             match event["event"]:
                 case "sshd" if not instance.ending:
@@ -157,7 +158,7 @@ class World:
                     instance.bootable = False
                     instance.fall_silent()
                 case "gone" if instance.bootable:
-                    # Without a word: the kernel's own way to end a pid namespace, or a kill.
+                    # No "down" event: the kernel ended the pid namespace, or a kill did.
                     self._ended_from_inside(instance)
 
     def _ended_from_inside(self, instance: Instance) -> None:
@@ -169,14 +170,14 @@ class World:
             instance.set_state("stopped", FROM_INSIDE)
             self._say(f"{instance.id} stopped from inside")
 
-    # ---- how they go ----------------------------------------------------------------------------
+    # ---- shutdown --------------------------------------------------------------------------------
 
     def terminate(self, ids: Iterable[str]) -> None:
-        """End these as TerminateInstances does; under the lock."""
+        """End these as TerminateInstances does; the caller holds the lock."""
         self._end([self.instances[one] for one in ids if one in self.instances], BY_CALL)
 
     def interrupt(self, instance_id: str, seconds: float) -> None:
-        """Announce a spot instance's end and end it after so many seconds."""
+        """Announce a spot instance's end, and end it after `seconds`."""
         with self.lock:
             instance = self.instances[instance_id]
             instance.notice(seconds)
@@ -208,7 +209,7 @@ class World:
             if self.instances.get(instance.id) is not instance:
                 return
             for nic in instance.record.nics.values():
-                nic.delete_on_termination = True  # an instance's own interface goes with it
+                nic.delete_on_termination = True  # deleted with its instance
             instance.record.terminate()
             for nic in instance.record.nics.values():
                 nic.public_ip = None
@@ -217,16 +218,16 @@ class World:
             self._block.give_back(instance.addresses)
             self._say(f"{instance.id} terminated")
 
-    # ---- what holds -----------------------------------------------------------------------------
+    # ---- queries ---------------------------------------------------------------------------------
 
     def update_gates(self) -> None:
-        """Look again at who is let in."""
+        """Apply the current rules to all gates."""
         for instance in self.instances.values():
             for gate in instance.gates:
                 gate.update()
 
     def vcpus_used(self, region: str, market: str, vcpus: Callable[[str], int]) -> tuple[int, int]:
-        """Instances and vCPUs of a market that count now."""
+        """Return the number of instances and vCPUs of a market that count against the quota."""
         found = [
             vcpus(instance.record.instance_type)
             for instance in self.instances.values()
@@ -237,7 +238,7 @@ class World:
         return len(found), sum(found)
 
     def problems(self) -> list[str]:
-        """What went wrong in boots."""
+        """Return the errors of boots and of the cloud itself."""
         return [*self._own_problems] + [
             f"{instance.id}: {problem}\n{instance.console()[-2000:]}"
             for instance in list(self.instances.values())
@@ -245,7 +246,7 @@ class World:
         ]
 
     def left(self) -> dict[str, list[str]]:
-        """What exists in the API and would cost or confuse somebody."""
+        """Return the ids of everything that is left in the API, by kind."""
         found: dict[str, list[str]] = {}
 
         def add(kind: str, names: Iterable[str]) -> None:
@@ -272,16 +273,16 @@ class World:
         return found
 
     def processes(self) -> list[str]:
-        """Command lines of everything that instances have running."""
+        """Return the command lines of all processes on instances."""
         with self.lock:
             machines = [one.machine for one in self.instances.values() if one.machine is not None]
             namespaces = {machine.namespace for machine in machines} - {""}
         return [command for _, command in processes_in(namespaces)]
 
-    # ---- the end of it all ----------------------------------------------------------------------
+    # ---- reset -----------------------------------------------------------------------------------
 
     def clear(self) -> None:
-        """End every machine and forget everything."""
+        """End every machine and delete all records."""
         with self.lock:
             instances = list(self.instances.values())
             self.instances.clear()
@@ -304,7 +305,7 @@ class World:
             self._own_problems.clear()
 
     def close(self) -> None:
-        """End every machine and let go of the addresses."""
+        """End every machine and release the address block."""
         self.clear()
         self._block.release()
 
@@ -316,7 +317,7 @@ class World:
 
 
 def wipe(instance: Instance) -> None:
-    """End a machine at once and forget what it was."""
+    """Kill a machine at once and delete its files."""
     if instance.machine is not None:
         instance.machine.pull_plug()
     instance.disconnect()
@@ -324,7 +325,7 @@ def wipe(instance: Instance) -> None:
 
 
 def give_gateway(backend: Any, vpc: Any) -> None:
-    """Give a VPC the internet gateway and the route to it that AWS's default VPC has."""
+    """Add the internet gateway and the route that AWS's default VPC has."""
     gateway = backend.create_internet_gateway()
     backend.attach_internet_gateway(gateway.id, vpc.id)
     table = next(
@@ -336,7 +337,7 @@ def give_gateway(backend: Any, vpc: Any) -> None:
 
 
 def stored_objects() -> list[str]:
-    """``bucket/key`` of every object, and of every upload that nobody has finished."""
+    """Return ``bucket/key`` of every object and of every unfinished upload."""
     from moto.s3.models import s3_backends
 
     found = []

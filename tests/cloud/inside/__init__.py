@@ -1,1 +1,1 @@
-"""What runs inside an instance; nothing here is imported, `machine.sh` copies it there."""
+"""Programs that run inside an instance: `machine.sh` copies them there, nothing imports them."""

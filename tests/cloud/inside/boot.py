@@ -1,9 +1,9 @@
-"""The first process of an instance: its boot, its children, its end.
+"""First process of an instance: boot, reaping of children, shutdown.
 
-Standard library only and no import of anything here: it runs with `python -I -S` in a root of its
-own. The first line on standard input is the plan; the line "end" asks for the end, and so does the
-end of the input, because then the cloud is gone. Events go to standard output, one JSON document a
-line: ``{"event": "sshd"}`` and so on.
+It runs with `python -I -S` in its own root, so it imports the standard library only. The first line
+of standard input is the plan. The line "end" starts the shutdown, and so does the end of the input,
+because then the cloud is gone. Events go to standard output, one JSON document per line, e.g.
+``{"event": "sshd"}``.
 """
 
 import base64
@@ -27,21 +27,21 @@ LOG = "/var/log/cloud-init-output.log"
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 GRACE_SECONDS = 1.0
-"""What processes get between SIGTERM and SIGKILL at the end."""
+"""Time between SIGTERM and SIGKILL at the shutdown."""
 
 USER, USER_ID = "ubuntu", 1000
-"""The image's own user."""
+"""The image's default user."""
 
 ROOT_KEY_OPTIONS = (
     "no-port-forwarding,no-agent-forwarding,no-X11-forwarding,"
     f'command="echo \'Please login as the user \\"{USER}\\" rather than the user \\"root\\".\';'
     'echo;sleep 10;exit 142" '
 )
-"""What cloud-init's `disable_root` puts before each key of root."""
+"""Options that cloud-init's `disable_root` puts before each key of root."""
 
 
 def tell(event: str, **more: str) -> None:
-    """One event, whole: several processes write to this pipe."""
+    """Write one event in a single write: several processes share this pipe."""
     os.write(1, (json.dumps({"event": event, **more}) + "\n").encode())
 
 
@@ -49,7 +49,7 @@ def tell(event: str, **more: str) -> None:
 
 
 class Boot:
-    """The steps of the plan, each in cloud-init's order."""
+    """The steps of the plan, in cloud-init's order."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -77,7 +77,7 @@ class Boot:
         tell("finished")
 
     def run_command(self, words: list[str], name: str) -> None:
-        """Run one step; as in cloud-init its failure is told and the boot goes on."""
+        """Run one step; as in cloud-init, a failure is reported and the boot continues."""
         with open(LOG, "ab") as log:
             done = subprocess.run(
                 words,
@@ -91,7 +91,7 @@ class Boot:
             tell("failed", step=name, why=f"exit {done.returncode}")
 
     def write_machine(self) -> None:
-        """What the image has: users, sudo, sshd's configuration, the ends of the machine."""
+        """Write the files of the image: users, sudo, sshd's configuration, shutdown commands."""
         plan = self.plan
         socket.sethostname(plan["hostname"])
         Path("/etc/hostname").write_text(plan["hostname"] + "\n")
@@ -124,7 +124,7 @@ class Boot:
             self.share_cache()
 
     def share_cache(self) -> None:
-        """Environments that other instances made already; see `tests/ssh_runs.py`."""
+        """Link the environments that instances share; see `tests/ssh_runs.py`."""
         account = pwd.getpwnam(USER)
         folder = Path(account.pw_dir) / ".cache" / "skygrid"
         folder.mkdir(parents=True)
@@ -153,14 +153,14 @@ class Boot:
         write_keys("root", self.plan["keys"], ROOT_KEY_OPTIONS)
 
     def start_sshd(self) -> None:
-        # By itself sshd reads every host key that is in the usual place, as Ubuntu's does.
+        # sshd reads every host key in the default folder, as Ubuntu's does.
         self.run_command(["/usr/sbin/sshd"], "sshd")
         wait_for_listener(self.plan["address"])
         tell("sshd")
 
 
 def put_program(path: str, text: str) -> None:
-    # Through a new file: the old one may be a link to something else.
+    # Replace the file: an existing one may be a link to another program.
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     Path(path).write_text(text)
@@ -168,7 +168,7 @@ def put_program(path: str, text: str) -> None:
 
 
 def keep_system_users() -> None:
-    """A fresh image has no people: those of this machine are not the instance's."""
+    """Remove this machine's user accounts, as a fresh image has none."""
     people = {account.pw_name for account in pwd.getpwall() if 1000 <= account.pw_uid < 60000}
     for name in ("passwd", "shadow", "group", "gshadow"):
         path = Path("/etc") / name
@@ -183,7 +183,7 @@ def keep_system_users() -> None:
 def make_user() -> None:
     home = f"/home/{USER}"
     append("/etc/passwd", f"{USER}:x:{USER_ID}:{USER_ID}::{home}:/bin/bash\n")
-    # Not "!": sshd without PAM takes that for an account that is locked for keys too.
+    # "!" would lock the account for keys too, because sshd runs without PAM.
     append("/etc/shadow", f"{USER}:*:19000:0:99999:7:::\n")
     append("/etc/group", f"{USER}:x:{USER_ID}:\n")
     os.mkdir(home, 0o750)
@@ -223,13 +223,11 @@ def wait_for_listener(address: str) -> None:
 
 
 class Init:
-    """Waits for the end, in whatever form it comes, and reaps what has ended."""
+    """Waits for a shutdown request and reaps child processes."""
 
     def __init__(self) -> None:
         self.input = b""
-        self.due: tuple[float, str] | None = (
-            None  # (moment, how): a shutdown that was asked for in advance
-        )
+        self.due: tuple[float, str] | None = None  # time and kind of a delayed shutdown
         self.power = os.open("/run/power", os.O_RDWR | os.O_NONBLOCK)
         self.sysrq = os.open("/run/sysrq", os.O_RDWR | os.O_NONBLOCK)
         self.wake, wake_write = os.pipe()
@@ -276,7 +274,7 @@ class Init:
         end_all()
 
     def asked(self, ready: list[int]) -> str | None:
-        """How to end now, or None."""
+        """Return the kind of shutdown that is due, or None."""
         if self.wake in ready:
             os.read(self.wake, 4096)
         if 0 in ready:
@@ -308,7 +306,7 @@ def reap() -> None:
 
 
 def end_all() -> None:
-    """SIGTERM to everything, a moment, SIGKILL; this process is the last."""
+    """Send SIGTERM to everything, SIGKILL after a grace time, and exit last."""
     deadline = time.monotonic() + GRACE_SECONDS
     with contextlib.suppress(ProcessLookupError):
         os.kill(-1, signal.SIGTERM)

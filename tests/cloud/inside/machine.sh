@@ -1,13 +1,13 @@
 #!/bin/sh
-# What an instance sees of this machine: its programs, and nothing that could be written to.
-#
-# Runs in mount, pid, uts and ipc namespaces of its own; every mount made here is gone with them.
-#
+# Mounts the file system of an instance: this machine's programs, without its writable folders.
+
+# Runs in mount, pid, uts and ipc namespaces; every mount disappears with them.
+
 #   machine.sh FOLDER PYTHON PYTHON_PREFIX SHARED CONSOLE BOOT_FOLDER [MOUNT ...]
-#
-# FOLDER is an empty directory to mount on, SHARED a directory for the default user's
-# ~/.cache/skygrid or "-", CONSOLE the file that becomes the log of the boot, and every MOUNT a
-# folder of this machine that is there too, at the same place.
+
+# FOLDER is an empty directory to mount on. SHARED is a directory for the default user's
+# ~/.cache/skygrid, or "-". CONSOLE is the file that becomes the log of the boot. Every MOUNT is a
+# folder of this machine that the instance mounts at the same path.
 set -eu
 folder=$1 python=$2 prefix=$3 shared=$4 console=$5 boot=$6
 shift 6
@@ -24,7 +24,7 @@ done
 mount -t proc instance proc
 mount --rbind /dev dev
 mount -t tmpfs -o mode=1777 instance dev/shm
-# The kernel is everybody's: an instance must not be able to switch this machine off.
+# Instances share the kernel: an instance must not be able to switch this machine off.
 mkfifo -m 600 run/power run/sysrq
 if [ -e proc/sysrq-trigger ]; then mount --bind run/sysrq proc/sysrq-trigger; fi
 mount --bind proc/sys proc/sys
@@ -32,7 +32,7 @@ mount -o remount,bind,ro proc/sys
 if [ -d sys ]; then
     mount -t sysfs -o ro instance sys || mount -t tmpfs -o ro instance sys
 fi
-# Unprivileged users go through these folders to the interpreter.
+# Unprivileged users need these folders to reach the interpreter.
 mkdir -p ".$prefix"
 mount --bind "$prefix" ".$prefix"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# shutdown, poweroff, halt and reboot: asks the instance's first process. PATH is not needed.
-# systemd's meaning of the options: `shutdown` powers off in a minute unless told when.
+# shutdown, poweroff, halt and reboot: send the request to the first process. No PATH needed.
+# Options have systemd's meaning: `shutdown` powers off in a minute unless a time is given.
 what=poweroff when=+1 name=${0##*/}
 case $name in
     poweroff | halt | reboot) what=$name when=now ;;
@@ -24,7 +24,7 @@ esac
 case $minutes in
     '' | *[!0-9]*) echo "$name: the time $when is not known here" >&2; exit 1 ;;
 esac
-# Opened to read too: with no reader left (the end has begun) a writer would wait for ever.
+# Open for reading too: after the shutdown begins there is no other reader, and writing would block.
 if ! printf '%s %s\n' "$what" "$minutes" 1<>/run/power; then
     echo "$name: must be root" >&2
     exit 1

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The little of systemctl that can be answered here: ssh, and the ends of the machine.
+# The supported part of systemctl: ssh, and shutdown of the machine.
 verb= unit=
 for word; do
     case $word in
