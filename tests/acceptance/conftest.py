@@ -1,4 +1,4 @@
-"""Nodes that stay up for the whole session, one set for each kind of cluster."""
+"""Clusters that stay up for the whole session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tests
 
 @pytest.fixture(scope="session")
 def _doubles_by_value() -> Iterator[None]:
-    """Have the doubles pickled by value, as the modules beside a search file are."""
+    """Pickle the doubles by value, like the modules beside a search file."""
     cloudpickle.register_pickle_by_value(tests)
     yield
     cloudpickle.unregister_pickle_by_value(tests)
@@ -22,6 +22,6 @@ def _doubles_by_value() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def cluster(_doubles_by_value: None) -> Iterator[Any]:
-    """One node of two slots on this machine."""
+    """Yield a cluster of one node with two slots on this machine."""
     with skygrid.cluster(on="local", nodes=1, concurrency=2) as running:
         yield running

@@ -1,6 +1,6 @@
-"""Estimators, scorers, splitters and searches that misbehave, or only need watching.
+"""Doubles of estimators, scorers, splitters and searches: they misbehave or record facts.
 
-They are pickled by value on their way to the slots: no node has this module.
+They are pickled by value on their way to the slots, as nodes do not have this module.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from sklearn.model_selection._search import BaseSearchCV
 
 
 class Refusal(Exception):
-    """An exception of the user's own whose constructor wants more than a text."""
+    """An exception whose constructor takes more than a text."""
 
     def __init__(self, level: int, reason: str) -> None:
         super().__init__(f"level {level} is refused: {reason}")
 
 
 class Whisper(UserWarning):
-    """A warning of the user's own."""
+    """A warning class of the user."""
 
 
 class Murmur(UserWarning):
-    """A warning that its text alone does not make again."""
+    """A warning that cannot be rebuilt from its text."""
 
     def __init__(self, level: int, *, volume: int) -> None:
         super().__init__(f"level {level}, volume {volume}")
 
 
 class ThresholdClassifier(ClassifierMixin, BaseEstimator):
-    """Cuts the first feature at `level`; the base of the doubles."""
+    """Predicts by a threshold on the first feature that depends on `level`; base of the doubles."""
 
     def __init__(self, level: Any = 1) -> None:
         self.level = level
@@ -81,7 +81,7 @@ class FailingClassifier(ThresholdClassifier):
 
 
 class SplitFailingClassifier(ThresholdClassifier):
-    """Raises where a sample is in the training set, with a text that tells the splits apart."""
+    """Fails if a sample is in the training set, with a text that differs between splits."""
 
     def fit(self, X: Any, y: Any) -> Any:
         if self.level == 2 and 5.1 in X[:, 0]:
@@ -92,7 +92,7 @@ class SplitFailingClassifier(ThresholdClassifier):
 
 
 class UnscorableClassifier(ThresholdClassifier):
-    """Fits at every level, but does not predict at level 2."""
+    """Fits at every level, but fails to predict at level 2."""
 
     def predict(self, X: Any) -> Any:
         if self.level == 2:
@@ -101,7 +101,7 @@ class UnscorableClassifier(ThresholdClassifier):
 
 
 class ReprClassifier(ThresholdClassifier):
-    """Predicts by how its parameter is written, so that 1, 1.0 and True score differently."""
+    """Predicts by the repr of its parameter, so that 1, 1.0 and True score differently."""
 
     def fit(self, X: Any, y: Any) -> Any:
         self.classes_ = np.unique(y)
@@ -111,11 +111,11 @@ class ReprClassifier(ThresholdClassifier):
 
 
 class LayoutClassifier(ThresholdClassifier):
-    """Looks at everything about X and y that a copy could lose."""
+    """Depends on everything about X that a copy could lose, and refuses a read-only X."""
 
     def fit(self, X: Any, y: Any) -> Any:
         super().fit(X, y)
-        # Sums depend on the order of memory in their last bits.
+        # The last bits of a sum depend on the memory order.
         self.cut_ += float(X.sum()) * 1e-3 + float((X @ X.T).sum()) * 1e-9
         self.traits_ = (type(X), X.dtype.str, X.flags.c_contiguous, X.flags.f_contiguous)
         if not X.flags.writeable:
@@ -124,7 +124,7 @@ class LayoutClassifier(ThresholdClassifier):
 
 
 class ResizingClassifier(ThresholdClassifier):
-    """Does what only an array that owns its memory allows."""
+    """Resizes X, which only an array that owns its memory allows."""
 
     def fit(self, X: Any, y: Any) -> Any:
         X.resize((len(X) + 1, X.shape[1]), refcheck=False)
@@ -132,13 +132,13 @@ class ResizingClassifier(ThresholdClassifier):
 
 
 class MemoryClassifier(ThresholdClassifier):
-    """Scores with the memory, in MB, that its process holds, files in memory left aside.
+    """Scores the memory of its process in MB, without files that are mapped.
 
     Source: proc(5), ``/proc/PID/statm``: second and third field, in pages.
     """
 
     def fit(self, X: Any, y: Any) -> Any:
-        X.sum()  # looks at all of it
+        X.sum()  # reads all pages
         with open("/proc/self/statm") as line:
             _, resident, shared, *_ = line.read().split()
         self.held_ = (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -149,7 +149,7 @@ class MemoryClassifier(ThresholdClassifier):
 
 
 class SampleFilesClassifier(ThresholdClassifier):
-    """Scores with the MB in the files of samples beside the one that it was given; 0 for none.
+    """Scores the MB of all sample files in the folder of the mapped one; 0 without any.
 
     Source: proc(5), ``/proc/PID/maps``: the sixth field is the path of a mapped file.
     """
@@ -167,7 +167,7 @@ class SampleFilesClassifier(ThresholdClassifier):
 
 
 class InPlaceTransformer(TransformerMixin, BaseEstimator):
-    """Writes into the X that it is given."""
+    """Writes into its X."""
 
     def __init__(self, factor: float = 2.0) -> None:
         self.factor = factor
@@ -183,7 +183,7 @@ class InPlaceTransformer(TransformerMixin, BaseEstimator):
 
 
 class JobsClassifier(ThresholdClassifier):
-    """Scores with the jobs that joblib grants it, and, in the second digit, a batch of its own."""
+    """Scores joblib's `effective_n_jobs` in a fit, plus ten times the one in a batch of the fit."""
 
     def fit(self, X: Any, y: Any) -> Any:
         (within,) = Parallel(n_jobs=2)([delayed(effective_n_jobs)(3)])
@@ -195,7 +195,7 @@ class JobsClassifier(ThresholdClassifier):
 
 
 class ChattyClassifier(ThresholdClassifier):
-    """Warns in every way, and prints."""
+    """Issues warnings of every kind and prints."""
 
     def fit(self, X: Any, y: Any) -> Any:
         print("fitting", self.level)
@@ -212,7 +212,7 @@ class ChattyClassifier(ThresholdClassifier):
 
 
 class MurmuringClassifier(ThresholdClassifier):
-    """Issues a warning object whose class wants more than a text."""
+    """Issues a warning object whose constructor takes more than a text."""
 
     def fit(self, X: Any, y: Any) -> Any:
         warnings.warn(Murmur(self.level, volume=3), stacklevel=1)
@@ -220,7 +220,7 @@ class MurmuringClassifier(ThresholdClassifier):
 
 
 class StubbornClassifier(ThresholdClassifier):
-    """Sets filters of its own around its warning."""
+    """Sets its own warning filter."""
 
     def fit(self, X: Any, y: Any) -> Any:
         with warnings.catch_warnings():
@@ -230,7 +230,7 @@ class StubbornClassifier(ThresholdClassifier):
 
 
 class WeightedClassifier(ThresholdClassifier):
-    """Takes a fit parameter of one value for each sample, and one that is no such thing."""
+    """Takes one fit parameter per sample and one that is not per sample."""
 
     def fit(self, X: Any, y: Any, offsets: Any = None, label: str = "") -> Any:
         super().fit(X, y)
@@ -291,17 +291,17 @@ def scores_that_break(estimator: Any, X: Any, y: Any) -> dict[str, float]:
 
 
 def second_candidate(results: Any) -> int:
-    """A refit that chooses for itself."""
+    """Return 1; a refit function."""
     return 1
 
 
 def no_candidate(results: Any) -> int:
-    """A refit that chooses what is not there."""
+    """Return an index that does not exist; a refit function."""
     return 10_000
 
 
 class MiscountingSplitter:
-    """Promises three splits and gives two."""
+    """Promises three splits and yields two."""
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         return 3
@@ -313,7 +313,7 @@ class MiscountingSplitter:
 
 
 class TwoRounds(BaseSearchCV):
-    """Evaluates its values, then those beside the best one."""
+    """Evaluates its values, then two levels above the best of them."""
 
     def __init__(
         self,
@@ -350,10 +350,10 @@ class TwoRounds(BaseSearchCV):
 
 
 class TwoRoundsInContext(TwoRounds):
-    """Passes the context of fit callbacks on, as scikit-learn from 1.9 on asks it to."""
+    """Passes on the context of fit callbacks, as scikit-learn 1.9 requires."""
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
-        if callback_ctx is None:  # before 1.9 there is none
+        if callback_ctx is None:  # before 1.9
             self._go(evaluate_candidates)
             return
         search = callback_ctx.subcontext(task_name="search", max_subtasks=None)
@@ -366,14 +366,14 @@ class TwoRoundsInContext(TwoRounds):
 
 
 class TwoRoundsOutOfContext(TwoRounds):
-    """Takes the context and keeps it to itself."""
+    """Takes the context of fit callbacks and does not pass it on."""
 
     def _run_search(self, evaluate_candidates: Any, callback_ctx: Any = None) -> None:
         self._go(evaluate_candidates)
 
 
 class CopiedInTheMiddle(TwoRounds):
-    """Copies itself before each round, as scikit-learn does where it routes metadata."""
+    """Copies itself before each round, as scikit-learn does to route metadata."""
 
     def _go(self, evaluate_candidates: Any, context: Callable[[], Any] = dict) -> None:
         copied = copy.deepcopy(self)
@@ -382,14 +382,14 @@ class CopiedInTheMiddle(TwoRounds):
 
 
 class NothingToDo(TwoRounds):
-    """Asks for no candidate."""
+    """Evaluates no candidate."""
 
     def _run_search(self, evaluate_candidates: Any) -> None:
         evaluate_candidates([])
 
 
 class DoublingSearch(GridSearchCV):
-    """Overrides fit, and comes back to it through super()."""
+    """Overrides fit and calls the base class through super()."""
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         super().fit(np.asarray(X) * 2, y, **params)
@@ -398,14 +398,14 @@ class DoublingSearch(GridSearchCV):
 
 
 class SearchByName(GridSearchCV):
-    """Overrides fit, and comes back to it past the resolution order."""
+    """Overrides fit and calls `GridSearchCV.fit` by name."""
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         return GridSearchCV.fit(self, X, y, **params)
 
 
 class SelfMadeSearch(GridSearchCV):
-    """Overrides fit and never comes back to it."""
+    """Overrides fit and never calls the base class."""
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         self.best_estimator_ = clone(self.estimator).fit(X, y)

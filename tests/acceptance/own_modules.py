@@ -1,6 +1,6 @@
-"""A project as users have them: a search file, modules and a package beside it.
+"""A project as users have them: a search file with modules and a package beside it.
 
-Each of its checks is a score, 1.0 where a fit finds what it would find with scikit-learn alone.
+Each of its checks is a score: 1.0 if a fit finds the same as under scikit-learn alone.
 """
 
 from __future__ import annotations
@@ -357,7 +357,7 @@ CHECKS = (
 )
 
 NUMBERS = " ".join(map(str, range(12)))
-"""What the search file reads from its standard input."""
+"""Standard input of the search file."""
 
 PLAIN = """
 import sys
@@ -371,11 +371,11 @@ made.fit(*search.dataset)
 for name in search.TABLE:
     print(name, *made.cv_results_[f"mean_test_{name}"])
 """
-"""The same search with scikit-learn alone."""
+"""Program that runs the same search with scikit-learn alone."""
 
 
 def write_project(folder: Path) -> dict[str, str]:
-    """Write the project, and return the environment in which its package is installed."""
+    """Write the project and return an environment in which its package is installed."""
     for name, text in FILES.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -386,7 +386,7 @@ def write_project(folder: Path) -> dict[str, str]:
 
 
 def differences(results: Mapping[str, Any]) -> list[str]:
-    """Return the checks that did not hold in every fit."""
+    """Return the checks that failed in any fit."""
     found = [check for check in CHECKS if results[f"mean_test_{check}"] != [1.0, 1.0]]
     hashes = {*results["mean_test_hash"]}
     if len(hashes) > 1 or {*results["std_test_hash"]} != {0.0}:

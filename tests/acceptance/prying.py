@@ -1,4 +1,4 @@
-"""Scorers of users who read, or write into, everything that a scorer can reach."""
+"""Scorers that read or write everything that a scorer can reach."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NOTED_BY_VALUE = (type(None), str, bytes, int, float, complex, np.generic, type)
 
 
 class Description:
-    """All that can be read of an object: names, order, bits, strides, and objects met twice.
+    """Description of an object: names, order, bits, strides and objects that occur twice.
 
     Parameters
     ----------
     value : object
     **data : object
-        Arrays that attributes may have memory in common with, by name.
+        Arrays by name; arrays in attributes that may share their memory are marked.
     """
 
     def __init__(self, value: Any, **data: Any) -> None:
@@ -31,7 +31,7 @@ class Description:
 
     @property
     def number(self) -> float:
-        """A number that is another one for another description."""
+        """Checksum of the description."""
         return float(zlib.crc32("\n".join(self.lines).encode()))
 
     def _note(self, path: str, *facts: Any) -> None:
@@ -46,7 +46,7 @@ class Description:
         elif id(value) in self._met:
             self._note(path, "is", self._met[id(value)][0])
         else:
-            self._met[id(value)] = path, value  # an id names nothing once its object is gone
+            self._met[id(value)] = path, value  # keeps the id from being reused
             self._note(path, kind)
             self._parts(path, value)
 
@@ -68,14 +68,14 @@ class Description:
 
     def _items(self, path: str, items: Any) -> None:
         for name, item in items:
-            if name != "n_threads":  # those of the process, which scikit-learn 1.5 keeps
+            if name != "n_threads":  # threads of the process, stored by scikit-learn 1.5
                 self._read(f"{path}.{name}", item)
 
     def _array(self, path: str, array: Any) -> None:
         if array.dtype.hasobject:
             self._items(path, enumerate(array.ravel().tolist()))
             return
-        # A step along an axis that has no second element is never made.
+        # Strides of axes with one element have no effect.
         strides = [step for step, n in zip(array.strides, array.shape, strict=True) if n > 1]
         shared = [name for name, given in self._data.items() if np.may_share_memory(array, given)]
         bits = zlib.crc32(array.tobytes())
@@ -83,7 +83,7 @@ class Description:
 
 
 def parts_of(estimator: Any) -> Iterator[Any]:
-    """An estimator and those that its attributes hold, in lists of (name, estimator) as well."""
+    """Yield an estimator and all estimators in its attributes and in lists of (name, estimator)."""
     yield estimator
     for value in vars(estimator).values():
         for item in value if isinstance(value, list | tuple) else [value]:
@@ -93,24 +93,24 @@ def parts_of(estimator: Any) -> Iterator[Any]:
 
 
 def plain_score(estimator: Any, X: Any, y: Any) -> float:
-    """`score`, or for transformers the sum of their output."""
+    """Return `score`, or for transformers the sum of their output."""
     if hasattr(estimator, "score"):
         return float(estimator.score(X, y))
     return float(np.asarray(estimator.transform(X)).sum())
 
 
 def reads_everything(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
-    """Depends on every attribute, on their order, and on what they have in common."""
+    """Return a number that depends on every attribute, their order and their shared objects."""
     return Description(estimator, X=X, y=y).number
 
 
 def counts_attributes(estimator: Any, X: Any, y: Any) -> float:
-    """As `vars` counts them, for every estimator that can be reached."""
+    """Return the number of attributes of every reachable estimator."""
     return float(sum(len(vars(part)) for part in parts_of(estimator)))
 
 
 def writes_into_everything(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
-    """Scores before and after it has changed X, y and all that the estimator holds."""
+    """Score, change X, y and all attributes of the estimator, and score again."""
     found = plain_score(estimator, X, y)
     for part in parts_of(estimator):
         for name, value in vars(part).items():
@@ -141,7 +141,7 @@ def _spoil(data: Any) -> None:
 
 
 def spoils_labels(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
-    """A metric that turns both of its arguments around."""
+    """Compute a metric, then reverse both arguments in place."""
     found = float(np.mean(np.asarray(y_true) == y_pred))
     if np.asarray(y_true).dtype.kind == "f":
         found = float(np.mean(np.abs(np.asarray(y_true) - y_pred)))

@@ -1,4 +1,4 @@
-"""Comparing what scikit-learn made with what skygrid made, down to the last bit."""
+"""Comparison of the objects that scikit-learn and skygrid made, to the last bit."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pandas as pd
 import polars as pl
 
 TIMES = {"refit_time_", "mean_fit_time", "std_fit_time", "mean_score_time", "std_score_time"}
-"""What may differ, by name; its type and shape may not."""
+"""Names of values that may differ; their types and shapes may not."""
 
 
 def differences(ours: Any, theirs: Any, name: str = "") -> list[str]:
-    """Where two objects differ, as paths: types, attributes, dtypes, bits, order of keys."""
+    """Return paths at which two objects differ: types, attributes, dtypes, bits, order of keys."""
     walk = _Walk()
     walk.compare(name, ours, theirs)
     return walk.found
@@ -33,7 +33,7 @@ class _Walk:
         if a is b or (id(a), id(b)) in self._met:
             return
         self._met.add((id(a), id(b)))
-        self._alive += [a, b]  # an id names nothing once its object is gone
+        self._alive += [a, b]  # keep the objects alive, so that their ids are not reused
         if type(a) is not type(b):
             self._note(path, type(a), type(b))
         else:
@@ -62,7 +62,7 @@ class _Walk:
             self._note(path, a, b)
 
     def _function(self, path: str, a: Any, b: Any) -> None:
-        # A lambda is made anew with each job, of the same code.
+        # Lambdas are created anew with each job, but from the same code.
         self.compare(f"{path}.__code__", a.__code__, b.__code__)
 
     def _method(self, path: str, a: Any, b: Any) -> None:
@@ -76,7 +76,7 @@ class _Walk:
         self.compare(f"{path}.dtype", a.dtype, b.dtype)
         self.compare(f"{path}.mask", a.mask, b.mask)
         if np.array_equal(np.ma.getmaskarray(a), np.ma.getmaskarray(b)):
-            # What lies under a mask was never written.
+            # Values under a mask are uninitialised memory.
             self._array(f"{path}.data", a.compressed(), b.compressed())
 
     def _array(self, path: str, a: Any, b: Any) -> None:
@@ -86,7 +86,7 @@ class _Walk:
         elif path.rpartition("'")[0].rpartition("'")[2] in TIMES:
             pass
         elif a.dtype.names:
-            for field in a.dtype.names:  # between fields there may lie bytes that nobody wrote
+            for field in a.dtype.names:  # bytes between fields are uninitialised
                 self._array(f"{path}.{field}", a[field], b[field])
         elif a.dtype.hasobject:
             self.compare(path, a.ravel().tolist(), b.ravel().tolist())
@@ -119,7 +119,7 @@ class _Walk:
             return
         try:
             parts, others = a.__reduce_ex__(4), b.__reduce_ex__(4)
-        except TypeError:  # locks, iterators: the type is all that can be said
+        except TypeError:  # locks and iterators can be compared by type only
             return
         self.compare(f"{path}()", parts, others)
 

@@ -1,4 +1,4 @@
-"""A search to be fitted twice, by scikit-learn and by skygrid, and the judge of the two answers."""
+"""Searches that scikit-learn and skygrid both fit, and the comparison of the two answers."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ from tests.acceptance.sameness import differences
 METHODS = ("predict", "predict_proba", "decision_function", "transform", "score_samples")
 
 BY_CHANCE = {(RuntimeWarning, "invalid value encountered in cast")}
-"""Warnings that scikit-learn before 1.6 issues or not, by what lies in memory that it never wrote:
-it makes the masked array of an integer parameter from an empty one of floats."""
+"""Warnings of scikit-learn before 1.6 that depend on uninitialised memory:
+it makes the masked array of an integer parameter from an empty array of floats.
+"""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A search with its data, made afresh for each of the two."""
+    """A search with its data, made anew for each of the two fits."""
 
     search: Any
     X: Any
     y: Any = None
     fit_params: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
-    """For `sklearn.config_context`."""
+    """Settings for `sklearn.config_context`."""
 
     filters: Sequence[tuple[Any, ...]] = ()
-    """Arguments of `warnings.simplefilter`, beyond "always"."""
+    """Arguments of `warnings.simplefilter`, applied after "always"."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,18 @@ def rows(**table: tuple[str, Callable[[], Job]]) -> pytest.MarkDecorator:
 
 @dataclass(frozen=True)
 class Answer:
-    """All that a fit leaves behind for its user."""
+    """Everything that the user sees of a fit."""
 
     search: Any
     error: tuple[type, str] | None
     said: set[tuple[type, str]]
-    """Categories and texts of the warnings, each once."""
+    """Category and text of each warning, once."""
 
     predicted: Mapping[str, Any]
 
 
 def answer_of(make: Callable[[], Job], fit: Callable[[Job], Any]) -> Answer:
-    """Fit a fresh job, keep whatever comes of it."""
+    """Fit a new job and return its result, error, warnings and predictions."""
     job = make()
     error = None
     with _surroundings(job) as said:
@@ -83,25 +84,25 @@ def answer_of(make: Callable[[], Job], fit: Callable[[Job], Any]) -> Answer:
 
 
 def _counts(note: warnings.WarningMessage) -> bool:
-    """Whether a warning is of the search: files that other tests left open are found any time."""
+    """Return whether a warning belongs to the search: a file left open by another test does not."""
     return note.category is not ResourceWarning
 
 
 def text_of(said: Any) -> str:
-    """The text of an exception or a warning, without where in memory a thing lies."""
+    """Return the text of an exception or a warning, without memory addresses."""
     return re.sub(r" at 0x[0-9a-f]+", " at its address", str(said))
 
 
 @contextmanager
 def _surroundings(job: Job) -> Iterator[list[warnings.WarningMessage]]:
-    """One BLAS thread, as in a slot, and the job's own settings."""
+    """Apply the job's settings, with one BLAS thread as in a slot."""
     with (
         threadpool_limits(1),
         sklearn.config_context(**job.config),
         warnings.catch_warnings(record=True) as said,
     ):
         warnings.simplefilter("always")
-        # As Python has it: what an earlier test left unclosed is collected at any moment.
+        # As is Python's default: files that earlier tests left open are found at any time.
         warnings.simplefilter("ignore", ResourceWarning)
         for rule in job.filters:
             warnings.simplefilter(*rule)
@@ -109,7 +110,7 @@ def _surroundings(job: Job) -> Iterator[list[warnings.WarningMessage]]:
 
 
 def predictions(make: Callable[[], Job], search: Any) -> dict[str, Any]:
-    """What a fitted search says to X, by the name of the method that it has."""
+    """Return the output of each prediction method for X, by name."""
     said: dict[str, Any] = {}
     job = make()
     with _surroundings(job):
@@ -130,12 +131,12 @@ def _outcome(method: Callable[[Any], Any], X: Any) -> Any:
 
 
 def by_sklearn(job: Job) -> None:
-    """Fit as scikit-learn does."""
+    """Fit with scikit-learn."""
     job.search.fit(job.X, job.y, **job.fit_params)
 
 
 def by_skygrid(cluster: Any) -> Callable[[Job], None]:
-    """Fit on nodes."""
+    """Return a function that fits on the cluster."""
 
     def fit(job: Job) -> None:
         assert cluster.fit(job.search, job.X, job.y, **job.fit_params) is job.search
@@ -144,7 +145,7 @@ def by_skygrid(cluster: Any) -> Callable[[Job], None]:
 
 
 def assert_same_answer(cluster: Any, row: Row, capfd: Any) -> Answer:
-    """Fit a row's search by both; they may differ in nothing but the times."""
+    """Fit a row's search with both, and check that only times differ."""
     theirs = answer_of(row.make, by_sklearn)
     capfd.readouterr()
     ours = answer_of(row.make, by_skygrid(cluster))
@@ -160,12 +161,12 @@ def assert_same_answer(cluster: Any, row: Row, capfd: Any) -> Answer:
 
 
 def flowers() -> tuple[Any, Any]:
-    """50 samples of 4 features in 3 classes."""
+    """Return 50 samples of 4 features in 3 classes."""
     X, y = load_iris(return_X_y=True)
     return X[::3].copy(), y[::3].copy()
 
 
 def patients() -> tuple[Any, Any]:
-    """60 samples of 10 features with a number to predict."""
+    """Return 60 samples of 10 features with a numeric target."""
     X, y = load_diabetes(return_X_y=True)
     return X[:60].copy(), y[:60].copy()

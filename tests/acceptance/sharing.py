@@ -1,4 +1,4 @@
-"""Fitting candidates together and apart, and comparing every field of every result."""
+"""Separate and shared fits of the same candidates, and the comparison of all their results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TIMES = {"fit_seconds", "score_seconds", "busy_seconds", "answered", "prefix_kep
 
 @dataclass
 class Shared:
-    """A search whose fits can be made apart and together."""
+    """A search whose candidates can be fitted separately or shared."""
 
     estimator: Any
     grid: Any
@@ -59,18 +59,18 @@ class Shared:
 
     @property
     def sharing(self) -> Sharing:
-        """What the candidates have in common."""
+        """Sharing groups and prefixes of the candidates."""
         return find_sharing(
             self.estimator, self.candidates, scorer=self.scorer, n_samples=self.X.shape[0]
         )
 
     @property
     def groups(self) -> list[set[int]]:
-        """The groups' members."""
+        """Members of each group."""
         return [set(group.members) for group in self.sharing.groups]
 
     def evaluator(self) -> Evaluator:
-        """As a slot has it."""
+        """Return the evaluator that a slot would have."""
         data = {
             "X": self.X,
             "y": self.y,
@@ -88,7 +88,7 @@ class Shared:
         return Evaluator(data, search, {"candidates": self.candidates, "splits": self.splits})
 
     def apart(self) -> list[FitResult]:
-        """Every candidate on every split by a fit of its own."""
+        """Fit every candidate on every split separately."""
         evaluator = self.evaluator()
         with _noting(evaluator, self.filters):
             return [
@@ -98,7 +98,7 @@ class Shared:
             ]
 
     def together(self, folder: Any = None) -> list[FitResult]:
-        """The same results, in the same order, with everything shared that can be."""
+        """Return the same results in the same order from shared fits."""
         groups = self.sharing.groups
         grouped = {member for group in groups for member in group.members}
         units = [group.members for group in groups]
@@ -114,7 +114,7 @@ class Shared:
     def evaluated(
         self, units: Sequence[Sequence[int]], split: int, folder: Any = None
     ) -> list[FitResult]:
-        """What a slot makes of these leases, one after the other."""
+        """Return the results of a slot that evaluates these leases in order."""
         sharing = self.sharing
         evaluator = self.evaluator()
         plan = {
@@ -136,10 +136,10 @@ def _scorer(search: GridSearchCV) -> Any:
 
 @contextlib.contextmanager
 def _noting(evaluator: Evaluator, filters: Sequence[tuple[Any, ...]]) -> Iterator[None]:
-    """Warnings are noted, and threads are few, as in a slot."""
+    """Record warnings and limit threads, as in a slot."""
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("always")
-        # As Python has it: what an earlier test left unclosed is collected at any moment.
+        # As is Python's default: files that earlier tests left open are found at any time.
         warnings.simplefilter("ignore", ResourceWarning)
         for arguments in filters:
             warnings.filterwarnings(*arguments)
@@ -148,7 +148,7 @@ def _noting(evaluator: Evaluator, filters: Sequence[tuple[Any, ...]]) -> Iterato
 
 
 def different(ours: Sequence[FitResult], theirs: Sequence[FitResult]) -> list[str]:
-    """Where results differ in anything but times and who answered."""
+    """Return fields in which results differ, except times and sources."""
     found = [] if len(ours) == len(theirs) else [f"{len(ours)} results are not {len(theirs)}"]
     for one, other in zip(ours, theirs, strict=False):
         for name in one.__struct_fields__:
@@ -159,15 +159,15 @@ def different(ours: Sequence[FitResult], theirs: Sequence[FitResult]) -> list[st
 
 
 def assert_same(shared: Shared, folder: Any = None, *, answered: int | None = None) -> None:
-    """Fits together give what fits apart give.
+    """Check that shared fits give the results of separate fits.
 
     Parameters
     ----------
     shared : Shared
     folder : path, optional
-        Where prefixes are kept.
+        Folder of kept prefixes.
     answered : int, optional
-        Results of one split that must have come without a fit of their own.
+        Number of results per split that must come from another candidate's fit.
     """
     ours = shared.together(folder)
     assert different(ours, shared.apart()) == []
@@ -176,7 +176,7 @@ def assert_same(shared: Shared, folder: Any = None, *, answered: int | None = No
 
 
 class StateScorer:
-    """A scorer that looks at everything: it remembers all estimators that it was given."""
+    """A scorer that records the public state of every estimator."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []
@@ -187,7 +187,7 @@ class StateScorer:
 
 
 def public_state(estimator: Any) -> dict[str, Any]:
-    """Parameters and fitted attributes by path, but for private ones and states of generators."""
+    """Return public parameters and fitted attributes by path, without states of generators."""
     found: dict[str, Any] = {}
     steps = getattr(estimator, "steps", None)
     if steps is not None:
@@ -214,5 +214,5 @@ def _plain(value: Any) -> Any:
 
 
 def keep_everything(monkeypatch: Any) -> None:
-    """Have prefixes kept that took no time at all."""
+    """Keep prefixes regardless of their fit time."""
     monkeypatch.setattr(prefixes, "WORTH_SECONDS", 0.0)

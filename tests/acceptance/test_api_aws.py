@@ -1,4 +1,4 @@
-"""Searches from Python on nodes that are rented for them."""
+"""Searches from Python on rented nodes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ packages = ["scikit-learn"]
 
 @pytest.fixture
 def aws(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """The cloud, as AWS is to this process, in a folder of the test's own."""
+    """Set up the cloud as AWS for this process, in a folder of the test."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "SKYGRID_"))]:
         monkeypatch.delenv(name)
     for name, text in cloud.variables().items():
@@ -42,7 +42,7 @@ def aws(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
 def test_several_searches_on_the_same_rented_nodes(
     aws: Cloud, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A cluster on AWS says its price, fits as scikit-learn does, and leaves nothing behind."""
+    """A cluster on AWS prints its price, fits like scikit-learn and leaves nothing behind."""
     X, y = load_iris(return_X_y=True)
     with skygrid.cluster(nodes=2, concurrency=1) as cluster:
         assert not aws.calls["ec2:RunInstances"], "nobody has asked for a fit yet"
@@ -61,7 +61,7 @@ def test_several_searches_on_the_same_rented_nodes(
 
 
 def test_a_budget_that_is_too_small_rents_nothing(aws: Cloud) -> None:
-    """A budget below what start and end cost is refused as from the command line."""
+    """A budget below the cost of start and teardown is refused."""
     X, y = load_iris(return_X_y=True)
     with pytest.raises(ConfigError, match="before the first fit"):
         skygrid.fit(GridSearchCV(SVC(), {"C": [1]}), X, y, nodes=2, max_cost=0.001)

@@ -1,4 +1,4 @@
-"""skygrid from Python on real hosts over SSH: no search file, and the same answer."""
+"""Searches from Python on hosts over SSH, without a search file."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ print(json.dumps([search.cv_results_["mean_test_score"].tolist() for search in f
 
 
 def run(bench: Bench, *arguments: str) -> tuple[int, str, str]:
-    """Run the program; exit code, stdout, stderr."""
+    """Run the program and return exit code, stdout and stderr."""
     done = subprocess.run(
         [sys.executable, "program.py", *arguments],
         cwd=bench.folder,
@@ -84,8 +84,8 @@ def run(bench: Bench, *arguments: str) -> tuple[int, str, str]:
 
 @pytest.fixture
 def bench(tmp_path: Path, ssh_bed: SshBed) -> Bench:
-    """A program with a module beside it, and no node yet."""
-    # Hosts have files of their own in place of this one: the ledger is found by its whole path.
+    """Set up a program with a module beside it, and no node."""
+    # Hosts get their own copy of the module, so its ledger is found by an absolute path.
     neighbour = tmp_path / "beside.py"
     neighbour.write_text(NEIGHBOUR.replace("__file__", repr(str(neighbour))))
     (tmp_path / "program.py").write_text(PROGRAM)
@@ -96,7 +96,7 @@ def bench(tmp_path: Path, ssh_bed: SshBed) -> Bench:
 
 @pytest.mark.timeout(500)
 def test_a_program_fits_searches_on_hosts(bench: Bench) -> None:
-    """Two searches of a program run on two hosts, with what they are made of, and only there."""
+    """Two searches of a program run on two hosts only and score as without skygrid."""
     nodes = [bench.node(), bench.node()]
     bench.write_config()
     code, out, err = run(bench)
@@ -111,8 +111,8 @@ def test_a_program_fits_searches_on_hosts(bench: Bench) -> None:
     assert json.loads(out) == json.loads(alone)
 
 
-def test_hosts_that_nobody_named_are_asked_for(bench: Bench) -> None:
-    """Without hosts in the config the program ends with what to write there."""
+def test_a_config_without_hosts_is_refused(bench: Bench) -> None:
+    """A config without hosts ends the program with a message that names the setting."""
     bench.write_config()
     code, _, err = run(bench)
     assert code == 1

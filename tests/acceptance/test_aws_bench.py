@@ -1,4 +1,4 @@
-"""The benchmark of starts on a cloud that boots is a program that nothing else would miss."""
+"""Test of the benchmark of node starts, which no other code runs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["cloud", "cloud_server"]
 pytestmark = pytest.mark.cloud
 
 
-def test_the_start_of_a_node_is_taken_apart(tmp_path: Path, cloud: Cloud) -> None:
-    """Every step of one node's start is measured, and together they are the start."""
+def test_every_step_of_a_nodes_start_is_measured(tmp_path: Path, cloud: Cloud) -> None:
+    """Every step of a node's start is measured, and the steps add up to the whole."""
     start = Starts(tmp_path, cloud).run(Size(nodes=1, min_nodes=1))
     assert tuple(start.steps) == MOMENTS[1:]
     assert sum(start.steps.values()) == pytest.approx(start.first_fit_seconds, abs=0.01)

@@ -1,4 +1,4 @@
-"""Money is spent after a word about it only, and every way out of a run says what it has cost."""
+"""Money is spent only after consent, and every end of a run reports its cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.cloud
 
 @pytest.fixture
 def bench(tmp_path: Path, cloud: Cloud) -> CloudBench:
-    """A search of 200 fits, which is long enough to be interrupted."""
+    """Set up a search of 200 fits, long enough to be interrupted."""
     return CloudBench(tmp_path, cloud, LONG_SEARCH)
 
 
@@ -30,8 +30,8 @@ def command(bench: CloudBench, *arguments: str) -> tuple[int, str, str]:
 
 
 def ask(bench: CloudBench, *options: str) -> Terminal:
-    """Start the search on a terminal, and wait for the question."""
-    # Written to by a fit on this machine first, then by the nodes' own user.
+    """Start the search on a terminal and wait for the question."""
+    # A fit on this machine creates the file first; the nodes' own user writes to it later.
     ledger = bench.folder / "ledger.txt"
     ledger.touch()
     ledger.chmod(0o666)
@@ -41,8 +41,8 @@ def ask(bench: CloudBench, *options: str) -> Terminal:
     return terminal
 
 
-def test_without_a_terminal_nothing_is_spent_unasked(bench: CloudBench) -> None:
-    """Where nobody can be asked, a run without --yes ends with 2 before anything is done."""
+def test_without_a_terminal_or_yes_nothing_is_started(bench: CloudBench) -> None:
+    """Without a terminal, a run without --yes ends with exit 2 and starts nothing."""
     code, _, err = command(bench, "run", "search.py", "--nodes", "2")
     assert code == 2
     assert "--yes" in err
@@ -50,8 +50,8 @@ def test_without_a_terminal_nothing_is_spent_unasked(bench: CloudBench) -> None:
     assert not (bench.folder / "skygrid-runs").exists()
 
 
-def test_the_question_names_nodes_and_price_and_no_means_no(bench: CloudBench) -> None:
-    """Before the question stand type, market, price and estimate; a no leaves no trace."""
+def test_the_question_names_nodes_and_price_and_a_no_starts_nothing(bench: CloudBench) -> None:
+    """The question is preceded by type, market, price and estimate, and "n" leaves no trace."""
     terminal = ask(bench)
     for said in ("2 nodes, 4 slots", "on-demand", "an hour", "one fit", "cost", "at most"):
         assert said in terminal.screen, said
@@ -64,7 +64,7 @@ def test_the_question_names_nodes_and_price_and_no_means_no(bench: CloudBench) -
 
 
 def test_yes_on_the_terminal_starts_the_nodes(tmp_path: Path, cloud: Cloud) -> None:
-    """A y at the question runs the search, and the result ends with its cost."""
+    """Answering "y" runs the search, and its result includes the cost."""
     bench = CloudBench(tmp_path, cloud)
     terminal = ask(bench, "--name", "r")
     terminal.type("y")
@@ -79,7 +79,7 @@ def test_yes_on_the_terminal_starts_the_nodes(tmp_path: Path, cloud: Cloud) -> N
 def test_a_plan_shows_price_and_time_and_starts_nothing(
     bench: CloudBench, arguments: tuple[str, ...]
 ) -> None:
-    """`check` and `--dry-run` estimate time and cost with a fit on this machine alone."""
+    """`check` and `--dry-run` estimate time and cost from a fit on this machine only."""
     options = ("--nodes", "3", "--concurrency", "4", "--json", "-q")
     code, out, err = command(bench, *arguments, *options)
     assert code == 0, err
@@ -92,9 +92,9 @@ def test_a_plan_shows_price_and_time_and_starts_nothing(
 
 
 def test_a_budget_stops_the_run_and_can_be_raised(bench: CloudBench) -> None:
-    """--max-cost stops new fits, ends the nodes with exit 4, and `resume` goes on with more."""
-    # A node costs 0.30 dollars for its first minute, even when it ends sooner; of what a session
-    # before has spent there are 0.60, and 0.45 are held back for the end.
+    """--max-cost stops new fits and ends the nodes with exit 4; `resume` continues with more."""
+    # A node costs 0.30 dollars for its first minute, even if it ends sooner. The first session has
+    # spent 0.60 dollars, and 0.45 are reserved for the teardown.
     bench.aws["price_per_hour"] = 18.0
     before = bench.started(5, "--nodes", "2")
     before.signal(signal.SIGINT)
@@ -108,7 +108,7 @@ def test_a_budget_stops_the_run_and_can_be_raised(bench: CloudBench) -> None:
 
 
 def test_a_budget_below_the_start_is_refused(bench: CloudBench) -> None:
-    """A budget that start and end alone would spend is refused before anything is launched."""
+    """A budget that start and teardown alone would exceed is refused before a launch."""
     bench.aws["price_per_hour"] = 18.0
     err = bench.ended_with(2, bench.start("--nodes", "2", "--max-cost", "0.5"))
     assert "before the first fit" in err
@@ -117,7 +117,7 @@ def test_a_budget_below_the_start_is_refused(bench: CloudBench) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_first_signal_ends_the_nodes(bench: CloudBench, number: signal.Signals) -> None:
-    """Ctrl-C or SIGTERM records what is done, ends the nodes and says how to go on and the cost."""
+    """Ctrl-C or SIGTERM ends the nodes and prints the resume command and the cost."""
     running = bench.started(5, "--nodes", "2")
     running.signal(number)
     err = bench.ended_with(130, running)
@@ -128,7 +128,7 @@ def test_a_first_signal_ends_the_nodes(bench: CloudBench, number: signal.Signals
 
 
 def test_a_signal_while_nodes_boot_ends_them(bench: CloudBench) -> None:
-    """Ctrl-C before the first node is there ends those that were launched already."""
+    """Ctrl-C before the first node is ready ends the nodes that were launched."""
     bench.cloud.faults.set(boot_seconds=300.0)
     starting = bench.start("--nodes", "2")
     wait_for(lambda: len(bench.instances("running")) == 2, "two instances")
@@ -139,7 +139,7 @@ def test_a_signal_while_nodes_boot_ends_them(bench: CloudBench) -> None:
 
 
 def test_a_second_signal_stops_at_once_and_down_ends_the_nodes(bench: CloudBench) -> None:
-    """Twice Ctrl-C ends the driver without waiting and names the command that ends the nodes."""
+    """A second Ctrl-C ends the driver at once and prints the command that ends the nodes."""
     bench.cloud.faults.set(shutdown_seconds=20.0)
     running = bench.started(5, "--nodes", "2")
     running.signal(signal.SIGINT)
@@ -156,10 +156,10 @@ def test_a_second_signal_stops_at_once_and_down_ends_the_nodes(bench: CloudBench
     bench.cloud.check_nothing_left()
 
 
-def test_nodes_lists_what_runs_from_anywhere(
+def test_nodes_and_down_work_on_another_machine(
     bench: CloudBench, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """`skygrid nodes` and `down` need nothing of the machine that began a run but credentials."""
+    """`skygrid nodes` and `down` work on any machine that has the credentials."""
     running = bench.started(1, "--nodes", "2")
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     environment = bench.bed.environment()
@@ -180,7 +180,7 @@ def test_nodes_lists_what_runs_from_anywhere(
 
 
 def test_orphans_are_the_nodes_of_drivers_that_died(bench: CloudBench) -> None:
-    """`down --orphans` ends the nodes of a killed driver and leaves a living one's alone."""
+    """`down --orphans` ends the nodes of a killed driver but not those of a running one."""
     living = bench.started(1, "--nodes", "1")
     code, _, err = command(bench, "down", "--orphans")
     assert code == 0, err
@@ -194,8 +194,8 @@ def test_orphans_are_the_nodes_of_drivers_that_died(bench: CloudBench) -> None:
     assert not (bench.run_folder() / "aws").exists(), "keys outlive their nodes"
 
 
-def test_all_needs_a_yes(bench: CloudBench) -> None:
-    """`down --all` ends everybody's nodes, so it asks, and without a terminal wants --yes."""
+def test_down_all_requires_consent(bench: CloudBench) -> None:
+    """`down --all` asks first, and without a terminal requires --yes."""
     running = bench.started(1, "--nodes", "1")
     running.process.kill()
     running.end()
@@ -211,7 +211,7 @@ def test_all_needs_a_yes(bench: CloudBench) -> None:
 def test_a_run_whose_nodes_may_be_left_keeps_its_result_and_says_so(
     tmp_path: Path, cloud: Cloud
 ) -> None:
-    """A complete search whose nodes cannot be ended is saved, and ends with 3 and what is left."""
+    """A complete search whose nodes cannot be ended is saved and exits with 3."""
     bench = CloudBench(tmp_path, cloud)
     running = bench.started(1, "--nodes", "1")
     cloud.faults.deny("ec2:TerminateInstances")

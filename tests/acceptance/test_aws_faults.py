@@ -1,4 +1,4 @@
-"""What a run on EC2 survives, or ends in. After each fault nothing is left in the API."""
+"""Faults of runs on EC2. After each one nothing is left in the API."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ GATED_SEARCH = SLOW_SEARCH.replace(
     "        while self.shift == 0.4 and not LEDGER.with_name('go').exists():\n"
     "            time.sleep(0.05)\n",
 )
-"""40 fits, of which some wait for a file ``go`` in the folder."""
+"""A search of 40 fits, some of which wait for a file ``go`` in the folder."""
 
 
 @pytest.fixture
 def bench(tmp_path: Path, cloud: Cloud) -> CloudBench:
-    """A search of 200 fits."""
+    """Set up a search of 200 fits."""
     return CloudBench(tmp_path, cloud, LONG_SEARCH)
 
 
 @pytest.fixture
 def short(tmp_path: Path, cloud: Cloud) -> CloudBench:
-    """A search of 40 fits."""
+    """Set up a search of 40 fits."""
     return CloudBench(tmp_path, cloud, SLOW_SEARCH)
 
 
@@ -38,7 +38,7 @@ def short(tmp_path: Path, cloud: Cloud) -> CloudBench:
 
 
 def test_a_launch_whose_answer_was_lost_is_not_made_twice(short: CloudBench) -> None:
-    """A RunInstances that was carried out and not answered is found again by its token."""
+    """An executed RunInstances without an answer is found by its token and not repeated."""
     short.cloud.faults.lose_answer("ec2:RunInstances", times=2)
     short.ended_well(short.start("--nodes", "2"))
     assert len(short.cloud.nodes()) == 2
@@ -46,22 +46,22 @@ def test_a_launch_whose_answer_was_lost_is_not_made_twice(short: CloudBench) -> 
 
 
 def test_calls_that_are_throttled_are_made_again(short: CloudBench) -> None:
-    """A run goes on when AWS wants fewer calls, whichever they are."""
+    """A run continues when AWS throttles any of its calls."""
     for action in ("ec2:RunInstances", "ec2:DescribeInstances", "ec2:TerminateInstances"):
         short.cloud.faults.throttle(action, times=2)
     short.ended_well(short.start("--nodes", "2"))
     assert len(short.cloud.nodes()) == 2
 
 
-def test_an_instance_that_nobody_knows_yet_is_waited_for(short: CloudBench) -> None:
-    """A new instance that the API does not find for a while is neither lost nor launched twice."""
+def test_an_instance_that_the_api_does_not_find_yet_is_waited_for(short: CloudBench) -> None:
+    """A new instance that the API does not find yet is neither lost nor launched twice."""
     short.cloud.faults.set(invisible_seconds=2.0, pending_seconds=2.5)
     short.ended_well(short.start("--nodes", "2"))
     assert len(short.cloud.nodes()) == 2
 
 
 def test_another_zone_is_taken_where_one_has_no_capacity(short: CloudBench) -> None:
-    """Without capacity in a zone the nodes start in the next one."""
+    """Nodes start in the next zone when a zone has no capacity."""
     short.cloud.faults.no_capacity(Pool(zone=f"{REGION}a"), Pool(zone=f"{REGION}b"))
     short.ended_well(short.start("--nodes", "2"))
     zones = {one.zone for one in short.cloud.nodes()}
@@ -69,7 +69,7 @@ def test_another_zone_is_taken_where_one_has_no_capacity(short: CloudBench) -> N
 
 
 def test_without_capacity_anywhere_every_pool_is_named(short: CloudBench) -> None:
-    """Exit 3, and the message lists each zone and type that was tried."""
+    """Without capacity anywhere the run exits with 3 and lists each zone and type it tried."""
     types = ["c7i.large", "m7i.large"]
     short.aws |= {"instance_types": types, "zones": [f"{REGION}a", f"{REGION}b"]}
     short.cloud.faults.no_capacity()
@@ -83,7 +83,7 @@ def test_without_capacity_anywhere_every_pool_is_named(short: CloudBench) -> Non
 
 
 def test_a_quota_that_is_used_up_is_named_with_its_page(short: CloudBench) -> None:
-    """Exit 3; the message has the quota's name and the address where to ask for more."""
+    """An exhausted quota exits with 3; the message has its name and the page to raise it."""
     short.cloud.faults.set(on_demand_vcpus=3)
     err = short.ended_with(3, short.start("--nodes", "2"))
     assert "Running On-Demand Standard" in err
@@ -91,27 +91,27 @@ def test_a_quota_that_is_used_up_is_named_with_its_page(short: CloudBench) -> No
     short.bed.wait_clean()
 
 
-def test_what_is_not_allowed_is_named(short: CloudBench) -> None:
-    """Exit 3; the message names the missing IAM action."""
+def test_a_missing_permission_is_named(short: CloudBench) -> None:
+    """A missing permission exits with 3; the message names the IAM action."""
     short.cloud.faults.deny("ec2:RunInstances")
     err = short.ended_with(3, short.start("--nodes", "2"))
     assert "ec2:RunInstances" in err
     short.bed.wait_clean()
 
 
-def test_a_node_that_nobody_can_reach_does_not_keep_the_others(short: CloudBench) -> None:
-    """One of three nodes is never reachable: with min_nodes the search ends on the others."""
+def test_a_node_that_is_never_reachable_is_left_out(short: CloudBench) -> None:
+    """With min_nodes the search ends well although one of three nodes is never reachable."""
     short.extra = "min_nodes = 2"
     short.cloud.faults.set(unreachable=1)
     short.ended_well(short.start("--nodes", "3"))
     assert len(short.nodes()) == 2
 
 
-# ---- in mid-run ----------------------------------------------------------------------------------
+# ---- during the run ------------------------------------------------------------------------------
 
 
 def _admitted(cloud: Cloud) -> list[str]:
-    """The blocks of addresses that the run's security group lets in."""
+    """Return the address blocks that the run's security group admits."""
     return [
         block["CidrIp"]
         for group in cloud.client("ec2").describe_security_groups()["SecurityGroups"]
@@ -122,7 +122,7 @@ def _admitted(cloud: Cloud) -> list[str]:
 
 
 def test_a_caller_whose_address_changes_is_let_in_again(bench: CloudBench) -> None:
-    """The security group gets the new address and loses the old one; no fit is lost."""
+    """The security group gets the caller's new address and loses the old one; no fit is lost."""
     command = bench.started(20, "--nodes", "2")
     assert _admitted(bench.cloud) == ["203.0.113.10/32"]
     bench.cloud.faults.move_caller("198.51.100.7")
@@ -133,8 +133,8 @@ def test_a_caller_whose_address_changes_is_let_in_again(bench: CloudBench) -> No
     assert bench.attempts() == {1: 200}
 
 
-def test_credentials_that_expire_do_not_cost_the_results(bench: CloudBench) -> None:
-    """The search is finished and saved, exit 3; the nodes are told over SSH to end themselves."""
+def test_expired_credentials_lose_no_results(bench: CloudBench) -> None:
+    """With expired credentials the search is saved, exit 3, and the nodes are ended over SSH."""
     command = bench.started(20, "--nodes", "2")
     bench.cloud.faults.expire_credentials()
     err = bench.ended_with(3, command)
@@ -150,7 +150,7 @@ def test_credentials_that_expire_do_not_cost_the_results(bench: CloudBench) -> N
 
 
 def test_a_termination_that_fails_five_times_succeeds(short: CloudBench) -> None:
-    """The teardown goes on until the API says that all is gone, the group too."""
+    """The teardown continues until the API reports that everything is gone, the group included."""
     short.cloud.faults.fail("ec2:TerminateInstances", "InternalError", times=5)
     short.cloud.faults.set(shutdown_seconds=1.0, interface_seconds=1.0)
     short.ended_well(short.start("--nodes", "2"))
@@ -159,7 +159,7 @@ def test_a_termination_that_fails_five_times_succeeds(short: CloudBench) -> None
 
 
 def test_two_runs_at_once_do_not_touch_each_others_nodes(cloud: Cloud, tmp_path: Path) -> None:
-    """The run that ends first ends its own nodes and its own group, and no other's."""
+    """The run that ends first deletes only its own nodes and group."""
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
         folder.mkdir()

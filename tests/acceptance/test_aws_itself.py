@@ -1,4 +1,4 @@
-"""The guide's search on AWS itself, for whoever has an account and says so; it costs some cents."""
+"""The guide's search on AWS itself; it costs some cents and needs an account and consent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [
 GUIDE = Path(__file__).parents[2] / "guides" / "digits" / "search.py"
 
 RUN_SECONDS = 2400.0
-"""A run that takes longer is given up, and its nodes are ended."""
+"""Time after which a run is stopped and its nodes are ended, in seconds."""
 
 CONFIG = """\
 [aws]
@@ -34,7 +34,7 @@ market = "spot"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder for the search, whose run has no nodes left when the test has ended, however."""
+    """Yield a folder with the search; end the run's nodes after the test."""
     (tmp_path / "search.py").write_text(GUIDE.read_text())
     (tmp_path / "skygrid.toml").write_text(CONFIG)
     yield tmp_path
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_digits_search_on_aws_equals_the_local_one(folder: Path) -> None:
-    """Three spot nodes answer what this machine does, for less than a dollar, and none is left."""
+    """Three spot nodes give this machine's answer for less than a dollar, and none is left."""
     skygrid(folder, "doctor", "--on", "aws")
     skygrid(folder, "run", "search.py", "--on", "local", "--name", "here", seconds=RUN_SECONDS)
     asked = ("--nodes", "3", "--concurrency", "4", "--max-cost", "1", "--yes")
@@ -57,7 +57,7 @@ def test_the_digits_search_on_aws_equals_the_local_one(folder: Path) -> None:
 
 
 def left_of(run_folder: Path) -> list[str]:
-    """Ids of what AWS itself still has of a run, asked without skygrid."""
+    """Return the ids of everything that AWS still has of a run, without using skygrid."""
     import boto3
 
     record = json.loads((run_folder / "cloud.json").read_text())

@@ -1,4 +1,4 @@
-"""Nodes and drivers that end in mid-run. After each the API is asked what is left: nothing."""
+"""Nodes and drivers that die during a run. After each fault nothing is left in the API."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ pytestmark = [pytest.mark.cloud, pytest.mark.timeout(400)]
 
 @pytest.fixture
 def bench(tmp_path: Path, cloud: Cloud) -> CloudBench:
-    """A search of 200 fits."""
+    """Set up a search of 200 fits."""
     return CloudBench(tmp_path, cloud, LONG_SEARCH)
 
 
 def kill(command: Command) -> None:
-    """End the driver at once, as an empty battery does."""
+    """Kill the driver with SIGKILL."""
     command.signal(signal.SIGKILL)
     command.process.communicate()
 
 
 def test_interrupted_spot_nodes_are_replaced(bench: CloudBench) -> None:
-    """All nodes are taken back at two minutes' notice: others take over, and no fit is lost."""
+    """Nodes with a two-minute notice are replaced, and no fit is lost."""
     bench.aws["market"] = "spot"
     (bench.folder / "search.py").write_text(GATED_SEARCH)
     command = bench.started(1, "--nodes", "2")
@@ -47,7 +47,7 @@ def test_interrupted_spot_nodes_are_replaced(bench: CloudBench) -> None:
 
 
 def test_a_machine_that_dies_is_replaced(bench: CloudBench) -> None:
-    """A node falls silent while the API says that it runs: another one takes its place."""
+    """A node that falls silent while the API says that it runs is replaced."""
     bench.aws["lost_after"] = 3.0
     command = bench.started(10, "--nodes", "1")
     bench.cloud.kill(bench.instance("aws-1").id)
@@ -56,7 +56,7 @@ def test_a_machine_that_dies_is_replaced(bench: CloudBench) -> None:
 
 
 def test_a_driver_that_dies_leaves_nothing(bench: CloudBench) -> None:
-    """kill -9 of the driver in mid-search: the nodes end themselves, resume finishes elsewhere."""
+    """After kill -9 of the driver the nodes end themselves, and resume finishes on new ones."""
     bench.aws |= {"lease_minutes": 0.25, "orphan_after": 3.0}
     kill(bench.started(20, "--nodes", "2"))
     before = recorded(bench.folder, RUN)
@@ -67,15 +67,15 @@ def test_a_driver_that_dies_leaves_nothing(bench: CloudBench) -> None:
     assert 0 < before < 200
 
 
-def test_a_run_that_is_resumed_at_once_finds_its_nodes(bench: CloudBench) -> None:
-    """Nodes whose driver died are adopted by the next one, while they still wait."""
+def test_a_run_that_is_resumed_at_once_adopts_its_nodes(bench: CloudBench) -> None:
+    """A resumed run adopts nodes that still wait after their driver died."""
     kill(bench.started(20, "--nodes", "2"))
     bench.ended_well(bench.resume())
     assert len(bench.cloud.nodes()) == 2
 
 
-def test_a_driver_that_dies_in_a_launch(bench: CloudBench) -> None:
-    """kill -9 while RunInstances is under way: what it launched ends itself, resume finishes."""
+def test_a_driver_that_dies_in_a_launch_leaves_nothing(bench: CloudBench) -> None:
+    """After kill -9 during RunInstances the new nodes end themselves, and resume finishes."""
     bench.aws["lease_minutes"] = 0.25
     bench.cloud.faults.delay_answer("ec2:RunInstances", 30.0, times=2)
     command = bench.start("--nodes", "2")
@@ -85,8 +85,8 @@ def test_a_driver_that_dies_in_a_launch(bench: CloudBench) -> None:
     bench.ended_well(bench.resume())
 
 
-def test_a_driver_that_dies_while_nodes_come_up(bench: CloudBench) -> None:
-    """kill -9 while nodes are being made ready: they end themselves, resume finishes."""
+def test_a_driver_that_dies_while_nodes_are_prepared_leaves_nothing(bench: CloudBench) -> None:
+    """After kill -9 while nodes are prepared they end themselves, and resume finishes."""
     bench.aws["lease_minutes"] = 0.25
     bench.cloud.faults.set(key_seconds=3.0)
     command = bench.start("--nodes", "2")

@@ -1,4 +1,4 @@
-"""The policy in the guide is what a run needs, no less and no more."""
+"""The policy in the guide grants exactly the calls of a run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.cloud
 GUIDE = Path(__file__).parents[2] / "guides" / "aws.md"
 
 NOT_CALLED = {"ec2:CreateTags"}
-"""A right that others take along: things are tagged in the call that makes them."""
+"""Granted but never called by itself: tags are set in the calls that create things."""
 
 OWN_NAMES = {"service-quotas": "servicequotas", "s3": "s3"}
 
 
 def granted() -> set[str]:
-    """Every action of the guide's policy."""
+    """Return every action of the guide's policy."""
     (policy,) = re.findall(r"```json\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     found: set[str] = set()
     for statement in json.loads(policy)["Statement"]:
@@ -35,7 +35,7 @@ def granted() -> set[str]:
 
 
 def called(cloud: Cloud) -> set[str]:
-    """Every action of EC2 and of the services beside it that was called, as IAM names it."""
+    """Return every action that was called, with IAM's names, except those of S3."""
     found = set()
     for name in cloud.calls:
         service, _, action = name.partition(":")
@@ -44,7 +44,7 @@ def called(cloud: Cloud) -> set[str]:
 
 
 def test_the_policy_of_the_guide_covers_every_call(tmp_path: Path, cloud: Cloud) -> None:
-    """What a run, `nodes`, `down` and the doctor call is granted, and nothing else of EC2 is."""
+    """The policy grants every call of a run, `nodes`, `down` and `doctor`, and nothing else."""
     bench = CloudBench(tmp_path, cloud)
     bench.aws["market"] = "spot-then-on-demand"
     bench.ended_well(bench.start("--nodes", "1"))

@@ -1,4 +1,4 @@
-"""Runs on AWS, or what boots like it: nodes come, work and go, and nothing of them stays."""
+"""Runs on AWS or the test cloud, from launch to teardown."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ pytestmark = [pytest.mark.cloud, pytest.mark.timeout(400)]
 
 @pytest.fixture
 def bench(tmp_path: Path, cloud: Cloud) -> CloudBench:
-    """A search of 40 fits."""
+    """Set up a search of 40 fits."""
     return CloudBench(tmp_path, cloud)
 
 
 def test_three_nodes_answer_as_scikit_learn_and_leave_nothing(bench: CloudBench) -> None:
-    """`skygrid run search.py --nodes 3` is scikit-learn's answer, and nothing is left of it."""
+    """`skygrid run search.py --nodes 3` gives scikit-learn's answer and leaves nothing."""
     bench.ended_well(bench.start("--nodes", "3"))
     assert "0 nodes left, verified" in bench.out
     assert set(bench.nodes()) == {"aws-1", "aws-2", "aws-3"}
@@ -33,7 +33,7 @@ def test_three_nodes_answer_as_scikit_learn_and_leave_nothing(bench: CloudBench)
 def test_nodes_without_a_public_address_are_reached_through_a_jump_host(
     tmp_path: Path, cloud: Cloud, ssh_bed: SshBed
 ) -> None:
-    """With public_ip = false the jump host is the only way in, and it may break for a moment."""
+    """With public_ip = false nodes are reached through a jump host, which may lose connections."""
     gate = ssh_bed.node(alias="gate")
     seen_from_inside = "172.31.255.10/32"
     bench = CloudBench(
@@ -63,17 +63,17 @@ estimator = DummyClassifier(random_state=0)
 param_grid = {"strategy": ["prior", "stratified"]}
 cv = 3
 """
-"""19 MB that do not become smaller."""
+"""Data of 19 MB that does not compress."""
 
 
 def with_bucket(tmp_path: Path, cloud: Cloud) -> CloudBench:
-    """A search whose data is over the threshold of its bucket."""
+    """Set up a search whose data exceeds the threshold of its bucket."""
     cloud.client("s3").create_bucket(Bucket="data-of-runs")
     return CloudBench(tmp_path, cloud, LARGE_SEARCH, bucket="data-of-runs", bucket_over_gb=0.01)
 
 
-def test_large_data_goes_up_once(tmp_path: Path, cloud: Cloud) -> None:
-    """Data above the threshold is uploaded once, fetched by each node, and deleted at the end."""
+def test_large_data_is_uploaded_once(tmp_path: Path, cloud: Cloud) -> None:
+    """Data above the threshold is uploaded once, fetched by each node and deleted at the end."""
     bench = with_bucket(tmp_path, cloud)
     code, out, err = bench.start("--nodes", "2").end()
     assert code == 0, err
@@ -85,8 +85,8 @@ def test_large_data_goes_up_once(tmp_path: Path, cloud: Cloud) -> None:
     assert "0 nodes left, verified" in out
 
 
-def test_data_that_the_bucket_does_not_take_is_sent(tmp_path: Path, cloud: Cloud) -> None:
-    """Without the right to put objects the data reaches the nodes over SSH, and that is said."""
+def test_data_that_the_bucket_refuses_goes_over_ssh(tmp_path: Path, cloud: Cloud) -> None:
+    """Without permission to put objects the data goes over SSH, and a message says so."""
     bench = with_bucket(tmp_path, cloud)
     cloud.faults.deny("s3:PutObject", "s3:CreateMultipartUpload")
     code, _, err = bench.start("--nodes", "1").end()

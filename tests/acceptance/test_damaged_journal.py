@@ -1,4 +1,4 @@
-"""A run whose journal is damaged: refused with a command that goes on with what is intact."""
+"""A damaged journal is refused with a command that salvages the intact outcomes."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ param_distributions = {"alpha": uniform(0, 1000)}
 n_iter = 4
 cv = KFold(3, shuffle=True)
 """
-"""12 fits; other candidates and splits each time that they are drawn."""
+"""A search of 12 fits with unseeded candidates and splits."""
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a finished run."""
+    """Return a folder with a finished run."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "search.py").write_text(SEARCH)
     with pytest.MonkeyPatch.context() as patch:
@@ -47,14 +47,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of that run, in a copy, with the working directory beside the search file."""
+    """Copy the finished run and change into its folder."""
     shutil.copytree(finished, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     return tmp_path / "copy" / "skygrid-runs" / "r"
 
 
 def refused(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
-    """Resume a run that is refused; the message, and the arguments of the command in it."""
+    """Resume a run that is refused; return the message and the arguments of the command in it."""
     capsys.readouterr()
     assert exit_code(["resume", "r", "--quiet"]) == 6
     err = capsys.readouterr().err
@@ -63,10 +63,10 @@ def refused(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
     return err, shlex.split(command[1])
 
 
-def test_the_printed_command_goes_on_with_what_is_intact(
+def test_the_printed_command_salvages_intact_outcomes(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A damaged journal is exit 6 and changes nothing; the printed command fits what is lost."""
+    """A damaged journal exits with 6 and is not changed; the printed command fits what is lost."""
     before = answer_of(result(run.parents[1], "r"))
     with closing(sqlite3.connect(run / "journal.sqlite")) as connection:
         statement = "UPDATE outcomes SET test_score = 0.5 WHERE candidate = 2 AND split = 1"
@@ -81,16 +81,14 @@ def test_the_printed_command_goes_on_with_what_is_intact(
     assert exit_code([*command, "--quiet"]) == 0
     document = result(run.parents[1], "r")
     assert (document["reused"], answer_of(document)) == (11, before)
-    # The journal is whole again: what it holds gives the same answer.
+    # The journal is whole again, so it gives the same answer.
     assert exit_code([*command, "--quiet"]) == 0
     assert "nothing needs to be salvaged" in capsys.readouterr().err
     assert answer_of(result(run.parents[1], "r")) == before
 
 
-def test_a_journal_that_is_gone_is_not_begun_anew_unasked(
-    run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A run that has recorded fits does not draw its search anew because its journal is missing."""
+def test_a_missing_journal_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run with recorded fits is refused without its journal, and not drawn again."""
     (run / "journal.sqlite").unlink()
 
     err, _ = refused(capsys)

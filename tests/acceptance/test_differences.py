@@ -20,11 +20,11 @@ from tests.acceptance.searches import flowers
 COUNT: list[int] = []
 
 FITS = 2
-"""Splits of the search, each with one fit for each question."""
+"""Number of splits; each has one fit per question."""
 
 
 class CuriousClassifier(ClassifierMixin, BaseEstimator):
-    """Score the answer to a question about the process that fits."""
+    """Scores the answer to a question about the process of the fit."""
 
     def __init__(self, question: str = "") -> None:
         self.question = question
@@ -51,12 +51,12 @@ def _has_thread_of_the_caller() -> bool:
 
 
 def _number() -> float:
-    # `np.random.rand` itself is a method of the generator and would travel with its state.
+    # `np.random.rand` itself is a method of the generator and would be pickled with its state.
     return float(np.random.rand())
 
 
 def _processes() -> int:
-    """Processes that work for this fit, its own among them."""
+    """Return the number of processes that work for this fit, its own included."""
     work = (joblib.delayed(os.getpid)() for _ in range(4))
     return len({os.getpid(), *joblib.Parallel(n_jobs=2)(work)})
 
@@ -68,14 +68,14 @@ ASKED_OF_EACH: Mapping[str, Callable[[], float]] = {
     "thread of the caller": _has_thread_of_the_caller,
     "processes for one fit": _processes,
 }
-"""The questions of the search that is fitted in all three ways."""
+"""Questions of the search that is fitted in all three ways."""
 
 QUESTIONS = {**ASKED_OF_EACH, "drawn": _number}
 
 
 @pytest.fixture(scope="module")
 def answers(cluster: Any) -> Iterator[dict[str, dict[str, Any]]]:
-    """The answers of all splits by question, for each of the three ways to fit."""
+    """Yield the answers of all splits by question, for each of the three ways to fit."""
     end = threading.Event()
     thread = threading.Thread(target=end.wait, name="of the caller", daemon=True)
     thread.start()
@@ -106,28 +106,30 @@ def _asked(fit: Callable[[Any], Any], n_jobs: int | None = None) -> dict[str, An
 @pytest.mark.parametrize(
     "question", ["patched class", "assigned in a module", "thread of the caller"]
 )
-def test_what_stays_with_the_caller(answers: dict[str, dict[str, Any]], question: str) -> None:
-    """A fit sees the caller's process in one process alone, not in loky's processes or a slot."""
+def test_fits_do_not_see_the_callers_process(
+    answers: dict[str, dict[str, Any]], question: str
+) -> None:
+    """Changes in the caller's process are visible to fits with n_jobs=1 only."""
     assert answers["n_jobs=1"][question] == [1, 1]
     assert answers["n_jobs=2"][question] == [0, 0]
     assert answers["skygrid"][question] == [0, 0]
 
 
-def test_what_fits_change_does_not_come_back(answers: dict[str, dict[str, Any]]) -> None:
-    """A list that fits append to stays empty with the caller, as with loky."""
+def test_changes_by_fits_do_not_reach_the_caller(answers: dict[str, dict[str, Any]]) -> None:
+    """A list that fits append to stays empty in the caller's process, as with loky."""
     counted = {way: found["counted by the caller"] for way, found in answers.items()}
     assert counted == {"n_jobs=1": FITS, "n_jobs=2": 0, "skygrid": 0}
 
 
 def test_a_fit_starts_no_processes(answers: dict[str, dict[str, Any]]) -> None:
-    """Work that a fit gives to joblib is done in the process of the fit, as with loky."""
+    """Work that a fit gives to joblib runs in the process of the fit, as with loky."""
     question = "processes for one fit"
     assert answers["skygrid"][question] == answers["n_jobs=2"][question] == [1, 1]
     assert min(answers["n_jobs=1"][question]) > 1
 
 
-def test_numbers_of_the_global_generator_are_not_repeated(cluster: Any) -> None:
-    """A seed of NumPy's global generator in the calling process does not decide a fit's numbers."""
+def test_the_callers_global_seed_does_not_affect_fits(cluster: Any) -> None:
+    """A seed of NumPy's global generator in the caller's process does not affect fits."""
     drawn = [_drawn(lambda search: cluster.fit(search, *flowers())) for _ in range(2)]
     assert drawn[0] != drawn[1]
     drawn = [_drawn(lambda search: search.fit(*flowers())) for _ in range(2)]
@@ -141,7 +143,7 @@ def _drawn(fit: Callable[[Any], Any]) -> list[float]:
 
 
 def test_an_error_carries_the_traceback_of_its_fit_as_text(cluster: Any) -> None:
-    """An error that a fit raises names the lines of the fit in a note."""
+    """An error of a fit carries the traceback of the fit as a note."""
     search = GridSearchCV(CuriousClassifier("unknown"), {}, cv=FITS, error_score="raise")
     with pytest.raises(KeyError) as caught:
         cluster.fit(search, *flowers())

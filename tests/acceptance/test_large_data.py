@@ -1,4 +1,4 @@
-"""Searches whose X is so large that the slots of a node have the samples of a split in common."""
+"""Searches with a large X, whose samples all slots of a node share."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def halving() -> Job:
 
 
 SEARCHES = rows(
-    layout=("Samples as they would lie in memory.", lambda: given(flowers()[0])),
+    layout=("X in C order.", lambda: given(flowers()[0])),
     fortran=("X in Fortran order.", lambda: given(np.asfortranarray(flowers()[0]))),
     halves=("Numbers of half precision.", lambda: given(flowers()[0].astype("f2"))),
     file=("X in a file that is mapped.", lambda: given(mapped(flowers()[0]))),
@@ -81,7 +81,7 @@ SEARCHES = rows(
         "Scores of the training set.",
         lambda: given(flowers()[0], return_train_score=True),
     ),
-    resized=("Samples that are made longer.", lambda: grid(ResizingClassifier(), LEVELS)),
+    resized=("An estimator that resizes X.", lambda: grid(ResizingClassifier(), LEVELS)),
     in_place=(
         "Steps that write into their input, and a scorer after them.",
         lambda: grid(
@@ -90,23 +90,23 @@ SEARCHES = rows(
             return_train_score=True,
         ),
     ),
-    groups=("Fits that answer others.", lambda: grid(GaussianNB(), {"var_smoothing": [1e-9, 0.1]})),
+    groups=("Shared fits.", lambda: grid(GaussianNB(), {"var_smoothing": [1e-9, 0.1]})),
     prefixes=(
-        "First steps that fits have in common.",
+        "Shared first steps.",
         lambda: grid(
             make_pipeline(PCA(2, svd_solver="full"), LogisticRegression()),
             {"logisticregression__C": [0.1, 1, 10]},
         ),
     ),
-    kernel=("A precomputed kernel, whose columns are chosen too.", kernel),
-    no_kernel=("An estimator of kernels that is given none.", no_kernel),
+    kernel=("A precomputed kernel, whose columns are split too.", kernel),
+    no_kernel=("An estimator for kernels with an X that is none.", no_kernel),
     masks=("Splits that are masks.", masks),
     failures=("Fits that fail.", lambda: grid(FailingClassifier(), LEVELS)),
     raised=(
-        "The error that comes first in scikit-learn's order.",
+        "The error that is first in scikit-learn's order.",
         lambda: grid(SplitFailingClassifier(), {"level": [1, 4, 2, 3]}, error_score="raise"),
     ),
-    halving=("Several rounds, each on samples of X.", halving),
+    halving=("Several rounds, each on a part of X.", halving),
 )
 
 PLACES: dict[str, dict[str, Any]] = {
@@ -117,7 +117,7 @@ PLACES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module", params=PLACES)
 def place(request: Any, _doubles_by_value: None) -> Iterator[Any]:
-    """A cluster of each kind."""
+    """Yield a cluster of each kind."""
     with skygrid.cluster(on="local", **PLACES[request.param]) as running:
         yield running
 
@@ -133,7 +133,7 @@ class Counted(int):
 
 
 def test_a_parameter_value_is_pickled_once(place: Any) -> None:
-    """A search from Python packs its candidates for the nodes, and for nothing else."""
+    """A search from Python pickles its candidates once, for the nodes."""
     before = Counted.pickled
     levels = {"level": [Counted(1)]}
     search = GridSearchCV(ThresholdClassifier(), levels, cv=3, refit=False)
@@ -146,7 +146,7 @@ def test_a_parameter_value_is_pickled_once(place: Any) -> None:
 def test_large_data_gives_the_same_answer(
     place: Any, row: Any, capfd: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fits that have their samples in common end in scikit-learn's own object."""
+    """Fits with shared samples give scikit-learn's own object."""
     monkeypatch.setattr(common_work, "SHARED_FROM_BYTES", 0)
     assert_same_answer(place, row, capfd)
 
@@ -156,8 +156,8 @@ def test_large_data_gives_the_same_answer(
 @pytest.mark.usefixtures("_doubles_by_value")
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 class TestMemory:
-    def test_slots_do_not_hold_a_large_x_each(self, start_method: Any) -> None:
-        """A fit on 80 MB holds none of it; where nothing is shared it holds all of it."""
+    def test_slots_share_the_samples_of_a_large_x(self, start_method: Any) -> None:
+        """A fit on 80 MB holds none of them; without sharing it holds all."""
         X, y = np.ones((10_000, 2000)), np.arange(10_000) % 2
 
         def held(sharing: bool) -> float:
@@ -169,10 +169,10 @@ class TestMemory:
 
         assert held(sharing=True) < held(sharing=False) - 0.8 * 80
 
-    def test_the_samples_of_a_split_go_before_those_of_the_one_after_the_next(
+    def test_a_node_keeps_the_samples_of_two_splits_at_most(
         self, start_method: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Over ten splits a node never keeps more than the samples of two, and all are shared."""
+        """Over ten splits a node never keeps the samples of more than two, all of them shared."""
         monkeypatch.setattr(common_work, "SHARED_FROM_BYTES", 0)
         X, y = np.ones((5000, 400)), np.arange(5000) % 2
         search = GridSearchCV(SampleFilesClassifier(), LEVELS, cv=KFold(10), refit=False)

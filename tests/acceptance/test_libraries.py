@@ -1,6 +1,6 @@
-"""Estimators, transformers and a search of other libraries: the answer stays scikit-learn's.
+"""Estimators, transformers and a search of other libraries give scikit-learn's answer.
 
-The libraries are imported where a search is made, as only `make test-libraries` installs them.
+Libraries are imported inside functions, because only `make test-libraries` installs them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.libraries
 
 
 class LinkedRegression(RegressorMixin, BaseEstimator):
-    """A generalised linear model of statsmodels behind scikit-learn's interface."""
+    """A generalised linear model of statsmodels with scikit-learn's interface."""
 
     def __init__(self, alpha: float = 0.0, var_power: float = 1.0) -> None:
         self.alpha = alpha
@@ -49,7 +49,7 @@ def grid(estimator: Any, space: Any, data: Any = None, **options: Any) -> Job:
 
 
 def customers() -> tuple[Any, Any]:
-    """60 rows of two categories, a number with gaps, a date and a text, in two classes."""
+    """Return 60 rows with categories, numbers with gaps, dates and texts, in two classes."""
     rng = np.random.default_rng(0)
     age = rng.integers(18, 80, 60).astype(float)
     X = pd.DataFrame(
@@ -76,13 +76,13 @@ def numbers() -> tuple[Any, Any]:
 
 
 def few() -> tuple[Any, Any]:
-    """50 samples, nine of them in the smaller class."""
+    """Return 50 samples, nine of them in the smaller class."""
     X, y = flowers()
     return X, (y == 2).astype(int) * (np.arange(50) % 2)
 
 
 def waves() -> tuple[Any, Any]:
-    """24 series of 12 points in two classes, shifted against each other."""
+    """Return 24 shifted series of 12 points in two classes."""
     rng = np.random.default_rng(0)
     y = np.arange(24) % 2
     points = np.arange(12) / 12 + rng.random((24, 1))
@@ -218,22 +218,22 @@ def bayesian() -> Job:
 
 
 @rows(
-    catboost=("Boosting with categories of its own and with weights.", cat),
-    xgboost=("Boosting whose rounds are a parameter.", boosted),
+    catboost=("Boosting with categories and weights.", cat),
+    xgboost=("Boosting with its number of rounds in the grid.", boosted),
     xgboost_early_stopping=(
-        "Boosting that stops on data in the fit's parameters.",
+        "Early stopping on data in the fit parameters.",
         boosted_with_validation,
     ),
-    lightgbm=("Boosting of categorical columns, scored twice.", light),
+    lightgbm=("Boosting of categorical columns, with two scorers.", light),
     imbalanced_pipeline=("A pipeline that changes the number of samples.", oversampled),
-    imbalanced_forest=("A forest that derives from scikit-learn's.", balanced_forest),
-    category_encoders=("Encoders that see the target.", encoded),
+    imbalanced_forest=("A subclass of scikit-learn's forest.", balanced_forest),
+    category_encoders=("Encoders that use the target.", encoded),
     feature_engine=("Transformers that take and give data frames.", engineered),
     skrub=("Texts, dates and categories of a table.", vectorised),
-    tslearn=("Series in three dimensions.", warped),
-    statsmodels=("A model behind a class of the user's own.", linked),
-    scikit_optimize=("A search that asks for candidates in rounds.", bayesian),
+    tslearn=("An X of three dimensions.", warped),
+    statsmodels=("A model in a class of the user.", linked),
+    scikit_optimize=("A search that chooses candidates in rounds.", bayesian),
 )
 def test_libraries(cluster: Any, row: Row, capfd: Any) -> None:
-    """A search over what another library offers ends as scikit-learn's own does."""
+    """A search over another library's estimators gives scikit-learn's answer."""
     assert_same_answer(cluster, row, capfd)

@@ -1,4 +1,4 @@
-"""Fits find the user's own modules, and what the search file set, as with scikit-learn alone."""
+"""Fits see the user's modules and the search file's settings, as with scikit-learn alone."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_fits_find_the_same_process_and_the_same_modules(tmp_path: Path, place: str) -> None:
-    """What holds in a fit with scikit-learn alone holds on every node, and sets have one order."""
+def test_fits_see_the_same_modules_and_settings(tmp_path: Path, place: str) -> None:
+    """Every check holds on every node, and all nodes order sets alike."""
     environment = write_project(tmp_path)
     results, logs = run(tmp_path, environment | PLACES[place])
     assert differences(results) == [], logs
 
 
-def test_hosts_are_sent_the_same_modules(tmp_path: Path, ssh_bed: SshBed) -> None:
-    """On hosts that lack the files all of it holds, but for the working directory."""
+def test_hosts_get_the_same_modules(tmp_path: Path, ssh_bed: SshBed) -> None:
+    """On hosts without the files every check holds except the working directory."""
     environment = write_project(tmp_path)
     bench = Bench(tmp_path, ssh_bed, FILES["search.py"])
     bench.node()
@@ -51,7 +51,7 @@ def test_hosts_are_sent_the_same_modules(tmp_path: Path, ssh_bed: SshBed) -> Non
 
 
 def run(folder: Path, environment: dict[str, str]) -> tuple[Any, str]:
-    """Return the results of a run of the project, and the logs of its nodes."""
+    """Return the results of a run of the project and the logs of its nodes."""
     done = subprocess.run(
         [str(Path(sys.executable).with_name("skygrid")), "run", "search.py", "--json"],
         cwd=folder,
@@ -67,7 +67,7 @@ def run(folder: Path, environment: dict[str, str]) -> tuple[Any, str]:
 
 
 def test_the_checks_hold_with_scikit_learn_alone(tmp_path: Path) -> None:
-    """Each check is true in a plain interpreter; else it would say nothing of skygrid."""
+    """Each check holds in a plain interpreter, so a failure means a fault of skygrid."""
     environment = write_project(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", PLAIN],

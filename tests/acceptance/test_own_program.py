@@ -1,4 +1,4 @@
-"""A script that calls skygrid: its functions and classes, settings and warnings reach the fits."""
+"""Functions, classes, settings and warning filters of a calling script reach the fits."""
 
 from __future__ import annotations
 
@@ -83,8 +83,10 @@ class CountedWarning(UserWarning):
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_a_script_is_itself_on_nodes(tmp_path: Path, start_method: str) -> None:
-    """Classes and functions of the script are themselves in a fit, and its settings hold there."""
+def test_classes_functions_and_settings_of_a_script_reach_fits(
+    tmp_path: Path, start_method: str
+) -> None:
+    """In a fit, classes and functions of the script are themselves, and its settings apply."""
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run(
         [sys.executable, "script.py", start_method],
@@ -98,7 +100,7 @@ def test_a_script_is_itself_on_nodes(tmp_path: Path, start_method: str) -> None:
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 def test_a_warning_filter_imports_nothing_on_nodes(tmp_path: Path, start_method: str) -> None:
-    """Nodes do not import the module of a warning that a filter names, though they could."""
+    """Nodes do not import the module of a warning that a filter names."""
     (tmp_path / "script.py").write_text(FILTERING)
     (tmp_path / "counted.py").write_text(COUNTED)
     done = subprocess.run(

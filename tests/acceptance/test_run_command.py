@@ -1,4 +1,4 @@
-"""``skygrid run`` and its neighbours as a user meets them: files, streams, exit codes."""
+"""Files, streams and exit codes of ``skygrid run`` and related commands."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ print(search.score(X[::7], y[::7]))
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A folder with a search file and a module beside it."""
+    """Write a search file and a module beside it."""
     (tmp_path / "search.py").write_text(SMALL_SEARCH)
     (tmp_path / "shapes.py").write_text(NEIGHBOUR)
     return tmp_path
 
 
 def _reference(folder: Path) -> Any:
-    """The search of a folder's file, fitted by scikit-learn in a process of its own."""
+    """Return the scores of a folder's search, fitted by scikit-learn in a separate process."""
     code = (
         "import sys, json, warnings; warnings.simplefilter('ignore')\n"
         "from threadpoolctl import threadpool_limits\n"
@@ -98,7 +98,7 @@ def _scores(document: Any) -> dict[str, Any]:
 
 
 def test_a_run_fills_its_folder_and_prints_a_table(small: Path) -> None:
-    """A run ends with every file that the contract names, and scikit-learn's own scores."""
+    """A run leaves every file of the contract and has scikit-learn's scores."""
     out, err = skygrid(small, "run", "search.py", "--name", "first")
     folder = small / "skygrid-runs" / "first"
     expected = {"run.json", "journal.sqlite", "search.pkl", "cv_results.csv", "result.json", "logs"}
@@ -114,7 +114,7 @@ def test_a_run_fills_its_folder_and_prints_a_table(small: Path) -> None:
 
 
 def test_the_saved_search_opens_without_skygrid_and_without_the_file(small: Path) -> None:
-    """``search.pkl`` is scikit-learn's own class, code of the search file included."""
+    """``search.pkl`` opens without skygrid, as scikit-learn's class with the user's code."""
     skygrid(small, "run", "search.py", "--name", "saved")
     pickled = small / "skygrid-runs" / "saved" / "search.pkl"
     done = subprocess.run(
@@ -130,7 +130,7 @@ def test_the_saved_search_opens_without_skygrid_and_without_the_file(small: Path
 
 
 def test_json_is_one_document_on_stdout(small: Path) -> None:
-    """With --json stdout holds exactly what result.json holds, even when the file prints."""
+    """With --json stdout is the document of result.json, even if the search file prints."""
     out, _ = skygrid(small, "run", "search.py", "--json", "--name", "j")
     assert json.loads(out) == result(small, "j")
     assert {node["name"] for node in json.loads(out)["nodes"]} == {"local-1"}
@@ -138,7 +138,7 @@ def test_json_is_one_document_on_stdout(small: Path) -> None:
 
 
 def test_prints_of_a_refit_stay_off_stdout(tmp_path: Path) -> None:
-    """An estimator that prints disturbs neither its node's messages nor the JSON document."""
+    """Prints of an estimator appear neither in messages of a node nor in the JSON document."""
     text = SLOW_SEARCH.replace("time.sleep(self.seconds)", "print('fitting', len(X))")
     (tmp_path / "search.py").write_text(text)
     out, err = skygrid(tmp_path, "run", "search.py", "--json", "--name", "p")
@@ -147,14 +147,14 @@ def test_prints_of_a_refit_stay_off_stdout(tmp_path: Path) -> None:
     assert "fitting 45" in (tmp_path / "skygrid-runs" / "p" / "logs" / "local-1.log").read_text()
 
 
-def test_quiet_says_nothing_but_the_result(small: Path) -> None:
+def test_quiet_prints_only_the_result(small: Path) -> None:
     """With --quiet stderr has no progress."""
     _, err = skygrid(small, "run", "search.py", "--quiet")
     assert "fits" not in err
 
 
 def test_a_rehearsed_cluster_gives_the_same_scores(small: Path) -> None:
-    """Three agents of four slots on this machine answer what one does."""
+    """Three agents of four slots on this machine give the scores of one agent."""
     skygrid(small, "run", "search.py", "--name", "one")
     skygrid(
         small, "run", "search.py", "--on", "local", "--nodes", "3", "--concurrency", "4",
@@ -164,7 +164,7 @@ def test_a_rehearsed_cluster_gives_the_same_scores(small: Path) -> None:
 
 
 def test_check_counts_and_tries_one_fit(small: Path) -> None:
-    """check prints candidates, splits and fits, and leaves no run behind."""
+    """`check` prints candidates, splits and fits, and leaves no run behind."""
     out, _ = skygrid(small, "check", "search.py", "--json")
     found = json.loads(out)
     assert (found["candidates"], found["splits"], found["fits"]) == (6, 5, 30)
@@ -173,7 +173,7 @@ def test_check_counts_and_tries_one_fit(small: Path) -> None:
 
 
 def test_a_dry_run_fits_nothing(tmp_path: Path) -> None:
-    """--dry-run shows the plan and runs no fit."""
+    """--dry-run prints the plan and runs no fit."""
     (tmp_path / "search.py").write_text(SLOW_SEARCH)
     out, _ = skygrid(tmp_path, "run", "search.py", "--dry-run", "--json")
     assert json.loads(out)["fits"] == 40
@@ -181,14 +181,14 @@ def test_a_dry_run_fits_nothing(tmp_path: Path) -> None:
 
 
 def test_the_written_template_runs_as_it_is(tmp_path: Path) -> None:
-    """What init writes, run runs."""
+    """The file that `init` writes runs without changes."""
     skygrid(tmp_path, "init")
     skygrid(tmp_path, "run", "search.py", "--name", "template")
     assert result(tmp_path, "template")["failed"] == 0
 
 
-def test_runs_show_and_logs_tell_of_a_run(small: Path) -> None:
-    """runs lists it, show repeats its result without unpickling, logs prints its driver's log."""
+def test_runs_show_and_logs_describe_a_run(small: Path) -> None:
+    """`runs` lists a run, `show` prints its result without unpickling, `logs` prints its logs."""
     skygrid(small, "run", "search.py", "--name", "told")
     (small / "skygrid-runs" / "told" / "search.pkl").unlink()
     assert "told" in skygrid(small, "runs")[0]
@@ -201,7 +201,7 @@ def test_runs_show_and_logs_tell_of_a_run(small: Path) -> None:
 
 
 def test_a_name_that_is_taken_is_refused(small: Path) -> None:
-    """A second run of the same name exits 2 and says how to go on with the first."""
+    """A second run of the same name exits with 2 and prints the resume command."""
     skygrid(small, "run", "search.py", "--name", "twice")
     _, err = skygrid(small, "run", "search.py", "--name", "twice", expect=2)
     assert "skygrid resume twice" in err
@@ -209,13 +209,13 @@ def test_a_name_that_is_taken_is_refused(small: Path) -> None:
 
 @pytest.mark.parametrize("place", ["ssh", "ray", "dask"])
 def test_places_that_do_not_exist_yet_are_refused_by_name(small: Path, place: str) -> None:
-    """skygrid never runs elsewhere than asked: what it cannot do it refuses, exit 2."""
+    """An unavailable place is refused by name, exit 2, and replaced by no other."""
     _, err = skygrid(small, "run", "search.py", "--on", place, expect=2)
     assert place in err
 
 
 def test_all_fits_failing_exits_1_with_their_error(tmp_path: Path) -> None:
-    """A search whose every fit fails ends with scikit-learn's own explanation and exit 1."""
+    """A search whose fits all fail exits with 1 and scikit-learn's own explanation."""
     (tmp_path / "search.py").write_text(
         SLOW_SEARCH.replace("time.sleep(self.seconds)", "raise ValueError('no luck today')")
     )
@@ -227,7 +227,7 @@ def test_all_fits_failing_exits_1_with_their_error(tmp_path: Path) -> None:
 
 
 def test_error_score_raise_exits_1_with_the_fits_error(tmp_path: Path) -> None:
-    """Under error_score="raise" the first failing fit ends the search, exit 1."""
+    """With error_score="raise" the first failing fit ends the search with exit 1."""
     text = SLOW_SEARCH.replace("time.sleep(self.seconds)", "if self.shift > 0: 1 / 0")
     (tmp_path / "search.py").write_text(text + '\nerror_score = "raise"\n')
     _, err = skygrid(tmp_path, "run", "search.py", expect=1)
@@ -235,8 +235,8 @@ def test_error_score_raise_exits_1_with_the_fits_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("when", ["len(X) < 60", "len(X) == 60"], ids=["fit", "refit"])
-def test_an_exit_out_of_a_fit_or_the_refit_exits_1(tmp_path: Path, when: str) -> None:
-    """An estimator that ends its program has failed the search, and the command says so."""
+def test_system_exit_in_a_fit_or_the_refit_exits_1(tmp_path: Path, when: str) -> None:
+    """SystemExit in a fit or the refit fails the search with exit 1."""
     text = SLOW_SEARCH.replace("time.sleep(self.seconds)", f"if {when}: raise SystemExit(0)")
     (tmp_path / "search.py").write_text(text)
     _, err = skygrid(tmp_path, "run", "search.py", "--name", "ended", expect=1)
@@ -244,8 +244,8 @@ def test_an_exit_out_of_a_fit_or_the_refit_exits_1(tmp_path: Path, when: str) ->
     assert json.loads((tmp_path / "skygrid-runs/ended/run.json").read_text())["state"] == "failed"
 
 
-def test_a_lock_in_the_search_file_is_refused_with_its_place(tmp_path: Path) -> None:
-    """An object that cannot be sent to nodes is wrong usage, exit 2, and leaves no run behind."""
+def test_a_lock_in_the_search_file_is_refused_with_its_path(tmp_path: Path) -> None:
+    """An object that cannot be sent to nodes exits with 2 and leaves no run behind."""
     text = SLOW_SEARCH.replace("self.shift = shift", "self.shift, self.lock = shift, Lock()")
     (tmp_path / "search.py").write_text("from threading import Lock\n" + text)
     _, err = skygrid(tmp_path, "run", "search.py", expect=2)
@@ -254,7 +254,7 @@ def test_a_lock_in_the_search_file_is_refused_with_its_place(tmp_path: Path) -> 
 
 
 def test_some_fits_failing_is_a_result(tmp_path: Path) -> None:
-    """Fits that fail count as failed, and the search completes as scikit-learn's does."""
+    """Failed fits are counted, and the search completes as in scikit-learn."""
     text = SLOW_SEARCH.replace("time.sleep(self.seconds)", "if self.shift > 0: 1 / 0")
     (tmp_path / "search.py").write_text(text)
     _, err = skygrid(tmp_path, "run", "search.py", "--name", "some")
@@ -263,9 +263,9 @@ def test_some_fits_failing_is_a_result(tmp_path: Path) -> None:
 
 
 def test_the_hour_limit_stops_and_resume_goes_on(tmp_path: Path) -> None:
-    """--max-hours exits 4 with everything recorded kept, and resume fits only the rest."""
+    """--max-hours exits with 4 and keeps all outcomes, and resume fits only the rest."""
     (tmp_path / "search.py").write_text(SLOW_SEARCH.replace("seconds=0.1", "seconds=0.3"))
-    # One slot: many would be done before the limit on a machine that has them.
+    # One slot, because many slots would finish before the limit.
     _, err = skygrid(
         tmp_path, "run", "search.py", "--name", "late", "--max-hours", "0.0012",
         "--concurrency", "1", expect=4,
@@ -279,7 +279,7 @@ def test_the_hour_limit_stops_and_resume_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_terminal_of_80_columns_shows_a_live_display(tmp_path: Path) -> None:
-    """On a terminal the display is redrawn in place, and no line of it is over 80 columns."""
+    """On a terminal the display is redrawn in place and has at most 80 columns."""
     (tmp_path / "search.py").write_text(SLOW_SEARCH)
     terminal, screen = pty.openpty()
     fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -307,5 +307,5 @@ def test_a_terminal_of_80_columns_shows_a_live_display(tmp_path: Path) -> None:
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)
-    except OSError:  # how Linux says that the other side is closed
+    except OSError:  # Linux reports the closed other end this way
         return b""

@@ -1,4 +1,4 @@
-"""What a run survives: signals, kills, crashes, other writers. Each test does the real thing."""
+"""Faults that a run survives: signals, kills, crashes, other writers. Each test causes them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture
 def slow(tmp_path: Path) -> Path:
-    """A folder with a search of 40 fits that leave a line each."""
+    """Write a search of 40 fits that each append a line to a file."""
     (tmp_path / "search.py").write_text(SLOW_SEARCH)
     return tmp_path
 
@@ -42,7 +42,7 @@ def _ledger(folder: Path) -> Counter[str]:
 
 
 def _same_as_sklearn(folder: Path, run: str) -> None:
-    """The run's scores are those of `GridSearchCV.fit`, run here without the waiting."""
+    """Check that the run's scores are those of `GridSearchCV.fit`, without the sleeping."""
     spec = load_search(folder / "search.py")
     search: Any = clone(spec.search)
     assert isinstance(search, GridSearchCV)
@@ -77,7 +77,7 @@ def test_a_killed_driver_costs_only_the_fits_in_flight(slow: Path) -> None:
     skygrid(slow, "resume", "r")
     assert result(slow, "r")["reused"] == before
     again = _ledger(slow) - done
-    assert sum(again.values()) == 40 - before + 1  # and the refit
+    assert sum(again.values()) == 40 - before + 1  # plus the refit
     _same_as_sklearn(slow, "r")
 
 
@@ -85,7 +85,7 @@ def test_a_killed_driver_costs_only_the_fits_in_flight(slow: Path) -> None:
 def test_one_signal_records_tears_down_and_says_how_to_resume(
     slow: Path, number: signal.Signals
 ) -> None:
-    """The first Ctrl-C keeps what is done, ends every process, and exits 130."""
+    """The first Ctrl-C keeps recorded fits, ends every process and exits with 130."""
     command = _started(slow, 4)
     family = command.family()
     command.signal(number)
@@ -101,7 +101,7 @@ def test_one_signal_records_tears_down_and_says_how_to_resume(
 
 
 def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
-    """Two Ctrl-C in a row do not wait for fits that would take minutes."""
+    """A second Ctrl-C does not wait for running fits."""
     (tmp_path / "search.py").write_text(SLOW_SEARCH.replace("seconds=0.1", "seconds=300"))
     command = Command(tmp_path, "run", "search.py", "--name", "r")
     wait_for(lambda: len(command.family()) >= 2 and _busy(command), "slots run", seconds=60)
@@ -115,12 +115,12 @@ def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
 
 
 def _busy(command: Command) -> bool:
-    """Whether the agent has forked its slots: a child of a child."""
+    """Return whether the agent has forked its slots."""
     return any(process.children() for process in psutil.Process(command.process.pid).children())
 
 
 def test_a_killed_agent_is_replaced(slow: Path) -> None:
-    """kill -9 of the agent costs the fits in flight; the run goes on and ends right."""
+    """kill -9 of the agent costs only running fits, and the run ends well."""
     command = _started(slow, 4)
     (agent,) = psutil.Process(command.process.pid).children()
     slots = agent.children(recursive=True)
@@ -128,13 +128,13 @@ def test_a_killed_agent_is_replaced(slow: Path) -> None:
     wait_for(lambda: gone(slots), "slots end with their agent")
     code, _, err = command.end()
     assert code == 0, err
-    # Those in flight at the kill and those that had ended and not been written down yet.
+    # Fits that were running at the kill are repeated, and so are outcomes not yet recorded.
     assert sum(_ledger(slow).values()) <= 41 + 8
     _same_as_sklearn(slow, "r")
 
 
 def test_a_killed_slot_is_replaced_and_its_fit_run_again(slow: Path) -> None:
-    """kill -9 of a slot in mid-fit costs that fit, which is run again."""
+    """kill -9 of a slot costs its fit, which is repeated."""
     command = _started(slow, 4)
     (agent,) = psutil.Process(command.process.pid).children()
     agent.children()[0].kill()
@@ -144,7 +144,7 @@ def test_a_killed_slot_is_replaced_and_its_fit_run_again(slow: Path) -> None:
 
 
 def test_a_candidate_that_segfaults_is_one_failed_candidate(tmp_path: Path) -> None:
-    """A crash of the interpreter in one candidate leaves NaN there and every other score right."""
+    """A crash of the interpreter in one candidate leaves NaN there and all other scores right."""
     crash = "import ctypes\n        if self.shift == 0.2: ctypes.string_at(0)"
     (tmp_path / "search.py").write_text(SLOW_SEARCH.replace("time.sleep(self.seconds)", crash))
     _, err = skygrid(tmp_path, "run", "search.py", "--name", "r", "--retries", "1")
@@ -157,7 +157,7 @@ def test_a_candidate_that_segfaults_is_one_failed_candidate(tmp_path: Path) -> N
 
 
 def test_a_candidate_that_never_returns_is_cut_off(tmp_path: Path) -> None:
-    """--fit-timeout ends a fit that hangs; the run completes."""
+    """--fit-timeout ends a fit that hangs, and the run completes."""
     hang = "time.sleep(3600 if self.shift == 0.2 and len(X) < 60 else 0)"
     (tmp_path / "search.py").write_text(SLOW_SEARCH.replace("time.sleep(self.seconds)", hang))
     _, err = skygrid(
@@ -168,7 +168,7 @@ def test_a_candidate_that_never_returns_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_candidate_that_takes_all_memory_is_cut_off(tmp_path: Path) -> None:
-    """A fit that allocates without end is killed by its agent, which names the memory."""
+    """A fit that allocates without end is killed, and the message names the memory."""
     grow = (
         "\n        if self.shift == 0.2 and len(X) < 60:\n"
         "            kept = []\n"
@@ -184,7 +184,7 @@ def test_a_candidate_that_takes_all_memory_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_second_driver_of_the_same_run_is_refused(slow: Path) -> None:
-    """resume of a run that still runs says so and disturbs nothing."""
+    """`resume` of a running run is refused and does not disturb it."""
     (slow / "search.py").write_text(GATED_SEARCH)
     command = _started(slow, 1)
     _, err = skygrid(slow, "resume", "r", expect=None)
@@ -196,7 +196,7 @@ def test_a_second_driver_of_the_same_run_is_refused(slow: Path) -> None:
 
 
 def test_a_changed_search_is_not_mixed_with_recorded_fits(slow: Path) -> None:
-    """resume after an edit that changes what fits answer names what changed, exit 2."""
+    """`resume` after a change of the data exits with 2 and names it; a comment changes nothing."""
     command = _started(slow, 2)
     command.signal(signal.SIGINT)
     command.end()
@@ -210,7 +210,7 @@ def test_a_changed_search_is_not_mixed_with_recorded_fits(slow: Path) -> None:
 
 
 def test_a_search_without_seeds_is_resumed_as_it_was_drawn(slow: Path) -> None:
-    """Splits and candidates that were drawn at random are kept, not drawn again."""
+    """Randomly drawn splits and candidates are kept by resume."""
     path = slow / "search.py"
     path.write_text(
         path.read_text().replace(
@@ -232,7 +232,7 @@ def test_a_search_without_seeds_is_resumed_as_it_was_drawn(slow: Path) -> None:
 
 
 def test_a_complete_run_is_assembled_again_without_fitting(slow: Path) -> None:
-    """resume of a complete run fits nothing but the refit and gives the same result."""
+    """`resume` of a complete run repeats only the refit and gives the same result."""
     skygrid(slow, "run", "search.py", "--name", "r")
     before, done = result(slow, "r"), _ledger(slow)
     (slow / "skygrid-runs" / "r" / "result.json").unlink()
@@ -242,7 +242,7 @@ def test_a_complete_run_is_assembled_again_without_fitting(slow: Path) -> None:
 
 
 def test_a_runs_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    """A runs-dir that is a file ends in one message, before anything is fitted."""
+    """A runs-dir that is a file ends in one message before any fit."""
     (tmp_path / "search.py").write_text(SLOW_SEARCH)
     (tmp_path / "taken").write_text("")
     _, err = skygrid(tmp_path, "run", "search.py", "--runs-dir", "taken", expect=None)
@@ -252,13 +252,13 @@ def test_a_runs_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_in_shared_memory(slow: Path) -> None:
-    """Data that was laid out for the slots vanishes with them, even after kill -9."""
+    """The slots' shared data is removed with them, even after kill -9."""
     before = set(os.listdir("/dev/shm"))
     command = _started(slow, 2)
     family = command.family()
     command.signal(signal.SIGKILL)
     command.end()
     wait_for(lambda: gone(family), "agents and slots are gone")
-    # Other tests may have something of theirs there, for as long as they run.
+    # Other tests may have files there while they run.
     left = {name for name in set(os.listdir("/dev/shm")) - before if "skygrid" in name}
     wait_for(lambda: left.isdisjoint(os.listdir("/dev/shm")), f"{left} to go")

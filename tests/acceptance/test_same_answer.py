@@ -1,4 +1,4 @@
-"""Every kind of search ends as scikit-learn's own fit would have ended it."""
+"""Every kind of search gives scikit-learn's answer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SVC_GRIDS = [{"kernel": ["linear"], "C": [1, 10]}, {"kernel": ["rbf"], "gamma": 
 
 
 def halving(kind: Any, space: Any, **options: Any) -> Job:
-    """A halving search over a tree, seeded."""
+    """Return a seeded halving search over a tree."""
     tree = DecisionTreeClassifier(random_state=3)
     options = {"cv": 3, "factor": 2, "random_state": 1} | options
     return Job(kind(tree, space, **options), *flowers())
@@ -103,7 +103,7 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
         ),
     ),
     randomized_beyond_its_space=(
-        "More iterations than candidates warn as they do there.",
+        "More iterations than candidates cause scikit-learn's warning.",
         lambda: Job(
             RandomizedSearchCV(SVC(), {"C": [1, 2]}, n_iter=9, cv=3, random_state=0), *flowers()
         ),
@@ -119,13 +119,13 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
         ),
     ),
     halving_random_exhaust=(
-        "Randomized halving works out the number of its candidates itself.",
+        "Randomized halving computes its number of candidates.",
         lambda: halving(
             HalvingRandomSearchCV, {"ccp_alpha": loguniform(1e-3, 1)}, min_resources=12, factor=3
         ),
     ),
     halving_estimators=(
-        "Halving by another resource than samples keeps the parameter apart.",
+        "Halving by an estimator parameter sets that parameter.",
         lambda: Job(
             HalvingGridSearchCV(
                 RandomForestClassifier(random_state=0),
@@ -155,39 +155,39 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
         lambda: halving(HalvingGridSearchCV, {"max_depth": [1, 2]}, cv=KFold(3, shuffle=True)),
     ),
     two_rounds=(
-        "A search class of the user's own runs round after round, with results of its own.",
+        "A search class of the user runs in rounds and adds results.",
         lambda: two_rounds(TwoRounds),
     ),
     two_rounds_in_context=(
-        "So does one that passes the context of fit callbacks on.",
+        "A search class that passes on the callback context runs in rounds.",
         lambda: two_rounds(TwoRoundsInContext),
     ),
     two_rounds_out_of_context=(
-        "So does one that takes the context and drops it.",
+        "A search class that drops the callback context runs in rounds.",
         lambda: two_rounds(TwoRoundsOutOfContext),
     ),
     two_rounds_that_fail=(
-        "Tracebacks name the same lines for a search class that knows no callbacks.",
+        "Tracebacks are the same for a search class without callback context.",
         lambda: two_rounds(TwoRounds, FailingClassifier()),
     ),
     two_rounds_in_context_that_fail=(
-        "Tracebacks name the same lines for a search class that passes the context on.",
+        "Tracebacks are the same for a search class that passes on the context.",
         lambda: two_rounds(TwoRoundsInContext, FailingClassifier()),
     ),
     two_rounds_out_of_context_that_fail=(
-        "Tracebacks name the same lines for a search class that drops the context.",
+        "Tracebacks are the same for a search class that drops the context.",
         lambda: two_rounds(TwoRoundsOutOfContext, FailingClassifier()),
     ),
     copied_in_the_middle=(
-        "A search that is copied while it is fitted goes on as if it had not been.",
+        "A search may be copied while it is fitted.",
         lambda: two_rounds(CopiedInTheMiddle),
     ),
     fit_overridden=(
-        "A fit that comes back through super() keeps what it does before and after.",
+        "An overridden fit that calls super() runs completely.",
         lambda: Job(DoublingSearch(SVC(), {"C": [1, 2]}, cv=3), *flowers()),
     ),
     refit_off=(
-        "Without a refit there is a best index, score and setting, but no estimator.",
+        "Without a refit there are a best index, score and parameters, but no estimator.",
         lambda: Job(GridSearchCV(SVC(), {"C": [1, 2]}, cv=3, refit=False), *flowers()),
     ),
     refit_chosen_by_a_function=(
@@ -195,17 +195,17 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
         lambda: Job(GridSearchCV(SVC(), {"C": [1, 2]}, cv=3, refit=second_candidate), *flowers()),
     ),
     refit_chosen_by_a_lambda=(
-        "A refit function that cannot be imported stays at home.",
+        "A refit function that cannot be imported runs on the driver.",
         lambda: Job(
             GridSearchCV(SVC(), {"C": [1, 2]}, cv=3, refit=lambda results: np.int64(1)), *flowers()
         ),
     ),
     refit_chosen_out_of_range=(
-        "A refit function that chooses nothing is an error.",
+        "A refit function that returns an invalid index is an error.",
         lambda: Job(GridSearchCV(SVC(), {"C": [1, 2]}, cv=3, refit=no_candidate), *flowers()),
     ),
     refit_by_name=(
-        "Of several scorers one chooses the best.",
+        "One of several scorers chooses the best candidate.",
         lambda: Job(
             GridSearchCV(
                 SVC(),
@@ -219,14 +219,14 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
         ),
     ),
     refit_off_for_several_scorers=(
-        "Several scorers and no refit leave no best of anything.",
+        "Several scorers without a refit give no best candidate.",
         lambda: Job(
             GridSearchCV(SVC(), {"C": [1]}, scoring=("accuracy", "f1_macro"), refit=False),
             *flowers(),
         ),
     ),
     refit_function_for_several_scorers=(
-        "Several scorers and a refit function agree.",
+        "Several scorers work with a refit function.",
         lambda: Job(
             GridSearchCV(
                 SVC(),
@@ -238,11 +238,11 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
         ),
     ),
     refit_missing_for_several_scorers=(
-        "Several scorers want a refit by name.",
+        "Several scorers require a refit by name.",
         lambda: Job(GridSearchCV(SVC(), {"C": [1]}, scoring=["accuracy", "f1_macro"]), *flowers()),
     ),
     refit_missing_for_a_dict_of_scores=(
-        "A scorer that turns out to give several scores wants a refit by name.",
+        "A scorer that returns several scores requires a refit by name.",
         lambda: Job(GridSearchCV(SVC(), {"C": [1]}, cv=3, scoring=two_scores), *flowers()),
     ),
     default_scorer_of_a_regressor=(
@@ -250,11 +250,11 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
         lambda: Job(GridSearchCV(Ridge(), {"alpha": [0.1, 1, 10]}, cv=4), *patients()),
     ),
     n_jobs=(
-        "n_jobs and pre_dispatch of the search decide nothing.",
+        "n_jobs and pre_dispatch of the search have no effect.",
         lambda: Job(GridSearchCV(SVC(), {"C": [1, 2]}, cv=3, n_jobs=1, pre_dispatch=1), *flowers()),
     ),
     no_candidates=(
-        "A search that asks for no fit says so.",
+        "A search without candidates is an error.",
         lambda: two_rounds(NothingToDo),
     ),
     empty_values=(
@@ -266,11 +266,11 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
         lambda: Job(GridSearchCV(SVC(), {"C": [1], "Gamma": [1]}, cv=3), *flowers()),
     ),
     unknown_scorer=(
-        "A scorer that there is not is named.",
+        "An unknown scorer is named.",
         lambda: Job(GridSearchCV(SVC(), {"C": [1]}, scoring="acuracy"), *flowers()),
     ),
     invalid_setting=(
-        "A setting of the search that is no such thing is named.",
+        "An invalid setting of the search is named.",
         lambda: Job(GridSearchCV(SVC(), {"C": [1]}, error_score="rise"), *flowers()),
     ),
     invalid_value=(
@@ -289,12 +289,12 @@ def two_rounds(kind: type[TwoRounds], estimator: Any = None, **options: Any) -> 
     ),
 )
 def test_kinds_of_searches(row: Row, cluster: Any, capfd: Any) -> None:
-    """Whatever the search is, its answer is scikit-learn's."""
+    """Every kind of search gives scikit-learn's answer."""
     assert_same_answer(cluster, row, capfd)
 
 
 def test_a_second_fit_is_like_the_first(cluster: Any) -> None:
-    """A search that was fitted before is fitted anew, and scikit-learn can fit it after us."""
+    """A second fit of a search gives the same scores, by skygrid and by scikit-learn."""
     X, y = flowers()
     search = GridSearchCV(SVC(), {"C": [0.01, 1]}, cv=3)
     first = cluster.fit(search, X, y).cv_results_["mean_test_score"].tobytes()
@@ -302,17 +302,17 @@ def test_a_second_fit_is_like_the_first(cluster: Any) -> None:
     assert search.fit(X, y).cv_results_["mean_test_score"].tobytes() == first
 
 
-def test_a_fit_that_never_comes_back_is_refused(
+def test_a_fit_that_never_calls_scikit_learns_is_refused(
     cluster: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A search class that goes past scikit-learn's fit is named, and fits nothing."""
+    """A search class that never calls scikit-learn's fit is refused by name, and fits nothing."""
     with pytest.raises(UsageError, match="a SelfMadeSearch, whose fit does not call super"):
         cluster.fit(SelfMadeSearch(ChattyClassifier(), {"level": [1]}), *flowers())
     assert not "".join(capfd.readouterr())
 
 
 class TestCallbacks:
-    """scikit-learn's fit callbacks are refused by name before anything is fitted."""
+    """Fit callbacks of scikit-learn are refused by name before any fit."""
 
     pytestmark = pytest.mark.skipif(
         not hasattr(GridSearchCV, "set_callbacks"),
@@ -326,20 +326,20 @@ class TestCallbacks:
         assert Recorder.calls == 0
 
     def test_on_the_search(self, cluster: Any) -> None:
-        """On the search itself."""
+        """A callback on the search is refused."""
         self.refused(cluster, GridSearchCV(SVC(), {"C": [1]}).set_callbacks(Recorder()))
 
     def test_on_the_estimator(self, cluster: Any) -> None:
-        """On the estimator that is searched."""
+        """A callback on the searched estimator is refused."""
         self.refused(cluster, GridSearchCV(listened_to(), {"C": [1]}))
 
     def test_nested(self, cluster: Any) -> None:
-        """On the estimator of a search within the search."""
+        """A callback on the estimator of a nested search is refused."""
         inner = GridSearchCV(listened_to(), {"C": [1]})
         self.refused(cluster, GridSearchCV(inner, {"cv": [2, 3]}))
 
     def test_in_the_grid(self, cluster: Any) -> None:
-        """On an estimator that is a parameter's value, in a list or an array."""
+        """A callback on an estimator among the values is refused, in a list or an array."""
         values = np.empty(1, dtype=object)
         values[0] = listened_to()
         nested = GridSearchCV(SVC(), {"C": [1]})
@@ -364,9 +364,9 @@ class Recorder:
 
 
 def listened_to() -> Any:
-    """An estimator that carries a callback."""
+    """Return an estimator with a callback."""
     estimator = LogisticRegression()
     if not hasattr(estimator, "set_callbacks"):
-        # Few estimators of scikit-learn support callbacks so far; a user's own may.
+        # Few estimators of scikit-learn support callbacks; a user's own may.
         estimator = GridSearchCV(LogisticRegression(), {"C": [1]})
     return estimator.set_callbacks(Recorder())

@@ -1,4 +1,4 @@
-"""Whatever X and y are, every fit sees what it would have seen in scikit-learn's own loop."""
+"""For every kind of X and y, fits get the same samples as in scikit-learn's own loop."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ TEXTS = ["red apple", "green pear", "red cherry", "green apple", "yellow pear", 
 
 
 def seen(X: Any) -> Job:
-    """A search whose scores depend on the memory order, the dtype and the class of X."""
+    """Return a search whose scores depend on the memory order, dtype and class of X."""
     return Job(GridSearchCV(LayoutClassifier(), {"level": [1, 2, 3]}, cv=3), X, flowers()[1])
 
 
 def wide() -> Any:
-    """50 samples of 8 features."""
+    """Return 50 samples of 8 features."""
     X = flowers()[0]
     return np.hstack([X, X**2])
 
 
 def mapped(mode: str) -> Any:
-    """X in a file that has lost its name."""
+    """Return X in a mapped file without a name."""
     with tempfile.TemporaryFile() as file:
         X = np.memmap(file, mode="w+", dtype=np.float64, shape=(50, 4))
         X[:] = flowers()[0]
@@ -59,7 +59,7 @@ def locked(X: Any) -> Any:
 
 
 def frame() -> Any:
-    """Numbers, numbers with gaps, text, categories and flags."""
+    """Return numbers, numbers with gaps, texts, categories and flags."""
     X = pd.DataFrame(flowers()[0], columns=["a", "b", "c", "d"])
     X["count"] = np.arange(50) % 4
     X.loc[::7, "b"] = np.nan
@@ -71,7 +71,7 @@ def frame() -> Any:
 
 
 def by_column() -> Any:
-    """A pipeline that takes columns by their names."""
+    """Return a pipeline that selects columns by name."""
     numbers = make_pipeline(SimpleImputer(), StandardScaler())
     names = OneHotEncoder(handle_unknown="ignore")
     columns = [("numbers", numbers, ["a", "b", "count"]), ("names", names, ["colour", "size"])]
@@ -109,7 +109,10 @@ def counts(kind: Any) -> Any:
     c_order=("C order.", lambda: seen(wide())),
     fortran_order=("Fortran order.", lambda: seen(np.asfortranarray(wide()))),
     single_precision=("Single precision.", lambda: seen(wide().astype(np.float32))),
-    single_precision_fortran=("Both.", lambda: seen(np.asfortranarray(wide(), np.float32))),
+    single_precision_fortran=(
+        "Single precision in Fortran order.",
+        lambda: seen(np.asfortranarray(wide(), np.float32)),
+    ),
     every_other_column=("Gaps in the rows.", lambda: seen(wide()[:, ::2])),
     every_other_row=("Gaps between the rows.", lambda: seen(np.repeat(wide(), 2, axis=0)[::2])),
     gaps_in_fortran_order=("Gaps in columns.", lambda: seen(np.asfortranarray(wide())[:, 1::2])),
@@ -191,7 +194,7 @@ def counts(kind: Any) -> Any:
         ),
     ),
     frames_inside=(
-        "Transformers that hand DataFrames on see the same ones.",
+        "Transformers that output DataFrames.",
         lambda: Job(
             GridSearchCV(
                 make_pipeline(StandardScaler().set_output(transform="pandas"), SVC()),
@@ -269,7 +272,7 @@ def counts(kind: Any) -> Any:
         ),
     ),
     precomputed_in_a_pipeline=(
-        "So are those that a pipeline ends in.",
+        "Rows and columns of a kernel for a pipeline's last step are cut together.",
         lambda: Job(
             GridSearchCV(
                 make_pipeline(FunctionTransformer(), SVC(kernel="precomputed")),
@@ -310,7 +313,7 @@ def counts(kind: Any) -> Any:
         ),
     ),
     no_copy_least_squares=(
-        "Nor does least squares.",
+        "Least squares that may overwrite X spoils no other fit.",
         lambda: Job(
             GridSearchCV(LinearRegression(copy_X=False), {"fit_intercept": [True, False]}, cv=3),
             *patients(),

@@ -1,4 +1,4 @@
-"""Estimators that contain others, start threads, warn, print: the answer stays scikit-learn's."""
+"""Estimators that contain others, use threads, warn or print give scikit-learn's answer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def grid(estimator: Any, space: Any, **options: Any) -> Job:
 
 
 def members() -> Any:
-    """Two estimators by name."""
+    """Return two named estimators."""
     return [("tree", DecisionTreeClassifier(max_depth=2, random_state=0)), ("bayes", GaussianNB())]
 
 
@@ -60,7 +60,7 @@ def network(**options: Any) -> Any:
         lambda: grid(GridSearchCV(SVC(), {"C": [0.1, 1]}, cv=2), {"estimator__gamma": [0.1, 1]}),
     ),
     random_search_in_a_pipeline=(
-        "Or a step of a pipeline.",
+        "A search may be a step of a pipeline.",
         lambda: grid(
             make_pipeline(
                 StandardScaler(),
@@ -70,7 +70,7 @@ def network(**options: Any) -> Any:
         ),
     ),
     voting=(
-        "Members that are fitted in parallel are fitted in turn, with the same outcome.",
+        "Members with n_jobs=-1 are fitted in turn, with the same outcome.",
         lambda: grid(VotingClassifier(members(), n_jobs=-1), {"voting": ["hard", "soft"]}),
     ),
     voting_with_a_member_left_out=(
@@ -80,14 +80,14 @@ def network(**options: Any) -> Any:
         ),
     ),
     stacking=(
-        "So may be those of a stack.",
+        "A stack may pass its input on.",
         lambda: grid(
             StackingClassifier(members(), LogisticRegression(), cv=2, n_jobs=-1),
             {"passthrough": [True, False]},
         ),
     ),
     calibrated=(
-        "Calibration splits once more.",
+        "Calibration has inner splits.",
         lambda: grid(
             CalibratedClassifierCV(LinearSVC(random_state=0), cv=2),
             {"method": ["sigmoid", "isotonic"]},
@@ -142,7 +142,7 @@ def network(**options: Any) -> Any:
     ),
 )
 def test_estimators(row: Row, cluster: Any, capfd: Any) -> None:
-    """Estimators within estimators are fitted as they would have been."""
+    """Estimators within estimators give scikit-learn's answer."""
     assert_same_answer(cluster, row, capfd)
 
 
@@ -163,16 +163,16 @@ def chatty(estimator: Any = None, *filters: Any, **options: Any) -> Job:
     ),
     all_kinds=("Warnings of all kinds, many times, from fit and score.", chatty),
     ignored=(
-        "What the user ignores is not said.",
+        "Ignored warnings are not issued.",
         lambda: chatty(None, ("ignore", ConvergenceWarning), ("ignore", Whisper)),
     ),
-    all_ignored=("Nor is anything when all is ignored.", lambda: chatty(None, ("ignore",))),
+    all_ignored=("No warning is issued when all are ignored.", lambda: chatty(None, ("ignore",))),
     error=(
-        "What the user turns into an error fails the fit.",
+        "A warning turned into an error fails the fit.",
         lambda: chatty(None, ("error", Whisper)),
     ),
     error_of_one=(
-        "Some fits fail of a warning.",
+        "A warning turned into an error fails some fits.",
         lambda: Job(
             GridSearchCV(LogisticRegression(), {"max_iter": [1, 500]}, cv=3),
             *flowers(),
@@ -180,7 +180,7 @@ def chatty(estimator: Any = None, *filters: Any, **options: Any) -> Job:
         ),
     ),
     error_raised=(
-        "And raise it, when that is asked for.",
+        "With error_score='raise' a warning turned into an error is raised.",
         lambda: chatty(None, ("error", ConvergenceWarning), error_score="raise"),
     ),
     error_in_score=(
@@ -217,13 +217,13 @@ def chatty(estimator: Any = None, *filters: Any, **options: Any) -> Job:
         lambda: Job(TwoRounds(ThresholdClassifier(), [1, 2], cv=2, verbose=1), *flowers()),
     ),
 )
-def test_what_is_said(row: Row, cluster: Any, capfd: Any) -> None:
-    """Warnings are said once each, and stdout stays free for results."""
+def test_warnings_and_messages(row: Row, cluster: Any, capfd: Any) -> None:
+    """Warnings are those of scikit-learn, and nothing is printed to stdout."""
     assert_same_answer(cluster, row, capfd)
 
 
-def test_each_warning_is_said_once(cluster: Any) -> None:
-    """However many fits warn, and however often, a warning from one place is said once."""
+def test_each_warning_is_issued_once(cluster: Any) -> None:
+    """A warning from one place is issued once, however many fits issue it."""
     search = GridSearchCV(ChattyClassifier(), {"level": [1, 2, 3]}, cv=3, refit=False)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -232,15 +232,15 @@ def test_each_warning_is_said_once(cluster: Any) -> None:
     assert sorted(texts) == sorted(set(texts))
 
 
-def test_a_warning_that_its_text_does_not_make(cluster: Any) -> None:
-    """A warning whose class wants more than a text keeps its class."""
+def test_a_warning_with_a_special_constructor_keeps_its_class(cluster: Any) -> None:
+    """A warning whose constructor takes more than a text keeps its class."""
     search = GridSearchCV(MurmuringClassifier(), {"level": [1]}, cv=2, refit=False)
     with pytest.warns(Murmur, match="^level 1, volume 3$"):
         cluster.fit(search, *flowers())
 
 
 def test_messages_go_to_stderr(cluster: Any, capfd: Any) -> None:
-    """What scikit-learn prints about a verbose search is said on stderr."""
+    """scikit-learn's messages of a verbose search are printed to stderr."""
     search = GridSearchCV(ThresholdClassifier(), {"level": [1, 2]}, cv=3, verbose=1)
     cluster.fit(search, *flowers())
     printed = capfd.readouterr()

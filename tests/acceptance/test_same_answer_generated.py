@@ -1,4 +1,4 @@
-"""Searches that nobody thought of: small grids over estimators, data, scorers and settings."""
+"""Generated searches: small grids over estimators, data, scorers and settings."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ SCORINGS: list[Any] = [
 
 @st.composite
 def jobs(draw: Any) -> Callable[[], Job]:
-    """A function that makes the same job each time."""
+    """Draw a function that makes the same job at each call."""
     number = draw(st.integers(0, len(ESTIMATORS) - 1))
     make, space = ESTIMATORS[number]
     names = draw(st.sets(st.sampled_from(sorted(space)), min_size=1, max_size=2))
@@ -75,7 +75,7 @@ def jobs(draw: Any) -> Callable[[], Job]:
         name: draw(st.lists(st.sampled_from(space[name]), min_size=1, max_size=2))
         for name in sorted(names)
     }
-    # The doubles look at the first feature, so they take no sparse X.
+    # The doubles index X, so they get no sparse X.
     form = draw(st.sampled_from(FORMS + (SPARSE_FORMS if number < 4 else [])))
     splitter = draw(st.sampled_from(SPLITTERS))
     scoring = draw(st.sampled_from(SCORINGS))
@@ -103,5 +103,5 @@ def jobs(draw: Any) -> Callable[[], Job]:
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 def test_generated_searches(make: Callable[[], Job], cluster: Any, capfd: Any) -> None:
-    """Any small search gives scikit-learn's own answer."""
+    """Any small search gives scikit-learn's answer."""
     assert_same_answer(cluster, Row("generated", "Any search.", make), capfd)

@@ -1,4 +1,4 @@
-"""`n_jobs` within estimators: the answer is that of the workers that joblib would have had."""
+"""`n_jobs` within estimators: the answer is the one that joblib's workers would give."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.sklearn_versions
 
 
 def numbers(estimator: Any, space: Any, **options: Any) -> Job:
-    """A search for targets whose sums depend on the order of what is added."""
+    """Return a search on targets whose sums depend on the order of addition."""
     X, y = make_regression(80, 5, noise=7.0, random_state=1)
     return Job(GridSearchCV(estimator, space, **({"cv": 2} | options)), X, y)
 
@@ -51,15 +51,15 @@ def bags() -> Job:
 
 @pytest.fixture
 def _threads() -> Iterator[None]:
-    """Have scikit-learn's own fits on the driver cut their work for threads: they start faster."""
+    """Use threads for scikit-learn's own fits, because they start faster than processes."""
     with joblib.parallel_backend("threading", n_jobs=None):
         yield
 
 
 @rows(
-    bags=("A bag's parts are summed by worker, also where one fit answers several bags.", bags),
+    bags=("Parts of a bag are summed by worker, also in a shared fit.", bags),
     probabilities=(
-        "So are probabilities.",
+        "Probabilities are summed by worker.",
         lambda: classes(
             BaggingClassifier(DecisionTreeClassifier(max_depth=2), random_state=0, n_jobs=3),
             {"n_estimators": [3, 10, 15]},
@@ -82,14 +82,14 @@ def _threads() -> Iterator[None]:
         ),
     ),
     kernels=(
-        "So are kernels.",
+        "Kernels are computed in slices of X.",
         lambda: numbers(
             make_pipeline(Nystroem(n_components=20, random_state=0), Ridge()),
             {"nystroem__n_jobs": [1, 2, 3], "nystroem__kernel": ["rbf", "poly"]},
         ),
     ),
     bags_in_a_stack=(
-        "Parts within parts are cut as joblib cuts them at their level.",
+        "Nested parts are divided as by joblib at their level.",
         lambda: numbers(
             StackingRegressor([("bag", BaggingRegressor(random_state=0, n_jobs=3))], Ridge(), cv=2),
             {"n_jobs": [None, 2], "bag__n_estimators": [10, 15]},
@@ -97,55 +97,55 @@ def _threads() -> Iterator[None]:
     ),
 )
 @pytest.mark.usefixtures("_threads")
-def test_work_is_cut_as_for_workers(row: Row, cluster: Any, capfd: Any) -> None:
-    """Estimators that cut their work for their jobs score as they do under scikit-learn."""
+def test_work_is_divided_as_for_workers(row: Row, cluster: Any, capfd: Any) -> None:
+    """Estimators that divide their work by n_jobs score as with scikit-learn."""
     assert_same_answer(cluster, row, capfd)
 
 
 @pytest.fixture(scope="module", params=["fork", "spawn"])
 def pair(request: Any, _doubles_by_value: None) -> Iterator[Any]:
-    """Two nodes of one slot, which is started in this way."""
+    """Yield two nodes of one slot, with each start method."""
     with skygrid.cluster(2, 1, on="local", start_method=request.param) as running:
         yield running
 
 
 @pytest.mark.usefixtures("_threads")
-def test_wherever_slots_are_and_however_they_start(pair: Any, capfd: Any) -> None:
-    """Forked and spawned slots on two nodes cut the work for the driver's jobs."""
+def test_places_and_start_methods_divide_work_alike(pair: Any, capfd: Any) -> None:
+    """Forked and spawned slots on two nodes divide work by the driver's n_jobs."""
     assert_same_answer(pair, Row("bags", "", bags), capfd)
 
 
 @pytest.mark.usefixtures("_threads")
-def test_a_fit_without_sharing_is_cut_alike(capfd: Any) -> None:
-    """A search whose candidates are all fitted separately gives the same answer."""
+def test_a_search_without_sharing_divides_work_alike(capfd: Any) -> None:
+    """A search without sharing gives the same answer."""
     with skygrid.cluster(sharing=False) as alone:
         assert_same_answer(alone, Row("bags", "", bags), capfd)
 
 
 def voting(n_samples: int, n_features: int) -> Job:
-    """A vote of one that writes into its X and one that sees what became of X."""
+    """Return a search over a vote: one member writes into X, the other depends on X."""
     writing = make_pipeline(InPlaceTransformer(), GaussianNB())
     vote = VotingClassifier([("writing", writing), ("layout", LayoutClassifier())])
     search = GridSearchCV(vote, {"n_jobs": [None, 2]}, cv=2, error_score=0.0)
     X, y = make_classification(n_samples, n_features, random_state=1)
-    # scikit-learn's text of a failed fit names the lines that a worker has run.
+    # The text of a failed fit has scikit-learn's own lines in a worker, which differ.
     return Job(search, np.asfortranarray(X), y, filters=[("ignore", FitFailedWarning)])
 
 
 @rows(
     written=(
-        "A part that writes into its X does so in a copy that no other part sees.",
+        "A part that writes into X writes into a copy of its own.",
         lambda: voting(60, 5),
     ),
     read_only=(
-        "Arrays over 1 MB are read-only there, and writing into them fails.",
+        "Arrays over 1 MB are read-only in workers, so writing fails.",
         lambda: voting(2000, 150),
     ),
     search=(
-        "The level at which fits run follows from the n_jobs of the search itself.",
+        "The nesting level of fits follows from the n_jobs of the search.",
         lambda: classes(JobsClassifier(), {"level": [1, 2]}, n_jobs=2),
     ),
 )
 def test_work_is_copied_as_for_processes(row: Row, cluster: Any, capfd: Any) -> None:
-    """Estimators see what they would see in a process that joblib starts."""
+    """Estimators see the same arrays as in a process that joblib starts."""
     assert_same_answer(cluster, row, capfd)

@@ -1,4 +1,4 @@
-"""Parameter values and splits of every kind arrive in fits as the objects that they are."""
+"""Parameter values and splits of every kind reach fits unchanged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.sklearn_versions
 
 
 def written(*values: Any) -> Job:
-    """A search over values that score by how they are written."""
+    """Return a search over values that score by their repr."""
     return Job(GridSearchCV(ReprClassifier(), {"level": list(values)}, cv=3), *flowers())
 
 
@@ -50,7 +50,7 @@ def plus_one(X: Any) -> Any:
 
 @rows(
     kinds_of_one=("1, 1.0 and True are three values.", lambda: written(1, 1.0, True, np.int8(1))),
-    zeros=("0.0 and -0.0 are two.", lambda: written(0.0, -0.0, 0, False)),
+    zeros=("0.0 and -0.0 are two values.", lambda: written(0.0, -0.0, 0, False)),
     numpy_numbers=(
         "NumPy numbers keep their types.",
         lambda: written(np.float32(0.1), np.float64(0.1), np.int64(3), np.bool_(True)),
@@ -60,7 +60,10 @@ def plus_one(X: Any) -> Any:
     texts=("Texts are values.", lambda: written("a", "abc", "")),
     mixed=("Values of all kinds mix.", lambda: written(1, "a", None, 2.5, (1, 2), [3])),
     tuples=("Tuples are values.", lambda: written((1,), (1, 2), (1, (2, 3)))),
-    tuples_of_one_length=("They are not taken for rows.", lambda: written((1, 2), (3, 4.5))),
+    tuples_of_one_length=(
+        "Tuples of one length are not taken for rows.",
+        lambda: written((1, 2), (3, 4.5)),
+    ),
     nested_lists=("Nested lists are values.", lambda: written([[1], [2, 3]], [[1]], [])),
     dicts=("Dicts are values.", lambda: written({"a": 1}, {0: 0.5, 1: 2}, {})),
     sets=("Sets are values.", lambda: written({1}, frozenset({2, 3}))),
@@ -143,7 +146,7 @@ def plus_one(X: Any) -> Any:
     ),
 )
 def test_parameters(row: Row, cluster: Any, capfd: Any) -> None:
-    """Every value sets what it would have set, and stands in the results as it is."""
+    """Every value reaches the estimator and the results unchanged."""
     assert_same_answer(cluster, row, capfd)
 
 
@@ -212,8 +215,8 @@ def masks() -> Any:
         "A splitter that miscounts is an error.",
         lambda: Job(GridSearchCV(GaussianNB(), {}, cv=MiscountingSplitter()), *flowers()),
     ),
-    not_a_splitter=("What is no splitter is an error.", lambda: split("five")),
+    not_a_splitter=("A text is no splitter and an error.", lambda: split("five")),
 )
 def test_splits(row: Row, cluster: Any, capfd: Any) -> None:
-    """Every kind of splits cuts as it does in scikit-learn."""
+    """Every kind of splits gives scikit-learn's splits."""
     assert_same_answer(cluster, row, capfd)

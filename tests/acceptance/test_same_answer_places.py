@@ -1,4 +1,4 @@
-"""Where fits run, and how slots are started, decides nothing."""
+"""Places of fits and start methods of slots do not change the answer."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ SUBSET: dict[str, tuple[str, Callable[[], Job]]] = {
         lambda: grid(FailingClassifier(), {"level": [1, 2, 3]}, scoring=two_scores, refit="share"),
     ),
     "raised": (
-        "The error that comes first, and of the user's own class.",
+        "The error that is first in scikit-learn's order.",
         lambda: grid(SplitFailingClassifier(), {"level": [1, 4, 2, 3, 5, 6]}, error_score="raise"),
     ),
     "said": (
@@ -109,7 +109,7 @@ PLACES: dict[str, dict[str, Any]] = {
 }
 
 SPAWNED = {"seeded", "layout", "failures", "said", "own_class", "writing"}
-"""A spawned slot imports scikit-learn anew for each round, so it gets fewer searches."""
+"""Searches for spawned slots; fewer, because a spawned slot imports scikit-learn first."""
 
 COMBINATIONS = [
     (place, name)
@@ -121,7 +121,7 @@ COMBINATIONS = [
 
 @pytest.fixture(scope="module")
 def place(request: Any, _doubles_by_value: None) -> Iterator[Any]:
-    """A cluster of the kind that is named."""
+    """Yield a cluster of the requested kind."""
     with skygrid.cluster(on="local", **PLACES[request.param]) as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""Scores, and fits and scorers that fail, come out as scikit-learn has them."""
+"""Scores and failures of fits and scorers are scikit-learn's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.sklearn_versions
 
 
 def levels(estimator: Any = None, values: Any = (1, 2, 3), **options: Any) -> Job:
-    """A search over the levels of a double."""
+    """Return a search over the levels of a double."""
     estimator = ThresholdClassifier() if estimator is None else estimator
     options = {"cv": 3, "return_train_score": True} | options
     return Job(GridSearchCV(estimator, {"level": list(values)}, **options), *flowers())
@@ -45,7 +45,7 @@ def levels(estimator: Any = None, values: Any = (1, 2, 3), **options: Any) -> Jo
         lambda: levels(scoring=make_scorer(fbeta_score, beta=0.5, average="macro")),
     ),
     smaller_is_better=(
-        "A metric whose sign is turned.",
+        "A metric with its sign changed.",
         lambda: Job(
             GridSearchCV(
                 Ridge(),
@@ -108,7 +108,7 @@ def test_scores(row: Row, cluster: Any, capfd: Any) -> None:
 @rows(
     some=("Some fits fail.", lambda: levels(FailingClassifier())),
     some_and_a_number=(
-        "Some fits fail and count for a number.",
+        "Failed fits get a number as their score.",
         lambda: levels(FailingClassifier(), error_score=-1),
     ),
     some_of_several_texts=(
@@ -124,7 +124,7 @@ def test_scores(row: Row, cluster: Any, capfd: Any) -> None:
         lambda: levels(FailingClassifier(), scoring=doubles.two_scores, refit="share"),
     ),
     the_first_in_a_dict_of_scores=(
-        "The first fit need not be the one that shows what the scores are.",
+        "The first fit fails, so another one gives the names of the scores.",
         lambda: levels(
             FailingClassifier(fails_at=(1,)),
             scoring=doubles.two_scores,
@@ -134,11 +134,11 @@ def test_scores(row: Row, cluster: Any, capfd: Any) -> None:
     ),
     all_of_them=("All fits fail.", lambda: levels(FailingClassifier(fails_at=(1, 2, 3)))),
     all_of_them_with_a_number=(
-        "All fits fail, and a number does not help.",
+        "All fits fail, although error_score is a number.",
         lambda: levels(FailingClassifier(fails_at=(1, 2, 3)), error_score=0.0),
     ),
     raised=(
-        "A failing fit raises when that is asked for.",
+        "With error_score='raise' a failing fit raises.",
         lambda: levels(FailingClassifier(), error_score="raise"),
     ),
     raised_key=(
@@ -150,11 +150,11 @@ def test_scores(row: Row, cluster: Any, capfd: Any) -> None:
         lambda: levels(FailingClassifier(error="own"), error_score="raise"),
     ),
     raised_first=(
-        "Of several failing fits the one raises that comes first in scikit-learn's order.",
+        "The failing fit that is first in scikit-learn's order raises.",
         lambda: levels(SplitFailingClassifier(), error_score="raise", values=(1, 2, 3, 4)),
     ),
     raised_after_warnings=(
-        "What was warned of before the error is still said.",
+        "Warnings before the error are issued.",
         lambda: levels(
             FailingClassifier(fails_at=(3,)),
             scoring=["accuracy", "precision_macro"],
@@ -164,11 +164,11 @@ def test_scores(row: Row, cluster: Any, capfd: Any) -> None:
     ),
     unscorable=("A fitted estimator cannot be scored.", lambda: levels(UnscorableClassifier())),
     unscorable_and_a_number=(
-        "What cannot be scored counts for a number, of its own type.",
+        "A failed score gets error_score with its type.",
         lambda: levels(UnscorableClassifier(), error_score=np.float32(0.1)),
     ),
     unscorable_raised=(
-        "What cannot be scored raises when that is asked for.",
+        "With error_score='raise' a failed score raises.",
         lambda: levels(UnscorableClassifier(), error_score="raise"),
     ),
     unscorable_by_one=(
@@ -178,7 +178,7 @@ def test_scores(row: Row, cluster: Any, capfd: Any) -> None:
         ),
     ),
     unscorable_by_one_and_a_number=(
-        "One of several scorers fails and counts for a number.",
+        "One of several scorers fails and gets a number.",
         lambda: levels(
             scoring={"own": doubles.score_that_breaks, "accuracy": "accuracy"},
             refit="own",
@@ -205,7 +205,7 @@ def test_scores(row: Row, cluster: Any, capfd: Any) -> None:
     ),
 )
 def test_failures(row: Row, cluster: Any, capfd: Any) -> None:
-    """What fails, fails as it does in scikit-learn: by value, by text, by class."""
+    """Failures give scikit-learn's values, texts and classes."""
     assert_same_answer(cluster, row, capfd)
 
 
@@ -218,7 +218,7 @@ def weighted(search: Any, **fit_params: Any) -> Job:
 
 
 def routed(make_search: Callable[[], Any], **fit_params: Any) -> Job:
-    """With metadata routing, without which nothing can be asked for."""
+    """Return a job with metadata routing."""
     config = {"enable_metadata_routing": True}
     with sklearn.config_context(**config):
         return Job(make_search(), *flowers(), fit_params, config)
@@ -237,7 +237,7 @@ def macro_scorer(*, weighted: bool) -> Any:
         ),
     ),
     groups_missing=(
-        "Groups that a splitter needs are missed.",
+        "A splitter without its groups is an error.",
         lambda: weighted(GridSearchCV(SVC(), {"C": [1]}, cv=GroupKFold(3))),
     ),
     sample_weight=(
@@ -305,12 +305,12 @@ def macro_scorer(*, weighted: bool) -> Any:
         ),
     ),
     routed_by_nobody=(
-        "Weights that nobody asked for are refused.",
+        "Weights that were not requested are refused.",
         lambda: routed(
             lambda: GridSearchCV(LogisticRegression(), {"C": [1]}), sample_weight=weights(50)
         ),
     ),
 )
 def test_fit_parameters(row: Row, cluster: Any, capfd: Any) -> None:
-    """Everything that travels beside X and y arrives where scikit-learn sends it."""
+    """Fit parameters reach the same places as in scikit-learn."""
     assert_same_answer(cluster, row, capfd)

@@ -1,4 +1,4 @@
-"""An exception that a fit raises comes out of a search as scikit-learn raises it."""
+"""An exception of a fit leaves the search as scikit-learn raises it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.sklearn_versions
 
 
 class Keyworded(Exception):
-    """Has arguments that its constructor alone knows how to pass on."""
+    """Has arguments that only its constructor can handle."""
 
     def __init__(self, level: int, *, reason: str) -> None:
         super().__init__(level, reason)
@@ -38,7 +38,7 @@ class Keyworded(Exception):
 
 
 class Slotted(OSError):
-    """Keeps a value outside of its ``__dict__``."""
+    """Keeps a value outside ``__dict__``."""
 
     __slots__ = ("depth",)
 
@@ -195,7 +195,7 @@ def raised_by(call: Callable[[], Any]) -> BaseException:
 
 
 def described(error: Any, above: tuple[int, ...] = ()) -> Any:
-    """All that a program can see of an exception but its traceback and the note of its node."""
+    """Return everything that a program can see of an exception, except traceback and node."""
     if not isinstance(error, BaseException):
         return type(error), re.sub("0x[0-9a-f]+", "0x", repr(error))
     if id(error) in above:
@@ -222,14 +222,14 @@ def _plain(value: Any, above: tuple[int, ...]) -> Any:
 
 @pytest.fixture(scope="module")
 def spawned(_doubles_by_value: None) -> Iterator[Any]:
-    """Two nodes, each with one slot that was not forked."""
+    """Yield two nodes with one spawned slot each."""
     with skygrid.cluster(on="local", nodes=2, concurrency=1, start_method="spawn") as running:
         yield running
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_an_error_is_scikit_learns(name: str, cluster: Any) -> None:
-    """Class, text, arguments, attributes, cause and context are those that scikit-learn raises."""
+    """Class, text, arguments, attributes, cause and context of an error are scikit-learn's."""
     X, y = flowers()
     kind = KINDS[name]
     theirs = raised_by(lambda: search(kind).fit(X, y))
@@ -239,7 +239,7 @@ def test_an_error_is_scikit_learns(name: str, cluster: Any) -> None:
 
 @pytest.mark.parametrize("name", ["os", "decode", "exit", "local", "keyworded", "group", "stop"])
 def test_an_error_of_a_spawned_slot_is_scikit_learns(name: str, spawned: Any) -> None:
-    """A slot that imported everything by itself, on one of two nodes, raises the same."""
+    """A spawned slot on one of two nodes raises scikit-learn's error."""
     X, y = flowers()
     theirs = raised_by(lambda: search(KINDS[name]).fit(X, y))
     ours = raised_by(lambda: spawned.fit(search(KINDS[name]), X, y))
@@ -247,7 +247,7 @@ def test_an_error_of_a_spawned_slot_is_scikit_learns(name: str, spawned: Any) ->
 
 
 def test_an_error_keeps_its_context_where_another_is_being_handled(cluster: Any) -> None:
-    """A search that is fitted while an exception is handled raises with the fit's own context."""
+    """An error keeps the context of the fit when the caller is handling another exception."""
     try:
         raise OSError("outer")
     except OSError:
@@ -256,7 +256,7 @@ def test_an_error_keeps_its_context_where_another_is_being_handled(cluster: Any)
 
 
 def test_the_traceback_of_the_fit_is_attached(cluster: Any) -> None:
-    """A note has the lines of the fit that raised."""
+    """An error carries the lines of the fit as a note."""
     ours = raised_by(lambda: cluster.fit(search(caused), *flowers()))
     assert any("in caused" in note for note in ours.__notes__)
 
@@ -268,8 +268,8 @@ def made_in_the_fit(estimator: Any) -> None:
     raise Inner("inner", 3)
 
 
-def test_a_class_that_exists_on_the_node_alone_is_named(cluster: Any) -> None:
-    """An exception of a class that a fit makes is caught as its base class, and says so."""
+def test_a_class_that_exists_only_in_a_fit_is_named(cluster: Any) -> None:
+    """An exception class that exists only in the fit becomes its base class, with a note."""
     ours = raised_by(lambda: cluster.fit(search(made_in_the_fit), *flowers()))
     assert isinstance(ours, SearchFailedError)
     assert isinstance(ours, LookupError)
@@ -281,7 +281,7 @@ def test_a_class_that_exists_on_the_node_alone_is_named(cluster: Any) -> None:
 
 
 class Dependent(Exception):
-    """Makes its text of an object that is no data."""
+    """Builds its text from an object that is not plain data."""
 
     def __init__(self, thing: Any) -> None:
         self.thing = thing
@@ -290,8 +290,8 @@ class Dependent(Exception):
         return f"about {self.thing.level}"
 
 
-def test_a_text_made_of_what_cannot_travel_is_kept(cluster: Any) -> None:
-    """An exception that holds an estimator keeps its class and text; the estimator has its repr."""
+def test_the_text_of_an_exception_that_holds_an_estimator_is_kept(cluster: Any) -> None:
+    """An exception that holds an estimator keeps class and text; the estimator becomes its repr."""
     kind = raises(Dependent(ThresholdClassifier(3)))
     ours = raised_by(lambda: cluster.fit(search(kind), *flowers()))
     assert isinstance(ours, Dependent)
@@ -300,7 +300,7 @@ def test_a_text_made_of_what_cannot_travel_is_kept(cluster: Any) -> None:
 
 
 def test_a_huge_text_is_cut(cluster: Any) -> None:
-    """A text of megabytes arrives with its beginning and end, and says that it was cut."""
+    """A text of megabytes is shortened in the middle, and says so."""
     kind = raises(ValueError("begin" + "x" * 6_000_000 + "end"))
     ours = raised_by(lambda: cluster.fit(search(kind), *flowers()))
     assert type(ours) is ValueError

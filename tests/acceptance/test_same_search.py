@@ -1,4 +1,4 @@
-"""A search is itself while it is fitted: its class, its copies and other searches within it."""
+"""A search keeps its class, its copies and its inner searches while it is fitted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def job(kind: Any, estimator: Any = None, grid: Any = None, **options: Any) -> J
 
 
 class Introspective(GridSearchCV):
-    """Notes what it is, what it holds and what its copies are, before and after its round."""
+    """Records its class, attributes and copies before and after its round."""
 
     def _run_search(self, evaluate_candidates: Any) -> None:
         seen = [self._noted()]
@@ -47,14 +47,14 @@ class Introspective(GridSearchCV):
 
 
 class Final(GridSearchCV):
-    """Has no subclasses."""
+    """Forbids subclasses."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         raise TypeError(f"{cls.__name__} is a subclass of a final class")
 
 
 class FitsTwice(GridSearchCV):
-    """Searches half of the samples first, and then all of them."""
+    """Searches half of the samples, then all of them."""
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         super().fit(X[::2], y[::2], **params)
@@ -63,7 +63,7 @@ class FitsTwice(GridSearchCV):
 
 
 class FitsOthers(GridSearchCV):
-    """Fits a copy of itself, and another search in a thread, between its rounds."""
+    """Fits a copy of itself and another search, in a thread, between its rounds."""
 
     def _run_search(self, evaluate_candidates: Any) -> None:
         evaluate_candidates([{"C": 1}])
@@ -77,7 +77,7 @@ class FitsOthers(GridSearchCV):
 
 
 class OneByOne(GridSearchCV):
-    """Calls up to ``fit`` by keywords and asks for one candidate at a time."""
+    """Calls ``super().fit`` with keywords and evaluates one candidate at a time."""
 
     def fit(self, X: Any, y: Any = None, *, groups: Any = None, **params: Any) -> Any:
         self.asked_ = 0
@@ -90,7 +90,7 @@ class OneByOne(GridSearchCV):
 
 
 class Cloneless(ThresholdClassifier):
-    """Cannot be cloned, as its constructor changes what it is given."""
+    """Cannot be cloned, because its constructor changes its argument."""
 
     def __init__(self, level: Any = 1) -> None:
         self.level = float(level) + 1
@@ -98,11 +98,14 @@ class Cloneless(ThresholdClassifier):
 
 @rows(
     introspective=(
-        "A search has its own class and attributes while it runs, and so have its copies.",
+        "A search and its copies keep class and attributes while it runs.",
         lambda: job(Introspective),
     ),
-    final=("A class that allows no subclasses is searched like any other.", lambda: job(Final)),
-    by_name=("A fit that calls another class's fit by name is driven.", lambda: job(SearchByName)),
+    final=("A class that allows no subclasses is supported.", lambda: job(Final)),
+    by_name=(
+        "A fit that calls another class's fit by name runs on nodes.",
+        lambda: job(SearchByName),
+    ),
     fits_twice=("A fit that searches twice has the answers of both.", lambda: job(FitsTwice)),
     fits_others=(
         "Searches that are fitted within a search are left alone.",
@@ -119,17 +122,17 @@ class Cloneless(ThresholdClassifier):
         lambda: job(GridSearchCV, Cloneless(), {"level": [1]}),
     ),
     cloneless_halving=(
-        "So it does in a search by halving.",
+        "A failing clone in a halving search leaves scikit-learn's attributes.",
         lambda: job(HalvingGridSearchCV, Cloneless(), {"level": [1, 2, 3]}),
     ),
 )
-def test_searches_of_ones_own(row: Row, cluster: Any, capfd: Any) -> None:
-    """What a search class does in its own methods, it does here as in scikit-learn."""
+def test_search_classes_of_the_user(row: Row, cluster: Any, capfd: Any) -> None:
+    """Methods of a search class behave as under scikit-learn."""
     assert_same_answer(cluster, row, capfd)
 
 
 def test_a_refit_function_clones_the_search(cluster: Any) -> None:
-    """A clone that a refit function makes is of the search's own class."""
+    """A clone made by a refit function has the class of the search."""
     kinds = []
 
     def choose(results: Any) -> int:
@@ -141,8 +144,8 @@ def test_a_refit_function_clones_the_search(cluster: Any) -> None:
     assert kinds == [OneByOne]
 
 
-def test_a_wrapped_fit(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search is driven through a wrapper around ``fit`` that another library has put there."""
+def test_a_search_runs_through_a_wrapped_fit(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search runs through a wrapper that another library puts around ``fit``."""
     original = GridSearchCV.fit
     called = []
 
@@ -156,8 +159,8 @@ def test_a_wrapped_fit(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert called == ["GridSearchCV"]
 
 
-def test_scikit_learn_is_as_before(cluster: Any) -> None:
-    """After a search scikit-learn's own ``fit`` runs no code of skygrid, also when ours failed."""
+def test_scikit_learn_is_unchanged_after_a_search(cluster: Any) -> None:
+    """After a search, scikit-learn's own ``fit`` runs no code of skygrid, even if ours failed."""
     with pytest.raises(ValueError, match="n_jobs"):
         cluster.fit(GridSearchCV(SVC(), GRID, n_jobs=0), *flowers())
     with pytest.raises(ValueError, match="n_jobs") as caught:
@@ -167,7 +170,7 @@ def test_scikit_learn_is_as_before(cluster: Any) -> None:
 
 
 class Weighed(LogisticRegression, ClassifierMixin):
-    """Takes a fit parameter whose name is an option of skygrid as well."""
+    """Takes a fit parameter with the name of an option of skygrid."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, retries: int = 0) -> Any:
         self.retries_ = retries
@@ -176,7 +179,7 @@ class Weighed(LogisticRegression, ClassifierMixin):
 
 @pytest.mark.usefixtures("_doubles_by_value")
 def test_fit_parameters_are_keywords() -> None:
-    """skygrid.fit takes fit parameters by keyword, and by a mapping those that are options too."""
+    """skygrid.fit takes fit parameters by keyword, and those with names of options in a mapping."""
     X, y = flowers()
     weight = np.linspace(0.1, 1, len(X))
     theirs = GridSearchCV(Weighed(), GRID, cv=3).fit(X, y, sample_weight=weight, retries=7)

@@ -1,4 +1,4 @@
-"""A fitted search opens where skygrid is not installed."""
+"""A fitted search opens without skygrid."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ print(kind.__module__, kind.__qualname__, search.scorer_(search, X, search.predi
 
 
 def opened_elsewhere(search: Any, X: Any, folder: Path) -> tuple[str, Any]:
-    """What a bare interpreter says of a pickled search: its class, a score, its predictions."""
+    """Return a bare interpreter's output for a pickled search: class, score and predictions."""
     saved, predicted = folder / "search.pkl", folder / "predicted.npy"
     with saved.open("wb") as file:
         assert save_search((search, X), file) is None
@@ -86,7 +86,7 @@ def opened_elsewhere(search: Any, X: Any, folder: Path) -> tuple[str, Any]:
     ids=["grid", "halving", "own estimator and scorer", "own search class"],
 )
 def test_opens_without_skygrid(make: Any, name: str, cluster: Any, tmp_path: Path) -> None:
-    """Plain pickle opens it, its class is the one that it had, and it predicts the same."""
+    """Plain pickle opens the search with its class and the same predictions."""
     X, y = flowers()
     search = cluster.fit(make(), X, y)
     said, predicted = opened_elsewhere(search, X, tmp_path)
@@ -94,8 +94,8 @@ def test_opens_without_skygrid(make: Any, name: str, cluster: Any, tmp_path: Pat
     assert predicted.tobytes() == search.predict(X).tobytes()
 
 
-def test_what_functions_refer_to_is_saved_with_them(tmp_path: Path) -> None:
-    """A lock, a cached and an overloaded function of a user's module are there when it opens."""
+def test_objects_that_functions_refer_to_are_saved(tmp_path: Path) -> None:
+    """Locks, cached and overloaded functions of a user's module are saved with the search."""
     (tmp_path / "search.py").write_text(
         """
 import functools, threading
@@ -140,8 +140,8 @@ param_grid = {"gaussiannb__var_smoothing": [1e-9]}
     assert predicted.tolist() == search.predict(spec.X).tolist()
 
 
-def test_what_cannot_be_saved_is_left_to_the_users_files(tmp_path: Path) -> None:
-    """A search that refers to a generator is saved all the same, and it is said what it needs."""
+def test_a_search_with_an_unpicklable_object_needs_the_users_files(tmp_path: Path) -> None:
+    """A search that refers to a generator is saved, with a message about what it needs."""
     (tmp_path / "generating.py").write_text(
         "numbers = (n for n in range(3))\ndef f(X):\n    return X, numbers\n"
     )

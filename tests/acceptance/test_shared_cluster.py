@@ -1,4 +1,4 @@
-"""Searches that share a cluster, within one another or in several threads, do so unnoticed."""
+"""Searches share a cluster in threads or within each other without any effect."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def place(request: Any, _doubles_by_value: None) -> Iterator[Any]:
 
 
 def assert_same(make: Callable[[], Any], place: Any, seed: int) -> None:
-    """A search by scikit-learn and the same one on nodes differ in nothing but the times."""
+    """Check that a search by scikit-learn and one on nodes differ only in times."""
     Nesting.fit_with = staticmethod(by_sklearn)
     theirs = by_sklearn(make(), *samples(seed))
     Nesting.fit_with = place.fit
@@ -43,14 +43,16 @@ def assert_same(make: Callable[[], Any], place: Any, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("depth", "return_train_score"), [(1, True), (2, False)])
-def test_a_search_between_two_rounds(place: Any, depth: int, return_train_score: bool) -> None:
-    """The rounds after a search of other data and settings have their own search's again."""
+def test_an_inner_search_between_two_rounds(
+    place: Any, depth: int, return_train_score: bool
+) -> None:
+    """Rounds after an inner search use the data and settings of their own search again."""
     options: dict[str, Any] = {"depth": depth, "return_train_score": return_train_score}
     assert_same(lambda: Nesting(tree(), {}, cv=3, **options), place, seed=depth)
 
 
-def test_a_search_that_chooses_the_best_candidate(place: Any) -> None:
-    """A callable refit may fit another search on the same nodes."""
+def test_a_refit_function_may_fit_a_search(place: Any) -> None:
+    """A refit function may fit another search on the same nodes."""
 
     def refit(results: Any) -> int:
         inner = GridSearchCV(tree(), {"max_depth": [1, 2, 3, 4]}, cv=2)
@@ -60,13 +62,13 @@ def test_a_search_that_chooses_the_best_candidate(place: Any) -> None:
 
 
 def in_threads(actions: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Results or errors of the actions, each called in a thread of its own, all at once."""
+    """Return results or errors of the actions, all called at once in separate threads."""
     results: list[Any] = [None] * len(actions)
 
     def call(place: int) -> None:
         try:
             results[place] = actions[place]()
-        except Exception as error:  # the test looks at it
+        except Exception as error:  # returned to the test
             results[place] = error
 
     threads = [threading.Thread(target=call, args=(i,), daemon=True) for i in range(len(actions))]
@@ -79,7 +81,7 @@ def in_threads(actions: Sequence[Callable[[], Any]]) -> list[Any]:
 
 
 def test_searches_of_several_threads(place: Any) -> None:
-    """Threads fit at once on one cluster, and each gets its own answer."""
+    """Threads fit on one cluster at once, and each gets its own answer."""
     seeds = range(1, 4)
 
     def fit(seed: int, by: Callable[..., Any]) -> Any:
@@ -93,8 +95,8 @@ def test_searches_of_several_threads(place: Any) -> None:
     assert not differences(ours, theirs, "searches")
 
 
-def test_a_search_that_raises_beside_another_thread(place: Any) -> None:
-    """An error ends the search of its own thread alone."""
+def test_an_error_ends_only_the_search_of_its_thread(place: Any) -> None:
+    """An error ends only the search of its own thread."""
 
     def fit(by: Callable[..., Any]) -> Any:
         return by(GridSearchCV(tree(), {"max_depth": [1, 2, 3, 4]}, cv=4), *samples(2))
@@ -109,7 +111,7 @@ def test_a_search_that_raises_beside_another_thread(place: Any) -> None:
 
 
 def test_clusters_of_several_threads() -> None:
-    """Each thread may have nodes of its own."""
+    """Threads may have separate clusters."""
 
     def fit(seed: int) -> Any:
         search = GridSearchCV(tree(), {"max_depth": [1, 2, 3]}, cv=2)
@@ -122,8 +124,8 @@ def test_clusters_of_several_threads() -> None:
     assert not differences(ours, theirs, "searches")
 
 
-def test_a_cluster_that_waits_holds_nothing_of_the_last_search(place: Any) -> None:
-    """The memory of X is free when a search is over, here and on nodes of this machine."""
+def test_an_idle_cluster_releases_the_data_of_its_last_search(place: Any) -> None:
+    """The memory of X is released after a search, here and on local nodes."""
     X, y = np.ones((2**18, 4)), np.arange(2**18) % 2
     array = weakref.ref(X)
     place.fit(GridSearchCV(DummyClassifier(), {"strategy": ["prior"]}, cv=2, refit=False), X, y)
@@ -138,7 +140,7 @@ def test_a_cluster_that_waits_holds_nothing_of_the_last_search(place: Any) -> No
 
 
 def has_large_files(process: psutil.Process) -> bool:
-    """Whether a process has a file open that is large and without a name."""
+    """Return whether a process has a large file without a name open."""
     for entry in (Path("/proc") / str(process.pid) / "fd").glob("*"):
         try:
             if "(deleted)" in os.readlink(entry) and entry.stat().st_size >= 2**20:

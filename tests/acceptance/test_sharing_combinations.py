@@ -1,4 +1,4 @@
-"""Estimators of every kind, each with scorers of every kind: shared fits score as GridSearchCV."""
+"""Shared fits score as GridSearchCV, for all kinds of estimators and scorers."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ BY_CLASS = {0: 1, 1: 2, 2: 0.5}
 
 TREES = [3, 5, 4]
 OUT_OF_BAG = [20, 24, 22]
-"""So many that each sample is out of one bag, about which scikit-learn would warn otherwise."""
+"""Enough trees that each sample is out of one bag; otherwise scikit-learn warns."""
 
 
 class Writing(RandomForestClassifier):
-    """A user's forest, which writes into the X that it predicts for."""
+    """A user's forest that writes into X when it predicts."""
 
     def predict(self, X: Any) -> Any:
         X[:, 0] = 0
@@ -73,7 +73,7 @@ class Writing(RandomForestClassifier):
 
 
 class WritingTree(DecisionTreeRegressor):
-    """A user's tree, which writes into the X that it is fitted with."""
+    """A user's tree that writes into X when it is fitted."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         X += 1
@@ -81,33 +81,33 @@ class WritingTree(DecisionTreeRegressor):
 
 
 def double(X: Any) -> Any:
-    """Work in place, and return the same array."""
+    """Double X in place and return it."""
     X *= 2
     return X
 
 
 def frame(X: Any) -> Any:
-    """X with names."""
+    """Return X with column names."""
     return pd.DataFrame(X, columns=list("abcde"))
 
 
 def classes(estimator: Any, grid: Any, X: Any = FEATURES, y: Any = CLASSES, **more: Any) -> Shared:
-    """A search of a classifier."""
+    """Return a search of a classifier."""
     return Shared(estimator, grid, X.copy(), y.copy(), train_scores=True, **more)
 
 
 def numbers(estimator: Any, grid: Any, X: Any = FEATURES, y: Any = TARGET, **more: Any) -> Shared:
-    """A search of a regressor."""
+    """Return a search of a regressor."""
     return classes(estimator, grid, X, y, **more)
 
 
 def after(first: Any, last: Any, more: Any = None) -> Pipeline:
-    """A pipeline that ends with `own`."""
+    """Return a pipeline whose last step is named `own`."""
     return Pipeline([("first", first), *([("more", more)] if more else []), ("own", last)])
 
 
 def own(**grid: Any) -> dict[str, Any]:
-    """The parameters of the last step of `after`."""
+    """Return the parameters of the last step of `after`."""
     return {f"own__{name}": values for name, values in grid.items()}
 
 
@@ -120,13 +120,13 @@ def regression_forest(**settings: Any) -> Any:
 
 
 def out_of_bag(first: Any, X: Any = FEATURES, y: Any = TARGET, **more: Any) -> Shared:
-    """A forest with out-of-bag scores after a step."""
+    """Return a search of a forest with out-of-bag scores after a step."""
     estimator = after(first, regression_forest(oob_score=True))
     return numbers(estimator, own(n_estimators=OUT_OF_BAG), X, y, **more)
 
 
 def twice(estimator: Any, X: Any = FEATURES, y: Any = CLASSES, **settings: Any) -> Shared:
-    """The same candidate twice."""
+    """Return a search with the same candidate twice."""
     same = {name: [value] for name, value in settings.items()}
     return classes(estimator, [same, same], X, y)
 
@@ -138,7 +138,7 @@ def one_object_in_two_steps() -> Shared:
 
 
 def kept_by_shorter_and_longer_lines() -> Shared:
-    """A step that is the last kept one of one candidate, and not of another."""
+    """Return a search with a step that is the last kept step of some candidates only."""
     estimator = after(StandardScaler(), forest(n_estimators=2), PCA(1, svd_solver="full"))
     depths = own(max_depth=[1, 2])
     return classes(
@@ -147,7 +147,7 @@ def kept_by_shorter_and_longer_lines() -> Shared:
 
 
 def features_of_shorter_and_longer_lines() -> Shared:
-    """The same of a selection of features."""
+    """Return the same search with a feature selection."""
     estimator = after(SelectKBest(f_classif), forest(n_estimators=2), PCA(1, svd_solver="full"))
     sizes = {"first__k": [1, 2], **own(max_depth=[1, 2])}
     return classes(estimator, [{"more": ["passthrough"], **sizes}, sizes])
@@ -163,7 +163,7 @@ MONOTONIC = [1, 0, 0, -1, 0]
 PRIORS = np.array([0.2, 0.3, 0.5])
 
 CASES: dict[str, Callable[[], Shared]] = {
-    # Out-of-bag scores are computed for each member, of X and y.
+    # Out-of-bag scores are computed for each member from X and y.
     "oob_alone": lambda: numbers(
         regression_forest(oob_score=True), {"n_estimators": OUT_OF_BAG}, frame(FEATURES)
     ),
@@ -190,7 +190,7 @@ CASES: dict[str, Callable[[], Shared]] = {
     "oob_of_a_bag": lambda: classes(
         BaggingClassifier(random_state=0, oob_score=True), {"n_estimators": TREES}
     ),
-    # Each rule, and what its attributes have in common.
+    # Each rule, with attributes that members share.
     "initial_estimator": lambda: numbers(
         GradientBoostingRegressor(random_state=0, init=LinearRegression()),
         {"n_estimators": TREES},
@@ -263,7 +263,7 @@ CASES: dict[str, Callable[[], Shared]] = {
     "smoothing_after_nothing": lambda: classes(
         after(None, GaussianNB()), own(var_smoothing=[1e-9, 0.1, 1.0]), FEATURES.astype("f4")
     ),
-    # Equal candidates of classes that keep samples, priors, weights.
+    # Equal candidates of classes that store samples, priors or weights.
     "neighbours": lambda: twice(KNeighborsRegressor(algorithm="brute"), y=TARGET, n_neighbors=3),
     "neighbours_in_a_tree": lambda: twice(KNeighborsClassifier(algorithm="kd_tree"), n_neighbors=3),
     "neighbours_after_a_step": lambda: twice(
@@ -277,7 +277,7 @@ CASES: dict[str, Callable[[], Shared]] = {
     "margins": lambda: twice(
         after(StandardScaler(), LinearSVC(random_state=0, class_weight=BY_CLASS)), own__C=1.0
     ),
-    # Steps.
+    # Pipeline steps.
     "features": lambda: classes(
         after(SelectKBest(f_classif), GaussianNB()),
         {"first__k": [1, 2], **own(var_smoothing=[1e-9, 0.1])},
@@ -310,7 +310,7 @@ CASES: dict[str, Callable[[], Shared]] = {
         own(n_estimators=TREES),
         frame(FEATURES),
     ),
-    # Estimators that hold others, and the user's own.
+    # Meta-estimators, and the user's own estimators.
     "target": lambda: numbers(
         TransformedTargetRegressor(regression_forest(), transformer=StandardScaler()),
         {"regressor__n_estimators": TREES},
@@ -365,7 +365,7 @@ MADE_WITH_OTHERS = {
     "sklearn.pipeline.FeatureUnion",
     "sklearn.pipeline.Pipeline",
 }
-"""They hold other transformers, or are fitted with texts."""
+"""Transformers that contain others or are fitted with texts."""
 
 ARGUMENTS: Mapping[str, dict[str, Any]] = {
     "GaussianRandomProjection": {"n_components": 2},
@@ -382,7 +382,7 @@ def _keep_everything(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("scorer", SCORERS)
 @pytest.mark.parametrize("name", CASES)
 def test_shared_fits_score_as_grid_search_does(name: str, scorer: str, tmp_path: Path) -> None:
-    """Every score of fits that are shared has the bits of GridSearchCV's, whatever scorers do."""
+    """Scores of shared fits have the bits of GridSearchCV's with every scorer."""
     results = assert_scores_of_grid_search(CASES[name], SCORERS[scorer], tmp_path)
     if scorer == "plain":
         shared = any(result.answered or result.prefix_kept for result in results)
@@ -391,7 +391,7 @@ def test_shared_fits_score_as_grid_search_does(name: str, scorer: str, tmp_path:
 
 @pytest.mark.parametrize("name", GROUPED_UNLESS_Y_IS_GIVEN_AWAY + GROUPED_UNLESS_LOOKED_AT)
 def test_attributes_that_cannot_be_copied_exactly_are_not_shared(name: str) -> None:
-    """Attributes that are X or y, or a random state in use, are no other candidate's."""
+    """Candidates are not grouped if their attributes are X, y or a random state in use."""
     grouped = {scorer for scorer in SCORERS if with_scorer(CASES[name](), SCORERS[scorer]).groups}
     metrics = {"metric_writes"} if name in GROUPED_UNLESS_LOOKED_AT else set()
     assert grouped == {"plain"} | metrics
@@ -400,7 +400,7 @@ def test_attributes_that_cannot_be_copied_exactly_are_not_shared(name: str) -> N
 def assert_scores_of_grid_search(
     make: Callable[[], Shared], scorer: Any, folder: Path
 ) -> list[FitResult]:
-    """Compare fits together with GridSearchCV; return what came of them."""
+    """Compare shared fits with GridSearchCV and return their results."""
     theirs, ours = with_scorer(make(), scorer), with_scorer(make(), scorer)
     theirs.search.fit(theirs.X, theirs.y, **theirs.fit_params)
     results = ours.together(folder)
@@ -416,7 +416,7 @@ def assert_scores_of_grid_search(
 
 
 def with_scorer(shared: Shared, scorer: Any) -> Shared:
-    """The same search with another scorer, which gets the weights that GridSearchCV gives it."""
+    """Return the search with another scorer, which gets GridSearchCV's weights."""
     shared.scoring = scorer
     shared.__post_init__()
     routed = shared.search._get_routed_params_for_fit(dict(shared.fit_params))
@@ -428,15 +428,15 @@ def with_scorer(shared: Shared, scorer: Any) -> Shared:
     "name", ["oob_scaled", "smoothing_after_nothing", "kept_by_shorter_and_longer_lines"]
 )
 def test_members_have_as_many_attributes_as_a_separate_fit(name: str, tmp_path: Path) -> None:
-    """A scorer that counts attributes finds none that scikit-learn takes away after a fit."""
+    """A scorer that counts attributes finds the same number as after a separate fit."""
     assert_scores_of_grid_search(CASES[name], counts_attributes, tmp_path)
 
 
 @pytest.mark.parametrize("method", ["fit", "predict"])
-def test_a_class_with_a_method_of_the_users_is_fitted_separately(
+def test_a_patched_class_is_fitted_separately(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is known of a class of scikit-learn's is not known of it once it was patched."""
+    """A patched class of scikit-learn is not shared."""
     original = getattr(RandomForestClassifier, method)
 
     def writing(self: Any, X: Any, *rest: Any, **more: Any) -> Any:
@@ -455,8 +455,8 @@ def test_a_class_with_a_method_of_the_users_is_fitted_separately(
 
 @pytest.mark.parametrize("name", sorted(PREDICTORS | TRANSFORMERS - MADE_WITH_OTHERS))
 @pytest.mark.filterwarnings("ignore")
-def test_what_is_shared_keeps_nothing_of_its_samples(name: str) -> None:
-    """Attributes have no memory in common with X and y, but for classes that are known for it."""
+def test_shared_estimators_keep_no_samples(name: str) -> None:
+    """Attributes share no memory with X and y, except for listed classes."""
     module, _, kind = name.rpartition(".")
     estimator = getattr(importlib.import_module(module), kind)(**ARGUMENTS.get(kind, {}))
     X, y = np.abs(FEATURES), CLASSES.copy() if is_classifier(estimator) else TARGET.copy()

@@ -1,4 +1,4 @@
-"""Every kind of shared work in one search, alone and in pipelines, with sharing and without."""
+"""Every kind of sharing in one search, alone and in pipelines, with sharing on and off."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.sklearn_versions
 
 
 def classifiers() -> list[dict[str, list[Any]]]:
-    """A dict of a grid for each rule about a last step; the forest comes with out-of-bag scores."""
+    """Return one grid for each rule about a last step; the forest has out-of-bag scores."""
     forest = RandomForestClassifier(random_state=1, oob_score=True)
     return [
         {"clf": [forest], "clf__n_estimators": [8, 12]},
@@ -51,7 +51,7 @@ def classifiers() -> list[dict[str, list[Any]]]:
 
 
 def within(prefix: str, **more: Any) -> list[Mapping[str, Any]]:
-    """The same for a classifier that stands deeper."""
+    """Return the same grids for a classifier within another estimator."""
     return [{f"{prefix}{name}": found for name, found in one.items()} | more
             for one in classifiers()]  # fmt: skip
 
@@ -81,23 +81,23 @@ def nested() -> Job:
 
 EVERYTHING = rows(
     alone=(
-        "Every rule about what stands alone.",
+        "Every rule, without a pipeline around it.",
         lambda: job(Pipeline([("clf", SVC())]), classifiers()),
     ),
     pipeline=(
-        "After a step that all have.",
+        "Every rule, after a common first step.",
         lambda: job(
             Pipeline([("scale", StandardScaler()), ("gap", "passthrough"), ("clf", SVC())]),
             classifiers(),
         ),
     ),
-    nested=("In pipelines of pipelines, after a union and columns.", nested),
+    nested=("Every rule, in nested pipelines after a union and columns.", nested),
 )
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["shared", "apart"])
 def place(request: Any, _doubles_by_value: None) -> Iterator[Any]:
-    """Two nodes of one slot each."""
+    """Yield two nodes of one slot each."""
     with skygrid.cluster(
         on="local", nodes=2, concurrency=1, sharing=request.param, retries=0
     ) as running:
@@ -106,13 +106,13 @@ def place(request: Any, _doubles_by_value: None) -> Iterator[Any]:
 
 @EVERYTHING
 def test_sharing_changes_nothing(place: Any, row: Any, capfd: Any) -> None:
-    """The search is scikit-learn's own to the last bit, whether fits were shared or not."""
+    """The search is scikit-learn's to the last bit, with sharing on or off."""
     assert_same_answer(place, row, capfd)
 
 
 @EVERYTHING
 def test_most_fits_are_answered_by_others(row: Any) -> None:
-    """What these searches are about does take place: fewer fits are run than were asked for."""
+    """These searches do share: fewer fits run than results are needed."""
     found = row.make()
     with Driven(Nodes(1, slots=2), start_method=EngineSettings().start_method) as run:
         run.fit(found.search, found.X, found.y)

@@ -1,4 +1,4 @@
-"""Users who make it hard: whatever they do, nobody can tell that a fit was shared."""
+"""Sharing stays unnoticed although users' code writes, fails or warns."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ from tests.acceptance.sharing import Shared, different
 pytestmark = pytest.mark.sklearn_versions
 
 WARNS_OF_MANY_CLASSES = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 7)
-"""Where the labels have more classes than half as many as there are samples."""
+"""True for releases that warn when more than half of the labels are unique."""
 
 
 @pytest.fixture(autouse=True)
 def _keep_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have prefixes kept however fast they are made."""
+    """Keep prefixes regardless of their fit time."""
     monkeypatch.setattr("skygrid.worker.sharing.prefix_store.WORTH_SECONDS", 0.0)
 
 
-# ---- scorers that write into what they are given -------------------------------------------------
+# ---- scorers that write into their arguments -----------------------------------------------------
 
 
 def forgets_a_tree(estimator: Any, X: Any, y: Any) -> float:
@@ -110,7 +110,7 @@ def sets_parameters(estimator: Any, X: Any, y: Any) -> float:
 
 
 class Complaining(ClassifierMixin, BaseEstimator):
-    """Warns of its caller, its caller's caller, and so on."""
+    """Warns at its caller, or `level` frames above."""
 
     def __init__(self, level: int = 1) -> None:
         self.level = level
@@ -125,7 +125,7 @@ class Complaining(ClassifierMixin, BaseEstimator):
 
 
 class Failing(ClassifierMixin, BaseEstimator):
-    """Fails after steps that were kept."""
+    """Fails above level 1."""
 
     def __init__(self, level: int = 1) -> None:
         self.level = level
@@ -141,11 +141,11 @@ class Failing(ClassifierMixin, BaseEstimator):
 
 
 class OwnPipeline(Pipeline):
-    """A subclass may do anything."""
+    """A subclass, which may do anything."""
 
 
 class Writing(ClassifierMixin, BaseEstimator):
-    """Keeps the X that it was fitted with, writes into it, and into what it predicts for."""
+    """Writes into the X of fit and predict, and depends on it."""
 
     def __init__(self, level: int = 1) -> None:
         self.level = level
@@ -171,14 +171,14 @@ def two_classes() -> tuple[Any, Any]:
 
 
 def table() -> tuple[Any, Any]:
-    """A frame with numbers and categories."""
+    """Return a frame with numbers and categories."""
     X = pd.DataFrame(flowers()[0], columns=list("abcd"))
     X["kind"] = pd.Categorical(["red", "green", "blue", "green", "red"] * 10)
     return X, flowers()[1]
 
 
 def rare_names() -> tuple[Any, Any]:
-    """A column of names, one of which is in one test set alone."""
+    """Return a column of names, one of which occurs in a single sample."""
     names = np.array(["red", "green", "blue", "green", "red"] * 10, dtype=object)
     names[1] = "violet"
     return names[:, None], np.arange(50) % 2
@@ -199,7 +199,7 @@ TREES = {"n_estimators": [3, 6, 4]}
 
 @dataclass(frozen=True)
 class Case:
-    """A search that somebody made to catch us out."""
+    """A search that tries to reveal sharing."""
 
     name: str
     promise: str
@@ -221,7 +221,7 @@ SHARED = cases(
         lambda: of(forest(), TREES, scoring=forgets_a_tree),
     ),
     scorer_spoils_trees_in_a_pipeline=(
-        "The same after a step.",
+        "A scorer that spoils trees after a step spoils its own member only.",
         lambda: of(
             make_pipeline(StandardScaler(), forest()),
             {"randomforestclassifier__n_estimators": [3, 6, 4]},
@@ -229,7 +229,7 @@ SHARED = cases(
         ),
     ),
     scorer_learns_on=(
-        "A scorer that goes on fitting does so with its own member.",
+        "A scorer that calls partial_fit changes its own member only.",
         lambda: of(GaussianNB(), {"var_smoothing": [1e-9, 0.1, 1.0]}, scoring=learns_on),
     ),
     scorer_moves_a_step=(
@@ -247,7 +247,7 @@ SHARED = cases(
         ),
     ),
     scorer_fits_again=(
-        "A scorer that fits anew.",
+        "A scorer that calls fit.",
         lambda: of(DecisionTreeClassifier(random_state=0), {"ccp_alpha": [0.0, 0.05, 0.1]},
                    scoring=fits_again),
     ),
@@ -264,7 +264,7 @@ SHARED = cases(
         ),
     ),
     metrics_that_warn=(
-        "Members that predict alike, scored by metrics that warn of what they predict.",
+        "Members with equal predictions, and metrics that warn.",
         lambda: of(
             GaussianNB(),
             {"var_smoothing": [1e5, 1e6, 1e-9, 1e-8]},
@@ -421,7 +421,7 @@ SHARED = cases(
         ),
     ),
     complains_of_its_caller=(
-        "The user's last step warns of whoever called it.",
+        "The user's last step warns at its callers.",
         lambda: of(
             make_pipeline(StandardScaler(), Complaining()),
             {"complaining__level": [1, 2, 3]},
@@ -437,7 +437,7 @@ SHARED = cases(
         ),
     ),
     writes_into_everything=(
-        "The user's last step writes into all that it is given.",
+        "The user's last step writes into its arguments.",
         lambda: of(
             make_pipeline(StandardScaler(), PCA(3, svd_solver="full"), Writing()),
             {"writing__level": [1, 2, 3, 4]},
@@ -511,7 +511,7 @@ ALONE = cases(
         ),
     ),
     transformed_target=(
-        "A pipeline within something else.",
+        "A pipeline within another estimator.",
         lambda: of(
             TransformedTargetRegressor(
                 make_pipeline(StandardScaler(), ExtraTreesRegressor(random_state=0))
@@ -521,7 +521,7 @@ ALONE = cases(
         ),
     ),
     early_stopping=(
-        "Boosting that looks at a part that it holds back.",
+        "Boosting with a validation set.",
         lambda: of(
             HistGradientBoostingClassifier(random_state=0, early_stopping=True),
             {"max_iter": [2, 4]},
@@ -545,7 +545,7 @@ ALONE = cases(
         ),
     ),
     mixed_up_steps=(
-        "Steps of a pipeline that are none.",
+        "Invalid steps of a pipeline.",
         lambda: of(
             Pipeline([("a", StandardScaler()), ("own", SVC())]),
             {"a": [3, "nothing"], "own__C": [1, 2]},
@@ -583,8 +583,8 @@ OF_MANY_CLASSES = cases(
 
 @pytest.mark.parametrize("case", SHARED + ALONE + OF_MANY_CLASSES)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_nobody_can_tell(case: Case, tmp_path: Path, capfd: Any) -> None:
-    """Scores, errors, tracebacks and warnings are those of separate fits, shared where it is so."""
+def test_sharing_is_unnoticed(case: Case, tmp_path: Path, capfd: Any) -> None:
+    """Scores, errors, tracebacks and warnings are those of separate fits."""
     shared = case.make()
     (tmp_path / "kept").mkdir()
     ours = shared.together(tmp_path / "kept")
@@ -595,8 +595,8 @@ def test_nobody_can_tell(case: Case, tmp_path: Path, capfd: Any) -> None:
 
 
 @pytest.mark.parametrize("output", ["pandas", "default"])
-def test_the_output_that_is_set_for_everything(output: str, tmp_path: Path) -> None:
-    """`set_config(transform_output=...)` is in force for kept steps too."""
+def test_set_config_applies_to_kept_steps(output: str, tmp_path: Path) -> None:
+    """`set_config(transform_output=...)` applies to kept steps too."""
     with sklearn.config_context(transform_output=output):
         shared = of(
             make_pipeline(StandardScaler(), PCA(2, svd_solver="full"), Ridge(alpha=1.0)),
@@ -608,8 +608,8 @@ def test_the_output_that_is_set_for_everything(output: str, tmp_path: Path) -> N
     assert any(result.prefix_kept for result in ours) == (output == "default")
 
 
-def test_unseeded_estimators_are_never_alike() -> None:
-    """Without a seed neither the first steps nor the last are taken from another fit."""
+def test_unseeded_estimators_are_never_shared() -> None:
+    """Unseeded estimators share neither first steps nor fits."""
     shared = of(
         make_pipeline(TruncatedSVD(2), RandomForestClassifier()),
         {"randomforestclassifier__n_estimators": [2, 2, 4]},

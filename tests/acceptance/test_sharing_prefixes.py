@@ -1,4 +1,4 @@
-"""Pipelines that begin alike: their first steps are fitted once, and nobody can tell."""
+"""Pipelines that begin alike fit their first steps once, without any visible effect."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ KINDS = np.arange(36) % 3
 
 @pytest.fixture(autouse=True)
 def _keep_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have prefixes kept however fast they are made."""
+    """Keep prefixes regardless of their fit time."""
     monkeypatch.setattr("skygrid.worker.sharing.prefix_store.WORTH_SECONDS", 0.0)
 
 
@@ -55,7 +55,7 @@ def numbers() -> tuple[Any, Any]:
 
 
 def table() -> tuple[Any, Any]:
-    """Numbers with gaps, and names."""
+    """Return numbers with gaps, and texts."""
     X = pd.DataFrame(flowers()[0], columns=list("abcd"))
     X.loc[::7, "b"] = np.nan
     X["colour"] = ["red", "green", "blue", "green", "red"] * 10
@@ -64,7 +64,7 @@ def table() -> tuple[Any, Any]:
 
 
 def columns() -> Any:
-    """A ColumnTransformer with three branches, one of them a pipeline."""
+    """Return a ColumnTransformer with three branches, one of them a pipeline."""
     return ColumnTransformer(
         [
             ("numbers", make_pipeline(SimpleImputer(), StandardScaler()), ["a", "b"]),
@@ -75,7 +75,7 @@ def columns() -> Any:
 
 
 def inverse_error(estimator: Any, X: Any, y: Any) -> float:
-    """How well the first steps give X back: a scorer that needs all of a fitted scaler."""
+    """Score how well the first steps invert their transformation; uses all of a fitted scaler."""
     steps = estimator[:-1]
     back = steps.inverse_transform(steps.transform(X))
     return float(np.abs(back - X).sum() + estimator.score(X, y))
@@ -218,7 +218,7 @@ SHARED = rows(
         ),
     ),
     in_place_afterwards=(
-        "What comes after the kept step writes into what it is given.",
+        "The step after the kept one writes into its input.",
         lambda: of_train(
             make_pipeline(MinMaxScaler(), StandardScaler(copy=False), SVC()),
             {"svc__C": [1, 2, 3]},
@@ -227,7 +227,7 @@ SHARED = rows(
         ),
     ),
     in_place_by_the_user=(
-        "A transformer of the user's own writes into what it is given.",
+        "A user's transformer writes into its input.",
         lambda: of_train(
             make_pipeline(MinMaxScaler(), InPlaceTransformer(), SVC()),
             {"svc__C": [1, 2, 3]},
@@ -252,7 +252,7 @@ SHARED = rows(
         ),
     ),
     target_encoder=(
-        "fit_transform is not fit and then transform.",
+        "fit_transform differs from fit and transform.",
         lambda: of_train(
             make_pipeline(TargetEncoder(random_state=0), LogisticRegression()),
             {"logisticregression__C": [0.1, 1.0]},
@@ -260,7 +260,7 @@ SHARED = rows(
         ),
     ),
     warning_of_a_step=(
-        "A kept step warns; every candidate is said to have warned.",
+        "A kept step warns; every candidate gets the warning.",
         lambda: of_train(
             make_pipeline(SelectKBest(f_classif, k=3), SVC()),
             {"svc__C": [1, 2], "svc__tol": [0.1, 0.01]},
@@ -301,7 +301,7 @@ SHARED = rows(
 def test_pipelines_that_begin_alike_score_as_if_each_were_fitted_alone(
     row: Row, tmp_path: Path
 ) -> None:
-    """First steps are taken from another fit, and every result is that of a fit of its own."""
+    """First steps come from another fit, and results are those of a separate fit."""
     shared = row.make()
     ours = shared.together(tmp_path)
     assert different(ours, shared.apart()) == []
@@ -335,7 +335,7 @@ ALONE = rows(
         ),
     ),
     failing_step=(
-        "The step that they share fails: all fail, with scikit-learn's own traceback.",
+        "The shared step fails: all candidates fail, with scikit-learn's traceback.",
         lambda: of_train(
             make_pipeline(SelectKBest(chi2, k=1), SVC()),
             {"svc__C": [1, 2]},
@@ -343,7 +343,7 @@ ALONE = rows(
         ),
     ),
     failing_step_raises=(
-        "The same with error_score='raise'.",
+        "The shared step fails with error_score='raise'.",
         lambda: of_train(
             make_pipeline(SelectKBest(chi2, k=1), GaussianNB()),
             {"gaussiannb__var_smoothing": [0.1, 0.2]},
@@ -395,7 +395,7 @@ ALONE = rows(
         ),
     ),
     scorer_fails=(
-        "A scorer that raises: the text names nothing of ours.",
+        "A scorer that raises: the text names no code of skygrid.",
         lambda: of_train(
             make_pipeline(StandardScaler(), RandomForestClassifier(random_state=0)),
             {"randomforestclassifier__n_estimators": [2, 4]},
@@ -407,8 +407,8 @@ ALONE = rows(
 
 
 @ALONE
-def test_what_cannot_be_shared_is_not_and_scores_as_alone(row: Row, tmp_path: Path) -> None:
-    """Steps that write into X, fail, warn as errors or are unknown: results of separate fits."""
+def test_steps_that_cannot_be_shared_score_as_alone(row: Row, tmp_path: Path) -> None:
+    """Steps that write into X, fail, warn or are unknown give the results of separate fits."""
     shared = row.make()
     ours = shared.together(tmp_path)
     assert different(ours, shared.apart()) == []
@@ -416,7 +416,7 @@ def test_what_cannot_be_shared_is_not_and_scores_as_alone(row: Row, tmp_path: Pa
 
 
 def test_one_and_one_point_zero_are_two_settings(tmp_path: Path) -> None:
-    """min_df=1 is one document and min_df=1.0 is all of them: neither takes the other's fit."""
+    """min_df=1 (one document) and min_df=1.0 (all documents) do not share a fit."""
     pipeline = make_pipeline(CountVectorizer(), MultinomialNB())
     shared = Shared(
         pipeline,
@@ -442,7 +442,7 @@ def test_a_forest_of_one_feature_is_not_a_forest_of_all(tmp_path: Path) -> None:
 
 
 def test_members_alone_and_in_any_part_of_their_group(tmp_path: Path) -> None:
-    """Whatever part of a group a slot is given, results are those of separate fits."""
+    """Any part of a group gives the results of separate fits."""
     shared = Shared(
         make_pipeline(StandardScaler(), RandomForestClassifier(random_state=0, oob_score=True)),
         {"randomforestclassifier__n_estimators": [40, 30, 50, 35]},
@@ -458,15 +458,15 @@ def test_members_alone_and_in_any_part_of_their_group(tmp_path: Path) -> None:
 
 
 class OwnScaler(StandardScaler):
-    """A subclass may do anything."""
+    """A subclass, which may do anything."""
 
 
 class OwnForest(RandomForestClassifier):
-    """The same."""
+    """A subclass, which may do anything."""
 
 
 class OwnTransformer(TransformerMixin, BaseEstimator):
-    """Does nothing."""
+    """Returns X unchanged."""
 
     def fit(self, X: Any, y: Any = None) -> OwnTransformer:
         return self
@@ -476,15 +476,21 @@ class OwnTransformer(TransformerMixin, BaseEstimator):
 
 
 NEVER = rows(
-    neighbours=("Ties.", lambda: (KNeighborsClassifier(), {"n_neighbors": [1, 3, 5]})),
+    neighbours=("Neighbours: ties.", lambda: (KNeighborsClassifier(), {"n_neighbors": [1, 3, 5]})),
     kernel=("Other kernels.", lambda: (SVC(), {"C": [1, 2], "gamma": [0.1, 0.2]})),
     poly=(
         "All parameters matter.",
         lambda: (SVC(kernel="poly"), {"degree": [1, 2], "coef0": [0.0, 1.0]}),
     ),
-    own_kernel=("A function.", lambda: (SVC(kernel=np.dot), {"gamma": [0.1, 0.2]})),
-    path=("A path starts elsewhere.", lambda: (LogisticRegression(), {"C": [0.1, 1.0]})),
-    components=("Sliced.", lambda: (PCA(random_state=0), {"n_components": [1, 2]})),
+    own_kernel=("A kernel function.", lambda: (SVC(kernel=np.dot), {"gamma": [0.1, 0.2]})),
+    path=(
+        "C: a path has other starting points.",
+        lambda: (LogisticRegression(), {"C": [0.1, 1.0]}),
+    ),
+    components=(
+        "Components: slices differ in the last bits.",
+        lambda: (PCA(random_state=0), {"n_components": [1, 2]}),
+    ),
     no_seed=("No seed.", lambda: (RandomForestClassifier(), {"n_estimators": [1, 2]})),
     generator=(
         "A generator.",
@@ -494,7 +500,7 @@ NEVER = rows(
         ),
     ),
     numpy_seed=(
-        "A seed that is no int.",
+        "A NumPy seed.",
         lambda: (RandomForestClassifier(random_state=np.int64(1)), {"n_estimators": [1, 2]}),
     ),
     seeds=(
@@ -526,11 +532,11 @@ NEVER = rows(
     one=("1 is not 1.0.", lambda: (Ridge(solver="svd"), {"alpha": [1, 1.0, True]})),
     numpy_one=("np.int64(1) is not 1.", lambda: (Ridge(solver="svd"), {"alpha": [1, np.int64(1)]})),
     no_count=(
-        "No whole number.",
+        "A number of trees that is not an int.",
         lambda: (RandomForestClassifier(random_state=0), {"n_estimators": [2, 3.0, True]}),
     ),
     probability=(
-        "Probabilities draw.",
+        "Probabilities need random numbers.",
         lambda: (SVC(kernel="linear", probability=True), {"gamma": [0.1, 0.2]}),
     ),
     memory=(
@@ -551,22 +557,22 @@ NEVER = rows(
         ),
     ),
     misspelled=(
-        "A parameter that is not there.",
+        "An unknown parameter.",
         lambda: (DecisionTreeClassifier(random_state=0), {"ccp_alfa": [0.0, 0.0]}),
     ),
 )
 
 
 @NEVER
-def test_what_is_not_known_to_be_exact_is_fitted_separately(row: Row) -> None:
-    """No two of these candidates are answered by one fit."""
+def test_candidates_not_known_to_be_exact_are_fitted_separately(row: Row) -> None:
+    """Candidates that are not known to be exact are never grouped."""
     estimator, grid = row.make()
     assert Shared(estimator, grid, *numbers(), scoring=lambda e, X, y: 0.0).groups == []
     assert Shared(estimator, grid, *numbers(), scoring="accuracy").groups == []
 
 
-def test_early_stopping_of_histogram_boosting_is_left_alone() -> None:
-    """Where rounds may be stopped early, or nobody knows, `max_iter` is not shared."""
+def test_histogram_boosting_that_may_stop_early_is_not_shared() -> None:
+    """`max_iter` is shared only if rounds are known not to stop early."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     from skygrid.plan.sharing import find_sharing
@@ -585,7 +591,7 @@ def test_early_stopping_of_histogram_boosting_is_left_alone() -> None:
 
 
 def test_metadata_routing_turns_sharing_off() -> None:
-    """What is routed to which step is not looked into."""
+    """With metadata routing nothing is shared."""
     pipeline = make_pipeline(StandardScaler(), RandomForestClassifier(random_state=0))
     shared = Shared(pipeline, {"randomforestclassifier__n_estimators": [1, 2]}, *numbers())
     assert shared.groups
@@ -594,8 +600,8 @@ def test_metadata_routing_turns_sharing_off() -> None:
         assert set(shared.sharing.prefixes) == {-1}
 
 
-def test_parameters_for_single_steps_keep_them_apart(tmp_path: Path) -> None:
-    """A first step that is given sample weights is fitted with them, each time."""
+def test_a_step_with_sample_weights_is_fitted_separately(tmp_path: Path) -> None:
+    """A first step with sample weights is fitted separately each time."""
     weights = np.linspace(0.1, 1, 50)
     shared = Shared(
         Pipeline([("scale", StandardScaler()), ("own", SVC())]),
@@ -609,7 +615,7 @@ def test_parameters_for_single_steps_keep_them_apart(tmp_path: Path) -> None:
 
 
 def test_a_union_with_transformer_weights_keeps_its_parts(tmp_path: Path) -> None:
-    """Weights are applied to what the parts give, and the parts are shared all the same."""
+    """Parts of a union are shared although the union weights their output differently."""
     union = FeatureUnion([("a", StandardScaler()), ("b", MinMaxScaler())])
     shared = Shared(
         Pipeline([("union", union), ("own", SVC())]),

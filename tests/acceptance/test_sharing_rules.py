@@ -1,4 +1,4 @@
-"""Every rule against separate fits: the same bits, whatever is drawn."""
+"""Every sharing rule gives the bits of separate fits, for generated examples."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SEEDS = st.integers(0, 2**31)
 
 
 def margin(estimator: Any, X: Any, y: Any) -> float:
-    """A scorer of a user's own."""
+    """Sum the decision function or the predictions; a user's own scorer."""
     name = "decision_function" if hasattr(estimator, "decision_function") else "predict"
     return float(np.sum(getattr(estimator, name)(X)))
 
@@ -151,7 +151,7 @@ def ada_boost(draw: Any) -> tuple[Any, str, list[Any]]:
         tree = draw(one_of(None, DecisionTreeClassifier(max_depth=2), GaussianNB()))
         estimator = AdaBoostClassifier(tree, random_state=draw(SEEDS))
         if "algorithm" in estimator.get_params():
-            # What is not deprecated, where there is a choice.
+            # The variant that is not deprecated.
             known = estimator.get_params()["algorithm"]
             estimator.set_params(algorithm="SAMME" if known == "SAMME.R" else known)
     estimator.set_params(learning_rate=draw(one_of(0.5, 1.0)))
@@ -250,13 +250,13 @@ TAKES_SPARSE = {"trees of a forest", "parameters that the kernel ignores", "prun
 
 
 def test_every_rule_is_compared_with_separate_fits() -> None:
-    """A rule that nobody draws examples for does not pass."""
+    """Every rule has a strategy that draws examples."""
     assert STRATEGIES.keys() == rules().keys()
 
 
 @st.composite
 def problems(draw: Any, name: str) -> Shared:
-    """A search in which the rule applies: estimator, place in a pipeline, data, scorer."""
+    """Draw a search to which the rule applies: estimator, place in a pipeline, data, scorer."""
     estimator, parameter, values = draw(STRATEGIES[name]())
     generator = np.random.default_rng(draw(st.integers(0, 99)))
     X, y = _data(draw, generator, estimator, name)
@@ -299,7 +299,7 @@ def _scorings(estimator: Any, grid: dict[str, Any]) -> list[Any]:
 def _data(draw: Any, generator: Any, estimator: Any, name: str) -> tuple[Any, Any]:
     n_samples = draw(st.integers(36, 60))
     X = generator.normal(size=(n_samples, draw(st.integers(3, 6))))
-    X = np.round(X, draw(one_of(1, 12)))  # ties
+    X = np.round(X, draw(one_of(1, 12)))  # fewer digits make ties
     X = X.astype(draw(one_of(np.float32, np.float64)), order=draw(one_of("C", "F")))
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     if is_classifier(last):
@@ -316,7 +316,7 @@ def _data(draw: Any, generator: Any, estimator: Any, name: str) -> tuple[Any, An
 def _placed(
     draw: Any, estimator: Any, parameter: str, values: list[Any], is_sparse: bool
 ) -> tuple[Any, str, dict[str, Any]]:
-    """The estimator alone, in a pipeline, in a pipeline in one, or brought in by the grid."""
+    """Place the estimator alone, in a pipeline, in a nested one, or among the grid's values."""
     place = draw(one_of("alone", "pipeline", "nested", "swapped"))
     if place == "alone" or is_sparse:
         return estimator, parameter, {parameter: values}
@@ -334,7 +334,7 @@ def _placed(
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_rule_gives_the_bits_of_separate_fits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores, warnings and errors are those of separate fits, with prefixes kept and without."""
+    """Scores, warnings and errors are those of separate fits, with and without kept prefixes."""
     monkeypatch.setattr("skygrid.worker.sharing.prefix_store.WORTH_SECONDS", 0.0)
     shared_fits = 0
 
@@ -354,10 +354,10 @@ def test_a_rule_gives_the_bits_of_separate_fits(name: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_a_scorer_that_looks_at_everything_sees_what_a_separate_fit_made(
+def test_a_scorer_sees_all_attributes_of_a_separate_fit(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Members of a group that a user's own scorer sees have all public attributes of a fit."""
+    """A user's scorer sees all public attributes of a separate fit in each member of a group."""
     monkeypatch.setattr("skygrid.worker.sharing.prefix_store.WORTH_SECONDS", 0.0)
 
     @hypothesis.settings(max_examples=10, deadline=None, derandomize=True, database=None)

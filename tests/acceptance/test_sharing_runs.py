@@ -1,4 +1,4 @@
-"""Whole runs in which fits share work: the same object, whatever is killed in the middle."""
+"""Whole runs with shared fits give scikit-learn's object, also after kills."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.processes import wait_until
 pytestmark = pytest.mark.faults
 
 SIZES = [40, 30, 20, 10]
-"""Trees of the members of the one group, in the order in which a slot answers them."""
+"""Trees of the group's members, in the order in which a slot answers them."""
 
 GROUP_SEARCH = '''
 """One group of forests after a scaler; the scorer tells what it scores, and can be held up."""
@@ -80,13 +80,13 @@ cv = 2
 
 @pytest.fixture
 def group(tmp_path: Path) -> Path:
-    """A folder with a search of one group whose third member waits for a gate on split 0."""
+    """Write a search of one group whose third member waits for the gate file on split 0."""
     (tmp_path / "search.py").write_text(GROUP_SEARCH)
     return tmp_path
 
 
 def _scored(folder: Path) -> list[tuple[int, int, int]]:
-    """(split, trees, process) of each time that a forest was scored."""
+    """Return (split, trees, process id) of each scoring."""
     path = folder / "ledger.txt"
     lines = path.read_text().splitlines() if path.exists() else []
     return [tuple(map(int, line.split())) for line in lines]  # type: ignore[misc]
@@ -97,7 +97,7 @@ def _times_scored(folder: Path) -> Counter[tuple[int, int]]:
 
 
 def _held_up(folder: Path, *options: str) -> tuple[Command, int]:
-    """A run whose group stands at its third member, with two on disk; that slot's process."""
+    """Start a run whose group stops at its third member; return the run and the slot's pid."""
     command = Command(folder, "run", "search.py", "--name", "r", *options)
 
     def stands() -> bool:
@@ -111,14 +111,14 @@ def _held_up(folder: Path, *options: str) -> tuple[Command, int]:
 
 
 def _on_disk(folder: Path) -> set[tuple[int, int]]:
-    """(split, trees) of what the journal holds."""
+    """Return (split, trees) of each recorded outcome."""
     return (
         {(split, trees) for split, trees in _outcomes(folder)} if recorded(folder, "r") else set()
     )
 
 
 def _outcomes(folder: Path) -> dict[tuple[int, int], Outcome]:
-    """What the journal holds, by split and trees."""
+    """Return recorded outcomes by (split, trees)."""
     found = {}
     journal = SqliteJournal(folder / "skygrid-runs" / "r" / "journal.sqlite", read_only=True)
     try:
@@ -130,7 +130,7 @@ def _outcomes(folder: Path) -> dict[tuple[int, int], Outcome]:
 
 
 def _answered(folder: Path, split: int = 0) -> dict[int, int]:
-    """For each forest the trees of the one whose fit answered it; itself when it had its own."""
+    """Return by trees the size of the forest whose fit answered each member."""
     return {
         trees: [30, 10, 40, 20][one.answered_by] if one.answered_by >= 0 else trees
         for (on, trees), one in _outcomes(folder).items()
@@ -139,13 +139,13 @@ def _answered(folder: Path, split: int = 0) -> dict[int, int]:
 
 
 def _by_sklearn(folder: Path) -> Any:
-    """The search fitted by scikit-learn alone, in this process."""
+    """Return the search, fitted by scikit-learn in this process."""
     spec = load_search(folder / "search.py")
     return clone(spec.search).fit(spec.X, spec.y, **spec.fit_params)
 
 
 def _assert_same_object(folder: Path, run: str = "r") -> None:
-    """The saved search is scikit-learn's own but for the times."""
+    """Check that the saved search is scikit-learn's except for times."""
     (folder / "gate").touch()
     ledger = folder / "ledger.txt"
     before = ledger.read_bytes() if ledger.exists() else b""
@@ -168,7 +168,7 @@ def _assert_same_object(folder: Path, run: str = "r") -> None:
 
 
 def test_a_group_is_fitted_once_on_each_split(group: Path) -> None:
-    """Undisturbed, each member is scored once, and all are answered by the largest forest."""
+    """Each member is scored once, and the largest forest answers all of them."""
     (group / "gate").touch()
     skygrid(group, "run", "search.py", "--name", "r", "--concurrency", "1")
     assert set(_times_scored(group).values()) == {1}
@@ -179,7 +179,7 @@ def test_a_group_is_fitted_once_on_each_split(group: Path) -> None:
 
 
 def test_a_large_group_is_fitted_a_few_times(tmp_path: Path) -> None:
-    """On each split one fit answers each part of a large group, and there is one for every slot."""
+    """A large group is divided into 16 parts, with one fit per part and split."""
     (tmp_path / "search.py").write_text(LARGE_SEARCH)
     skygrid(tmp_path, "run", "search.py", "--name", "r", "--concurrency", "2")
     assert result(tmp_path, "r")["shared"]["run"] == 2 * 16
@@ -187,7 +187,7 @@ def test_a_large_group_is_fitted_a_few_times(tmp_path: Path) -> None:
 
 
 def test_a_slot_killed_in_mid_group_costs_the_members_not_reported(group: Path) -> None:
-    """After kill -9 of the slot the reported members stand, and the others are fitted again."""
+    """After kill -9 of the slot reported members stay, and the others are fitted again."""
     command, slot = _held_up(group, "--concurrency", "1")
     os.kill(slot, signal.SIGKILL)
     (group / "gate").touch()
@@ -204,7 +204,7 @@ def test_a_slot_killed_in_mid_group_costs_the_members_not_reported(group: Path) 
 
 
 def test_a_driver_killed_in_mid_group_costs_the_members_not_recorded(group: Path) -> None:
-    """After kill -9 of the driver, resume fits what is missing of the group, together."""
+    """After kill -9 of the driver, resume fits the missing members of the group together."""
     command, _ = _held_up(group, "--concurrency", "1")
     family = command.family()
     command.signal(signal.SIGKILL)
@@ -221,7 +221,7 @@ def test_a_driver_killed_in_mid_group_costs_the_members_not_recorded(group: Path
 
 
 def test_an_agent_killed_in_mid_group_costs_the_members_not_recorded(group: Path) -> None:
-    """After kill -9 of the agent a new one fits what is missing of the group, together."""
+    """After kill -9 of the agent a new one fits the missing members of the group together."""
     command, _ = _held_up(group, "--concurrency", "1")
     (agent,) = psutil.Process(command.process.pid).children()
     slots = [process for process in agent.children(recursive=True) if process.name() != "sh"]
@@ -237,8 +237,8 @@ def test_an_agent_killed_in_mid_group_costs_the_members_not_recorded(group: Path
     _assert_same_object(group)
 
 
-def test_an_interrupted_group_is_gone_on_with(group: Path) -> None:
-    """Ctrl-C in mid-group keeps its reported members; --no-sharing may fit the others."""
+def test_an_interrupted_group_is_resumed(group: Path) -> None:
+    """Ctrl-C keeps reported members of a group; resume with --no-sharing fits the others."""
     command, _ = _held_up(group, "--concurrency", "1")
     command.signal(signal.SIGINT)
     code, _, err = command.end()
@@ -255,11 +255,11 @@ SLOW_SCORES = GROUP_SEARCH.replace("SPLITS = 2", "SPLITS = 3").replace(
     "    while (split, trees) == (0, 20)",
     "    threading.Event().wait(0.7)\n    while (split, trees) == (2, 20)",
 )
-"""Scoring outweighs the fit, so that the last split is worth an own fit on each of two slots."""
+"""Scoring takes longer than the fit, so dividing the last split between two slots pays."""
 
 
 def test_a_group_is_split_between_two_nodes(tmp_path: Path) -> None:
-    """When a node would idle, members of the last group are fitted there, with the same bits."""
+    """Members of the last group move to an idle node, with the same bits."""
     (tmp_path / "search.py").write_text(SLOW_SCORES)
     (tmp_path / "gate").touch()
     options = ("--on", "local", "--nodes", "2", "--concurrency", "1")
@@ -269,7 +269,7 @@ def test_a_group_is_split_between_two_nodes(tmp_path: Path) -> None:
     assert {one.node for one in outcomes.values()} == {"local-1", "local-2"}
     owners = {split: set(_answered(tmp_path, split).values()) for split in range(3)}
     assert sorted(map(len, owners.values())) == [1, 1, 2], owners
-    # Where a group was not taken apart, nothing was done twice.
+    # Groups that were not divided have no repeated work.
     whole = {split for split, found in owners.items() if len(found) == 1}
     scored = _times_scored(tmp_path)
     assert {scored[split, trees] for split in whole for trees in SIZES} == {1}
@@ -280,8 +280,8 @@ def test_a_group_is_split_between_two_nodes(tmp_path: Path) -> None:
     _assert_same_object(tmp_path)
 
 
-def test_a_node_killed_with_a_part_of_a_split_group(tmp_path: Path) -> None:
-    """kill -9 of one of two agents that share a group: its part is done again, all the same."""
+def test_the_part_of_a_group_on_a_killed_node_is_repeated(tmp_path: Path) -> None:
+    """After kill -9 of an agent with a part of a group, that part is repeated."""
     (tmp_path / "search.py").write_text(SLOW_SCORES)
     options = ("--on", "local", "--nodes", "2", "--concurrency", "1")
     command = Command(tmp_path, "run", "search.py", "--name", "r", *options)
@@ -328,7 +328,7 @@ cv = 2
 
 
 def test_a_prefix_that_fails_is_tried_once_for_each_fit(tmp_path: Path) -> None:
-    """A deterministic error is one failed outcome of each fit, with scikit-learn's own words."""
+    """A deterministic error is one failed outcome per fit, with scikit-learn's text."""
     (tmp_path / "search.py").write_text(FAILING)
     _, err = skygrid(tmp_path, "run", "search.py", "--name", "r")
     found = result(tmp_path, "r")

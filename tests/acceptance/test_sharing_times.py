@@ -1,4 +1,4 @@
-"""`cv_results_` gives each candidate the time of a separate fit, also if it was shared."""
+"""`cv_results_` gives each candidate the time of a separate fit, even if it was shared."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ COSTS: dict[tuple[type, str], Callable[[Any], float]] = {
     (SVC, "fit"): lambda machine: 7.0,
     (LogisticRegression, "fit"): lambda model: 3.0,
 }
-"""Seconds by which a call of each method advances the clock."""
+"""Seconds by which each call of a method advances the clock."""
 
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the fits of `COSTS` take time."""
+    """Replace the clock: only the fits of `COSTS` take time."""
     now = 0.0
 
     def costly(method: Callable[..., Any], seconds: Callable[[Any], float]) -> Any:
@@ -42,7 +42,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
             now += seconds(estimator)
             return method(estimator, *arguments, **named)
 
-        # Nothing is shared where a function of a class was replaced by another one.
+        # A method that was replaced by a plain function would turn sharing off.
         return functools.partialmethod(call)
 
     for (kind, name), seconds in COSTS.items():
@@ -73,7 +73,7 @@ def samples() -> tuple[Any, Any]:
         lambda: Shared(SVC(kernel="linear"), {"gamma": [0.1, 1.0, 2.0]}, *samples()),
     ),
     first_steps=(
-        "First steps of another fit count with the time that they took there.",
+        "Shared first steps count with their time in the other fit.",
         lambda: Shared(
             make_pipeline(PCA(3, svd_solver="full"), LogisticRegression()),
             {"logisticregression__C": [0.01, 0.1, 1.0]},
@@ -81,7 +81,7 @@ def samples() -> tuple[Any, Any]:
         ),
     ),
     forests_after_first_steps=(
-        "A share is one of the last step alone; first steps count whole for each member.",
+        "A member takes a share of the last step and all of the first steps.",
         lambda: Shared(
             make_pipeline(PCA(3, svd_solver="full"), RandomForestClassifier(random_state=0)),
             {
@@ -93,7 +93,7 @@ def samples() -> tuple[Any, Any]:
     ),
 )
 def test_times_are_those_of_separate_fits(row: Any, tmp_path: Path) -> None:
-    """Each fit time is that of a separate fit, and is marked where it is not measured alone."""
+    """Each fit time is that of a separate fit, and shared results are marked."""
     shared = row.make()
     together, apart = shared.together(tmp_path), shared.apart()
     assert [one.fit_seconds for one in together] == [one.fit_seconds for one in apart]

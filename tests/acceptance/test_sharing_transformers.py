@@ -1,4 +1,4 @@
-"""Every transformer of the allow-list, kept and taken over, against separate fits."""
+"""Every transformer of the allow-list, kept for other fits, gives the bits of separate fits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.acceptance.sharing import Shared, different
 pytestmark = pytest.mark.sklearn_versions
 
 COMPOSED = {"Pipeline", "FeatureUnion", "ColumnTransformer"}
-"""Compared in test_sharing_prefixes: they hold others."""
+"""Compared in test_sharing_prefixes, because they contain others."""
 
 WORDS = {"CountVectorizer", "TfidfVectorizer", "HashingVectorizer"}
 CATEGORIES = {"OneHotEncoder", "OrdinalEncoder"}
@@ -102,7 +102,7 @@ def cases() -> list[Any]:
 def test_a_transformer_is_kept_to_the_last_bit(
     kind: str, setting: dict[str, Any], form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What follows a transformer that was taken over scores as after one fitted for it alone."""
+    """Steps after a kept transformer score as after a separately fitted one."""
     monkeypatch.setattr("skygrid.worker.sharing.prefix_store.WORTH_SECONDS", 0.0)
     step = known(TRANSFORMERS)[kind](**setting)
     if "random_state" in step.get_params() and not setting:
@@ -120,13 +120,13 @@ def test_a_transformer_is_kept_to_the_last_bit(
     assert [result.prefix_kept for result in ours] == [False, True, False, True]
 
 
-def test_the_allow_list_names_classes_that_there_are() -> None:
-    """Every name leads to a class of scikit-learn, on every supported release."""
+def test_the_allow_list_names_existing_classes() -> None:
+    """Every name is a class of each supported scikit-learn."""
     assert len(known(TRANSFORMERS | PREDICTORS)) == len(TRANSFORMERS | PREDICTORS)
 
 
 def test_a_function_of_the_users_own_is_not_kept(tmp_path: Path) -> None:
-    """A FunctionTransformer is taken over for NumPy's own functions only."""
+    """A FunctionTransformer is kept for NumPy's own functions only."""
     X, y = data("", "float64 C")
     line = Pipeline([("one", FunctionTransformer(lambda X: X + 1)), ("own", RidgeClassifier())])
     shared = Shared(line, {"own__alpha": [0.1, 1.0]}, X, y)

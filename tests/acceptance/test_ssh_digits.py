@@ -1,4 +1,4 @@
-"""The search of the guide on three hosts: what was promised is the same answer, anywhere."""
+"""The guide's search on three hosts gives the same answer as on this machine."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ NODES = 3
 def test_the_digits_search_on_three_hosts_equals_the_local_one(
     tmp_path: Path, ssh_bed: SshBed
 ) -> None:
-    """Three fresh hosts of four slots, prepared from nothing, answer what this machine does.
+    """Three fresh hosts of four slots give this machine's answer and the guide's numbers.
 
-    That is what the guide promises: 21 candidates, 105 fits, SVC with C=10 and rbf, 0.99165 in
-    validation, 0.98611 held out; the worst candidate has 0.8455.
+    The guide promises 21 candidates, 105 fits, SVC with C=10 and rbf, a score of 0.99165 in
+    validation and 0.98611 held out; the worst candidate has 0.8455.
     """
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()

@@ -1,4 +1,4 @@
-"""What a run on real sshd nodes survives. After each fault: scikit-learn's answer, nothing left."""
+"""Faults that a run on SSH nodes survives. Each ends with scikit-learn's answer, nothing left."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["ssh_bed"]
 pytestmark = pytest.mark.faults
 
 LONG_SEARCH = SLOW_SEARCH.replace("range(-5, 5)", "range(-25, 25)")
-"""50 candidates x 4 splits of a tenth of a second."""
+"""A search of 50 candidates on 4 splits, with fits of 0.1 s."""
 
 
 @pytest.fixture
 def bench(tmp_path: Path, ssh_bed: SshBed) -> Bench:
-    """A search of 200 fits, and no node yet."""
+    """Set up a search of 200 fits, and no node."""
     return Bench(tmp_path, ssh_bed, LONG_SEARCH)
 
 
 def behind_a_proxy(bench: Bench) -> tuple[FaultProxy, str]:
-    """A node that is reached through a proxy of ours."""
+    """Add a node behind a proxy; return the proxy and the node's alias."""
     node = bench.node(host=False)
     proxy = FaultProxy(node.address, node.port)
     proxy.__enter__()
@@ -40,7 +40,7 @@ def behind_a_proxy(bench: Bench) -> tuple[FaultProxy, str]:
 
 
 def test_a_connection_that_is_cut_costs_nothing(bench: Bench) -> None:
-    """A connection cut in mid-run is mended, and no fit is fitted twice for it."""
+    """A connection that is cut is restored, and no fit is repeated."""
     proxy, alias = behind_a_proxy(bench)
     with proxy:
         command = bench.started(20)
@@ -55,8 +55,8 @@ def test_a_connection_that_is_cut_costs_nothing(bench: Bench) -> None:
     assert bench.fitted == 201, "200 fits and the refit"
 
 
-def test_a_bit_that_is_turned_round_costs_a_connection(bench: Bench) -> None:
-    """A flipped bit on the wire, either way, breaks the connection and nothing else."""
+def test_a_flipped_bit_costs_only_the_connection(bench: Bench) -> None:
+    """A flipped bit in either direction costs only the connection."""
     proxy, _ = behind_a_proxy(bench)
     with proxy:
         command = bench.started(20)
@@ -69,12 +69,12 @@ def test_a_bit_that_is_turned_round_costs_a_connection(bench: Bench) -> None:
 
 
 def test_a_connection_that_hangs_is_made_anew(bench: Bench) -> None:
-    """With sshd stopped, the dead connection is noticed, and mended when sshd goes on."""
+    """A connection to a stopped sshd is given up and restored when sshd continues."""
     node = bench.node()
     command = bench.started(20)
     node.stop()
     try:
-        # The driver gives a silent connection up, and the kernel takes the new one for sshd.
+        # The kernel accepts the new connection for the stopped sshd.
         wait_for(lambda: "reconnecting" in bench.log("node1"), "the connection to be given up")
     finally:
         node.cont()
@@ -83,7 +83,7 @@ def test_a_connection_that_hangs_is_made_anew(bench: Bench) -> None:
 
 
 def test_an_agent_that_is_killed_is_started_again(bench: Bench) -> None:
-    """kill -9 of a node's agent costs the fits in its hands; the node goes on with a new one."""
+    """kill -9 of a node's agent costs only its running fits; a new agent continues."""
     nodes = [bench.node(), bench.node()]
     command = bench.started(20)
     (agent,) = agents(nodes[0])
@@ -93,8 +93,8 @@ def test_an_agent_that_is_killed_is_started_again(bench: Bench) -> None:
     assert set(bench.nodes()) == {"node1", "node2"}
 
 
-def test_a_node_that_is_gone_for_good_is_done_without(bench: Bench) -> None:
-    """The run ends well on fewer nodes, and says which one was lost."""
+def test_a_run_continues_without_a_lost_node(bench: Bench) -> None:
+    """The run ends well on the remaining nodes and names the lost one."""
     nodes = [bench.node(), bench.node()]
     command = bench.started(20)
     nodes[0].kill_everything()
@@ -104,7 +104,7 @@ def test_a_node_that_is_gone_for_good_is_done_without(bench: Bench) -> None:
 
 
 def test_without_any_node_left_the_run_can_be_resumed(tmp_path: Path, ssh_bed: SshBed) -> None:
-    """All nodes gone is exit 3; with a node back, resume fits only what is missing."""
+    """Loss of all nodes exits with 3; with a node back, resume fits what is missing."""
     bench = Bench(tmp_path, ssh_bed, LONG_SEARCH, lost_after=2.0, connect_timeout=2.0)
     node = bench.node()
     command = bench.started(20)
@@ -115,12 +115,12 @@ def test_without_any_node_left_the_run_can_be_resumed(tmp_path: Path, ssh_bed: S
     node.restart()
     before = bench.count_fits()
     bench.ended_well(bench.start(command="resume"))
-    # Those in flight when it was killed are not known, and fitted again.
+    # Fits that were running at the kill are repeated.
     assert bench.fitted - before <= 200 - 20 + 1
 
 
 def test_a_resume_attaches_to_agents_that_still_live(bench: Bench) -> None:
-    """After kill -9 of the driver, resume goes on with the same agents, prepared by nobody."""
+    """After kill -9 of the driver, resume continues with the same agents, without preparation."""
     nodes = [bench.node(), bench.node()]
     command = bench.started(20)
     before = [agents(node) for node in nodes]
@@ -136,7 +136,7 @@ def test_a_resume_attaches_to_agents_that_still_live(bench: Bench) -> None:
 
 
 def test_a_second_driver_is_kept_out_while_the_first_one_works(bench: Bench) -> None:
-    """`resume` of a run that is being driven is refused, and takes no node from it."""
+    """`resume` of a running run is refused and takes no node from it."""
     (bench.folder / "search.py").write_text(GATED_SEARCH)
     bench.node()
     command = bench.started(1)
@@ -148,8 +148,8 @@ def test_a_second_driver_is_kept_out_while_the_first_one_works(bench: Bench) -> 
     assert bench.attempts() == {1: 40}
 
 
-def test_a_driver_that_never_comes_back_is_not_waited_for(tmp_path: Path, ssh_bed: SshBed) -> None:
-    """With no driver for `orphan_after`, agents end themselves and remove what they made."""
+def test_agents_without_a_driver_end_themselves(tmp_path: Path, ssh_bed: SshBed) -> None:
+    """Agents without a driver for `orphan_after` end themselves and remove their files."""
     bench = Bench(tmp_path, ssh_bed, LONG_SEARCH, orphan_after=3.0)
     node = bench.node()
     command = bench.started(10)
@@ -160,7 +160,7 @@ def test_a_driver_that_never_comes_back_is_not_waited_for(tmp_path: Path, ssh_be
 
 
 def test_ctrl_c_ends_the_nodes(bench: Bench) -> None:
-    """The first Ctrl-C ends the run resumably and leaves nothing on any node."""
+    """The first Ctrl-C leaves a run that can be resumed and nothing on any node."""
     bench.node()
     bench.node()
     command = bench.started(20)
@@ -171,7 +171,7 @@ def test_ctrl_c_ends_the_nodes(bench: Bench) -> None:
 
 
 def test_a_node_ten_times_slower_does_its_share(bench: Bench) -> None:
-    """A slow node holds nobody up: it computes what it can, and the answer is the same."""
+    """A slow node does a smaller share, and the answer is the same."""
     search = LONG_SEARCH.replace(
         "time.sleep(self.seconds)",
         'time.sleep(self.seconds * float(os.environ.get("SLOWNESS", "1")))',
@@ -181,7 +181,7 @@ def test_a_node_ten_times_slower_does_its_share(bench: Bench) -> None:
     bench.node(environment={"SLOWNESS": "10"})
     bench.ended_well(bench.start())
     shares = bench.nodes()
-    # On a busy machine the fast one is not ten times faster; each with half of it would be one.
+    # On a busy machine the ratio is below ten; with equal shares it would be one.
     assert shares["node1"] > 2 * shares["node2"] > 0
 
 
@@ -243,10 +243,10 @@ TROUBLE = [
 
 
 @pytest.mark.parametrize(("make", "words"), TROUBLE, ids=lambda one: getattr(one, "__name__", ""))
-def test_a_host_that_cannot_be_had_is_explained(
+def test_a_host_that_cannot_be_used_is_explained(
     tmp_path: Path, ssh_bed: SshBed, make: Prepare, words: list[str]
 ) -> None:
-    """A host in trouble ends the run before it begins, in words, and with nothing half-started."""
+    """A host that cannot be used ends the run before any fit, with an explanation."""
     bench = Bench(tmp_path, ssh_bed, LONG_SEARCH, connect_timeout=2.0)
     bench.node()
     make(bench)
@@ -256,8 +256,8 @@ def test_a_host_that_cannot_be_had_is_explained(
     ssh_bed.wait_clean()
 
 
-def test_the_doctor_sees_all_troubles_at_once(tmp_path: Path, ssh_bed: SshBed) -> None:
-    """`skygrid doctor` tries each host, names each trouble in words, and changes nothing there."""
+def test_the_doctor_reports_all_problems_at_once(tmp_path: Path, ssh_bed: SshBed) -> None:
+    """`skygrid doctor` tries each host, explains each problem and changes nothing there."""
     bench = Bench(tmp_path, ssh_bed)
     well = bench.node(prepared=False)
     tried = [one for one in TROUBLE if one[0] is not no_python]
@@ -277,8 +277,8 @@ def test_the_doctor_sees_all_troubles_at_once(tmp_path: Path, ssh_bed: SshBed) -
     assert not (well.home / ".cache").exists()
 
 
-def test_a_host_that_cannot_be_had_is_left_out_if_allowed(tmp_path: Path, ssh_bed: SshBed) -> None:
-    """With min_nodes the run goes on without the host, and says so."""
+def test_a_host_that_cannot_be_used_is_left_out_if_allowed(tmp_path: Path, ssh_bed: SshBed) -> None:
+    """With min_nodes the run continues without a refused host, and says so."""
     bench = Bench(tmp_path, ssh_bed, LONG_SEARCH, connect_timeout=2.0)
     (bench.folder / "search.py").write_text(GATED_SEARCH)
     bench.extra = "min_nodes = 1"
@@ -293,14 +293,14 @@ def test_a_host_that_cannot_be_had_is_left_out_if_allowed(tmp_path: Path, ssh_be
 
 ROOM_FOR_NO_DATA = 8 * 2**20
 LARGE_DATA = GATED_SEARCH + "dataset = (np.hstack([X, rng.randn(60, 40_000)]), y)\n"
-"""Twenty megabytes of it."""
+"""A search with 20 MB of data."""
 
 
 @pytest.mark.parametrize("min_nodes", [1, 2])
-def test_a_node_without_room_for_the_data_is_one_that_cannot_be_had(
+def test_a_node_without_room_for_the_data_is_left_out_or_ends_the_run(
     tmp_path: Path, ssh_bed: SshBed, min_nodes: int
 ) -> None:
-    """A node that has no disk for the data is left out where min_nodes allows, or ends the run."""
+    """A node without disk space for the data is left out if min_nodes allows, or ends the run."""
     bench = Bench(tmp_path, ssh_bed, LARGE_DATA)
     bench.extra = f"min_nodes = {min_nodes}"
     bench.node()
@@ -320,8 +320,8 @@ def test_a_node_without_room_for_the_data_is_one_that_cannot_be_had(
     assert "room" in err or "disk" in err
 
 
-def test_modules_beside_the_search_file_come_along(bench: Bench) -> None:
-    """A neighbour that is imported only inside `fit` is found on the node, where it is no file."""
+def test_modules_beside_the_search_file_reach_nodes(bench: Bench) -> None:
+    """A module that is imported only inside `fit` is found on the node."""
     search = SLOW_SEARCH.replace("time.sleep(self.seconds)", "import pace; pace.wait(self.seconds)")
     (bench.folder / "search.py").write_text(search)
     neighbour = bench.folder / "pace.py"

@@ -1,4 +1,4 @@
-"""Ways to a host that need more than a name and a key, and hosts with another Python."""
+"""Connections that need more than a name and a key, and hosts with another Python."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ UV = Path(sysconfig.get_path("scripts")) / "uv"
 
 @pytest.fixture
 def bench(tmp_path: Path, ssh_bed: SshBed) -> Bench:
-    """A search of 40 fits, and no node yet."""
+    """Set up a search of 40 fits, and no node."""
     return Bench(tmp_path, ssh_bed)
 
 
-def test_a_talkative_shell_is_no_trouble(bench: Bench) -> None:
-    """What the start files of a login shell print is not taken for the agent's words."""
+def test_output_of_a_login_shell_is_ignored(bench: Bench) -> None:
+    """Output of a login shell's start files does not disturb the agent's messages."""
     bench.node(banner_noise="Welcome!\nYou have mail.\n")
     bench.ended_well(bench.start())
 
 
 def test_two_hosts_behind_one_jump_host_both_work(bench: Bench) -> None:
-    """Both hosts do their share, and all that the jump host sees is one login for each."""
+    """Both hosts work, and the jump host gets one login for each."""
     gate = bench.node(host=False, alias="gate")
     bench.node(jump="gate")
     bench.node(jump="gate")
@@ -46,14 +46,14 @@ def test_two_hosts_behind_one_jump_host_both_work(bench: Bench) -> None:
 
 
 def test_a_key_that_only_the_agent_has_is_used(bench: Bench) -> None:
-    """A key that lies in no file is taken from the SSH agent."""
+    """A key without a file is taken from the SSH agent."""
     bench.node()
     bench.bed.start_agent(only=True)
     bench.ended_well(bench.start())
 
 
 def test_a_key_with_a_passphrase_is_named(bench: Bench) -> None:
-    """Without an agent the run ends before it begins, with the file and the line to run."""
+    """Without an SSH agent the run ends before any fit and prints the ssh-add command."""
     bench.node()
     bench.bed.lock_key(PASSPHRASE)
     err = bench.ended_with(3, bench.start())
@@ -65,7 +65,7 @@ def test_a_key_with_a_passphrase_is_named(bench: Bench) -> None:
 
 @pytest.mark.parametrize("public_half", ["beside it", "inside it alone"])
 def test_a_key_with_a_passphrase_is_used_from_the_agent(bench: Bench, public_half: str) -> None:
-    """After ssh-add the same key works, also where no .pub file tells which one it is."""
+    """After ssh-add the key is used, even without a .pub file."""
     node = bench.node()
     bench.bed.lock_key(PASSPHRASE)
     bench.bed.start_agent(passphrase=PASSPHRASE)
@@ -77,7 +77,7 @@ def test_a_key_with_a_passphrase_is_used_from_the_agent(bench: Bench, public_hal
 
 
 def test_a_search_runs_with_a_key_that_has_a_passphrase(bench: Bench) -> None:
-    """A whole run needs no more than the agent, once and again when a connection is mended."""
+    """A whole run works with the SSH agent, also when a connection is restored."""
     node = bench.node()
     bench.bed.lock_key(PASSPHRASE)
     bench.bed.start_agent(passphrase=PASSPHRASE)
@@ -100,23 +100,23 @@ PLACES = (
     "/usr/local/bin/python3.*",
     "/usr/bin/python3.*",
 )
-"""Where machines have interpreters beside the one on the PATH."""
+"""Paths of further interpreters beside the one on PATH."""
 
 
 @pytest.fixture(scope="module")
 def other_python() -> str:
-    """An interpreter of another minor version, from this machine."""
+    """Return an interpreter of another minor version on this machine."""
     for pattern in PLACES:
         for path in sorted(glob.glob(os.path.expanduser(pattern)), reverse=True):
             version = _version(path)
-            # Older ones than these are none to uv.
+            # uv does not support older ones.
             if version >= (3, 8) and version[1] != sys.version_info[1]:
                 return path
     pytest.skip(f"this machine has no Python but 3.{sys.version_info[1]}")
 
 
 def _version(python: str) -> tuple[int, ...]:
-    """Version of an interpreter; empty for what is none."""
+    """Return the version of an interpreter; empty if it is not one."""
     code = "import platform; print(platform.python_version())"
     done = subprocess.run([python, "-c", code], check=False, capture_output=True, text=True)
     try:
@@ -126,7 +126,7 @@ def _version(python: str) -> tuple[int, ...]:
 
 
 def host_with(bench: Bench, python: str) -> Any:
-    """A host that has this Python and no other, and no way to get one."""
+    """Add a host that has only this Python and cannot download another."""
     return bench.node(
         prepared=False,
         python=python,
@@ -136,7 +136,7 @@ def host_with(bench: Bench, python: str) -> Any:
 
 
 def test_a_host_with_another_python_alone_is_refused(bench: Bench, other_python: str) -> None:
-    """The run ends with exit 3 and no fit; what the host has and what it should have is said."""
+    """A host with another Python only exits with 3, and the message names both versions."""
     bench.node()
     host_with(bench, other_python)
     err = bench.ended_with(3, bench.start())
@@ -148,7 +148,7 @@ def test_a_host_with_another_python_alone_is_refused(bench: Bench, other_python:
 
 
 def test_a_host_with_another_python_is_left_out_if_allowed(bench: Bench, other_python: str) -> None:
-    """With min_nodes the run goes on without that host, says so, and the answer is the same."""
+    """With min_nodes the run continues without a host with another Python, and says so."""
     (bench.folder / "search.py").write_text(GATED_SEARCH)
     bench.extra = "min_nodes = 1"
     bench.node()
@@ -161,7 +161,7 @@ def test_a_host_with_another_python_is_left_out_if_allowed(bench: Bench, other_p
 
 
 def test_another_python_by_its_path_is_refused(bench: Bench, other_python: str) -> None:
-    """A path under [environment] that is a Python of another minor version is no way round."""
+    """A path under [environment] to a Python of another minor version is refused."""
     bench.node(prepared=False, environment={"SKYGRID_UV": str(UV)})
     bench.environment = f'python = "{other_python}"\npackages = ["scikit-learn"]'
     err = bench.ended_with(3, bench.start())
@@ -174,7 +174,7 @@ def test_another_python_by_its_path_is_refused(bench: Bench, other_python: str) 
 
 
 def test_a_python_that_this_machine_does_not_run_is_refused_at_once(bench: Bench) -> None:
-    """A version under [environment] that is not this machine's is a mistake in the config."""
+    """A version under [environment] that differs from this machine's exits with 2."""
     bench.node()
     bench.environment = 'python = "3.99"'
     err = bench.ended_with(2, bench.start())

@@ -1,4 +1,4 @@
-"""The README and the guides are true: code runs, commands parse, tables are whole."""
+"""README and guides are true: code runs, commands parse, tables are complete."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _first_column(page: str, heading: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A folder where the README's search file was run under the README's name, and the output."""
+    """Yield the folder and the output of a run of the README's search file."""
     folder = tmp_path_factory.mktemp("readme")
     (search_file,) = filter(_is_search_file, _blocks(_text("README.md"), "python"))
     (folder / "search.py").write_text(search_file)
@@ -60,7 +60,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
 
 
 def test_the_readme_shows_what_the_terminal_shows(run: tuple[Path, str]) -> None:
-    """The table in the README is the one that its search prints, but for times."""
+    """The README's table is the one that its search prints, except for times."""
     (shown,) = [text for text in _blocks(_text("README.md"), "text") if "best of" in text]
     times = re.compile(r" *[\d.]+ (ms|s|min)\b| \d+ %")
     assert times.sub("", shown) == times.sub("", run[1])
@@ -68,7 +68,7 @@ def test_the_readme_shows_what_the_terminal_shows(run: tuple[Path, str]) -> None
 
 @pytest.mark.parametrize("page", ["README.md", "guides/results.md", "guides/ci.md"])
 def test_python_that_reads_a_result_runs(run: tuple[Path, str], page: str) -> None:
-    """Code that reads a run's folder runs beside the folder of the README's run."""
+    """Code in a page that reads a run's folder runs beside the README's run."""
     blocks = [block for block in _blocks(_text(page), "python") if not _is_search_file(block)]
     assert blocks
     for block in blocks:
@@ -78,7 +78,7 @@ def test_python_that_reads_a_result_runs(run: tuple[Path, str], page: str) -> No
 def test_python_of_the_python_guide_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The blocks of the Python guide run one after another, as in one program."""
+    """The blocks of the Python guide run one after another as one program."""
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "page"}
     for block in _blocks(_text("guides/python.md"), "python"):
@@ -88,7 +88,7 @@ def test_python_of_the_python_guide_runs(
 
 @each_page
 def test_search_files_of_a_page_load(page: Path, tmp_path: Path) -> None:
-    """Every search file in a page is one that `run` takes."""
+    """Every search file in a page can be loaded."""
     for number, block in enumerate(_blocks(page.read_text(encoding="utf-8"), "python")):
         if _is_search_file(block):
             path = tmp_path / f"search_{number}.py"
@@ -108,7 +108,7 @@ def test_commands_of_a_page_parse(page: Path) -> None:
 
 @each_page
 def test_configs_of_a_page_load(page: Path, tmp_path: Path) -> None:
-    """Every config in a page is one that skygrid reads."""
+    """Every config in a page can be loaded."""
     for block in _blocks(page.read_text(encoding="utf-8"), "toml"):
         path = tmp_path / "skygrid.toml"
         path.write_text(block)
@@ -117,13 +117,13 @@ def test_configs_of_a_page_load(page: Path, tmp_path: Path) -> None:
 
 @each_page
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    """Every relative link names a file that is there."""
+    """Every relative link names an existing file."""
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
 
 
 def test_reference_names_every_file_of_a_run(run: tuple[Path, str]) -> None:
-    """The reference has a row for each file that a run leaves."""
+    """The reference has a row for each file of a run."""
     rows = [
         row.rstrip("/") for row in _first_column(_text("guides/reference.md"), "A run's folder")
     ]
@@ -138,16 +138,16 @@ def test_reference_names_every_exit_code() -> None:
 
 
 def test_results_guide_names_every_key_of_the_document(run: tuple[Path, str]) -> None:
-    """The results guide has a row for each key of ``result.json``, and no other."""
+    """The results guide has exactly one row for each key of ``result.json``."""
     document = result(run[0], "digits")
     assert _first_column(_text("guides/results.md"), "result.json") == list(document)
 
 
 def test_troubleshooting_quotes_real_messages() -> None:
-    """Each message in the troubleshooting guide stands in skygrid or in scikit-learn."""
+    """Each message in the troubleshooting guide exists in skygrid or in scikit-learn."""
     sources = [*PACKAGE.rglob("*.py"), Path(_validation.__file__)]
     code = "".join(path.read_text(encoding="utf-8") for path in sources)
-    code = re.sub(r'"\s+f?"', "", code)  # the literals of one message
+    code = re.sub(r'"\s+f?"', "", code)  # join the literals of one message
     code = re.sub(r"\{[^{}]*\}", "...", code)
     cells = re.findall(r"^\| (`.*?) \|", _text("guides/troubleshooting.md"), flags=re.MULTILINE)
     for quoted in re.findall(r"`([^`]+)`", "\n".join(cells)):

@@ -1,4 +1,4 @@
-"""From Python, what cannot be sent to nodes is refused by name before anything is fitted."""
+"""Objects that cannot be sent to nodes are refused by name before any fit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.acceptance.searches import flowers
 
 
 class LockedClassifier(ThresholdClassifier):
-    """Has a lock from its beginning."""
+    """Creates a lock in its constructor."""
 
     def __init__(self, level: Any = 1) -> None:
         super().__init__(level)
@@ -22,7 +22,7 @@ class LockedClassifier(ThresholdClassifier):
 
 
 class Shy:
-    """Holds a lock, and is copied as it is."""
+    """Holds a lock and is copied by reference."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -32,7 +32,7 @@ class Shy:
 
 
 def test_a_lock_in_the_estimator_is_named(cluster: Any) -> None:
-    """The path of the object is that of the estimator's attribute."""
+    """The error names a lock by its path from the estimator."""
     search = GridSearchCV(LockedClassifier(), {"level": [1]}, cv=2)
     with pytest.raises(UsageError, match=r"^estimator\._lock is a lock .* sent to nodes"):
         cluster.fit(search, *flowers())
@@ -40,14 +40,14 @@ def test_a_lock_in_the_estimator_is_named(cluster: Any) -> None:
 
 
 def test_a_lock_in_a_candidate_is_named(cluster: Any) -> None:
-    """The path of the object is that of the candidate's parameter."""
+    """The error names a lock by its path from the candidate."""
     search = GridSearchCV(ThresholdClassifier(), {"level": [1, Shy()]}, cv=2)
     with pytest.raises(UsageError, match=r"^candidates\[1\]\['level'\]\.lock is a lock"):
         cluster.fit(search, *flowers())
 
 
-def test_the_cluster_serves_the_next_search(cluster: Any) -> None:
-    """A search that was refused leaves the nodes as they were."""
+def test_a_refused_search_leaves_the_cluster_usable(cluster: Any) -> None:
+    """A refused search leaves the cluster usable."""
     with pytest.raises(UsageError):
         cluster.fit(GridSearchCV(LockedClassifier(), {"level": [1]}, cv=2), *flowers())
     search = cluster.fit(GridSearchCV(ThresholdClassifier(), {"level": [1]}, cv=2), *flowers())
