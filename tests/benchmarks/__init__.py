@@ -1,1 +1,1 @@
-"""Measurements: skygrid and a peer in turn, medians and ratios. Not part of the tests."""
+"""Benchmarks: skygrid and its peers in turn, as medians and ratios. Not part of the tests."""

@@ -1,7 +1,7 @@
-"""``make bench``: skygrid and scikit-learn with loky, in turn, medians and ratios as tables.
+"""Benchmark of skygrid and scikit-learn with loky, in turn: ``make bench``.
 
-``make bench WORKLOADS=tiny,driver RUNS=5`` measures some parts only: the workloads of the race by
-their names, and ``plan``, ``driver``, ``start`` and ``cloud``.
+``make bench WORKLOADS=tiny,driver RUNS=5`` measures some parts only: workloads of the race by name,
+and ``plan``, ``driver``, ``start`` and ``cloud``.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from tests.benchmarks.workloads import GUIDE, WORKLOADS
 RUNS = int(os.environ.get("RUNS") or "3")
 CORES = len(os.sched_getaffinity(0))
 WATCHED = frozenset({"large"})
-"""Workloads whose memory is sampled, which costs a little time."""
+"""Workloads whose memory is sampled; sampling costs a little time."""
 
 console = Console(width=100)
 
 
 def main() -> None:
-    """Race, then measure the driver and the start."""
+    """Race the contenders, then measure planning, driver and start."""
     parts = {
         "plan": plan_cost,
         "driver": driver_cost,
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def race(chosen: Sequence[str]) -> None:
-    """Both contenders on some workloads."""
+    """Race both contenders on some workloads and print the table."""
     table = Table("workload", "skygrid s", "loky s", "ratio", "over floor", "loky over floor")
     for column in ("skygrid MB", "loky MB", "memory ratio"):
         table.add_column(column)
@@ -92,12 +92,12 @@ def _row(ours: list[Any], theirs: list[Any]) -> list[str]:
 
 
 def _over_floor(runs: list[Any]) -> float:
-    """Time over the floor: the sum of fit and score times, shared out over the cores."""
+    """Return the time over the floor: the sum of fit and score times, divided by the cores."""
     return statistics.median(run["seconds"] * CORES / run["fit_seconds"] for run in runs)
 
 
 def plan_cost() -> None:
-    """Planning, before any fit."""
+    """Measure planning, before any fit."""
     table = Table("tasks", "seconds", "peak MB above the data", title="plan")
     for candidates in (2_000, 20_000):
         runs = [_measure(["tests.benchmarks.plan_cost", str(candidates)]) for _ in range(RUNS)]
@@ -107,7 +107,7 @@ def plan_cost() -> None:
 
 
 def driver_cost() -> None:
-    """The driver's processor time for each fit, fits costing nothing."""
+    """Measure the driver's processor time per fit, with fits that cost nothing."""
     table = Table("fits", "driver's CPU us per fit", "wall us per fit", title="driver")
     for candidates in (200, 2_000, 20_000):
         runs = [_measure(["tests.benchmarks.driver_cost", str(candidates)]) for _ in range(RUNS)]
@@ -117,7 +117,7 @@ def driver_cost() -> None:
 
 
 def start_up() -> None:
-    """From the command to the first recorded fit, against importing the same estimators."""
+    """Measure the time from the command to the first recorded fit, and that of the same imports."""
     table = Table("first fit s", "imports alone s", "difference s", title="start")
     ours, imports = [], []
     for _ in range(RUNS):
@@ -132,8 +132,8 @@ def start_up() -> None:
 
 
 def cloud_start_up() -> None:
-    """From RunInstances to the first fit, on a cloud that boots on this machine."""
-    # It takes moto and pytest, which the other parts do without.
+    """Measure the time from RunInstances to the first fit, on the test cloud."""
+    # It needs moto and pytest, which the other parts do not.
     from tests.benchmarks.cloud.report import cloud_starts
 
     cloud_starts(console, RUNS)

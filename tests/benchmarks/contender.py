@@ -1,7 +1,7 @@
-"""One contender, one workload, one process: ``python -m tests.benchmarks.contender WHO WHAT``.
+"""One contender on one workload: ``python -m tests.benchmarks.contender WHO WHAT``.
 
-Prints one JSON line: seconds of the search without its start-up and its refit, the seconds that its
-fits say they took, and the peak memory of the process and everything below it.
+Prints one JSON line: seconds of the search without start-up and refit, the sum of its fit and score
+times, and the peak memory of the process and its descendants.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.benchmarks.workloads import WORKLOADS, warm_up
 
 
 def fit_with_loky(workload: Any) -> float:
-    """scikit-learn's own way, its workers brought up before the clock starts."""
+    """Fit with scikit-learn and loky; the workers start before the clock."""
     search, X, y = workload
     warm, warm_X, warm_y = warm_up()
     warm.set_params(n_jobs=-1).fit(warm_X, warm_y)
@@ -26,7 +26,7 @@ def fit_with_loky(workload: Any) -> float:
 
 
 def fit_with_skygrid(workload: Any) -> float:
-    """skygrid on this machine, its agent brought up before the clock starts."""
+    """Fit with skygrid on this machine; the agent starts before the clock."""
     import skygrid
 
     search, X, y = workload
@@ -41,7 +41,7 @@ CONTENDERS = {"loky": fit_with_loky, "skygrid": fit_with_skygrid}
 
 
 def main(who: str, what: str, watch_memory: bool) -> None:
-    """Run and print."""
+    """Run a contender and print its results."""
     workload = WORKLOADS[what]()
     peak = PeakMemory()
     if watch_memory:

@@ -1,4 +1,4 @@
-"""What the driver itself costs for each fit: plan, queue, journal, assembly.
+"""Cost of the driver per fit: plan, queue, journal, assembly.
 
 ``python -m tests.benchmarks.driver_cost CANDIDATES`` prints one JSON line. The nodes are processes
 that answer at once, so the processor time of this one is the driver's own.
@@ -48,7 +48,7 @@ class EchoProvider:
 
 
 def main(candidates: int) -> None:
-    """Run a grid of `candidates` x 5 fits and print what each cost."""
+    """Run a grid of `candidates` x 5 fits and print the cost of each fit."""
     X, y = np.zeros((50, 2)), np.tile(np.arange(5), 10)
     search = GridSearchCV(
         GaussianNB(), {"var_smoothing": np.linspace(0.1, 1.0, candidates)}, cv=5, refit=False
@@ -56,7 +56,7 @@ def main(candidates: int) -> None:
     engine = PullEngine(EchoProvider(), EngineSettings(), SilentListener())
     with tempfile.TemporaryDirectory() as folder:
         journal = SqliteJournal(Path(folder) / "journal.sqlite")
-        # A lease for each fit, as a search without anything to share has them.
+        # Sharing is off, so every fit has its own lease.
         rounds = JournaledRounds(engine, journal, QueuePolicies(), SilentListener(), sharing=False)
         begin, wall = time.process_time(), time.perf_counter()
         engine.start()

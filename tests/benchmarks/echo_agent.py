@@ -1,4 +1,4 @@
-"""An agent that fits nothing and answers at once: what is left is the driver's own time."""
+"""An agent that fits nothing and answers at once, so that only the driver's time is measured."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IN_HAND = 200
 
 
 def main() -> None:
-    """Speak the protocol until the driver is gone."""
+    """Speak the protocol until the driver closes the input."""
     reader = FrameReader(ToAgent)
     _send(
         Greeting(

@@ -1,4 +1,4 @@
-"""The memory of a process and everything below it, shared pages counted once."""
+"""Memory of a process and its descendants, with shared pages counted once."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ SAMPLE_SECONDS = 0.02
 
 
 def proportional_bytes(processes: Iterable[psutil.Process]) -> int:
-    """Sum of the proportional set sizes: a page that n processes map counts 1/n in each."""
+    """Return the sum of proportional set sizes: a page that n processes map counts 1/n in each."""
     total = 0
     for process in processes:
         try:
             total += process.memory_full_info().pss
         except psutil.Error:
-            continue  # it ended between the listing and the look
+            continue  # the process ended after it was listed
     return total
 
 
 class PeakMemory:
-    """Samples this process and its descendants, on a thread of its own."""
+    """Samples the memory of this process and its descendants, in a separate thread."""
 
     def __init__(self) -> None:
         self.peak = 0

@@ -1,8 +1,8 @@
-"""What planning costs before the first fit: ``python -m tests.benchmarks.plan_cost CANDIDATES``.
+"""Cost of planning before the first fit: ``python -m tests.benchmarks.plan_cost CANDIDATES``.
 
-Expanding the candidates, drawing the splits, keeping the round in the journal, making it ready to
-travel, and laying out the queue. Prints one JSON line: seconds, and the memory that it took above
-the data (peak of what Python allocated).
+Planning expands the candidates, draws the splits, records the round in the journal, encodes it and
+fills the queue. Prints one JSON line: seconds, and peak memory that Python allocated beyond the
+data.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from skygrid.sklearn_search.driven_search import fit_search
 
 
 class _Planned(Exception):
-    """Raised in the place of the first fit."""
+    """Raised in place of the first fit."""
 
 
 class PlanningEngine:
-    """Does what an engine does before it waits for the first pull."""
+    """An engine that stops before it waits for the first pull."""
 
     shares_files = True
     greetings: dict[str, Any] = {}
@@ -41,8 +41,8 @@ class PlanningEngine:
     def run_round(
         self, plan: RoundPlan, blobs: RoundBlobs, queue: WorkQueue, record: Any
     ) -> Sequence[Outcome]:
-        """Name the plan that is ready to travel, lease the first task, stop."""
-        blobs.plan.digest  # noqa: B018  # computed when it is first asked for
+        """Encode the plan, lease the first task and stop."""
+        blobs.plan.digest  # noqa: B018  # computed at the first access
         assert queue.pull("node", 1, 0.0)
         raise _Planned
 
@@ -60,7 +60,7 @@ def plan(candidates: int) -> None:
 
 
 def main(candidates: int) -> None:
-    """Time it, then look at its memory; tracing would slow the timed run."""
+    """Measure time and memory in separate runs, because tracing slows a run down."""
     plan(10)
     begin = time.perf_counter()
     plan(candidates)

@@ -1,4 +1,4 @@
-"""The searches that are raced, each as (search, X, y)."""
+"""Searches of the race, each as (search, X, y)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GUIDE = Path(__file__).parents[2] / "guides" / "digits" / "search.py"
 
 
 class FirstColumnMean(ClassifierMixin, BaseEstimator):
-    """As cheap as a fit that reads X can be: what is left is the cost of moving X."""
+    """A fit that reads one column of X, so that the cost of moving X dominates."""
 
     def __init__(self, shift: float = 0.0) -> None:
         self.shift = shift
@@ -34,7 +34,7 @@ class FirstColumnMean(ClassifierMixin, BaseEstimator):
 
 
 def digits_guide() -> Workload:
-    """The search of the digits guide: 21 candidates x 5."""
+    """Return the search of the digits guide: 21 candidates x 5."""
     from skygrid.search_file import load_search
 
     spec = load_search(GUIDE)
@@ -42,21 +42,21 @@ def digits_guide() -> Workload:
 
 
 def tiny_fits() -> Workload:
-    """5,000 fits of GaussianNB."""
+    """Return 5,000 fits of GaussianNB."""
     X, y = load_digits(return_X_y=True)
     grid = {"var_smoothing": np.logspace(-12, 0, 1000)}
     return GridSearchCV(GaussianNB(), grid, cv=5), X, y
 
 
 def svc_fits() -> Workload:
-    """2,000 fits of SVC."""
+    """Return 2,000 fits of SVC."""
     X, y = load_digits(return_X_y=True)
     grid = {"C": np.logspace(-2, 3, 20), "gamma": np.logspace(-5, -1, 20)}
     return GridSearchCV(SVC(), grid, cv=5), X, y
 
 
 def large_data() -> Workload:
-    """500 MB of X and 40 fits that hardly do anything with it."""
+    """Return 500 MB of X with 40 trivial fits."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((65_536, 1000))
     y = (X[:, 0] > 0).astype(int)
@@ -65,7 +65,7 @@ def large_data() -> Workload:
 
 
 def warm_up() -> Workload:
-    """A few fits that bring workers up."""
+    """Return a few fits that start the workers."""
     X, y = load_digits(return_X_y=True)
     return GridSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 1e-8]}, cv=2), X, y
 

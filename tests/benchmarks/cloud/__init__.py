@@ -1,1 +1,1 @@
-"""How soon nodes on EC2 fit, and what that costs in calls: `make bench WORKLOADS=cloud`."""
+"""Time until nodes on EC2 fit, and the API calls it takes: `make bench WORKLOADS=cloud`."""

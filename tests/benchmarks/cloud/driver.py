@@ -1,4 +1,4 @@
-"""One run on AWS, as ``skygrid run`` does it, that notes when each node was in which state.
+"""One run on AWS, as by ``skygrid run``, that records each node's states and times.
 
 ``python -m tests.benchmarks.cloud.driver NAME`` in a folder with ``search.py`` and ``skygrid.toml``
 prints one JSON line.
@@ -19,7 +19,7 @@ from skygrid.run.commands import prepare_run, run_prepared
 
 
 class Diary(Progress):
-    """The display of a run, which notes every change of a node's state."""
+    """The display of a run, which also records every change of a node's state."""
 
     def __init__(self) -> None:
         super().__init__(time.monotonic)
@@ -31,7 +31,7 @@ class Diary(Progress):
 
 
 def main(name: str) -> None:
-    """Run ``search.py`` as run `name` and print what the diary says."""
+    """Run ``search.py`` as run `name` and print the recorded states."""
     diary, search = Diary(), Path("search.py").absolute()
     config = load_config({"name": name}, os.environ, search_file=search, cwd=Path.cwd())
     with show_progress(diary, quiet=True, verbose=0):

@@ -1,10 +1,10 @@
-"""Nodes of a cloud that boots on this machine: to the first fit, and the calls that it took.
+"""Table of node starts on the test cloud: time to the first fit, and API calls.
 
-The cloud (`tests.cloud`) starts a real machine for every instance, in namespaces of this computer:
-so a boot, three interpreters and one import of scikit-learn for each node share its processors,
-which they do not on EC2. What the processors alone make of that is measured and stands beside it,
-and many nodes are measured twice: all at once, when processors are all that counts, and with boots
-so far apart that a few processors can stand for those of thirty machines.
+The cloud (`tests.cloud`) starts a real machine per instance, in namespaces of this computer. A
+boot, three interpreters and one import of scikit-learn per node share its processors, unlike on
+EC2. The processor time of the imports is therefore measured and shown too. Many nodes are measured
+twice: booting at once, which this machine's processors limit, and with boots so far apart that a
+few processors can stand for those of thirty machines.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ GOAL_SECONDS = 3.0
 GOAL_CALLS = 3.0
 
 STEPS = {
-    "listening": "the machine's own boot, until its sshd listens",
-    "entered": "until the driver is in, and the host key replaced",
-    "greeted": "until the agent has imported scikit-learn and answers",
+    "listening": "boot, until sshd listens",
+    "entered": "until the driver has logged in and replaced the host key",
+    "greeted": "until the agent has imported scikit-learn and answered",
     "fitting": "until its first fit",
 }
 
@@ -45,7 +45,7 @@ STEPS = {
 def cloud_starts(console: Console, runs: int) -> None:
     """Measure few and many nodes on a prepared image, and print the table."""
     if os.geteuid() != 0:
-        console.print("cloud: not measured, for instances are made by root")
+        console.print("cloud: not measured: instances need root")
         return
     try:
         install_all()
@@ -54,7 +54,7 @@ def cloud_starts(console: Console, runs: int) -> None:
         return
     with tempfile.TemporaryDirectory() as folder, Cloud() as cloud:
         starts = Starts(Path(folder), cloud)
-        # This one makes the environment that the image has from then on.
+        # This run makes the environment that the image has from then on.
         starts.run(Size(nodes=1, min_nodes=1))
         found = [[starts.run(size) for _ in range(runs)] for size in RUNS.values()]
     imports = import_seconds(runs)
@@ -65,14 +65,14 @@ def cloud_starts(console: Console, runs: int) -> None:
 
 
 def rows(found: Sequence[Sequence[Start]], imports: float) -> list[tuple[str, ...]]:
-    """The table; medians.
+    """Return the rows of the table, as medians.
 
     Parameters
     ----------
     found : sequence of sequence of Start
-        For each column runs of one size.
+        For each column, runs of one size.
     imports : float
-        Processor seconds that scikit-learn takes to be imported once.
+        Processor seconds of one import of scikit-learn.
     """
     cores = len(os.sched_getaffinity(0))
 
@@ -89,17 +89,17 @@ def rows(found: Sequence[Sequence[Start]], imports: float) -> list[tuple[str, ..
     return [
         row("from RunInstances to the first fit", "s", "first_fit_seconds", f"{GOAL_SECONDS:g} s"),
         *steps,
-        row("  until the last node that came in time fits", "s", "last_node_seconds"),
-        row("  nodes that came in time", "", "fitting"),
+        row("  until the first fit of the last node in time", "s", "last_node_seconds"),
+        row("  nodes in time for a fit", "", "fitting"),
         (
-            "of each node, from its own RunInstances to its first fit",
+            "each node, from its RunInstances to its first fit",
             *(f"{statistics.median(seconds):.2f} s" for seconds in each),
             f"{GOAL_SECONDS:g} s",
         ),
-        ("  of the slowest", *(f"{max(seconds):.2f} s" for seconds in each), ""),
-        (f"imports of all nodes by themselves, on {cores} cores", *floors, ""),
+        ("  slowest node", *(f"{max(seconds):.2f} s" for seconds in each), ""),
+        (f"imports of all nodes alone, on {cores} cores", *floors, ""),
         row("processors busy", "", "busy"),
-        ("API calls for each node, in all", *(f"{one:.2f}" for one in calls), f"{GOAL_CALLS:g}"),
+        ("API calls per node", *(f"{one:.2f}" for one in calls), f"{GOAL_CALLS:g}"),
     ]
 
 
@@ -112,7 +112,7 @@ def _step(runs: Sequence[Start], moment: str) -> str:
 
 
 def import_seconds(runs: int) -> float:
-    """Processor time that an agent's imports take in the nodes' own environment, once."""
+    """Return the processor time of an agent's imports in the nodes' own environment."""
     ready = max((SHARED / "envs").glob("*/ready"), key=lambda path: path.stat().st_mtime)
     python = ready.with_name("bin") / "python"
     taken = []

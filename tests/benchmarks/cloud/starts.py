@@ -1,4 +1,4 @@
-"""Runs on a cloud that boots, and when each step of their start was over."""
+"""Runs on the test cloud, and the end of each step of their start."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from tests.cloud_runs import CloudBench
 ROOT = Path(__file__).parents[3]
 
 BOOT_SECONDS = 3.0
-"""What the cloud is told that a boot takes; it is no part of what is measured."""
+"""Boot time that the cloud is set to, in seconds; it is subtracted from all results."""
 
 SLOTS = 4
 RUN_SECONDS = 600.0
-"""A run that takes longer is given up, and the benchmark with it."""
+"""Time after which a run and the benchmark are stopped, in seconds."""
 
 GREETED = ("receiving", "loading", "working")
-"""The first state of a node whose agent has answered is one of these."""
+"""First states of a node whose agent has answered."""
 
 MOMENTS = ("accepted", "listening", "entered", "greeted", "fitting")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """A run that is measured."""
+    """Size of a measured run."""
 
     nodes: int
     min_nodes: int
-    """With how many of them the search begins."""
+    """Number of nodes with which the search begins."""
 
     step_seconds: float = 0.0
-    """Each node boots by so much longer than the one before."""
+    """Additional boot time of each node over the one before."""
 
     fit_seconds: float = 0.2
 
     @property
     def fits(self) -> int:
-        """So many that there is work left when the last node comes, with any that comes late."""
+        """Number of fits that leaves work for the last node, and ten percent more."""
         apart = self.step_seconds * (self.nodes - 1)
         meanwhile = apart / 2 * self.nodes * SLOTS / self.fit_seconds
         return math.ceil(1.1 * meanwhile) + 2 * SLOTS * self.nodes
@@ -58,29 +58,30 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """How a run began.
+    """Start of one run.
 
-    All seconds are without the boot that the cloud was told to take, and, but for `each_seconds`,
-    from the answer to the run's first RunInstances.
+    All seconds exclude the boot time that the cloud was set to. Except for `each_seconds`, they
+    count from the answer to the run's first RunInstances.
     """
 
     nodes: int
     first_fit_seconds: float
     fitting: int
-    """Nodes that came before all fits were done."""
+    """Number of nodes that had a fit before all fits were done."""
 
     last_node_seconds: float
-    """When the last of those had its first fit."""
+    """Time of the first fit of the last of those nodes."""
 
     each_seconds: tuple[float, ...]
-    """Of each of those, from the answer to its own RunInstances to its first fit."""
+    """For each of those nodes, seconds from the answer to its RunInstances to its first fit."""
 
     steps: dict[str, float]
-    """Of the node that fitted first, what each step took, by the moment that ended it; the boot
-    that was told is left out."""
+    """Seconds of each step of the node that fitted first, by the moment that ended the step;
+    the boot time that was set is left out.
+    """
 
     calls: int
-    """Of every API, from the plan to the proof that nothing is left."""
+    """Number of calls to all APIs, from the plan to the proof that nothing is left."""
 
     busy: float
     """Share of this machine's processors that was in use."""
@@ -102,7 +103,7 @@ class Starts:
         self._serial = 0
 
     def run(self, size: Size) -> Start:
-        """Run a search whose fits sleep on so many nodes, and end them."""
+        """Run a search whose fits sleep on nodes of this size, and end the nodes."""
         starts = self._prepare(size)
         before = self._cloud.calls.total()
         psutil.cpu_percent()
@@ -134,7 +135,7 @@ class Starts:
         starts = self._folder / "starts"
         shutil.rmtree(starts, ignore_errors=True)
         starts.mkdir()
-        starts.chmod(0o777)  # nodes have users of their own
+        starts.chmod(0o777)  # the nodes' users differ from this one
         search = sleepers(size.fits, size.fit_seconds)
         (self._folder / "search.py").write_text(search)
         self._bench.extra = f"nodes = {size.nodes}\nmin_nodes = {size.min_nodes}"
@@ -156,9 +157,9 @@ class Starts:
         return json.loads(done.stdout.splitlines()[-1])
 
     def _moments(self, node: Node, said: Any, starts: Path) -> dict[str, float]:
-        """When each step of a node's start was over, in seconds since the epoch.
+        """Return the end of each step of a node's start, in seconds since the epoch.
 
-        All but the first are set back by the boot that the cloud was told to take.
+        All but the first are reduced by the boot time that the cloud was set to.
         """
         name, host = node.tags["skygrid:node"], f"ip-{node.private.replace('.', '-')}"
         states = [(state, at) for who, state, at in said["states"] if who == name]

@@ -1,1 +1,1 @@
-"""Skygrid and its peers on the same searches: scikit-learn with loky, Ray, Dask, dask-ml."""
+"""skygrid and its peers on the same searches: scikit-learn with loky, Ray, Dask, dask-ml."""

@@ -1,15 +1,16 @@
-"""``make bench-peers``: skygrid, loky, Ray, Dask and dask-ml in turn, as Markdown on stdout.
+"""Race of skygrid, loky, Ray, Dask and dask-ml, in turn: ``make bench-peers``.
 
-    make bench-peers                                  # everybody on everything: hours
+    make bench-peers                                  # all contenders and searches: hours
     make bench-peers WORKLOADS=digits,text RUNS=1     # some rows
     make bench-peers CONTENDERS=skygrid,loky          # some columns
-    make bench-peers SMALL=1                          # a few fits each, to see that all runs
+    make bench-peers SMALL=1                          # a few fits each, to test the set-up
     make bench-peers FULL=1 WORKLOADS=svc-grid        # all 20,000 fits of the grid
     make bench-peers CUT=900                          # seconds that one search may take
-    make bench-peers ARGS=--write                     # and the tables into guides/performance.md
-    make bench-peers ARGS='--rows --write'            # from the rows that were measured before
+    make bench-peers ARGS=--write                     # write the tables into guides/performance.md
+    make bench-peers ARGS='--rows --write'            # from rows that were measured before
 
-Each row is kept in build/bench-peers (or in ROWS=folder) as soon as it is measured.
+Markdown goes to stdout. Each row is kept in build/bench-peers (or in ROWS=folder) when it is
+measured.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tests.benchmarks.peers.workloads import WORKLOADS
 
 
 def main() -> int:
-    """Measure unless told not to, print, and write where asked."""
+    """Measure, unless `--rows` is given; print the tables and write them with `--write`."""
     size = "small" if os.environ.get("SMALL") else "full" if os.environ.get("FULL") else "default"
     chosen = _chosen("WORKLOADS", tuple(WORKLOADS))
     if "--rows" not in sys.argv:
@@ -37,7 +38,7 @@ def main() -> int:
             contenders=_chosen("CONTENDERS", tuple(CONTENDERS)),
         )
         adopt_orphans()
-        # Told to end, it ends what it started first, as it does for Ctrl-C.
+        # On SIGTERM, end the started processes first, as on Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         for workload in chosen:
             kept.keep(race(workload, settings))
@@ -52,7 +53,7 @@ def main() -> int:
 
 
 def _chosen(variable: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The names in an environment variable, by commas; all when it is not set."""
+    """Return the comma-separated names in an environment variable; all names if it is not set."""
     asked = tuple(name for name in os.environ.get(variable, "").split(",") if name)
     if unknown := [name for name in asked if name not in known]:
         sys.exit(f"{variable}: there is no {', '.join(unknown)}; there are {', '.join(known)}")

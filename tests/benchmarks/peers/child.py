@@ -1,4 +1,4 @@
-"""A contender as a child process: started, watched, bounded, and ended with all that it started."""
+"""A contender as a child process: started, watched, limited, and ended with its descendants."""
 
 from __future__ import annotations
 
@@ -28,31 +28,32 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXP
 LOOK_SECONDS = 0.02
 
 LEAVE_SECONDS = 20.0
-"""A contender that has its result gets so long to take its cluster down."""
+"""Time for a contender with a result to stop its cluster, in seconds."""
 
 LINES = msgspec.json.Decoder(Begun | Done)
 
 
 Stopped = tuple[Literal["cut", "memory"], str]
-"""Which limit was passed, in a word and in a few."""
+"""Limit that was exceeded, as a keyword and a text."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run may take."""
+    """Limits of one run."""
 
     search_seconds: float
     start_seconds: float = 180.0
-    """Until the search begins: imports, data, cluster."""
+    """Time until the search begins: imports, data, cluster."""
 
     memory_bytes: int
     sampling: float = 0.02
-    """Share of one core that looking at the memory may take; more sees shorter peaks."""
+    """Share of one core for sampling the memory; a larger share finds shorter peaks."""
 
 
 def adopt_orphans() -> None:
-    """Be the parent of every descendant whose own parent has ended, so that none is overlooked.
+    """Become the parent of every descendant whose own parent has ended, so that all are found.
 
-    See PR_SET_CHILD_SUBREAPER in prctl(2). Ray and Dask have servers that outlive who started them.
+    See PR_SET_CHILD_SUBREAPER in prctl(2). Servers of Ray and Dask outlive the process that starts
+    them.
     """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -66,7 +67,7 @@ def run_contender(who: str, what: str, size: str, limits: Limits) -> tuple[Run, 
     scores : list of float
         Empty unless the run is done.
     """
-    # Sockets lie in the folder, and the name of a socket is at most 107 bytes long.
+    # A short path: sockets are in this folder, and their names have at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="race-", dir="/tmp"))
     mapped = Path(tempfile.mkdtemp(prefix="race-", dir="/dev/shm"))
     try:
@@ -102,7 +103,7 @@ class _Child:
             )
 
     def watched(self, limits: Limits) -> tuple[Run, list[float]]:
-        """Wait for its end, or for a limit that it passes."""
+        """Wait until the process ends or exceeds a limit."""
         stopped, pause = None, LOOK_SECONDS
         while stopped is None and not self._over(pause):
             look = time.monotonic()
@@ -111,12 +112,12 @@ class _Child:
         self._listen()
         if self._done is None:
             return self._without_result(stopped), []
-        # What Ray, Dask and loky clear away themselves they do better than a signal does.
+        # Ray, Dask and loky clean up better than a signal would.
         self._over(LEAVE_SECONDS)
         return self._finished(self._done), self._done.scores
 
     def _over(self, seconds: float) -> bool:
-        """Whether it has ended, or said its last word, within some seconds."""
+        """Return whether the process ended or reported its result within some seconds."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -137,7 +138,7 @@ class _Child:
                     self._done = said
 
     def _passed(self, limits: Limits) -> Stopped | None:
-        """Look at its memory and its time."""
+        """Check memory and time of the process."""
         used = proportional_bytes(psutil.Process().children(recursive=True))
         self._peak = max(self._peak, used)
         if used > limits.memory_bytes:
@@ -179,22 +180,22 @@ class _Child:
 
 
 def _environment(folder: Path, mapped: Path) -> dict[str, str]:
-    """One thread a fit for everybody, files where they are cleared away, no word to anybody."""
+    """Return an environment: one thread per fit, temporary files in our folders, no telemetry."""
     return {
         **os.environ,
         **dict.fromkeys(THREADS, "1"),
         "PYTHONPATH": str(ROOT),
         "TMPDIR": str(folder),
-        # /dev/shm is where joblib puts arrays of its own accord, but not in a folder of ours.
+        # joblib chooses /dev/shm itself, but not a folder that is removed afterwards.
         "JOBLIB_TEMP_FOLDER": str(mapped),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Named for other systems, it keeps Ray on the loopback address on every one.
+        # Despite its name, this keeps Ray on the loopback address on every system.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }
 
 
 def _end_descendants() -> None:
-    """Kill and reap whatever is left below this process."""
+    """Kill and reap all descendants of this process."""
     me = psutil.Process()
     while left := me.children(recursive=True):
         for process in left:

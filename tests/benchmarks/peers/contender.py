@@ -1,8 +1,8 @@
-"""One contender, one workload, one process.
+"""One contender on one workload in one process.
 
-``python -m tests.benchmarks.peers.contender WHO WHAT SIZE BEGAN OUT`` where BEGAN is the
-reading of the monotonic clock when the process was started, and OUT the file that gets two lines of
-JSON: a `Begun` when the cluster is up and the search begins, a `Done` when it has ended.
+``python -m tests.benchmarks.peers.contender WHO WHAT SIZE BEGAN OUT``: BEGAN is the reading of the
+monotonic clock when the process was started. OUT is the file that gets two lines of JSON: a `Begun`
+when the cluster is up and the search begins, a `Done` when it has ended.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ KEPT = (
     "cv",
     "scoring",
 )
-"""What dask-ml's searches and scikit-learn's have in common."""
+"""Parameters that searches of dask-ml and scikit-learn have in common."""
 
 Fit = Callable[[Any, Any, Any], Any]
-"""(search, X, y) to the fitted search."""
+"""Maps (search, X, y) to the fitted search."""
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def skygrid_here(*, sharing: bool = True) -> Iterator[Fit]:
 
 @contextmanager
 def with_joblib(backend: str) -> Iterator[Fit]:
-    """scikit-learn's own loop over a backend of joblib."""
+    """scikit-learn's own loop on a backend of joblib."""
     import joblib
 
     with joblib.parallel_config(backend=backend, n_jobs=-1):
@@ -59,7 +59,7 @@ def with_joblib(backend: str) -> Iterator[Fit]:
 
 @contextmanager
 def ray_cluster() -> Iterator[Fit]:
-    """A Ray of this machine's cores, and joblib over it."""
+    """joblib on a Ray cluster of this machine's cores."""
     import ray
     from ray.util.joblib import register_ray
 
@@ -69,7 +69,7 @@ def ray_cluster() -> Iterator[Fit]:
         log_to_driver=False,
         logging_level="ERROR",
         _node_ip_address="127.0.0.1",
-        # Sockets lie in it, and the name of a socket is short.
+        # A short path: sockets are in this folder, and their names are limited.
         _temp_dir=tempfile.mkdtemp(prefix="ray-"),
     )
     try:
@@ -82,7 +82,7 @@ def ray_cluster() -> Iterator[Fit]:
 
 @contextmanager
 def dask_cluster() -> Iterator[Any]:
-    """A Dask of one process of one thread for each core."""
+    """A Dask cluster with one single-threaded process per core."""
     from dask.distributed import Client, LocalCluster
 
     with (
@@ -99,14 +99,14 @@ def dask_cluster() -> Iterator[Any]:
 
 @contextmanager
 def dask_joblib() -> Iterator[Fit]:
-    """joblib over Dask."""
+    """joblib on Dask."""
     with dask_cluster(), with_joblib("dask") as fit:
         yield fit
 
 
 @contextmanager
 def dask_ml(cluster: AbstractContextManager[Any]) -> Iterator[Fit]:
-    """dask-ml's own searches, in a cluster or on the threads of this process."""
+    """dask-ml's own searches, on a cluster or on threads of this process."""
     from dask_ml import model_selection
 
     def fit(search: Any, X: Any, y: Any) -> Any:
@@ -131,7 +131,7 @@ CONTENDERS: dict[str, Callable[[], AbstractContextManager[Fit]]] = {
 
 
 def main(who: str, what: str, size: Size, began: float, out: Path) -> None:
-    """Make the data, bring the cluster up, search."""
+    """Make the data, start the cluster and search."""
     making = time.monotonic()
     search, X, y = WORKLOADS[what](size)
     made = time.monotonic() - making
@@ -166,7 +166,7 @@ def _say(out: Path, what: Begun | Done) -> None:
 
 
 def _forget_peak() -> int:
-    """Let the kernel forget this process's peak; bytes that are resident now (see proc(5))."""
+    """Reset the kernel's record of this process's peak; return the resident bytes (see proc(5))."""
     Path("/proc/self/clear_refs").write_text("5")
     return _memory("VmRSS")
 

@@ -1,4 +1,4 @@
-"""What the race must show, judged from its rows."""
+"""Goals of the race, judged from its rows."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from tests.benchmarks.peers.records import Row
 from tests.benchmarks.peers.tables import OURS, cold, warm
 
 DIGITS, TEXT = 0.70, 0.35
-"""skygrid's time over loky's, at most."""
+"""Largest allowed ratio of skygrid's time to loky's."""
 
 FLOOR = 1.10
-"""Tiny fits: skygrid's time over the floor, at most."""
+"""Largest allowed ratio of skygrid's time to the floor, for tiny fits."""
 
 TIMES_FASTER = 8.0
-"""50,000 tiny fits: the best peer's time over skygrid's, at least."""
+"""Smallest allowed ratio of the best peer's time to skygrid's, for 50,000 tiny fits."""
 
 FLAT = 1.20
-"""Growth: the most that any length costs for each fit over the least, at most. Said twice: with and
-without what it costs to begin a search, which is the same at all lengths."""
+"""Largest allowed ratio of the costs per fit between lengths of a search. Judged with and without
+the cost of starting a search, which is the same for all lengths.
+"""
 
 
 def judged(searches: Sequence[Row], growth: Sequence[Row]) -> str:
-    """Goals, what was measured, whether it is met, as a table."""
+    """Return a table of goals, measured values and verdicts."""
     named = {row.workload: row for row in searches}
     judgements = [
         *_share(named, "digits", DIGITS),
@@ -101,7 +102,7 @@ def _memory(rows: dict[str, Row]) -> Iterator[Judgement]:
         for cell in (ours, *tables.peers(row))
     )
     least = min(theirs)
-    text = f"{used / 2**20:.0f} MB, the least of theirs {least / 2**20:.0f} MB"
+    text = f"{used / 2**20:.0f} MB, the lowest peer {least / 2**20:.0f} MB"
     yield "large: peak memory no higher than any peer's", text, used <= least
 
 

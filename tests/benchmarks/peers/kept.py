@@ -1,4 +1,4 @@
-"""Rows on disk: what an hour of measuring found is not lost to a mistake in the next hour."""
+"""Rows on disk, so that measured rows survive a later failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = Path(os.environ.get("ROWS") or Path(__file__).parents[3] / "build" / "b
 
 
 def keep(row: Row, folder: Path = FOLDER) -> None:
-    """Write a row, in the place of an older one of the same workload and size."""
+    """Write a row; replaces an older one of the same workload and size."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{row.size}-{row.workload}.json"
     partial.write_bytes(msgspec.json.format(msgspec.json.encode(row)))
@@ -23,10 +23,9 @@ def keep(row: Row, folder: Path = FOLDER) -> None:
 
 
 def rows(size: str, folder: Path = FOLDER) -> list[Row]:
-    """The rows of one size, in the order of the workloads, as far as they were measured here.
+    """Return the measured rows of one size, in the order of the workloads.
 
-    A row of other versions or of another machine cannot stand in one table with the rest and
-    is left out.
+    Rows of other versions or another machine are left out, as one table cannot mix them.
     """
     found = []
     for workload in WORKLOADS:

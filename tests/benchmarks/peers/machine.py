@@ -1,4 +1,4 @@
-"""The machine that a race is run on, and how much of it others took."""
+"""Description of the machine of a race, and its load by other processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("scikit-learn", "numpy", "scipy", "joblib", "ray", "distributed", "d
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of all that takes part, as far as it is installed."""
+    """Return the versions of Python and of the installed packages of the race."""
     found = {"Python": platform.python_version()}
     for name in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -25,7 +25,7 @@ def versions() -> dict[str, str]:
 
 
 def description() -> str:
-    """Processor, cores, memory and system, as one line."""
+    """Return processor, cores, memory and system in one line."""
     memory = psutil.virtual_memory().total / 2**30
     cores = len(os.sched_getaffinity(0))
     return f"{_processor()}, {cores} cores, {memory:.0f} GB, Linux {platform.release()}"
@@ -39,13 +39,13 @@ def _processor() -> str:
 
 
 class Others:
-    """Share of the processors that processes other than this one and its children take."""
+    """Processor time of processes other than this one and its children."""
 
     def __init__(self) -> None:
         self._began, self._busy, self._ours = time.monotonic(), _busy(), _ours()
 
     def share(self) -> float:
-        """From the beginning until now; children count once they have ended."""
+        """Return their share of the processors so far; children count when they have ended."""
         cores = psutil.cpu_count() or 1
         seconds = (time.monotonic() - self._began) * cores
         theirs = (_busy() - self._busy) - (_ours() - self._ours)
@@ -54,7 +54,7 @@ class Others:
 
 def _busy() -> float:
     times = psutil.cpu_times()
-    # What a virtual machine is kept from (steal) is busy as well; guests are in user already.
+    # Time stolen from a virtual machine counts as busy; time of guests is part of user.
     return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
 
 

@@ -1,4 +1,4 @@
-"""A fit that costs nothing, in a module that costs workers next to nothing to import."""
+"""A fit that costs nothing, in a module that is fast to import."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 
 class Nothing(ClassifierMixin, BaseEstimator):
-    """A fit and a score that cost nothing: what is left is the cost of having a fit done."""
+    """An estimator whose fit and score cost nothing, so that only overhead is measured."""
 
     def __init__(self, number: int = 0) -> None:
         self.number = number

@@ -1,4 +1,4 @@
-"""Growth as a picture: two log-log panels as one SVG, written by hand."""
+"""Chart of growth: two log-log panels as one SVG."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ STYLE = """
 """
 
 Point = tuple[float, float, bool]
-"""Fits, value, and whether it is a lower bound because the run was cut off."""
+"""Number of fits, value, and True if the value is a lower bound of a stopped run."""
 
 
 class Panel(msgspec.Struct, frozen=True, kw_only=True):
-    """One picture: a title and a line for each contender."""
+    """One chart: a title and a line for each contender."""
 
     title: str
     lines: dict[str, list[Point]]
 
 
 def growth_svg(rows: Sequence[Row]) -> str:
-    """Draw time and driver memory for each fit over the number of fits."""
+    """Draw time and driver memory per fit over the number of fits."""
     panels = (
         Panel(title="microseconds per fit", lines=_lines(rows, _microseconds)),
         Panel(title="bytes of driver memory per fit", lines=_lines(rows, _bytes)),
@@ -63,7 +63,7 @@ def _microseconds(cell: Cell, fits: int) -> float:
 def _bytes(cell: Cell, fits: int) -> float | None:
     if cell.stopped is not None:
         return None
-    # Growth of less than a byte a fit is none that can be drawn on this scale.
+    # The scale has no room for growth below one byte per fit.
     return max(1.0, statistics.median(run.driver_bytes for run in cell.runs) / fits)
 
 
@@ -113,7 +113,7 @@ def _line(who: str, points: list[Point]) -> Iterator[str]:
         kind = "line cut" if cut else "line"
         yield f'<path class="{kind}" stroke="{colour}" d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}"/>'
     for x, y, cut in points:
-        # A hollow point with an arrow is a bound: the run was cut off there.
+        # A hollow point with an arrow is a lower bound: the run was stopped.
         fill = "#fff" if cut else colour
         yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{fill}" stroke="{colour}"/>'
         if cut:
@@ -128,7 +128,7 @@ def _short(who: str) -> str:
 
 
 def _decades(values: list[float]) -> range:
-    """Whole powers of ten around some values, two at least."""
+    """Return whole powers of ten around the values, at least two."""
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     return range(low, max(high, low + 1) + 1)
 

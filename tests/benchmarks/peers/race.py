@@ -1,4 +1,4 @@
-"""Everybody on one workload, in turn and in one go."""
+"""All contenders on one workload, in turn."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ REFERENCES = (
     *("loky", "ray", "dask", "skygrid-no-sharing", "skygrid"),
     *("dask-ml", "dask-ml-threads"),
 )
-"""Whose scores are compared with: the first of these that has any."""
+"""Order in which contenders are chosen as the reference for scores: the first with scores."""
 
 GROWING = ("skygrid", "loky")
-"""Who is asked how its cost grows; the other loops over joblib grow as loky's does."""
+"""Contenders in growth workloads; the other joblib loops grow like loky."""
 
 MEMORY_SHARE = 0.6
-"""Of the machine's memory: a contender that takes more is stopped."""
+"""Share of the machine's memory above which a contender is stopped."""
 
 DENSE = frozenset({"large"})
-"""Workloads whose memory is looked at as often as it takes, at the price of some time."""
+"""Workloads whose memory is sampled more often, which costs time."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How races are run."""
+    """Settings of a race."""
 
     runs: int
     size: str
@@ -40,9 +40,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def race(workload: str, settings: Settings) -> Row:
-    """Run every contender so many times on one workload, each time all of them in turn.
+    """Run every contender `runs` times on one workload, in turns of all contenders.
 
-    Who was stopped once is not run again.
+    A contender that was stopped is not run again.
     """
     limits = Limits(
         search_seconds=settings.cut_seconds,
@@ -91,10 +91,10 @@ def _cell(
 
 
 def differences(scores: Sequence[float], expected: Sequence[float]) -> tuple[int, float]:
-    """How many scores are not equal, and by how much at the most.
+    """Return the number of unequal scores and their largest difference.
 
-    Two missing scores are equal; a missing one differs from any other by infinity. Without either
-    list there is nothing to compare.
+    Two missing scores are equal; a missing one differs from any other by infinity. If either list
+    is empty nothing is compared.
     """
     if not scores or not expected:
         return 0, 0.0

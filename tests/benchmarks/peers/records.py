@@ -1,4 +1,4 @@
-"""What is measured, as records that go through JSON."""
+"""Records of measurements, stored as JSON."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import msgspec
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A contender's cluster is up and its search begins."""
+    """Message of a contender whose cluster is up and whose search begins."""
 
     at: float
     """Reading of the monotonic clock."""
 
     made_seconds: float
-    """What making the data took; it counts for nothing."""
+    """Time to make the data; excluded from all results."""
 
     startup_seconds: float
-    """From the start of the process to the end of a first, small search, less making the data."""
+    """Time from the start of the process to the end of a first, small search, without the data."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A contender's search has ended."""
+    """Message of a contender whose search has ended."""
 
     seconds: float
     fit_seconds: float
-    """What its fits and scores say they took, together."""
+    """Sum of its fit and score times."""
 
     driver_bytes: int
-    """How far the process that asked for the search grew beyond what it was before."""
+    """Growth of the driver's peak memory during the search."""
 
     scores: list[float]
     """Test scores, split after split, in the order of the candidates."""
@@ -38,48 +38,48 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One process of one contender, seen from outside."""
 
     ended: Literal["done", "cut", "memory", "failed"]
-    """cut: took too long; memory: took too much of it; failed: ended without a result."""
+    """cut: over the time limit; memory: over the memory limit; failed: ended without a result."""
 
     why: str = ""
     startup_seconds: float = 0.0
     seconds: float = 0.0
-    """Of the search; of one that was stopped, until then."""
+    """Time of the search, or until it was stopped."""
 
     fit_seconds: float = 0.0
     driver_bytes: int = 0
     peak_bytes: int = 0
-    """Of the process and everything below it."""
+    """Peak memory of the process and its descendants."""
 
     @property
     def cold_seconds(self) -> float:
-        """From the start of the process to the result, less making the data."""
+        """Time from the start of the process to the result, without the data."""
         return self.startup_seconds + self.seconds
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """One contender's runs of one workload."""
+    """Runs of one contender on one workload."""
 
     who: str
     runs: list[Run]
     differing: int = 0
-    """Scores that are not the reference's, bit for bit."""
+    """Number of scores that differ from the reference's in any bit."""
 
     largest_difference: float = 0.0
 
     @property
     def stopped(self) -> Run | None:
-        """The run that did not end by itself, if one did not."""
+        """First run that was stopped or failed; None if all are done."""
         return next((run for run in self.runs if run.ended != "done"), None)
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One workload: everybody's runs, in turn and in one go."""
+    """Runs of all contenders on one workload, in turn."""
 
     workload: str
     size: str
     fits: int
     reference: str
-    """Whose scores the others' are compared with."""
+    """Contender with which the scores of the others are compared."""
 
     cells: list[Cell]
     cores: int
@@ -87,11 +87,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     machine: str
     versions: dict[str, str]
     measured: str
-    """The day, UTC."""
+    """Day of the measurement, UTC."""
 
     others_busy: float
-    """Share of the processors that processes other than the contenders took meanwhile."""
+    """Share of the processors that other processes took during the race."""
 
     def cell(self, who: str) -> Cell | None:
-        """A contender's runs, if it ran."""
+        """Return a contender's runs, or None if it did not run."""
         return next((cell for cell in self.cells if cell.who == who), None)

@@ -1,4 +1,4 @@
-"""All tables of a race as one piece of Markdown, and where it goes."""
+"""Report of a race in Markdown."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ GUIDES = Path(__file__).parents[3] / "guides"
 GUIDE = GUIDES / "performance.md"
 PICTURE = GUIDES / "performance-growth.svg"
 
-SMALL = """**A small form: a few fits of each search, to see that everybody runs everything. How
-fast anybody is cannot be read from it.**"""
+SMALL = """**The small size: a few fits of each search, to test the set-up. Its times do not show
+which contender is fast.**"""
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The machine, the tables, the goals."""
+    """Return the machine, the tables and the goals as Markdown."""
     searches = [row for row in rows if not row.workload.startswith("growth-")]
     growth = [row for row in rows if row.workload.startswith("growth-")]
     parts = [SMALL] if any(row.size == "small" for row in rows) else []
@@ -45,7 +45,7 @@ def markdown(rows: Sequence[Row]) -> str:
     parts += [
         "### Goals",
         goals.judged(searches, growth),
-        "### What else the machine did",
+        "### Load by other processes",
         tables.busy_table(rows),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -61,7 +61,7 @@ def _machine(rows: Sequence[Row]) -> str:
 
 
 def write(rows: Sequence[Row], guide: Path = GUIDE, picture: Path = PICTURE) -> None:
-    """Put the tables between the guide's markers, and the picture beside it."""
+    """Write the tables between the guide's markers, and the chart beside it."""
     before = guide.read_text(encoding="utf-8")
     block = f"<!-- bench-peers -->\n\n{markdown(rows)}\n\n<!-- end bench-peers -->"
     pattern = re.compile("<!-- bench-peers -->.*?<!-- end bench-peers -->", re.DOTALL)

@@ -1,4 +1,4 @@
-"""Rows to Markdown. Nothing here measures."""
+"""Tables in Markdown, made from measured rows."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ Measure = Callable[[Run], float]
 
 
 def warm(run: Run) -> float:
-    """Seconds of the search, the cluster being up."""
+    """Return the time of the search, with the cluster up."""
     return run.seconds
 
 
 def cold(run: Run) -> float:
-    """Seconds from the start of the process to the result, less making the data."""
+    """Return the time from the start of the process to the result, without the data."""
     return run.cold_seconds
 
 
 def median(cell: Cell, measure: Measure) -> float | None:
-    """Over the runs that ended by themselves; None if one did not."""
+    """Return the median of complete runs; None if one was stopped or there is none."""
     if cell.stopped is not None or not cell.runs:
         return None
     return statistics.median(measure(run) for run in cell.runs)
 
 
 def ratio(ours: Cell, theirs: Cell, measure: Measure) -> float | None:
-    """Our time over theirs, the median of the turns; an upper bound where they were cut off."""
+    """Return the median of skygrid's time over theirs; an upper bound if they were stopped."""
     if ours.stopped is not None:
         return None
     if (stopped := theirs.stopped) is not None:
@@ -53,24 +53,24 @@ def ratio(ours: Cell, theirs: Cell, measure: Measure) -> float | None:
 
 
 def peers(row: Row) -> list[Cell]:
-    """Everybody but skygrid."""
+    """Return the cells of all contenders except skygrid."""
     return [cell for cell in row.cells if not cell.who.startswith(OURS)]
 
 
 def first(row: Row, measure: Measure) -> str | None:
-    """Who has the lowest median, if anybody ended at all."""
+    """Return the contender with the lowest median, or None if none is complete."""
     medians = {
         cell.who: seconds
         for cell in row.cells
         if (seconds := median(cell, measure)) is not None
-        # Without sharing it is no peer, and where nothing is shared the two differ by noise.
+        # skygrid without sharing is no peer, and without shared work it differs only by noise.
         and cell.who != "skygrid-no-sharing"
     }
     return min(medians, key=medians.__getitem__, default=None)
 
 
 def seconds_table(rows: Sequence[Row], measure: Measure) -> str:
-    """A row for each workload, a column for each contender: seconds, and ours over theirs."""
+    """Return a row per workload and a column per contender: seconds, and skygrid's ratio to it."""
     who = _contenders(rows)
     head = ["search", "fits", *(TITLES[name] for name in who), "first"]
     body = []
@@ -102,7 +102,7 @@ def _stopped(run: Run, measure: Measure) -> str:
 
 
 def start_table(rows: Sequence[Row]) -> str:
-    """What bringing each contender up took, over all its runs."""
+    """Return the start-up times of each contender over all its runs."""
     body = []
     for who in _contenders(rows):
         starts = [
@@ -119,7 +119,7 @@ def start_table(rows: Sequence[Row]) -> str:
 
 
 def memory_table(rows: Sequence[Row]) -> str:
-    """Peak memory of each contender's processes, in MB."""
+    """Return the peak memory of each contender's processes, in MB."""
     who = _contenders(rows)
     body = []
     for row in rows:
@@ -137,7 +137,7 @@ def _peak(cell: Cell | None) -> str:
 
 
 def over_floor(row: Row) -> float | None:
-    """skygrid's time over its floor: what its fits and scores took, shared out over the cores."""
+    """Return skygrid's time over its floor: fit and score times, divided by the cores."""
     ours = row.cell(OURS)
     if ours is None or ours.stopped is not None:
         return None
@@ -145,9 +145,10 @@ def over_floor(row: Row) -> float | None:
 
 
 def growth_table(rows: Sequence[Row]) -> str:
-    """Time and driver memory for each fit, fits costing nothing.
+    """Return time and driver memory per fit, for fits that cost nothing.
 
-    A further fit is one that this row has more than the row before: without what any search costs.
+    The cost of a further fit is the difference to the row before, per fit: it excludes the fixed
+    cost of a search.
     """
     who = _contenders(rows)
     head = ["fits"]
@@ -164,12 +165,12 @@ def growth_table(rows: Sequence[Row]) -> str:
 
 
 def growth_fits(row: Row) -> int:
-    """How many fits a row of growth asks for, also when nobody finished."""
+    """Return the number of fits of a growth row, even if none finished."""
     return row.fits or int(row.workload.removeprefix("growth-"))
 
 
 def further_seconds(row: Row, before: Row | None, who: str) -> float | None:
-    """Seconds for each fit that a row of growth has more than the one before, where both ended."""
+    """Return seconds per fit beyond the row before; None if either search is incomplete."""
     if before is None:
         return None
     longer, shorter = _median_seconds(row, who), _median_seconds(before, who)
@@ -201,7 +202,7 @@ def _growth(row: Row, before: Row | None, who: str) -> list[str]:
 
 
 def notes(rows: Sequence[Row]) -> str:
-    """Whose scores differ, who was stopped and why, who is not first."""
+    """Return notes on contenders whose scores differ or who were stopped."""
     lines = []
     for row in rows:
         for cell in row.cells:
@@ -218,18 +219,18 @@ def notes(rows: Sequence[Row]) -> str:
                     f"{stopped.why}{turns}), and not tried again."
                 )
     if not any(cell.differing for row in rows for cell in row.cells):
-        lines.append("All scores of everybody who finished are equal, bit for bit.")
+        lines.append("All scores of finished searches are equal, bit for bit.")
     return "\n".join(f"- {line}" for line in lines)
 
 
 def busy_table(rows: Iterable[Row]) -> str:
-    """When each row was measured and what else the machine did."""
+    """Return the day of each row and the load of the machine by other processes."""
     body = [[row.workload, row.measured, f"{row.others_busy:.0%}"] for row in rows]
-    return markdown(["search", "measured", "processors taken by others"], body)
+    return markdown(["search", "measured", "processors used by others"], body)
 
 
 def markdown(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    """A table; numbers to the right."""
+    """Return a table with numbers aligned to the right."""
     rule = ["---", *("---:" for _ in head[1:])]
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
 

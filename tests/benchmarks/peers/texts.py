@@ -1,4 +1,4 @@
-"""Texts that every Python brings along: the documentation strings of its standard library."""
+"""Texts that every Python has: docstrings of its standard library."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ PACKAGES = (
     "typing.py",
     "zipfile.py",
 )
-"""Modules of many documentation strings; each is a class to be told from the others."""
+"""Modules with many docstrings; each module is one class."""
 
 SHORTEST = 40
-"""Characters: shorter texts say little of where they are from."""
+"""Length in characters below which a docstring is left out: it says little about its module."""
 
 
 def library_texts(packages: tuple[str, ...] = PACKAGES) -> tuple[list[str], list[str]]:
-    """The documentation strings of some modules, and the module that each is from.
+    """Return the docstrings of some modules, and the module of each.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def library_texts(packages: tuple[str, ...] = PACKAGES) -> tuple[list[str], list
     Returns
     -------
     texts, labels : list of str
-        Of equal length, in the order of the modules and of their lines.
+        Of equal length, in the order of modules and lines.
     """
     library = Path(ast.__file__).parent
     texts, labels = [], []

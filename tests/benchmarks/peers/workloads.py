@@ -1,6 +1,6 @@
-"""The searches that are raced, each as (search, X, y) in one of three sizes.
+"""Searches of the race, each as (search, X, y) in one of three sizes.
 
-Nothing is refitted: the refit is one fit in the driver, the same for everybody.
+There is no refit: it is one fit in the driver, the same for all contenders.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tests.benchmarks.peers.texts import PACKAGES, library_texts
 from tests.benchmarks.workloads import FirstColumnMean, Workload, digits_guide
 
 Size = Literal["small", "default", "full"]
-"""small: a few fits, to see that everything runs; full: the Ray blog's grid in its whole length."""
+"""small: a few fits, to test the set-up; full: the Ray blog's grid with all tolerances."""
 
 
 def digits(size: Size) -> Workload:
-    """The search of the digits guide: 21 candidates x 5."""
+    """Return the search of the digits guide: 21 candidates x 5."""
     search, X, y = digits_guide()
     grid = search.param_grid
     if size == "small":
@@ -38,7 +38,7 @@ def digits(size: Size) -> Workload:
 
 
 def svc_grid(size: Size) -> Workload:
-    """The grid of Ray's article on scikit-learn: 20,000 fits; a tenth has one tolerance of ten."""
+    """Return the grid of Ray's article on scikit-learn: 20,000 fits; 2,000 with one tolerance."""
     X, y = load_digits(return_X_y=True)
     grid: dict[str, Any] = {
         "C": np.logspace(-6, 6, 10),
@@ -55,7 +55,7 @@ def svc_grid(size: Size) -> Workload:
 
 
 def svc_random(size: Size) -> Workload:
-    """The random search of the same article: 300 candidates x 5."""
+    """Return the random search of the same article: 300 candidates x 5."""
     X, y = load_digits(return_X_y=True)
     space = {
         "C": np.logspace(-6, 6, 30),
@@ -71,7 +71,7 @@ def svc_random(size: Size) -> Workload:
 
 
 def tiny(candidates: int) -> Callable[[Size], Workload]:
-    """Fits of GaussianNB, a millisecond each: candidates x 5."""
+    """Return a workload of fits of GaussianNB, a millisecond each: candidates x 5."""
 
     def workload(size: Size) -> Workload:
         X, y = load_digits(return_X_y=True)
@@ -83,7 +83,7 @@ def tiny(candidates: int) -> Callable[[Size], Workload]:
 
 
 def text(size: Size) -> Workload:
-    """TF-IDF before a linear classifier: 2 vectorisers x 12 classifiers x 5."""
+    """Return TF-IDF and linear classifiers: 2 vectorisers x 12 classifiers x 5."""
     small = size == "small"
     texts, modules = library_texts(PACKAGES[:2] if small else PACKAGES)
     classifiers: list[Any] = [
@@ -102,7 +102,7 @@ def text(size: Size) -> Workload:
 
 
 def boosting(size: Size) -> Workload:
-    """Columns of two kinds, then gradient boosting of three lengths: 12 candidates x 5."""
+    """Return a ColumnTransformer and gradient boosting of three lengths: 12 candidates x 5."""
     import pandas as pd
 
     rng = np.random.default_rng(0)
@@ -130,7 +130,7 @@ def boosting(size: Size) -> Workload:
 
 
 def large(size: Size) -> Workload:
-    """500 MB of X and 40 fits that hardly do anything with it."""
+    """Return 500 MB of X with 40 trivial fits."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((2_500 if size == "small" else 62_500, 1000))
     y = (X[:, 0] > 0).astype(int)
@@ -139,7 +139,7 @@ def large(size: Size) -> Workload:
 
 
 def growth(fits: int) -> Callable[[Size], Workload]:
-    """Fits that cost nothing."""
+    """Return a workload of fits that cost nothing."""
 
     def workload(size: Size) -> Workload:
         X, y = np.zeros((50, 2)), np.tile([0, 1], 25)

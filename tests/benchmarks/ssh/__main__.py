@@ -1,10 +1,9 @@
-"""``make bench-ssh``: what skygrid adds to a run on three nodes, 50 ms away, as a table.
+"""Overhead of skygrid on three nodes that are 50 ms away, as a table: ``make bench-ssh``.
 
-The nodes are real sshd's on loopback addresses of this machine, with four slots each; a proxy
-before each of them delays every byte by 25 ms each way. Fits sleep, so that two processors can
-stand for twelve. Efficiency is the ideal time, fits x seconds / 12, over the time from the start
-of the first fit, which the fit itself notes, to the moment when the last outcome is on disk, which
-the driver's listener notes.
+The nodes are real sshd's on loopback addresses of this machine, with four slots each. A proxy
+before each delays every byte by 25 ms each way. Fits sleep, so that two processors can stand for
+twelve. Efficiency is the ideal time, fits x seconds / 12, divided by the time from the start of the
+first fit (recorded by the fit) to the last outcome on disk (recorded by the driver's listener).
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ from tests.benchmarks.ssh.searches import LARGE, sleepers
 RUNS = int(os.environ.get("RUNS", "3"))
 CHOSEN = os.environ.get("WORKLOADS", "200ms,10ms,data,start").split(",")
 FIT_BYTES = 200
-"""What a fit may add to what is sent for the data."""
+"""Bytes per fit that are not counted as data."""
 
 console = Console(width=110)
 
 
 class Report:
-    """The table: what, measured, goal, met."""
+    """The table of measured values, goals and verdicts."""
 
     def __init__(self) -> None:
         self.table = Table("what", "measured", "goal", "met", "each run")
 
     def add(self, what: str, runs: list[float], goal: float, spelled: str, *, least: bool) -> None:
-        """Judge the median of some runs: `goal` is the least or the most that is good."""
+        """Add the median of some runs; `goal` is a lower bound if `least`, else an upper bound."""
         median = statistics.median(runs)
         met = median >= goal if least else median <= goal
         cells = [spelled.format(run) for run in runs]
@@ -49,14 +48,14 @@ class Report:
         )
 
     def note(self, what: str, text: str) -> None:
-        """A number without a goal."""
+        """Add a number without a goal."""
         self.table.add_row(what, text)
 
 
 def main() -> None:
-    """Prepare, measure, print."""
+    """Prepare the nodes, measure and print."""
     report = Report()
-    # Imports do not sleep: a node has to have a processor, and so has the driver.
+    # Imports do not sleep, so every node needs a processor, and so does the driver.
     enough = machine.vcpus() > NODES
     with tempfile.TemporaryDirectory() as folder, opened_race(Path(folder)) as race:
         prepared = _prepared(race)
@@ -66,7 +65,7 @@ def main() -> None:
             if name in CHOSEN:
                 console.print(f"measuring {name}")
                 seen += measure(race, report)
-        # Data that travels takes its time: that is another matter.
+        # Runs that send data take longer to start and are left out.
         firsts = [run.first_fit_seconds for run in seen if sum(run.bytes_up) < 1 << 22]
         what = f"a later run to its first fit, {NODES} nodes"
         if enough and firsts:
@@ -97,12 +96,12 @@ def _first_fit(run: Measured) -> str:
 
 
 def slow_fits(race: Race, report: Report) -> list[Measured]:
-    """1,200 fits of 200 ms."""
+    """Measure 1,200 fits of 200 ms."""
     return _speed(race, report, 1200, 0.2, 0.97)
 
 
 def quick_fits(race: Race, report: Report) -> list[Measured]:
-    """12,000 fits of 10 ms."""
+    """Measure 12,000 fits of 10 ms."""
     return _speed(race, report, 12_000, 0.01, 0.90)
 
 
@@ -132,7 +131,7 @@ def _bytes_per_fit(run: Measured) -> str:
 
 
 def large_data(race: Race, report: Report) -> list[Measured]:
-    """20 MB of data, 600 fits, and the same data once more."""
+    """Measure 600 fits with 20 MB of data, and the same data again."""
     fits, seconds, source = 600, 0.01, LARGE.format(seed=os.getpid())
     plain, packed = _blob_sizes(source)
     report.note("20 MB of data: bytes, and compressed", f"{plain:,} and {packed:,}")
@@ -151,7 +150,7 @@ def large_data(race: Race, report: Report) -> list[Measured]:
 
 
 def _blob_sizes(source: str) -> tuple[int, int]:
-    """Bytes of the data as a blob, and in pieces of 1 MiB by zlib at level 1."""
+    """Return the size of the data as a blob, plain and with zlib level 1 in pieces of 1 MiB."""
     import numpy as np
 
     names: dict[str, object] = {"np": np}

@@ -1,4 +1,4 @@
-"""One run over SSH, as ``skygrid run`` does it, with a stopwatch in its listener.
+"""One run over SSH, as by ``skygrid run``, with a stopwatch in its listener.
 
 ``python -m tests.benchmarks.ssh.driver NAME`` in a folder with ``search.py`` and ``skygrid.toml``
 prints one JSON line. With ``PROFILE=FILE`` in the environment the thread of the engine is profiled.
@@ -24,7 +24,7 @@ from skygrid.run.commands import run_search
 
 
 class Stopwatch(Progress):
-    """The display of a run, which notes when nodes began to work and when outcomes were on disk."""
+    """The display of a run, which records when nodes start to work and outcomes are on disk."""
 
     def __init__(self) -> None:
         super().__init__(time.monotonic)
@@ -51,7 +51,7 @@ class Stopwatch(Progress):
 
 
 def thread_seconds() -> dict[str, float]:
-    """Processor time of each kind of thread so far; nodes and numbers in names do not count."""
+    """Return processor time by kind of thread; names of nodes and numbers are ignored."""
     seconds: dict[str, float] = {}
     for thread in threading.enumerate():
         kind = re.sub(r"^n[^-]*-|-?\d+ ?", "", thread.name)
@@ -61,7 +61,7 @@ def thread_seconds() -> dict[str, float]:
 
 
 def main(name: str) -> None:
-    """Run ``search.py`` as run `name` and print what the stopwatch says."""
+    """Run ``search.py`` as run `name` and print the times."""
     watch, search = Stopwatch(), Path("search.py").absolute()
     config = load_config({"name": name}, os.environ, search_file=search, cwd=Path.cwd())
     profile = cProfile.Profile() if "PROFILE" in os.environ else None

@@ -1,4 +1,4 @@
-"""Three nodes behind slow lines, and runs on them that are measured."""
+"""Three nodes behind slow connections, and measured runs on them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ NODES = int(os.environ.get("NODES", "3"))
 SLOTS = 4
 ONE_WAY_SECONDS = 0.025
 RUN_SECONDS = 300.0
-"""A run that takes longer is given up, and the benchmark with it."""
+"""Time after which a run and the benchmark are stopped, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One run."""
+    """Measurements of one run."""
 
     fits: int
     efficiency: float
@@ -37,23 +37,22 @@ class Measured:
 
     search_seconds: float
     wall_seconds: float
-    """The whole command."""
+    """Time of the whole command."""
 
     first_fit_seconds: float
-    """From the start of the command to the start of its first fit."""
+    """Time from the start of the command to the start of its first fit."""
 
     driver_us: float
-    """Processor time of the driver for each fit, from the first node at work to the last outcome.
-    """
+    """Driver's processor time per fit, from the first working node to the last outcome."""
 
     threads_us: dict[str, float]
-    """The same by kind of thread, but for the last second."""
+    """The same by kind of thread, without the last second."""
 
     busy: float
-    """Share of this machine's processors that was in use: driver, nodes, proxies and all else."""
+    """Share of this machine's processors in use by driver, nodes, proxies and all else."""
 
     bytes_up: list[int]
-    """To each node, as delivered by its proxy, with all that SSH and TCP's user adds."""
+    """Bytes to each node through its proxy, including SSH's overhead."""
 
     bytes_down: list[int]
 
@@ -119,7 +118,7 @@ class Race:
         )
 
     def _environment(self) -> dict[str, str]:
-        """A user's: Python keeps what it has compiled."""
+        """Return a user's environment, in which Python writes bytecode."""
         left_out = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
         found = {k: v for k, v in self._bed.environment().items() if k not in left_out}
         return found | {"PYTHONPATH": str(Path(__file__).parents[3])}
@@ -127,7 +126,7 @@ class Race:
 
 @contextmanager
 def opened_race(folder: Path, nodes: int = NODES) -> Iterator[Race]:
-    """Nodes and the lines to them, closed in the end."""
+    """Yield a race with nodes and proxies, closed at the end."""
     with opened_bed() as bed, ExitStack() as lines:
         bench = Bench(folder, bed)
         bench.concurrency = SLOTS

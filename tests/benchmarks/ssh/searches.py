@@ -1,4 +1,4 @@
-"""Search files whose fits sleep: what a run takes beyond that is skygrid's."""
+"""Search files whose fits sleep, so that all other time is skygrid's."""
 
 from __future__ import annotations
 
@@ -56,26 +56,21 @@ rng = np.random.default_rng({seed})
 X = rng.standard_normal((240, 10_417))  # 20 MB
 X[:, ::2] = rng.integers(0, 9, X[:, ::2].shape)
 """
-"""20 MB, every second column of which can be compressed. Few rows, as splits are sent as well."""
+"""Data of 20 MB; every second column compresses. Few rows, because splits are sent as well."""
 
 SCORE = 2 / 3
-"""Accuracy of the constant answer on every split."""
+"""Accuracy of the constant prediction on every split."""
 
 
 def sleepers(fits: int, seconds: float, data: str = TINY) -> str:
-    """A search of so many fits.
+    """Return the source of a search file.
 
     Parameters
     ----------
     fits : int
     seconds : float
-        What each of them sleeps.
+        Duration of each fit.
     data : str
-        Source that makes ``X``, its number of rows a multiple of 12.
-
-    Returns
-    -------
-    source : str
-        Of a search file.
+        Source that makes ``X``; its number of rows is a multiple of 12.
     """
     return SLEEPERS.format(seconds=seconds, data=data, candidates=-(-fits // SPLITS), splits=SPLITS)
