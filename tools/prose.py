@@ -1,7 +1,7 @@
-"""Print how plain the project's English is, per folder and in all.
+"""Print figures about the plainness of the project's English, per folder and in total.
 
     python tools/prose.py                  # every file in git
-    python tools/prose.py skygrid guides   # those below some folders
+    python tools/prose.py skygrid guides   # files below some folders
 
 Prose is docstrings, comments and Markdown. ``odd``: sentences that open with a question word, and
 vague words, per 1,000 words. ``asks``: share of docstrings that open with a question word.
@@ -22,14 +22,14 @@ ROOT = Path(__file__).parents[1]
 
 QUESTION = re.compile(r"(?:What|Whether|Where|How)\b")
 ODD = re.compile(
-    r"\b(?:What|Whether|Where|How"  # capitalised: at the start of a sentence
+    r"\b(?:What|Whether|Where|How"  # at the start of a sentence
     r"|(?i:whoever|whatever|somebody|nobody|so\s+many|such\s+a\s+one|of\s+it))\b"
 )
 MARKDOWN_CODE = re.compile(r"^```.*?^```|^ {4}.*?$", re.MULTILINE | re.DOTALL)
 
 
 def main(folders: list[str]) -> None:
-    """Print a row of figures for each folder, and one for all."""
+    """Print a row of figures for each folder, and one for the total."""
     command = ["git", "ls-files", "--", *folders]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -46,7 +46,7 @@ def main(folders: list[str]) -> None:
 
 
 def figures(path: Path) -> Counter[str]:
-    """Count a file's words, odd phrases, docstrings and docstrings that ask."""
+    """Count a file's words, odd phrases, docstrings and docstrings with a question word."""
     text = path.read_text(encoding="utf-8")
     docstrings = [] if path.suffix == ".md" else docstrings_of(text)
     prose = [MARKDOWN_CODE.sub("", text)] if path.suffix == ".md" else docstrings + comments(text)
@@ -59,14 +59,14 @@ def figures(path: Path) -> Counter[str]:
 
 
 def docstrings_of(source: str) -> list[str]:
-    """Return all strings that stand as statements: docstrings, also those of attributes."""
+    """Return all strings that are statements: docstrings, including those of attributes."""
     values = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Expr))
     constants = (value.value for value in values if isinstance(value, ast.Constant))
     return [value.strip() for value in constants if isinstance(value, str)]
 
 
 def comments(source: str) -> list[str]:
-    """Return the comments of a module, those on consecutive lines as one."""
+    """Return the comments of a module; comments on consecutive lines are joined."""
     tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     found: dict[int, str] = {}
     for token in (one for one in tokens if one.type == tokenize.COMMENT):

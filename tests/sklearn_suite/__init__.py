@@ -1,1 +1,1 @@
-"""scikit-learn's own tests of its searches, run with every search fitted on nodes."""
+"""Tests of scikit-learn for its own searches, run with every search fitted on nodes."""

@@ -1,4 +1,4 @@
-"""The tests of scikit-learn's suites that cannot pass on nodes, each with the reason."""
+"""Tests of scikit-learn's suites that cannot pass on nodes, each with the reason."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Difference:
 
     reason: str
     raises: tuple[type[BaseException], ...] = (AssertionError,)
-    """The errors by which the tests fail; another one is a fault of skygrid."""
+    """Errors of the tests; any other error is a fault of skygrid."""
 
     always: bool = True
-    """Whether the tests fail in each run. Such a test fails the suite when it passes."""
+    """True if the tests fail in each run; the suite then fails if one of them passes."""
 
 
 _CALLBACKS = (
@@ -62,7 +62,7 @@ INHERENT = (
         always=False,
     ),
 )
-"""The first that matches a test is used."""
+"""The first difference that matches a test is used."""
 
 
 def difference_of(test: str) -> Difference | None:

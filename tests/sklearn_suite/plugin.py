@@ -1,6 +1,6 @@
-"""A pytest plugin that sends each search of a test through one cluster.
+"""A pytest plugin that runs each search of a test on one cluster.
 
-Only the outermost ``fit`` of the test's own process goes to nodes. A search within a search, on a
+Only the outermost ``fit`` in the test's own process goes to nodes. A search within a search, on a
 node or during the refit, is scikit-learn's own.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-# An experimental class can only be imported after this.
+# This import makes experimental classes importable.
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._search_successive_halving import BaseSuccessiveHalving
@@ -23,7 +23,7 @@ from tests.sklearn_suite.inherent import difference_of
 OWN_FITS: dict[Any, Callable[..., Any]] = {
     kind: vars(kind)["fit"] for kind in (BaseSearchCV, BaseSuccessiveHalving)
 }
-"""The classes that define ``fit`` for all searches, with scikit-learn's own functions."""
+"""Classes that define ``fit`` for all searches, with scikit-learn's own functions."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test that is known to differ with its reason."""
+    """Mark each test that is known to differ as an expected failure, with its reason."""
     for item in items:
         if known := difference_of(item.name):
             mark = pytest.mark.xfail(reason=known.reason, raises=known.raises, strict=known.always)
@@ -64,7 +64,7 @@ def _send_nowhere() -> None:
 
 
 def _fit_on(cluster: Any, own: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a ``fit`` that hands the search to the cluster, and is out of the way meanwhile."""
+    """Return a ``fit`` that runs the search on the cluster and restores the original meanwhile."""
 
     @functools.wraps(own)
     def fit(self: Any, X: Any, y: Any = None, **params: Any) -> Any:
