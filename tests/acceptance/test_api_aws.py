@@ -45,7 +45,7 @@ def test_several_searches_on_the_same_rented_nodes(
     """A cluster on AWS prints its price, fits like scikit-learn and leaves nothing behind."""
     X, y = load_iris(return_X_y=True)
     with skygrid.cluster(nodes=2, concurrency=1) as cluster:
-        assert not aws.calls["ec2:RunInstances"], "nobody has asked for a fit yet"
+        assert not aws.calls["ec2:RunInstances"], "no fit was requested yet"
         for grid in ({"C": [0.1, 1, 10]}, {"gamma": [0.01, 0.1]}):
             ours = cluster.fit(GridSearchCV(SVC(), grid, cv=3), X, y)
             theirs = GridSearchCV(SVC(), grid, cv=3).fit(X, y)

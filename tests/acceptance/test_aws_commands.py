@@ -41,7 +41,7 @@ def ask(bench: CloudBench, *options: str) -> Terminal:
     return terminal
 
 
-def test_without_a_terminal_or_yes_nothing_is_started(bench: CloudBench) -> None:
+def test_a_run_without_a_terminal_and_without_yes_starts_nothing(bench: CloudBench) -> None:
     """Without a terminal, a run without --yes ends with exit 2 and starts nothing."""
     code, _, err = command(bench, "run", "search.py", "--nodes", "2")
     assert code == 2
@@ -152,7 +152,7 @@ def test_a_second_signal_stops_at_once_and_down_ends_the_nodes(bench: CloudBench
     code, _, err = command(bench, "down", "r")
     assert code == 0, err
     assert "0 nodes left, verified" in err
-    assert not (bench.run_folder() / "aws").exists(), "keys outlive their nodes"
+    assert not (bench.run_folder() / "aws").exists(), "keys are left behind"
     bench.cloud.check_nothing_left()
 
 
@@ -191,7 +191,7 @@ def test_orphans_are_the_nodes_of_drivers_that_died(bench: CloudBench) -> None:
     code, _, err = command(bench, "down", "--orphans")
     assert code == 0, err
     bench.cloud.check_nothing_left()
-    assert not (bench.run_folder() / "aws").exists(), "keys outlive their nodes"
+    assert not (bench.run_folder() / "aws").exists(), "keys are left behind"
 
 
 def test_down_all_requires_consent(bench: CloudBench) -> None:
@@ -211,7 +211,7 @@ def test_down_all_requires_consent(bench: CloudBench) -> None:
 def test_a_run_whose_nodes_may_be_left_keeps_its_result_and_says_so(
     tmp_path: Path, cloud: Cloud
 ) -> None:
-    """A complete search whose nodes cannot be ended is saved and exits with 3."""
+    """A search whose nodes cannot be ended is saved, exits with 3 and names `skygrid down`."""
     bench = CloudBench(tmp_path, cloud)
     running = bench.started(1, "--nodes", "1")
     cloud.faults.deny("ec2:TerminateInstances")

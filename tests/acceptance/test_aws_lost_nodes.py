@@ -29,20 +29,20 @@ def kill(command: Command) -> None:
 
 
 def test_interrupted_spot_nodes_are_replaced(bench: CloudBench) -> None:
-    """Nodes with a two-minute notice are replaced, and no fit is lost."""
+    """Interrupted spot nodes are replaced, and no fit is lost."""
     bench.aws["market"] = "spot"
     (bench.folder / "search.py").write_text(GATED_SEARCH)
     command = bench.started(1, "--nodes", "2")
     for name in ("aws-1", "aws-2"):
         bench.cloud.interrupt(bench.instance(name).id, seconds=40)
-    wait_for(lambda: len(bench.cloud.nodes()) == 4, "instances in the place of the two")
+    wait_for(lambda: len(bench.cloud.nodes()) == 4, "two replacements")
     (bench.folder / "go").touch()
     err = bench.ended_well(command)
     assert "aws-1: leaving" in err
     launched = {node.tags["skygrid:node"] for node in bench.cloud.nodes()}
     assert launched == {"aws-1", "aws-2", "aws-1b", "aws-2b"}
     assert set(bench.nodes()) & {"aws-1b", "aws-2b"}
-    assert bench.attempts() == {1: 40}, "what ran when the notice came was handed in"
+    assert bench.attempts() == {1: 40}, "running fits ended within the notice"
     assert bench.fitted == 41
 
 
@@ -61,9 +61,9 @@ def test_a_driver_that_dies_leaves_nothing(bench: CloudBench) -> None:
     kill(bench.started(20, "--nodes", "2"))
     before = recorded(bench.folder, RUN)
     wait_for(lambda: not bench.cloud.nodes("pending", "running"), "the nodes' own end")
-    wait_for(lambda: not bench.cloud.processes(), "the end of what ran on them")
+    wait_for(lambda: not bench.cloud.processes(), "the end of their processes")
     bench.ended_well(bench.resume())
-    assert len(bench.cloud.nodes()) == 4, "two nodes, and two for the rest"
+    assert len(bench.cloud.nodes()) == 4, "two nodes, then two more"
     assert 0 < before < 200
 
 
@@ -79,7 +79,7 @@ def test_a_driver_that_dies_in_a_launch_leaves_nothing(bench: CloudBench) -> Non
     bench.aws["lease_minutes"] = 0.25
     bench.cloud.faults.delay_answer("ec2:RunInstances", 30.0, times=2)
     command = bench.start("--nodes", "2")
-    wait_for(lambda: len(bench.cloud.nodes("running")) == 2, "instances that nobody was told of")
+    wait_for(lambda: len(bench.cloud.nodes("running")) == 2, "instances of unanswered calls")
     kill(command)
     wait_for(lambda: not bench.cloud.nodes("pending", "running"), "the nodes' own end")
     bench.ended_well(bench.resume())

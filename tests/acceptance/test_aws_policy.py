@@ -44,7 +44,7 @@ def called(cloud: Cloud) -> set[str]:
 
 
 def test_the_policy_of_the_guide_covers_every_call(tmp_path: Path, cloud: Cloud) -> None:
-    """The policy grants every call of a run, `nodes`, `down` and `doctor`, and nothing else."""
+    """The policy grants what a run, `nodes`, `down` and `doctor` call, and, S3 aside, no more."""
     bench = CloudBench(tmp_path, cloud)
     bench.aws["market"] = "spot-then-on-demand"
     bench.ended_well(bench.start("--nodes", "1"))

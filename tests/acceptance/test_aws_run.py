@@ -27,7 +27,7 @@ def test_three_nodes_answer_as_scikit_learn_and_leave_nothing(bench: CloudBench)
     assert "0 nodes left, verified" in bench.out
     assert set(bench.nodes()) == {"aws-1", "aws-2", "aws-3"}
     assert bench.cloud.calls["ec2:RunInstances"] == 3
-    assert not (bench.run_folder() / "aws").exists(), "keys outlive their nodes"
+    assert not (bench.run_folder() / "aws").exists(), "keys are left behind"
 
 
 def test_nodes_without_a_public_address_are_reached_through_a_jump_host(
@@ -79,7 +79,7 @@ def test_large_data_is_uploaded_once(tmp_path: Path, cloud: Cloud) -> None:
     assert code == 0, err
     assert err.count("uploading") == 1
     assert "over SSH" not in err
-    assert cloud.calls["s3:GetObject"] >= 2, "each node for itself"
+    assert cloud.calls["s3:GetObject"] >= 2, "one download per node"
     for name in ("aws-1", "aws-2"):
         assert "is sent over this connection" not in bench.log(name)
     assert "0 nodes left, verified" in out

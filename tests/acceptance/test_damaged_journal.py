@@ -66,7 +66,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
 def test_the_printed_command_salvages_intact_outcomes(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A damaged journal exits with 6 and is not changed; the printed command fits what is lost."""
+    """Resume of a damaged journal exits with 6 and changes nothing; the printed command goes on."""
     before = answer_of(result(run.parents[1], "r"))
     with closing(sqlite3.connect(run / "journal.sqlite")) as connection:
         statement = "UPDATE outcomes SET test_score = 0.5 WHERE candidate = 2 AND split = 1"

@@ -164,7 +164,7 @@ def test_a_rehearsed_cluster_gives_the_same_scores(small: Path) -> None:
 
 
 def test_check_counts_and_tries_one_fit(small: Path) -> None:
-    """`check` prints candidates, splits and fits, and leaves no run behind."""
+    """`check` prints candidates, splits, fits and the time of one, and leaves no run behind."""
     out, _ = skygrid(small, "check", "search.py", "--json")
     found = json.loads(out)
     assert (found["candidates"], found["splits"], found["fits"]) == (6, 5, 30)
@@ -208,7 +208,7 @@ def test_a_name_that_is_taken_is_refused(small: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["ssh", "ray", "dask"])
-def test_places_that_do_not_exist_yet_are_refused_by_name(small: Path, place: str) -> None:
+def test_places_that_cannot_be_used_are_refused_by_name(small: Path, place: str) -> None:
     """An unavailable place is refused by name, exit 2, and replaced by no other."""
     _, err = skygrid(small, "run", "search.py", "--on", place, expect=2)
     assert place in err

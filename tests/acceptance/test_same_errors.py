@@ -246,7 +246,7 @@ def test_an_error_of_a_spawned_slot_is_scikit_learns(name: str, spawned: Any) ->
     assert described(ours) == described(theirs)
 
 
-def test_an_error_keeps_its_context_where_another_is_being_handled(cluster: Any) -> None:
+def test_an_error_keeps_its_context_while_another_is_handled(cluster: Any) -> None:
     """An error keeps the context of the fit when the caller is handling another exception."""
     try:
         raise OSError("outer")
@@ -269,7 +269,7 @@ def made_in_the_fit(estimator: Any) -> None:
 
 
 def test_a_class_that_exists_only_in_a_fit_is_named(cluster: Any) -> None:
-    """An exception class that exists only in the fit becomes its base class, with a note."""
+    """An exception class that exists only in the fit is raised as its base class, with a note."""
     ours = raised_by(lambda: cluster.fit(search(made_in_the_fit), *flowers()))
     assert isinstance(ours, SearchFailedError)
     assert isinstance(ours, LookupError)

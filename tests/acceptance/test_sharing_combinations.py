@@ -391,7 +391,7 @@ def test_shared_fits_score_as_grid_search_does(name: str, scorer: str, tmp_path:
 
 @pytest.mark.parametrize("name", GROUPED_UNLESS_Y_IS_GIVEN_AWAY + GROUPED_UNLESS_LOOKED_AT)
 def test_attributes_that_cannot_be_copied_exactly_are_not_shared(name: str) -> None:
-    """Candidates are not grouped if their attributes are X, y or a random state in use."""
+    """With a user's scorer, candidates whose attributes are X, y or a generator are not grouped."""
     grouped = {scorer for scorer in SCORERS if with_scorer(CASES[name](), SCORERS[scorer]).groups}
     metrics = {"metric_writes"} if name in GROUPED_UNLESS_LOOKED_AT else set()
     assert grouped == {"plain"} | metrics

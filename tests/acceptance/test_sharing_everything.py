@@ -112,7 +112,7 @@ def test_sharing_changes_nothing(place: Any, row: Any, capfd: Any) -> None:
 
 @EVERYTHING
 def test_most_fits_are_answered_by_others(row: Any) -> None:
-    """These searches do share: fewer fits run than results are needed."""
+    """These searches do share: more than half of the results come from another candidate's fit."""
     found = row.make()
     with Driven(Nodes(1, slots=2), start_method=EngineSettings().start_method) as run:
         run.fit(found.search, found.X, found.y)

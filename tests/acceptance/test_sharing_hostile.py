@@ -252,7 +252,7 @@ SHARED = cases(
                    scoring=fits_again),
     ),
     scorer_sets_parameters=(
-        "A scorer that changes parameters of what it scores.",
+        "A scorer that changes parameters of its estimator.",
         lambda: of(forest(), TREES, scoring=sets_parameters),
     ),
     metric_spoils_the_labels=(
@@ -552,7 +552,7 @@ ALONE = cases(
         ),
     ),
     scorer_spoils_duplicates=(
-        "A scorer that zeroes what an estimator keeps of X.",
+        "A scorer that zeroes the samples in an estimator.",
         lambda: of(
             KNeighborsClassifier(algorithm="brute"),
             [{"n_neighbors": [3]}, {"n_neighbors": [3]}],
@@ -571,7 +571,7 @@ ALONE = cases(
 OF_MANY_CLASSES = cases(
     not WARNS_OF_MANY_CLASSES,
     metric_of_more_classes_than_warned_of=(
-        "Nearly as many classes as samples: newer releases warn of it in every fit and score.",
+        "Nearly as many classes as samples: newer releases warn in every fit and score.",
         lambda: of(
             DecisionTreeClassifier(random_state=0),
             {"ccp_alpha": [0.0, 0.001, 0.002]},

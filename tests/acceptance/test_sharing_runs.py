@@ -259,7 +259,7 @@ SLOW_SCORES = GROUP_SEARCH.replace("SPLITS = 2", "SPLITS = 3").replace(
 
 
 def test_a_group_is_split_between_two_nodes(tmp_path: Path) -> None:
-    """Members of the last group move to an idle node, with the same bits."""
+    """A node that would idle fits members of the last group, with the same bits."""
     (tmp_path / "search.py").write_text(SLOW_SCORES)
     (tmp_path / "gate").touch()
     options = ("--on", "local", "--nodes", "2", "--concurrency", "1")

@@ -119,7 +119,7 @@ def test_without_any_node_left_the_run_can_be_resumed(tmp_path: Path, ssh_bed: S
     assert bench.fitted - before <= 200 - 20 + 1
 
 
-def test_a_resume_attaches_to_agents_that_still_live(bench: Bench) -> None:
+def test_resume_continues_with_agents_that_still_run(bench: Bench) -> None:
     """After kill -9 of the driver, resume continues with the same agents, without preparation."""
     nodes = [bench.node(), bench.node()]
     command = bench.started(20)
@@ -135,7 +135,7 @@ def test_a_resume_attaches_to_agents_that_still_live(bench: Bench) -> None:
     assert "preparing" not in err
 
 
-def test_a_second_driver_is_kept_out_while_the_first_one_works(bench: Bench) -> None:
+def test_a_second_driver_of_a_running_run_is_refused(bench: Bench) -> None:
     """`resume` of a running run is refused and takes no node from it."""
     (bench.folder / "search.py").write_text(GATED_SEARCH)
     bench.node()

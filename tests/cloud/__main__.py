@@ -23,7 +23,6 @@ SHARED = Path(__file__).parents[2] / ".pytest_cache" / "cloud-nodes"
 
 
 def main() -> None:
-    """Run the cloud."""
     parser = argparse.ArgumentParser(prog="python -m tests.cloud", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="of 127.0.0.1; default: any")
     parser.add_argument("--boot", type=float, default=0.0, help="seconds that a boot takes")

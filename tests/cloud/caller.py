@@ -51,7 +51,6 @@ class Caller:
         return self.launch_all(user_data, **parameters)[0]
 
     def launch_all(self, user_data: str | bytes | None = None, **parameters: Any) -> list[str]:
-        """Launch instances and return their ids."""
         given = {
             "ImageId": IMAGES["x86_64"],
             "InstanceType": "c7i.xlarge",
@@ -72,7 +71,6 @@ class Caller:
         return found
 
     def state(self, instance_id: str) -> str:
-        """Return the state of an instance in the API."""
         return str(self.describe(instance_id)["State"]["Name"])
 
     def wait_state(self, instance_id: str, state: str) -> None:
@@ -80,7 +78,6 @@ class Caller:
         wait(lambda: self.state(instance_id) == state, lambda: f"{instance_id} to be {state}")
 
     def address(self, instance_id: str) -> str:
-        """Return the public address of an instance."""
         return str(self.describe(instance_id)["PublicIpAddress"])
 
     def ready(self, instance_id: str, name: str = "ubuntu") -> str:

@@ -97,9 +97,8 @@ class Settings:
 class Failure:
     """A failure of calls to one action.
 
-    `what` is ``error`` (answered with an error, not executed), ``cut`` (executed, but the
-    connection
-    is closed before the answer) or ``late`` (executed, answered after `seconds`).
+    `what` is ``error`` (answered with an error, not executed), ``cut`` (executed, then disconnected
+    before the answer) or ``late`` (executed, answered after `seconds`).
     """
 
     action: str
@@ -131,7 +130,6 @@ class Faults:
     failures: list[_Counted] = field(default_factory=list)
 
     def change(self, **values: Any) -> None:
-        """Change some of the settings."""
         self.settings = dataclasses.replace(self.settings, **values)
 
     def reset(self, **values: Any) -> None:

@@ -249,7 +249,6 @@ class _Relay:
             self._forget(self)
 
     def end(self) -> None:
-        """Close the connection."""
         for end in (self._client, self._server):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

@@ -87,12 +87,10 @@ class Instance:
 
     @property
     def id(self) -> str:
-        """Instance id."""
         return str(self.record.id)
 
     @property
     def state(self) -> str:
-        """State in the API."""
         return str(self.record._state.name)
 
     def set_state(self, name: str, reason: Reason | None = None) -> None:
@@ -158,7 +156,6 @@ class Instance:
         self.metadata = MetadataService(self.addresses.hidden, self.look_up)
 
     def start_machine(self, tell: Callable[[dict[str, Any]], None]) -> None:
-        """Start the machine."""
         assert self.metadata is not None
         raw = self.user_data()
         try:
@@ -295,5 +292,4 @@ class Instance:
             metadata.close()
 
     def forget(self) -> None:
-        """Delete its files."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -57,8 +57,8 @@ INHERENT = (
     ),
     Difference(
         tests="test_cv_results[[]Halving*",
-        reason="The scorer draws from a random generator of the test. Each slot has a copy of it, "
-        "as each process of loky has. The copies draw the same numbers, so mean scores may tie.",
+        reason="The scorer draws from a random generator of the test. Each slot has a copy, "
+        "like each process of loky. The copies draw the same numbers, so mean scores may tie.",
         always=False,
     ),
 )
