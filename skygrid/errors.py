@@ -21,10 +21,14 @@ class FitKilledError(SearchFailedError):
     """A fit was given up because its slot died, under ``error_score="raise"``."""
 
 
-class JournalError(SkygridError):
-    """The journal cannot be read or written: locked, damaged, read-only, disk full."""
+class FolderError(SkygridError):
+    """A run's folder or its output cannot be written: disk full, read-only, forbidden."""
 
     exit_code = 6
+
+
+class JournalError(FolderError):
+    """The journal cannot be read or written: locked, damaged, read-only, disk full."""
 
 
 class DamagedJournalError(JournalError):
@@ -74,6 +78,6 @@ class BudgetReachedError(SkygridError):
 
 
 class InterruptedRunError(SkygridError):
-    """A signal interrupted the run; it can be resumed."""
+    """A signal interrupted the run; it can be resumed. The command ends with 128 + its number."""
 
     exit_code = 130

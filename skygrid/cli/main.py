@@ -14,7 +14,8 @@ from typing import Annotated
 
 import typer
 
-from skygrid.errors import SkygridError
+from skygrid.errors import InterruptedRunError, SkygridError
+from skygrid.util.process import Interruption, last_signal
 
 from . import cloud_commands as renting
 from . import search_commands as running
@@ -81,9 +82,12 @@ def exit_code(arguments: Sequence[str]) -> int:
         app(args=list(arguments), prog_name="skygrid")
     except SystemExit as end:  # typer ends every command so, also a successful one
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except KeyboardInterrupt:
+    except (Interruption, KeyboardInterrupt):
         say("error: interrupted")
-        return 130
+        return 128 + last_signal()
+    except InterruptedRunError as error:
+        say(f"error: {error}")
+        return 128 + last_signal()
     except SkygridError as error:
         say(f"error: {error}")
         return error.exit_code

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
+from skygrid.errors import FolderError
+from skygrid.util.process import Interruption
 from skygrid.util.terminal_text import printable
 
 if TYPE_CHECKING:
@@ -18,14 +20,25 @@ MOST_CHARACTERS = 100_000
 
 
 def write_result(text: str) -> None:
-    """Write to stdout; end the command quietly if the reader has closed it, as ``| head`` does."""
+    """Write to stdout; end the command quietly if the reader has closed it, as ``| head`` does.
+
+    Raises
+    ------
+    FolderError
+        If stdout cannot be written, on a full disk for example.
+    """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # Python flushes stdout again at exit, which would raise a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(0) from None
+        raise FolderError(
+            f"cannot write to stdout: {error.strerror or error}. Make room and repeat the command, "
+            "or print the results of a run again with `skygrid show RUN`"
+        ) from error
 
 
 def write_view(view: RenderableType) -> None:
@@ -63,7 +76,7 @@ def agrees(question: str) -> bool:
     print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
     try:
         answer = sys.stdin.readline()
-    except KeyboardInterrupt:
+    except (Interruption, KeyboardInterrupt):
         answer = ""
     if not answer.endswith("\n"):
         print(file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from skygrid.errors import JournalError
@@ -36,7 +37,7 @@ class WriterLock:
     """
 
     def __init__(self, path: Path, journal: str) -> None:
-        self._path = path
+        self._path = path.absolute()  # the program may change its folder
         self._journal = journal
         descriptor = self._open()
         while not self._still_there(descriptor):  # its last holder deleted it
@@ -57,7 +58,8 @@ class WriterLock:
         if self._descriptor is None:
             return
         # Removed while the lock is held: a waiting process notices and creates a new file.
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only disk the file stays; without a lock it is harmless
+            self._path.unlink(missing_ok=True)
         _held_here.discard(self._identity)
         os.close(self._descriptor)
         self._descriptor = None

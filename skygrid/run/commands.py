@@ -10,7 +10,7 @@ import dataclasses
 import gc
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ import msgspec
 
 from skygrid.config import RunConfig
 from skygrid.engine.engine import PullEngine
-from skygrid.errors import UsageError
+from skygrid.errors import FolderError, UsageError
 from skygrid.listener import Listener
 from skygrid.nodes.interface import Offer
 from skygrid.nodes.registry import place_of
@@ -120,7 +120,7 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
 
         spec = load(path, listener)
         folder = RunFolder.create(config, path, run_id, spec.started_in)
-        with written_to(folder.path / LOGS):
+        with closing(folder), written_to(folder.path / LOGS):
             return Session(spec, config, engine, folder, listener).complete()
 
 
@@ -152,12 +152,16 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
     complete = is_complete(record)
     place = on_this_machine(config) if complete else config
     stop = hours_over(config)
-    with nodes_of(place, listener, record.id, stop=stop, start=not complete) as engine:
+    # Agents of the run obey the process that connects last: take the run first.
+    with (
+        closing(RunFolder.open(folder, record, config)) as opened,
+        nodes_of(place, listener, record.id, stop=stop, start=not complete) as engine,
+    ):
         with _importing():
             from skygrid.run.session import Session, load
 
         spec = load(_search_file(record), listener)
-        opened = RunFolder.open(spec.started_in / folder, record, config)
+        opened.path = spec.started_in / folder  # the search file may have changed the folder
         with written_to(opened.path / LOGS):
             return Session(spec, config, engine, opened, listener).complete()
 
@@ -238,24 +242,32 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
         folder = RunFolder.create(config, prepared.path, secrets.token_hex(8), started_in)
     else:
         folder = RunFolder.open(started_in / prepared.path, record, config)
-    rented = RentedNodes(
-        config,
-        prepared.offer,
-        run_id=folder.record.id,
-        run_name=folder.path.name,
-        folder=folder.path,
-        listener=listener,
-        stop=hours_over(config),
-    )
-    try:
-        with written_to(folder.path / LOGS), rented.running() as engine:
-            spec = prepared.spec
-            run = Session(spec, config, engine, folder, listener, nullcontext(), rented.release)
-            result = run.complete()
-    finally:
-        folder.charge(rented.bill(), rented.nodes())
+    with closing(folder):
+        rented = RentedNodes(
+            config,
+            prepared.offer,
+            run_id=folder.record.id,
+            run_name=folder.path.name,
+            folder=folder.path,
+            listener=listener,
+            stop=hours_over(config),
+        )
+        try:
+            with written_to(folder.path / LOGS), rented.running() as engine:
+                spec = prepared.spec
+                run = Session(spec, config, engine, folder, listener, nullcontext(), rented.release)
+                result = run.complete()
+        finally:
+            _charge(folder, rented, listener)
     billed = msgspec.structs.replace(result.summary, bill=rented.bill())
     return dataclasses.replace(result, summary=billed, trouble=rented.trouble)
+
+
+def _charge(folder: RunFolder, rented: RentedNodes, listener: Listener) -> None:
+    try:
+        folder.charge(rented.bill(), rented.nodes())
+    except FolderError as error:  # the results and the report of the nodes matter more
+        listener.message(str(error), always=True)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 import time
@@ -15,7 +16,7 @@ import msgspec
 
 from skygrid._version import __version__
 from skygrid.config import RunConfig, config_to_json
-from skygrid.errors import DamagedJournalError, SkygridError, UsageError
+from skygrid.errors import DamagedJournalError, FolderError, JournalError, UsageError
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.nodes.records import Bill, RentedNode
 from skygrid.plan.records import Outcome, RoundPlan
@@ -27,6 +28,8 @@ from skygrid.sklearn_search.saved_search import save_search
 from skygrid.util.atomic_file import atomic_file
 from skygrid.worker.wire.messages import Greeting
 
+LOGGER = logging.getLogger(__name__)
+
 JOURNAL = "journal.sqlite"
 SEARCH = "search.pkl"
 LOGS = "logs"
@@ -34,11 +37,15 @@ LOGS = "logs"
 
 @dataclass
 class RunFolder:
-    """The folder of a run that this process drives."""
+    """The folder of a run that this process drives.
+
+    The open journal is the lock of the run: whoever has it may write the folder and use or end the
+    run's nodes. So it is opened before anything else of the run is touched.
+    """
 
     path: Path
     record: RunRecord
-    journal: SqliteJournal | None = None
+    journal: SqliteJournal
     fits_total: int = 0
 
     @classmethod
@@ -59,7 +66,7 @@ class RunFolder:
         ------
         UsageError
             If a run of that name exists.
-        SkygridError
+        FolderError
             If the folder cannot be made.
         """
         name = config.name or _made_up_name(search_file)
@@ -72,7 +79,7 @@ class RunFolder:
                 f"with it: {resume_line(path)}"
             ) from None
         except OSError as error:
-            raise SkygridError(
+            raise FolderError(
                 f"cannot make {path}: {error.strerror}. Choose another --runs-dir"
             ) from error
         record = RunRecord(
@@ -85,20 +92,27 @@ class RunFolder:
             started_at=time.time(),
             driver=driver_mark(),
         )
-        return cls(path, record)._begun()
+        folder = cls(path, record, _open_journal(path, record))
+        folder._begin()
+        return folder
 
     @classmethod
     def open(cls, path: Path, record: RunRecord, config: RunConfig) -> RunFolder:
-        """Return the folder of an earlier run; leave its files unchanged."""
+        """Take the folder of an earlier run; leave its other files unchanged.
+
+        Raises
+        ------
+        JournalError
+            If the journal cannot be opened or is damaged, or another process drives the run.
+        """
         fresh = msgspec.structs.replace(record, config=config_to_json(config))
-        return cls(path, fresh)
+        return cls(path, fresh, _open_journal(path, record))
 
-    def _begun(self) -> RunFolder:
+    def _begin(self) -> None:
         self._update(state="running", ended_at=None, error=None, driver=driver_mark())
-        return self
 
-    def open_journal(self, parts: Mapping[str, str], versions: Mapping[str, str]) -> SqliteJournal:
-        """Open the run's journal for this search.
+    def begin(self, parts: Mapping[str, str], versions: Mapping[str, str]) -> SqliteJournal:
+        """Begin a session: claim the journal for this search.
 
         Parameters
         ----------
@@ -111,14 +125,10 @@ class RunFolder:
         ------
         FingerprintError
             If the journal is about another search.
-        JournalError
-            If the journal cannot be opened or is damaged, or another process writes it.
         """
-        self.journal = _open_journal(self.path, self.record)
         self.journal.claim(parts)
-        # Open the journal first: it is the lock. Until then another driver may own the record.
         self._update(versions={"skygrid": __version__, **versions}, fingerprint=dict(parts))
-        self._begun()
+        self._begin()
         return self.journal
 
     @property
@@ -135,16 +145,15 @@ class RunFolder:
 
     def progress(self) -> str:
         """Return the number of recorded fits and the command that resumes the run, as text."""
-        recorded = self.journal.count() if self.journal else 0
         total = f" of {self.fits_total}" if self.fits_total else ""
-        return f"{recorded}{total} fits are recorded; go on with: {resume_line(self.path)}"
+        try:
+            recorded = f"{self.journal.count()}{total} fits are recorded"
+        except JournalError:  # the error that ends the run tells more
+            recorded = "recorded fits are kept"
+        return f"{recorded}; go on with: {resume_line(self.path)}"
 
     def end(self, state: State, error: str | None) -> None:
         """Record the end of this session."""
-        if self.journal is None:
-            if self.record.fits_total is None:
-                self._update(state=state, error=error, ended_at=time.time())
-            return  # without the journal, this session does not own the record
         self._update(
             state=state,
             error=error,
@@ -152,6 +161,16 @@ class RunFolder:
             fits_recorded=self.journal.count(),
             nodes=tuple(_node_records(self.journal)),
         )
+
+    def end_early(self, state: State, error: str) -> None:
+        """Record the end of a session that an error ends, if the folder can be written.
+
+        A session without a recorded end is found by its process, which is gone.
+        """
+        try:
+            self.end(state, error)
+        except FolderError as problem:
+            LOGGER.warning("%s", problem)
 
     def save(self, search: Any, summary: Summary, outcomes: Sequence[Outcome]) -> str | None:
         """Write the results and end the run as complete.
@@ -184,9 +203,8 @@ class RunFolder:
             add_bill(self.path, bill)
 
     def close(self) -> None:
-        """Close the journal."""
-        if self.journal is not None:
-            self.journal.close()
+        """Close the journal, and so let other processes drive the run. No effect a second time."""
+        self.journal.close()
 
     def _update(self, **changes: Any) -> None:
         self.record = msgspec.structs.replace(self.record, **changes)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
 from skygrid.errors import InterruptedRunError
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from skygrid.util.process import handled_signals, note_signal
 
 
 class Interrupts:
@@ -31,9 +29,8 @@ class Interrupts:
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Interrupts:
-        # Python sets and runs handlers in the main thread only.
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        for number in handled_signals():
+            self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
@@ -46,6 +43,7 @@ class Interrupts:
             signal.signal(number, handler)  # type: ignore[arg-type]  # as signal() returned it
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        note_signal(number)
         self._count += 1
         if self._count == 1 and self._ask():
             return

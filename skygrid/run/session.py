@@ -14,7 +14,13 @@ import sklearn
 
 from skygrid.config import RunConfig
 from skygrid.engine.engine import PullEngine
-from skygrid.errors import BudgetReachedError, InterruptedRunError, NodeError, SkygridError
+from skygrid.errors import (
+    BudgetReachedError,
+    FolderError,
+    InterruptedRunError,
+    NodeError,
+    SkygridError,
+)
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.listener import Listener
 from skygrid.plan.fingerprint import fingerprint
@@ -85,22 +91,20 @@ class Session:
                 return self._complete()
         except (InterruptedRunError, BudgetReachedError) as error:
             state: State = "stopped" if isinstance(error, BudgetReachedError) else "interrupted"
-            told = type(error)(f"{error}; {self._folder.progress()}")
-            self._folder.end(state, str(told))
-            raise told from None
-        except NodeError as error:
-            # The search has not failed: it can be resumed once nodes are available.
+            text = f"{error}; {self._folder.progress()}"
+            self._folder.end_early(state, text)
+            raise type(error)(text) from None
+        except (NodeError, FolderError) as error:
+            # The search has not failed: it can be resumed with other nodes, or room on the disk.
             text = f"{error}\n{self._folder.progress()}"
-            self._folder.end("interrupted", text)
+            self._folder.end_early("interrupted", text)
             raise type(error)(text) from None
         except SkygridError as error:
-            self._folder.end("failed", str(error))
+            self._folder.end_early("failed", str(error))
             raise
         except BaseException as error:
-            self._folder.end("failed", f"{type(error).__name__}: {error}")
+            self._folder.end_early("failed", f"{type(error).__name__}: {error}")
             raise
-        finally:
-            self._folder.close()
 
     def _complete(self) -> RunResult:
         self._engine.keep_logs(self._folder.logs)
@@ -108,9 +112,7 @@ class Session:
         said = ", ".join(f"{name} {text}" for name, text in versions.items())
         LOGGER.info("session of %s on %s: %s", self._folder.path.name, self._config.on, said)
         parts = fingerprint(self._spec, versions, sklearn.get_config())
-        journal = self._folder.open_journal(parts, versions)
-        # Open the journal first: it is the lock. Agents left by an earlier session obey the
-        # process that holds it.
+        journal = self._folder.begin(parts, versions)
         self._engine.set_modules(self._spec.imported)
         self._listener.phase("searching")
         rounds = JournaledRounds(

@@ -10,7 +10,7 @@ from typing import IO, TypeVar
 
 import msgspec
 
-from skygrid.errors import SkygridError, UsageError
+from skygrid.errors import FolderError, SkygridError, UsageError
 
 T = TypeVar("T")
 
@@ -25,11 +25,11 @@ def write_atomic(path: Path, content: bytes) -> None:
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that replaces `path` when the block ends.
 
-    The file stands beside `path`. It is flushed to disk, then renamed.
+    The file stands beside `path`. It is flushed to disk, then renamed; so is its folder.
 
     Raises
     ------
-    SkygridError
+    FolderError
         If the file cannot be written (read-only folder, full disk); `path` keeps its old content.
     """
     neighbour = path.with_name(f".{path.name}.{os.getpid()}")
@@ -39,14 +39,24 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         neighbour.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
-        raise SkygridError(
+        raise FolderError(
             f"cannot write {path}: {error.strerror or error}. "
             "Make room or allow writing there, then `skygrid resume` the run."
         ) from error
     finally:
         with suppress(OSError):  # on a read-only disk the file was never made
             neighbour.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the new name of a file to disk, so that it survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class _Version(msgspec.Struct):

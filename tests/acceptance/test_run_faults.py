@@ -90,7 +90,7 @@ def test_one_signal_records_tears_down_and_says_how_to_resume(
     family = command.family()
     command.signal(number)
     code, out, err = command.end()
-    assert (code, out) == (130, "")
+    assert (code, out) == (128 + number, "")
     assert "skygrid resume r" in err
     assert "Traceback" not in err
     wait_for(lambda: gone(family), "agents and slots are gone")

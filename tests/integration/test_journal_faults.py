@@ -20,6 +20,7 @@ import pytest
 from skygrid.errors import DamagedJournalError, FingerprintError, JournalError
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.plan.records import Outcome, RoundPlan
+from tests.disks import remount, small_disk
 
 ROOT = Path(__file__).resolve().parents[2]
 FINGERPRINT = {"X": "ab" * 32}
@@ -85,21 +86,10 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 512 kB of its own."""
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root can mount a file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def remount(folder: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+def small(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of 512 kB."""
+    with small_disk(tmp_path / "disk", "512k") as folder:
+        yield folder
 
 
 def read(process: subprocess.Popen[str]) -> str:
@@ -260,37 +250,37 @@ class TestFullDisk:
             done += 20
         return done
 
-    def test_full_disk(self, small_disk: Path) -> None:
+    def test_full_disk(self, small: Path) -> None:
         """On a full disk an append fails, all before it stays, and it works once there is room."""
-        path = small_disk / "journal.sqlite"
+        path = small / "journal.sqlite"
         with closing(SqliteJournal(path)) as journal:
             done = self.fill(journal)
             assert done > 0
             assert journal.outcomes(0) == outcomes(0, done)
-        remount(small_disk, "size=8m")
+        remount(small, "size=8m")
         with closing(SqliteJournal(path)) as journal:
             assert journal.outcomes(0) == outcomes(0, done)
             journal.append(outcomes(done, done + 20))
             assert journal.outcomes(0) == outcomes(0, done + 20)
 
-    def test_room_is_made_while_the_journal_is_open(self, small_disk: Path) -> None:
+    def test_room_is_made_while_the_journal_is_open(self, small: Path) -> None:
         """The same journal goes on once somebody made room."""
-        path = small_disk / "journal.sqlite"
+        path = small / "journal.sqlite"
         with closing(SqliteJournal(path)) as journal:
             done = self.fill(journal)
-            remount(small_disk, "size=8m")
+            remount(small, "size=8m")
             journal.append(outcomes(done, done + 20))
             assert journal.outcomes(0) == outcomes(0, done + 20)
 
-    def test_no_room_at_all(self, small_disk: Path) -> None:
+    def test_no_room_at_all(self, small: Path) -> None:
         """A journal that cannot even be made is reported."""
-        filler = small_disk / "filler"
+        filler = small / "filler"
         with pytest.raises(OSError, match="No space"):
             filler.write_bytes(bytes(1_000_000))
         with pytest.raises(JournalError, match="Make room"):
-            SqliteJournal(small_disk / "journal.sqlite")
+            SqliteJournal(small / "journal.sqlite")
         filler.unlink()
-        SqliteJournal(small_disk / "journal.sqlite").close()
+        SqliteJournal(small / "journal.sqlite").close()
 
     def test_quota(self, path: Path, start: Callable) -> None:
         """At a limit on file size an append fails, and all before it can be read afterwards."""
@@ -322,33 +312,33 @@ class TestFullDisk:
 
 
 class TestPlaces:
-    def test_read_only_folder(self, small_disk: Path) -> None:
+    def test_read_only_folder(self, small: Path) -> None:
         """In a read-only folder writing is refused with advice, and reading works."""
-        path = small_disk / "journal.sqlite"
+        path = small / "journal.sqlite"
         with closing(SqliteJournal(path)) as journal:
             journal.append(outcomes(0, 100))
-        remount(small_disk, "ro")
+        remount(small, "ro")
         with pytest.raises(JournalError, match=r"journal\.sqlite.*can be written"):
             SqliteJournal(path)
         with closing(SqliteJournal(path, read_only=True)) as journal:
             assert journal.outcomes(0) == outcomes(0, 100)
 
     def test_read_only_folder_after_a_kill(
-        self, small_disk: Path, start: Callable, tmp_path: Path
+        self, small: Path, start: Callable, tmp_path: Path
     ) -> None:
         """What a killed writer left on a read-only disk is never shown in part."""
-        path = small_disk / "journal.sqlite"
+        path = small / "journal.sqlite"
         holder = start(HOLDER, path)
         read(holder)
         holder.kill()
         holder.wait()
-        remount(small_disk, "ro")
+        remount(small, "ro")
         try:
             with closing(SqliteJournal(path, read_only=True)) as journal:
                 assert journal.outcomes(0) == outcomes(0, 10)
         except JournalError as error:
             assert "copy the run's folder" in str(error)  # noqa: PT017 - either is right
-        shutil.copytree(small_disk, tmp_path / "copy")
+        shutil.copytree(small, tmp_path / "copy")
         with closing(SqliteJournal(tmp_path / "copy" / path.name)) as journal:
             assert journal.outcomes(0) == outcomes(0, 10)
 
@@ -363,6 +353,16 @@ class TestPlaces:
                 assert journal.outcomes(0) == recorded
         finally:
             path.parent.chmod(0o700)
+
+    def test_a_lock_file_that_cannot_be_removed_does_not_hinder_the_end(self, path: Path) -> None:
+        """On a disk that has become read-only, closing raises nothing and frees the lock."""
+        journal = SqliteJournal(path)
+        lock = path.with_name(path.name + ".lock")
+        lock.unlink()
+        lock.mkdir()  # no file: unlink fails, as it does on a read-only disk
+        journal.close()
+        lock.rmdir()
+        SqliteJournal(path).close()
 
     def test_missing_folder(self, tmp_path: Path) -> None:
         """A folder that is not there is named."""

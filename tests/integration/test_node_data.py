@@ -7,8 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from skygrid.worker.wire.messages import (
 )
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver
+from tests.disks import small_disk
 from tests.driven import Driven, Nodes, Passing
 from tests.processes import WAIT_SECONDS, wait_until
 
@@ -207,25 +207,10 @@ def test_a_part_that_is_damaged_is_sent_again(tmp_path: Path) -> None:
     assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.stem
 
 
-@contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """A disk of this size, a tmpfs."""
-    if os.getuid():
-        pytest.skip("a small disk needs root that may mount a tmpfs")
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("a small disk needs root that may mount a tmpfs")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_a_host_without_disk_for_the_data_says_so_before_the_transfer(tmp_path: Path) -> None:
     """Nothing is sent, the reason names what to do, and the host is not tried again."""
     X, y = large()
-    with small_disk(tmp_path / "small", 68 * 2**20) as disk:
+    with small_disk(tmp_path / "small", "68m") as disk:
         nodes = FarNodes(disk / "blobs")
         with pytest.raises(NodeError, match=r"68 MiB of disk left under .*/small/blobs") as told:
             run(nodes, X, y)
@@ -237,7 +222,7 @@ def test_a_host_without_disk_for_the_data_says_so_before_the_transfer(tmp_path: 
 def test_other_hosts_go_on_without_the_one_that_has_no_disk(tmp_path: Path) -> None:
     """A host without room is lost once, and not replaced; the others do its work."""
     X, y = large()
-    with small_disk(tmp_path / "small", 68 * 2**20) as disk:
+    with small_disk(tmp_path / "small", "68m") as disk:
         nodes = FarNodes(disk, tmp_path / "large")
         gate = tmp_path / "gate"
         search = GridSearchCV(bad.Gated(path=str(gate)), {"a": [0.0, 1.0]}, cv=3, refit=False)

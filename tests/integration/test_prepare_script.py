@@ -30,6 +30,7 @@ from skygrid.nodes.ssh.reconnecting import ResumingTransport
 from skygrid.worker.machine import machine
 from skygrid.worker.wire.frames import FrameReader
 from skygrid.worker.wire.messages import FromAgent, Greeting
+from tests.disks import small_disk
 from tests.kept import BridgeProcess
 from tests.processes import wait_until
 from tests.programs import program
@@ -440,18 +441,6 @@ def test_a_setup_command_that_fails_is_named(host: Host) -> None:
     said = failure(host, replace(SMALL, setup=("true", "echo 'it is' >&2; exit 7", "touch no")))
     assert "\"echo 'it is' >&2; exit 7\" failed on this host with exit status 7" in said
     assert not (host.home / "no").exists()
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[None]:
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("size", ["16k", "400k", "8m"])

@@ -6,6 +6,7 @@ their region and their cost.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,12 @@ from pathlib import Path
 import msgspec
 
 from skygrid.config import limits
-from skygrid.errors import UsageError
+from skygrid.errors import FolderError, UsageError
 from skygrid.util.atomic_file import read_versioned, write_atomic
 
 from .records import Pool
+
+LOGGER = logging.getLogger(__name__)
 
 FILE_NAME = "cloud.json"
 FORMAT = 1
@@ -81,6 +84,9 @@ def read_cloud_record(folder: Path) -> CloudRecord | None:
 class FleetStore:
     """Writer of the file. Thread-safe.
 
+    A launch and a security group are on disk before AWS is asked for them. Other facts are kept in
+    memory if the file cannot be written, and are written with the next change.
+
     Parameters
     ----------
     folder : Path
@@ -123,7 +129,7 @@ class FleetStore:
             launch = Launch(
                 node=node, generation=generation, token=token(generation), pool=pool, asked_at=now
             )
-            self._write(
+            self._write_first(
                 msgspec.structs.replace(
                     self._record, launches=(*self._record.launches, launch), torn_down_at=0.0
                 )
@@ -153,7 +159,7 @@ class FleetStore:
     def group(self, group_id: str | None) -> None:
         """Record the security group."""
         with self._lock:
-            self._write(msgspec.structs.replace(self._record, group_id=group_id))
+            self._write_first(msgspec.structs.replace(self._record, group_id=group_id))
 
     def alive(self, now: float) -> None:
         """Record that the driver is alive, at most once per `limits.EC2_ALIVE`."""
@@ -178,6 +184,13 @@ class FleetStore:
             )
             self._write(msgspec.structs.replace(self._record, launches=changed))
 
-    def _write(self, record: CloudRecord) -> None:
+    def _write_first(self, record: CloudRecord) -> None:
         write_atomic(self._path, msgspec.json.format(msgspec.json.encode(record), indent=2))
         self._record = record
+
+    def _write(self, record: CloudRecord) -> None:
+        try:
+            self._write_first(record)
+        except FolderError as error:
+            LOGGER.warning("%s", error)
+            self._record = record

@@ -1,0 +1,87 @@
+"""The edges of the process: its standard streams, and the signals that end it."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that interrupt a command, unless the process that started it had them ignored, as
+``nohup`` and shells do for jobs in the background."""
+
+
+class Interruption(BaseException):
+    """A signal of `SIGNALS` arrived. The command line ends with ``128 + number``.
+
+    No `KeyboardInterrupt`, which typer catches and ends with 130 and without a word.
+    """
+
+
+_last = [int(signal.SIGINT)]
+
+
+def last_signal() -> int:
+    """Return the number of the last signal; SIGINT if none has arrived."""
+    return _last[0]
+
+
+def note_signal(number: int) -> None:
+    """Remember a signal for `last_signal`."""
+    _last[0] = number
+
+
+def handled_signals() -> list[signal.Signals]:
+    """Return the signals that this thread may handle: none but in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def interrupt_on_signals() -> None:
+    """Make signals raise `Interruption`, so that clean-up runs and one line says it."""
+    for number in handled_signals():
+        signal.signal(number, _raise)
+
+
+def _raise(number: int, *_: object) -> None:
+    note_signal(number)
+    raise Interruption
+
+
+class _Forgiving(io.FileIO):
+    """A file whose writes never fail."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError:  # the disk is full, the terminal is gone: a message is no reason to stop
+            return len(memoryview(data).cast("B"))
+
+
+def open_standard_streams() -> None:
+    """Open ``/dev/null`` in place of closed standard streams, and make stderr accept everything.
+
+    Otherwise pipes and files would get the descriptors 0, 1 and 2, and be written to as if they
+    were streams; and a message that cannot be written would end a run.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 (open to the end)
+    sys.stderr = io.TextIOWrapper(
+        io.BufferedWriter(_Forgiving(2, "w", closefd=False)),
+        encoding=sys.stderr.encoding,
+        errors=sys.stderr.errors,
+        line_buffering=True,
+    )
