@@ -1,4 +1,4 @@
-"""What the command line does around the runs themselves: names, options, errors, exit codes."""
+"""The command line: names of runs, options, errors, exit codes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Result:
 
 
 class FakeRuns:
-    """Stands in for `skygrid.run.commands`: answers at once, remembers questions."""
+    """Stand-in for `skygrid.run.commands` that answers at once and records its calls."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Path, RunConfig]] = []
@@ -147,7 +147,7 @@ def cli(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def fake_runs(tmp_path, monkeypatch):
-    """Put `FakeRuns` where the commands look for what they do."""
+    """Put a `FakeRuns` in the place of `skygrid.run.commands`."""
     runs = FakeRuns()
     runs.folder = tmp_path / "folder"
     runs.folder.mkdir()
@@ -188,8 +188,8 @@ def test_help_imports_nothing_heavy(arguments):
     assert done.stderr.strip() == "[] 0"
 
 
-def test_a_run_starts_its_nodes_before_it_imports_scikit_learn():
-    """What a command needs until its nodes are started is there without importing scikit-learn."""
+def test_commands_load_without_scikit_learn():
+    """The modules of the commands load without scikit-learn, so nodes start before its import."""
     modules = "skygrid.cli.search_commands, skygrid.run.commands"
     script = f"import sys, {modules}; print('sklearn' in sys.modules)"
 
@@ -218,7 +218,7 @@ def test_help_lists_the_commands(cli):
     ids=["command", "python"],
 )
 def test_windows_is_sent_to_wsl(statement: str, code: int) -> None:
-    """On Windows itself there is one message that names WSL, before anything fails to import."""
+    """On native Windows the only message names WSL, and comes before any import fails."""
     done = subprocess.run(
         [sys.executable, "-c", f"import runpy, sys; sys.platform = 'win32'; {statement}"],
         capture_output=True,
@@ -255,7 +255,7 @@ def test_version(cli):
     ],
 )
 def test_errors_have_the_exit_codes_of_the_contract(cli, fake_runs, error, code):
-    """An error of skygrid's own is one message on stderr, no traceback, and its exit code."""
+    """An error of skygrid is one message on stderr, without a traceback, and has its exit code."""
     fake_runs.error = error("this is wrong; do that")
 
     answer = cli("run", "search.py", "--quiet")
@@ -263,8 +263,8 @@ def test_errors_have_the_exit_codes_of_the_contract(cli, fake_runs, error, code)
     assert answer == Answer(code, "", "error: this is wrong; do that\n")
 
 
-def test_a_bug_is_told_in_short(cli, fake_runs, tmp_path, monkeypatch):
-    """Any other exception is one line, the place of its traceback, and exit code 1."""
+def test_a_bug_is_reported_in_short(cli, fake_runs, tmp_path, monkeypatch):
+    """Any other exception ends with code 1 and a message that names the file of its traceback."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     fake_runs.error = ZeroDivisionError("by zero")
 
@@ -278,8 +278,8 @@ def test_a_bug_is_told_in_short(cli, fake_runs, tmp_path, monkeypatch):
     assert "in _answer" in kept.read_text()
 
 
-def test_a_bug_is_told_in_full_under_verbose(cli, fake_runs, tmp_path, monkeypatch):
-    """Under -v the traceback is on stderr too."""
+def test_a_bug_is_reported_in_full_under_verbose(cli, fake_runs, tmp_path, monkeypatch):
+    """Under -v the traceback is also printed on stderr."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     fake_runs.error = ZeroDivisionError("by zero")
 
@@ -296,7 +296,7 @@ def test_a_bug_is_told_in_full_under_verbose(cli, fake_runs, tmp_path, monkeypat
     ],
 )
 def test_wrong_usage(cli, arguments):
-    """Wrong usage is exit code 2, with nothing on stdout."""
+    """Wrong usage exits with 2 and prints nothing on stdout."""
     answer = cli(*arguments)
 
     assert (answer.code, answer.out) == (2, "")
@@ -304,15 +304,15 @@ def test_wrong_usage(cli, arguments):
 
 
 def test_wrong_values_of_options(cli, fake_runs):
-    """An option's value is checked before anything starts, and the message names the option."""
+    """Values of options are checked before anything starts, and the message names the option."""
     answer = cli("run", "search.py", "--retries", "-1")
 
     assert (answer.code, answer.err) == (2, "error: --retries is -1; it must be 0 or more\n")
     assert fake_runs.asked == []
 
 
-def test_places_that_are_not_here_yet(cli, fake_runs):
-    """--on ray is refused; it never becomes a run on this machine."""
+def test_an_unknown_place_is_refused(cli, fake_runs):
+    """--on ray is refused; the search does not run on this machine instead."""
     answer = cli("run", "search.py", "--on", "ray")
 
     assert answer.code == 2
@@ -324,14 +324,14 @@ def test_places_that_are_not_here_yet(cli, fake_runs):
 
 
 def test_init_writes_a_search_file(cli, tmp_path):
-    """init writes search.py and says how to go on; it overwrites nothing."""
+    """init writes search.py and never overwrites a file."""
     assert cli("init").code == 0
     assert "estimator" in (tmp_path / "search.py").read_text()
     assert cli("init").code == 2
 
 
-def test_run_passes_every_option_on(cli, fake_runs):
-    """Every option of run arrives in the configuration."""
+def test_run_passes_its_options_on(cli, fake_runs):
+    """The options of run arrive in the configuration."""
     answer = cli(
         *("run", "deep/search.py", "--on", "local", "--nodes", "3", "--concurrency", "4"),
         *("--name", "mine", "--runs-dir", "there", "--max-hours", "2", "--fit-timeout", "1.5"),
@@ -365,7 +365,7 @@ def test_run_reads_config_and_environment(cli, fake_runs, tmp_path, monkeypatch)
 
 
 def test_results_to_stdout_and_progress_to_stderr(cli, fake_runs):
-    """The table goes to stdout and nothing else does; progress goes to stderr."""
+    """stdout holds the table alone; progress goes to stderr."""
     answer = cli("run", "search.py")
 
     assert answer.out.startswith("GridSearchCV: best of 1 candidate\n")
@@ -374,14 +374,14 @@ def test_results_to_stdout_and_progress_to_stderr(cli, fake_runs):
 
 
 def test_json_is_one_document(cli, fake_runs):
-    """With --json stdout is exactly the run's result.json."""
+    """With --json, stdout is exactly the run's result.json."""
     answer = cli("run", "search.py", "--json")
 
     assert json.loads(answer.out)["best_score"] == 0.5
     assert answer.out == (fake_runs.folder / "result.json").read_text()
 
 
-def test_dry_run_is_the_plan_alone(cli, fake_runs):
+def test_dry_run_prints_the_plan(cli, fake_runs):
     """--dry-run shows the plan and starts no search."""
     answer = cli("run", "search.py", "--dry-run", "--quiet")
 
@@ -390,13 +390,13 @@ def test_dry_run_is_the_plan_alone(cli, fake_runs):
 
 
 def test_check(cli, fake_runs):
-    """check prints the plan; with --json as a document."""
+    """check prints the plan, with --json as a document."""
     assert "105 fits" in cli("check", "search.py").out
     assert json.loads(cli("check", "search.py", "--json").out)["fits"] == 105
 
 
 def test_resume_takes_the_recorded_configuration(cli, fake_runs, tmp_path):
-    """resume goes on as the run was started, except for options that are given now."""
+    """resume uses the recorded configuration, except for options that are given now."""
     folder = make_run(tmp_path / "skygrid-runs", "a-run")
 
     answer = cli("resume", "a-r", "--fit-timeout", "3", "--quiet")
@@ -419,7 +419,7 @@ def test_runs_newest_first(cli, tmp_path):
 
 
 def test_no_runs(cli):
-    """Where there are no runs that is said on stderr, and the JSON is an empty list."""
+    """Without runs, stderr says so and the JSON is an empty list."""
     answer = cli("runs")
 
     assert (answer.code, answer.out, answer.err) == (0, "", "no runs in skygrid-runs\n")
@@ -427,7 +427,7 @@ def test_no_runs(cli):
 
 
 def test_one_damaged_run_does_not_hide_the_others(cli, tmp_path):
-    """A run that cannot be read is a warning; the others are listed."""
+    """A run that cannot be read becomes a warning; the other runs are listed."""
     make_run(tmp_path / "skygrid-runs", "good")
     bad = make_run(tmp_path / "skygrid-runs", "bad")
     (bad / "run.json").write_text("{")
@@ -439,7 +439,7 @@ def test_one_damaged_run_does_not_hide_the_others(cli, tmp_path):
 
 
 def test_show_reads_the_result_alone(cli, tmp_path):
-    """show needs result.json only: search.pkl is not opened, whatever it holds."""
+    """show reads result.json only and never opens search.pkl."""
     folder = make_run(tmp_path / "skygrid-runs", "a-run", state="complete")
     write_result(folder, result_json(summary(), {}))
     (folder / "search.pkl").write_bytes(b"no pickle")
@@ -449,7 +449,7 @@ def test_show_reads_the_result_alone(cli, tmp_path):
 
 
 def test_show_of_a_run_without_its_driver(cli, tmp_path):
-    """A run whose driver is gone is interrupted, its fits are counted in the journal."""
+    """A run without its driver is shown as interrupted, with its number of recorded fits."""
     from skygrid.journal.sqlite import SqliteJournal
 
     gone = DriverMark(pid=driver_mark().pid, host=driver_mark().host, started="never")
@@ -478,7 +478,7 @@ def test_show_of_a_run_without_its_driver(cli, tmp_path):
     ],
 )
 def test_unknown_runs(tmp_path, asked, message):
-    """A name that fits no run or several is an error that helps."""
+    """A name that fits no run or several runs raises an error with advice."""
     make_run(tmp_path, "digits-one")
     make_run(tmp_path, "digits-two")
 
@@ -487,7 +487,7 @@ def test_unknown_runs(tmp_path, asked, message):
 
 
 def test_runs_are_found(tmp_path):
-    """A run is found by its name, a beginning that no other has, or its folder."""
+    """A run is found by its name, by a unique beginning of its name, or by its folder."""
     one, two = make_run(tmp_path, "digits"), make_run(tmp_path, "digits-two")
 
     assert find_run("digits", tmp_path) == one
@@ -495,8 +495,8 @@ def test_runs_are_found(tmp_path):
     assert find_run(str(two), tmp_path / "elsewhere") == two
 
 
-def test_logs_have_their_nodes_names(cli, tmp_path):
-    """logs prints every line with its node's name, or those of one node."""
+def test_log_lines_name_their_node(cli, tmp_path):
+    """logs prints each line with the name of its node, and with --node the lines of one node."""
     logs = make_run(tmp_path / "skygrid-runs", "a-run") / "logs"
     logs.mkdir()
     (logs / "one.log").write_text("a\nb")
@@ -512,7 +512,7 @@ def test_logs_have_their_nodes_names(cli, tmp_path):
 
 
 def test_followed_logs_are_read_once_and_in_whole_lines(tmp_path):
-    """Following shows each line once, and none before it is complete, unless the run is over."""
+    """Followed logs show each line once, and an incomplete one only at the end of the run."""
     reader = LogReader(tmp_path)
     assert list(reader.new_lines(to_the_end=False)) == []
     log = tmp_path / "one.log"
@@ -525,7 +525,7 @@ def test_followed_logs_are_read_once_and_in_whole_lines(tmp_path):
 
 
 def test_following_ends_with_the_run(cli, tmp_path):
-    """logs --follow of a run that is over prints what there is and ends."""
+    """logs --follow of a finished run prints its lines and ends."""
     logs = make_run(tmp_path / "skygrid-runs", "a-run") / "logs"
     logs.mkdir()
     (logs / "one.log").write_text("a\n")
@@ -536,7 +536,7 @@ def test_following_ends_with_the_run(cli, tmp_path):
 # ---- pipes and signals, in a process of its own --------------------------------------------------
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path):
+def test_a_closed_pipe_is_no_error(tmp_path):
     """`skygrid logs RUN | head -1` ends quietly."""
     logs = make_run(tmp_path / "skygrid-runs", "a-run") / "logs"
     logs.mkdir()
