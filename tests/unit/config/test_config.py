@@ -1,4 +1,4 @@
-"""How option, environment, file and default become one configuration."""
+"""Options, environment, file and defaults make one configuration."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-def test_nothing_said_gives_the_defaults(tmp_path):
+def test_defaults(tmp_path):
     """Without options, environment and file the configuration is `RunConfig()`."""
     assert load_config({"nodes": None}, {}, cwd=tmp_path) == RunConfig()
 
 
 def test_precedence(tmp_path):
-    """An option beats the environment, that beats the file, and that beats the default."""
+    """Options come before the environment, that before the file, and that before the default."""
     _write(tmp_path / "skygrid.toml", "retries = 3\nmax_hours = 3\nfit_timeout = 3\n")
     environment = {"SKYGRID_RETRIES": "4", "SKYGRID_MAX_HOURS": "4.5"}
 
@@ -49,7 +49,7 @@ def test_precedence(tmp_path):
 
 
 def test_file_beside_the_search_file_comes_before_the_working_directory(tmp_path):
-    """Only one skygrid.toml is read, and the one beside the search file is nearer."""
+    """The skygrid.toml beside the search file replaces that of the working directory."""
     _write(tmp_path / "skygrid.toml", "retries = 1\nfit_timeout = 9")
     _write(tmp_path / "deep" / "skygrid.toml", "retries = 7")
 
@@ -59,7 +59,7 @@ def test_file_beside_the_search_file_comes_before_the_working_directory(tmp_path
 
 
 def test_file_in_the_working_directory(tmp_path):
-    """Where the search file has no skygrid.toml beside it, the working directory's is read."""
+    """Without a skygrid.toml beside the search file, that of the working directory is read."""
     _write(tmp_path / "skygrid.toml", "retries = 1")
 
     assert load_config({}, {}, search_file=Path("deep/search.py"), cwd=tmp_path).retries == 1
@@ -79,7 +79,7 @@ def test_named_file_is_read_instead(tmp_path, by):
 
 
 def test_named_file_must_be_there(tmp_path):
-    """A file that was named and is missing is an error that names it."""
+    """A named file that is missing raises an error with its name."""
     with pytest.raises(ConfigError, match=r"cannot read .*gone\.toml"):
         load_config({}, {}, config_file=Path("gone.toml"), cwd=tmp_path)
 
@@ -146,7 +146,7 @@ def test_named_file_must_be_there(tmp_path):
     ],
 )
 def test_mistakes_in_the_file(tmp_path, text, message):
-    """Every mistake in a file is one message that names file, key and what may stand there."""
+    """A mistake in a file is one message with the file, the key and the values that are allowed."""
     _write(tmp_path / "skygrid.toml", text)
 
     with pytest.raises(ConfigError, match=message):
@@ -164,13 +164,13 @@ def test_mistakes_in_the_file(tmp_path, text, message):
     ],
 )
 def test_mistakes_in_the_environment(tmp_path, variable, text, message):
-    """Every mistake in the environment names its variable."""
+    """A mistake in the environment is an error that names the variable."""
     with pytest.raises(ConfigError, match=message):
         load_config({}, {variable: text}, cwd=tmp_path)
 
 
 def test_environment_reads_text(tmp_path):
-    """Text of the environment is read as the kind of value that the setting has."""
+    """Text in the environment is converted to the type of the setting."""
     config = load_config(
         {},
         {
@@ -194,7 +194,7 @@ def test_environment_reads_text(tmp_path):
 
 @pytest.mark.parametrize("place", ["ray", "dask"])
 def test_other_places_are_refused(tmp_path, place):
-    """A place that is not built yet is refused by name, never replaced by this machine."""
+    """An unknown place is refused by name and never replaced by this machine."""
     with pytest.raises(
         ConfigError, match=f"--on is '{place}'; it must be one of local, ssh, aws"
     ) as caught:
@@ -203,7 +203,7 @@ def test_other_places_are_refused(tmp_path, place):
 
 
 def test_nodes_without_a_place_are_on_aws(tmp_path):
-    """Nodes mean AWS where nothing else is said, and what is said anywhere is stronger."""
+    """nodes alone means AWS; an option or a variable for the place takes precedence."""
     assert load_config({"nodes": 3}, {}, cwd=tmp_path).on == "aws"
     assert load_config({}, {"SKYGRID_NODES": "3"}, cwd=tmp_path).on == "aws"
     assert load_config({"nodes": 3, "on": "local"}, {}, cwd=tmp_path).on == "local"
@@ -211,7 +211,7 @@ def test_nodes_without_a_place_are_on_aws(tmp_path):
 
 
 def test_a_resumed_run_keeps_its_place():
-    """More nodes for a run that was started here are nodes here."""
+    """New nodes of a run that was started locally are local."""
     recorded = config_to_json(RunConfig(nodes=2))
 
     assert resume_config(recorded, {"nodes": 3}).on == "local"
@@ -219,12 +219,12 @@ def test_a_resumed_run_keeps_its_place():
 
 
 def test_a_yes_is_for_one_session():
-    """A run that is resumed asks again before it spends."""
+    """A resumed run asks again before it spends money."""
     assert not resume_config(config_to_json(RunConfig(on="aws", yes=True)), {}).yes
 
 
 def test_paths_in_a_file_are_relative_to_it(tmp_path):
-    """A file means the same folder wherever skygrid is started."""
+    """A path in a file is relative to the folder of the file."""
     _write(tmp_path / "deep" / "skygrid.toml", "runs_dir = 'mine'")
 
     config = load_config({}, {}, search_file=Path("deep/search.py"), cwd=tmp_path)
@@ -233,14 +233,14 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path):
 
 
 def test_recorded_configuration_comes_back():
-    """What a run's record keeps is the configuration again, infinity and paths included."""
+    """The recorded configuration is read back unchanged, with infinity and paths."""
     config = RunConfig(nodes=3, max_hours=math.inf, runs_dir=Path("x"), fit_timeout=1.5)
 
     assert resume_config(config_to_json(config), {}) == config
 
 
 def test_options_change_a_resumed_run():
-    """An option of `resume` is stronger than what the run was started with."""
+    """An option of `resume` takes precedence over the recorded value."""
     recorded = config_to_json(RunConfig(nodes=3, retries=1))
 
     config = resume_config(recorded, {"nodes": 2, "retries": None})
@@ -249,20 +249,20 @@ def test_options_change_a_resumed_run():
 
 
 def test_record_of_another_version_is_refused():
-    """A setting that this version does not know is not dropped in silence."""
+    """A recorded setting that this version does not know is refused."""
     with pytest.raises(ConfigError, match="unknown key colour in the run's own record"):
         resume_config({"colour": "red"}, {})
 
 
 def test_local_toml_is_a_valid_config():
-    """The example file loads, and every key it shows as on is set to its default."""
+    """The example file loads; each key that it sets has its default value."""
     path = ROOT / "configs" / "local.toml"
 
     assert load_config({}, {}, config_file=path, cwd=ROOT) == RunConfig()
 
 
 def test_ssh_toml_is_a_valid_config():
-    """The example file loads; all that it shows as on, but its hosts, is set to its default."""
+    """The example file loads; each key that it sets, except hosts, has its default value."""
     path = ROOT / "configs" / "ssh.toml"
 
     config = load_config({}, {}, config_file=path, cwd=ROOT)
@@ -282,7 +282,7 @@ def _names(record: type, *but: str) -> set[str]:
 
 
 def test_local_toml_shows_every_key(tmp_path):
-    """Every setting of a local run but its name is in the example; uncommented it still loads."""
+    """Every setting of a local run except its name is in the example, which loads uncommented."""
     path = _uncommented(tmp_path, "local.toml")
 
     shown = set(tomllib.loads(path.read_text())) - {"version"}
@@ -293,7 +293,7 @@ def test_local_toml_shows_every_key(tmp_path):
 
 
 def test_ssh_toml_shows_every_key(tmp_path):
-    """Every key of [ssh] and [environment] is in the example, and uncommented it still loads."""
+    """Every key of [ssh] and [environment] is in the example, which loads uncommented."""
     path = _uncommented(tmp_path, "ssh.toml")
 
     shown = tomllib.loads(path.read_text())
@@ -304,7 +304,7 @@ def test_ssh_toml_shows_every_key(tmp_path):
 
 
 def test_aws_toml_is_a_valid_config():
-    """The example file loads; all that it shows as on, but the nodes' number, is a default."""
+    """The example file loads; each key that it sets, except the nodes, has its default value."""
     path = ROOT / "configs" / "aws.toml"
 
     config = load_config({}, {}, config_file=path, cwd=ROOT)
@@ -313,7 +313,7 @@ def test_aws_toml_is_a_valid_config():
 
 
 def test_aws_toml_shows_every_key(tmp_path):
-    """Every key of [aws] and [environment] is in the example, and uncommented it still loads."""
+    """Every key of [aws] and [environment] is in the example, which loads uncommented."""
     path = _uncommented(tmp_path, "aws.toml")
 
     shown = tomllib.loads(path.read_text())
@@ -325,7 +325,7 @@ def test_aws_toml_shows_every_key(tmp_path):
 
 
 def test_aws_spot_toml_is_a_valid_config():
-    """The example file loads; it buys spot, bounds the cost, and can start with fewer nodes."""
+    """The example file loads; it asks for spot nodes and sets max_cost and min_nodes."""
     path = ROOT / "configs" / "aws-spot.toml"
 
     config = load_config({}, {}, config_file=path, cwd=ROOT)
@@ -338,7 +338,7 @@ def test_aws_spot_toml_is_a_valid_config():
 
 
 def test_paths_in_tables_are_relative_to_the_file(tmp_path):
-    """Keys, known hosts and requirements are found from the file that names them."""
+    """Paths in [ssh] and [environment] are relative to the folder of the file."""
     tables = "[ssh]\nkey = 'id'\nfolder = 'there'\n[environment]\npackages = 'needs.txt'\n"
     _write(tmp_path / "deep" / "skygrid.toml", tables)
 
@@ -349,8 +349,8 @@ def test_paths_in_tables_are_relative_to_the_file(tmp_path):
     assert config.ssh.folder == "there"
 
 
-def test_recorded_tables_come_back():
-    """A resumed run reaches the same hosts with the same environment."""
+def test_recorded_tables_are_read_back():
+    """A resumed run has the recorded tables [aws], [ssh] and [environment]."""
     config = RunConfig(
         on="ssh",
         min_nodes=1,
