@@ -1,4 +1,4 @@
-"""The handshake: a node whose scores could differ is refused, and everything that differs named."""
+"""The handshake refuses a node whose scores could differ, and names every difference."""
 
 from __future__ import annotations
 

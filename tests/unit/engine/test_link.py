@@ -1,4 +1,4 @@
-"""The driver's end of a node's channel: nothing that comes over it leaves the engine waiting."""
+"""The driver's end of a node's channel never leaves the engine waiting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEAT = encode(Heartbeat(busy=0, running=[], slots_bytes=0, load=0.0))
 
 
 class Talking:
-    """A transport over which these bytes come."""
+    """Transport that delivers the given bytes."""
 
     shares_files = False
 
@@ -51,7 +51,7 @@ class Talking:
 
 @pytest.fixture
 def connect() -> Iterator[Callable[..., Callable[[], Event]]]:
-    """Connects to a node that says something; what it returns waits for the next event."""
+    """Return a function that connects to a node and returns a wait for its next event."""
     links: list[Link] = []
 
     def connect(says: Callable[[], Iterator[bytes]], clock: ManualClock) -> Callable[[], Event]:
@@ -85,7 +85,7 @@ def all_until_gone(next_event: Callable[[], Event]) -> tuple[list[Any], Gone]:
 def test_a_schema_that_cannot_be_made_loses_the_node(
     connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error before the first byte is read ends the node with its reason, and not the reader."""
+    """An error before the first byte is reported as the loss of the node, with its reason."""
 
     def reader(kind: Any) -> Any:
         raise TypeError("two messages have one tag")
@@ -96,8 +96,8 @@ def test_a_schema_that_cannot_be_made_loses_the_node(
     assert gone.reason == "its messages could not be read: TypeError: two messages have one tag"
 
 
-def test_a_node_may_say_so_much_in_so_much_time(connect: Callable[..., Any]) -> None:
-    """Beyond what its work gives cause for, a node may say a number of messages each second."""
+def test_messages_of_a_node_are_limited_per_second(connect: Callable[..., Any]) -> None:
+    """A node is dropped when it sends more messages per second than its allowance."""
     clock, pull = ManualClock(), encode(Pull(round=0, count=1))
     later = int(7 * MESSAGES_PER_SECOND)
 

@@ -1,4 +1,4 @@
-"""One record from the wire to the journal: a fact of a fit is one field."""
+"""Each fact of a fit is one field, from the wire to the journal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VALUES: dict[str, Any] = {
 
 
 def changed(field: msgspec.structs.FieldInfo) -> Any:
-    """Return a value that the field has not by default."""
+    """Return a value that differs from the field's default."""
     if field.name in VALUES:
         return VALUES[field.name]
     if isinstance(field.default, bool):
@@ -37,7 +37,7 @@ def changed(field: msgspec.structs.FieldInfo) -> Any:
 
 
 def recorded(result: FitResult, path: Path) -> Outcome:
-    """Return the outcome that a journal on disk has of a result that came over the wire."""
+    """Return the outcome that an SQLite journal stores of a result from the wire."""
     (report,) = FrameReader(FromAgent).feed(encode(Report(round=0, results=[result])))
     not_used: Any = None
     with closing(SqliteJournal(path)) as journal:
@@ -57,8 +57,8 @@ def recorded(result: FitResult, path: Path) -> Outcome:
 
 
 @pytest.mark.parametrize("field", msgspec.structs.fields(FitFacts), ids=lambda field: field.name)
-def test_a_fact_of_a_fit_is_recorded(field: msgspec.structs.FieldInfo, tmp_path: Path) -> None:
-    """Each field that a slot fills arrives in the journal, a field that is added among them."""
+def test_each_fact_of_a_fit_is_recorded(field: msgspec.structs.FieldInfo, tmp_path: Path) -> None:
+    """Each field that a slot fills arrives in the journal."""
     value = changed(field)
     assert value != field.default
     plain: dict[str, Any] = {

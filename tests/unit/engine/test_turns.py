@@ -15,7 +15,7 @@ from tests.processes import WAIT_SECONDS, wait_until
 
 @pytest.fixture
 def turns() -> Iterator[Turns]:
-    """Turns that are given."""
+    """Open turns."""
     turns = Turns()
     turns.open()
     yield turns
@@ -23,7 +23,7 @@ def turns() -> Iterator[Turns]:
 
 
 class Asking(threading.Thread):
-    """Asks for a turn, and notes that it has one; returns to its maker once it has asked."""
+    """Thread that asks for a turn; its constructor returns once it has asked."""
 
     def __init__(self, turns: Turns, log: list[Asking]) -> None:
         super().__init__(daemon=True)
@@ -44,8 +44,8 @@ class Asking(threading.Thread):
         assert not self.is_alive()
 
 
-def test_the_first_that_asks_is_the_first_that_has_a_turn(turns: Turns) -> None:
-    """No thread is passed over, however long the others wait."""
+def test_turns_are_given_in_the_order_of_asking(turns: Turns) -> None:
+    """Threads have their turns in the order in which they asked."""
     log: list[Asking] = []
     with turns.turn():
         threads = [Asking(turns, log) for _ in range(4)]
@@ -56,15 +56,15 @@ def test_the_first_that_asks_is_the_first_that_has_a_turn(turns: Turns) -> None:
 
 
 def test_a_thread_that_has_a_turn_cannot_ask_for_another(turns: Turns) -> None:
-    """It would wait for itself."""
+    """A thread that asks for a second turn gets an error, because it would wait for itself."""
     with turns.turn(), pytest.raises(UsageError, match="running a round"), turns.turn():
         pass
     with turns.turn():
         pass
 
 
-def test_those_that_wait_end_when_turns_are_over(turns: Turns) -> None:
-    """Closing waits for the thread that has a turn, which is told when it checks."""
+def test_waiting_threads_end_when_turns_close(turns: Turns) -> None:
+    """Closing ends waiting threads, fails the next check of the running one and waits for it."""
     log: list[Asking] = []
     with turns.turn():
         waiting = Asking(turns, log)
@@ -81,15 +81,15 @@ def test_those_that_wait_end_when_turns_are_over(turns: Turns) -> None:
 
 
 def test_closing_in_the_middle_of_a_turn_does_not_wait_for_itself(turns: Turns) -> None:
-    """A signal handler may close what its own thread works on."""
+    """A signal handler may close the turns that its own thread uses."""
     with turns.turn():
         turns.close()
     with pytest.raises(UsageError, match="no nodes run"), turns.turn():
         pass
 
 
-def test_ctrl_c_in_a_thread_that_waits_takes_it_out_of_the_line(turns: Turns) -> None:
-    """The next one has its turn."""
+def test_ctrl_c_removes_a_waiting_thread_from_the_line(turns: Turns) -> None:
+    """After Ctrl-C in a thread that waits, the next thread has its turn."""
     held, free, interrupted = threading.Event(), threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -98,7 +98,8 @@ def test_ctrl_c_in_a_thread_that_waits_takes_it_out_of_the_line(turns: Turns) ->
             free.wait(WAIT_SECONDS)
 
     def interrupt() -> None:
-        # Again and again: Python acts on a signal that comes just before a wait only after it.
+        # Send the signal repeatedly: if it arrives just before a wait, Python handles it after the
+        # wait.
         def signalled() -> bool:
             signal.pthread_kill(main, signal.SIGINT)
             return interrupted.is_set()
