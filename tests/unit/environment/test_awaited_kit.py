@@ -1,4 +1,4 @@
-"""The kit of a run's nodes, asked for by several threads."""
+"""The kit of a run's nodes, requested by several threads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.processes import WAIT_SECONDS
 THREADS = 4
 
 
-def test_searches_that_begin_together_have_one_kit() -> None:
-    """Each thread goes on when the kit is there, which is made once."""
+def test_threads_that_start_together_have_one_kit() -> None:
+    """Each thread waits until the kit exists."""
     kit = AwaitedKit(EnvironmentConfig())
     together = threading.Barrier(THREADS)
 

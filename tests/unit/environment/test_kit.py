@@ -1,4 +1,4 @@
-"""The kit's bytes and the text of the commands that a node's shell runs."""
+"""The bytes of the kit, and the commands for a node's shell."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def contents(kit: Kit) -> dict[str, bytes]:
 
 
 class LoginShell:
-    """A shell whose own files (fish makes some wherever it runs) lie in a folder of its own."""
+    """Shell with a home folder of its own, because fish writes files into its home."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self._words = [program(name), "sh"] if name == "busybox" else [program(name)]
@@ -61,7 +61,7 @@ class LoginShell:
 
 @pytest.fixture(scope="module", params=SHELLS)
 def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoginShell:
-    """Every login shell that a node may have."""
+    """Each login shell that a node may have."""
     return LoginShell(request.param, tmp_path_factory.mktemp("shell"))
 
 
@@ -79,7 +79,7 @@ def in_sh(command: str, home: str = "/nowhere") -> subprocess.CompletedProcess[s
 
 
 def test_kit_is_the_same_bytes_every_time(tmp_path: Path) -> None:
-    """Neither the time nor the age of a wheel's file nor the hash seed changes the kit."""
+    """The kit does not depend on the time, the age of a wheel's file or the hash seed."""
     path = tmp_path / "mine-1-py3-none-any.whl"
     path.write_bytes(b"wheel")
     local = LocalDistribution(name="mine", version="1", source="/x")
@@ -104,7 +104,7 @@ def test_kit_is_the_same_bytes_every_time(tmp_path: Path) -> None:
 
 
 def test_kit_holds_the_worker_and_nothing_else_of_skygrid() -> None:
-    """Beside the requirements there is skygrid.worker, under a package that imports nothing."""
+    """The kit contains skygrid.worker under a package that imports nothing."""
     files = contents(build_kit(ENVIRONMENT))
     assert files["requirements.txt"] == b"a==1\nb==2\n"
     assert "code/skygrid/worker/agent/agent.py" in files
@@ -114,8 +114,8 @@ def test_kit_holds_the_worker_and_nothing_else_of_skygrid() -> None:
     assert not [name for name in files if "__pycache__" in name]
 
 
-def test_kit_carries_what_was_set() -> None:
-    """Indexes, setup commands and a lock are files of their own, whatever their text."""
+def test_kit_carries_the_settings() -> None:
+    """Indexes, setup commands and a lock are separate files, with any characters."""
     here = Environment(
         python="/opt/it's here/python",
         minor="3.12",
@@ -136,14 +136,14 @@ def test_kit_carries_what_was_set() -> None:
 
 
 def test_code_key_stays_when_the_environment_changes() -> None:
-    """Code and environment are named apart, so new code does not make an environment anew."""
+    """Code and environment have separate keys, so new code does not create a new environment."""
     one, other = build_kit(ENVIRONMENT), build_kit(replace(ENVIRONMENT, setup=("true",)))
     assert one.code_key == other.code_key
     assert one.environment_key != other.environment_key
 
 
-def test_a_wheel_that_is_gone_is_an_error(tmp_path: Path) -> None:
-    """A wheel that was removed since it was built is named."""
+def test_a_missing_wheel_is_named(tmp_path: Path) -> None:
+    """A wheel that was deleted after its build is an error that names it."""
     here = replace(
         ENVIRONMENT,
         local=(LocalDistribution(name="mine", version="1", source="/x"),),
@@ -162,7 +162,7 @@ def test_a_wheel_that_is_gone_is_an_error(tmp_path: Path) -> None:
     words=["it's", 'a "b" c', "\\", "\\'", "\\\\'", "'\\", "$HOME `id`", "a\nb", "!x", "~", ""]
 )
 def test_every_login_shell_reads_a_word_as_it_was(shell: LoginShell, words: list[str]) -> None:
-    """Quotes, backslashes, spaces, dollars and line breaks arrive unchanged, in any shell."""
+    """Quotes, backslashes, spaces, dollars and line breaks arrive unchanged in every shell."""
     printing = quoted('for one; do printf "<%s>" "$one"; done')
     command = " ".join(["exec sh -c", printing, "x", *map(quoted, words)])
     said = shell.run(command)
@@ -171,7 +171,7 @@ def test_every_login_shell_reads_a_word_as_it_was(shell: LoginShell, words: list
 
 @pytest.fixture
 def ready(tmp_path: Path) -> Path:
-    """A home with a prepared root whose Python prints where it is and what it was given."""
+    """A prepared root below a home, whose Python prints its folder, its path and its arguments."""
     root = tmp_path / "it's a home" / ".cache" / 'sky "grid" $x'
     system, machine = os.uname().sysname, os.uname().machine
     environment, code = root / f"envs/ekey-{system}-{machine}", root / "code/ckey"
@@ -188,7 +188,7 @@ def ready(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("written", ["~/{}", "{}", "absolute"])
 def test_the_bridge_is_run_in_any_root(ready: Path, shell: LoginShell, written: str) -> None:
-    """A root under the home or absolute, with any quotes in its path, is found and touched."""
+    """A root is found under the home or by its absolute path, with any quotes, and is touched."""
     home = ready.parent.parent
     name = str(ready) if written == "absolute" else written.format(ready.relative_to(home))
     command = run_python(name, "ekey", "ckey", ["--folder", "agents/a b", "--", "it's"])
@@ -202,30 +202,28 @@ def test_the_bridge_is_run_in_any_root(ready: Path, shell: LoginShell, written: 
 
 
 @pytest.mark.parametrize(("environment", "code"), [("other", "ckey"), ("ekey", "other")])
-def test_what_is_not_ready_is_told_by_the_exit_status(
-    ready: Path, environment: str, code: str
-) -> None:
-    """Without environment or code the command says nothing and ends with its own status."""
+def test_a_missing_part_has_its_own_exit_status(ready: Path, environment: str, code: str) -> None:
+    """Without environment or code, the command prints nothing and exits with NOT_READY_EXIT."""
     said = in_sh(run_python(str(ready), environment, code, []))
     assert (said.returncode, said.stdout, said.stderr) == (NOT_READY_EXIT, "", "")
 
 
-def test_a_host_that_was_never_prepared_is_not_ready(tmp_path: Path) -> None:
-    """Without a root the command says nothing and ends with its own status."""
+def test_an_unprepared_host_is_not_ready(tmp_path: Path) -> None:
+    """Without a root, the command prints nothing and exits with NOT_READY_EXIT."""
     said = in_sh(run_python("~/x", "e", "c", []), str(tmp_path))
     assert (said.returncode, said.stdout, said.stderr) == (NOT_READY_EXIT, "", "")
 
 
 @pytest.mark.parametrize("root", ["", "~other/x", "a:b", "a\nb"])
-def test_a_root_that_cannot_be_is_refused(root: str) -> None:
-    """Another user's home, colons and line breaks are refused on the driver."""
+def test_an_impossible_root_is_refused(root: str) -> None:
+    """The driver refuses another user's home, colons and line breaks."""
     for make in (lambda: probe(root), lambda: unpack_and_prepare(root, "e", "c")):
         with pytest.raises(ConfigError, match="cannot be the folder on a node"):
             make()
 
 
-def test_probe_tells_what_a_host_has(shell: LoginShell, tmp_path: Path) -> None:
-    """The doctor learns system, Pythons, room and memory, and nothing is made on the host."""
+def test_probe_describes_a_host(shell: LoginShell, tmp_path: Path) -> None:
+    """The probe finds system, Pythons, disk space and memory, and creates nothing on the host."""
     said = shell.run("echo welcome; " + probe("~/a b/c"), HOME=str(tmp_path))
     found = read_probe(said.stdout.decode())
     assert (found.system, found.machine) == (os.uname().sysname, os.uname().machine)
@@ -237,8 +235,8 @@ def test_probe_tells_what_a_host_has(shell: LoginShell, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_probe_leaves_unknown_what_is_not_told() -> None:
-    """Missing numbers and a missing uv are unknown; a cut answer is an error."""
+def test_probe_leaves_missing_facts_unknown() -> None:
+    """Missing numbers and a missing uv are unknown; a truncated answer is an error."""
     found = read_probe(f"hello\n{PROBE_BEGIN}\nsystem=Linux\nfree_kib=\n{PROBE_END}\nbye")
     assert (found.system, found.uv, found.free_kib, found.memory_kib) == ("Linux", None, None, 0)
     assert not found.writable
@@ -246,8 +244,8 @@ def test_probe_leaves_unknown_what_is_not_told() -> None:
         read_probe(f"{PROBE_BEGIN}\nsystem=Linux\n")
 
 
-def test_a_broken_kit_is_told(tmp_path: Path) -> None:
-    """A kit that was cut off is an error in one sentence, and nothing of it is left."""
+def test_a_truncated_kit_is_refused(tmp_path: Path) -> None:
+    """A truncated kit ends in a one-line error and leaves no files."""
     data = build_kit(ENVIRONMENT).data[:1000]
     said = subprocess.run(
         ["sh", "-c", unpack_and_prepare("~/r", "e", "c")],

@@ -1,4 +1,4 @@
-"""What a node's environment holds, decided from settings, imports and what the driver has."""
+"""The contents of a node's environment, from settings, imports and the driver's packages."""
 
 from __future__ import annotations
 
@@ -48,8 +48,7 @@ def settings(packages: str | tuple[str, ...] = "auto", **others: Any) -> Environ
 
 
 def test_imports_become_the_drivers_versions() -> None:
-    """What was imported is pinned beside what skygrid needs; the standard library and skygrid
-    are not."""
+    """Imported packages and the libraries of skygrid are pinned; the standard library is not."""
     here = driver(Distribution(name="polars", version="1.9"), providers={"pl_module": ("polars",)})
     found = resolve(settings(), {"pl_module", "sklearn", "os", "skygrid", "__main__"}, here)
     assert set(found.requirements) == PINNED_BASE | {"polars==1.9"}
@@ -57,7 +56,7 @@ def test_imports_become_the_drivers_versions() -> None:
 
 
 def test_loaded_dependencies_are_pinned_and_others_left_open() -> None:
-    """A dependency is pinned when this process has loaded it, optional ones included."""
+    """A dependency is pinned if this process has loaded it, also an optional one."""
     big = Distribution(
         name="big", version="1", requires=("used>=1", "never>=1", "extra-one; extra == 'all'")
     )
@@ -87,14 +86,14 @@ def test_loaded_dependencies_are_pinned_and_others_left_open() -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_came_from_an_address_keeps_it(direct_url: dict[str, Any], line: str) -> None:
-    """An installation from a repository or an address is repeated from there, at that commit."""
+def test_packages_from_an_address_keep_it(direct_url: dict[str, Any], line: str) -> None:
+    """A package from a repository or an address is installed from there, at the same commit."""
     here = driver(from_url("mine", **direct_url), providers={"mine": ("mine",)})
     assert line in resolve(settings(), {"mine"}, here).requirements
 
 
 def test_local_projects_are_to_be_built(tmp_path: Path) -> None:
-    """An editable project travels as a wheel; without it the environment has no key."""
+    """An editable project travels as a wheel; until that is built the environment has no key."""
     url = {"url": tmp_path.as_uri(), "dir_info": {"editable": True}}
     here = driver(from_url("mine", **url), providers={"mine": ("mine",)})
     found = resolve(settings(), {"mine"}, here)
@@ -104,8 +103,8 @@ def test_local_projects_are_to_be_built(tmp_path: Path) -> None:
         _ = found.key
 
 
-def test_a_project_that_is_gone_is_named(tmp_path: Path) -> None:
-    """A folder that was installed from and removed is an error; conda's build folder is none."""
+def test_a_missing_project_folder_is_named(tmp_path: Path) -> None:
+    """A missing source folder is an error, except for a package of conda."""
     url = {"url": (tmp_path / "gone").as_uri(), "dir_info": {}}
     one = from_url("mine", **url)
     with pytest.raises(PreparationError, match=r"mine 3\.0 was installed from .*gone"):
@@ -115,7 +114,7 @@ def test_a_project_that_is_gone_is_named(tmp_path: Path) -> None:
 
 
 def test_a_module_of_no_distribution_is_named() -> None:
-    """A module that lies in some folder of the path is an error; one without a file is none."""
+    """A module without a distribution is an error if it has a file."""
     here = driver(files={"stray": Path("/home/me/lib/stray.py")})
     with pytest.raises(PreparationError, match=r"imports stray \(/home/me/lib/stray\.py\)"):
         resolve(settings(), {"stray", "cython_runtime"}, here)
@@ -123,7 +122,7 @@ def test_a_module_of_no_distribution_is_named() -> None:
 
 
 def test_a_missing_need_is_named() -> None:
-    """A driver without one of the libraries that every node needs says which."""
+    """A driver that lacks a library of every node is refused, with the library's name."""
     here = driver()
     few = {name: one for name, one in here.distributions.items() if name != "msgspec"}
     with pytest.raises(PreparationError, match="msgspec is not installed here"):
@@ -131,7 +130,7 @@ def test_a_missing_need_is_named() -> None:
 
 
 def test_a_local_version_keeps_its_pin_and_is_noted() -> None:
-    """A build such as +cu121 stays pinned; without an index the user reads where to name it."""
+    """A build such as +cu121 stays pinned; without an index, a note names the setting for one."""
     here = driver(Distribution(name="torch", version="2.4.0+cu121"), providers={"t": ("torch",)})
     found = resolve(settings(), {"t"}, here)
     assert "torch==2.4.0+cu121" in found.requirements
@@ -141,8 +140,8 @@ def test_a_local_version_keeps_its_pin_and_is_noted() -> None:
     assert not resolve(settings(index_url="https://x.org"), {"t"}, here).notes
 
 
-def test_this_very_driver_is_resolved() -> None:
-    """What this interpreter really has is matched, an editable skygrid left out."""
+def test_the_packages_of_this_driver_are_resolved() -> None:
+    """The packages of this interpreter are matched, and an editable skygrid is left out."""
     found = resolve(settings(), {"hypothesis", "_pytest", "skygrid"})
     assert f"hypothesis=={metadata.version('hypothesis')}" in found.requirements
     assert f"pytest=={metadata.version('pytest')}" in found.requirements
@@ -150,8 +149,8 @@ def test_this_very_driver_is_resolved() -> None:
     assert not found.local
 
 
-def test_an_editable_project_is_matched_by_where_its_modules_lie() -> None:
-    """Its record lists no modules, so the module's file tells whose it is."""
+def test_an_editable_project_is_matched_by_its_modules_files() -> None:
+    """An editable project whose record lists no modules is found by the file of its module."""
     assert read_installed().providers["skygrid"] == ("skygrid",)
 
 
@@ -159,7 +158,7 @@ def test_an_editable_project_is_matched_by_where_its_modules_lie() -> None:
 
 
 def test_open_versions_become_the_drivers() -> None:
-    """Listed names get this machine's version, exact ones stay, what is needed is added."""
+    """Open versions become those of the driver, exact ones stay, needed libraries are added."""
     here = driver(Distribution(name="xgboost", version="2.1"))
     found = resolve(settings(("xgboost[plot]>=2", "other==5", "scikit-learn")), set(), here)
     assert set(found.requirements) == PINNED_BASE | {"xgboost[plot]==2.1", "other==5"}
@@ -175,7 +174,7 @@ def test_open_versions_become_the_drivers() -> None:
     ],
 )
 def test_a_wrong_requirement_is_named(text: str, message: str) -> None:
-    """What cannot be pinned, contradicts the driver or cannot be read is quoted."""
+    """A requirement that cannot be pinned or read, or that contradicts the driver, is quoted."""
     here = driver(Distribution(name="xgboost", version="2.1"))
     with pytest.raises(ConfigError) as caught:
         resolve(settings((text,)), set(), here)
@@ -186,7 +185,7 @@ def test_a_wrong_requirement_is_named(text: str, message: str) -> None:
 
 
 def test_a_requirements_file_is_followed(tmp_path: Path) -> None:
-    """Hashes, options and markers stay; comments go; what is needed and missing comes after."""
+    """Hashes, options and markers stay, comments are removed, missing libraries are added."""
     path = tmp_path / "requirements.txt"
     path.write_text(
         "# made by uv\n--index-url https://x.org/simple\n"
@@ -204,8 +203,8 @@ def test_a_requirements_file_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["-r base.txt", "-e .", "./mine", "-f /opt/wheels", "a.whl"])
-def test_lines_that_mean_this_machine_are_refused(tmp_path: Path, line: str) -> None:
-    """A line that a node cannot follow is an error with its number."""
+def test_lines_that_refer_to_this_machine_are_refused(tmp_path: Path, line: str) -> None:
+    """A line that a node cannot use is an error with its number."""
     path = tmp_path / "requirements.txt"
     path.write_text(f"numpy==1.2\n{line}\n")
     with pytest.raises(ConfigError, match=r"requirements\.txt, line 2: "):
@@ -224,8 +223,8 @@ marker = "sys_platform == 'never'"
 """
 
 
-def test_a_pylock_travels_whole(tmp_path: Path) -> None:
-    """A pylock.toml is kept as it is, and compared with the driver where it applies."""
+def test_a_pylock_is_copied(tmp_path: Path) -> None:
+    """A pylock.toml is copied as it is, and the entries that apply are compared with the driver."""
     path = tmp_path / "pylock.toml"
     path.write_text(LOCK)
     found = resolve(settings(str(path)), set(), driver())
@@ -248,7 +247,7 @@ def test_a_pylock_travels_whole(tmp_path: Path) -> None:
 def test_a_file_of_another_kind_is_refused(
     tmp_path: Path, name: str, text: str | None, message: str
 ) -> None:
-    """A file that is no requirements file says what to write instead."""
+    """A file that is no requirements file is an error that names the remedy."""
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match=message):
@@ -259,8 +258,8 @@ def test_a_file_of_another_kind_is_refused(
 
 
 @pytest.mark.parametrize("python", ["3.12", "3.12.4", "/opt/python/bin/python"])
-def test_a_python_that_can_be_right_is_kept(python: str) -> None:
-    """The driver's minor version and a path are passed on; the minor version is known too."""
+def test_a_matching_python_is_kept(python: str) -> None:
+    """The driver's minor version and a path are passed on with the minor version."""
     found = resolve(settings(python=python), set(), driver())
     assert (found.python, found.minor) == (python, "3.12")
 
@@ -269,7 +268,7 @@ def test_a_python_that_can_be_right_is_kept(python: str) -> None:
     ("python", "message"), [("3.11", "this machine runs 3.12"), ("python3", "must be a version")]
 )
 def test_a_wrong_python_is_refused(python: str, message: str) -> None:
-    """Another minor version than the driver's, or no version at all, is an error."""
+    """Another minor version than the driver's, or text that is no version, is an error."""
     with pytest.raises(ConfigError, match=message):
         resolve(settings(python=python), set(), driver())
 
@@ -278,7 +277,7 @@ def test_a_wrong_python_is_refused(python: str, message: str) -> None:
 
 
 def test_key_follows_the_content() -> None:
-    """Every part of the content changes the key; notes and the wheels' places do not."""
+    """Every part of the content changes the key; notes do not."""
     base = Environment(python="3.12", minor="3.12")
     changes: list[dict[str, Any]] = [
         {},
@@ -303,7 +302,7 @@ def project(folder: Path, body: str) -> Path:
     (folder / "pyproject.toml").write_text(
         '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     )
-    # A build backend of a few lines, so that a build needs no index.
+    # This build backend needs no index.
     (folder / "backend.py").write_text(
         "import zipfile\n"
         "def build_wheel(folder, config_settings=None, metadata_directory=None):\n"
@@ -327,8 +326,8 @@ def built(source: Path, into: Path) -> Environment:
     return build_wheels(resolve(settings(), {"mine"}, here), into)
 
 
-def test_key_follows_the_wheels_content(tmp_path: Path) -> None:
-    """The same sources give the same key wherever they are built, other sources another."""
+def test_key_depends_on_the_wheels_content(tmp_path: Path) -> None:
+    """Equal sources give equal keys in any folder, and other sources another key."""
     one = built(project(tmp_path / "a", "x = 1"), tmp_path / "w1")
     same = built(tmp_path / "a", tmp_path / "w2")
     other = built(project(tmp_path / "b", "x = 2"), tmp_path / "w3")
@@ -338,15 +337,15 @@ def test_key_follows_the_wheels_content(tmp_path: Path) -> None:
 
 
 def test_a_build_that_fails_is_named(tmp_path: Path) -> None:
-    """A project that cannot be built is named, with what its build said."""
+    """A project that cannot be built is an error with its name and the output of the build."""
     broken = project(tmp_path / "a", "")
     (broken / "backend.py").write_text("raise RuntimeError('the moon is full')")
     with pytest.raises(PreparationError, match=r"(?s)mine 3\.0 is installed here .*the moon is"):
         built(broken, tmp_path / "w")
 
 
-def test_a_wheel_that_was_installed_is_copied(tmp_path: Path) -> None:
-    """What was installed from a wheel's file travels as that very wheel."""
+def test_an_installed_wheel_is_copied(tmp_path: Path) -> None:
+    """A package that was installed from a wheel's file travels as that file."""
     first = built(project(tmp_path / "a", "x = 1"), tmp_path / "w").wheels[0]
     here = driver(
         from_url("mine", url=first.path.as_uri(), archive_info={}), providers={"mine": ("mine",)}
@@ -357,15 +356,15 @@ def test_a_wheel_that_was_installed_is_copied(tmp_path: Path) -> None:
     assert wheel.digest == first.digest
 
 
-def test_describing_imports_nothing_heavy() -> None:
-    """Settings and records load neither NumPy nor rich, so the command line may import them."""
+def test_resolving_imports_nothing_heavy() -> None:
+    """Settings and records load neither NumPy nor rich, so the command line can import them."""
     code = "import sys, skygrid.environment.resolve; print({'numpy', 'rich'} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "set()"
 
 
-def test_what_is_installed_is_read_as_the_standard_library_reads_it() -> None:
-    """Modules, versions and dependencies are those of importlib.metadata, read in one go."""
+def test_installed_packages_equal_those_of_importlib() -> None:
+    """Modules, versions and dependencies equal those of importlib.metadata."""
     found = read_installed()
     for module, names in metadata.packages_distributions().items():
         assert {canonicalize_name(name) for name in names} <= set(found.providers[module]), module
