@@ -1,4 +1,4 @@
-"""What the cloud for tests decides without any machine: user-data, rules, requests, faults."""
+"""Decisions of the test cloud that need no machine: user-data, rules, requests, faults."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.cloud.user_data import UserDataError, read_user_data
 # ---- user-data -----------------------------------------------------------------------------------
 
 
-def test_user_data_says_who_logs_in_where() -> None:
-    """Keys of the user and of the host are those that were given, each a line."""
+def test_user_data_holds_the_keys() -> None:
+    """Keys of the user and of the host are read, with a line break at the end of each host key."""
     keys = 'ssh_keys: {ed25519_private: k, ed25519_public: "p\\n"}'
     plan = read_user_data(f"#cloud-config\nssh_authorized_keys: [a]\n{keys}\n".encode())
     assert plan.keys == ("a",)
@@ -23,7 +23,7 @@ def test_user_data_says_who_logs_in_where() -> None:
 
 
 def test_commands_become_a_script_as_cloud_init_makes_it() -> None:
-    """Texts are lines of shell, lists are words that are quoted."""
+    """Commands given as text are lines of shell; lists are quoted words."""
     plan = read_user_data(b"#cloud-config\nbootcmd: ['a | b', [c, 'd e', 1]]\n")
     assert plan.bootcmd == "#!/bin/sh\na | b\nc 'd e' 1\n"
 
@@ -43,8 +43,8 @@ def test_commands_become_a_script_as_cloud_init_makes_it() -> None:
         ("hello", "begins with 'hello'"),
     ],
 )
-def test_what_is_not_known_is_refused(text: str, said: str) -> None:
-    """Nothing is left out without a word."""
+def test_unknown_user_data_is_refused(text: str, said: str) -> None:
+    """User-data that the test cloud does not know is an error."""
     with pytest.raises(UserDataError, match=said):
         read_user_data(text.encode())
 
@@ -66,13 +66,13 @@ SSH = Rule(protocol="tcp", first_port=22, last_port=22, cidr="203.0.113.10/32")
     ],
 )
 def test_a_rule_admits_by_protocol_port_and_address(rules: list[Rule], admitted: bool) -> None:
-    """One rule that fits is enough, and only one that fits all three."""
+    """One rule that fits protocol, port and address admits a connection."""
     assert lets_in(rules, "203.0.113.10", 22) is admitted
 
 
 @given(st.ip_addresses(v=4), st.integers(0, 32))
 def test_a_block_admits_its_own_addresses(address: object, bits: int) -> None:
-    """Any address is in the block of any size that is named after it."""
+    """An address is inside every block that is named after it."""
     rule = Rule(protocol="tcp", first_port=22, last_port=22, cidr=f"{address}/{bits}")
     assert lets_in([rule], str(address), 22)
 
@@ -85,7 +85,7 @@ def _scope(service: str) -> str:
 
 
 def test_a_request_is_known_by_its_signature_and_form() -> None:
-    """Service and region come from the signature, the action from form, header or path."""
+    """Service and region are read from the signature, the action from form, header or path."""
     form = read_request(
         {"HTTP_AUTHORIZATION": _scope("ec2")},
         b"Action=RunInstances&InstanceId.1=i-1&InstanceId.2=i",
@@ -115,14 +115,14 @@ def test_a_request_is_known_by_its_signature_and_form() -> None:
 def test_an_operation_of_s3_is_known_by_method_and_path(
     method: str, path: str, query: str, action: str
 ) -> None:
-    """REST has no name for what it does; the count and the permissions want one."""
+    """Operations of S3 are named by method, path and query."""
     environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query}
     assert read_request(environ, b"").name == f"s3:{action}"
 
 
 @pytest.mark.parametrize("service", ["ec2", "sts", "s3", "ssm"])
 def test_an_error_names_its_code_in_every_shape(service: str) -> None:
-    """The code and the message are in the answer of each protocol, escaped."""
+    """Each protocol's answer contains the code and the message, escaped."""
     request = Request(service=service, action="A", region="r")
     reply = error_reply(request, ApiError(code="Code", message="a < b", status=403))
     assert reply.status == 403
@@ -134,10 +134,8 @@ def test_an_error_names_its_code_in_every_shape(service: str) -> None:
 
 
 @given(after=st.integers(0, 5), times=st.integers(0, 5), calls=st.integers(0, 20))
-def test_a_failure_comes_when_and_as_often_as_it_was_told(
-    after: int, times: int, calls: int
-) -> None:
-    """Of all calls those that follow the first `after` fail, `times` of them."""
+def test_a_failure_has_its_start_and_number(after: int, times: int, calls: int) -> None:
+    """The first `after` calls succeed, and the next `times` calls fail."""
     faults = Faults()
     faults.add(Failure(action="ec2:Run*", after=after, times=times))
     failed = [faults.next_failure("ec2:RunInstances") is not None for _ in range(calls)]
@@ -146,14 +144,14 @@ def test_a_failure_comes_when_and_as_often_as_it_was_told(
 
 
 def test_a_pool_is_a_pattern() -> None:
-    """Each field may be a pattern; one that is not given holds anything."""
+    """Each field of a pool may be a pattern; a missing one matches anything."""
     pool = Pool(instance_type="c7i.*", market="spot")
     assert pool.holds("us-east-1a", "c7i.large", "spot")
     assert not pool.holds("us-east-1a", "c7i.large", "on-demand")
 
 
-def test_what_is_not_denied_is_allowed() -> None:
-    """Only the actions that are named are refused."""
+def test_only_denied_actions_are_refused() -> None:
+    """An action that is not denied is allowed."""
     settings = Settings(denied=("ec2:Run*",))
     check_caller(Request(service="ec2", action="StopInstances", region="r"), settings)
     with pytest.raises(ApiError) as raised:

@@ -1,4 +1,4 @@
-"""What the race against the peers says of its measurements."""
+"""Tables of the race against other libraries."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NAN = math.nan
 
 
 def done(*seconds: float, **more: Any) -> list[Run]:
-    """Runs that ended by themselves."""
+    """Return runs that ended by themselves."""
     return [Run(ended="done", seconds=s, fit_seconds=2 * s, **more) for s in seconds]
 
 
 def row(workload: str, fits: int = 100, **cells: list[Run]) -> Row:
-    """A row of two cores; underscores in names stand for hyphens."""
+    """Return a row of two cores; underscores in names stand for hyphens."""
     return Row(
         workload=workload,
         size="default",
@@ -41,14 +41,14 @@ def row(workload: str, fits: int = 100, **cells: list[Run]) -> Row:
 
 
 def test_a_ratio_is_the_median_of_the_turns() -> None:
-    """Each turn's ratio counts, not the ratio of the medians."""
+    """A ratio is the median of the ratios of each turn, not the ratio of the medians."""
     raced = row("digits", skygrid=done(1, 2, 9), loky=done(2, 8, 10))
     ours, theirs = raced.cells
     assert tables.ratio(ours, theirs, warm) == 0.5
 
 
-def test_who_was_cut_off_gives_a_bound() -> None:
-    """A peer that was stopped is shown with > and < and is not first."""
+def test_a_stopped_peer_gives_a_bound() -> None:
+    """A peer that was stopped is shown with > and < and is never first."""
     cut = [Run(ended="cut", seconds=300, startup_seconds=10, why="more than 300 s")]
     raced = row("tiny-50000", skygrid=done(30, 30, 30), loky=cut)
     line = tables.seconds_table([raced], warm).splitlines()[-1]
@@ -60,7 +60,7 @@ def test_who_was_cut_off_gives_a_bound() -> None:
 
 
 def test_a_faster_peer_is_named() -> None:
-    """A row on which skygrid is not first says who is, and so do the goals."""
+    """A row that another library wins names it, in the table and in the goals."""
     raced = row("digits", skygrid=done(2), dask_ml_threads=done(1))
     assert tables.first(raced, warm) == "dask-ml-threads"
     assert "| first on every row, warm | not on digits (dask-ml, threads) | no |" in goals.judged(
@@ -69,7 +69,7 @@ def test_a_faster_peer_is_named() -> None:
 
 
 def test_cold_counts_the_start() -> None:
-    """Who is first when the cluster is up may be second from the start of the process."""
+    """Cold times include the start of the cluster and can change the order."""
     raced = row("text", skygrid=done(2, startup_seconds=1), ray=done(1, startup_seconds=5))
     assert tables.first(raced, warm) == "ray"
     assert tables.first(raced, cold) == "skygrid"
@@ -79,13 +79,13 @@ def test_cold_counts_the_start() -> None:
     ("ours", "met"), [(0.7, "0.70 | yes"), (0.71, "0.71 | no")], ids=["met", "missed"]
 )
 def test_goals_are_judged(ours: float, met: str) -> None:
-    """A goal is met up to its number and not beyond."""
+    """A goal is met up to and including its number."""
     text = goals.judged([row("digits", skygrid=done(ours), loky=done(1))], [])
     assert f"| digits: at most 0.70 of loky's time | {met} |" in text
 
 
 def test_growth_is_judged_by_its_spread() -> None:
-    """Twice the time for each fit of a longer search is not flat."""
+    """A time per fit that doubles with the length of the search is not flat."""
     growth = [
         row("growth-1000", 1_000, skygrid=done(0.1)),
         row("growth-10000", 10_000, skygrid=done(2.0)),
@@ -93,8 +93,8 @@ def test_growth_is_judged_by_its_spread() -> None:
     assert "varies by at most 20% | 100% | no |" in goals.judged([], growth)
 
 
-def test_growth_is_judged_without_the_start_too() -> None:
-    """What a search costs to begin with is no cost of its fits."""
+def test_growth_excludes_the_start() -> None:
+    """The start of a search does not count as a cost of its fits."""
     growth = [
         row("growth-1000", 1_000, skygrid=done(0.3)),
         row("growth-10000", 10_000, skygrid=done(1.2)),
@@ -118,12 +118,12 @@ def test_growth_is_judged_without_the_start_too() -> None:
 def test_scores_are_compared_to_the_last_bit(
     scores: list[float], expected: list[float], found: tuple[int, float]
 ) -> None:
-    """Equal is equal; a missing score equals only a missing one."""
+    """Scores are equal only if their bits are; a missing score equals only a missing one."""
     assert differences(scores, expected) == found
 
 
-def test_the_picture_is_a_picture() -> None:
-    """The SVG is well-formed, and a run that was cut off is drawn as a bound."""
+def test_the_picture_is_well_formed() -> None:
+    """The SVG is well-formed and draws a stopped run as a bound."""
     cut = [Run(ended="cut", seconds=300)]
     growth = [
         row("growth-1000", 1_000, skygrid=done(0.1), loky=done(2)),
@@ -135,7 +135,7 @@ def test_the_picture_is_a_picture() -> None:
 
 
 def test_tables_are_written_between_the_markers(tmp_path: Path) -> None:
-    """What stands around the markers stays, and a guide without them is refused by name."""
+    """Text around the markers stays, and a guide without markers is refused by name."""
     guide, picture = tmp_path / "guide.md", tmp_path / "picture.svg"
     guide.write_text("before\n<!-- bench-peers -->an earlier one<!-- end bench-peers -->\nafter\n")
     report.write([row("digits", skygrid=done(1), loky=done(2))], guide, picture)

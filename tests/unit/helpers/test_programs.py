@@ -1,4 +1,4 @@
-"""Programs that tests use are installed, or the test that uses them fails."""
+"""Tests fail if a program that they use cannot be installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests import programs
 def test_a_program_that_cannot_be_installed_fails_the_test_with_advice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A machine without OpenSSH fails and does not skip, and the message names the package."""
+    """Without OpenSSH the test fails instead of skipping, and the message names the package."""
     monkeypatch.setattr(programs, "find", lambda name: None)
     monkeypatch.setattr(programs.os, "getuid", lambda: 1000)
     with pytest.raises(AssertionError, match="apt-get install openssh-server"):

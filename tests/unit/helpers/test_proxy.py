@@ -1,4 +1,4 @@
-"""The misbehaving proxy does what tests rely on."""
+"""The faulty proxy behaves as the tests expect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.proxy import FaultProxy
 
 @pytest.fixture
 def echo() -> Iterator[tuple[str, int]]:
-    """A server that sends everything back and ends when its client does."""
+    """Server that returns everything and ends with its client."""
     listener = socket.create_server(("127.0.0.1", 0))
     threads: list[threading.Thread] = []
 
@@ -60,7 +60,7 @@ def _all(end: socket.socket, size: int) -> bytes:
 
 
 def test_bytes_pass_unchanged_and_are_counted(echo: tuple[str, int]) -> None:
-    """Whatever goes in comes out, the end of the stream too, and is counted each way."""
+    """Bytes and the end of the stream pass unchanged, and are counted each way."""
     payload = bytes(range(256)) * 4000
     with FaultProxy(*echo) as proxy, _client(proxy) as client:
         sender = threading.Thread(target=client.sendall, args=(payload,))
@@ -75,7 +75,7 @@ def test_bytes_pass_unchanged_and_are_counted(echo: tuple[str, int]) -> None:
 
 
 def test_delay_is_one_way(echo: tuple[str, int]) -> None:
-    """A round trip takes two delays."""
+    """A round trip takes twice the delay."""
     with FaultProxy(*echo, delay=0.2) as proxy, _client(proxy) as client:
         start = time.monotonic()
         client.sendall(b"x")
@@ -84,7 +84,7 @@ def test_delay_is_one_way(echo: tuple[str, int]) -> None:
 
 
 def test_cut_resets_and_new_connections_work(echo: tuple[str, int]) -> None:
-    """A cut ends open connections with a reset; the next one is served."""
+    """A cut resets open connections; new ones are served."""
     with FaultProxy(*echo) as proxy:
         with _client(proxy) as client:
             client.sendall(b"a")
@@ -98,7 +98,7 @@ def test_cut_resets_and_new_connections_work(echo: tuple[str, int]) -> None:
 
 
 def test_refuse_leaves_open_connections_alone(echo: tuple[str, int]) -> None:
-    """New connections are refused until they are accepted again; those that are open go on."""
+    """While new connections are refused, open ones go on."""
     with FaultProxy(*echo) as proxy, _client(proxy) as client:
         client.sendall(b"a")
         assert _all(client, 1) == b"a"
@@ -114,8 +114,8 @@ def test_refuse_leaves_open_connections_alone(echo: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_corrupt_flips_one_bit_once(echo: tuple[str, int], direction: str) -> None:
-    """Exactly one bit differs, at the place that was named."""
+def test_corrupt_flips_one_bit(echo: tuple[str, int], direction: str) -> None:
+    """Exactly one bit differs, at the given offset."""
     with FaultProxy(*echo) as proxy, _client(proxy) as client:
         proxy.corrupt(direction, 70_000)
         client.sendall(bytes(100_000))
@@ -125,10 +125,10 @@ def test_corrupt_flips_one_bit_once(echo: tuple[str, int], direction: str) -> No
 
 
 def test_a_refusing_target_resets_the_client() -> None:
-    """A client of a target that is not there sees its connection end."""
+    """The client of a target that refuses connections sees a reset."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         target = closed.getsockname()
-    # The reset may come as early as the end of the client's own connect.
+    # The reset can arrive before the client's own connect returns.
     with (
         FaultProxy(*target) as proxy,
         pytest.raises(ConnectionResetError),
@@ -138,7 +138,7 @@ def test_a_refusing_target_resets_the_client() -> None:
 
 
 def test_close_ends_everything(echo: tuple[str, int]) -> None:
-    """After close there is no thread, no listener and no connection."""
+    """After close the proxy has no thread, no listener and no connection."""
     proxy = FaultProxy(*echo)
     with _client(proxy) as client:
         client.sendall(b"a")
