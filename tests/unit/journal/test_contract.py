@@ -1,4 +1,4 @@
-"""What every journal promises, whatever it writes to."""
+"""The contract of every journal."""
 
 from __future__ import annotations
 
@@ -62,19 +62,19 @@ def bits(number: object) -> bytes:
 
 class TestOutcomes:
     def test_empty(self, journal: Journal) -> None:
-        """A new journal holds nothing."""
+        """A new journal is empty."""
         assert journal.count() == 0
         assert journal.outcomes(0) == []
 
     def test_order(self, journal: Journal) -> None:
-        """Outcomes come back by candidate, then split, in whatever order they arrived."""
+        """Outcomes are sorted by candidate, then split, independent of the order of arrival."""
         tasks = [(2, 0), (0, 1), (10, 0), (0, 0), (2, 1)]
         journal.append([scored(*task) for task in tasks[:2]])
         journal.append([scored(*task) for task in tasks[2:]])
         assert [(o.candidate, o.split) for o in journal.outcomes(0)] == sorted(tasks)
 
     def test_rounds_are_apart(self, journal: Journal) -> None:
-        """Each round has its own outcomes, and the count is over all rounds."""
+        """Each round has its own outcomes; the count covers all rounds."""
         journal.append([scored(round=0), scored(round=1), scored(1, round=1)])
         assert [o.candidate for o in journal.outcomes(1)] == [0, 1]
         assert journal.count() == 3
@@ -85,7 +85,7 @@ class TestOutcomes:
         journal.append([scored(score=0.3), scored(1, score=0.4)])
         assert [o.test_scores for o in journal.outcomes(0)] == [0.1, 0.4]
 
-    def test_nothing_to_append(self, journal: Journal) -> None:
+    def test_append_nothing(self, journal: Journal) -> None:
         """Appending no outcomes is allowed."""
         journal.append([])
         assert journal.count() == 0
@@ -130,14 +130,14 @@ class TestOutcomes:
         ids=repr,
     )
     def test_every_type_of_score(self, journal: Journal, score: Scores) -> None:
-        """Numbers that are no floats and several scores come back as they were, in order."""
+        """Scores that are no floats, and several scores, are read back unchanged and in order."""
         journal.append([scored(score=score)])
         (found,) = journal.outcomes(0)
         assert found.test_scores == score
         assert not isinstance(score, dict) or list(found.test_scores) == list(score)  # type: ignore[arg-type]
 
     def test_whole_records(self, journal: Journal) -> None:
-        """Failed, killed and decorated outcomes come back equal in every field."""
+        """Failed and killed outcomes, and those with all details, are equal in every field."""
         outcomes = [
             scored(),
             Outcome(round=0, candidate=1, split=0, status="failed", node="Łódź 🌩", slot=0,
@@ -155,12 +155,12 @@ class TestOutcomes:
 
 class TestFingerprint:
     def test_equal(self, journal: Journal) -> None:
-        """The same search may claim the journal again, whatever the order of its parts."""
+        """The same search may claim the journal again, with its parts in any order."""
         journal.claim(FINGERPRINT)
         journal.claim(dict(reversed(FINGERPRINT.items())))
 
     def test_every_difference_is_named(self, journal: Journal) -> None:
-        """The message names each part that differs, versions with both values, and a way out."""
+        """The message names each part that differs, both versions, and a remedy."""
         journal.claim(FINGERPRINT)
         with pytest.raises(FingerprintError) as caught:
             journal.claim({**FINGERPRINT, "X": "ef" * 32, "scikit-learn": "1.9.1"})
@@ -177,7 +177,7 @@ class TestFingerprint:
             journal.claim({"y": "cd" * 32})
 
     def test_a_refused_claim_changes_nothing(self, journal: Journal) -> None:
-        """After a refusal the journal still belongs to the first search."""
+        """After a refused claim the journal still belongs to the first search."""
         journal.claim(FINGERPRINT)
         with pytest.raises(FingerprintError):
             journal.claim({"X": "other"})
@@ -185,8 +185,8 @@ class TestFingerprint:
 
 
 class TestRoundsAndNodes:
-    def test_the_first_plan_of_a_round_counts(self, journal: Journal) -> None:
-        """A round that is drawn again gets the candidates and splits that were drawn first."""
+    def test_the_first_plan_of_a_round_is_kept(self, journal: Journal) -> None:
+        """A round that is drawn again gets the candidates and splits of the first draw."""
         assert journal.settle(plan(0, "rbf")).candidates == [{"kernel": "rbf"}]
         assert journal.settle(plan(1, "poly")).candidates == [{"kernel": "poly"}]
         again = journal.settle(plan(0, "linear", start=5))
@@ -195,7 +195,7 @@ class TestRoundsAndNodes:
         assert (train.tolist(), test.tolist()) == ([0, 1], [2])
 
     def test_nodes(self, journal: Journal) -> None:
-        """Each node's newest facts are kept."""
+        """Only the newest facts of each node are kept."""
         journal.record_node("a", b'{"vcpus": 2}')
         journal.record_node("b", b"{}")
         journal.record_node("a", b'{"vcpus": 4}')
@@ -215,7 +215,7 @@ CALLS: dict[str, Callable[[Journal], object]] = {
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 def test_closed(journal: Journal, call: Callable[[Journal], object]) -> None:
-    """A closed journal says so, and closing it twice is fine."""
+    """A closed journal raises an error, and may be closed twice."""
     journal.close()
     journal.close()
     with pytest.raises(JournalError, match="is closed"):

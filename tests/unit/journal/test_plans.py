@@ -1,4 +1,4 @@
-"""Round plans in a journal: what is stored, what is compared, what is never copied."""
+"""Round plans in a journal: stored when small, compared by digest when large, never copied."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEGABYTE = 2**20
 
 
 class Unpicklable:
-    """A value that refuses to be pickled."""
+    """Value that cannot be pickled."""
 
     def __reduce__(self) -> Any:
         raise TypeError("not to be pickled")
@@ -32,7 +32,7 @@ def plan(*values: object) -> RoundPlan:
 
 
 def test_a_journal_in_memory_pickles_nothing() -> None:
-    """A search without a folder keeps the plan as it is, whatever its values are."""
+    """A journal in memory keeps the plan object itself, also with values that cannot be pickled."""
     one = plan(Unpicklable())
     assert MemoryJournal().settle(one) is one
 
@@ -41,7 +41,7 @@ def test_a_journal_in_memory_pickles_nothing() -> None:
     "large", [np.zeros(9_000_000), bytes(70 * MEGABYTE)], ids=["array", "bytes"]
 )
 def test_a_large_plan_is_not_copied(tmp_path: Path, large: object) -> None:
-    """A plan over 64 MB is compared by its digest and costs the driver no second copy of it."""
+    """A plan over 64 MB is compared by its digest and not copied in the driver."""
     with closing(SqliteJournal(tmp_path / "journal.sqlite")) as journal:
         tracemalloc.start()
         try:
@@ -57,7 +57,7 @@ def test_a_large_plan_is_not_copied(tmp_path: Path, large: object) -> None:
 def test_a_large_plan_that_differs_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the plan is too large to be stored, only the same one goes on with its outcomes."""
+    """A resumed search whose plan is too large to be stored is refused if the plan differs."""
     monkeypatch.setattr(plans, "STORED_BYTES", 1000)
     large = np.arange(1000)
     for _ in range(2):
@@ -71,7 +71,7 @@ def test_a_large_plan_that_differs_is_refused(
 
 
 def test_a_plan_up_to_the_limit_is_stored(tmp_path: Path) -> None:
-    """Candidates and splits of an unseeded search come back from disk, arrays bit for bit."""
+    """A stored plan is read back with its arrays bit for bit."""
     value = np.random.default_rng(0).random((300, 1000))
     with closing(SqliteJournal(tmp_path / "journal.sqlite")) as journal:
         journal.settle(plan(value, np.asfortranarray(value)))
