@@ -1,4 +1,4 @@
-"""What is decided about nodes on EC2 without asking EC2: errors, requests, prices, records."""
+"""Decisions about nodes on EC2 that need no call: errors, requests, prices, records."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ IMAGE = Image(ami="ami-1", architecture="x86_64", root_device="/dev/sda1", min_d
 
 
 def refused(code: str, message: str = "", status: int = 400) -> ClientError:
-    """What boto3 raises when the API answers with this code."""
+    """Return the error that boto3 raises for this code."""
     answer: Any = {
         "Error": {"Code": code, "Message": message},
         "ResponseMetadata": {"HTTPStatusCode": status},
@@ -84,16 +84,16 @@ def refused(code: str, message: str = "", status: int = 400) -> ClientError:
         (refused("InvalidParameterValue", "bad size"), Decision.STOP, "bad size"),
     ],
 )
-def test_every_class_of_error_has_its_answer(error, decision, text):
-    """Each error leads to one decision, and its text says what was wrong or what to do."""
+def test_every_class_of_error_has_its_decision(error, decision, text):
+    """Each error leads to one decision, and its text names the cause or the remedy."""
     failure = judge(error, "ec2:RunInstances", "eu-central-1")
 
     assert failure.decision is decision
     assert text in failure.text
 
 
-def test_the_action_that_the_message_names_is_the_missing_one():
-    """A call can need more rights than its own; the encoded part of the message is left out."""
+def test_a_missing_permission_is_read_from_the_message():
+    """The action that the message names is reported; the encoded part is left out."""
     message = (
         "You are not authorized to perform: ec2:CreateTags on resource: x because no policy allows "
         "it. Encoded authorization failure message: AbCd-123_"
@@ -113,8 +113,8 @@ def test_the_action_that_the_message_names_is_the_missing_one():
         (refused("InsufficientInstanceCapacity", status=500), False),
     ],
 )
-def test_what_may_have_been_done_all_the_same(error, maybe):
-    """Only where there was no answer, or no proper one, may the call have been executed."""
+def test_a_call_without_an_answer_may_have_been_executed(error, maybe):
+    """Only without an answer, or after an internal error, may the call have been executed."""
     assert judge(error, "ec2:RunInstances", "x").maybe_done is maybe
 
 
@@ -122,7 +122,7 @@ def test_what_may_have_been_done_all_the_same(error, maybe):
 
 
 @given(st.text(max_size=120), st.integers(1, 9999))
-def test_tokens_are_what_ec2_takes(node, generation):
+def test_client_tokens_are_valid(node, generation):
     """A client token has at most 64 ASCII characters and differs between generations."""
     token = client_token(MARK.run_id, node, generation)
 
@@ -132,7 +132,7 @@ def test_tokens_are_what_ec2_takes(node, generation):
 
 
 def request(pool: Pool = POOL, user_data: bytes = b"x", **settings: Any) -> dict[str, Any]:
-    """A request with all that does not matter filled in."""
+    """Return a request, with defaults for everything else."""
     return run_request(
         node="aws-1",
         pool=pool,
@@ -145,8 +145,8 @@ def request(pool: Pool = POOL, user_data: bytes = b"x", **settings: Any) -> dict
     )
 
 
-def test_a_request_ties_everything_to_the_instance():
-    """Ending the instance, from inside too, ends its volume and interface; IMDSv2, no role."""
+def test_the_end_of_an_instance_deletes_its_parts():
+    """The end of an instance deletes its volume and interface; it has IMDSv2 and no role."""
     made = request(user_data=b"\x00#cloud")
 
     assert made["InstanceInitiatedShutdownBehavior"] == "terminate"
@@ -161,8 +161,8 @@ def test_a_request_ties_everything_to_the_instance():
     assert (made["MinCount"], made["MaxCount"], "InstanceMarketOptions" in made) == (1, 1, False)
 
 
-def test_a_spot_request_is_for_once():
-    """A spot instance that is taken back ends and is not started again by AWS."""
+def test_a_spot_request_is_not_repeated():
+    """A spot instance that is taken back ends, and AWS does not start it again."""
     options = request(msgspec.structs.replace(POOL, market="spot"))["InstanceMarketOptions"]
 
     assert options["MarketType"] == "spot"
@@ -172,8 +172,8 @@ def test_a_spot_request_is_for_once():
     }
 
 
-def test_the_volume_holds_the_image():
-    """A disk smaller than the image's snapshot is enlarged to it; EC2 would refuse it."""
+def test_the_volume_is_as_large_as_the_image():
+    """A disk smaller than the image's snapshot is enlarged to it, because EC2 would refuse it."""
     (volume,) = request(disk_gb=8)["BlockDeviceMappings"]
     assert volume["Ebs"]["VolumeSize"] == 8
     large = msgspec.structs.replace(IMAGE, min_disk_gb=50)
@@ -190,15 +190,15 @@ def test_the_volume_holds_the_image():
     assert made["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] == 50
 
 
-def test_user_data_has_a_limit():
-    """16 KiB are taken, a byte more is refused before the call."""
+def test_user_data_is_limited():
+    """16 KiB of user-data are accepted; one byte more is refused before the call."""
     check_user_data("aws-1", b"x" * 16384)
     with pytest.raises(NodeError, match="16385 bytes, and EC2 takes 16384"):
         check_user_data("aws-1", b"x" * 16385)
 
 
-def test_tags_come_back():
-    """What a request writes as tags is what an answer is read from."""
+def test_tags_are_read_back():
+    """The tags of a request give the same node when they are read from an answer."""
     made = request(bucket="data")
     (tags,) = {json.dumps(one["Tags"]) for one in made["TagSpecifications"]}
     node = from_answer(
@@ -219,29 +219,29 @@ def test_tags_come_back():
 
 
 @given(st.integers(0, 4_000_000_000))
-def test_moments_come_back(moment):
-    """A moment in a tag is the same moment when it is read, to the second."""
+def test_moments_are_read_back(moment):
+    """A moment in a tag is read back to the second."""
     assert from_text(to_text(moment)) == moment
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2026-99-01"])
-def test_a_tag_that_somebody_changed_is_no_moment(text):
-    """What is no moment counts as none: anybody may write tags."""
+def test_an_invalid_moment_counts_as_none(text):
+    """A tag that is no moment counts as 0, because any user may change tags."""
     assert from_text(text) == 0.0
 
 
-# ---- which pool ---------------------------------------------------------------------------------
+# ---- pools --------------------------------------------------------------------------------------
 
 
 def kind(name: str, zones: tuple[str, ...] = ("a", "b"), **more: Any) -> InstanceType:
-    """An instance type with all that does not matter filled in."""
+    """Return an instance type, with defaults for everything else."""
     known = {"vcpus": 4, "memory_gib": 8.0, "architecture": "x86_64"}
     markets = more.pop("markets", ("on-demand", "spot"))
     return InstanceType(name=name, zones=zones, markets=markets, **(known | more))
 
 
 def test_cheap_pools_come_first_and_unknown_prices_last():
-    """The order is by price; without one by name of the config, and only where it is offered."""
+    """Pools are sorted by price; those without a price follow in the order of the config."""
     prices = {("dear", "a"): 3.0, ("dear", "b"): 1.0, ("cheap", "a"): 2.0}
 
     def price(name: str, zone: str) -> Price | None:
@@ -262,8 +262,8 @@ def test_cheap_pools_come_first_and_unknown_prices_last():
     assert found[0].dollars_per_hour == 1.0
 
 
-def test_a_dry_pool_is_tried_last_for_a_while():
-    """Want of capacity is remembered for all nodes, and forgotten after five minutes."""
+def test_a_pool_without_capacity_is_tried_last_for_a_while():
+    """A lack of capacity moves the pool to the end for all nodes, for five minutes."""
     other = msgspec.structs.replace(POOL, zone="us-east-1b")
     scarcity = Scarcity()
     scarcity.dry(POOL, 0.0)
@@ -287,14 +287,14 @@ def test_a_dry_pool_is_tried_last_for_a_while():
         ("dl1.24xlarge", "dl1"),
     ],
 )
-def test_families_that_share_a_quota(name, group):
-    """A used-up quota of the standard families says nothing of the others, which have their own."""
+def test_families_with_a_quota_of_their_own(name, group):
+    """The standard families share a quota; each other family has its own."""
     pool = msgspec.structs.replace(POOL, instance_type=name)
     assert quota_class(pool) == ("on-demand", group)
 
 
-def test_what_a_person_is_told_of_pools_in_vain():
-    """Every pool that was tried is listed with its reason; another failure is told plainly."""
+def test_the_message_about_failed_pools():
+    """The message lists each pool with its reason; a failure of another kind is reported alone."""
     capacity = Failure(decision=Decision.NEXT_POOL, code="InsufficientInstanceCapacity", text="t")
     right = Failure(decision=Decision.NOT_ALLOWED, code="U", text="no right")
     many = refusal("aws-1", "eu-west-1", [Trial(pool=POOL, failure=capacity)] * 2)
@@ -304,21 +304,21 @@ def test_what_a_person_is_told_of_pools_in_vain():
 
 
 @pytest.mark.parametrize(("vcpus", "size"), [(1, "large"), (3, "xlarge"), (33, "12xlarge")])
-def test_the_smallest_size_that_has_the_vcpus(vcpus, size):
-    """Types that are chosen have the vCPUs and as few more as there are."""
+def test_the_smallest_size_with_enough_vcpus(vcpus, size):
+    """The candidate types have the requested vCPUs and as few more as possible."""
     for architecture, generations in FAMILIES.items():
         found = candidate_names(vcpus, architecture)
         assert found == [[f"{family}.{size}" for family in group] for group in generations]
 
 
 def test_no_type_is_large_enough():
-    """More fits at a time than any type has vCPUs is refused with what to do."""
+    """More fits at a time than the vCPUs of any type are refused with a remedy."""
     with pytest.raises(ConfigError, match="more nodes, or name larger types"):
         candidate_names(193, "x86_64")
 
 
 def test_named_types_have_to_fit():
-    """Of named types those are kept that have the vCPUs and boot the image; else it is said why."""
+    """Named types are kept if they have the vCPUs and boot the image, else refused."""
     small, large, arm = kind("s", vcpus=2), kind("l", vcpus=8), kind("g", architecture="arm64")
 
     assert fit([small, large, arm], 4, None) == [large, arm]
@@ -333,7 +333,7 @@ def test_named_types_have_to_fit():
 
 
 def table(*routes: dict[str, str], subnet: str | None = None) -> dict[str, Any]:
-    """A route table, of a subnet or the main one."""
+    """Return a route table of a subnet, or the main one."""
     place = {"SubnetId": subnet} if subnet else {"Main": True}
     return {"Associations": [place], "Routes": list(routes)}
 
@@ -355,8 +355,8 @@ LOCAL = {"DestinationCidrBlock": "172.31.0.0/16", "GatewayId": "local"}
         ([table(OUT, subnet="s-2")], False, False),
     ],
 )
-def test_which_subnets_lead_out(tables, public, private):
-    """A subnet's own table counts, else the main one; public addresses need an internet gateway."""
+def test_subnets_that_lead_to_the_internet(tables, public, private):
+    """A subnet's own table replaces the main one; public addresses need an internet gateway."""
     assert leads_out("s-1", tables, public=True) is public
     assert leads_out("s-1", tables, public=False) is private
 
@@ -365,7 +365,7 @@ def test_which_subnets_lead_out(tables, public, private):
 
 
 def test_prices_of_the_price_list():
-    """The hourly USD price is found in the nested document; free and other units are not it."""
+    """The hourly USD price is found in the nested document, without prices of 0 or other units."""
 
     def term(unit: str, usd: str) -> dict[str, Any]:
         return {"priceDimensions": {"x": {"unit": unit, "pricePerUnit": {"USD": usd}}}}
@@ -378,17 +378,17 @@ def test_prices_of_the_price_list():
 
 
 def fresh() -> CloudRecord:
-    """The record of a run that has launched nothing."""
+    """Return the record of a run without launches."""
     return CloudRecord(run_id=MARK.run_id, region="us-east-1", account="1")
 
 
 def token(generation: int) -> str:
-    """A token as `FleetStore.intend` asks for it."""
+    """Return the token of a generation."""
     return f"t{generation}"
 
 
 def test_intent_is_on_disk_before_the_call(tmp_path: Path):
-    """A launch that was meant is in the file at once, open until its answer is there."""
+    """An intended launch is written to disk at once, and stays open until its answer."""
     store = FleetStore(tmp_path, fresh())
     launch = store.intend("aws-1", POOL, token, 5.0)
 
@@ -401,7 +401,7 @@ def test_intent_is_on_disk_before_the_call(tmp_path: Path):
 
 
 def test_a_record_is_of_one_region(tmp_path: Path):
-    """A run is not gone on with where its nodes are not."""
+    """A run cannot continue in another region than that of its nodes."""
     FleetStore(tmp_path, fresh()).group("sg-1")
 
     with pytest.raises(UsageError, match="has had nodes in us-east-1"):
@@ -409,7 +409,7 @@ def test_a_record_is_of_one_region(tmp_path: Path):
 
 
 def test_a_record_of_a_later_version_is_refused(tmp_path: Path):
-    """A format that this version does not know is not guessed at."""
+    """A record of a later format is refused."""
     (tmp_path / FILE_NAME).write_text('{"format": 2}')
 
     with pytest.raises(UsageError, match="reads up to 1: upgrade"):
@@ -418,21 +418,21 @@ def test_a_record_of_a_later_version_is_refused(tmp_path: Path):
 
 
 def test_cost_is_counted_by_the_second_from_the_first_minute(tmp_path: Path):
-    """An hour costs its price, less than a minute costs a minute, and all sessions count."""
+    """An hour costs its price, less than a minute costs a minute, and all sessions are added."""
     store = FleetStore(tmp_path, fresh())
     for start, end in ((1000.0, 1010.0), (1000.0, 0.0)):
         name = f"i-{end}"
         store.launched(store.intend("n", POOL, token, start), name, start)
         store.ended({name: end} if end else {})
-    # Both launches have the token of their generation; the second is still there.
+    # Both launches have the token of their generation; the second instance still runs.
     assert spent(store.record, 4600.0) == pytest.approx(0.36 / 60 + 0.36)
     nameless = msgspec.structs.replace(POOL, dollars_per_hour=None)
     store.launched(store.intend("m", nameless, lambda _: "m1", 0.0), "i-m", 0.0)
     assert spent(store.record, 4600.0) is None
 
 
-def test_ends_that_nobody_saw_are_bounded_by_the_lease(tmp_path: Path):
-    """A node whose driver died has ended a lease after the driver's last sign at the latest."""
+def test_unseen_ends_are_bounded_by_the_lease(tmp_path: Path):
+    """A node whose driver died has ended at most one lease after the driver's last sign of life."""
     store = FleetStore(tmp_path, fresh())
     for name in ("i-1", "i-2"):
         store.launched(store.intend(name, POOL, lambda _, name=name: name, 0.0), name, 100.0)
@@ -442,8 +442,8 @@ def test_ends_that_nobody_saw_are_bounded_by_the_lease(tmp_path: Path):
     assert earlier_ends(store.record, {"i-2"}, 900.0, 600.0) == {"i-1": 600.0}
 
 
-def test_what_remains_of_a_record(tmp_path: Path):
-    """Known instances and launches of unknown end are looked for, those refused are not."""
+def test_resources_of_a_record(tmp_path: Path):
+    """Known instances and launches without an answer are searched for, refused ones are not."""
     store = FleetStore(tmp_path, fresh())
     store.launched(store.intend("a", POOL, lambda _: "a1", 1.0), "i-1", 2.0)
     store.refused(store.intend("b", POOL, lambda _: "b1", 3.0))
@@ -458,7 +458,7 @@ def test_what_remains_of_a_record(tmp_path: Path):
 
 
 def node(run_id: str, expires_at: float) -> CloudNode:
-    """A node with all that does not matter filled in."""
+    """Return a node, with defaults for everything else."""
     return CloudNode(
         instance_id="i-1",
         node="aws-1",
@@ -476,20 +476,20 @@ def node(run_id: str, expires_at: float) -> CloudNode:
     )
 
 
-def test_who_is_an_orphan():
-    """A node out of its time, or of a run without a driver; not one whose end is not known."""
+def test_orphans():
+    """An orphan is past its expiry, or belongs to a run without a driver; 0 is no expiry."""
     late, dead, alive, unmarked = node("a", 50), node("b", 200), node("a", 200), node("c", 0.0)
 
     assert orphans([late, dead, alive, unmarked], 100.0, {"b"}) == [late, dead]
 
 
 def test_cost_of_a_node_so_far():
-    """A node costs by the second since its launch, a minute at the least."""
+    """A node costs by the second since its launch, at least a minute."""
     assert node("a", 0.0).dollars(7200.0) == pytest.approx(7.2)
     assert node("a", 0.0).dollars(5.0) == pytest.approx(0.06)
 
 
-def test_delays_grow_and_stay_bounded():
+def test_delays_grow_up_to_a_bound():
     """Waits double up to a bound, with jitter."""
     found = [delay for delay, _ in zip(delays(), range(12), strict=False)]
 

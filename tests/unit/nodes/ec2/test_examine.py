@@ -1,4 +1,4 @@
-"""What clocks, quotas and refusals of AWS mean to the doctor."""
+"""The doctor's reading of clocks, quotas and refusals of AWS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANSWER = {"ResponseMetadata": {"HTTPHeaders": {"date": "Tue, 25 Nov 2025 12:00:0
 
 
 def test_the_clock_is_compared_with_the_date_of_an_answer() -> None:
-    """A clock that is ahead of AWS has a positive difference; without a date there is none."""
+    """A clock ahead of AWS has a positive skew; without a date there is no skew."""
     assert clock_skew(ANSWER, NOON + 40.0) == 40.0
     assert clock_skew({}, NOON) is None
 
@@ -28,10 +28,8 @@ def test_the_clock_is_compared_with_the_date_of_an_answer() -> None:
         (-400.0, "400 s behind AWS", ""),
     ],
 )
-def test_a_clock_is_trouble_once_calls_are_refused(
-    skew: float | None, problem: str, note: str
-) -> None:
-    """Seconds are nothing, a minute is noted, and more than five are trouble."""
+def test_a_large_clock_skew_is_a_problem(skew: float | None, problem: str, note: str) -> None:
+    """A skew of seconds is ignored, of a minute noted, and of more than five minutes a problem."""
     found = clock_texts(skew)
 
     assert [bool(text) for text in found] == [bool(problem), bool(note)]
@@ -39,8 +37,8 @@ def test_a_clock_is_trouble_once_calls_are_refused(
     assert note in found[1]
 
 
-def test_a_quota_does_up_to_its_last_vcpu() -> None:
-    """A run may take all that is left of a quota, and not one vCPU more."""
+def test_a_quota_may_be_used_up() -> None:
+    """A run may use the whole rest of a quota, but no vCPU more."""
     assert quota_texts(ON_DEMAND_STANDARD, "eu-west-1", 16.0, 4, 12)[1] == ""
     assert (
         "leaves 11 vCPUs in eu-west-1"
@@ -59,8 +57,8 @@ def test_a_quota_does_up_to_its_last_vcpu() -> None:
         ("InvalidParameterCombination", True, Verdict.FAILED),
     ],
 )
-def test_refusals_say_what_they_can(code: str, own: bool, verdict: Verdict) -> None:
-    """A refusal is held against the rights only where it was tried on what skygrid may touch."""
+def test_verdicts_on_refusals(code: str, own: bool, verdict: Verdict) -> None:
+    """A refusal shows a missing right only if the call was on a resource of skygrid."""
     attempt = Attempt(action="ec2:TerminateInstances", call=lambda: None, own=own)
     error = ClientError({"Error": {"Code": code, "Message": "no"}}, "TerminateInstances")
 

@@ -1,4 +1,4 @@
-"""The keys of a run, and the user-data that brings them to a node."""
+"""The keys of a run, and the user-data that carries them to a node."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def orders() -> BootOrders:
     )
 
 
-def test_nobody_else_can_read_the_keys(tmp_path: Path) -> None:
-    """The folder and the private key are their user's alone."""
+def test_only_the_user_can_read_the_keys(tmp_path: Path) -> None:
+    """Only the user has access to the folder and the private key."""
     keys = RunKeys(tmp_path / "aws")
     assert keys.folder.stat().st_mode & 0o777 == 0o700
     assert keys.user_key.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_key_is_one_that_openssh_and_paramiko_take(tmp_path: Path) -> None:
+def test_openssh_and_paramiko_accept_the_key(tmp_path: Path) -> None:
     """The private key opens, and its public half is the line of authorized_keys."""
     keys = RunKeys(tmp_path / "aws")
     opened = paramiko.Ed25519Key.from_private_key_file(str(keys.user_key))
@@ -40,7 +40,7 @@ def test_the_key_is_one_that_openssh_and_paramiko_take(tmp_path: Path) -> None:
 
 
 def test_a_later_session_has_the_same_keys(tmp_path: Path) -> None:
-    """A run that is resumed can log in to the nodes that it has."""
+    """A resumed run has the keys of its nodes."""
     first = RunKeys(tmp_path / "aws")
     first.pin("i-1", "ssh-ed25519 AAAA comment")
     second = RunKeys(tmp_path / "aws")
@@ -48,8 +48,8 @@ def test_a_later_session_has_the_same_keys(tmp_path: Path) -> None:
     assert second.pinned("i-1") == "ssh-ed25519 AAAA"
 
 
-def test_a_pinned_key_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
-    """Only the newest key of a node is known; the one from its user-data is refused."""
+def test_a_pinned_key_replaces_the_one_before(tmp_path: Path) -> None:
+    """Only the newest key of a node is known; the one from its user-data is removed."""
     keys = RunKeys(tmp_path / "aws")
     keys.pin("i-1", "ssh-ed25519 AAAA")
     keys.pin("i-10", "ssh-ed25519 CCCC")
@@ -60,7 +60,7 @@ def test_a_pinned_key_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
 
 
 def test_keys_are_forgotten(tmp_path: Path) -> None:
-    """Once no node is left, no key is."""
+    """The keys are deleted once no node is left."""
     keys = RunKeys(tmp_path / "aws")
     assert keys.forget() == ""
     assert not keys.folder.exists()
@@ -68,7 +68,7 @@ def test_keys_are_forgotten(tmp_path: Path) -> None:
 
 
 def test_keys_that_cannot_be_deleted_are_named(tmp_path: Path) -> None:
-    """Keys that outlive their nodes are said, with the folder to delete."""
+    """Keys that cannot be deleted are reported with their folder."""
     (tmp_path / "aws").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere").mkdir()
     trouble = RunKeys(tmp_path / "aws").forget()
@@ -77,7 +77,7 @@ def test_keys_that_cannot_be_deleted_are_named(tmp_path: Path) -> None:
 
 
 def test_user_data_starts_the_watchdog_first_and_fits() -> None:
-    """The watchdog is the first thing that cloud-init does, and EC2 takes all of it."""
+    """The watchdog is the first command of cloud-init, and the user-data fits EC2's limit."""
     data = user_data(orders())
     assert len(data) <= LARGEST_BYTES
     first, _, rest = data.decode().partition("\n")
@@ -94,12 +94,12 @@ def test_user_data_starts_the_watchdog_first_and_fits() -> None:
     ("generation", "name"), [(1, "aws-2"), (2, "aws-2b"), (26, "aws-2z"), (27, "aws-2-27")]
 )
 def test_names_of_nodes_at_one_place(generation: int, name: str) -> None:
-    """Each node at a place has a name of its own, from which the place can be read."""
+    """Each node has its own name, from which its place can be read."""
     assert node_name("aws-2", generation) == name
     assert read_name(name) == ("aws-2", generation)
 
 
 @pytest.mark.parametrize("name", ["", "other", "aws-2b-3", "aws-"])
-def test_a_strange_name_is_a_place(name: str) -> None:
-    """Whatever a tag says, reading it does not fail."""
+def test_an_unknown_name_is_its_own_place(name: str) -> None:
+    """A name of another form is read as a place of generation 1."""
     assert read_name(name) == (name, 1)

@@ -1,4 +1,4 @@
-"""Which lines of known_hosts are about a host, as sshd(8) says."""
+"""Lines of known_hosts that apply to a host, by sshd(8)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from skygrid.nodes.ssh.host_keys import is_named
 
 HASHED = "|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg="
-"""``192.168.1.61``, as the manual of ssh-keygen's makers has it."""
+"""``192.168.1.61``, hashed, from the manual of ssh-keygen."""
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ HASHED = "|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg="
         ("192.168.1.61", HASHED),
     ],
 )
-def test_a_line_is_about_a_host(host: str, names: str) -> None:
-    """Names, patterns and hashed names are the host's."""
+def test_a_line_applies_to_a_host(host: str, names: str) -> None:
+    """Names, patterns and hashed names apply to the host."""
     assert is_named(host, names.split(","))
 
 
@@ -46,6 +46,6 @@ def test_a_line_is_about_a_host(host: str, names: str) -> None:
         ("gpu1", ""),
     ],
 )
-def test_a_line_is_not_about_a_host(host: str, names: str) -> None:
-    """What names another host, or excludes this one, accepts no key for it."""
+def test_a_line_does_not_apply_to_a_host(host: str, names: str) -> None:
+    """Lines of other hosts, and those that exclude the host, do not apply."""
     assert not is_named(host, names.split(","))

@@ -1,4 +1,4 @@
-"""What the user's SSH configuration makes of a host, read by OpenSSH and without it."""
+"""Targets from the user's SSH configuration, read by OpenSSH and by paramiko."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_spellings_of_a_host(spelled: str, parts: tuple[str, str | None, int | N
 
 
 @pytest.mark.parametrize("spelled", ["", "a b", "me@", "gpu1:0", "gpu1:99999", "a@b@c", "gpu1:x"])
-def test_what_is_no_host_is_named(spelled: str) -> None:
-    """A spelling that cannot be understood is quoted, with what may be written."""
+def test_an_invalid_host_is_named(spelled: str) -> None:
+    """An invalid spelling is quoted, with the forms that are allowed."""
     with pytest.raises(ConfigError, match=r"is no host: write name, user@name"):
         split_spelling(spelled)
 
@@ -68,7 +68,7 @@ Host renamed
 def options(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> SshOptions:
-    """The configuration above; read by OpenSSH where it is there, and by paramiko."""
+    """The configuration above, read by OpenSSH if it is installed, and by paramiko."""
     if request.param == "paramiko":
         monkeypatch.setattr(targets.shutil, "which", lambda name: None)
     (tmp_path / "id_there").touch()
@@ -79,7 +79,7 @@ def options(
 
 
 def test_a_host_of_the_configuration(options: SshOptions, tmp_path: Path) -> None:
-    """An alias stands for its name, user, port, keys that are there, known and revoked hosts."""
+    """An alias gives its name, user, port, existing keys, known hosts and revoked keys."""
     found = find_target("gpu2", options)
     assert (found.host, found.user, found.port) == ("gpu2.example.org", "me", 2222)
     assert found.key_files == (tmp_path / "id_there",)
@@ -90,14 +90,14 @@ def test_a_host_of_the_configuration(options: SshOptions, tmp_path: Path) -> Non
     assert found.known_as == "[gpu2.example.org]:2222"
 
 
-def test_what_is_spelled_is_stronger_than_the_configuration(options: SshOptions) -> None:
-    """User and port in the spelling win."""
+def test_the_spelling_overrides_the_configuration(options: SshOptions) -> None:
+    """User and port in the spelling take precedence."""
     found = find_target("you@gpu2:23", options)
     assert (found.host, found.user, found.port) == ("gpu2.example.org", "you", 23)
 
 
-def test_jumps_are_followed_to_the_outermost(options: SshOptions) -> None:
-    """A jump host that is itself reached through another is reached through that one first."""
+def test_jumps_start_with_the_outermost(options: SshOptions) -> None:
+    """A jump host that needs a jump host itself comes after that one."""
     found = find_target("inner", options)
     assert [(jump.host, jump.port) for jump in found.jumps] == [
         ("outer", 2200),
@@ -106,25 +106,25 @@ def test_jumps_are_followed_to_the_outermost(options: SshOptions) -> None:
 
 
 def test_a_proxy_command_is_refused(options: SshOptions) -> None:
-    """What skygrid does not run is said, with what to write instead."""
+    """A ProxyCommand is refused with a remedy."""
     with pytest.raises(ConfigError, match=r"piped is reached by a ProxyCommand.*ProxyJump"):
         find_target("piped", options)
 
 
-def test_a_host_key_alias_is_what_known_hosts_has(options: SshOptions) -> None:
-    """The key is looked up under the alias, without a port."""
+def test_a_host_key_alias_is_looked_up(options: SshOptions) -> None:
+    """The host key is looked up under the alias, without a port."""
     found = find_target("renamed:2222", options)
     assert (found.host, found.port, found.known_as) == ("10.0.0.9", 2222, "the-old-name")
 
 
-def test_a_key_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """key under [ssh] has to exist."""
+def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
+    """A missing key under [ssh] is an error."""
     with pytest.raises(ConfigError, match=r"there is no key file .*nokey; mend key under \[ssh\]"):
         find_target("gpu1", SshOptions(key=tmp_path / "nokey"))
 
 
-def test_the_line_to_run_reaches_the_same_host(tmp_path: Path) -> None:
-    """What a person is told to run has the options that skygrid itself went by."""
+def test_the_ssh_line_reaches_the_same_host(tmp_path: Path) -> None:
+    """The ssh line for the user has the options that skygrid uses."""
     config = tmp_path / "my config"
     config.touch()
     options = SshOptions(config_file=config, known_hosts=tmp_path / "known")
