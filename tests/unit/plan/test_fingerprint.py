@@ -1,4 +1,4 @@
-"""Digests of searches: equal for what answers the same, different for what may not."""
+"""Digests of searches: equal for equal results, different if results may differ."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ plain = st.recursive(
 
 @given(plain)
 def test_equal_content_has_equal_digests(value: Any) -> None:
-    """A deep copy, which shares no object with the original, has the same digest."""
+    """A deep copy has the same digest."""
     import copy
 
     assert digest(value) == digest(copy.deepcopy(value))
@@ -46,7 +46,7 @@ def test_equal_content_has_equal_digests(value: Any) -> None:
 
 @given(hnp.arrays(hnp.scalar_dtypes(), hnp.array_shapes(max_dims=3, max_side=4)))
 def test_arrays_count_by_their_content(array: Any) -> None:
-    """A copy has the same digest, in rows of a larger array too."""
+    """A copy, or a view of a larger array, has the same digest."""
     assert digest(array) == digest(array.copy(order="K"))
     twice = np.empty((2 * len(array), *array.shape[1:]), array.dtype)
     twice[::2] = array
@@ -79,13 +79,13 @@ def test_arrays_count_by_their_content(array: Any) -> None:
         (np.array(["a", None], object), np.array(["a", 1], object)),
     ],
 )
-def test_what_may_answer_differently_differs(one: Any, other: Any) -> None:
-    """Values that a fit could tell apart have different digests."""
+def test_values_that_a_fit_can_tell_apart_differ(one: Any, other: Any) -> None:
+    """Values that a fit can tell apart have different digests."""
     assert digest(one) != digest(other)
 
 
 def test_large_arrays_count_by_their_content() -> None:
-    """An array that several candidates hold counts as equal copies do, to the last byte."""
+    """A large array that several candidates share has the digest of equal copies."""
     one = np.arange(400_000.0)
     other = one.copy()
     other[-1] = -1.0
@@ -97,7 +97,7 @@ def test_large_arrays_count_by_their_content() -> None:
 
 
 def test_a_large_array_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The digest of many candidates reads an array that all of them hold once."""
+    """The digest of many candidates reads their shared array once."""
     read: list[int] = []
 
     def bytes_of(array: np.ndarray) -> Any:
@@ -111,19 +111,19 @@ def test_a_large_array_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sets_have_no_order() -> None:
-    """The order in which a set happens to be stored does not count."""
+    """The stored order of a set does not change its digest."""
     assert digest({"a", "b", "c"}) == digest({"c", "b", "a"})
 
 
-def test_a_cycle_ends() -> None:
+def test_a_cycle_has_a_digest() -> None:
     """A value that contains itself has a digest."""
     loop: list[Any] = [1]
     loop.append(loop)
     assert digest(loop) == digest(loop)
 
 
-def test_closures_count_by_what_they_hold() -> None:
-    """Two functions of the same code that closed over different values differ."""
+def test_closures_count_by_their_values() -> None:
+    """Functions of equal code with different enclosed values have different digests."""
 
     def adder(amount: int) -> Any:
         return lambda x: x + amount
@@ -151,7 +151,7 @@ print(digest([
 """
 
 
-def test_another_process_says_the_same() -> None:
+def test_digests_are_equal_in_every_process() -> None:
     """Digests do not depend on the process, its hash seed or its random state."""
     said = {
         subprocess.run(
@@ -175,7 +175,7 @@ def _spec(**changes: Any) -> SearchSpec:
 
 
 def test_the_parts_that_changed_are_named() -> None:
-    """Each part of a search has a digest of its own, so a difference can be named."""
+    """Each part of a search has its own digest, so that differences can be named."""
     before = fingerprint(_spec(), VERSIONS, {})
     for change, part in (
         ({"cv": 4}, "cv"),
@@ -187,15 +187,15 @@ def test_the_parts_that_changed_are_named() -> None:
         assert {name for name in before if before[name] != after[name]} == {part}
 
 
-def test_what_changes_no_outcome_does_not_count() -> None:
-    """n_jobs, verbose and refit may change between sessions."""
+def test_settings_without_effect_on_outcomes_do_not_count() -> None:
+    """n_jobs, verbose and refit do not change the fingerprint."""
     assert fingerprint(_spec(n_jobs=2, verbose=3, refit=False), VERSIONS, {}) == fingerprint(
         _spec(), VERSIONS, {}
     )
 
 
 def test_code_of_user_modules_counts_where_it_is_used(tmp_path: Path) -> None:
-    """A class from the search file makes the file's code part of the fingerprint; comments no."""
+    """The code of the search file counts if a class from it is used; comments do not count."""
     path = tmp_path / "mine_for_fingerprint.py"
     name = path.stem
 
@@ -226,7 +226,7 @@ def test_code_of_user_modules_counts_where_it_is_used(tmp_path: Path) -> None:
 
 
 def test_sparse_and_forest_and_pipeline_have_digests() -> None:
-    """Objects are taken by class and state, whatever they are."""
+    """Objects are digested by class and state."""
     values = [
         scipy.sparse.csr_matrix(np.eye(3)),
         RandomForestClassifier(random_state=0),
@@ -237,8 +237,8 @@ def test_sparse_and_forest_and_pipeline_have_digests() -> None:
     assert len({digest(value) for value in values}) == len(values)
 
 
-def test_objects_that_only_cloudpickle_pickles(tmp_path: Path) -> None:
-    """An open file counts by its content and position; views and properties by their parts."""
+def test_objects_that_need_cloudpickle_have_digests(tmp_path: Path) -> None:
+    """An open file counts by content and position, views and properties by their parts."""
     path = tmp_path / "words.txt"
     digests = set()
     for text, position in (("ab", 0), ("ab", 1), ("cd", 0), ("ab", 0)):

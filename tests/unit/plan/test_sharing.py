@@ -1,4 +1,4 @@
-"""What is found in common, without fitting anything."""
+"""Shared work of candidates is found without fitting."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def found(estimator: Any, grid: Any, n_samples: int | None = 100) -> Sharing:
 
 
 def test_the_member_that_takes_longest_comes_first() -> None:
-    """A group's first member is the one whose fit answers the others."""
+    """The first member of a group is the one whose fit answers the others."""
     forest = RandomForestClassifier(random_state=0)
     sharing = found(forest, {"n_estimators": [10, 300, 20], "max_depth": [None, 3]})
     assert [group.members for group in sharing.groups] == [(1, 2, 0), (4, 5, 3)]
@@ -36,7 +36,7 @@ def test_the_member_that_takes_longest_comes_first() -> None:
 
 
 def test_the_digits_guide_is_answered_by_fewer_fits() -> None:
-    """Boosting and forests that the grid swaps in are grouped by all but their size."""
+    """Boosting and forests within the grid are grouped by all parameters except their size."""
     pipeline = Pipeline([("scale", StandardScaler()), ("clf", SVC())])
     grid = [
         {"clf": [SVC()], "clf__C": [1, 10]},
@@ -57,8 +57,8 @@ def test_the_digits_guide_is_answered_by_fewer_fits() -> None:
     assert len(sharing.kept) == 1
 
 
-def test_groups_are_found_across_the_dicts_of_a_grid() -> None:
-    """What a candidate leaves at its default is the same as that value given."""
+def test_groups_span_the_dicts_of_a_grid() -> None:
+    """A default value equals the same value in the grid."""
     tree = DecisionTreeClassifier(random_state=0)
     grid = [
         {"ccp_alpha": [0.0, 0.1]},
@@ -69,7 +69,7 @@ def test_groups_are_found_across_the_dicts_of_a_grid() -> None:
 
 
 def test_only_levels_that_save_a_fit_are_kept() -> None:
-    """Of steps that always go together the last is kept; the first only where it saves more."""
+    """Of steps that always occur together the last is kept, the first only if it saves more."""
     line = [("a", StandardScaler()), ("b", MinMaxScaler()), ("own", SVC())]
     together = found(Pipeline(line), {"own__C": [1, 2]})
     assert len(together.kept) == 1
@@ -79,8 +79,8 @@ def test_only_levels_that_save_a_fit_are_kept() -> None:
     assert found(Pipeline(line), {"own__C": [1]}).kept == frozenset()
 
 
-def test_a_prefix_of_one_group_alone_is_not_kept() -> None:
-    """A group fits its first steps once anyway."""
+def test_a_prefix_of_a_single_group_is_not_kept() -> None:
+    """A prefix that only one group uses is not kept, because the group fits it once."""
     line = make_pipeline(StandardScaler(), RandomForestClassifier(random_state=0))
     sharing = found(line, {"randomforestclassifier__n_estimators": [1, 2, 3]})
     assert len(sharing.groups) == 1
@@ -89,7 +89,7 @@ def test_a_prefix_of_one_group_alone_is_not_kept() -> None:
 
 
 def test_one_vectoriser_before_many_classifiers() -> None:
-    """Two settings of a vectoriser before three classifiers are two prefixes."""
+    """Two settings of a vectoriser before three classifiers give two prefixes."""
     pipeline = Pipeline([("words", TfidfVectorizer()), ("own", SVC())])
     own = [SVC(), LogisticRegression(), DecisionTreeClassifier()]
     sharing = found(pipeline, {"words__ngram_range": [(1, 1), (1, 2)], "own": own})
@@ -98,15 +98,15 @@ def test_one_vectoriser_before_many_classifiers() -> None:
 
 
 def test_scores_of_features_are_kept_for_every_k() -> None:
-    """With another k everywhere no output is shared, and the scores still are."""
+    """With different k no output is shared, but the feature scores are."""
     line = make_pipeline(SelectKBest(f_classif), SVC())
     sharing = found(line, {"selectkbest__k": [1, 2, "all"]})
     assert len(sharing.kept) == 1
     assert set(sharing.prefixes) == {0}
 
 
-def test_the_answer_is_the_same_in_every_process() -> None:
-    """Digests do not depend on the process: slots compare their own with the plan's."""
+def test_prefixes_are_equal_in_every_process() -> None:
+    """Slots compare their digests with those of the plan, so these do not depend on the process."""
     line = Pipeline([("a", StandardScaler()), ("own", SVC())])
     expected = found(line, {"own__C": [1, 2]}).kept
     code = (
@@ -118,15 +118,15 @@ def test_the_answer_is_the_same_in_every_process() -> None:
     assert run.stdout.split() == list(expected)
 
 
-def test_a_release_that_no_rule_was_compared_on_shares_nothing(monkeypatch: Any) -> None:
-    """A newer scikit-learn may compute otherwise, and fits everything separately."""
+def test_an_untested_release_shares_nothing(monkeypatch: Any) -> None:
+    """On a release of scikit-learn newer than the tested ones, no fits are shared."""
     monkeypatch.setattr("sklearn.__version__", f"{TESTED[0]}.{TESTED[1] + 1}.0")
     sharing = found(RandomForestClassifier(random_state=0), {"n_estimators": [1, 2]})
     assert sharing == Sharing(prefixes=(-1, -1))
 
 
-def test_estimators_are_left_as_they_are() -> None:
-    """Looking at candidates changes neither the search's estimator nor those of its grid."""
+def test_estimators_are_not_changed() -> None:
+    """The search for shared work changes neither the estimator nor those of the grid."""
     pipeline = Pipeline([("a", StandardScaler()), ("own", SVC())])
     forest = RandomForestClassifier(random_state=0)
     before = repr(pipeline), repr(forest)
