@@ -1,4 +1,4 @@
-"""The decisions on retries, speculation and recalls."""
+"""Decisions on retries, speculation and recalls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def hand(
 
 class TestRetryPolicy:
     def test_two_retries_end_alone(self) -> None:
-        """With two retries the second attempt is ordinary, the third alone, and no fourth."""
+        """Of two retries the first is ordinary and the last runs alone."""
         policy = RetryPolicy(retries=2)
         assert policy.after_death(["signal"]) == TryAgain(alone=False)
         assert policy.after_death(["signal", "exit"]) == TryAgain(alone=True)
@@ -34,11 +34,11 @@ class TestRetryPolicy:
 
     @pytest.mark.parametrize("cause", ["signal", "exit", "timeout", "memory"])
     def test_no_retries(self, cause: str) -> None:
-        """Without retries the first death is final, whatever its cause."""
+        """Without retries, the first death is final for every cause."""
         assert isinstance(RetryPolicy(retries=0).after_death([cause]), GiveUp)  # type: ignore[list-item]
 
     def test_a_timeout_is_tried_again_once(self) -> None:
-        """However many retries are allowed, the second timeout is final."""
+        """The second timeout is final for any number of retries."""
         policy = RetryPolicy(retries=9)
         assert policy.after_death(["timeout"]) == TryAgain(alone=True)
         assert isinstance(policy.after_death(["timeout", "timeout"]), GiveUp)
@@ -50,12 +50,12 @@ class TestRetryPolicy:
         assert policy.after_death(["timeout", "signal"]) == TryAgain(alone=False)
 
     def test_the_reason_names_every_cause(self) -> None:
-        """The reason says how often and how the fit took its slot down."""
+        """The reason gives the number and the causes of the deaths."""
         decision = RetryPolicy(retries=1).after_death(["signal", "memory"])
         assert decision == GiveUp(reason="the fit took its slot down 2 times (signal, memory)")
 
-    def test_losses_isolate_and_then_end(self) -> None:
-        """A fit in hand at repeated node losses is isolated first and given up in the end."""
+    def test_losses_isolate_a_fit_and_then_end_it(self) -> None:
+        """A fit that was running at several node losses is isolated first and given up later."""
         policy = RetryPolicy(isolate_after=2, max_node_losses=3)
         decisions = [policy.after_loss(losses) for losses in (1, 2, 3, 4)]
         assert decisions[:3] == [TryAgain(alone=False), TryAgain(alone=True), TryAgain(alone=True)]
@@ -65,70 +65,70 @@ class TestRetryPolicy:
 
 class TestSpeculationPolicy:
     def test_short_fits_are_never_overdue_before_the_minimum(self) -> None:
-        """The minimum protects short fits from being run twice."""
+        """A short fit is not overdue before the minimum."""
         policy = SpeculationPolicy(minimum_seconds=30.0, factor=3.0)
         assert policy.overdue(30.0, 0.1) is None
         assert policy.overdue(31.0, 0.1) == 1.0
 
-    def test_long_fits_are_measured_by_their_estimate(self) -> None:
-        """Beyond the minimum a fit is overdue after a multiple of its estimate."""
+    def test_long_fits_are_overdue_after_a_multiple_of_their_estimate(self) -> None:
+        """Beyond the minimum, a fit is overdue after a multiple of its estimate."""
         policy = SpeculationPolicy(minimum_seconds=30.0, factor=3.0)
         assert policy.overdue(300.0, 100.0) is None
         assert policy.overdue(310.0, 100.0) == 10.0
 
-    def test_nothing_known_is_not_overdue(self) -> None:
-        """Without an estimate or a median nothing is overdue."""
+    def test_unknown_times_are_not_overdue(self) -> None:
+        """Without an estimate or a median, no fit is overdue."""
         assert SpeculationPolicy().overdue(1e9, None) is None
 
 
 class TestLeasePolicy:
     def test_deadline(self) -> None:
-        """Leases live for the timeout from the last sign of life."""
+        """A lease ends the timeout after the node's last sign of life."""
         assert LeasePolicy(timeout_seconds=15.0).deadline(100.0) == 115.0
 
     def test_idle_node_gets_half(self) -> None:
-        """A donor gives no more than levels it with the node that wants."""
+        """A donor gives half of the difference between the two nodes."""
         assert LeasePolicy().share([hand("a", unstarted=10), hand("b", wanted=8)]) == [("a", 5)]
 
     def test_no_more_than_wanted(self) -> None:
-        """A donor gives no more than is wanted."""
+        """A donor gives no more leases than are wanted."""
         assert LeasePolicy().share([hand("a", unstarted=10), hand("b", wanted=2)]) == [("a", 2)]
 
-    def test_the_last_one_is_given_by_a_node_that_wants_nothing(self) -> None:
-        """One unstarted lease goes to the dry node, unless its holder wants more itself."""
+    def test_the_last_unstarted_lease_goes_to_a_dry_node(self) -> None:
+        """A single unstarted lease moves to the dry node, unless its holder wants more leases."""
         dry = hand("b", wanted=4)
         assert LeasePolicy().share([hand("a", unstarted=1), dry]) == [("a", 1)]
         assert LeasePolicy().share([hand("a", unstarted=1, wanted=1), dry]) == []
 
-    def test_what_an_idle_slot_can_start_moves_in_any_case(self) -> None:
-        """A lease stuck behind busy slots goes to an idle one, though its holder wants more."""
+    def test_an_idle_slot_gets_a_lease_in_any_case(self) -> None:
+        """A lease behind busy slots moves to an idle slot, even if its holder wants more leases."""
         donor, idle = hand("a", unstarted=1, wanted=1), hand("b", wanted=3, idle=1)
         assert LeasePolicy().share([donor, idle]) == [("a", 1)]
         assert LeasePolicy().share([hand("a", unstarted=1, wanted=1, idle=1), idle]) == []
         taken = hand("b", unstarted=1, wanted=3, idle=1)
         assert LeasePolicy().share([donor, taken]) == []
 
-    def test_never_from_the_only_hungry_node(self) -> None:
-        """A node that wants more is not asked to give for its own sake."""
+    def test_a_node_that_wants_leases_gives_none_to_itself(self) -> None:
+        """A node that alone wants more leases is not asked to give any."""
         assert LeasePolicy().share([hand("a", unstarted=9, wanted=3), hand("b")]) == []
 
-    def test_the_fullest_gives_first(self) -> None:
+    def test_the_fullest_node_gives_first(self) -> None:
         """The node with the most unstarted leases is asked first."""
         hands = [hand("a", unstarted=4), hand("b", unstarted=20), hand("c", wanted=3)]
         assert LeasePolicy().share(hands) == [("b", 3)]
 
     def test_several_donors(self) -> None:
-        """What one donor cannot give, the next one gives."""
+        """A second donor gives the leases that the first one lacks."""
         hands = [hand("a", unstarted=4), hand("b", unstarted=4), hand("c", wanted=3)]
         assert LeasePolicy().share(hands) == [("a", 2), ("b", 1)]
 
-    def test_unaskable_nodes_are_left_alone(self) -> None:
-        """A node that may not be asked now is not asked."""
+    def test_nodes_that_may_not_be_asked_give_nothing(self) -> None:
+        """A node that may not be asked now gives no leases."""
         hands = [hand("a", unstarted=9, askable=False), hand("b", wanted=3)]
         assert LeasePolicy().share(hands) == []
 
-    def test_what_is_on_its_way_counts(self) -> None:
-        """Leases that were asked back already reduce what is asked for."""
+    def test_expected_leases_count(self) -> None:
+        """Leases that are already on their way back reduce the number asked for."""
         hands = [hand("a", unstarted=9), hand("b", wanted=3)]
         assert LeasePolicy().share(hands, expected=2) == [("a", 1)]
         assert LeasePolicy().share(hands, expected=3) == []

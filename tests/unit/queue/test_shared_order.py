@@ -1,4 +1,4 @@
-"""The order where fits share work: groups whole, families near, nothing lost on the way."""
+"""The order of shared fits: groups stay whole, families stay on one node, no task is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def order_of(
 
 
 def taken(order: SharedOrder, node: int = HERE) -> list[tuple[int, ...]]:
-    """Everything that waits, as one node takes it."""
+    """Return all waiting units in the order in which one node takes them."""
     units = []
     while unit := order.take(node):
         units.append(unit)
@@ -32,28 +32,28 @@ def taken(order: SharedOrder, node: int = HERE) -> list[tuple[int, ...]]:
 
 
 class TestGroups:
-    def test_a_group_is_taken_whole_and_in_its_own_order(self) -> None:
-        """Members come together, as the group lists them, when the first of them is due."""
+    def test_a_group_is_taken_whole_in_its_own_order(self) -> None:
+        """A group is taken when its first member is due, in the order of the group."""
         order = order_of(4, groups=[(2, 0)])
         assert order.leases == 3
         assert taken(order) == [(2, 0), (1,), (3,)]
         assert (len(order), order.leases) == (0, 0)
 
-    def test_each_split_is_a_unit_of_its_own(self) -> None:
-        """Members on one split are not taken with those on another."""
+    def test_each_split_is_its_own_unit(self) -> None:
+        """Members on different splits are taken separately."""
         order = order_of(2, n_splits=2, groups=[(1, 0)])
         assert order.leases == 2
         assert taken(order) == [(2, 0), (3, 1)]
 
     def test_members_that_do_not_wait_are_left_out(self) -> None:
-        """What has ended already is not handed out with the others."""
+        """Members that have ended are not taken with the others."""
         order = order_of(3, groups=[(2, 1, 0)])
         order.withdraw(1)
         assert (len(order), order.leases) == (2, 1)
         assert taken(order) == [(2, 0)]
 
     def test_members_that_come_back_are_taken_together_again(self) -> None:
-        """Two members that were given back make one lease."""
+        """Two members that were put back make one lease."""
         order = order_of(3, groups=[(2, 1, 0)])
         taken(order)
         order.put_back(0)
@@ -62,22 +62,22 @@ class TestGroups:
         assert (len(order), order.leases) == (2, 1)
         assert taken(order) == [(2, 0)]
 
-    def test_what_falls_apart_is_taken_one_by_one_on_that_split_alone(self) -> None:
-        """After a slot died under one member, all of them are separate there, and only there."""
+    def test_a_split_that_falls_apart_is_taken_one_by_one(self) -> None:
+        """After a death, the members on that split are separate; other splits keep the group."""
         order = order_of(3, n_splits=2, groups=[(2, 1, 0)])
         order.fall_apart(4)  # candidate 2 on split 0
         assert order.leases == 3 + 1
         assert taken(order) == [(0,), (2,), (4,), (5, 3, 1)]
 
     def test_a_group_falls_apart_once(self) -> None:
-        """A second death in the same group changes the count of leases no further."""
+        """A second death in the same group does not change the count of leases."""
         order = order_of(3, groups=[(2, 1, 0)])
         order.fall_apart(0)
         order.fall_apart(2)
         assert order.leases == 3
 
-    def test_a_group_that_is_leased_falls_apart_for_what_comes_back(self) -> None:
-        """Nothing waits when it happens; what is given back then makes a lease each."""
+    def test_a_leased_group_falls_apart_for_returned_members(self) -> None:
+        """Members of a leased group that fell apart are put back as one lease each."""
         order = order_of(3, groups=[(2, 1, 0)])
         assert taken(order) == [(2, 1, 0)]
         order.fall_apart(0)
@@ -88,7 +88,7 @@ class TestGroups:
         assert taken(order) == [(0,), (2,)]
 
     def test_a_candidate_without_a_group_cannot_fall_apart(self) -> None:
-        """A death under a candidate of its own leaves all groups as they are."""
+        """A death under a candidate without a group leaves all groups whole."""
         order = order_of(3, groups=[(1, 0)])
         order.fall_apart(2)
         assert order.leases == 2
@@ -96,20 +96,20 @@ class TestGroups:
 
 
 class TestFamilies:
-    def test_the_family_waits_for_its_leader_while_there_is_else_to_do(self) -> None:
-        """One task of a prefix goes first; its siblings come after everything else."""
+    def test_a_family_waits_for_its_leader(self) -> None:
+        """One task of a prefix goes first; its siblings come after all other work."""
         order = order_of(4, prefixes=[0, 0, 0, -1])
         assert order.take(HERE) == (0,)
         assert order.take(THERE) == (3,)
         assert len(order) == 2
 
-    def test_no_slot_idles_for_a_leader(self) -> None:
-        """When nothing else waits, siblings are handed out all the same."""
+    def test_no_slot_waits_for_a_leader(self) -> None:
+        """When nothing else waits, siblings are taken before their leader has ended."""
         order = order_of(3, prefixes=[0, 0, 0])
         assert [order.take(node) for node in (HERE, THERE, HERE)] == [(0,), (1,), (2,)]
 
-    def test_siblings_go_where_the_prefix_is(self) -> None:
-        """Once the leader has ended, its node gets the siblings first, another one other work."""
+    def test_siblings_go_to_the_node_with_the_prefix(self) -> None:
+        """Once the leader has ended, its node takes the siblings and another node other work."""
         order = order_of(5, prefixes=[0, 0, 0, 1, 1])
         assert order.take(HERE) == (0,)
         assert order.take(THERE) == (3,)  # 1 and 2 wait for 0; 3 leads the other family
@@ -119,29 +119,29 @@ class TestFamilies:
         assert order.take(THERE) == (4,)
         assert order.take(HERE) == (2,)
 
-    def test_a_sibling_that_is_passed_over_goes_where_the_prefix_is(self) -> None:
-        """What another node leaves aside for its prefix is next on the node that has it."""
+    def test_a_skipped_sibling_stays_for_the_node_with_the_prefix(self) -> None:
+        """A sibling that another node skips is taken next by the node with the prefix."""
         order = order_of(4, prefixes=[0, 0, -1, -1])
         order.take(HERE)
         order.settled(0, HERE)
         assert order.take(THERE) == (2,)
         assert order.take(HERE) == (1,)
 
-    def test_a_node_without_the_prefix_makes_it_rather_than_idle(self) -> None:
-        """Where nothing else is left a sibling goes to a node that has to fit the prefix itself."""
+    def test_an_idle_node_fits_the_prefix_itself(self) -> None:
+        """When nothing else waits, a sibling goes to a node without the prefix."""
         order = order_of(3, prefixes=[0, 0, 0])
         order.take(HERE)
         order.settled(0, HERE)
         assert order.take(THERE) == (1,)
 
-    def test_every_split_has_a_family_of_its_own(self) -> None:
-        """A prefix is fitted on each split anew, so each split has a leader."""
+    def test_every_split_has_its_own_family(self) -> None:
+        """Each split has its own leader, because its prefix is fitted separately."""
         order = order_of(2, n_splits=2, prefixes=[0, 0])
         assert order.take(HERE) == (0,)
         assert order.take(THERE) == (1,)
 
-    def test_a_leader_that_is_let_go_is_followed_by_another(self) -> None:
-        """When the leader's node gives it up, a sibling leads, before unrelated work even."""
+    def test_a_released_leader_is_followed_by_another(self) -> None:
+        """When its node releases the leader, a sibling leads before unrelated work."""
         order = order_of(5, prefixes=[0, 0, 0, -1, -1])
         order.take(HERE)
         assert order.take(THERE) == (3,)
@@ -149,16 +149,16 @@ class TestFamilies:
         assert order.take(THERE) == (1,)
         assert order.take(THERE) == (4,)
 
-    def test_letting_go_of_a_sibling_leaves_the_leader(self) -> None:
-        """Only the loss of the leader itself opens its family."""
+    def test_release_of_a_sibling_keeps_the_leader(self) -> None:
+        """The release of a sibling does not choose a new leader."""
         order = order_of(5, prefixes=[0, 0, 0, -1, -1])
         order.take(HERE)
         order.take(THERE)
         order.let_go(1)
         assert order.take(THERE) == (4,)
 
-    def test_prefixes_go_with_their_node(self) -> None:
-        """After the loss of the only node with a prefix a sibling leads again, alone."""
+    def test_prefixes_are_lost_with_their_node(self) -> None:
+        """After the loss of the only node with a prefix, one sibling leads alone."""
         order = order_of(6, prefixes=[0, 0, 0, -1, -1, -1])
         order.take(HERE)
         assert order.take(THERE) == (3,)
@@ -170,7 +170,7 @@ class TestFamilies:
         assert order.take(THERE) == (2,)
 
     def test_a_prefix_on_two_nodes_survives_the_loss_of_one(self) -> None:
-        """Siblings still go to the node that has it, and nowhere else."""
+        """Siblings go to the other node that has the prefix, and to no third one."""
         order = order_of(6, prefixes=[0, 0, 0, -1, -1, -1])
         order.take(HERE)
         assert order.take(THERE) == (3,)
@@ -181,7 +181,7 @@ class TestFamilies:
         assert order.take(THERE) == (1,)
 
     def test_a_group_within_a_family_is_one_unit(self) -> None:
-        """Members of a group that wait for a prefix are handed out together once it is there."""
+        """Members of a group that wait for a prefix are taken together."""
         order = order_of(4, groups=[(2, 1)], prefixes=[0, 0, 0, -1])
         assert order.take(HERE) == (0,)
         assert order.take(THERE) == (3,)
@@ -191,7 +191,7 @@ class TestFamilies:
 
 
 class SharedOrderMachine(RuleBasedStateMachine):
-    """Tasks are taken, come back, end and fall apart; a plain set knows which of them wait."""
+    """Random events on the order, checked against a plain set of waiting tasks."""
 
     @initialize(
         n_candidates=st.integers(1, 6),
@@ -210,7 +210,7 @@ class SharedOrderMachine(RuleBasedStateMachine):
         self.apart: set[tuple[int, int]] = set()
 
     def unit_of(self, task: int) -> list[int]:
-        """All tasks that are taken together with this one."""
+        """Return all tasks that are taken together with this one."""
         candidate, split = divmod(task, self.n_splits)
         for number, group in enumerate(self.groups):
             if candidate in group and (number, split) not in self.apart:

@@ -1,4 +1,4 @@
-"""The work queue against a model, under whatever nodes may do."""
+"""The work queue against a model, under random behaviour of nodes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ causes: st.SearchStrategy[Cause] = st.sampled_from(["signal", "exit", "timeout",
 
 @dataclass
 class ModelLease:
-    """What the driver told a node, and what became of it."""
+    """A lease, and its state in the model."""
 
     id: int
     node: str
@@ -50,12 +50,12 @@ class ModelLease:
     reported: set[Task] = field(default_factory=set)
 
     def left(self, ended: set[Task]) -> list[Task]:
-        """Its tasks that have no outcome yet."""
+        """Return the tasks that have no outcome yet."""
         return [task for task in self.tasks if task not in ended]
 
 
 class WorkQueueMachine(RuleBasedStateMachine):
-    """Nodes join, work, lie and vanish; the model keeps the plain truth about it."""
+    """Nodes join, work, send false reports and vanish; the model holds the true state."""
 
     @initialize(
         n_candidates=st.integers(0, 6),
@@ -130,7 +130,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
         ]
 
     def end(self, task: Task) -> list[ModelLease]:
-        """The task has its outcome; returns the leases that have nothing left to do."""
+        """End the task, and return the leases that have no tasks left."""
         assert task not in self.ended, "a task ended twice"
         holders = self.held(task=task)
         self.ended.add(task)
@@ -143,7 +143,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
         return next((group for group in self.groups if candidate in group), [candidate])
 
     def members(self, lease: Lease) -> list[int]:
-        """The candidates of a lease as a slot would read it."""
+        """Return the candidates of a lease as a slot reads them."""
         if not lease.members:
             return [lease.candidate]
         group = self.group_of(lease.candidate)
@@ -154,7 +154,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
         return leases[pick % len(leases)] if leases else None
 
     def lose(self, node: str) -> None:
-        """The model's share of losing a node."""
+        """Update the model for the loss of a node."""
         del self.deadlines[node]
         self.asked.discard(node)
         for lease in self.held(node=node):
@@ -196,7 +196,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
             lease.running = True
         assert answer.abandon == ()
 
-    # ---- what nodes do -------------------------------------------------------------------------
+    # ---- behaviour of nodes --------------------------------------------------------------------
 
     @rule(node=nodes, count=st.integers(-1, 5), slots=st.integers(0, 4))
     def pull(self, node: str, count: int, slots: int = 0) -> None:
@@ -234,7 +234,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
         return not any(lease.running for lease in self.held(node=node))
 
     def check_nothing_withheld(self) -> None:
-        """Only tasks that took something down may wait while a node goes without work."""
+        """Only tasks that killed a slot or a node may wait while a node gets no work."""
         for task in self.all_tasks - self.ended:
             if not self.held(task=task):
                 assert self.deaths[task] or self.losses[task] >= ISOLATE_AFTER
@@ -247,7 +247,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
 
     @rule(node=nodes, pick=picks, junk=st.lists(st.integers(-2, 60), max_size=2))
     def beat(self, node: str, pick: int, junk: list[int]) -> None:
-        """Some of the node's leases run, and it may name others that are not its own."""
+        """Start some of the node's leases; the node may also name others."""
         mine = self.held(node=node)
         running = mine[: pick % (len(mine) + 1)]
         self.queue.started(node, [lease.id for lease in running] + junk, self.now)
@@ -257,7 +257,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
 
     @rule(slow=nodes, quick=nodes)
     def drag_on(self, slow: str, quick: str) -> None:
-        """A node sits on everything that is left while another one asks for work."""
+        """One node takes all that is left and runs it while another one asks for work."""
         self.pull(slow, 30)
         mine = self.held(node=slow)
         self.queue.started(slow, [lease.id for lease in mine], self.now)
@@ -268,7 +268,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
 
     @rule(pick=picks, seconds=seconds_taken)
     def complete(self, pick: int, seconds: float) -> None:
-        """A report under any lease there ever was: first, late, twice, expired, returned."""
+        """Report under any lease: first, late, repeated, expired or returned."""
         lease = self.choose(pick, list(self.leases.values()))
         if lease is not None:
             self.report(lease, lease.tasks[pick % len(lease.tasks)], seconds)
@@ -281,7 +281,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
 
     @rule(pick=picks)
     def report_whole_group(self, pick: int) -> None:
-        """A slot answers all that is left of a lease, the first by a fit and the others by it."""
+        """Report all tasks of a lease, the first by a fit and the others answered by it."""
         lease = self.choose(pick, [lease for lease in self.held() if len(lease.tasks) > 1])
         for number, task in enumerate(lease.left(self.ended) if lease else ()):
             self.report(lease, task, 5.0, answered=number > 0)
@@ -303,7 +303,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
 
     @rule(pick=picks, candidate=st.integers(-2, 2**53))
     def lie_about_a_candidate(self, pick: int, candidate: int) -> None:
-        """A node speaks of a candidate for which its lease is not."""
+        """Report a candidate that is not in the lease."""
         lease = self.choose(pick, list(self.leases.values()))
         if lease is None or candidate in [member for member, _ in lease.tasks]:
             return
@@ -314,7 +314,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
 
     @rule(node=st.sampled_from([*NODES, "stranger"]), lease_id=st.integers(-2, 60), cause=causes)
     def lie(self, node: str, lease_id: int, cause: Cause) -> None:
-        """A node speaks of a lease that it was never given."""
+        """Report a lease that the node does not have."""
         lease = self.leases.get(lease_id)
         if lease is not None and lease.node == node:
             return
@@ -354,7 +354,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
         assert death is not None
         assert (death.candidate, death.split, death.attempt) == (*task, lease.attempts[task])
         self.deaths[task] += 1
-        # A second copy may die after the last allowed attempt; nothing else goes beyond it.
+        # A second copy may die after the last allowed attempt; other deaths stay within it.
         assert self.deaths[task] <= self.retries + 2
         if isinstance(death, Quarantine):
             assert not self.held(task=task)
@@ -397,7 +397,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
             assert hungry - {node}, "asked for its own sake"
         self.asked.update(node for node, _ in asked)
 
-    # ---- what always holds ---------------------------------------------------------------------
+    # ---- invariants ----------------------------------------------------------------------------
 
     @invariant()
     def counts_add_up(self) -> None:
@@ -419,7 +419,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
             assert self.queue.task_of(lease.node, lease.id) == known
 
     def teardown(self) -> None:
-        """Whatever happened, one healthy node finishes the round."""
+        """Finish the round with one healthy node."""
         if not hasattr(self, "queue"):
             return
         for node in list(self.deadlines):

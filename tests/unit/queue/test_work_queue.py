@@ -1,4 +1,4 @@
-"""The work queue, one promise at a time."""
+"""The work queue: order, reports, deaths, losses, speculation and recalls."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def counts(queue: WorkQueue) -> tuple[int, int, int]:
 
 class TestOrder:
     def test_first_splits_first(self) -> None:
-        """Split 0 of every candidate goes out first, in candidate order."""
+        """Split 0 of each candidate goes out first, in candidate order."""
         assert tasks(make_queue().pull("a", 3, 0.0)) == [(0, 0), (1, 0), (2, 0)]
 
     def test_longest_first(self) -> None:
@@ -64,23 +64,23 @@ class TestOrder:
         assert tasks(queue.pull("a", 9, 0.0)) == order
 
     def test_split_by_split(self) -> None:
-        """Where asked for, one split is handed out before the next one, each longest first."""
+        """With by_split, one split is leased after the other, each with the longest fits first."""
         queue = make_queue(3, 3, by_split=True)
         for lease, seconds in zip(queue.pull("a", 3, 0.0), (1.0, 5.0, 3.0), strict=True):
             queue.complete("a", lease.id, seconds, 0.0)
         order = [(1, 1), (2, 1), (0, 1), (1, 2), (2, 2), (0, 2)]
         assert tasks(queue.pull("a", 9, 0.0)) == order
 
-    def test_split_by_split_before_anything_is_known(self) -> None:
-        """With more slots than candidates as well; what is not known to be short goes first."""
+    def test_split_by_split_without_estimates(self) -> None:
+        """Splits go out in order; within a split, candidates without an estimate go first."""
         queue = make_queue(3, 3, by_split=True)
         first = queue.pull("a", 5, 0.0)
         assert tasks(first) == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1)]
         queue.complete("a", first[0].id, 9.0, 0.0)
         assert tasks(queue.pull("a", 9, 0.0)) == [(2, 1), (1, 2), (2, 2), (0, 2)]
 
-    def test_split_by_split_takes_up_what_comes_back(self) -> None:
-        """A task that was given back is handed out again, whatever split the others are at."""
+    def test_split_by_split_takes_returned_tasks(self) -> None:
+        """A returned task is leased again, whatever split is next."""
         queue = make_queue(2, 3, by_split=True)
         for lease in queue.pull("a", 2, 0.0):
             queue.complete("a", lease.id, 1.0, 0.0)
@@ -90,40 +90,40 @@ class TestOrder:
         assert tasks(queue.pull("b", 9, 0.0)) == [(0, 1)]
 
     def test_ties_go_to_the_lower_candidate(self) -> None:
-        """Equal estimates go out in candidate order, then split order."""
+        """Tasks with equal estimates go out in candidate order, then split order."""
         queue = make_queue(2, 3)
         for lease in reversed(queue.pull("a", 2, 0.0)):
             queue.complete("a", lease.id, 1.0, 0.0)
         assert tasks(queue.pull("a", 9, 0.0)) == [(0, 1), (0, 2), (1, 1), (1, 2)]
 
-    def test_no_idling_while_estimates_are_awaited(self) -> None:
-        """With every first split in flight, unestimated splits go out in candidate order."""
+    def test_no_slot_waits_for_estimates(self) -> None:
+        """While every first split runs, other splits go out in candidate order."""
         queue = make_queue(2, 2)
         assert tasks(queue.pull("a", 9, 0.0)) == [(0, 0), (1, 0), (0, 1), (1, 1)]
 
     def test_estimated_before_unestimated(self) -> None:
-        """A task whose length is known goes before one whose length is not."""
+        """A task with an estimate goes before one without."""
         queue = make_queue(2, 2)
         queue.complete("a", queue.pull("a", 2, 0.0)[1].id, 0.001, 0.0)
         assert tasks(queue.pull("a", 2, 0.0)) == [(1, 1), (0, 1)]
 
     def test_resumed_times_are_estimates(self) -> None:
-        """A first split in the journal serves as estimate at once and is not run again."""
+        """A recorded first split is an estimate and is not run again."""
         queue = make_queue(
             3, 2, recorded=((0, 0, 1.0, 0.0), (1, 0, 9.0, 0.0), (2, 0, 5.0, 0.0), (1, 1, 9.0, 0.0))
         )
         assert tasks(queue.pull("a", 9, 0.0)) == [(2, 1), (0, 1)]
 
     def test_returned_first_splits_stay_first(self) -> None:
-        """A first split that was given back goes before everything estimated."""
+        """A returned first split goes before all estimated tasks."""
         queue = make_queue(2, 2)
         first, second = queue.pull("a", 2, 0.0)
         queue.complete("a", second.id, 1.0, 0.0)
         queue.returned("a", [first.id], 0.0)
         assert tasks(queue.pull("b", 9, 0.0)) == [(0, 0), (1, 1), (0, 1)]
 
-    def test_estimates_of_nonsense(self) -> None:
-        """Times that are NaN, negative or endless do not upset the queue."""
+    def test_invalid_times(self) -> None:
+        """Times that are NaN, negative or infinite do not break the queue."""
         queue = make_queue(3, 2)
         nonsense = (math.nan, -1.0, math.inf)
         for lease, seconds in zip(queue.pull("a", 3, 0.0), nonsense, strict=True):
@@ -140,22 +140,22 @@ class TestConstruction:
         assert queue.pull("a", 1, 0.0) == []
 
     def test_fully_recorded_round(self) -> None:
-        """A round that the journal holds whole is finished from the start."""
+        """A round that the journal holds completely is finished from the start."""
         recorded = tuple((c, s, 1.0, 0.0) for c in range(3) for s in range(2))
         assert make_queue(recorded=recorded).finished
 
     def test_recorded_twice_counts_once(self) -> None:
-        """The same recorded outcome given twice ends one task."""
+        """An outcome that is recorded twice ends one task."""
         assert make_queue(recorded=((0, 0, 1.0, 0.0), (0, 0, 1.0, 0.0))).ended == 1
 
     @pytest.mark.parametrize("task", [(3, 0), (0, 2), (-1, 0), (0, -1)])
     def test_recorded_outside_the_round(self, task: tuple[int, int]) -> None:
-        """A recorded outcome that the round does not have is refused."""
+        """A recorded outcome outside the round is refused."""
         with pytest.raises(ValueError, match="in round 0"):
             make_queue(recorded=((*task, 1.0, 0.0),))
 
-    def test_lease_ids_go_on(self) -> None:
-        """Lease ids count up from the first one given, and the next one is known."""
+    def test_lease_ids_continue(self) -> None:
+        """Lease ids count up from the first one given, and the next id is available."""
         queue = make_queue(first_lease_id=40)
         assert [lease.id for lease in queue.pull("a", 2, 0.0)] == [40, 41]
         assert queue.next_lease_id == 42
@@ -171,8 +171,8 @@ class TestReports:
         assert verdict(queue, "a", lease) is Verdict.LATE
         assert counts(queue) == (5, 0, 1)
 
-    def test_lies_are_unknown(self) -> None:
-        """A lease that does not exist, or another node's, is unknown and changes nothing."""
+    def test_false_reports_are_unknown(self) -> None:
+        """A report under an unknown lease or another node's changes nothing."""
         queue = make_queue()
         (lease,) = queue.pull("a", 1, 0.0)
         queue.pull("b", 1, 0.0)
@@ -184,21 +184,21 @@ class TestReports:
         assert counts(queue) == (4, 2, 0)
 
     def test_a_returned_lease_cannot_be_reported(self) -> None:
-        """Who gave a lease back has no outcome to report under it."""
+        """A report under a returned lease is unknown."""
         queue = make_queue()
         (lease,) = queue.pull("a", 1, 0.0)
         queue.returned("a", [lease.id], 0.0)
         assert verdict(queue, "a", lease) is Verdict.UNKNOWN
 
     def test_returned_unstarted_is_no_attempt(self) -> None:
-        """A task that was given back unstarted is still at its first attempt."""
+        """A task that was returned unstarted is still at its first attempt."""
         queue = make_queue(1, 1)
         queue.returned("a", [queue.pull("a", 1, 0.0)[0].id], 0.0)
         (lease,) = queue.pull("b", 1, 0.0)
         assert queue.task_of("b", lease.id) == (0, 0, 1)
 
     def test_returned_unstarted_between_attempts(self) -> None:
-        """Giving a lease back does not count among later attempts either."""
+        """A lease returned unstarted does not count as a later attempt either."""
         queue = make_queue(1, 1)
         queue.pull("a", 1, 0.0)
         queue.node_lost("a", 0.0)
@@ -206,8 +206,8 @@ class TestReports:
         (lease,) = queue.pull("b", 1, 0.0)
         assert queue.task_of("b", lease.id) == (0, 0, 2)
 
-    def test_an_expired_lease_may_win(self) -> None:
-        """The outcome of a node thought lost counts, and the new holder is called off."""
+    def test_a_report_under_an_expired_lease_counts(self) -> None:
+        """The outcome of a lost node counts, and the new holder of the task abandons it."""
         queue = make_queue(1, 1)
         (old,) = queue.pull("a", 1, 0.0)
         queue.node_lost("a", 1.0)
@@ -218,8 +218,8 @@ class TestReports:
         assert verdict(queue, "b", new) is Verdict.LATE
         assert queue.finished
 
-    def test_an_expired_lease_may_win_while_its_task_waits(self) -> None:
-        """A task that ends while it waits in the queue is not handed out any more."""
+    def test_a_report_under_an_expired_lease_ends_a_waiting_task(self) -> None:
+        """A task that ends while it waits in the queue is not leased any more."""
         queue = make_queue(1, 1)
         (old,) = queue.pull("a", 1, 0.0)
         queue.node_lost("a", 1.0)
@@ -227,7 +227,7 @@ class TestReports:
         assert queue.pull("b", 1, 1.0) == []
 
     def test_task_of_an_ended_task(self) -> None:
-        """A lease whose task has ended is no longer known."""
+        """A lease whose task has ended is unknown."""
         queue = make_queue()
         (lease,) = queue.pull("a", 1, 0.0)
         assert queue.task_of("a", lease.id) == (0, 0, 1)
@@ -237,7 +237,7 @@ class TestReports:
 
 class TestDeaths:
     def test_retries_go_first_and_elsewhere(self) -> None:
-        """A task that killed its slot goes next, but not to the node it died on."""
+        """A task that killed its slot goes next, but not to the same node."""
         queue = make_queue()
         (lease,) = queue.pull("a", 1, 0.0)
         queue.pull("b", 1, 0.0)
@@ -249,7 +249,7 @@ class TestDeaths:
         assert queue.task_of("b", again.id) == (0, 0, 2)
 
     def test_the_only_node_gets_its_retry(self) -> None:
-        """Where no other node lives, the retry goes to the node it died on."""
+        """Without another live node, the retry goes to the node where it died."""
         queue = make_queue(1, 1)
         queue.pull("b", 0, 0.0)
         (lease,) = queue.pull("a", 1, 0.0)
@@ -258,8 +258,8 @@ class TestDeaths:
         queue.node_lost("b", 0.0)
         assert tasks(queue.pull("a", 1, 0.0)) == [(0, 0)]
 
-    def test_a_retry_that_died_everywhere_goes_anywhere(self) -> None:
-        """A task that died on every live node is not left waiting."""
+    def test_a_retry_that_died_on_every_node_goes_anywhere(self) -> None:
+        """A task that died on every live node is still leased."""
         queue = make_queue(1, 1, retry=RetryPolicy(retries=5))
         queue.pull("b", 0, 0.0)
         for node in ("a", "b"):
@@ -267,7 +267,7 @@ class TestDeaths:
         assert len(queue.pull("a", 1, 0.0)) == 1
 
     def test_last_attempt_alone_then_quarantine(self) -> None:
-        """The last allowed attempt runs alone, and its death ends the task."""
+        """The last allowed attempt runs alone; its death ends the task."""
         queue = make_queue(1, 1)
         alone, deaths = [], []
         for cause in ("signal", "exit", "memory"):
@@ -282,22 +282,22 @@ class TestDeaths:
         assert queue.finished
 
     def test_the_second_timeout_ends_the_task(self) -> None:
-        """A fit that times out is tried again once."""
+        """A fit that times out is retried once."""
         queue = make_queue(1, 1, retry=RetryPolicy(retries=7))
         for expected in (Retry, Quarantine):
             (lease,) = queue.pull("a", 1, 0.0)
             assert isinstance(queue.slot_died("a", lease.id, "timeout", 0.0), expected)
 
-    def test_a_quarantined_first_split_keeps_no_one_waiting(self) -> None:
-        """The other splits of a candidate whose first split never ended well still run."""
+    def test_a_quarantined_first_split_keeps_no_split_waiting(self) -> None:
+        """The other splits of a candidate run after its first split was quarantined."""
         queue = make_queue(1, 3, retry=RetryPolicy(retries=0))
         queue.slot_died("a", queue.pull("a", 1, 0.0)[0].id, "signal", 0.0)
         assert tasks(queue.pull("a", 9, 0.0)) == [(0, 1), (0, 2)]
 
 
 class TestLosses:
-    def test_lost_tasks_go_back_uncharged(self) -> None:
-        """A lost node's tasks go to others, and a later death counts as their first."""
+    def test_lost_tasks_return_without_a_charge(self) -> None:
+        """Tasks of a lost node go to others, and a later death counts as their first."""
         queue = make_queue(2, 1, retry=RetryPolicy(retries=1))
         queue.pull("a", 2, 0.0)
         assert queue.node_lost("a", 0.0) == 2
@@ -306,8 +306,8 @@ class TestLosses:
         assert queue.task_of("b", first.id) == (0, 0, 2)
         assert isinstance(queue.slot_died("b", first.id, "signal", 0.0), Retry)
 
-    def test_an_unknown_node_cannot_be_lost(self) -> None:
-        """Losing a node twice, or one that never pulled, does nothing."""
+    def test_the_loss_of_an_unknown_node_changes_nothing(self) -> None:
+        """The loss of a node that never pulled, or a second loss, changes nothing."""
         queue = make_queue()
         queue.pull("a", 1, 0.0)
         assert queue.node_lost("b", 0.0) == 0
@@ -315,7 +315,7 @@ class TestLosses:
         assert queue.node_lost("a", 0.0) == 0
 
     def test_silence_expires_a_node(self) -> None:
-        """A node's leases live for the timeout from its last renewal, then go back."""
+        """The leases of a node expire after the timeout since its last renewal."""
         queue = make_queue()
         queue.pull("a", 2, 0.0)
         queue.pull("b", 1, 0.0)
@@ -366,8 +366,8 @@ class TestLosses:
         queue.renew("a", 9000.0)
         assert queue.expire(9000.0) == []
 
-    def test_a_lost_node_may_come_back(self) -> None:
-        """A node that was given up and pulls again works like any other."""
+    def test_a_lost_node_may_return(self) -> None:
+        """A lost node that pulls again works like any other."""
         queue = make_queue(1, 1)
         (old,) = queue.pull("a", 1, 0.0)
         queue.expire(100.0)
@@ -377,8 +377,8 @@ class TestLosses:
         assert verdict(queue, "a", new) is Verdict.FIRST
         assert verdict(queue, "a", old) is Verdict.LATE
 
-    def test_a_task_that_takes_nodes_down_is_quarantined_and_its_company_is_not(self) -> None:
-        """Of all tasks in hand at losses, only the one that causes them is given up."""
+    def test_only_the_task_that_kills_nodes_is_quarantined(self) -> None:
+        """Of all tasks that run when nodes are lost, only the one that causes it is given up."""
         queue = make_queue(40, 1, retry=RetryPolicy(max_node_losses=5))
         poison, given_up = 7, []
         for generation in range(200):
@@ -386,7 +386,7 @@ class TestLosses:
                 break
             node = f"node-{generation}"
             while leases := queue.pull(node, 10, 0.0):
-                # An agent runs a lease that is alone before it starts anything else.
+                # An agent runs a lease that is alone before it starts others.
                 leases.sort(key=lambda lease: not lease.alone)
                 for lease in leases:
                     if lease.candidate == poison:
@@ -401,7 +401,7 @@ class TestLosses:
         assert [task.candidate for task in given_up] == [poison]
         assert "6 nodes" in given_up[0].reason
 
-    def test_losses_that_were_announced_are_no_sign_against_a_task(self) -> None:
+    def test_announced_losses_are_not_charged(self) -> None:
         """A task whose nodes were taken away with notice is neither isolated nor given up."""
         queue = make_queue(1, 1, retry=RetryPolicy(max_node_losses=1, isolate_after=1))
         for number in range(5):
@@ -411,8 +411,8 @@ class TestLosses:
         assert queue.take_quarantined() == []
         assert queue.pending == 1
 
-    def test_finished_waits_for_what_was_quarantined(self) -> None:
-        """A round is not finished before its quarantined tasks were taken for the record."""
+    def test_a_round_waits_for_its_quarantined_tasks(self) -> None:
+        """A round is finished once its quarantined tasks were taken."""
         queue = make_queue(1, 1, retry=RetryPolicy(max_node_losses=0))
         queue.pull("a", 1, 0.0)
         queue.node_lost("a", 0.0)
@@ -426,7 +426,7 @@ class TestSpeculation:
     POLICY = SpeculationPolicy(minimum_seconds=10.0, factor=2.0)
 
     def overdue_queue(self) -> tuple[WorkQueue, list[Lease]]:
-        """Two tasks of candidates timed at 1 s and 20 s run on node a since 0."""
+        """Return a queue whose node a runs two tasks since 0, estimated at 1 s and 20 s."""
         queue = make_queue(
             2, 2, recorded=((0, 0, 1.0, 0.0), (1, 0, 20.0, 0.0)), speculation=self.POLICY
         )
@@ -434,8 +434,8 @@ class TestSpeculation:
         queue.started("a", [lease.id for lease in leases], 0.0)
         return queue, leases
 
-    def test_overdue_fits_are_copied_elsewhere_once(self) -> None:
-        """The longest overdue goes first, to another node only, and never a third time."""
+    def test_overdue_fits_are_copied_once(self) -> None:
+        """The most overdue fit is copied first, on another node, and at most once."""
         queue, _ = self.overdue_queue()
         assert queue.pull("b", 9, 10.0) == []
         assert tasks(queue.pull("b", 1, 11.0)) == [(0, 1)]
@@ -454,8 +454,8 @@ class TestSpeculation:
         assert queue.pull("b", 9, 10.0) == []
         assert len(queue.pull("b", 9, 11.0)) == 2
 
-    def test_the_winner_calls_the_other_copy_off(self) -> None:
-        """Whichever copy ends first counts, and the other is to be abandoned."""
+    def test_the_first_copy_cancels_the_other(self) -> None:
+        """The copy that ends first counts; the other is abandoned."""
         queue, leases = self.overdue_queue()
         short, long = queue.pull("b", 2, 100.0)
         answer = queue.complete("b", short.id, 1.0, 101.0)
@@ -465,8 +465,8 @@ class TestSpeculation:
         assert answer.abandon == (("b", long.id),)
         assert queue.finished
 
-    def test_the_median_stands_in(self) -> None:
-        """A fit without an estimate is measured by the median of all fits."""
+    def test_the_median_replaces_an_estimate(self) -> None:
+        """A fit without an estimate is compared with the median of all fits."""
         queue = make_queue(
             4,
             1,
@@ -478,15 +478,15 @@ class TestSpeculation:
         assert queue.pull("b", 1, 60.0) == []
         assert len(queue.pull("b", 1, 60.1)) == 1
 
-    def test_not_while_anything_waits(self) -> None:
-        """Fresh work goes before second copies."""
+    def test_waiting_tasks_come_before_copies(self) -> None:
+        """New work goes before second copies."""
         queue = make_queue(1, 3, recorded=((0, 0, 1.0, 0.0),), speculation=self.POLICY)
         (lease,) = queue.pull("a", 1, 0.0)
         queue.started("a", [lease.id], 0.0)
         assert tasks(queue.pull("b", 1, 99.0)) == [(0, 2)]
 
-    def test_a_loss_too_many_leaves_the_other_copy(self) -> None:
-        """While a copy lives, the loss of a node does not end the task."""
+    def test_a_loss_too_many_keeps_the_other_copy(self) -> None:
+        """While a copy runs, the loss of a node does not end the task."""
         queue = make_queue(
             1,
             2,
@@ -501,8 +501,8 @@ class TestSpeculation:
         assert queue.take_quarantined() == []
         assert verdict(queue, "b", copy) is Verdict.FIRST
 
-    def test_the_death_of_one_copy_leaves_the_other(self) -> None:
-        """While a copy lives, a death does not end the task, whatever retries allow."""
+    def test_the_death_of_one_copy_keeps_the_other(self) -> None:
+        """While a copy runs, a death does not end the task, also without retries."""
         queue = make_queue(
             1,
             2,
@@ -519,8 +519,8 @@ class TestSpeculation:
 
 
 class TestRecall:
-    def test_full_node_is_asked_for_a_dry_one(self) -> None:
-        """When nothing waits and a node asked in vain, a full node is asked to share."""
+    def test_a_full_node_shares_with_a_dry_one(self) -> None:
+        """When no task waits and a node needs work, a full node returns leases."""
         queue = make_queue(12, 1)
         leases = queue.pull("a", 12, 0.0)
         queue.started("a", [lease.id for lease in leases[:2]], 0.0)
@@ -529,8 +529,8 @@ class TestRecall:
         assert queue.hungry() == [("b", 4)]
         assert queue.recall(0.0) == [("a", 4)]
 
-    def test_not_asked_again_before_the_answer(self) -> None:
-        """A node that was asked is not asked again until it answered, even with nothing."""
+    def test_a_node_is_asked_once_until_it_answers(self) -> None:
+        """A node is asked again only after its answer, which may be empty."""
         queue = make_queue(12, 1)
         queue.pull("a", 12, 0.0)
         queue.pull("b", 4, 0.0)
@@ -540,8 +540,8 @@ class TestRecall:
         queue.returned("a", [], 50.0)
         assert queue.recall(50.0) == [("a", 6)]
 
-    def test_recalled_work_reaches_the_dry_node(self) -> None:
-        """What was given back goes to who asks next."""
+    def test_returned_leases_reach_the_dry_node(self) -> None:
+        """Returned leases go to the next node that asks."""
         queue = make_queue(4, 1)
         leases = queue.pull("a", 4, 0.0)
         queue.pull("b", 2, 0.0)
@@ -551,8 +551,8 @@ class TestRecall:
         assert tasks(queue.pull("b", 2, 0.0)) == [(2, 0), (3, 0)]
         assert queue.hungry() == []
 
-    def test_started_leases_are_not_asked_for(self) -> None:
-        """Leases that are known to run are not recalled."""
+    def test_started_leases_are_not_recalled(self) -> None:
+        """Leases that run are not recalled."""
         queue = make_queue(4, 1)
         queue.started("a", [lease.id for lease in queue.pull("a", 4, 0.0)], 0.0)
         queue.pull("b", 4, 0.0)
