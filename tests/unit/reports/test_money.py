@@ -1,4 +1,4 @@
-"""What nodes will cost, have cost, and may not cost: sums, limits and words."""
+"""Costs of nodes: estimates, limits and texts."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ QUOTE = Quote(
 )
 
 
-def test_a_cost_counts_every_node_and_the_time_around_the_fits() -> None:
-    """The estimate of a cost is that of all nodes, from their order to their end."""
+def test_an_estimate_covers_all_nodes_and_their_start_and_end() -> None:
+    """An estimate covers all nodes from their launch to their end."""
     hours = (limits.USUAL_START + 3600 + limits.USUAL_END) / 3600
     assert QUOTE.dollars_for(3600) == pytest.approx(3 * 0.2 * hours)
 
 
-def test_an_unknown_price_makes_no_number() -> None:
-    """Without a price nothing is estimated, and no limit in hours becomes one in money."""
+def test_an_unknown_price_gives_no_estimate() -> None:
+    """Without a price there is no estimate, and a limit in hours gives none in money."""
     unknown = msgspec.structs.replace(QUOTE, dollars_per_hour=None, max_hours=2.0)
     assert unknown.dollars_for(60) is None
     assert unknown.dollars_per_hour_in_all is None
@@ -49,13 +49,13 @@ def test_an_unknown_price_makes_no_number() -> None:
     ],
 )
 def test_the_tighter_limit_bounds_the_cost(max_cost, max_hours, most) -> None:
-    """What a run can cost at the most is what the tighter of its limits leaves."""
+    """The tighter of two limits gives the highest cost of a run."""
     quote = msgspec.structs.replace(QUOTE, max_cost=max_cost, max_hours=max_hours)
     assert quote.most_dollars == (None if most is None else pytest.approx(most))
 
 
-def test_a_check_estimates_by_turns_of_all_slots() -> None:
-    """A check's cost is that of as many turns as its fits take on all slots."""
+def test_a_check_estimates_whole_turns_of_all_slots() -> None:
+    """The estimate of a check counts the turns that its fits take on all slots."""
     check = CheckResult(
         search="GridSearchCV",
         rounds=(RoundSize(candidates=5, splits=5),),
@@ -79,7 +79,7 @@ def test_small_amounts_show_their_digits(dollars, text) -> None:
 
 
 def test_a_bill_says_whether_anything_is_left() -> None:
-    """Only a bill that was verified says that nothing is left."""
+    """Only a verified bill says that no node is left."""
     bill = Bill(dollars=0.5, instances=3)
     assert bill_text(bill) == "cost $0.50 for 3 nodes; 0 nodes left, verified"
     unsure = msgspec.structs.replace(bill, left=("i-1",), verified=False)
@@ -87,8 +87,8 @@ def test_a_bill_says_whether_anything_is_left() -> None:
     assert "verified" not in bill_text(unsure)
 
 
-def test_a_cost_limit_stops_at_its_limit() -> None:
-    """A run stops once it would have cost its limit, and an unknown cost stops nothing."""
+def test_a_cost_limit_stops_a_run() -> None:
+    """A run stops when its cost reaches the limit; an unknown cost stops nothing."""
     spent: list[float | None] = [0.99]
     limit = cost_limit(1.0, lambda: spent[-1])
     assert limit(0.0) is None
@@ -98,8 +98,8 @@ def test_a_cost_limit_stops_at_its_limit() -> None:
     assert limit(0.0) is None
 
 
-def test_the_first_of_several_reasons_is_told() -> None:
-    """Conditions put together stop for the first one that has a reason."""
+def test_the_first_of_several_reasons_counts() -> None:
+    """Of several conditions, the first that has a reason stops the run."""
     both = any_of(never, time_limit(5.0), cost_limit(1.0, lambda: 2.0))
     assert "--max-cost" in (both(4.0) or "")
     assert "--max-hours" in (both(5.0) or "")

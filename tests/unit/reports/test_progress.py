@@ -1,4 +1,4 @@
-"""What the progress model makes of the things that it is told."""
+"""The progress model and its display."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from skygrid.worker.wire.scores import to_wire
 
 
 class Clock:
-    """A clock that stands still until it is told to go on."""
+    """Clock that moves only when a test sets it."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -38,7 +38,7 @@ class Clock:
 
 
 class Terminal(io.StringIO):
-    """Text that a terminal would show."""
+    """Text stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -82,8 +82,8 @@ def progress(clock):
     return Progress(clock)
 
 
-def test_nothing_is_known_at_first(progress):
-    """Before anything happened there is a view, and it claims nothing."""
+def test_an_empty_view(progress):
+    """Before the first event the view has no nodes, no rate and no best score."""
     view = progress.view()
 
     assert (view.done, view.total, view.round, view.nodes) == (0, 0, -1, ())
@@ -91,7 +91,7 @@ def test_nothing_is_known_at_first(progress):
 
 
 def test_fits_are_counted(progress):
-    """Every outcome counts once, for the run and for its node, and failures count as such."""
+    """Each outcome counts once for the run and its node; failed and killed fits are failed."""
     progress.round_opened(plan(), [])
     progress.outcomes_recorded([outcome(0, 0), outcome(1, 0, node="two")])
     progress.outcomes_recorded([outcome(2, 0, None, status="failed")])
@@ -104,7 +104,7 @@ def test_fits_are_counted(progress):
 
 
 def test_recorded_fits_are_done_but_not_fast(progress, clock):
-    """Fits of an earlier session count as done and leave the rate alone."""
+    """Fits of an earlier session count as done but not in the rate."""
     progress.round_opened(plan(), [outcome(0, 0, 0.7), outcome(0, 1, 0.9)])
     clock.now += 1
     progress.outcomes_recorded([outcome(1, 0)])
@@ -116,8 +116,8 @@ def test_recorded_fits_are_done_but_not_fast(progress, clock):
     assert view.best_score == pytest.approx(0.8)
 
 
-def test_rate_is_that_of_the_window(clock):
-    """What happened before the window does not count."""
+def test_the_rate_is_that_of_the_window(clock):
+    """Outcomes before the window do not count in the rate."""
     progress = Progress(clock, window=10)
     progress.round_opened(plan(1000, 1), [])
     for candidate in range(100):
@@ -128,8 +128,8 @@ def test_rate_is_that_of_the_window(clock):
     assert progress.view().seconds_left == pytest.approx(900.0)
 
 
-def test_rate_sinks_while_nothing_comes(progress, clock):
-    """A run that hangs does not keep promising the end in a second."""
+def test_the_rate_falls_without_outcomes(progress, clock):
+    """The rate of a run without new outcomes falls."""
     progress.round_opened(plan(100, 1), [])
     for candidate in range(10):
         clock.now += 1
@@ -142,7 +142,7 @@ def test_rate_sinks_while_nothing_comes(progress, clock):
 
 
 def test_time_left_is_zero_at_the_end_and_unknown_at_first(progress, clock):
-    """Time left is said only where it can be."""
+    """Time left is unknown before the first outcome and 0 after the last."""
     progress.round_opened(plan(1, 1), [])
     assert progress.view().seconds_left is None
     clock.now += 1
@@ -150,8 +150,8 @@ def test_time_left_is_zero_at_the_end_and_unknown_at_first(progress, clock):
     assert progress.view().seconds_left == 0.0
 
 
-def test_time_left_counts_what_is_left(progress, clock):
-    """A slow candidate's other splits take as long as its first, whatever the rate was so far."""
+def test_time_left_depends_on_each_candidate(progress, clock):
+    """The time left counts the open splits of each candidate with the time of its first split."""
     progress.round_opened(plan(2, 5), [])
     clock.now += 9
     progress.outcomes_recorded([outcome(0, 0, busy_seconds=9.0)])
@@ -167,7 +167,7 @@ def test_time_left_counts_what_is_left(progress, clock):
 
 
 def test_best_waits_for_all_splits(progress):
-    """A candidate is judged by its mean over all splits, once it has all of them."""
+    """Only a candidate with all splits can be best, by its mean."""
     progress.round_opened(plan(), [])
     progress.outcomes_recorded([outcome(0, 0, 0.5), outcome(0, 1, 0.7), outcome(1, 0, 0.99)])
 
@@ -176,7 +176,7 @@ def test_best_waits_for_all_splits(progress):
 
 
 def test_first_of_equals_is_best(progress):
-    """Among equal candidates the first one is shown, whichever ended first."""
+    """Of equal candidates the first by number is best, in any order of arrival."""
     progress.round_opened(plan(splits=1), [])
     progress.outcomes_recorded([outcome(2, 0, 0.5), outcome(1, 0, 0.5), outcome(3, 0, 0.5)])
 
@@ -184,7 +184,7 @@ def test_first_of_equals_is_best(progress):
 
 
 def test_failed_candidates_are_never_best(progress):
-    """A candidate with a failed split or a NaN score is not the best."""
+    """A candidate with a failed split or a NaN score is never best."""
     progress.round_opened(plan(), [])
     progress.outcomes_recorded([outcome(0, 0, 9.0), outcome(0, 1, None, status="failed")])
     progress.outcomes_recorded([outcome(1, 0, 9.0), outcome(1, 1, float("nan"))])
@@ -206,7 +206,7 @@ def test_failed_candidates_are_never_best(progress):
     ],
 )
 def test_scores_of_every_kind(clock, metric, score, best):
-    """NumPy scores, whole numbers and several scores at once are ranked as the numbers they are."""
+    """NumPy scores, whole numbers and several scores are compared as numbers."""
     progress = Progress(clock, metric)
     progress.round_opened(plan(1, 1), [])
     progress.outcomes_recorded([outcome(0, 0, to_wire(score))])
@@ -215,7 +215,7 @@ def test_scores_of_every_kind(clock, metric, score, best):
 
 
 def test_a_later_round_has_its_own_best(progress):
-    """In a halving search the best of the last round counts, as it saw the most data."""
+    """In a halving search the best of the newest round is shown, because it used the most data."""
     progress.round_opened(plan(4, 1), [])
     progress.outcomes_recorded([outcome(0, 0, 0.9)])
     progress.round_closed(0)
@@ -228,8 +228,8 @@ def test_a_later_round_has_its_own_best(progress):
     assert (progress.view().done, progress.view().total) == (2, 6)
 
 
-def test_nodes_are_followed(progress):
-    """A node's state, slots and load are those that it told last."""
+def test_nodes_show_their_latest_state(progress):
+    """A node's state, slots and load are the latest that it reported."""
     progress.node_changed("one", "preparing")
     progress.node_greeted("one", greeting(slots=4))
     progress.node_beat("one", Heartbeat(busy=3, running=[1], slots_bytes=7, load=2.5))
@@ -243,8 +243,8 @@ def test_nodes_are_followed(progress):
     assert (node.state, node.busy) == ("lost", 0)
 
 
-def test_events_are_said_once_and_do_not_pile_up(progress):
-    """Events are taken once; a flood of them keeps the latest and says how many are gone."""
+def test_events_are_limited_and_taken_once(progress):
+    """Events are taken once; of too many, the latest stay and a line counts the others."""
     for split in range(EVENTS_KEPT + 5):
         progress.attempt_failed("one", 0, split, "SIGSEGV")
 
@@ -258,7 +258,7 @@ def test_events_are_said_once_and_do_not_pile_up(progress):
 
 
 def test_screen_fits_eighty_columns(progress, clock):
-    """However long names and parameters are, the display stays small and within the width."""
+    """With long names and parameters the display stays small and within the width."""
     long = {f"preprocessing__step_{index}__value": SVC(C=index) for index in range(20)}
     long["clf"] = make_pipeline(StandardScaler(), SVC())
     progress.round_opened(RoundPlan(round=0, candidates=[long] * 3, splits=[(0, 0)]), [])
@@ -282,7 +282,7 @@ def test_screen_fits_eighty_columns(progress, clock):
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_node_shows_its_state_load_and_memory(progress, width):
-    """In 80 columns nothing of a node's line is cut off but a long name."""
+    """In 80 columns, only a long name of a node is cut off."""
     name = "gpu-cluster-of-the-institute-17"
     progress.node_greeted(name, greeting(slots=64))
     progress.node_beat(name, Heartbeat(busy=64, running=[], slots_bytes=123 * 2**30, load=102.5))
@@ -299,8 +299,8 @@ def test_a_node_shows_its_state_load_and_memory(progress, width):
     assert (name if width == 120 else name[:11]) in line
 
 
-def test_a_transfer_is_one_line_however_often_it_is_told(progress):
-    """How much has come is shown as the node's state, and said once among the details."""
+def test_a_transfer_is_one_event(progress):
+    """Percentages of a transfer update the node's state and make one event."""
     for state in ("receiving", *(f"receiving {percent} %" for percent in range(0, 101, 10))):
         progress.node_changed("one", state)
     progress.node_changed("one", "working")
@@ -310,8 +310,8 @@ def test_a_transfer_is_one_line_however_often_it_is_told(progress):
     assert node.state == "receiving 5 %"
 
 
-def test_line_says_it_all(progress, clock):
-    """Without a terminal one line holds fits, failures, slots, rate, time left and the best."""
+def test_a_line_without_a_terminal(progress, clock):
+    """Without a terminal, one line holds fits, failures, slots, rate, time left and the best."""
     progress.phase("searching")
     progress.node_greeted("one", greeting())
     progress.round_opened(plan(4, 1), [])
@@ -330,7 +330,7 @@ def test_line_says_it_all(progress, clock):
     [(None, "- fits/s"), (0.05, "3.0 fits/min"), (8.44, "8.4 fits/s"), (4321.0, "4,321 fits/s")],
 )
 def test_rates(rate, text):
-    """A rate has a unit in which it is neither tiny nor cluttered."""
+    """A rate is printed with a unit that suits its size."""
     assert rate_text(rate) == text
 
 
@@ -338,12 +338,12 @@ def test_rates(rate, text):
     ("seconds", "text"), [(None, "-:--:--"), (59.6, "0:01:00"), (3725, "1:02:05")]
 )
 def test_seconds(seconds, text):
-    """Seconds are told in hours, minutes and seconds."""
+    """Seconds are printed as hours, minutes and seconds."""
     assert seconds_text(seconds) == text
 
 
 def _ticks(count: int):
-    """Return a `wait` that lets the display act so many times, and the event that it is done."""
+    """Return a `wait` that ends after `count` turns of the display, and the event for that."""
     acted, left = threading.Event(), [count]
 
     def wait(stop: threading.Event, seconds: float) -> bool:
@@ -357,7 +357,7 @@ def _ticks(count: int):
 
 
 def test_plain_lines_without_a_terminal(progress):
-    """Without a terminal there are lines alone, with problems and without a single escape code."""
+    """Without a terminal, the display prints lines with problems and without escape codes."""
     stream = io.StringIO()
     wait, acted = _ticks(2)
     progress.attempt_failed("one", 1, 0, "SIGKILL")
@@ -373,8 +373,8 @@ def test_plain_lines_without_a_terminal(progress):
     assert "\x1b" not in stream.getvalue()
 
 
-def test_verbose_says_more(progress):
-    """Under -v every change gets a line with its time."""
+def test_verbose_shows_every_change(progress):
+    """Under -v each change is a line with its time."""
     stream = io.StringIO()
     progress.node_changed("one", "working")
 
@@ -384,8 +384,8 @@ def test_verbose_says_more(progress):
     assert re.match(r"\d\d:\d\d:\d\d one: working\n", stream.getvalue())
 
 
-def test_quiet_says_nothing(progress):
-    """Under --quiet the display is silent, problems included."""
+def test_quiet_shows_nothing(progress):
+    """Under --quiet the display prints nothing, not even problems."""
     stream = Terminal()
     progress.node_lost("one", "it fell silent")
 
@@ -396,7 +396,7 @@ def test_quiet_says_nothing(progress):
 
 
 def test_live_display_in_a_terminal(progress, monkeypatch):
-    """In a terminal the display is redrawn in place and its last state stays."""
+    """In a terminal the display is redrawn in place, and its last state stays."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "80")
     stream = Terminal()
@@ -413,7 +413,7 @@ def test_live_display_in_a_terminal(progress, monkeypatch):
 
 
 def test_no_color_is_honoured(progress, monkeypatch):
-    """NO_COLOR leaves the live display without colours."""
+    """With NO_COLOR the live display has no colours."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", "1")
     stream = Terminal()
@@ -425,7 +425,7 @@ def test_no_color_is_honoured(progress, monkeypatch):
 
 
 def test_closed_stderr_does_not_end_the_run(progress):
-    """A run goes on when nobody can see it any more."""
+    """A run continues after its stderr was closed."""
     stream = io.StringIO()
     with show_progress(progress, stream=stream):
         stream.close()

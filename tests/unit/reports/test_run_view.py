@@ -1,4 +1,4 @@
-"""A run's record, the plan that `check` shows, and how both are told."""
+"""A run's record, the plan that `check` shows, and their texts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def view(**more: Any) -> RunView:
 
 
 def ended_process() -> DriverMark:
-    """Return the mark of a process that is gone."""
+    """Return the mark of a process that has ended."""
     script = (
         "from skygrid.reports.run_record import driver_mark; import msgspec;"
         "print(msgspec.json.encode(driver_mark()).decode())"
@@ -65,8 +65,8 @@ def text_of(renderable: Any) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_record_comes_back_as_it_was(tmp_path):
-    """What is written to run.json reads back equal."""
+def test_a_record_is_read_back_unchanged(tmp_path):
+    """A record written to run.json is read back equal."""
     one = record(nodes=(NodeRecord(name="one", slots=2),), fingerprint={"X": "ab"}, fits_total=105)
 
     one.write(tmp_path)
@@ -75,8 +75,8 @@ def test_record_comes_back_as_it_was(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_unknown_keys_of_a_later_release_are_read_over(tmp_path):
-    """A key that a later release added does not keep this one from reading the run."""
+def test_unknown_keys_of_a_later_release_are_ignored(tmp_path):
+    """A record with a key of a later release can be read."""
     record().write(tmp_path)
     document = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps(document | {"colour": "red"}))
@@ -94,41 +94,41 @@ def test_unknown_keys_of_a_later_release_are_read_over(tmp_path):
     ],
 )
 def test_records_that_cannot_be_read(tmp_path, text, error, message):
-    """A missing, later or damaged record is an error that names the file."""
+    """A missing, later or damaged record raises an error that names the file."""
     if text is not None:
         (tmp_path / "run.json").write_text(text)
     with pytest.raises(error, match=message):
         RunRecord.read(tmp_path)
 
 
-def test_a_driver_that_is_here_is_alive():
-    """A run whose driver runs is running."""
+def test_a_driver_on_this_machine_is_alive():
+    """A run whose driver runs has the state running."""
     assert driver_alive(driver_mark())
     assert record().seen_state() == "running"
 
 
-def test_a_driver_that_is_gone_was_interrupted():
-    """A run that says running without a driver is shown as interrupted."""
+def test_a_run_without_its_driver_is_interrupted():
+    """A running run without its driver is shown as interrupted."""
     assert record(driver=ended_process()).seen_state() == "interrupted"
     assert record(driver=ended_process(), state="complete").seen_state() == "complete"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-def test_another_process_of_the_same_number_is_not_the_driver():
-    """A pid that was given to another process later does not keep a run alive."""
+def test_another_process_with_the_same_pid_is_not_the_driver():
+    """A later process with the driver's pid does not keep a run running."""
     mark = driver_mark()
     later = DriverMark(pid=os.getpid(), host=mark.host, started=mark.started + "0")
 
     assert not driver_alive(later)
 
 
-def test_a_driver_elsewhere_is_taken_to_be_alive():
-    """Of a driver on another machine nothing is known, so nothing is claimed."""
+def test_a_driver_on_another_machine_counts_as_alive():
+    """A driver on another machine cannot be checked, so it counts as alive."""
     assert driver_alive(DriverMark(pid=1, host="some-other-machine"))
 
 
 def test_runs_table():
-    """The table shows name, state, fits and times, and how to go on where that is possible."""
+    """The table shows name, state, fits and times, and a resume line where that is possible."""
     views = [
         view(name="new", fits_total=105, fits_recorded=63, driver=ended_process()),
         view(name="old", state="complete", fits_total=10, fits_recorded=10, ended_at=1090.0),
@@ -146,7 +146,7 @@ def test_runs_table():
 
 
 def test_panel_of_an_unfinished_run():
-    """A run without results shows how far it came, what ended it and how to go on."""
+    """A run without results shows its progress, its end and the resume line."""
     text = text_of(
         run_panel(
             view(
@@ -167,8 +167,8 @@ def test_panel_of_an_unfinished_run():
     assert "resume with: skygrid resume a-run" in text
 
 
-def test_run_as_json():
-    """The JSON of a run says its state as it really is."""
+def test_json_of_a_run():
+    """The JSON of a run contains its actual state."""
     document = json.loads(run_json(view(driver=ended_process())))
 
     assert document["state"] == "interrupted"
@@ -176,7 +176,7 @@ def test_run_as_json():
 
 
 def test_check_adds_up():
-    """Fits and time are those of all rounds, each in whole turns of all slots."""
+    """Fits and time are sums over all rounds, each in whole turns of all slots."""
     check = CheckResult(
         search="HalvingGridSearchCV",
         rounds=(RoundSize(candidates=7, splits=5), RoundSize(candidates=3, splits=5)),
@@ -196,8 +196,8 @@ def test_check_adds_up():
     assert "scored 0.90000" in text
 
 
-def test_check_without_a_fit_promises_no_time():
-    """A plan for which nothing was fitted has no estimate."""
+def test_check_without_a_fit_has_no_estimate():
+    """A plan without a trial fit has no estimate."""
     check = CheckResult(
         search="GridSearchCV", rounds=(RoundSize(candidates=2, splits=5),), nodes=1, slots=2
     )
@@ -207,7 +207,7 @@ def test_check_without_a_fit_promises_no_time():
 
 
 def test_check_shows_a_fit_that_failed():
-    """The traceback of the fit that was tried is shown with the plan."""
+    """The plan shows the traceback of a failed trial fit."""
     check = CheckResult(
         search="GridSearchCV",
         rounds=(RoundSize(candidates=2, splits=5),),
@@ -224,8 +224,8 @@ def test_check_shows_a_fit_that_failed():
     assert "3 nodes, 12 slots in all" in text
 
 
-def test_check_of_an_open_search_promises_a_minimum():
-    """Where further rounds may follow, fits and time are "at least"; one candidate is no plural."""
+def test_check_of_an_open_search_is_a_minimum():
+    """If further rounds may follow, fits and time are "at least"."""
     check = CheckResult(
         search="BayesSearchCV",
         rounds=(RoundSize(candidates=1, splits=3),),

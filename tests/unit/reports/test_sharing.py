@@ -1,4 +1,4 @@
-"""What is said of shared fits and of the use of slots."""
+"""Texts about shared fits and the use of slots."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def outcome(
 
 
 class TestSharedWork:
-    def test_nothing_asked(self) -> None:
-        """Without outcomes every count is 0, and there is nothing to say."""
+    def test_no_outcomes(self) -> None:
+        """Without outcomes every count is 0 and the text is empty."""
         assert shared_work([]) == SharedWork()
         assert shared_text(SharedWork()) == ""
 
     def test_a_fit_that_answers_two_others_counts_once(self) -> None:
-        """Two members that candidate 2 answered: three asked, one run, answering two."""
+        """One fit that answers two candidates: three asked, one run, two answered."""
         outcomes = [outcome(2), outcome(0, answered_by=2), outcome(1, answered_by=2)]
         found = shared_work(outcomes)
         assert found == SharedWork(asked=3, run=1, answered=2, answering=1)
         assert shared_text(found) == "3 fits: 1 run, 2 derived from shared fits"
 
-    def test_fits_on_other_splits_and_in_other_rounds_are_others(self) -> None:
-        """The same candidate answers on two splits and in two rounds by three different fits."""
+    def test_fits_on_other_splits_and_in_other_rounds_are_separate(self) -> None:
+        """A candidate answers by separate fits on two splits and in two rounds."""
         places = [(0, 0), (1, 0), (0, 1)]
         outcomes = [
             one
@@ -64,11 +64,11 @@ class TestSharedWork:
         assert shared_work(outcomes) == SharedWork(asked=6, run=3, answered=3, answering=3)
 
     def test_candidate_0_can_answer(self) -> None:
-        """An answer by candidate 0 is told from no answer at all."""
+        """An answer by candidate 0 counts as an answer."""
         assert shared_work([outcome(0), outcome(1, answered_by=0)]).answered == 1
 
-    def test_first_steps_count_for_fits_that_were_run(self) -> None:
-        """A member that was answered did not begin anywhere, whatever its fit began with."""
+    def test_first_steps_count_for_run_fits_only(self) -> None:
+        """First steps of an answered candidate do not count."""
         outcomes = [
             outcome(0),
             outcome(1, prefix_kept=True),
@@ -80,12 +80,12 @@ class TestSharedWork:
         assert shared_text(found) == f"{text}, 1 with shared first steps"
 
     def test_first_steps_alone(self) -> None:
-        """Where no fit answers another, it is not said that all were run."""
+        """The text counts shared first steps, and leaves out the number of fits run."""
         found = shared_work([outcome(0), outcome(1, prefix_kept=True)])
         assert shared_text(found) == "2 fits, 1 with shared first steps"
 
-    def test_the_plan_says_what_the_run_does_when_nothing_breaks(self) -> None:
-        """Planned counts are those of outcomes in which all that can be shared was shared."""
+    def test_the_plan_equals_the_outcomes_of_a_complete_run(self) -> None:
+        """Planned counts equal those of outcomes in which all sharing took place."""
         sharing = Sharing(
             groups=(Group(members=(2, 0), rule="r"), Group(members=(3, 4, 5), rule="r")),
             prefixes=(0, 0, 0, 1, 1, 1, 0),
@@ -108,34 +108,34 @@ class TestSharedWork:
         assert planned == SharedWork(asked=21, run=12, answered=9, answering=6, begun=6)
 
     def test_a_plan_without_sharing(self) -> None:
-        """Every fit is run, and nothing is said of it."""
+        """Without sharing every fit is run, and the text is empty."""
         planned = planned_sharing(Sharing(prefixes=(-1, -1)), 2, 5)
         assert planned == SharedWork(asked=10, run=10)
         assert shared_text(planned) == ""
 
 
 class TestSlotUse:
-    def test_nothing_was_measured(self) -> None:
-        """Without outcomes, or with fits that took no time, there is nothing to say."""
+    def test_no_measurements(self) -> None:
+        """Without outcomes, or with fits of no duration, there are no figures."""
         assert slot_use([], {}) is None
         assert slot_use([outcome(ended=5.0)], {"a": 2}) is None
 
     def test_slots_that_are_always_busy(self) -> None:
-        """Two slots that end together after equal work: all busy, no tail."""
+        """Two slots that end together after equal work are all busy and have no tail."""
         outcomes = [outcome(ended=10.0, busy=10.0), outcome(slot=1, ended=10.0, busy=10.0)]
         assert slot_use(outcomes, {"a": 2}) == SlotUse(busy_share=1.0, tail_seconds=0.0)
 
     def test_the_tail_begins_with_the_first_idle_slot(self) -> None:
-        """One slot ends at 4 s and one at 10 s: a tail of 6 s, and 14 busy of 20 slot seconds."""
+        """One slot ends at 4 s and one at 10 s: a tail of 6 s, and 14 of 20 slot seconds busy."""
         outcomes = [outcome(ended=4.0, busy=4.0), outcome(slot=1, ended=10.0, busy=10.0)]
         assert slot_use(outcomes, {"a": 2}) == SlotUse(busy_share=0.7, tail_seconds=6.0)
 
-    def test_a_slot_that_was_never_used_was_idle_from_the_beginning(self) -> None:
-        """A node of two slots that ran one fit was half used, and its tail is the whole round."""
+    def test_an_unused_slot_is_idle_from_the_beginning(self) -> None:
+        """A node with two slots and one fit is half used, and its tail is the whole round."""
         found = slot_use([outcome(ended=10.0, busy=10.0)], {"a": 2})
         assert found == SlotUse(busy_share=0.5, tail_seconds=10.0)
 
-    def test_slots_of_two_nodes_with_the_same_number_are_two(self) -> None:
+    def test_equal_slot_numbers_on_two_nodes_are_two_slots(self) -> None:
         """Slot 0 of one node is not slot 0 of another."""
         outcomes = [
             outcome(node="a", ended=4.0, busy=4.0),
@@ -143,13 +143,13 @@ class TestSlotUse:
         ]
         assert slot_use(outcomes, {}) == SlotUse(busy_share=0.7, tail_seconds=6.0)
 
-    def test_a_slots_last_fit_counts_whatever_order_they_arrive_in(self) -> None:
-        """The tail is measured from when a slot ended for good."""
+    def test_the_tail_starts_at_a_slots_last_fit(self) -> None:
+        """The tail is measured from the last end of a slot, in any order of outcomes."""
         outcomes = [outcome(1, ended=10.0, busy=6.0), outcome(0, ended=4.0, busy=4.0)]
         assert slot_use(outcomes, {"a": 1}) == SlotUse(busy_share=1.0, tail_seconds=0.0)
 
-    def test_time_between_rounds_is_no_slots(self) -> None:
-        """What the driver does between two rounds is not counted, and tails add up."""
+    def test_time_between_rounds_does_not_count(self) -> None:
+        """The time between two rounds is not counted, and tails are added."""
         outcomes = [
             outcome(ended=4.0, busy=4.0),
             outcome(slot=1, ended=2.0, busy=2.0),
@@ -168,10 +168,10 @@ class TestSlotUse:
         ),
         known=st.dictionaries(st.sampled_from("ab"), st.integers(0, 4)),
     )
-    def test_shares_are_shares(
+    def test_shares_and_tails_are_within_bounds(
         self, fits: list[tuple[str, int, float, int]], known: dict[str, int]
     ) -> None:
-        """Slots are never more than busy, tails never longer than their rounds."""
+        """The busy share is at most 1, and tails are no longer than their rounds."""
         ends: dict[tuple[str, int, int], float] = {}
         outcomes = []
         for node, slot, busy, round in fits:
@@ -194,10 +194,8 @@ class TestSlotUse:
 
 
 @pytest.mark.parametrize(("answered", "begun"), [(0, 0), (0, 1), (2, 0), (2, 1)])
-def test_the_text_says_each_thing_that_was_shared_and_nothing_else(
-    answered: int, begun: int
-) -> None:
-    """Words about answers and about first steps appear exactly where there are some."""
+def test_the_text_names_what_was_shared(answered: int, begun: int) -> None:
+    """The text mentions answers and first steps only if their counts are not 0."""
     work = SharedWork(asked=6, run=6 - answered, answered=answered, answering=1, begun=begun)
     text = shared_text(work)
     assert ("derived" in text) == bool(answered)

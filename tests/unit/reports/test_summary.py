@@ -1,4 +1,4 @@
-"""What the summary and the files made from it say about a fitted search."""
+"""The summary of a fitted search, and the files made from it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def fitted(**settings: Any) -> GridSearchCV:
 
 
 def first_or_nan(estimator: Any, features: Any, targets: Any) -> float:
-    """Score that is NaN for one candidate."""
+    """Return a score that is NaN for one candidate."""
     if estimator.var_smoothing == 1e-3:
         return math.nan
     return float(estimator.score(features, targets))
@@ -89,7 +89,7 @@ def search():
 
 
 def test_best_is_scikit_learns_own(search):
-    """Best parameters, score, ranks and times are those of the search, to the last bit."""
+    """Best parameters, score, ranks and times equal those of the search to the last bit."""
     summary = summarise(search, facts())
 
     assert summary.best_params == search.best_params_
@@ -121,8 +121,8 @@ def test_work_is_added_up(search):
     assert (two.fits, two.fit_seconds, two.cpu) == (2, 0.25, "")
 
 
-def test_several_scorers_ranked_by_the_one_that_refits():
-    """With several scorers the one that `refit` names ranks the candidates."""
+def test_refit_names_the_ranking_scorer():
+    """Of several scorers, the one that `refit` names ranks the candidates."""
     search = fitted(scoring=["accuracy", "f1_macro"], refit="f1_macro")
 
     summary = summarise(search, facts(holdout_score={"accuracy": 0.5, "f1_macro": np.nan}))
@@ -134,7 +134,7 @@ def test_several_scorers_ranked_by_the_one_that_refits():
 
 
 def test_several_scorers_without_refit_have_no_best():
-    """Where scikit-learn chooses none, no best is made up, and the table still shows."""
+    """If scikit-learn chooses no best candidate, neither does the summary."""
     summary = summarise(fitted(scoring=["accuracy", "f1_macro"], refit=False), facts())
 
     assert (summary.best_index, summary.best_params, summary.best_score) == (None, None, None)
@@ -144,7 +144,7 @@ def test_several_scorers_without_refit_have_no_best():
 
 
 def test_without_refit():
-    """One scorer and refit=False: there is a best, and nothing was refitted."""
+    """With one scorer and refit=False there is a best candidate without a refit."""
     search = fitted(refit=False)
     summary = summarise(search, facts())
 
@@ -154,7 +154,7 @@ def test_without_refit():
 
 @pytest.mark.parametrize("scoring", [None, ["accuracy", "f1_macro"]])
 def test_callable_refit(scoring):
-    """A callable refit chooses the best, which comes first whatever its rank."""
+    """The candidate that a callable refit chooses is best and comes first."""
     search = fitted(scoring=scoring, refit=lambda results: 2)
     summary = summarise(search, facts())
 
@@ -165,7 +165,7 @@ def test_callable_refit(scoring):
 
 
 def test_halving_shows_the_last_round_first():
-    """In a halving search candidates that saw the most data come first, the best at the top."""
+    """In a halving search the candidates with the most data come first, the best one at the top."""
     search = HalvingGridSearchCV(
         DecisionTreeClassifier(random_state=0), {"max_depth": [1, 2, 3, 4, 5, 6]}, random_state=0
     ).fit(X, Y)
@@ -177,8 +177,8 @@ def test_halving_shows_the_last_round_first():
     assert iterations == sorted(iterations, reverse=True)
 
 
-def test_result_file_is_the_summary_again(tmp_path, search):
-    """What is written to result.json reads back as the equal summary, without unpickling."""
+def test_the_result_file_is_read_back_unchanged(tmp_path, search):
+    """A summary written to result.json is read back equal, without unpickling."""
     note = WarningNote("builtins:UserWarning", "hm", "f.py", 1)
     known = facts(outcomes=[outcome(0, 0, warnings=(note,))], nodes={"one": greeting()})
     summary = summarise(search, known)
@@ -189,7 +189,7 @@ def test_result_file_is_the_summary_again(tmp_path, search):
 
 
 def test_numbers_in_json_are_exact(search):
-    """Every float of cv_results_ comes back from the JSON with the same bits."""
+    """Every float of cv_results_ has the same bits after the JSON."""
     document = json.loads(result_json(summarise(search, facts()), search.cv_results_))
 
     assert document["format"] == 1
@@ -200,7 +200,7 @@ def test_numbers_in_json_are_exact(search):
     assert document["cv_results"]["params"] == search.cv_results_["params"]
 
 
-def test_json_of_what_json_cannot_hold():
+def test_json_of_unusual_values():
     """NaN scores and absent parameters are null; estimators and NaN parameters are their repr."""
     grid = [
         {"clf": [GaussianNB()], "clf__var_smoothing": [1e-9, 1e-3]},
@@ -247,15 +247,15 @@ def test_json_of_what_json_cannot_hold():
     ],
 )
 def test_parameters_as_plain_data(value, plain):
-    """Numbers, text and collections stay; everything else is its repr in one line."""
+    """Numbers, text and collections stay; every other value is its repr in one line."""
     result = plain_parameter(value)
 
     assert result == plain
     assert type(result) is type(plain)
 
 
-def test_a_repr_that_raises_does_not_lose_the_report():
-    """A parameter whose repr raises is told apart by its class."""
+def test_a_repr_that_raises_is_replaced():
+    """A parameter whose repr raises is described by its class."""
 
     class Unspeakable:
         def __repr__(self) -> str:
@@ -265,7 +265,7 @@ def test_a_repr_that_raises_does_not_lose_the_report():
 
 
 def test_large_whole_numbers_in_json(search):
-    """A parameter beyond 64 bits does not break the document."""
+    """A parameter beyond 64 bits is written."""
     results = {**search.cv_results_, "params": [{"seed": 2**70}] * 3}
 
     document = json.loads(result_json(summarise(search, facts()), results))
@@ -274,14 +274,14 @@ def test_large_whole_numbers_in_json(search):
 
 
 def test_long_values_are_shortened_for_the_terminal():
-    """A value takes a few characters of a line, an estimator those of its class."""
+    """Long values are shortened, and an estimator is shortened to its class."""
     assert parameter_text("x" * 100, 10) == "x" * 9 + "…"
     assert parameter_text(SVC(C=12345)) == "SVC(…)"
     assert parameter_text((1.0, "a", None)) == "[1.0, a, None]"
 
 
 def test_placement_names_the_node_of_every_fit(search):
-    """The document says for every round, candidate and split which node computed it."""
+    """The document names the node of each round, candidate and split."""
     outcomes = [
         outcome(0, 0),
         outcome(0, 1, node="two"),
@@ -298,7 +298,7 @@ def test_placement_names_the_node_of_every_fit(search):
 
 
 def test_derived_fit_times_are_marked(search):
-    """The document marks the fit times that follow from a fit of another candidate."""
+    """The document marks fit times that are derived from another candidate's fit."""
     outcomes = [
         outcome(0, 0),
         outcome(0, 1, prefix_kept=True),
@@ -312,14 +312,14 @@ def test_derived_fit_times_are_marked(search):
 
 
 def test_later_formats_are_refused(tmp_path):
-    """A document of a later format is refused by name, not misread."""
+    """A document of a later format is refused with an error that names it."""
     (tmp_path / "result.json").write_text('{"format": 2, "name": 3}')
     with pytest.raises(UsageError, match="has format 2 and this skygrid reads up to 1"):
         read_summary(tmp_path)
 
 
 def test_damaged_result_is_explained(tmp_path):
-    """A damaged document is an error that says how to get it back; a missing one is None."""
+    """A damaged document is an error that names the remedy; a missing one is None."""
     assert read_summary(tmp_path) is None
     (tmp_path / "result.json").write_text('{"format": 1')
     with pytest.raises(SkygridError, match="skygrid resume"):
@@ -327,7 +327,7 @@ def test_damaged_result_is_explained(tmp_path):
 
 
 def test_csv_holds_all_of_cv_results(tmp_path):
-    """Every column but `params` is there, numbers are exact, absent parameters are empty."""
+    """The CSV has each column but `params`, exact numbers, and empty cells for absent values."""
     grid = [{"C": [0.1, 1]}, {"kernel": ["linear"], "class_weight": [None]}]
     search = GridSearchCV(SVC(), grid, cv=3, error_score=np.nan).fit(X, Y)
 
@@ -342,7 +342,7 @@ def test_csv_holds_all_of_cv_results(tmp_path):
 
 
 def test_csv_opens_in_pandas(search):
-    """The CSV is one that pandas reads with its numbers."""
+    """pandas reads the CSV with its numbers."""
     pandas = pytest.importorskip("pandas")
 
     frame = pandas.read_csv(io.StringIO(csv_text(search.cv_results_)))
@@ -373,7 +373,7 @@ def test_warnings_are_counted_together():
 
 
 def test_nodes_that_differ_are_named(search):
-    """What differs between nodes that computed fits is said; nodes without fits do not matter."""
+    """Differences between nodes that computed fits are named; nodes without fits are ignored."""
     nodes = {
         "one": greeting(),
         "two": greeting(cpu="Another CPU"),
@@ -388,7 +388,7 @@ def test_nodes_that_differ_are_named(search):
 
 
 def test_table_fits_eighty_columns():
-    """The result is readable in 80 columns, with long names and values too."""
+    """The table fits into 80 columns, also with long names and values."""
     grid = {"a_long_step_name__and_a_parameter": ["v" * 300], "clf": [SVC()]}
     pipe = Pipeline([("clf", SVC())])
     search = GridSearchCV(pipe, {"clf": [SVC(), GaussianNB()]}, cv=3).fit(X, Y)
@@ -403,7 +403,7 @@ def test_table_fits_eighty_columns():
 
 
 def test_markup_in_names_is_text(search):
-    """Square brackets in parameters are shown as they are, not taken for colours."""
+    """Square brackets in parameters are printed as text, not as markup."""
     search.cv_results_["params"] = [{"p": "[bold]x[/bold] :smile:"}] * 3
 
     assert "[bold]x[/bold] :smile:" in text_of(summarise(search, facts()))
@@ -420,12 +420,12 @@ def test_markup_in_names_is_text(search):
     ],
 )
 def test_durations(seconds, text):
-    """A duration has units that suit its size."""
+    """A duration is printed with units that suit its size."""
     assert duration_text(seconds) == text
 
 
 def test_files_are_replaced_whole(tmp_path):
-    """A write that fails leaves what stood there, and no litter."""
+    """A write that fails keeps the old file and leaves no others."""
     path = tmp_path / "folder"
     path.mkdir()
     (path / "x").write_text("old")
