@@ -14,7 +14,7 @@ LOGGER = logging.getLogger("skygrid.engine.engine")
 
 
 def test_modules_and_events_are_in_the_file(tmp_path: Path) -> None:
-    """While a run lasts its log has what modules log and what its display shows, in order."""
+    """The log of a run holds the lines of modules and the events of its display, in order."""
     progress = Progress(lambda: 0.0)
     with written_to(tmp_path / "logs"):
         LOGGER.info("round %d", 0)
@@ -28,8 +28,8 @@ def test_modules_and_events_are_in_the_file(tmp_path: Path) -> None:
     ]
 
 
-def test_a_session_adds_to_the_file(tmp_path: Path) -> None:
-    """A resumed run keeps the log of the sessions before."""
+def test_a_session_appends_to_the_file(tmp_path: Path) -> None:
+    """A resumed run keeps the log of the earlier sessions."""
     for number in range(2):
         with written_to(tmp_path):
             LOGGER.info("session %d", number)
@@ -45,10 +45,10 @@ def test_the_display_shows_each_line_once() -> None:
     assert [event.text for event in progress.take_events()] == ["a module's line", "searching"]
 
 
-def test_a_log_that_cannot_be_written_stops_nothing(
+def test_an_unwritable_log_stops_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder without room for the log costs the log alone, and not a word on stderr."""
+    """A log that cannot be written stops nothing and prints nothing on stderr."""
     (tmp_path / "logs").write_text("a file in the folder's place")
     with written_to(tmp_path / "logs"):
         LOGGER.info("lost")
@@ -59,7 +59,7 @@ def test_a_log_that_cannot_be_written_stops_nothing(
 
 
 def test_logging_of_the_search_file_is_left_alone(tmp_path: Path) -> None:
-    """Handlers that a search file puts on the root logger get nothing, then and later as before."""
+    """Handlers on the root logger receive nothing of a run, and the logger is restored."""
     logger = logging.getLogger("skygrid")
     before = logger.level, logger.propagate, list(logger.handlers)
     with written_to(tmp_path), told_to(Progress(lambda: 0.0)):
