@@ -1,4 +1,4 @@
-"""A search file and its neighbours: found, kept apart, and carried away by value."""
+"""A search file and its neighbours are found, kept separate, and pickled by value."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ dataset = load_iris(return_X_y=True)
 
 @pytest.fixture(autouse=True)
 def own_import_state(tmp_path: Path) -> Iterator[None]:
-    """Take no import state from an earlier test and leave none to the next."""
+    """Remove the import state of earlier tests and of this one."""
     forget(set(imports._brought))
     yield
     forget({name for name, module in sys.modules.items() if lies_under(tmp_path, module)})
@@ -57,12 +57,12 @@ def write(folder: Path, **files: str) -> Path:
 
 
 def test_main_block_does_not_run(tmp_path: Path) -> None:
-    """A block under ``__name__ == "__main__"`` is for running the file as a script."""
+    """A block under ``__name__ == "__main__"`` is not run."""
     load_search(write(tmp_path, search=HEAD + "if __name__ == '__main__':\n    1 / 0\n"))
 
 
 def test_file_runs_once(tmp_path: Path) -> None:
-    """The file's statements run exactly once, and so does each of its functions."""
+    """The file's statements and each of its functions run exactly once."""
     log = tmp_path / "log"
     text = f"""\
 def note(word):
@@ -85,7 +85,7 @@ def dataset():
 
 
 def test_prints_go_to_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """stdout belongs to results: prints of the file and of its children end up on stderr."""
+    """Prints of the file and its child processes go to stderr, because stdout is for results."""
     text = HEAD + "import os, sys\nprint('hello')\nos.system('echo child')\n"
     text += "print('raw', file=sys.__stdout__)\n"
     load_search(write(tmp_path, search=text))
@@ -96,7 +96,7 @@ def test_prints_go_to_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
 
 
 def test_module_is_registered_under_its_stem(tmp_path: Path) -> None:
-    """The file's module bears the file's name and its folder stays first on the path."""
+    """The module has the file's name, and its folder stays first on the path."""
     (tmp_path / "my_tuning.py").write_text(HEAD + "class Mine(SVC): pass\n")
     spec = load_search(tmp_path / "my_tuning.py")
     assert spec.code.modules == ("my_tuning",)
@@ -106,8 +106,8 @@ def test_module_is_registered_under_its_stem(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stem", ["json", "wave", "sklearn", "pytest", "skygrid", "a.b"])
-def test_stem_that_means_another_module(tmp_path: Path, stem: str) -> None:
-    """A file that is called like a library does not take the library's place."""
+def test_stem_of_another_module(tmp_path: Path, stem: str) -> None:
+    """A file with the name of a library does not replace the library."""
     before = sys.modules.get(stem)
     (tmp_path / f"{stem}.py").write_text(HEAD)
     (module,) = load_search(tmp_path / f"{stem}.py").code.modules
@@ -116,7 +116,7 @@ def test_stem_that_means_another_module(tmp_path: Path, stem: str) -> None:
 
 
 def test_two_files_of_the_same_name(tmp_path: Path) -> None:
-    """Two search.py, each beside its own helpers.py, do not see each other's."""
+    """Two files of one name in different folders import their own neighbours."""
     text = HEAD + "import helpers\nfrom pkg import part\nparam_grid = {'C': [helpers.C, part.C]}\n"
     specs = []
     for folder, c in (("a", 1.5), ("b", 2.5)):
@@ -133,13 +133,13 @@ def test_two_files_of_the_same_name(tmp_path: Path) -> None:
     modules = [sys.modules[name] for name in ("search", "search_2")]
     assert [module.helpers.which() for module in modules] == [1.5, 2.5]
     assert specs[1].code.modules == ("helpers", "pkg", "pkg.part", "search_2")
-    # The earlier one's function still travels by value, though its module's name was taken over.
+    # The earlier function still travels by value, although its module's name was reused.
     blob = cloudpickle.dumps([module.helpers.which for module in modules])
     assert elsewhere(tmp_path, blob, "print([f() for f in loaded])") == "[1.5, 2.5]"
 
 
 def test_neighbours_of_another_file_are_not_found(tmp_path: Path) -> None:
-    """A module beside one search file is not importable for another; afterwards it is back."""
+    """A module beside one search file cannot be imported by another one."""
     load_search(write(tmp_path / "a", search=HEAD + "import only_in_a\n", only_in_a="X = 1"))
     with pytest.raises(SearchFileError, match="'only_in_a' is not installed"):
         load_search(write(tmp_path / "b", search=HEAD + "import only_in_a\n"))
@@ -148,7 +148,7 @@ def test_neighbours_of_another_file_are_not_found(tmp_path: Path) -> None:
 
 
 def test_mended_file_starts_afresh(tmp_path: Path) -> None:
-    """After a mistake, or simply again, the file and its neighbours are read anew."""
+    """After a mistake or a success, the file and its neighbours are loaded again."""
     path = write(tmp_path, search=HEAD + "import helpers\nscoring = helpers.S\n", helpers="S = 'x'")
     with pytest.raises(SearchFileError, match="scoring is 'x'"):
         load_search(path)
@@ -175,7 +175,7 @@ def test_host_module_of_the_same_name(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_lazy_import_in_a_function(tmp_path: Path) -> None:
-    """A neighbour that only a function of the file imports is found and counted."""
+    """A neighbour that only a function imports is found and listed."""
     text = HEAD + "def cv():\n    import later\n    return later.N\n"
     spec = load_search(write(tmp_path, search=text, later="N = 3"))
     assert spec.search.cv == 3
@@ -183,7 +183,7 @@ def test_lazy_import_in_a_function(tmp_path: Path) -> None:
 
 
 def test_linked_neighbour(tmp_path: Path) -> None:
-    """A neighbour that is a link to a file elsewhere lies beside the search file all the same."""
+    """A neighbour that is a symbolic link belongs to the search file's folder."""
     shared = write(tmp_path / "shared", helpers="N = 3").with_name("helpers.py")
     path = write(tmp_path / "own", search=HEAD + "from helpers import N as cv\n")
     path.with_name("helpers.py").symlink_to(shared)
@@ -191,7 +191,7 @@ def test_linked_neighbour(tmp_path: Path) -> None:
 
 
 def test_libraries_in_the_folder_are_not_the_users(tmp_path: Path) -> None:
-    """What a virtual environment inside the folder holds is installed, not written beside."""
+    """Modules of a virtual environment inside the folder count as installed."""
     site = tmp_path / "venv" / "lib" / "site-packages"
     other = tmp_path / "env"
     write(site, in_site="X = 1")
@@ -249,8 +249,8 @@ def test_estimator_travels_by_value(tmp_path: Path) -> None:
     assert elsewhere(tmp_path, blob, code) == f"{score} {score}"
 
 
-def test_spec_knows_the_libraries_and_not_the_neighbours(tmp_path: Path) -> None:
-    """What the file and its neighbours import is known, also when it had been loaded before."""
+def test_spec_lists_the_libraries_and_not_the_neighbours(tmp_path: Path) -> None:
+    """Libraries that the file and its neighbours import are listed, loaded before or not."""
     import polars as pl  # noqa: F401 (some other search of this process used it)
 
     neighbour = "from hypothesis import given\nfrom polars import DataFrame\n"
@@ -262,7 +262,7 @@ def test_spec_knows_the_libraries_and_not_the_neighbours(tmp_path: Path) -> None
 
 
 def elsewhere(tmp_path: Path, blob: bytes, code: str) -> str:
-    """Open a pickle in a fresh interpreter, in an empty folder, and return what `code` prints."""
+    """Open a pickle in a fresh interpreter in an empty folder and return the output of `code`."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "it.pkl").write_bytes(blob)
@@ -280,22 +280,22 @@ def elsewhere(tmp_path: Path, blob: bytes, code: str) -> str:
     return done.stdout.strip()
 
 
-def test_module_named_as_one_that_scikit_learn_has_loaded(tmp_path: Path) -> None:
-    """A neighbour has its name as in a plain interpreter, but for what that itself has loaded."""
+def test_neighbour_with_the_name_of_a_loaded_module(tmp_path: Path) -> None:
+    """A neighbour replaces a loaded module of its name, unless Python loads that at its start."""
     assert colorsys.__name__ in sys.modules
     text = HEAD + "import os, colorsys\nassert colorsys.OWN and os.sep\n"
     spec = load_search(write(tmp_path, search=text, os="OWN = 1\n", colorsys="OWN = 1\n"))
     assert set(spec.code.by_name) == {"colorsys"}
 
 
-def test_module_without_which_scikit_learn_does_not_run(tmp_path: Path) -> None:
-    """The standard library stays where scikit-learn cannot be imported beside such neighbours."""
+def test_neighbour_with_a_name_that_scikit_learn_needs(tmp_path: Path) -> None:
+    """A neighbour does not replace a standard module that the import of scikit-learn needs."""
     text = HEAD + "import enum\nassert enum.Enum\n"
     assert load_search(write(tmp_path, search=text, enum="OWN = 1\n")).search is not None
 
 
-def test_neighbours_that_only_a_fit_imports(tmp_path: Path) -> None:
-    """A node forgets libraries that neighbours are imported instead of, loaded here or not."""
+def test_neighbours_that_only_a_fit_imports_are_listed(tmp_path: Path) -> None:
+    """Libraries with a neighbour's name are listed, so that a node removes them before a fit."""
     spec = load_search(
         write(tmp_path, search=HEAD, msgspec="", turtle="", os="", numpy="", other="")
     )

@@ -1,4 +1,4 @@
-"""What a right search file becomes: the search scikit-learn would be given, and its data."""
+"""A correct search file becomes a search and its data."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Load = Callable[..., SearchSpec]
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
-    """Load a file made of `parts`, and of the good parts that they do not replace."""
+    """Return a function that loads `parts`, with good parts for the other names."""
 
     def load(*parts: str, without: tuple[str, ...] = ()) -> SearchSpec:
         given = {part.removeprefix("def ").split("(")[0].split()[0] for part in parts}
@@ -54,7 +54,7 @@ def load(tmp_path: Path) -> Load:
 
 
 def test_grid_with_defaults(load: Load) -> None:
-    """Names that are not given are left to scikit-learn."""
+    """Names that are missing keep scikit-learn's defaults."""
     search = load().search
     assert type(search) is GridSearchCV
     expected = GridSearchCV(search.estimator, search.param_grid).get_params(deep=False)
@@ -62,7 +62,7 @@ def test_grid_with_defaults(load: Load) -> None:
 
 
 def test_grid_with_every_option(load: Load) -> None:
-    """Every option reaches the search unchanged."""
+    """Each option is passed to the search unchanged."""
     spec = load(
         "cv = KFold(3)",
         "scoring = {'a': 'accuracy', 'b': make_scorer(accuracy_score)}",
@@ -81,7 +81,7 @@ def test_grid_with_every_option(load: Load) -> None:
 
 
 def test_randomized(load: Load) -> None:
-    """`param_distributions` makes a randomized search, with its own two options."""
+    """`param_distributions` gives a randomized search with its own two options."""
     distributions = "param_distributions = {'C': uniform(0, 1), 'kernel': ['rbf'], 'tol': [1e-3]}"
     spec = load(distributions, "n_iter = 3", "random_state = 7", without=("param_grid",))
     assert type(spec.search) is RandomizedSearchCV
@@ -102,7 +102,7 @@ def test_randomized(load: Load) -> None:
 )
 @pytest.mark.parametrize("form", ["search = {}", "def search():\n    return {}"])
 def test_whole_search(load: Load, text: str, form: str) -> None:
-    """A whole search, of any class, is taken as it is, and arrives unfitted."""
+    """A whole search of any class is taken and unfitted."""
     spec = load(form.format(text), without=("estimator", "param_grid"))
     assert type(spec.search).__name__ == text.partition("(")[0].replace("type", "Own")
     assert not hasattr(spec.search, "cv_results_")
@@ -133,7 +133,7 @@ DATASETS = {
 @pytest.mark.parametrize("text", DATASETS)
 @pytest.mark.parametrize("form", ["dataset = {}", "def dataset():\n    return {}"])
 def test_dataset(load: Load, text: str, form: str) -> None:
-    """Every form of dataset and every container of samples is passed on as it is."""
+    """Each form of dataset and container of samples is passed on unchanged."""
     kind, has_y, fit_params = DATASETS[text]
     # Clustering needs no y.
     spec = load(
@@ -148,7 +148,7 @@ def test_dataset(load: Load, text: str, form: str) -> None:
 
 
 def test_data_are_not_copied(load: Load) -> None:
-    """X and y of the spec are the very objects of the file."""
+    """X and y of the spec are the objects of the file."""
     spec = load("holdout = (A, B)")
     module = sys.modules[spec.code.modules[0]]
     assert spec.X is module.A
@@ -183,7 +183,7 @@ def test_data_are_not_copied(load: Load) -> None:
     ],
 )
 def test_value_or_function(load: Load, text: str, expected: type | str) -> None:
-    """A function that makes a value is called; one that scikit-learn will call is passed on."""
+    """A function without required arguments is called; one that scikit-learn calls is passed on."""
     name = text.removeprefix("def ").split("(")[0].split()[0]
     value = getattr(load(text).search, name)
     if isinstance(expected, str):
@@ -205,7 +205,7 @@ GRIDS = [
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_grid(load: Load, grid: str) -> None:
-    """Whatever `ParameterGrid` accepts is accepted."""
+    """Each form that `ParameterGrid` accepts is accepted."""
     load(f"param_grid = {grid}")
 
 
@@ -223,7 +223,7 @@ NESTED = [
 
 @pytest.mark.parametrize("grid", NESTED)
 def test_nested_grid(load: Load, grid: str) -> None:
-    """Swapped components bring their own parameters, at any depth, as scikit-learn sets them."""
+    """Replaced components have their own parameters, at any depth, as in scikit-learn."""
     spec = load(
         "estimator = Pipeline([('scale', 'passthrough'), ('clf', SVC(C=7))])",
         f"param_grid = {grid}",
@@ -231,8 +231,8 @@ def test_nested_grid(load: Load, grid: str) -> None:
     assert spec.search.estimator.get_params()["clf__C"] == 7
 
 
-def test_own_values_are_not_touched(load: Load) -> None:
-    """Checking a nested parameter changes neither the estimator nor the values of the grid."""
+def test_own_values_are_not_changed(load: Load) -> None:
+    """The check of a nested parameter changes neither the estimator nor the grid."""
     spec = load(
         "estimator = Pipeline([('clf', Forest())])",
         "param_grid = {'clf': [SVC(C=7)], 'clf__C': [1, 2]}",
@@ -241,8 +241,8 @@ def test_own_values_are_not_touched(load: Load) -> None:
     assert type(spec.search.estimator.named_steps["clf"]).__name__ == "RandomForestClassifier"
 
 
-def test_estimator_that_takes_more_than_it_lists(load: Load) -> None:
-    """An estimator whose ``set_params`` accepts unlisted names is taken at its word."""
+def test_estimator_that_accepts_unlisted_parameters(load: Load) -> None:
+    """An estimator whose ``set_params`` accepts unlisted names is accepted."""
     load(
         "class Open(SVC):",
         "    def set_params(self, **params):",
@@ -254,7 +254,7 @@ def test_estimator_that_takes_more_than_it_lists(load: Load) -> None:
 
 
 def test_distributions_are_not_sampled(load: Load) -> None:
-    """Checking draws nothing, so a distribution's own state is where the file left it."""
+    """The check draws no samples, so the state of a distribution does not change."""
     load(
         "class Once:",
         "    def rvs(self, random_state=None): raise AssertionError",
@@ -264,12 +264,12 @@ def test_distributions_are_not_sampled(load: Load) -> None:
 
 
 def test_fitted_estimator(load: Load) -> None:
-    """A fitted estimator is an estimator."""
+    """A fitted estimator is accepted."""
     load("estimator = SVC().fit(A, B)")
 
 
 def test_scorer_without_targets(load: Load) -> None:
-    """Where there is no y a scorer of two arguments is a scorer."""
+    """Without y, a scorer may take two arguments."""
     load(
         "from sklearn.cluster import KMeans",
         "estimator = KMeans()",
@@ -289,7 +289,7 @@ def test_scorer_without_targets(load: Load) -> None:
     ids=["list", "array", "product"],
 )
 def test_many_candidates_are_checked_at_once(grid: dict[str, Any]) -> None:
-    """The cost of a check does not grow with the candidates: 100,000 take some thousand calls."""
+    """The cost of a check does not grow with the number of candidates."""
     place = Place(file=None, name="param_grid", label="param_grid")  # type: ignore[arg-type]
     calls = []
 

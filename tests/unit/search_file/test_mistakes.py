@@ -1,4 +1,4 @@
-"""Every mistake in a search file ends in one short message: which name, which line, what to do."""
+"""A mistake in a search file is one short message with the name, the line and the remedy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from skygrid.errors import SearchFileError
 from skygrid.search_file import load_search
 
-# Ten lines, so that what follows starts in line 11.
+# Ten lines, so that the parts start in line 11.
 HEAD = """\
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
@@ -46,13 +46,13 @@ def message_of(folder: Path, text: str) -> str:
 
 
 def compose(*parts: str, without: tuple[str, ...] = ()) -> str:
-    """The head, then `parts` from line 11 on, then the good parts that they do not replace."""
+    """Return the head, `parts` from line 11 on, and good parts for the other names."""
     given = {part.split("=")[0].strip() for part in parts}
     good = [text for name, text in PARTS.items() if name not in given and name not in without]
     return HEAD + "\n".join([*parts, *good]) + "\n"
 
 
-# (what the file says in line 11, what the message says)
+# (line 11 of the file, part of the message)
 WRONG_VALUES = [
     # estimator
     ("estimator = SVC", "line 11: estimator is the class SVC, not an instance; write SVC()"),
@@ -174,7 +174,7 @@ WRONG_VALUES = [
 
 @pytest.mark.parametrize(("line", "words"), WRONG_VALUES, ids=[line for line, _ in WRONG_VALUES])
 def test_wrong_value(tmp_path: Path, line: str, words: str) -> None:
-    """A wrong value is answered with its name, its line and what to write instead."""
+    """The message about a wrong value has its name, its line and the remedy."""
     assert words in message_of(tmp_path, compose(line))
 
 
@@ -197,7 +197,7 @@ WRONG_DISTRIBUTIONS = [
 
 @pytest.mark.parametrize(("line", "words"), WRONG_DISTRIBUTIONS)
 def test_wrong_distributions(tmp_path: Path, line: str, words: str | None) -> None:
-    """A randomized search's own names are judged as carefully as a grid's."""
+    """The names of a randomized search are checked like those of a grid."""
     parts = [line]
     if not line.startswith("param_distributions"):
         parts.append("param_distributions = {'C': uniform(0, 1)}")
@@ -238,7 +238,7 @@ WRONG_SEARCHES = [
 
 @pytest.mark.parametrize(("line", "words"), WRONG_SEARCHES)
 def test_wrong_search(tmp_path: Path, line: str, words: str) -> None:
-    """A whole search is judged like its parts; a message says which part it is."""
+    """A whole search is checked like its parts, and the message names the part."""
     text = compose(line, without=("estimator", "param_grid"))
     assert words in message_of(tmp_path, text)
 
@@ -277,7 +277,7 @@ MISSING = [
 
 @pytest.mark.parametrize(("name", "line", "words"), MISSING)
 def test_missing_name(tmp_path: Path, name: str, line: str, words: str) -> None:
-    """A missing name is answered with the name that was probably meant, or with an example."""
+    """The message about a missing name has a similar name of the file, or an example."""
     message = message_of(tmp_path, compose(line, without=(name,)))
     assert words in f"search.py{message}"
 
@@ -309,12 +309,12 @@ SWAPS = [
 
 @pytest.mark.parametrize(("grid", "words"), SWAPS)
 def test_wrong_nested_parameter(tmp_path: Path, grid: str, words: str) -> None:
-    """A nested name is judged against the component that the candidate puts there."""
+    """A nested name is checked against the component that the candidate sets there."""
     assert words in message_of(tmp_path, compose(PIPE, f"param_grid = {grid}"))
 
 
 def test_line_of_a_def_and_of_an_import(tmp_path: Path) -> None:
-    """The line is that of the assignment, the def or the import that binds the name last."""
+    """The line is that of the last assignment, def or import of the name."""
     text = compose("cv = 5", "def cv():", "    return 'five'")
     assert message_of(tmp_path, text).startswith(", line 12: cv is 'five'")
     (tmp_path / "my_grid.py").write_text("param_grid = {'gama': [1]}\n")
@@ -345,7 +345,7 @@ def test_line_of_a_def_and_of_an_import(tmp_path: Path) -> None:
     ],
 )
 def test_file_that_raises(tmp_path: Path, body: str, words: str) -> None:
-    """An exception is answered with its type, its text and the user's own line."""
+    """The message about an exception has its type, its text and the user's line."""
     (tmp_path / "helpers.py").write_text("")
     message = message_of(tmp_path, body)
     assert words in message
@@ -363,14 +363,14 @@ def test_file_that_raises(tmp_path: Path, body: str, words: str) -> None:
     ],
 )
 def test_neighbour_that_raises(tmp_path: Path, helper: str, words: str) -> None:
-    """An exception out of a neighbour names the neighbour's line and the search file's."""
+    """The message about an exception in a neighbour has both lines."""
     (tmp_path / "helpers.py").write_text(helper)
     message = message_of(tmp_path, "import helpers")
     assert words.format(tmp_path / "search.py") in message
 
 
-def test_keyboard_interrupt_travels(tmp_path: Path) -> None:
-    """Ctrl-C while the file runs is Ctrl-C for the caller."""
+def test_keyboard_interrupt_passes(tmp_path: Path) -> None:
+    """Ctrl-C while the file runs passes to the caller."""
     path = tmp_path / "search.py"
     path.write_text("raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
@@ -378,7 +378,7 @@ def test_keyboard_interrupt_travels(tmp_path: Path) -> None:
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    """A path that is no search file is answered with what is there instead."""
+    """The message about a wrong path names a file that exists, or the remedy."""
 
     def message(path: Path) -> str:
         with pytest.raises(SearchFileError) as caught:
@@ -399,7 +399,7 @@ def test_no_such_file(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root reads everything")
 def test_unreadable_file(tmp_path: Path) -> None:
-    """A file without read permission is answered with the system's own words."""
+    """The message about an unreadable file has the system's text."""
     path = tmp_path / "search.py"
     path.write_text("")
     path.chmod(0)
@@ -427,7 +427,7 @@ def test_unreadable_file(tmp_path: Path) -> None:
     ],
 )
 def test_ordinary_variables(tmp_path: Path, extra: str) -> None:
-    """Variables of a file's own are no mistakes, even when they resemble a name of the contract."""
+    """A file's own variables are accepted, even if they resemble a known name."""
     path = tmp_path / "search.py"
     path.write_text(compose(extra))
     assert load_search(path).search.estimator.__class__.__name__ == "SVC"

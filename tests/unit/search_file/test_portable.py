@@ -1,4 +1,4 @@
-"""What cannot be pickled is refused by name and place while the search file is loaded."""
+"""Objects that cannot be pickled are refused by name and path while the search file is loaded."""
 
 from __future__ import annotations
 
@@ -173,8 +173,8 @@ def test_an_object_that_cannot_be_pickled_is_named(name: str, tmp_path: Path) ->
         "refit = lambda results: LOCK.locked()",
     ],
 )
-def test_what_can_be_pickled_is_accepted(text: str, tmp_path: Path) -> None:
-    """Lambdas, objects with a __getstate__ and locks of classes and modules are no obstacle."""
+def test_objects_that_can_be_pickled_are_accepted(text: str, tmp_path: Path) -> None:
+    """Lambdas, objects with __getstate__, and locks of classes and modules are accepted."""
     assert load(tmp_path, text).search is not None
 
 
@@ -198,7 +198,7 @@ def test_what_can_be_pickled_is_accepted(text: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_parameter_that_cannot_be_copied_is_named(text: str, said: str, tmp_path: Path) -> None:
-    """An open file in a parameter, which can be pickled, is refused as scikit-learn copies it."""
+    """An open file in a parameter is refused, because scikit-learn copies parameters."""
     with pytest.raises(SearchFileError) as caught:
         load(tmp_path, text)
     assert f"line {LINE}: {said} is an open file" in str(caught.value)
@@ -208,13 +208,13 @@ def test_a_parameter_that_cannot_be_copied_is_named(text: str, said: str, tmp_pa
 
 
 def test_an_object_without_a_fingerprint_is_named(tmp_path: Path) -> None:
-    """An object that can be pickled, but not taken apart for the journal, is refused by name."""
+    """An object that can be pickled but not fingerprinted is refused by name."""
     with pytest.raises(SearchFileError, match=r"estimator\.scale.*RecursionError"):
         load(tmp_path, "estimator = piped(Deep())")
 
 
 class Endless:
-    """Refers to itself, and cannot be pickled."""
+    """Object that refers to itself and cannot be pickled."""
 
     def __init__(self) -> None:
         self.own = [self]
@@ -223,16 +223,16 @@ class Endless:
         raise ValueError("not this one")
 
 
-def test_cycles_come_to_an_end() -> None:
-    """An object that refers to itself is named, with the reason that it gives."""
+def test_cycles_end() -> None:
+    """An object that refers to itself is named with the reason that it gives."""
     found = find_obstacle({"a": functools.partial(print, Endless())})
     assert found is not None
     assert found.path == "['a'].args[0]"
     assert "ValueError: not this one" in found.problem
 
 
-def test_other_failures_stay_what_they_are() -> None:
-    """A failure that no value explains is not explained by one."""
+def test_other_failures_pass() -> None:
+    """A failure that no value explains is raised unchanged."""
     with pytest.raises(LookupError, match="another"), obstacles_named(X=[1]):
         raise LookupError("another")
     with (

@@ -1,4 +1,4 @@
-"""What skygrid can distribute, told from everything else without fitting anything."""
+"""Searches that can be distributed are recognised without fitting."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ import skygrid
 from skygrid.errors import UsageError
 from skygrid.search_file.searches import comes_to_base_fit, objection
 
-# ---- classes that come to BaseSearchCV.fit -----------------------------------------------------
+# ---- classes that reach BaseSearchCV.fit -------------------------------------------------------
 
 
 def logged(fit: Callable[..., Any]) -> Callable[..., Any]:
@@ -113,8 +113,8 @@ COMING = [
 
 
 @pytest.mark.parametrize("kind", COMING)
-def test_every_way_up_is_seen(kind: type) -> None:
-    """A class whose fit may call the one above it is let through, however it is written."""
+def test_every_way_to_base_fit_is_recognised(kind: type) -> None:
+    """A class whose fit may call that of its base is accepted, in any style."""
     assert comes_to_base_fit(kind)
 
 
@@ -153,8 +153,8 @@ GOING_ASTRAY = [FitsItself, FitsAnother, UpToOneThatFitsItself, MixedWithOneThat
 
 
 @pytest.mark.parametrize("kind", GOING_ASTRAY)
-def test_a_class_that_fits_by_itself_is_seen(kind: type) -> None:
-    """A class whose fit never comes to BaseSearchCV.fit is told by its code."""
+def test_a_class_that_fits_by_itself_is_recognised(kind: type) -> None:
+    """A class whose fit never reaches BaseSearchCV.fit is recognised by its code."""
     assert not comes_to_base_fit(kind)
 
 
@@ -162,7 +162,7 @@ def test_a_class_that_fits_by_itself_is_seen(kind: type) -> None:
 
 
 class OtherSearchCV(BaseEstimator):
-    """A search that is not derived from scikit-learn's."""
+    """Search that does not derive from scikit-learn's base class."""
 
     def __init__(self, estimator: Any = None, cv: Any = None) -> None:
         self.estimator, self.cv = estimator, cv
@@ -201,7 +201,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_before_anything_starts(name: str) -> None:
-    """skygrid.fit says what it was given and what to write, before it reads a config for nodes."""
+    """skygrid.fit refuses other objects with a remedy before it reads the config."""
     value, words = REFUSED[name]
     with pytest.raises(UsageError) as caught:
         skygrid.fit(value, [[0.0]], [0], on="ssh", config="/nowhere/skygrid.toml")
@@ -211,19 +211,19 @@ def test_refused_before_anything_starts(name: str) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_by_a_cluster(name: str) -> None:
-    """A cluster refuses it before its nodes are asked for anything."""
+    """A cluster refuses other objects before it starts nodes."""
     value, words = REFUSED[name]
     with pytest.raises(UsageError) as caught:
         skygrid.cluster(on="local").fit(value, [[0.0]], [0])
     assert words in str(caught.value)
 
 
-def test_a_search_is_no_objection() -> None:
-    """A search that can be distributed is let through."""
+def test_a_search_is_accepted() -> None:
+    """A search that can be distributed raises no objection."""
     assert objection(GridSearchCV(SVC(), {"C": [1]})) is None
 
 
 def test_a_misspelt_option_is_no_fit_parameter() -> None:
-    """A keyword that is nearly an option is refused: a bound on cost must not be lost."""
+    """A keyword that resembles an option is refused, so that a limit on cost is not lost."""
     with pytest.raises(UsageError, match="no option 'max_costs'; did you mean 'max_cost'"):
         skygrid.fit(GridSearchCV(SVC(), {}), [[0.0]], [0], max_costs=5, config="/nowhere.toml")

@@ -1,4 +1,4 @@
-"""The files that skygrid hands out itself load, fit and say what the contract says."""
+"""The template and the guide's search file load and fit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DIGITS = Path(__file__).parents[3] / "guides" / "digits" / "search.py"
 
 
 def test_template_runs_as_it_is(tmp_path: Path) -> None:
-    """What `skygrid init` writes loads and fits without a change."""
+    """The template of `skygrid init` loads and fits unchanged."""
     path = tmp_path / "mine.py"
     write_template(path)
     spec = load_search(path)
@@ -28,7 +28,7 @@ def test_template_runs_as_it_is(tmp_path: Path) -> None:
 
 
 def test_template_shows_every_name(tmp_path: Path) -> None:
-    """Every name of the contract stands in the template, assigned or commented out."""
+    """Each known name is in the template, assigned or in a comment."""
     path = tmp_path / "search.py"
     write_template(path)
     shown = set(re.findall(r"^(?:# )?(\w+) = ", path.read_text(), flags=re.MULTILINE))
@@ -36,7 +36,7 @@ def test_template_shows_every_name(tmp_path: Path) -> None:
 
 
 def test_template_overwrites_nothing(tmp_path: Path) -> None:
-    """A file that is there stays as it is."""
+    """An existing file is not changed."""
     path = tmp_path / "search.py"
     path.write_text("mine")
     with pytest.raises(UsageError, match="exists already"):
@@ -49,7 +49,7 @@ def test_template_overwrites_nothing(tmp_path: Path) -> None:
 
 
 def test_digits_guide() -> None:
-    """The guide's search has 21 candidates and five splits, and holds a fifth of the data out."""
+    """The guide's search has 21 candidates, five splits and a holdout of a fifth of the data."""
     spec = load_search(DIGITS)
     assert len(ParameterGrid(spec.search.param_grid)) == 21
     assert spec.search.param_grid[1]["clf__learning_rate"] == [0.01, 0.1, 0.2]
@@ -61,7 +61,7 @@ def test_digits_guide() -> None:
 
 
 def test_digits_winner() -> None:
-    """The guide's winning family reaches the scores that the guide promises."""
+    """The guide's winning family reaches the scores in the guide."""
     spec = load_search(DIGITS)
     search = spec.search.set_params(param_grid=spec.search.param_grid[2]).fit(spec.X, spec.y)
     assert spec.holdout is not None
