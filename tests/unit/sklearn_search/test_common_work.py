@@ -1,4 +1,4 @@
-"""How the groups of a round are cut for its slots."""
+"""Groups of a round are divided for its slots."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARTS = {2: 1, 64: 1, 65: 2, 640: 10, 1024: 16, 4096: 16, 4097: 17}
 
 
 def parts_of(n_candidates: int) -> list[tuple[int, ...]]:
-    """The parts of one group of so many candidates."""
+    """Return the parts of one group with this number of candidates."""
     work = SearchWork(
         X=FEW,
         y=np.arange(6) % 2,
@@ -35,8 +35,8 @@ def parts_of(n_candidates: int) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("n_candidates", PARTS)
-def test_a_group_is_cut_into_few_parts_and_some_for_every_slot(n_candidates: int) -> None:
-    """Every candidate is in one part, parts are about equal, and small groups stay whole."""
+def test_a_large_group_is_cut_into_equal_parts(n_candidates: int) -> None:
+    """Each candidate is in one part, parts are about equal, and small groups stay whole."""
     parts = parts_of(n_candidates)
     assert len(parts) == PARTS[n_candidates]
     assert sorted(member for part in parts for member in part) == list(range(n_candidates))

@@ -1,4 +1,4 @@
-"""A search's own ``fit`` asks an evaluator for its rounds, and tells it when they are over."""
+"""A search's own ``fit`` gets its rounds from an evaluator, which is notified of their end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GRID = {"level": [1, 2]}
 
 
 class Zeros:
-    """An evaluator that scores every fit zero and notes what it is asked and told."""
+    """Evaluator that scores each fit zero and records its calls."""
 
     def __init__(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         self.begun: list[SearchWork] = []
@@ -51,7 +51,7 @@ class Zeros:
 
 
 class FitsTwice(GridSearchCV):
-    """Searches half of the samples first, and then all of them."""
+    """Search that fits half of the samples first, and then all of them."""
 
     def fit(self, X: Any, y: Any = None) -> Any:
         super().fit(X[::2], y[::2])
@@ -63,14 +63,14 @@ def search(kind: type[GridSearchCV] = GridSearchCV) -> Any:
 
 
 def test_the_rounds_of_a_search_are_over_before_its_refit() -> None:
-    """The evaluator of a search of scikit-learn's own may let its nodes go before the refit."""
+    """The evaluator is notified of the last refit, so that it can release its nodes."""
     zeros = Zeros()
     fit_search(search(), *flowers(), {}, zeros)
     assert (zeros.rounds, zeros.last) == ([0], [True])
 
 
-def test_a_search_that_fits_twice_needs_its_nodes_again() -> None:
-    """Rounds of a second fit have numbers and data of their own, and no refit is the last word."""
+def test_a_search_that_fits_twice_keeps_its_nodes() -> None:
+    """Rounds of a second fit have their own numbers and data, and no refit counts as the last."""
     zeros = Zeros()
     fit_search(search(FitsTwice), *flowers(), {}, zeros)
     assert (zeros.rounds, zeros.last) == ([0, 1], [False, False])
@@ -78,7 +78,7 @@ def test_a_search_that_fits_twice_needs_its_nodes_again() -> None:
 
 
 def test_two_threads_drive_two_searches() -> None:
-    """Two searches at once get the outcomes of their own evaluators."""
+    """Two simultaneous searches get the outcomes of their own evaluators."""
     both = threading.Barrier(2)
     evaluators = [Zeros(lambda: both.wait(WAIT_SECONDS)) for _ in range(2)]
     threads = [
@@ -93,7 +93,7 @@ def test_two_threads_drive_two_searches() -> None:
 
 
 def test_two_threads_drive_one_search() -> None:
-    """After two fits of one search that overlap, neither of them drives it any longer."""
+    """After two overlapping fits of one search, neither evaluator drives it any longer."""
     one = search()
     first_began, second_began, first_ended = (threading.Event() for _ in range(3))
 
@@ -117,8 +117,8 @@ def test_two_threads_drive_one_search() -> None:
     assert one.fit(*flowers()).best_score_ > 0
 
 
-def test_a_search_may_drive_itself() -> None:
-    """A search that is fitted within its own round goes on with its own evaluator afterwards."""
+def test_a_search_may_be_fitted_within_its_own_round() -> None:
+    """A search that is fitted within its own round continues with its evaluator afterwards."""
     X, y = flowers()
     one, inner = search(), Zeros()
 
@@ -131,8 +131,8 @@ def test_a_search_may_drive_itself() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_search_that_ends_in_an_error_is_scikit_learns_again(error: type[BaseException]) -> None:
-    """After an error of the evaluator the same search is fitted by scikit-learn."""
+def test_after_an_error_scikit_learn_fits_the_search(error: type[BaseException]) -> None:
+    """After an error of the evaluator, scikit-learn fits the same search."""
 
     def fail() -> None:
         raise error

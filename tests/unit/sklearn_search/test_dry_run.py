@@ -1,4 +1,4 @@
-"""The rounds of a search are known, as far as they can be, without fitting anything."""
+"""The rounds of a search are found without fitting."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.acceptance.searches import flowers
 
 
 class Unfittable(ThresholdClassifier):
-    """Must not be fitted."""
+    """Estimator that must not be fitted."""
 
     def fit(self, X: Any, y: Any) -> Any:
         raise AssertionError("an outline fits nothing")
 
 
 class WithoutRefit(BaseSearchCV):
-    """Has no parameter ``refit``."""
+    """Search without a parameter ``refit``."""
 
     def __init__(self, estimator: Any) -> None:
         super().__init__(estimator, cv=3)
@@ -32,13 +32,13 @@ class WithoutRefit(BaseSearchCV):
 
 
 class RefitByProperty(WithoutRefit):
-    """Decides about its refit as it goes."""
+    """Search whose ``refit`` is a property."""
 
     refit = property(lambda self: "score", lambda self, value: None)
 
 
 class HalvingOfOnesOwn(HalvingGridSearchCV):
-    """Halves like scikit-learn, and then goes on by its scores."""
+    """Halving search that reads its scores afterwards."""
 
     def _run_search(self, evaluate_candidates: Any, callback_ctx: Any = None) -> None:
         context = {} if callback_ctx is None else {"callback_ctx": callback_ctx}
@@ -59,13 +59,13 @@ def no_choice(results: Any) -> int:
 
 @pytest.mark.parametrize("kind", [WithoutRefit, RefitByProperty])
 def test_a_search_without_the_parameter_refit(kind: Any) -> None:
-    """A search class that has no parameter refit is outlined like any other."""
+    """A search class without a parameter refit is outlined like any other."""
     known = of(kind(Unfittable()))
     assert (known.rounds, known.complete) == ([(1, 3)], False)
 
 
-def test_what_scikit_learn_decides_is_complete() -> None:
-    """All rounds of a grid and of halving are known, also of a subclass that changes neither."""
+def test_rounds_of_scikit_learns_classes_are_complete() -> None:
+    """All rounds of a grid and of halving are found, also of a subclass without methods."""
 
     class Renamed(GridSearchCV):
         pass
@@ -84,7 +84,7 @@ def test_what_scikit_learn_decides_is_complete() -> None:
     ],
     ids=lambda search: type(search).__name__,
 )
-def test_what_a_users_class_decides_is_open(search: Any) -> None:
-    """Of a class with methods of its own the first round is known, and that others may follow."""
+def test_rounds_of_a_users_class_are_open(search: Any) -> None:
+    """Of a class with its own methods the first round is found, and others may follow."""
     known = of(search)
     assert (known.rounds, known.complete) == ([(3, 3)], False)

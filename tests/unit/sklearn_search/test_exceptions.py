@@ -1,4 +1,4 @@
-"""Exceptions travel as data, bounded, and what a hostile node says of one does no harm."""
+"""Exceptions travel as data of limited size, and invalid records do no harm."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skygrid.worker.wire.messages import (
 
 
 def received(records: tuple[ExceptionRecord, ...], fit_error: str = "traceback") -> Any:
-    """What the driver makes of records, over the wire."""
+    """Return the driver's result for records that came over the wire."""
     result = FitResult(
         lease=1, candidate=0, slot=0, status="raised", fit_error=fit_error, exception=records
     )
@@ -31,7 +31,7 @@ def received(records: tuple[ExceptionRecord, ...], fit_error: str = "traceback")
 
 
 def again(error: BaseException) -> Any:
-    """An exception as it arrives."""
+    """Return an exception after its way over the wire."""
     return received(records_of(error))
 
 
@@ -41,10 +41,10 @@ def record(*classes: str, **fields: Any) -> ExceptionRecord:
 
 
 class TestBounds:
-    """Whatever an exception holds, its records are small."""
+    """Records of an exception are small."""
 
     def test_chain(self) -> None:
-        """Of a long chain of causes the first hundred travel."""
+        """The first hundred exceptions of a long chain of causes are sent."""
         error: BaseException = ValueError(0)
         for number in range(1, 1000):
             cause, error = error, ValueError(number)
@@ -55,14 +55,14 @@ class TestBounds:
         assert length == MOST_EXCEPTIONS
 
     def test_group(self) -> None:
-        """Of a large group the first members travel, and the others are said to be missing."""
+        """The first members of a large group are sent; placeholders stand for the others."""
         members = again(ExceptionGroup("many", [ValueError(i) for i in range(300)])).exceptions
         assert len(members) == 300
         assert members[98].args == (98,)
         assert isinstance(members[299], SearchFailedError)
 
     def test_depth(self) -> None:
-        """A container within a thousand others is replaced by what it prints."""
+        """A deeply nested container is replaced by its printed text."""
         nested: Any = 5
         for _ in range(500):
             nested = [nested]
@@ -72,19 +72,19 @@ class TestBounds:
         assert isinstance(inner, Unsent)
 
     def test_a_list_that_holds_itself(self) -> None:
-        """Containers that contain themselves many times come to an end."""
+        """A container that contains itself many times is sent."""
         endless: list[Any] = []
         endless.extend([endless] * 10)
         assert isinstance(again(ValueError(endless)).args[0], list)
 
     def test_many_attributes(self) -> None:
-        """Very many attributes are left behind."""
+        """Too many attributes are not sent."""
         error = ValueError("full")
         error.__dict__.update((f"a{number}", number) for number in range(100_000))
         assert vars(again(error)).keys() == {"__notes__"}
 
     def test_large_values(self) -> None:
-        """Ten causes with a megabyte each travel with a part of it."""
+        """Large texts of several causes are shortened."""
         error: BaseException = ValueError("x")
         for number in range(10):
             cause, error = error, ValueError(str(number) * 1_000_000)
@@ -93,10 +93,10 @@ class TestBounds:
 
 
 class TestHostileRecords:
-    """Records that no honest node sends end in an exception, and in nothing else."""
+    """Invalid records become an exception and have no other effect."""
 
     def test_no_constructor_runs(self) -> None:
-        """An exception is made without the constructor of its class."""
+        """An exception is created without the constructor of its class."""
         error = received((record(f"{__name__}:Counting", args=(1, 2)),))
         assert isinstance(error, Counting)
         assert error.args == (1, 2)
@@ -104,27 +104,27 @@ class TestHostileRecords:
 
     @pytest.mark.parametrize("name", ["builtins:open", "os:system", "builtins:int", "os:nothing"])
     def test_other_classes(self, name: str) -> None:
-        """A name of anything but an exception is not used."""
+        """A name that is no exception class is not used."""
         error = received((record(name, text="t", args=("echo",)),))
         assert isinstance(error, SearchFailedError)
         assert str(error) == "t"
 
     def test_no_module_is_imported(self) -> None:
-        """A module that is not loaded stays so, also where a package would load it when asked."""
+        """A module that is not loaded is not imported."""
         import sys
 
         assert isinstance(received((record("antigravity:E"),)), SearchFailedError)
         assert "antigravity" not in sys.modules
 
     def test_skygrids_own_errors(self) -> None:
-        """A node cannot say that the run's budget is spent."""
+        """A node cannot raise an error of skygrid's own."""
         error = received((record("skygrid.errors:BudgetReachedError", "builtins:Exception"),))
         assert isinstance(error, SearchFailedError)
         assert not isinstance(error, BudgetReachedError)
         assert error.exit_code == 1
 
     def test_indices_outside_of_memory(self) -> None:
-        """A UnicodeDecodeError with an index before its bytes reads none of them."""
+        """A UnicodeDecodeError with an index before its bytes reads no memory."""
         fields = {
             "encoding": "utf-8", "object": TaggedValue("bytes", data=b"abc"), "reason": "no",
             "start": -(2**40), "end": -(2**40) + 1,
@@ -132,8 +132,8 @@ class TestHostileRecords:
         error = received((record("builtins:UnicodeDecodeError", fields=fields),))
         assert (error.start, error.end) == (0, 0)
 
-    def test_a_group_in_itself(self) -> None:
-        """Groups that contain each other, or no exception at all, are replaced."""
+    def test_a_group_that_contains_itself(self) -> None:
+        """Groups that contain each other, or no exception, are replaced."""
         kind = "builtins:ExceptionGroup"
         fields = {"message": "m"}
         first = record(kind, fields=fields, members=(1, 7, -1))
@@ -162,36 +162,36 @@ class TestHostileRecords:
         ids=str,
     )
     def test_values(self, value: TaggedValue) -> None:
-        """A value that cannot be read is replaced."""
+        """A value that cannot be decoded is replaced."""
         error = received((record("builtins:ValueError", args=(value,), text=value),))
         assert isinstance(error.args[0], Unsent | SearchFailedError)
 
-    def test_links_to_nothing(self) -> None:
+    def test_missing_links(self) -> None:
         """A cause that was not sent is replaced."""
         error = received((record("builtins:ValueError", cause=-1, context=99),))
         assert isinstance(error.__cause__, SearchFailedError)
 
-    def test_notes_that_are_none(self) -> None:
-        """Notes that are no texts are dropped, those of the driver stay."""
+    def test_notes_that_are_no_texts(self) -> None:
+        """Notes that are no texts are dropped; those of the driver stay."""
         notes = TaggedValue("list", (1, "kept"))
         error = received((record("builtins:ValueError", attributes={"__notes__": notes}),))
         assert error.__notes__[0] == "kept"
         assert len(error.__notes__) == 2
 
-    def test_names_and_tracebacks_are_fit_for_a_terminal(self) -> None:
-        """No escape sequence of a node reaches the parts of a message that skygrid writes."""
+    def test_names_and_tracebacks_are_safe_for_a_terminal(self) -> None:
+        """Escape sequences are removed from the parts of a message that skygrid writes."""
         error = received((record("m:\x1b[2J\x00Evil", text="t"),), "\x1b]0;owned\x07")
         assert "owned" in error.__notes__[-1]
         assert not any("\x1b" in text for text in (*error.__notes__, type(error).__qualname__))
 
-    def test_nothing(self) -> None:
-        """A fit that raised nothing, of no class, is an error still."""
+    def test_an_empty_record(self) -> None:
+        """A failed fit without an exception, or with one without a class, is still an error."""
         assert isinstance(received(()), SearchFailedError)
         assert type(received((record(),))) is Exception
 
 
 class Counting(Exception):
-    """Counts how often it is made."""
+    """Exception that counts its constructor calls."""
 
     made = 0
 
@@ -205,14 +205,14 @@ class Counting(Exception):
 
 
 class Frozen(Exception):
-    """Refuses every assignment."""
+    """Exception that refuses every assignment."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(name)
 
 
-def test_an_exception_that_cannot_be_written_to_is_made_again() -> None:
-    """An exception whose class refuses every assignment arrives with its note."""
+def test_a_frozen_exception_is_created_again() -> None:
+    """An exception that refuses assignments arrives with its note."""
     error = again(Frozen("frozen"))
     assert type(error) is Frozen
     assert error.args == ("frozen",)
@@ -220,11 +220,11 @@ def test_an_exception_that_cannot_be_written_to_is_made_again() -> None:
 
 
 class Combined(ValueError, LookupError):
-    """Has two bases that programs catch."""
+    """Exception with two bases."""
 
 
-def test_links_stay_the_same_objects() -> None:
-    """An exception that is cause, argument and attribute of another is one object."""
+def test_links_keep_their_identity() -> None:
+    """An exception that is cause, argument and attribute of another stays one object."""
     cause = Combined("cause")
     error = ValueError("a", cause)
     error.__cause__, error.origin = cause, cause  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Warnings of fits are issued here as they were issued there."""
+"""Warnings of fits are issued on the driver as on the node."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from skygrid.worker.wire.messages import FitResult, WarningNote
 
 
 class TwoArguments(UserWarning):
-    """Made of two things, from which it makes its text."""
+    """Warning whose constructor takes two arguments."""
 
     def __init__(self, name: str, value: int) -> None:
         super().__init__(f"{name} is {value}")
 
 
 class NoArguments(RuntimeWarning):
-    """Has its text from its class."""
+    """Warning whose constructor takes no arguments."""
 
     def __init__(self) -> None:
         super().__init__("nothing to say")
 
 
 class KeywordsOnly(UserWarning):
-    """Never gives its arguments to its base."""
+    """Warning that passes no arguments to its base."""
 
     def __init__(self, *, name: str) -> None:
         self.name = name
 
 
 class TextOfItsOwn(UserWarning):
-    """Has a text that only its attributes make."""
+    """Warning with a text from its attributes."""
 
     def __init__(self, name: str, value: int) -> None:
         self.name, self.value = name, value
@@ -42,7 +42,7 @@ class TextOfItsOwn(UserWarning):
 
 
 def issued(warning: Warning) -> Warning:
-    """Return what is issued here for a warning that a fit issued."""
+    """Return the driver's warning for one that a fit issued."""
     kind = type(warning)
     note = WarningNote(f"{kind.__module__}:{kind.__qualname__}", str(warning), "fit.py", 7)
     counter = WarningCounter()
@@ -76,12 +76,12 @@ def _result(note: WarningNote) -> FitResult:
     ids=lambda warning: type(warning).__name__,
 )
 def test_a_warning_keeps_its_class(warning: Warning) -> None:
-    """A warning has its own class and text here, whatever its constructor takes."""
+    """A warning keeps its class and text, with any constructor."""
     again = issued(warning)
     assert (type(again), str(again)) == (type(warning), str(warning))
 
 
-def test_a_text_that_cannot_be_made_names_the_class() -> None:
-    """Where only a warning's attributes make its text, a UserWarning has both."""
+def test_a_text_of_attributes_names_the_class() -> None:
+    """A warning whose text needs its attributes becomes a UserWarning with class and text."""
     again = issued(TextOfItsOwn("x", 3))
     assert (type(again), str(again)) == (UserWarning, "TextOfItsOwn: x=3")

@@ -1,4 +1,4 @@
-"""Warnings of fits are issued on the driver without touching what other threads warn by."""
+"""Warnings of fits are issued without changing the filters of other threads."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from skygrid.sklearn_search.warnings import WarningCounter
 from skygrid.worker.wire.messages import FitResult, WarningNote
 
 
-def counter(*texts: str, filename: str = "fit.py", lineno: int = 7) -> WarningCounter:
-    """Return a counter with the warnings of fits that warned with these texts."""
-    notes = tuple(WarningNote("builtins:RuntimeWarning", text, filename, lineno) for text in texts)
+def counter(*texts: str) -> WarningCounter:
+    """Return the counter of fits that warned with these texts."""
+    notes = tuple(WarningNote("builtins:RuntimeWarning", text, "fit.py", 7) for text in texts)
     counted = WarningCounter()
     counted.add(
         [
@@ -37,8 +37,8 @@ def counter(*texts: str, filename: str = "fit.py", lineno: int = 7) -> WarningCo
 
 
 @pytest.mark.parametrize("action", ["ignore", "error", "once"])
-def test_each_warning_is_issued_once_whatever_the_filters_say(action: str) -> None:
-    """Filters had their say in the fit, and are not asked again."""
+def test_each_warning_is_issued_once_with_any_filter(action: str) -> None:
+    """Filters act in the fit and are not applied again on the driver."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter(action)  # type: ignore[arg-type]
         counter("a", "b", "a").issue()
@@ -47,10 +47,10 @@ def test_each_warning_is_issued_once_whatever_the_filters_say(action: str) -> No
     ]
 
 
-def test_the_filters_of_the_process_stay_while_warnings_are_issued(
+def test_issuing_keeps_the_filters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Another thread may begin a search, or leave `catch_warnings`, at any moment."""
+    """The filters of the process do not change while warnings are issued."""
     before, seen = list(warnings.filters), []
 
     def show(*_: Any) -> None:

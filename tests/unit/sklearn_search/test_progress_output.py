@@ -1,4 +1,4 @@
-"""``sys.stdout`` is given back however verbose searches overlap."""
+"""``sys.stdout`` is restored after verbose searches that overlap."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from skygrid.sklearn_search.progress_output import progress_on_stderr
 
 
 @pytest.mark.parametrize("first_ends_first", [True, False])
-def test_searches_that_overlap_give_back_what_there_was(*, first_ends_first: bool) -> None:
-    """The first search of two threads may end before the second one or after it."""
+def test_overlapping_searches_restore_stdout(*, first_ends_first: bool) -> None:
+    """stdout is restored after the last of two overlapping searches."""
     before = sys.stdout
     first, second = progress_on_stderr(1), progress_on_stderr(1)
     for search in (first, second):
@@ -26,8 +26,8 @@ def test_searches_that_overlap_give_back_what_there_was(*, first_ends_first: boo
     assert sys.stdout is before
 
 
-def test_a_search_within_a_redirection_gives_that_back() -> None:
-    """A verbose search that another one fits ends where it began."""
+def test_a_search_within_a_redirection_restores_it() -> None:
+    """A verbose search within another one restores the redirection that it found."""
     text = io.StringIO()
     with progress_on_stderr(1), redirect_stdout(text):
         with progress_on_stderr(1):
@@ -35,8 +35,8 @@ def test_a_search_within_a_redirection_gives_that_back() -> None:
         assert sys.stdout is text
 
 
-def test_a_search_that_says_nothing_leaves_stdout_alone() -> None:
-    """Without ``verbose`` there is nothing to send elsewhere."""
+def test_a_quiet_search_keeps_stdout() -> None:
+    """Without ``verbose``, stdout is not redirected."""
     before = sys.stdout
     with progress_on_stderr(0):
         assert sys.stdout is before
