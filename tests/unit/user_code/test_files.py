@@ -1,4 +1,4 @@
-"""Modules beside the search file: which of them are sent, and how a node imports them."""
+"""Modules beside the search file: which are sent, and how a node imports them."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def names(folder: Path, search: str) -> set[str]:
     return set(sent(folder, search).files) - {"search.py"}
 
 
-def test_what_is_imported_anywhere_is_sent_and_nothing_else(tmp_path: Path) -> None:
-    """Imports at the top, in functions and in neighbours are followed; other files stay."""
+def test_imported_modules_alone_are_sent(tmp_path: Path) -> None:
+    """Imports in modules, functions and neighbours are followed; other files stay."""
     write(
         tmp_path, top="def f():\n    import inner\n", inner="import numpy, top\n", other="x = 1\n"
     )
@@ -45,8 +45,8 @@ def test_what_is_imported_anywhere_is_sent_and_nothing_else(tmp_path: Path) -> N
     assert names(tmp_path, search) == {"top.py", "inner.py", "late.py"}
 
 
-def test_a_package_is_sent_whole(tmp_path: Path) -> None:
-    """All modules of a package that is used are there, and its other files, but no caches."""
+def test_a_whole_package_is_sent(tmp_path: Path) -> None:
+    """All modules and files of an imported package are sent, except caches and hidden files."""
     pack = tmp_path / "pack"
     (pack / "deep").mkdir(parents=True)
     (pack / "__pycache__").mkdir()
@@ -63,8 +63,8 @@ def test_a_package_is_sent_whole(tmp_path: Path) -> None:
     }
 
 
-def test_a_file_that_a_module_names_comes_along(tmp_path: Path) -> None:
-    """Files beside the modules are sent where a module names them; no others, and none above."""
+def test_a_file_that_a_module_names_is_sent(tmp_path: Path) -> None:
+    """A file beside the modules is sent if a module names it."""
     for name in ("words.txt", "secret.txt"):
         (tmp_path / name).write_text(name)
     write(
@@ -95,8 +95,8 @@ def test_metadata_of_an_editable_package_is_found_by_its_name(
     assert [one.version for one in found] == [version]
 
 
-def test_large_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of other kinds are sent up to a size, the smallest first; code always is."""
+def test_large_data_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data files are sent up to a size, the smallest first; code is always sent."""
     monkeypatch.setattr(sources, "MOST_FILE_BYTES", 100)
     monkeypatch.setattr(sources, "MOST_DATA_BYTES", 120)
     write(tmp_path, pack_near="")
@@ -111,14 +111,14 @@ def test_large_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     }
 
 
-def test_a_neighbour_that_does_not_parse_is_no_error_until_it_is_imported(tmp_path: Path) -> None:
-    """A broken file is sent as it is: its import fails, and nothing else."""
+def test_a_neighbour_with_a_syntax_error_is_sent(tmp_path: Path) -> None:
+    """A module with a syntax error is sent as it is, so that only its import fails."""
     write(tmp_path, broken="def (:\n")
     assert names(tmp_path, "def f():\n    import broken\n") == {"broken.py"}
 
 
-def test_no_mountain_of_text_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Modules that are really data are refused with what to do."""
+def test_too_much_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules that hold large data are refused with advice."""
     monkeypatch.setattr(sources, "MOST_BYTES", 100)
     write(tmp_path, huge="x = 1\n" * 100)
     with pytest.raises(SearchFileError, match="put data that they hold into files"):
@@ -139,11 +139,8 @@ except ValueError:
 """
 
 
-def test_another_interpreter_imports_them(tmp_path: Path) -> None:
-    """Where the files are not, modules are imported from copies, with the driver's tracebacks.
-
-    A module that has changed between two searches is imported anew.
-    """
+def test_another_interpreter_imports_sent_modules(tmp_path: Path) -> None:
+    """Modules are imported from copies, with the driver's tracebacks, and anew when they change."""
     driver, node = tmp_path / "driver", tmp_path / "node"
     node.mkdir()
     write(driver, pack_near="def fail():\n    raise ValueError('here')\n")

@@ -1,4 +1,4 @@
-"""The plain data of the user's modules, which nodes set after they have imported them."""
+"""Plain data of the user's modules, which nodes set after their import."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def module_of(**values: Any) -> ModuleType:
 
 
 @given(PLAIN)
-def test_plain_data_travels_as_it_is(value: Any) -> None:
+def test_plain_data_is_sent_unchanged(value: Any) -> None:
     """Numbers, texts and containers of these are sent themselves."""
     assert plain_values(module_of(value=value))["value"] is value
 
 
-def test_nothing_else_travels() -> None:
-    """Arrays, objects, what holds them, large values and private names of Python are left out."""
+def test_other_values_are_not_sent() -> None:
+    """Arrays, objects, their containers, large values and private names are not sent."""
     found = plain_values(
         module_of(
             array=np.zeros(3),
@@ -46,8 +46,8 @@ def test_nothing_else_travels() -> None:
     assert found == {"kept": [1, 2]}
 
 
-def test_attributes_of_own_classes_travel() -> None:
-    """Plain attributes of a module's classes are sent, but for enums, which nothing may change."""
+def test_attributes_of_own_classes_are_sent() -> None:
+    """Plain attributes of a module's own classes are sent, except those of enums."""
 
     class Settings:
         limit = 3
@@ -64,8 +64,8 @@ def test_attributes_of_own_classes_travel() -> None:
     assert found == {"Settings.limit": 3}
 
 
-def test_what_refers_to_itself_is_no_plain_data() -> None:
-    """A list within itself comes to an end, and stays."""
+def test_a_recursive_list_is_not_sent() -> None:
+    """A list that contains itself is not plain data."""
     endless: list[Any] = []
     endless.append(endless)
     assert plain_values(module_of(endless=endless)) == {}
