@@ -1,4 +1,4 @@
-"""The backlog: leases in hand are started, returned, reported or lost, each exactly once."""
+"""The backlog: each lease is started, returned, reported or lost exactly once."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def fitted(lease: int, seconds: float = 0.0) -> FitResult:
 
 
 class PaperPool:
-    """A pool of slots on paper: a pipe of tasks, slots that took one, slots that run one."""
+    """Pool of slots on paper: a pipe of tasks, slots that took one, slots that run one."""
 
     def __init__(self, room: int = 1000) -> None:
         self.pipe: deque[int] = deque()
         self.room = room
         self.taken: list[int] = []
-        """Taken by a slot that has not said so."""
+        """Leases that a slot took without a report of it."""
 
         self.run: list[int] = []
 
@@ -77,25 +77,25 @@ def leases(*numbers: int, alone: bool = False) -> list[Lease]:
     return [Lease(number, 0, 0, alone) for number in numbers]
 
 
-# ---- how much to ask for ------------------------------------------------------------------------
+# ---- requests -----------------------------------------------------------------------------------
 
 
-def test_nothing_is_asked_for_before_the_slots_are_up() -> None:
+def test_nothing_is_requested_before_the_slots_are_up() -> None:
     assert Backlog(2).wanted(0.0) == 0
 
 
-def test_the_first_request_is_one_lease_for_each_slot_and_stands(backlog: Backlog) -> None:
+def test_the_first_request_is_one_lease_for_each_slot(backlog: Backlog) -> None:
     assert backlog.wanted(0.0) == 2
     assert backlog.wanted(0.1) == 0
 
 
-def test_an_empty_grant_lets_it_ask_again(backlog: Backlog) -> None:
+def test_an_empty_grant_allows_another_request(backlog: Backlog) -> None:
     backlog.wanted(0.0)
     backlog.granted([], 0.1)
     assert backlog.wanted(0.2) == 2
 
 
-def test_quick_fits_are_asked_for_ahead_and_never_without_bound(backlog: Backlog) -> None:
+def test_quick_fits_are_requested_ahead_up_to_a_bound(backlog: Backlog) -> None:
     backlog.wanted(0.0)
     backlog.granted(leases(1, 2), 0.01)
     backlog.accept([fitted(1, 0.01), fitted(2, 0.01)])
@@ -107,7 +107,7 @@ def test_quick_fits_are_asked_for_ahead_and_never_without_bound(backlog: Backlog
     assert backlog.wanted(0.04) <= 2 * (1 + MOST_PER_SLOT)
 
 
-def test_long_fits_are_hardly_asked_for_ahead(backlog: Backlog) -> None:
+def test_long_fits_are_hardly_requested_ahead(backlog: Backlog) -> None:
     backlog.wanted(0.0)
     backlog.granted(leases(1, 2), 0.01)
     backlog.accept([fitted(1, 100.0)])
@@ -115,7 +115,7 @@ def test_long_fits_are_hardly_asked_for_ahead(backlog: Backlog) -> None:
 
 
 def test_slots_that_end_together_start_again_at_once(backlog: Backlog) -> None:
-    """When an agent asks, as many leases wait as slots may end until the answer is there."""
+    """When an agent asks, as many leases wait as slots may end before the answer."""
     backlog.wanted(0.0)
     backlog.granted(leases(1, 2), 0.05)
     backlog.accept([fitted(1, 0.2), fitted(2, 0.2)])
@@ -128,20 +128,20 @@ def test_slots_that_end_together_start_again_at_once(backlog: Backlog) -> None:
     assert held + 3 - number >= 2 * 2
 
 
-def test_results_are_collected_while_they_come_often_and_more_waits(backlog: Backlog) -> None:
+def test_results_are_collected_while_they_are_quick_and_more_are_in_hand(backlog: Backlog) -> None:
     backlog.granted(leases(1, 2, 3, 4), 0.0)
     assert not backlog.collects(1)
     backlog.accept([fitted(1, 0.01)])
     assert backlog.collects(1)
     backlog.accept([fitted(2, 0.01)])
-    assert not backlog.collects(2)  # these are the last two
+    assert not backlog.collects(2)  # leases 3 and 4 are the last two
     slow = Backlog(2)
     slow.granted(leases(1, 2, 3, 4), 0.0)
     slow.accept([fitted(1, 2 * REPORT_SECONDS)])
     assert not slow.collects(1)
 
 
-def test_a_request_that_costs_nothing_is_made_for_less(backlog: Backlog) -> None:
+def test_a_request_beside_another_message_is_made_earlier(backlog: Backlog) -> None:
     backlog.granted(leases(*range(1, 41)), 0.0)
     backlog.accept([fitted(1, 0.01)])
     backlog.granted(leases(*range(41, 41 + backlog.wanted(0.0))), 0.05)
@@ -158,7 +158,7 @@ def test_a_request_that_costs_nothing_is_made_for_less(backlog: Backlog) -> None
 def test_results_of_brisk_fits_collect_while_slots_have_work(
     backlog: Backlog, seconds: float, in_hand: int, collect: bool
 ) -> None:
-    """Results are read in portions where looking costs too much, and never while slots wait."""
+    """Results of short fits are read in portions, but never while slots are short of work."""
     assert not backlog.portion_seconds(0.0)
     backlog.granted(leases(*range(in_hand + 1)), 0.0)
     backlog.accept([fitted(0, seconds)])
@@ -166,7 +166,7 @@ def test_results_of_brisk_fits_collect_while_slots_have_work(
 
 
 def test_portions_are_short_at_first_and_before_the_end(backlog: Backlog) -> None:
-    """Until the pace is known, and while little is left, the agent looks again soon."""
+    """Portions are short until the pace is known, and when little is left."""
     backlog.granted(leases(*range(1001)), 1.0)
     backlog.accept([fitted(0, 0.001)])
     assert backlog.portion_seconds(1.0) == LEAST_PORTION_SECONDS
@@ -176,8 +176,8 @@ def test_portions_are_short_at_first_and_before_the_end(backlog: Backlog) -> Non
     assert backlog.portion_seconds(2.0) == pytest.approx(10 * 0.0005 / 2)
 
 
-def test_results_do_not_wait_for_many_others(backlog: Backlog) -> None:
-    """The driver takes them in while slots run the next ones."""
+def test_at_most_a_few_results_wait(backlog: Backlog) -> None:
+    """Results are sent at the latest when MOST_WAITING of them wait."""
     backlog.granted(leases(*range(1001)), 0.0)
     backlog.accept([fitted(0, 0.001)])
     assert backlog.collects(MOST_WAITING - 1)
@@ -208,7 +208,7 @@ def test_a_result_counts_once_and_only_for_a_lease_in_hand(backlog: Backlog) -> 
     assert backlog.empty
 
 
-def test_a_lease_alone_waits_for_a_slot_that_has_not_said_what_it_took(
+def test_a_lease_alone_waits_for_a_slot_that_has_not_reported_its_task(
     backlog: Backlog, pool: PaperPool
 ) -> None:
     backlog.granted(leases(1), 0.0)
@@ -236,7 +236,7 @@ def test_nothing_starts_beside_a_lease_alone(backlog: Backlog, pool: PaperPool) 
 
 
 @pytest.mark.parametrize("how", ["recall", "abandon itself", "abandon another", "a slot's death"])
-def test_a_lease_alone_that_is_taken_out_of_the_pipe_blocks_nothing(
+def test_a_lease_alone_that_leaves_the_pipe_blocks_nothing(
     backlog: Backlog, pool: PaperPool, how: str
 ) -> None:
     backlog.granted(leases(1, alone=True), 0.0)
@@ -259,7 +259,7 @@ def test_a_lease_alone_that_is_taken_out_of_the_pipe_blocks_nothing(
     assert list(pool.pipe) == [2]
 
 
-def test_an_abandoned_lease_alone_that_ended_all_the_same_blocks_nothing(
+def test_an_abandoned_lease_alone_that_ends_anyway_blocks_nothing(
     backlog: Backlog, pool: PaperPool
 ) -> None:
     backlog.granted(leases(1, alone=True), 0.0)
@@ -272,7 +272,7 @@ def test_an_abandoned_lease_alone_that_ended_all_the_same_blocks_nothing(
     assert list(pool.pipe) == [2]
 
 
-def test_a_lease_that_vanished_with_its_slot_is_started_again_when_that_is_certain(
+def test_a_lease_that_vanished_with_its_slot_is_started_again_after_a_while(
     backlog: Backlog, pool: PaperPool
 ) -> None:
     backlog.granted(leases(1, 2, 3), 0.0)
@@ -287,7 +287,7 @@ def test_a_lease_that_vanished_with_its_slot_is_started_again_when_that_is_certa
     assert list(pool.pipe) == [3, 1]
 
 
-def test_a_death_is_told_once(backlog: Backlog, pool: PaperPool) -> None:
+def test_a_death_is_reported_once(backlog: Backlog, pool: PaperPool) -> None:
     backlog.granted(leases(1), 0.0)
     backlog.feed(pool, 0.0)
     assert backlog.slot_died(pool, 1, 0.0)
@@ -295,15 +295,15 @@ def test_a_death_is_told_once(backlog: Backlog, pool: PaperPool) -> None:
     assert backlog.accept([fitted(1)]) == []
 
 
-def test_a_lease_that_wants_to_be_alone_is_not_run_again_once_it_has_ended(
+def test_a_lease_alone_is_not_run_again_once_it_has_ended(
     backlog: Backlog, pool: PaperPool
 ) -> None:
-    """A result that comes when the lease was given up for lost counts, and the next one starts."""
+    """A result of a lease that was believed lost counts, and the next lease starts."""
     backlog.granted(leases(1, 2, alone=True), 0.0)
     backlog.feed(pool, 0.0)
     pool.taken.append(pool.pipe.popleft())
     assert not backlog.slot_died(pool, 0, 0.0)
-    pool.run.append(99)  # so that lease 1 is held again, and not started at once
+    pool.run.append(99)  # keeps lease 1 in hand instead of starting it at once
     backlog.feed(pool, 2 * SETTLE_SECONDS)
     assert backlog.accept([fitted(1)])
     pool.run.clear()
@@ -325,7 +325,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.now, self.next, self.open = 0.0, 1, set[int]()
         self.alone: set[int] = set()
         self.untold = 0
-        """How many of the last that were taken were taken since the last feed."""
+        """Number of the last taken leases that were taken since the last feed."""
 
     @rule(count=st.integers(1, 4), alone=st.booleans())
     def grant(self, count: int, alone: bool) -> None:
@@ -338,7 +338,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def feed(self) -> None:
-        # A slot says what it took well before the agent gives a lease up for lost.
+        # A slot reports what it took well before the agent believes a lease lost.
         self.pool.run += self.pool.taken[: len(self.pool.taken) - self.untold]
         del self.pool.taken[: len(self.pool.taken) - self.untold]
         self.untold = 0
@@ -398,7 +398,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.open -= unwanted
 
     @invariant()
-    def one_that_wants_to_be_alone_is(self) -> None:
+    def leases_alone_are_alone(self) -> None:
         if not hasattr(self, "pool"):
             return
         in_slots = self.pool.taken + self.pool.run
@@ -411,7 +411,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert not [*self.pool.pipe, *self.pool.taken, *self.pool.run]
 
     def teardown(self) -> None:
-        """Left to themselves, all open leases end."""
+        """All open leases end without further events."""
         if not hasattr(self, "pool"):
             return
         for _ in range(200):

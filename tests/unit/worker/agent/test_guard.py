@@ -1,4 +1,4 @@
-"""Limits of fits: time for each of them, memory for all slots of a node together."""
+"""Limits of fits: time for each, memory for all slots of a node together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMIT = 1000
 
 
 class Pool:
-    """Two slots that hold 300 and 400 bytes."""
+    """Pool of two slots that hold 300 and 400 bytes."""
 
     def __init__(self) -> None:
         self.slots = [SimpleNamespace(index=index, killed=None) for index in range(2)]
@@ -47,7 +47,7 @@ class Pool:
 def test_shared_samples_count_as_if_slots_held_them(
     name: str, size: int, killed: list[tuple[int, str]], tmp_path: Path
 ) -> None:
-    """Samples in files take of the slots' limit what copies of their own would take."""
+    """Samples in shared files count towards the slots' memory limit."""
     with (tmp_path / name).open("wb") as file:
         file.truncate(size)
     pool: Any = Pool()
@@ -56,8 +56,8 @@ def test_shared_samples_count_as_if_slots_held_them(
     assert pool.killed == killed
 
 
-def test_a_fit_that_passes_its_time_is_ended_once() -> None:
-    """A fit may take all of its time; a moment later its slot is ended, and not again."""
+def test_a_fit_beyond_its_time_is_ended_once() -> None:
+    """A fit may use all of its time; its slot is ended once after that."""
     pool: Any = Pool()
     guard = SlotGuard(Setup(protocol=1, memory_limit_bytes=LIMIT, fit_timeout_seconds=60.0))
     guard.watch(pool, 60.0)
@@ -71,11 +71,11 @@ def test_a_fit_that_passes_its_time_is_ended_once() -> None:
 
 
 def test_the_slow_measure_takes_a_small_share_of_the_time() -> None:
-    """After a measure that took a second the next one comes when that was a twentieth."""
+    """A measure that took a second is followed by a wait of which that is a twentieth."""
     clock, measured = ManualClock(), []
 
     class Forked(Pool):
-        """Counted quickly the slots pass the limit; counted slowly they share most of it."""
+        """Pool that is over the limit by the quick count and below it by the slow one."""
 
         def private_bytes(self) -> dict[int, int]:
             return {0: 900, 1: 900}

@@ -1,4 +1,4 @@
-"""A round on a node begins without a wait that could be spared."""
+"""A round on a node starts without avoidable waits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SLOTS = 3
 
 
 class Node:
-    """A round whose slots cannot be started, and what its agent has said when that is tried."""
+    """Round whose slots cannot be started, with the messages of its agent before each attempt."""
 
     def __init__(self) -> None:
         from_driver, self.to_agent = os.pipe()
@@ -51,7 +51,7 @@ class Node:
         raise BlockingIOError("no process is to be had")
 
     def heard(self) -> list[Any]:
-        """All that the agent has said so far."""
+        """Return all messages of the agent so far."""
         with contextlib.suppress(BlockingIOError):  # nothing new
             self.said += self._reader.feed(os.read(self.from_agent, 1 << 16))
         return list(self.said)
@@ -70,14 +70,14 @@ def node() -> Iterator[Node]:
         os.close(pipe)
 
 
-def test_nothing_is_asked_for_before_a_slot_has_the_search(node: Node) -> None:
-    """A slot may fail to load the search; leases are asked for when one has not."""
+def test_leases_are_requested_once_a_slot_has_the_search(node: Node) -> None:
+    """No lease is requested before a slot has loaded the search, which may fail."""
     node.turn()
     assert node.said_before_a_start == []
 
 
-def test_leases_that_have_come_are_there_for_a_slot_that_is(node: Node) -> None:
-    """While another slot is started, the ones before it find work."""
+def test_granted_leases_are_put_before_slots_start(node: Node) -> None:
+    """Granted leases are in the pipe while further slots start."""
     node.round.granted([Lease(id=number, candidate=0, split=0) for number in (1, 2)])
     node.turn()
     assert node.waiting_at_start == 2

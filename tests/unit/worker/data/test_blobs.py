@@ -1,4 +1,4 @@
-"""Blobs and the store: objects arrive as they were, their arrays mapped, aligned and private."""
+"""Blobs and the store: objects arrive unchanged, with their arrays mapped, aligned and private."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from skygrid.worker.data.store import BlobStore
 from skygrid.worker.wire.blobs import ALIGNMENT, Blob, BlobError, open_blob
 from skygrid.worker.wire.messages import BlobAt, BlobChunk
 
-# NumPy's own pickles turn dates of the other byte order round.
+# NumPy's own pickles convert dates of the other byte order.
 DTYPES = (
     arrays_of.boolean_dtypes()
     | arrays_of.integer_dtypes()
@@ -37,7 +37,7 @@ DTYPES = (
 
 
 def written(blob: Blob, chunk: int = 1 << 20) -> IO[bytes]:
-    """The blob's bytes in a file."""
+    """Return a file with the blob's bytes."""
     file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by the caller
     for offset, data in blob.chunks(chunk):
         assert file.tell() == offset
@@ -48,7 +48,7 @@ def written(blob: Blob, chunk: int = 1 << 20) -> IO[bytes]:
 
 
 def through(value: Any, chunk: int = 1 << 20) -> Any:
-    """The value after its journey."""
+    """Return the value after its transport as a blob."""
     blob = Blob(value)
     with written(blob, chunk) as file:
         return open_blob(file, blob.size)
@@ -95,7 +95,7 @@ def test_views_with_gaps_arrive(step: int, axis: int, order: Any) -> None:
     assert_same(arrived[[3, 1]], view[[3, 1]])
 
 
-def test_arrays_are_aligned_whatever_lies_before_them() -> None:
+def test_arrays_are_aligned() -> None:
     arrays = [np.ones(n, dtype=dtype) for n in range(1, 40) for dtype in ("u1", "<f4", "<f8")]
     for arrived, array in zip(through(arrays), arrays, strict=True):
         assert_same(arrived, array)
@@ -115,7 +115,7 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_writes_are_private_to_whoever_opened_the_blob() -> None:
+def test_writes_are_private_to_each_reader() -> None:
     blob = Blob({"X": np.zeros(1000), "names": np.array(["a", "b"], dtype=object)})
     with written(blob) as file:
         one, other = open_blob(file, blob.size), open_blob(file, blob.size)
@@ -198,7 +198,7 @@ def test_the_digest_is_that_of_the_bytes() -> None:
     assert Blob([np.arange(11.0), "text"]).digest != blob.digest
 
 
-def test_what_cannot_be_pickled_is_said_at_once() -> None:
+def test_an_object_that_cannot_be_pickled_is_refused() -> None:
     with pytest.raises((pickle.PicklingError, TypeError)):
         Blob({"X": io.BytesIO().__iter__, "lock": __import__("threading").Lock()})
 
@@ -251,7 +251,7 @@ def test_chunks_out_of_order_are_refused() -> None:
         store.receive(chunks[3])
 
 
-def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     import skygrid.worker.data.store as module
 
     class Full(io.BytesIO):
@@ -273,7 +273,7 @@ def test_a_file_of_this_machine_is_adopted(tmp_path: Path) -> None:
         store.adopt(BlobAt(name="z", size=1, path=str(tmp_path / "missing")))
 
 
-def test_a_store_keeps_what_it_is_told_to_and_closes_the_rest() -> None:
+def test_a_store_closes_all_but_the_kept_blobs() -> None:
     store, blobs = BlobStore(), [Blob(n) for n in range(3)]
     for blob in blobs:
         for chunk in chunks_of(blob):

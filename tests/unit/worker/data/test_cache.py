@@ -1,4 +1,4 @@
-"""Data that a node keeps: what is found again, what is noticed, and what is removed."""
+"""Data that a node keeps: reuse, checks and removal."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def cache(tmp_path: Path, clock: Clock) -> BlobCache:
 
 
 def content(number: int, size: int = SIZE) -> tuple[str, bytes]:
-    """Digest and bytes of a blob."""
+    """Return digest and bytes of a blob."""
     data = bytes([number]) * size
     return hashlib.sha256(data).hexdigest(), data
 
 
 def offered(store: BlobStore, digest: str, size: int) -> int:
-    """From where on the store wants a blob."""
+    """Offer a blob to the store and return the offset from which the store wants it."""
     store.offer(BlobOffer(digest=digest, size=size))
     while (answer := store.look()) is None:
         pass
@@ -59,7 +59,7 @@ def offered(store: BlobStore, digest: str, size: int) -> int:
 def send(
     store: BlobStore, digest: str, data: bytes, start: int = 0, end: int | None = None
 ) -> BlobWanted | None:
-    """Send a part of a blob in chunks of 100 bytes; the last answer."""
+    """Send a part of a blob in chunks of 100 bytes and return the last answer."""
     answer = None
     for offset in range(start, len(data) if end is None else end, 100):
         piece = data[offset : offset + 100]
@@ -68,7 +68,7 @@ def send(
 
 
 def put(cache: BlobCache, number: int, size: int = SIZE) -> BlobStore:
-    """A store that has received a blob and holds it."""
+    """Return a store that has received a blob and holds it."""
     store = BlobStore(cache)
     digest, data = content(number, size)
     assert offered(store, digest, size) == 0
@@ -84,7 +84,7 @@ def names(cache: BlobCache) -> list[str]:
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Pretends that the disk is of so many bytes, of which blobs and parts take theirs."""
+    """Return a function that simulates a disk of a given size, with blobs and parts on it."""
 
     def of(size: int) -> None:
         def left(folder: Path) -> int:
@@ -95,11 +95,11 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Any:
     return of
 
 
-# ---- found again ---------------------------------------------------------------------------------
+# ---- reuse ---------------------------------------------------------------------------------------
 
 
-def test_a_blob_is_found_by_the_next_run(cache: BlobCache) -> None:
-    """What one store received as a whole, the next one has without a transfer."""
+def test_a_blob_is_reused_by_the_next_run(cache: BlobCache) -> None:
+    """A blob that one store received is available to the next one without a transfer."""
     blob = Blob({"X": list(range(100))})
     first = BlobStore(cache)
     assert offered(first, blob.digest, blob.size) == 0
@@ -114,15 +114,15 @@ def test_a_blob_is_found_by_the_next_run(cache: BlobCache) -> None:
     assert second.open(blob.digest) == first.open(blob.digest) == {"X": list(range(100))}
 
 
-def test_a_blob_that_is_held_is_not_looked_at_again(cache: BlobCache) -> None:
-    """Offered once more to the store that holds it, the answer comes at once."""
+def test_a_blob_in_use_is_not_read_again(cache: BlobCache) -> None:
+    """A store that holds a blob answers an offer at once."""
     store = put(cache, 1)
     store.offer(BlobOffer(digest=content(1)[0], size=SIZE))
     assert store.look() == BlobWanted(digest=content(1)[0], offset=SIZE)
 
 
 def test_without_a_cache_nothing_is_kept() -> None:
-    """A store without a cache wants all of every blob that it does not hold."""
+    """A store without a cache requests every blob that it does not hold."""
     store, (digest, data) = BlobStore(), content(1)
     assert offered(store, digest, SIZE) == 0
     assert store.receiving == 0
@@ -134,8 +134,8 @@ def test_without_a_cache_nothing_is_kept() -> None:
     assert offered(BlobStore(), digest, SIZE) == 0
 
 
-def test_what_was_not_offered_is_not_kept(cache: BlobCache) -> None:
-    """Small blobs, which are new in every run, leave nothing in the folder."""
+def test_a_blob_without_an_offer_is_not_kept(cache: BlobCache) -> None:
+    """Small blobs, which are not offered, are not kept in the folder."""
     store, (digest, data) = BlobStore(cache), content(1)
     assert send(store, digest, data) is None
     assert store.complete == (digest,)
@@ -143,10 +143,10 @@ def test_what_was_not_offered_is_not_kept(cache: BlobCache) -> None:
 
 
 @given(cuts=st.lists(st.integers(0, SIZE // 100 - 1), max_size=6))
-def test_a_transfer_goes_on_where_it_broke_off(
+def test_a_broken_transfer_resumes(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
 ) -> None:
-    """However often it breaks off, no byte that arrived is sent again."""
+    """After each break of a transfer, only the missing bytes are sent."""
     cache = BlobCache(tmp_path_factory.mktemp("c"), 10 * SIZE)
     digest, data = content(1)
     have = 0
@@ -165,8 +165,8 @@ def test_a_transfer_goes_on_where_it_broke_off(
     assert store.file(digest)[0].read() == data
 
 
-def test_a_part_that_lacks_its_name_only_is_not_sent_again(cache: BlobCache) -> None:
-    """When everything had come but the end of the agent was first, nothing is sent."""
+def test_a_complete_part_is_not_sent_again(cache: BlobCache) -> None:
+    """A part that is complete but not renamed becomes a blob without a transfer."""
     digest, data = content(1)
     cache._folder.mkdir()
     (cache._folder / f"{digest}.part").write_bytes(data)
@@ -174,14 +174,14 @@ def test_a_part_that_lacks_its_name_only_is_not_sent_again(cache: BlobCache) -> 
     assert names(cache) == [f"{digest}.blob"]
 
 
-# ---- noticed -------------------------------------------------------------------------------------
+# ---- checks --------------------------------------------------------------------------------------
 
 
 @given(change=st.sampled_from(["byte", "shorter", "longer", "empty"]), where=st.integers(0, 999))
-def test_a_blob_that_changed_is_removed_and_wanted(
+def test_a_damaged_blob_is_removed_and_requested(
     tmp_path_factory: pytest.TempPathFactory, change: str, where: int
 ) -> None:
-    """A kept blob that is not what its name says is asked for again, from its beginning."""
+    """A kept blob with another digest is requested again from its beginning."""
     cache = BlobCache(tmp_path_factory.mktemp("c"), 10 * SIZE)
     put(cache, 1).keep_only(set())
     digest, data = content(1)
@@ -201,8 +201,8 @@ def test_a_blob_that_changed_is_removed_and_wanted(
 
 
 @pytest.mark.parametrize("length", [500, SIZE, SIZE + 1])
-def test_a_part_that_changed_costs_a_transfer_and_no_more(cache: BlobCache, length: int) -> None:
-    """What an earlier transfer left and the disk has changed is dropped, and all is wanted."""
+def test_a_damaged_part_is_sent_again(cache: BlobCache, length: int) -> None:
+    """A damaged part is dropped, and the whole blob is requested."""
     digest, data = content(1)
     cache._folder.mkdir()
     (cache._folder / f"{digest}.part").write_bytes(b"\xff" * length)
@@ -219,8 +219,8 @@ def test_a_part_that_changed_costs_a_transfer_and_no_more(cache: BlobCache, leng
     assert names(cache) == [f"{digest}.blob"]
 
 
-def test_data_that_does_not_have_its_digest_is_refused(cache: BlobCache) -> None:
-    """When all of it was just sent, sending it again would not help."""
+def test_data_with_another_digest_is_refused(cache: BlobCache) -> None:
+    """Data that was just sent completely with another digest is an error, not a new request."""
     digest, data = content(1)
     store = BlobStore(cache)
     offered(store, digest, SIZE)
@@ -229,32 +229,32 @@ def test_data_that_does_not_have_its_digest_is_refused(cache: BlobCache) -> None
     assert names(cache) == []
 
 
-def test_names_that_are_no_digests_reach_no_file(cache: BlobCache) -> None:
-    """A digest is not taken for a path."""
+def test_a_name_that_is_no_digest_is_refused(cache: BlobCache) -> None:
+    """A digest cannot be a path."""
     with pytest.raises(BlobError, match="not a digest"):
         offered(BlobStore(cache), "../../x", SIZE)
 
 
-def test_only_the_user_can_read_what_is_kept(cache: BlobCache) -> None:
-    """Data is private, and opening a blob runs code: nobody else may write it."""
+def test_only_the_user_can_read_kept_data(cache: BlobCache) -> None:
+    """Only the user has access to kept data, because it is private and opening it runs code."""
     put(cache, 1)
     (name,) = names(cache)
     assert cache._folder.stat().st_mode & 0o777 == 0o700
     assert (cache._folder / name).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
-    """The reason names the folder."""
+def test_an_unusable_folder_is_named(tmp_path: Path) -> None:
+    """The error about a folder that cannot be used names it."""
     (tmp_path / "file").write_text("")
     with pytest.raises(BlobError, match=r"cannot keep data in .*file/kept"):
         offered(BlobStore(BlobCache(tmp_path / "file" / "kept", 1)), content(1)[0], SIZE)
 
 
-# ---- two at once ---------------------------------------------------------------------------------
+# ---- two agents ----------------------------------------------------------------------------------
 
 
 def test_two_agents_receive_the_same_blob_at_once(cache: BlobCache) -> None:
-    """Each has its own part, both end well, and one blob is left."""
+    """Two agents that receive one blob have a part each, and one blob is left."""
     digest, data = content(1)
     one, other = BlobStore(cache), BlobStore(cache)
     assert offered(one, digest, SIZE) == offered(other, digest, SIZE) == 0
@@ -268,8 +268,8 @@ def test_two_agents_receive_the_same_blob_at_once(cache: BlobCache) -> None:
     assert names(cache) == [f"{digest}.blob"]
 
 
-def test_the_longest_part_that_nobody_writes_is_resumed(cache: BlobCache) -> None:
-    """Of two transfers that broke off, the one that came further goes on."""
+def test_the_longest_part_without_a_writer_is_resumed(cache: BlobCache) -> None:
+    """Of two broken transfers, the longer one is resumed."""
     digest, data = content(1)
     one, other = BlobStore(cache), BlobStore(cache)
     offered(one, digest, SIZE)
@@ -284,11 +284,11 @@ def test_the_longest_part_that_nobody_writes_is_resumed(cache: BlobCache) -> Non
     assert names(cache) == [f"{digest}.blob"]
 
 
-# ---- removed -------------------------------------------------------------------------------------
+# ---- removal -------------------------------------------------------------------------------------
 
 
-def test_what_was_not_used_for_long_is_removed(cache: BlobCache, clock: Clock) -> None:
-    """Blobs and parts go after thirty days; using one is what counts."""
+def test_unused_data_is_removed(cache: BlobCache, clock: Clock) -> None:
+    """Blobs and parts are removed thirty days after their last use."""
     for number in (1, 2):
         put(cache, number).keep_only(set())
     store = BlobStore(cache)
@@ -308,8 +308,8 @@ def test_what_was_not_used_for_long_is_removed(cache: BlobCache, clock: Clock) -
     assert names(cache) == [f"{content(2)[0]}.blob"]
 
 
-def test_the_least_recently_used_goes_first(cache: BlobCache, clock: Clock) -> None:
-    """With a new blob the sum stays under the limit, at the cost of what was used longest ago."""
+def test_the_least_recently_used_blob_is_removed_first(cache: BlobCache, clock: Clock) -> None:
+    """The least recently used blobs are removed until a new one fits the limit."""
     for number in range(10):
         clock.now += 1
         put(cache, number).keep_only(set())
@@ -323,8 +323,8 @@ def test_the_least_recently_used_goes_first(cache: BlobCache, clock: Clock) -> N
     assert set(names(cache)) == {f"{name}.blob" for name in {*left, content(10, 2 * SIZE)[0]}}
 
 
-def test_what_is_in_use_is_never_removed(cache: BlobCache, clock: Clock) -> None:
-    """Neither age nor size removes a blob that is held, or a part that is being received."""
+def test_data_in_use_is_never_removed(cache: BlobCache, clock: Clock) -> None:
+    """Neither age nor size removes a blob in use or a part that is being received."""
     holders = [put(cache, number) for number in range(3)]
     writer = BlobStore(cache)
     offered(writer, content(4)[0], SIZE)
@@ -339,8 +339,8 @@ def test_what_is_in_use_is_never_removed(cache: BlobCache, clock: Clock) -> None
     writer.drop_partial()
 
 
-def test_files_of_others_are_left_alone(cache: BlobCache, clock: Clock) -> None:
-    """Only blobs and parts are removed, whatever else somebody put there."""
+def test_other_files_are_never_removed(cache: BlobCache, clock: Clock) -> None:
+    """Only blobs and parts are removed."""
     cache._folder.mkdir()
     (cache._folder / "notes.txt").write_text("mine")
     (cache._folder / f"{'ab' * 32}.blob").mkdir()
@@ -358,10 +358,10 @@ def kept(cache: BlobCache) -> Iterator[int]:
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8, unique=True),
     limit=st.integers(0, 10_000),
 )
-def test_the_sum_is_under_the_limit_whatever_comes(
+def test_the_sum_stays_under_the_limit(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], limit: int
 ) -> None:
-    """When nothing is in use, no more than the limit is left, and nothing is removed for less."""
+    """Unused data stays under the limit, and nothing is removed without need."""
     clock = Clock()
     cache = BlobCache(tmp_path_factory.mktemp("c"), limit, clock)
     for size in sizes:
@@ -379,11 +379,11 @@ def test_the_sum_is_under_the_limit_whatever_comes(
     assert sum(newest) <= sum(kept(cache))
 
 
-# ---- no room -------------------------------------------------------------------------------------
+# ---- lack of space -------------------------------------------------------------------------------
 
 
-def test_no_room_is_said_before_the_transfer(cache: BlobCache, free: Any) -> None:
-    """The reason names what is lacking, where, and what to do; nothing is left behind."""
+def test_a_lack_of_space_is_reported_before_the_transfer(cache: BlobCache, free: Any) -> None:
+    """The error names the missing space, the folder and the remedy; no file is left."""
     free(module.SPARE_BYTES + SIZE - 1)
     with pytest.raises(BlobError) as told:
         offered(BlobStore(cache), content(1)[0], SIZE)
@@ -392,8 +392,8 @@ def test_no_room_is_said_before_the_transfer(cache: BlobCache, free: Any) -> Non
     assert names(cache) == []
 
 
-def test_what_is_here_already_needs_no_room(cache: BlobCache, free: Any) -> None:
-    """A transfer that goes on needs room for its rest only."""
+def test_a_resumed_transfer_needs_less_space(cache: BlobCache, free: Any) -> None:
+    """A resumed transfer needs space for its rest only."""
     digest, data = content(1)
     store = BlobStore(cache)
     offered(store, digest, SIZE)
@@ -404,8 +404,10 @@ def test_what_is_here_already_needs_no_room(cache: BlobCache, free: Any) -> None
 
 
 @pytest.mark.parametrize("enough", [True, False])
-def test_older_blobs_make_room(cache: BlobCache, clock: Clock, free: Any, enough: bool) -> None:
-    """What is not in use goes when that makes room enough, the oldest first, and else stays."""
+def test_old_blobs_are_removed_for_a_new_one(
+    cache: BlobCache, clock: Clock, free: Any, enough: bool
+) -> None:
+    """Unused blobs are removed, the oldest first, if that frees enough space; else all stay."""
     for number in range(4):
         clock.now += 1
         put(cache, number).keep_only(set())
@@ -424,8 +426,8 @@ def test_older_blobs_make_room(cache: BlobCache, clock: Clock, free: Any, enough
         assert len(names(cache)) == 4
 
 
-def test_a_disk_that_fills_up_meanwhile_is_cleared(cache: BlobCache) -> None:
-    """A part that does not fit any more is removed: a full disk is of no use to anybody."""
+def test_a_part_that_fills_the_disk_is_removed(cache: BlobCache) -> None:
+    """If the disk becomes full during a transfer, its part is removed."""
     digest, data = content(1)
     store = BlobStore(cache)
     offered(store, digest, SIZE)

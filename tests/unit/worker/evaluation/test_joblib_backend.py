@@ -1,4 +1,4 @@
-"""joblib in a slot: its answers are those of its own workers, and it starts none."""
+"""joblib in a slot gives the results of its own workers without starting any."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from tests.joblib_probe import probe
 
 pytestmark = [
     pytest.mark.sklearn_versions,
-    pytest.mark.filterwarnings("ignore:.*cannot be nested"),  # joblib's, as it says 1
+    pytest.mark.filterwarnings("ignore:.*cannot be nested"),  # a warning of joblib for nested calls
 ]
 
 PLAIN = JoblibContext(
     backend="loky", nesting_level=0, explicit=False, n_jobs=None, below_threads=False, processors=5
 )
-"""What a search with `n_jobs=None` finds on a driver with five processors."""
+"""Context of a search with `n_jobs=None` on a driver with five processors."""
 
 
 @pytest.fixture(autouse=True)
 def _own_joblib(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give joblib of this process back what `run_in_process` replaces."""
+    """Restore joblib's state that `run_in_process` replaces."""
     monkeypatch.setattr(joblib.parallel, "BACKENDS", dict(joblib.parallel.BACKENDS))
     yield
     if joblib_backend._configured is not None:
@@ -58,11 +58,11 @@ CHAINS: list[tuple[dict[str, Any], ...]] = [
     ({"require": "sharedmem"}, {"backend": "threading"}),
     ({"backend": "threading"}, {"prefer": "threads"}),
 ]
-"""Calls of joblib within one another. One pair of workers serves all that start processes."""
+"""Nested calls of joblib. One pair of workers serves all that start processes."""
 
 
-def test_nested_calls_have_the_jobs_that_workers_would_have() -> None:
-    """At every level of nesting joblib names the numbers of jobs that it names in its workers."""
+def test_nested_calls_have_the_jobs_of_real_workers() -> None:
+    """At each level of nesting, joblib reports the number of jobs of its own workers."""
     real = [probe(*chain) for chain in CHAINS]
     run_in_process(PLAIN)
     assert [probe(*chain) for chain in CHAINS] == real
@@ -70,7 +70,7 @@ def test_nested_calls_have_the_jobs_that_workers_would_have() -> None:
 
 @pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
 def test_nothing_leaves_the_main_thread(backend: str) -> None:
-    """Batches run in this process and thread, whatever backend is named."""
+    """Batches run in this process and thread with every backend."""
     run_in_process(PLAIN)
     calls = (delayed(_place)() for _ in range(2000))
     assert set(Parallel(n_jobs=3, backend=backend)(calls)) == {_place()}
@@ -99,7 +99,7 @@ CONFIGURED: dict[str, Callable[[], Any]] = {
 def test_a_configuration_around_the_search_reaches_its_fits(
     configured: str, n_jobs: int | None
 ) -> None:
-    """Fits find what a search of this `n_jobs` hands on of joblib's configuration around it."""
+    """Fits inherit the joblib configuration that a search with this `n_jobs` passes on."""
     with CONFIGURED[configured]():
         context = context_of_fits(n_jobs)
         (real,) = Parallel(n_jobs=n_jobs)(delayed(probe)() for _ in range(1))
@@ -107,8 +107,8 @@ def test_a_configuration_around_the_search_reaches_its_fits(
     assert probe() == real
 
 
-def test_a_parallel_search_hands_on_threads() -> None:
-    """Fits of a search that runs in processes find joblib's threads of the first level."""
+def test_a_parallel_search_passes_threads_on() -> None:
+    """Fits of a search in processes have joblib's threads of the first level."""
     context = context_of_fits(2)
     assert (context.backend, context.nesting_level) == ("threading", 1)
     with joblib.parallel_backend("threading"):
@@ -116,14 +116,14 @@ def test_a_parallel_search_hands_on_threads() -> None:
 
 
 def test_the_next_round_has_its_own_configuration() -> None:
-    """What one round configures does not stay for the next one in the same slot."""
+    """The configuration of one round does not remain for the next one in the same slot."""
     run_in_process(context_of_fits(2))
     run_in_process(PLAIN)
     assert effective_n_jobs(2) == 2
     assert Parallel(n_jobs=2)._backend.nesting_level == 0
 
 
-def test_a_search_with_zero_jobs_is_refused_as_joblib_refuses_it() -> None:
+def test_zero_jobs_raise_joblibs_error() -> None:
     """`n_jobs=0` raises joblib's own error."""
     with pytest.raises(ValueError, match="n_jobs == 0 in Parallel has no meaning"):
         context_of_fits(0)
@@ -134,7 +134,7 @@ def test_a_search_with_zero_jobs_is_refused_as_joblib_refuses_it() -> None:
 )
 @pytest.mark.parametrize("return_as", ["generator", "generator_unordered"])
 def test_results_may_be_generated(return_as: str) -> None:
-    """Results come one by one where they are asked for so."""
+    """Results are returned one by one with return_as="generator"."""
     run_in_process(PLAIN)
     squares = Parallel(n_jobs=2, return_as=return_as)(delayed(pow)(i, 2) for i in range(50))
     assert sorted(squares) == [i**2 for i in range(50)]
@@ -155,8 +155,8 @@ def _divide(done: list[int], number: int) -> None:
     done.append(number)
 
 
-def test_what_cannot_travel_to_a_process_is_refused_as_joblib_refuses_it() -> None:
-    """A lock fails a call that joblib would make in processes, and none in threads."""
+def test_an_argument_that_cannot_be_pickled_raises_joblibs_error() -> None:
+    """A lock fails a call in processes, but not one in threads."""
     run_in_process(PLAIN)
     calls = [delayed(id)(threading.Lock())]
     with pytest.raises(pickle.PicklingError, match="Could not pickle the task"):
@@ -165,7 +165,7 @@ def test_what_cannot_travel_to_a_process_is_refused_as_joblib_refuses_it() -> No
 
 
 def test_copies_are_laid_out_as_in_another_process() -> None:
-    """Small arrays are copied without gaps, large ones are read-only and take no memory."""
+    """Small arrays are copied without gaps; large ones are read-only views."""
     X = np.arange(2000.0).reshape(100, 20)
     column, small, large = copied((X[:, 3], X[:2], X), 4096)
     assert column.flags.c_contiguous
@@ -177,7 +177,7 @@ def test_copies_are_laid_out_as_in_another_process() -> None:
 
 
 def test_parts_that_are_copied_are_not_kept() -> None:
-    """Parts of a union or ColumnTransformer that joblib sends to processes are fitted there."""
+    """Parts of a union or ColumnTransformer that joblib sends to processes are not kept."""
     union = make_union(StandardScaler(), MinMaxScaler(), n_jobs=2)
     columns = make_column_transformer((StandardScaler(), [0]), n_jobs=2)
     assert sends_copies(2)

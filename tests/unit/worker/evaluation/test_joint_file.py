@@ -1,4 +1,4 @@
-"""A file that several processes write together, with real processes."""
+"""A file that several real processes write together."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def letter(number: int) -> bytes:
 ALL = b"".join(map(letter, range(PORTIONS)))
 
 
-def test_one_process_writes_all_of_it(file: int) -> None:
-    """Each portion once and in order; the seconds are those of all, and known to the next one."""
+def test_one_process_writes_the_whole_file(file: int) -> None:
+    """Each portion is written once and in order; the total of the seconds stays in the file."""
     written: list[int] = []
 
     def write(number: int) -> float:
@@ -59,8 +59,8 @@ def test_no_portions_are_written_at_once(file: int) -> None:
     assert write_together(file, 0, 0, lambda number: 1.0) == 0
 
 
-def test_all_are_there_when_anybody_returns(path: Path) -> None:
-    """Of four processes none returns before the last portion of the others is there."""
+def test_all_portions_are_written_when_a_process_returns(path: Path) -> None:
+    """None of four processes returns before the last portion of the others is written."""
     at_once, found = FORK.Barrier(4), FORK.SimpleQueue()
 
     def helper() -> None:
@@ -87,8 +87,8 @@ def test_all_are_there_when_anybody_returns(path: Path) -> None:
     assert sorted(number for _, _, mine in answers for number in mine) == list(range(PORTIONS))
 
 
-def test_what_a_killed_process_had_in_hand_is_written_by_another(path: Path, file: int) -> None:
-    """kill -9 in the middle of a portion: who waits for it writes it, and nothing else again."""
+def test_a_killed_processs_portion_is_written_by_another(path: Path, file: int) -> None:
+    """After kill -9 in a portion, a waiting process writes that portion and no other again."""
     stuck = FORK.Event()
 
     def helper() -> None:
@@ -122,8 +122,8 @@ def test_what_a_killed_process_had_in_hand_is_written_by_another(path: Path, fil
     assert os.pread(file, PORTIONS, 0) == ALL
 
 
-def test_a_portion_that_cannot_be_written_is_still_missing(file: int) -> None:
-    """The error is told, and whoever tries next finds the portion free."""
+def test_a_failed_portion_is_free_again(file: int) -> None:
+    """A failed portion raises its error, and the next process can write it."""
 
     def full(number: int) -> float:
         raise OSError(errno.ENOSPC, "full")

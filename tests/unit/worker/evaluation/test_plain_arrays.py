@@ -1,4 +1,4 @@
-"""What scikit-learn hears of the data that it asks about, in a slot and anywhere else."""
+"""Answers to scikit-learn's questions about data are the same in a slot as elsewhere."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ QUESTIONS = ("is_into_dataframe", "is_into_series")
 
 
 class OwnArray(np.ndarray):
-    """An array that calls itself a table."""
+    """Array that calls itself a table."""
 
     def __narwhals_dataframe__(self) -> Any:
         return self
 
 
 class Column:
-    """A column of a library that nobody knows."""
+    """Column of an unknown library."""
 
     def __narwhals_series__(self) -> Any:
         return self
@@ -51,7 +51,7 @@ DATA = {
 
 @pytest.fixture
 def knowing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The questions as a slot asks them; they are as before when the test has ended."""
+    """Replace the questions as a slot does, and restore them afterwards."""
     for question in QUESTIONS:
         monkeypatch.setattr(asked, question, getattr(asked, question))
     know_plain_arrays()
@@ -59,15 +59,15 @@ def knowing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize("name", DATA)
-def test_a_slot_hears_the_same_answers(question: str, name: str, request: Any) -> None:
-    """Whatever the data is, it is a table or a column in a slot where it is one elsewhere."""
+def test_a_slot_gives_the_same_answers(question: str, name: str, request: Any) -> None:
+    """Data is a table or a column in a slot if it is one elsewhere."""
     expected = getattr(asked, question)(DATA[name])
     request.getfixturevalue("knowing")
     assert getattr(asked, question)(DATA[name]) is expected
 
 
 def test_narwhals_is_not_asked_of_plain_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A NumPy array is known by its type, and anything else is looked into, once each time."""
+    """A NumPy array is recognised by its type; narwhals examines other data once per call."""
     seen: list[Any] = []
     monkeypatch.setattr(asked, "is_into_dataframe", lambda native: bool(seen.append(native)))
     know_plain_arrays()
@@ -80,7 +80,7 @@ def test_narwhals_is_not_asked_of_plain_arrays(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.usefixtures("knowing")
 def test_scikit_learn_asks_these_questions() -> None:
-    """The module that is changed is the one through which scikit-learn asks, since it asks."""
+    """scikit-learn 1.9 and later asks through the module that is changed."""
     if tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 9):
         pytest.skip("this scikit-learn does not ask narwhals")
     for question in QUESTIONS:

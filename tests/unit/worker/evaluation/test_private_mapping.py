@@ -1,4 +1,4 @@
-"""Whether a mapping of a file is as good as a new one."""
+"""Reuse of a private mapping of a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skygrid.worker.evaluation import private_mapping
 from skygrid.worker.evaluation.private_mapping import PrivateMapping
 
 N = 50_000
-"""Numbers in the file: a hundred pages, the last one not full."""
+"""Numbers in the file: a hundred pages, the last one partly used."""
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def numbers(mapping: PrivateMapping) -> Any:
     return mapping.array((N,), float, 0)
 
 
-def test_what_was_only_read_is_as_new(mapping: PrivateMapping) -> None:
-    """After an array that was read from end to end has gone, its memory can be handed out again."""
+def test_a_mapping_that_was_only_read_is_pristine(mapping: PrivateMapping) -> None:
+    """After an array was read completely and released, its memory can be used again."""
     assert mapping.pristine
     assert numbers(mapping).sum() == N * (N - 1) / 2
     assert mapping.pristine
@@ -45,15 +45,15 @@ def test_what_was_only_read_is_as_new(mapping: PrivateMapping) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 700, N // 2, N - 1])
-def test_a_single_number_that_was_written_is_seen(mapping: PrivateMapping, place: int) -> None:
-    """Wherever it lies, and though it is what was there before; the file knows nothing of it."""
+def test_a_single_write_is_noticed(mapping: PrivateMapping, place: int) -> None:
+    """A write of the same value is noticed at any place."""
     rows = numbers(mapping)
     rows[place] = place
     del rows
     assert not mapping.pristine
 
 
-def test_what_is_written_does_not_reach_the_file(mapping: PrivateMapping, path: Path) -> None:
+def test_writes_do_not_reach_the_file(mapping: PrivateMapping, path: Path) -> None:
     numbers(mapping)[:] = -1
     assert np.fromfile(path).sum() == N * (N - 1) / 2
 
@@ -72,10 +72,10 @@ def test_what_is_written_does_not_reach_the_file(mapping: PrivateMapping, path: 
     ],
     ids=["array", "slice", "transposed", "memoryview", "bytes", "in a list", "iterator", "ctypes"],
 )
-def test_somebody_who_still_has_it_is_seen(
+def test_a_reference_to_the_array_is_noticed(
     mapping: PrivateMapping, keep: Callable[[Any], Any]
 ) -> None:
-    """What a fit has kept must not change under it: not the array, nor anything made from it."""
+    """An array that a fit has kept, or an object made from it, prevents reuse."""
     kept = keep(numbers(mapping))
     assert not mapping.pristine
     del kept
@@ -91,8 +91,8 @@ def test_an_array_in_a_cycle_counts_until_it_is_collected(mapping: PrivateMappin
     assert mapping.pristine
 
 
-def test_what_a_forked_child_writes_is_its_own(mapping: PrivateMapping) -> None:
-    """A fit that forks leaves the memory of its parent as it was."""
+def test_writes_of_a_forked_child_are_its_own(mapping: PrivateMapping) -> None:
+    """A fit that forks leaves the memory of its parent unchanged."""
     pid = os.fork()
     if not pid:
         numbers(mapping)[:] = -1
@@ -103,7 +103,7 @@ def test_what_a_forked_child_writes_is_its_own(mapping: PrivateMapping) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", bytes(80)], ids=["missing", "empty", "short"])
-def test_where_the_kernel_does_not_say_nothing_is_as_new(
+def test_without_a_page_map_no_mapping_is_pristine(
     mapping: PrivateMapping, content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = tmp_path / "pagemap"

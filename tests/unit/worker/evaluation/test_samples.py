@@ -1,4 +1,4 @@
-"""Fits get the samples that scikit-learn would have given them, without its questions."""
+"""Fits get scikit-learn's samples without its checks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OWN = metaestimators._safe_indexing
 def taken(
     samples: SplitSamples, estimator: Any, X: Any, y: Any, split: tuple[Any, Any]
 ) -> list[tuple[Any, Any]]:
-    """Train and test samples as a fit takes them."""
+    """Return train and test samples as a fit takes them."""
     train, test = split
     with samples.unchecked(0):
         return [
@@ -41,7 +41,7 @@ def taken(
 
 
 def layout(array: Any) -> tuple[Any, ...]:
-    """All that an estimator can tell of an array but its address."""
+    """Return the properties of an array that an estimator can read, except its address."""
     return type(array), array.dtype, array.shape, array.strides, array.flags.owndata
 
 
@@ -54,7 +54,7 @@ def layout(array: Any) -> tuple[Any, ...]:
 def test_samples_are_the_same_to_the_last_stride(
     data: st.DataObject, dtype: str, shape: tuple[int, ...], order: str
 ) -> None:
-    """Values, type, strides and ownership are those that scikit-learn's own way gives."""
+    """Values, type, strides and ownership equal those of scikit-learn's own indexing."""
     X = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
     X = np.repeat(X, 2, axis=0)[::2] if order == "steps" else np.array(X, order=order)
     rows = st.lists(st.integers(-len(X), len(X) - 1), min_size=1, max_size=8)
@@ -73,7 +73,7 @@ def split_of(count: int) -> tuple[Any, Any]:
 
 
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What scikit-learn's own way is asked for from now on."""
+    """Return the list of arrays that scikit-learn's indexing is called with from now on."""
     calls: list[Any] = []
 
     def note(array: Any, *rest: Any, **named: Any) -> Any:
@@ -89,8 +89,8 @@ X = np.arange(36.0).reshape(12, 3)
 Y = np.arange(12) % 2
 
 
-def test_nothing_is_asked_for_plain_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """scikit-learn's questions are spared: that is what this is for."""
+def test_plain_arrays_need_no_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """scikit-learn's indexing is not called for plain arrays."""
     calls, split = asked(monkeypatch), split_of(12)
     taken(SplitSamples(X, Y, [split]), TREE, X, Y, split)
     assert not calls
@@ -110,16 +110,16 @@ OTHERS: dict[str, tuple[Any, Any, Any]] = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_all_else_goes_the_usual_way(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no plain array, or picked by something else than rows, is scikit-learn's matter."""
+def test_other_data_takes_scikit_learns_way(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other containers and other kinds of rows use scikit-learn's indexing."""
     other, y, split = OTHERS[what]
     calls = asked(monkeypatch)
     taken(SplitSamples(other, y, [split]), TREE, other, y, split)
     assert len(calls) == 4
 
 
-def test_rows_that_are_not_there_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Indices beyond X fail where scikit-learn makes them fail."""
+def test_missing_rows_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indices beyond X raise scikit-learn's error."""
     calls, split = asked(monkeypatch), (np.arange(6), np.array([12]))
     with pytest.raises(IndexError, match="out of bounds"):
         taken(SplitSamples(X, Y, [split]), TREE, X, Y, split)
@@ -142,8 +142,8 @@ for dispatch in (True, False):
 
 
 def test_arrays_of_other_libraries() -> None:
-    """With dispatch by array API switched on, scikit-learn takes samples in another way."""
-    # SciPy must have been told before it is imported.
+    """With array API dispatch, scikit-learn's indexing is used."""
+    # SciPy reads this variable when it is imported.
     environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
     command = [sys.executable, "-c", DISPATCHES]
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -151,8 +151,8 @@ def test_arrays_of_other_libraries() -> None:
 
 
 @pytest.mark.parametrize("y", [Y, None])
-def test_a_kernel_matrix_is_cut_on_both_sides(y: Any) -> None:
-    """Where an estimator takes X for a matrix of its samples, columns are picked too."""
+def test_a_kernel_matrix_is_indexed_on_both_sides(y: Any) -> None:
+    """If X is a matrix of its samples, its columns are selected too."""
     kernel, split = np.arange(144.0).reshape(12, 12), split_of(12)
     got = taken(SplitSamples(kernel, y, [split]), SVC(kernel="precomputed"), kernel, y, split)
     train, test = split
@@ -162,8 +162,8 @@ def test_a_kernel_matrix_is_cut_on_both_sides(y: Any) -> None:
 
 
 @pytest.mark.parametrize("y", [Y, None])
-def test_what_a_fit_asks_for_is_not_touched(y: Any) -> None:
-    """As soon as a fit has its samples scikit-learn is as it was, for searches inside of it."""
+def test_a_searchs_own_indexing_is_restored_for_its_fit(y: Any) -> None:
+    """Once a fit has its samples, scikit-learn's indexing is restored for searches inside."""
     split = split_of(12)
     samples = SplitSamples(X, y, [split])
     with samples.unchecked(0):
@@ -173,8 +173,8 @@ def test_what_a_fit_asks_for_is_not_touched(y: Any) -> None:
         assert metaestimators._safe_indexing is OWN
 
 
-def test_after_an_error_scikit_learn_is_as_it_was() -> None:
-    """A fit that never got its samples leaves nothing behind."""
+def test_an_error_restores_scikit_learn() -> None:
+    """A fit that fails before it takes its samples restores scikit-learn's indexing."""
     split = split_of(12)
     with pytest.raises(ZeroDivisionError), SplitSamples(X, Y, [split]).unchecked(0):
         raise ZeroDivisionError
@@ -182,7 +182,7 @@ def test_after_an_error_scikit_learn_is_as_it_was() -> None:
 
 
 class SearchesInside(ClassifierMixin, BaseEstimator):
-    """Fails in a search of its own, where that takes its samples."""
+    """Estimator whose own search fails while it takes its samples."""
 
     def fit(self, X: Any, y: Any) -> None:
         rows = np.array([len(X)])
@@ -190,7 +190,7 @@ class SearchesInside(ClassifierMixin, BaseEstimator):
 
 
 def test_a_traceback_names_scikit_learn_alone() -> None:
-    """The error of a search inside a fit shows none of our frames below that fit."""
+    """The error of a search inside a fit has no frames of skygrid below that fit."""
     split = split_of(12)
     with SplitSamples(X, Y, [split]).unchecked(0):
         samples = _validation._safe_split(TREE, X, Y, split[0])

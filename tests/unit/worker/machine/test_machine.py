@@ -1,4 +1,4 @@
-"""What a node says about itself, on machines of several makes."""
+"""A node's description of itself, on several kinds of machines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AVAILABLE = 16
 
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty control group, on a machine with sixteen processors."""
+    """Empty control group on a machine with sixteen processors."""
     monkeypatch.setattr(control_groups, "TREE", tmp_path / "sys/fs/cgroup")
     monkeypatch.setattr(control_groups, "OWN", tmp_path / "own")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(AVAILABLE)), raising=False)
@@ -55,7 +55,9 @@ def test_the_quota_of_a_container_counts(cgroup: Path, quota: str, expected: int
 
 
 @pytest.mark.parametrize(("quota", "expected"), [("300000", 3), ("-1", AVAILABLE)])
-def test_the_quota_of_the_first_version_counts(cgroup: Path, quota: str, expected: int) -> None:
+def test_the_quota_of_control_groups_version_1_counts(
+    cgroup: Path, quota: str, expected: int
+) -> None:
     write(cgroup / "cpu/cpu.cfs_quota_us", quota)
     write(cgroup / "cpu/cpu.cfs_period_us", "100000")
     assert machine.vcpus() == expected
@@ -90,8 +92,8 @@ def test_the_memory_limit_of_a_container_counts(cgroup: Path, name: str) -> None
         ("9:cpu,cpuacct:/slurm/job_7\n4:memory:/slurm/job_7/step_0\n", "memory/slurm/job_7"),
     ],
 )
-def test_the_limit_of_a_job_counts_for_what_runs_in_it(cgroup: Path, own: str, job: str) -> None:
-    """A job has no view of its own: its group lies somewhere in the tree, the limit further up."""
+def test_the_limit_of_a_job_counts_inside_it(cgroup: Path, own: str, job: str) -> None:
+    """The limit of a job is found in its group or above, because a job has no view of its own."""
     name = "memory.limit_in_bytes" if job.startswith("memory") else "memory.max"
     write(cgroup / job / name, "1048576\n")
     assert machine.memory_bytes() > 2**28
@@ -108,10 +110,10 @@ def test_the_limit_of_a_job_counts_for_what_runs_in_it(cgroup: Path, own: str, j
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ],
 )
-def test_what_a_container_holds_is_not_available(
+def test_memory_in_use_by_a_container_is_not_available(
     cgroup: Path, limit: str, usage: str, cache: str
 ) -> None:
-    """Files that can be read again may be given up for it, all else may not."""
+    """Inactive file cache counts as available; other used memory does not."""
     group = cgroup if limit == "memory.max" else cgroup / "memory"
     before = machine.available_bytes()
     assert before is not None
@@ -144,7 +146,7 @@ with tempfile.TemporaryFile(dir="/dev/shm") as file:
 
 @pytest.fixture
 def limited_group() -> Iterator[Path]:
-    """A control group of 1 GiB of this machine."""
+    """Control group of this machine with a limit of 1 GiB."""
     for tree, limit in (
         (control_groups.TREE / "memory", "memory.limit_in_bytes"),
         (control_groups.TREE, "memory.max"),
@@ -163,8 +165,8 @@ def limited_group() -> Iterator[Path]:
     pytest.skip("no control group can be made here: it takes root, and a tree that can be written")
 
 
-def test_the_kernel_limits_as_is_read(limited_group: Path) -> None:
-    """In a group of 1 GiB there is 1 GiB, and what lies in shared memory is not left of it."""
+def test_the_kernels_limit_equals_the_one_read(limited_group: Path) -> None:
+    """In a group of 1 GiB the limit is 1 GiB, and shared memory reduces the available part."""
     command = [sys.executable, "-c", LIMITED, str(limited_group / "cgroup.procs")]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     limit, before, after = map(int, done.stdout.split())
@@ -180,14 +182,14 @@ def test_the_quota_of_a_job_counts(cgroup: Path) -> None:
 
 
 @pytest.mark.parametrize("own", ["0::/../../elsewhere\n", "nonsense\n", "0:\n", ""])
-def test_a_group_that_is_out_of_sight_changes_nothing(cgroup: Path, own: str) -> None:
+def test_a_group_outside_the_tree_changes_nothing(cgroup: Path, own: str) -> None:
     write(control_groups.OWN, own)
     write(cgroup / "memory.max", "1048576\n")
     write(cgroup.parents[1] / "elsewhere/memory.max", "1\n")
     assert machine.memory_bytes() == 1048576
 
 
-def test_versions_are_those_that_are_installed() -> None:
+def test_versions_are_the_installed_ones() -> None:
     import numpy as np
     import sklearn
 
@@ -198,19 +200,19 @@ def test_versions_are_those_that_are_installed() -> None:
     assert set(machine.COMPARED_PACKAGES) < set(versions)
 
 
-def test_a_package_that_is_missing_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "COMPARED_PACKAGES", ("no-such-package",))
     assert machine.versions()["no-such-package"] == "not installed"
 
 
-def test_every_numeric_library_is_told_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_numeric_library_gets_its_thread_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in machine.THREAD_VARIABLES:
         monkeypatch.setenv(name, "99")
     machine.limit_threads(3)
     assert {os.environ[name] for name in machine.THREAD_VARIABLES} == {"3"}
 
 
-def test_memory_that_a_process_takes_is_seen() -> None:
+def test_memory_of_a_process_is_measured() -> None:
     before = machine.resident_private_bytes(os.getpid()), machine.unshared_bytes(os.getpid())
     held = mmap.mmap(-1, 64 * 2**20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     held.write(b"x" * len(held))
@@ -220,7 +222,7 @@ def test_memory_that_a_process_takes_is_seen() -> None:
     held.close()
 
 
-def test_memory_that_a_forked_process_shares_is_told_from_its_own() -> None:
+def test_shared_memory_of_a_forked_process_is_not_its_own() -> None:
     held = mmap.mmap(-1, 64 * 2**20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     held.write(b"x" * len(held))
     gate, go = os.pipe()
@@ -239,7 +241,7 @@ def test_memory_that_a_forked_process_shares_is_told_from_its_own() -> None:
         held.close()
 
 
-def test_of_a_process_that_is_gone_nothing_is_known() -> None:
+def test_an_ended_process_has_no_memory() -> None:
     pid = os.fork()
     if pid == 0:
         os._exit(0)
@@ -259,7 +261,7 @@ def test_threads_are_counted() -> None:
     thread.join()
 
 
-def test_a_description_is_always_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_description_always_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.cpu_model()
     assert machine.load_average() >= 0
 

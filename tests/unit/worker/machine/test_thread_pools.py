@@ -1,4 +1,4 @@
-"""Fits use as many threads as they may, whatever was imported when."""
+"""Thread limits hold for libraries in any order of import."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ print(before == after_text, after_text < loads_so_far())
 
 
 def said_by(program: str, threads: int, cwd: Path | None = None) -> list[str]:
-    """Words that a new interpreter prints, whose libraries start with so many threads."""
+    """Return the output of a new interpreter whose libraries start with `threads` threads."""
     wide = {f"{name}_NUM_THREADS": str(threads) for name in ("OPENBLAS", "OMP", "MKL")}
     command = [sys.executable, "-c", program]
     ended = subprocess.run(
@@ -58,28 +58,28 @@ def said_by(program: str, threads: int, cwd: Path | None = None) -> list[str]:
     return ended.stdout.split()
 
 
-def test_libraries_that_were_imported_since_are_found() -> None:
-    """A library that came with a search is limited as those are that were there before."""
+def test_libraries_imported_later_are_limited() -> None:
+    """A library that is imported after the first look is limited too."""
     counts = said_by(IMPORTED_LATE, 2)
     assert set(counts) == {"1"}
     assert len(counts) >= 2, "NumPy's BLAS and scikit-learn's OpenMP"
 
 
 @pytest.mark.parametrize(("threads", "limited"), [(1, "True"), (2, "False")])
-def test_libraries_that_have_their_limit_already_are_known(threads: int, limited: str) -> None:
-    """Slots need not touch libraries that an agent's environment has limited."""
+def test_libraries_with_their_limit_are_recognised(threads: int, limited: str) -> None:
+    """Slots do not touch libraries that the agent's environment has limited."""
     assert said_by(LIMITED_BEFORE, threads) == ["False", limited]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every import counts")
 def test_only_an_import_that_loads_a_library_counts(tmp_path: Path) -> None:
-    """Modules of plain Python are no reason to look again."""
+    """The import of a module of plain Python causes no second look."""
     (tmp_path / "of_plain_python.py").touch()
     assert said_by(LOADS, 1, tmp_path) == ["True", "True"]
 
 
-def test_they_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slot does not look again for what its agent has found."""
+def test_libraries_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second look returns the result of the first."""
     pools = ThreadPools(1)
     found = pools.look()
     monkeypatch.setattr(thread_pools, "ThreadpoolController", None)

@@ -1,4 +1,4 @@
-"""Scores of predictions that were scored before."""
+"""Scores of repeated predictions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PREDICTED = np.array([0, 1, 0, 0])
 
 
 class Counting:
-    """A metric that counts its calls."""
+    """Metric that counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -57,8 +57,10 @@ class TestWhatIsScoredAgain:
         ],
         ids=["elements", "dtype", "shape", "settings", "labels"],
     )
-    def test_whatever_differs_is_scored(self, labels: Any, predicted: Any, settings: Any) -> None:
-        """Other elements, types, shapes, settings or labels have a score of their own."""
+    def test_different_predictions_are_scored(
+        self, labels: Any, predicted: Any, settings: Any
+    ) -> None:
+        """Other elements, types, shapes, settings or labels are scored separately."""
         scores, metric = RepeatedScores(list), Counting()
         scores.score(metric, LABELS, PREDICTED)
         if predicted.shape == labels.shape:
@@ -77,8 +79,8 @@ class TestWhatIsScoredAgain:
         ],
         ids=["objects", "list", "strided", "unknown settings"],
     )
-    def test_what_is_not_certain_is_always_scored(self, predicted: Any, settings: Any) -> None:
-        """Predictions and settings of which equality cannot be told are never the same."""
+    def test_uncertain_equality_is_always_scored(self, predicted: Any, settings: Any) -> None:
+        """Predictions and settings that cannot be compared are scored each time."""
         scores, metric = RepeatedScores(list), Counting()
         for _ in range(2):
             scores.score(metric, LABELS, predicted, **settings)
@@ -99,15 +101,15 @@ class TestWhatIsScoredAgain:
         assert len(notes) == 2
 
     def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So many scores and no more are known at a time."""
+        """At most MOST_SCORES scores are kept at a time."""
         monkeypatch.setattr(repeated_scores, "MOST_SCORES", 10)
         scores, metric = RepeatedScores(list), Counting()
         for number in range(35):
             scores.score(metric, LABELS, np.full(4, number))
         assert len(scores._known) <= 10
 
-    def test_forgotten_scores_hold_no_labels(self) -> None:
-        """After `forget` the same predictions are scored anew."""
+    def test_forget_drops_all_scores(self) -> None:
+        """After `forget`, the same predictions are scored again."""
         scores, metric = RepeatedScores(list), Counting()
         scores.score(metric, LABELS, PREDICTED)
         scores.forget()
@@ -128,10 +130,10 @@ class TestKnownMetrics:
         ],
     )
     def test_only_metrics_of_scikit_learn(self, scoring: Any, known: bool) -> None:
-        """A function of the user's own may write into what it is given."""
+        """A function of the user is not known, because it may write into its arguments."""
         assert uses_known_metrics(check_scoring(GaussianNB(), scoring)) == known
 
-    def test_one_of_several_spoils_all(self) -> None:
+    def test_all_of_several_metrics_must_be_known(self) -> None:
         """A scorer of several metrics is known if all of them are."""
         for own, known in ((own_accuracy, False), (accuracy_score, True)):
             scoring = {"one": "accuracy", "other": make_scorer(own)}
@@ -142,7 +144,7 @@ class TestKnownMetrics:
 
 
 class Remembering(ClassifierMixin, BaseEstimator):
-    """Knows which objects it was given."""
+    """Classifier that records the objects that it is fitted on."""
 
     seen: list[tuple[int, int]] = []
 
@@ -180,7 +182,7 @@ def evaluator(X: Any, y: Any) -> Evaluator:
 def test_samples_are_taken_once(
     limit: int, between_groups: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All fits of a group get the same samples; the next group does where they are few."""
+    """All fits of a group get the same samples; the next group does so if these are small."""
     monkeypatch.setattr("skygrid.worker.evaluation.samples.KEPT_BYTES", limit)
     monkeypatch.setattr(Remembering, "seen", [])
     X = np.arange(40.0).reshape(20, 2)
@@ -193,5 +195,5 @@ def test_samples_are_taken_once(
     assert (groups[0] == groups[1]) or not between_groups
     assert bool(work.samples._samples) == between_groups
     if between_groups:
-        work.evaluate(0, 0, 0, 0)  # outside of a group it gets its own
+        work.evaluate(0, 0, 0, 0)  # outside a group it gets its own
         assert Remembering.seen[-1] != groups[1][-1]

@@ -1,4 +1,4 @@
-"""The status page: what slots write there, whoever maps it reads."""
+"""The status page: every process that maps it reads what slots write."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skygrid.worker.slots.status_page import SlotStatus, StatusPage
     st.floats(allow_nan=False),
     st.integers(0, 2),
 )
-def test_a_slot_that_begins_is_seen_in_every_mapping(
+def test_a_running_fit_is_seen_in_every_mapping(
     lease: int, candidate: int, now: float, slot: int
 ) -> None:
     page = StatusPage(3)

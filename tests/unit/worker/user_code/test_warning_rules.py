@@ -12,11 +12,11 @@ from skygrid.worker.user_code.warning_rules import filters_of, rules_now
 
 
 class OwnWarning(UserWarning):
-    """A warning of a module that a node may not have loaded."""
+    """Warning of a module that a node may not have loaded."""
 
 
 def test_a_filter_holds_for_a_class_that_is_loaded_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A class that no module has when filters are set is recognised by its name, as are its own."""
+    """A class that is loaded after the filters is recognised by its name, with its subclasses."""
     name = "never_loaded_before"
     made = type("Late", (OwnWarning,), {"__module__": name})
     with warnings.catch_warnings():

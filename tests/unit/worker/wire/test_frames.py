@@ -1,4 +1,4 @@
-"""Frames: whatever the portions, messages come out whole; whatever the damage, an error does."""
+"""Frames: messages arrive complete in any portions, and damage raises an error."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def read(portions: Iterable[bytes], kind: Any = FromAgent) -> list[Any]:
 
 
 @given(messages=st.lists(message, max_size=6), cuts=st.lists(st.integers(0, 4000)))
-def test_messages_come_out_whole_however_the_stream_is_cut(
+def test_messages_are_complete_however_the_stream_is_cut(
     messages: list[Any], cuts: list[int]
 ) -> None:
     stream = b"".join(map(encode, messages))
@@ -108,15 +108,13 @@ def test_messages_come_out_whole_however_the_stream_is_cut(
 
 
 @given(messages=st.lists(message, min_size=1, max_size=3))
-def test_messages_come_out_byte_by_byte(messages: list[Any]) -> None:
+def test_messages_are_read_byte_by_byte(messages: list[Any]) -> None:
     stream = b"".join(map(encode, messages))
     assert read(bytes([byte]) for byte in stream) == messages
 
 
 @given(messages=st.lists(message, min_size=1, max_size=3), data=st.data())
-def test_a_flipped_bit_gives_an_error_or_an_unfinished_frame_and_no_wrong_message(
-    messages: list[Any], data: st.DataObject
-) -> None:
+def test_a_flipped_bit_gives_no_wrong_message(messages: list[Any], data: st.DataObject) -> None:
     stream = bytearray(b"".join(map(encode, messages)))
     bit = data.draw(st.integers(0, 8 * len(stream) - 1))
     stream[bit // 8] ^= 1 << bit % 8
@@ -135,7 +133,7 @@ def test_noise_is_an_error_or_nothing(noise: bytes) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_a_sound_frame_around_noise_is_an_error(noise: bytes) -> None:
+def test_a_valid_frame_around_noise_is_an_error(noise: bytes) -> None:
     try:
         decoded = read([frame(noise)])
     except FrameError:
@@ -150,12 +148,12 @@ def test_bytes_behind_a_message_within_its_frame_are_an_error(one: Any, more: by
 
 
 @pytest.mark.parametrize("length", [MAX_FRAME + 1, 2**31, 2**32 - 1])
-def test_an_oversized_length_is_refused_from_its_header_alone(length: int) -> None:
+def test_an_oversized_length_is_refused_by_its_header(length: int) -> None:
     with pytest.raises(FrameError, match="over the limit"):
         read([struct.pack("<II", length, 0)])
 
 
-def test_the_largest_length_holds_no_memory_before_its_bytes_come() -> None:
+def test_a_large_length_alone_takes_no_memory() -> None:
     reader = FrameReader(FromAgent)
     tracemalloc.start()
     try:
@@ -165,7 +163,7 @@ def test_the_largest_length_holds_no_memory_before_its_bytes_come() -> None:
         tracemalloc.stop()
 
 
-def test_lengths_inside_a_payload_hold_no_memory() -> None:
+def test_lengths_inside_a_payload_take_no_memory() -> None:
     payload = msgspec.msgpack.encode(Returned(round=0, leases=[]))
     assert payload.endswith(b"\x90")  # an array of none
     lie = payload[:-1] + b"\xdd" + struct.pack(">I", 2**32 - 1)
@@ -206,7 +204,7 @@ def test_a_message_over_the_limit_is_not_sent() -> None:
         encode(AgentLog(text="x" * MAX_FRAME))
 
 
-def test_what_was_read_before_the_damage_stands() -> None:
+def test_messages_before_the_damage_are_read() -> None:
     reader = FrameReader(FromAgent)
     found: list[Any] = []
     with pytest.raises(FrameError):
@@ -220,8 +218,8 @@ def test_a_chunk_of_a_blob_fits_into_a_frame() -> None:
 
 
 @pytest.mark.parametrize("change", [{"slot": -1}, {"n_test_samples": 2**60}, {"lease": 2**64 - 1}])
-def test_a_number_that_no_honest_node_sends_is_refused(change: dict[str, int]) -> None:
-    """A count that would fit no column of the journal ends the stream instead of the driver."""
+def test_a_number_out_of_range_is_refused(change: dict[str, int]) -> None:
+    """A count that fits no column of the journal raises an error while the frame is read."""
     honest = FitResult(lease=1, candidate=0, slot=0, status="scored", test_scores=0.5)
     reader = FrameReader(FromAgent)
     assert list(reader.feed(encode(Report(round=0, results=[honest]))))
@@ -232,7 +230,7 @@ def test_a_number_that_no_honest_node_sends_is_refused(change: dict[str, int]) -
 
 @given(st.lists(st.integers(0, 300), max_size=8), st.integers(1, 40))
 def test_whole_frames_are_taken_as_they_are(counts: list[int], portion: int) -> None:
-    """However the stream is cut up, frames come out whole, and half a frame stays."""
+    """Frames are taken whole from any portions, and an incomplete frame stays."""
     frames = [encode(Recall(count=count)) for count in counts]
     stream = b"".join(frames) + encode(Recall(count=1))[:-1]
     buffer, taken = bytearray(), []
@@ -243,7 +241,7 @@ def test_whole_frames_are_taken_as_they_are(counts: list[int], portion: int) -> 
     assert bytes(buffer) == encode(Recall(count=1))[:-1]
 
 
-def test_an_endless_frame_is_not_waited_for() -> None:
-    """A length above the limit is an error before the frame is there."""
+def test_an_oversized_frame_is_refused_early() -> None:
+    """A length above the limit is an error before the frame is complete."""
     with pytest.raises(FrameError, match="over the limit"):
         take_frames(bytearray(HEADER.pack(MAX_FRAME + 1, 0)))

@@ -1,4 +1,4 @@
-"""Chunks of blobs that travel compressed."""
+"""Compressed chunks of blobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bytes_of(blob: Blob) -> bytes:
 
 
 def put_together(blob: Blob, offset: int = 0) -> tuple[bytes, int]:
-    """The bytes that arrive, and how many travel."""
+    """Return the bytes that arrive and the number of bytes sent."""
     arrived, sent = b"", 0
     for start, data, packed in blob.pieces(offset):
         assert start == offset + len(arrived)
@@ -34,7 +34,7 @@ def put_together(blob: Blob, offset: int = 0) -> tuple[bytes, int]:
 
 @given(st.binary(max_size=4000), st.integers(0, 50))
 def test_a_chunk_is_unpacked_as_it_was(data: bytes, repeats: int) -> None:
-    """What is packed is at least 5 % smaller, and unpacks to the same bytes."""
+    """A packed chunk is at least 5 % smaller and unpacks to the same bytes."""
     data *= repeats
     packed = pack(data)
     if packed is not None:
@@ -43,8 +43,8 @@ def test_a_chunk_is_unpacked_as_it_was(data: bytes, repeats: int) -> None:
 
 
 @given(st.integers(0, 2**63), st.data())
-def test_the_rest_of_a_blob_can_be_sent_from_any_byte(seed: int, draw: Any) -> None:
-    """From whatever offset: what comes is exactly the rest."""
+def test_a_blob_can_be_sent_from_any_byte(seed: int, draw: Any) -> None:
+    """From any offset, exactly the rest arrives."""
     rng = np.random.default_rng(seed)
     value = [rng.integers(0, 9, 3000), rng.normal(size=500), "text" * 300, np.zeros(0)]
     blob = Blob(value)
@@ -54,15 +54,15 @@ def test_the_rest_of_a_blob_can_be_sent_from_any_byte(seed: int, draw: Any) -> N
 
 
 def test_a_packed_blob_is_about_as_small_as_zlib_makes_it() -> None:
-    """What travels is within 5 % of what zlib's level 1 makes of the whole."""
+    """A packed blob is within 5 % of its size under zlib's level 1."""
     blob = Blob(np.random.default_rng(0).integers(0, 50, size=2**20))
     arrived, sent = put_together(blob)
     assert arrived == bytes_of(blob)
     assert sent < 1.05 * len(zlib.compress(arrived, 1))
 
 
-def test_what_does_not_become_smaller_travels_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of numbers that cannot be compressed only a small part is tried."""
+def test_incompressible_data_is_sent_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of data that cannot be compressed, only a small part is tried."""
     tried = []
     real = zlib.compress
     monkeypatch.setattr(
@@ -74,7 +74,7 @@ def test_what_does_not_become_smaller_travels_as_it_is(monkeypatch: pytest.Monke
 
 
 def test_each_chunk_is_packed_once_for_all_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several nodes at the same time get the same pieces, and each was compressed once."""
+    """Several nodes get the same pieces at the same time, and each piece is compressed once."""
     packs = []
     real = packing.pack
     monkeypatch.setattr(packing, "pack", lambda data: packs.append(1) or real(data))
@@ -92,8 +92,8 @@ def test_each_chunk_is_packed_once_for_all_nodes(monkeypatch: pytest.MonkeyPatch
     assert len(packs) == len(sent[0]) == len(list(blob.chunks()))
 
 
-def test_no_disk_for_packed_chunks_costs_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the driver's disk is full, each node's chunks are compressed anew."""
+def test_a_full_disk_only_costs_compression_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the driver's disk is full, chunks are compressed again for each node."""
 
     def full(**options: Any) -> Any:
         raise OSError(28, "No space left on device")
@@ -116,19 +116,19 @@ def test_no_disk_for_packed_chunks_costs_time_only(monkeypatch: pytest.MonkeyPat
     ],
     ids=["empty", "other", "cut", "longer", "too large", "bomb"],
 )
-def test_what_is_no_packed_chunk_is_refused(packed: bytes) -> None:
-    """Nothing is unpacked beyond the size of a chunk."""
+def test_an_invalid_packed_chunk_is_refused(packed: bytes) -> None:
+    """No more than the size of a chunk is unpacked."""
     with pytest.raises(ValueError, match="packed chunk"):
         unpack(packed)
 
 
 def test_the_largest_chunk_can_be_unpacked() -> None:
-    """A chunk may be as large as chunks are."""
+    """A chunk of the maximum size can be unpacked."""
     assert unpack(zlib.compress(bytes(CHUNK_BYTES))) == bytes(CHUNK_BYTES)
 
 
 def test_the_file_of_packed_chunks_is_closed_with_them() -> None:
-    """A driver that runs many rounds does not collect open files."""
+    """The file of packed chunks is closed when the chunks are released."""
     before = set(os.listdir("/proc/self/fd"))
     chunks = PackedChunks([(0, memoryview(bytes(10_000)))])
     list(chunks.since(0))

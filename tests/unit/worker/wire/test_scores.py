@@ -1,4 +1,4 @@
-"""Scores keep their type and every bit on their way; what is no number does not get through."""
+"""Scores keep their type and every bit, and values that are no numbers are refused."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from skygrid.worker.wire.messages import Scores, TypedNumber
 from skygrid.worker.wire.scores import from_wire, to_wire
 
-# Without q and Q: NumPy itself takes C's long long for the same dtype as long.
+# Without q and Q, because NumPy uses C's long long for the same dtype as long.
 NUMERIC = [np.dtype(code) for code in "?bBhHiIlLefdgFDG"]
 
 
 def sent(scores: Any) -> Any:
-    """What arrives when this is sent."""
+    """Return the scores that arrive."""
     packed = msgspec.msgpack.encode(to_wire(scores))
     return from_wire(msgspec.msgpack.decode(packed, type=Scores))
 
@@ -53,7 +53,7 @@ def test_an_int_that_a_float_can_hold_survives(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [True, False])
-def test_truth_survives_as_truth(number: bool) -> None:
+def test_a_bool_survives(number: bool) -> None:
     assert sent(number) is number
 
 
@@ -105,10 +105,10 @@ def test_names_and_their_order_survive() -> None:
 
 
 class HalfNumber(float):
-    """A user's own kind of number."""
+    """A user's own type of number."""
 
 
-def test_a_users_own_real_number_becomes_the_float_that_scikit_learn_would_store() -> None:
+def test_a_users_own_real_number_becomes_a_float() -> None:
     arrived = sent(HalfNumber(0.5))
     assert type(arrived) is float
     assert arrived == 0.5
@@ -119,7 +119,7 @@ def test_a_users_own_real_number_becomes_the_float_that_scikit_learn_would_store
     ["0.5", None, [0.5], np.array([0.5]), np.str_("0.5"), np.datetime64(1, "s"),
      np.timedelta64(1, "s"), np.void(b"12"), object(), 0.5j.__class__],
 )  # fmt: skip
-def test_what_is_no_number_is_refused_by_name(value: Any) -> None:
+def test_a_value_that_is_no_number_is_refused_by_name(value: Any) -> None:
     with pytest.raises(TypeError, match="must be a number, not"):
         to_wire(value)
     with pytest.raises(TypeError, match="must be a number, not"):
@@ -140,8 +140,8 @@ LIES = [
 
 
 @pytest.mark.parametrize(("kind", "text"), LIES)
-def test_a_lie_is_refused(kind: str, text: str) -> None:
-    with pytest.raises(ValueError):  # any wording will do
+def test_an_invalid_number_is_refused(kind: str, text: str) -> None:
+    with pytest.raises(ValueError):  # any message will do
         from_wire(TypedNumber(kind, text))
 
 
@@ -156,6 +156,6 @@ def test_any_text_is_a_number_or_refused(kind: str, text: str) -> None:
 
 @pytest.mark.parametrize("kind", ["int", "decimal", "fraction"])
 def test_a_very_long_number_is_read(kind: str) -> None:
-    """No limit of Python's on the digits of a number stands in the way of a score."""
+    """Python's limit on the digits of a number does not apply to scores."""
     text = "1" * 1_000_000
     assert from_wire(TypedNumber(kind, f"{text}/1" if kind == "fraction" else text)) > 0

@@ -1,4 +1,4 @@
-"""The stream that outlives its connections: whole and in order, whatever the connections do."""
+"""The resumable stream: complete and in order over any connections."""
 
 from __future__ import annotations
 
@@ -27,47 +27,47 @@ SESSION = bytes(range(16))
 
 
 class Wire:
-    """A caller and a host, and what is on its way between them. A cut loses all of it."""
+    """A caller, a host, and the bytes between them. A cut loses these bytes."""
 
     def __init__(self) -> None:
         self._names = count()
         self.host = StreamHost()
         self.flying = [bytearray(), bytearray()]
         self.begun: list[bytes] = []
-        """Sessions that the host has begun, in order."""
+        """Sessions that the host has started, in order."""
 
         self.call()
 
     def call(self) -> None:
-        """A caller that is new."""
+        """Start a new caller."""
         self.caller = ResumableStream(next(self._names).to_bytes(16, "big"))
         self.connect()
 
     def connect(self) -> None:
-        """A new connection; what flew on the old one is lost."""
+        """Start a new connection; bytes on the old one are lost."""
         for flying in self.flying:
             flying.clear()
         self._early: bytes | None = b""
         self.caller.connect()
 
     def end(self, side: int) -> ResumableStream | None:
-        """The stream of one side, 0 being the caller; the host has none before the first call."""
+        """Return the stream of side 0, the caller, or 1, the host; None before the first call."""
         return self.host.stream if side else self.caller
 
     @property
     def greeted(self) -> bool:
-        """Whether the host knows who is calling."""
+        """True if the host knows its caller."""
         return self._early is None
 
     def send(self, side: int) -> None:
-        """One end puts its next packet on the wire."""
+        """Put the next packet of one end on the wire."""
         end = self.end(side)
-        # Before it knows who is calling, the host has nothing to say on this connection.
+        # Until it knows its caller, the host sends nothing on this connection.
         if end is not None and (side == 0 or self.greeted):
             self.flying[side] += end.outgoing()
 
     def deliver(self, side: int, count: int) -> None:
-        """Bytes that `side` sent reach the other end."""
+        """Deliver bytes of `side` to the other end."""
         portion = bytes(self.flying[side][:count])
         del self.flying[side][:count]
         try:
@@ -93,7 +93,7 @@ class Wire:
         return early
 
     def settle(self) -> None:
-        """Everything that can be sent and delivered is."""
+        """Send and deliver until nothing is left."""
         for _ in range(10_000):
             for side in (0, 1):
                 end = self.end(side)
@@ -157,7 +157,7 @@ class StreamMachine(RuleBasedStateMachine):
 
     @rule()
     def call(self) -> None:
-        """The caller's process dies, and another one calls."""
+        """End the caller's process and start another caller."""
         self.take(0)
         self.wire.call()
 
@@ -169,7 +169,7 @@ class StreamMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 100))
     def come_back(self, which: int) -> None:
-        """One in whose place another has come has no place any more, and changes nothing."""
+        """A caller that was replaced is refused and changes nothing."""
         past = self.wire.begun[:-1]
         if past:
             before = self.wire.host.stream
@@ -178,7 +178,7 @@ class StreamMachine(RuleBasedStateMachine):
             assert self.wire.host.stream is before
 
     @invariant()
-    def what_is_read_is_a_beginning_of_what_was_written(self) -> None:
+    def read_bytes_are_a_prefix_of_the_written_ones(self) -> None:
         for key, read in self.read.items():
             assert self.written[key].startswith(read)
 
@@ -200,8 +200,8 @@ StreamMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=
 TestStream = StreamMachine.TestCase
 
 
-def test_nothing_of_the_stream_leaves_before_the_other_end_has_spoken() -> None:
-    """Only then is it known from where to go on."""
+def test_data_is_sent_after_the_other_ends_hello() -> None:
+    """No data is sent before the HELLO of the other end, which gives the offset."""
     end = ResumableStream(SESSION)
     end.connect()
     end.write(b"early")
@@ -210,8 +210,8 @@ def test_nothing_of_the_stream_leaves_before_the_other_end_has_spoken() -> None:
     assert end.outgoing() == b""
 
 
-def test_a_writer_is_told_when_too_much_waits() -> None:
-    """`full` holds from the bound on, and no longer once the other end has acknowledged."""
+def test_full_reports_too_much_waiting_data() -> None:
+    """`full` is true from the bound on until the other end has acknowledged."""
     small, other = ResumableStream(SESSION, most_unsent=10), ResumableStream(SESSION)
     for end in (small, other):
         end.connect()
@@ -229,8 +229,8 @@ def test_a_writer_is_told_when_too_much_waits() -> None:
 
 @given(st.binary(min_size=1, max_size=500))
 @settings(deadline=None)
-def test_noise_is_refused_or_waited_for(noise: bytes) -> None:
-    """Bytes that are no packets never get through as data."""
+def test_noise_never_arrives_as_data(noise: bytes) -> None:
+    """Bytes that are no packets never arrive as data."""
     end = ResumableStream(SESSION)
     end.connect()
     with suppress(StreamError):
@@ -238,8 +238,8 @@ def test_noise_is_refused_or_waited_for(noise: bytes) -> None:
     assert end.read() == b""
 
 
-def test_an_other_end_that_knows_another_stream_is_refused() -> None:
-    """An end that claims bytes which were never written is not the other end of this stream."""
+def test_the_end_of_another_stream_is_refused() -> None:
+    """An end that acknowledges bytes that were never written is refused."""
     end, other = ResumableStream(SESSION), ResumableStream(SESSION)
     stranger = ResumableStream(SESSION)
     for one in (end, other):
@@ -255,8 +255,8 @@ def test_an_other_end_that_knows_another_stream_is_refused() -> None:
         stranger.feed(end.outgoing())
 
 
-def test_a_caller_from_another_time_does_not_push_out_who_is_there() -> None:
-    """A session that is unknown here and has received something belongs to another keeper."""
+def test_an_old_caller_does_not_replace_the_current_one() -> None:
+    """An unknown session that has received data belongs to another keeper and is refused."""
     host = StreamHost()
     assert host.admit(Hello(SESSION, 0))
     stream = host.stream
@@ -266,8 +266,8 @@ def test_a_caller_from_another_time_does_not_push_out_who_is_there() -> None:
     assert not host.admit(Hello(SESSION, 5))
 
 
-def test_a_refusal_says_why() -> None:
-    """What the host says is what the caller's error says, before a HELLO and after one."""
+def test_a_refusal_gives_its_reason() -> None:
+    """The host's reason is in the caller's error, before and after a HELLO."""
     for greeted in (False, True):
         caller, other = ResumableStream(SESSION), ResumableStream(SESSION)
         caller.connect()
@@ -278,7 +278,7 @@ def test_a_refusal_says_why() -> None:
             caller.feed(refusal("no room"))
 
 
-def test_ends_of_two_sessions_do_not_mix() -> None:
+def test_ends_of_two_sessions_are_refused() -> None:
     """A HELLO of another session ends the connection."""
     one, other = ResumableStream(SESSION), ResumableStream(b"x" * 16)
     one.connect()
@@ -288,8 +288,8 @@ def test_ends_of_two_sessions_do_not_mix() -> None:
 
 
 @given(st.binary(max_size=300), st.binary(max_size=100), st.integers(1, 50))
-def test_the_mark_is_found_after_any_noise(noise: bytes, said: bytes, portion: int) -> None:
-    """However it is cut up, what follows the first mark comes through, and nothing before it."""
+def test_the_mark_is_found_after_noise(noise: bytes, said: bytes, portion: int) -> None:
+    """Exactly the bytes after the first mark pass, in any portions."""
     skipper, got = MarkSkipper(), b""
     data = noise + MARK + said
     for start in range(0, len(data), portion):
@@ -299,15 +299,15 @@ def test_the_mark_is_found_after_any_noise(noise: bytes, said: bytes, portion: i
 
 
 def test_endless_noise_is_an_error() -> None:
-    """Who says so much and no mark is no bridge."""
+    """Too many bytes without a mark raise an error."""
     skipper = MarkSkipper()
     assert skipper.feed(b"x" * 64 * 1024) == b""
     with pytest.raises(StreamError, match="no bridge"):
         skipper.feed(b"x" * 1000)
 
 
-def ends_that_have_met() -> tuple[ResumableStream, ResumableStream]:
-    """Two ends of a stream, greeted."""
+def greeted_ends() -> tuple[ResumableStream, ResumableStream]:
+    """Return two ends of a stream after their HELLOs."""
     one, other = ResumableStream(SESSION), ResumableStream(SESSION)
     one.connect()
     other.connect()
@@ -316,9 +316,9 @@ def ends_that_have_met() -> tuple[ResumableStream, ResumableStream]:
     return one, other
 
 
-def test_what_came_is_acknowledged_with_the_answer() -> None:
-    """An acknowledgement alone is no reason to send anything; with the next data it travels."""
-    one, other = ends_that_have_met()
+def test_data_is_acknowledged_with_the_answer() -> None:
+    """An acknowledgement is sent with the next data, not by itself."""
+    one, other = greeted_ends()
     one.write(b"question")
     other.feed(one.outgoing())
     assert other.outgoing() == b""
@@ -328,9 +328,9 @@ def test_what_came_is_acknowledged_with_the_answer() -> None:
     assert one.read() == b"answer"
 
 
-def test_much_that_came_is_acknowledged_by_itself() -> None:
-    """Who only sends hears in time how far the other one is, and keeps little for it."""
-    one, other = ends_that_have_met()
+def test_much_data_is_acknowledged_by_itself() -> None:
+    """An end that only sends gets acknowledgements in time and keeps little data."""
+    one, other = greeted_ends()
     one.write(b"x" * (4 * ACK_BYTES))
     while packet := one.outgoing():
         other.feed(packet)
@@ -338,9 +338,9 @@ def test_much_that_came_is_acknowledged_by_itself() -> None:
     assert one.waiting < ACK_BYTES
 
 
-def test_the_last_word_is_acknowledged_at_once() -> None:
-    """Who ends hears at once that all has arrived."""
-    one, other = ends_that_have_met()
+def test_the_end_is_acknowledged_at_once() -> None:
+    """The end of a stream is acknowledged without delay."""
+    one, other = greeted_ends()
     one.write(b"last")
     one.end()
     while packet := one.outgoing():
