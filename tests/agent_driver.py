@@ -168,7 +168,7 @@ class AgentDriver:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- hearing
+    # -- received messages
 
     @property
     def alive(self) -> bool:
@@ -205,7 +205,7 @@ class AgentDriver:
             raise AgentEnded(f"ended before {what}: {self.heard[-1:]} {self.log[-2000:].decode()}")
         raise AssertionError(f"waited {seconds:g} s in vain for {what}; {self.heard[-3:]}")
 
-    # -- saying
+    # -- sent messages
 
     def setup(self, **options: Any) -> None:
         """Send the setup, with frequent heartbeats."""
@@ -263,7 +263,7 @@ class AgentDriver:
         self.send(Grant(round=self.round, leases=leases))
         return [lease.id for lease in leases]
 
-    # -- what became of leases
+    # -- results of leases
 
     def accounts(self) -> dict[int, list[Any]]:
         """Return the reported ends of each lease: results, deaths, the word "returned"."""

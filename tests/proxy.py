@@ -87,7 +87,7 @@ class FaultProxy:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ---- what a test calls ----------------------------------------------------------------------
+    # ---- calls of tests -------------------------------------------------------------------------
 
     @property
     def open_connections(self) -> int:
@@ -133,7 +133,7 @@ class FaultProxy:
         self._wake_write.send(b"\0")
         done.wait(30)
 
-    # ---- the loop -------------------------------------------------------------------------------
+    # ---- loop -----------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while not self._closed:
@@ -276,7 +276,7 @@ class FaultProxy:
             else:
                 line.queue[0] = (due, data[sent:])
 
-    # ---- what runs in the loop on behalf of a call ----------------------------------------------
+    # ---- calls inside the loop ------------------------------------------------------------------
 
     def _cut_all(self) -> None:
         for connection in list(self._open):

@@ -64,7 +64,7 @@ def make_key(path: Path, comment: str) -> str:
     return path.with_name(f"{path.name}.pub").read_text().strip()
 
 
-# ---- addresses of our own ------------------------------------------------------------------------
+# ---- addresses -----------------------------------------------------------------------------------
 
 
 class _Claim:
@@ -97,7 +97,7 @@ def _free_port(address: str) -> int:
     raise AssertionError(f"no free port on {address}")
 
 
-# ---- a node --------------------------------------------------------------------------------------
+# ---- node ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Running:
 
 
 class SshNode:
-    """One real sshd, started by us.
+    """A real sshd.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class SshNode:
     def __repr__(self) -> str:
         return f"<SshNode {self.user}@{self.address}:{self.port} {self.folder}>"
 
-    # ---- how it is made -------------------------------------------------------------------------
+    # ---- start ----------------------------------------------------------------------------------
 
     def _mount(self, size: int) -> None:
         done = subprocess.run(
@@ -301,7 +301,7 @@ class SshNode:
         tail = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
         return f"\n{self!r}\n{tail}"
 
-    # ---- what a client needs to know ------------------------------------------------------------
+    # ---- host keys ------------------------------------------------------------------------------
 
     def host_key_line(self, address: str | None = None, port: int | None = None) -> str:
         """Return the line for known_hosts; `address` and `port` are those of a proxy, if any."""
@@ -345,7 +345,7 @@ class SshNode:
                     found.append(process)
         return found
 
-    # ---- what can happen to a node --------------------------------------------------------------
+    # ---- faults ---------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """Stop the server and all its connections; commands continue."""
@@ -504,7 +504,7 @@ def _command(process: psutil.Process) -> str:
     return "(just ended)"
 
 
-# ---- the client's side ---------------------------------------------------------------------------
+# ---- client --------------------------------------------------------------------------------------
 
 
 class SshBed:

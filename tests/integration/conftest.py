@@ -16,7 +16,7 @@ __all__ = ["aws", "cloud", "cloud_server", "nothing_left", "ssh_bed"]
 
 @pytest.fixture
 def aws(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """The cloud, as AWS is to this process."""
+    """The cloud, with the environment variables that make it AWS for this process."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, text in cloud.variables().items():
@@ -26,6 +26,6 @@ def aws(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
 
 @pytest.fixture
 def nothing_left() -> Iterator[str]:
-    """No process that the test starts outlives it, not even as a zombie."""
+    """Fail if a process that the test starts outlives it, even as a zombie."""
     with leaving_nothing() as mark:
         yield mark

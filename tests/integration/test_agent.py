@@ -1,4 +1,4 @@
-"""A real agent on its pipes, with slots that are forked and slots that are spawned."""
+"""A real agent on its pipes, with forked and with spawned slots."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def start_method(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def shared(start_method: str) -> Iterator[Callable[[int], AgentDriver]]:
-    """Agents that tests share, one for each number of slots."""
+    """Return a function that gives the shared agent with a number of slots."""
     agents: dict[int, AgentDriver] = {}
 
     def give(slots: int) -> AgentDriver:
@@ -72,7 +72,7 @@ def shared(start_method: str) -> Iterator[Callable[[int], AgentDriver]]:
 
 @pytest.fixture
 def agent(shared: Callable[[int], AgentDriver]) -> AgentDriver:
-    """An agent of one slot that has been through other tests."""
+    """Agent with one slot that other tests have used."""
     found = shared(1)
     found.setup()
     return found
@@ -80,7 +80,7 @@ def agent(shared: Callable[[int], AgentDriver]) -> AgentDriver:
 
 @pytest.fixture
 def pair(shared: Callable[[int], AgentDriver]) -> AgentDriver:
-    """The same with two slots."""
+    """Agent with two slots that other tests have used."""
     found = shared(2)
     found.setup()
     return found
@@ -88,7 +88,7 @@ def pair(shared: Callable[[int], AgentDriver]) -> AgentDriver:
 
 @pytest.fixture
 def fresh(start_method: str) -> Iterator[AgentDriver]:
-    """An agent of one slot that the test may end."""
+    """Agent with one slot that the test may end."""
     with leaving_nothing(), AgentDriver(start_method) as driver:
         driver.setup()
         yield driver
@@ -108,10 +108,10 @@ def is_running(lease: int) -> Callable[[Heartbeat], bool]:
     return lambda beat: lease in beat.running
 
 
-# ---- what an agent does when all is well --------------------------------------------------------
+# ---- normal rounds ------------------------------------------------------------------------------
 
 
-def test_the_greeting_says_what_the_node_is(agent: AgentDriver) -> None:
+def test_the_greeting_describes_the_node(agent: AgentDriver) -> None:
     greeting = agent.heard[0]
     assert greeting.protocol == PROTOCOL
     assert greeting.versions == machine.versions()
@@ -138,7 +138,7 @@ def test_a_second_round_has_its_own_data_and_candidates(agent: AgentDriver) -> N
         assert (result.test_scores, result.n_test_samples) == (0.5 * n, n)
 
 
-def test_grants_of_a_round_that_is_over_are_dropped(agent: AgentDriver) -> None:
+def test_grants_of_a_closed_round_are_dropped(agent: AgentDriver) -> None:
     agent.open(search_of(bad.Harmless(), bad.slot_pid))
     agent.send(Grant(round=agent.round - 1, leases=[Lease(10**6, 0, 0)]))
     agent.run(0)
@@ -146,8 +146,8 @@ def test_grants_of_a_round_that_is_over_are_dropped(agent: AgentDriver) -> None:
     assert 10**6 not in agent.accounts()
 
 
-def test_the_slots_of_a_round_that_is_closed_end(pair: AgentDriver, tmp_path: Path) -> None:
-    """Nothing of a closed round runs on or takes memory, and the agent is ready for another."""
+def test_the_slots_of_a_closed_round_end(pair: AgentDriver, tmp_path: Path) -> None:
+    """The running fits of a closed round end, and the agent is ready for another round."""
     path = tmp_path / "pid"
     pair.open(search_of(bad.Waiting(path=str(path)), bad.slot_pid))
     (lease,) = pair.grant(0)
@@ -160,14 +160,14 @@ def test_the_slots_of_a_round_that_is_closed_end(pair: AgentDriver, tmp_path: Pa
     assert pair.scores(0) == [3.0]
 
 
-def test_to_close_a_round_that_is_over_closes_no_other(agent: AgentDriver) -> None:
-    """The word that a round is over may come when the next is open."""
+def test_closing_an_earlier_round_closes_no_other(agent: AgentDriver) -> None:
+    """CloseRound may arrive when the next round is open."""
     agent.open(search_of(bad.Harmless(), bad.slot_pid))
     agent.send(CloseRound(round=agent.round - 1))
     agent.scores(0)
 
 
-def test_an_agent_asks_for_more_only_when_it_has_work_for_it(agent: AgentDriver) -> None:
+def test_an_agent_without_work_asks_for_one_lease(agent: AgentDriver) -> None:
     agent.open(search_of(bad.Harmless(), bad.slot_pid))
     assert agent.wait(Pull, lambda pull: pull.round == agent.round).count == 1
 
@@ -231,10 +231,10 @@ def test_settings_of_scikit_learn_reach_the_slots(agent: AgentDriver) -> None:
     assert agent.scores(0) == [77.0]
 
 
-# ---- leases that are not wanted any more --------------------------------------------------------
+# ---- leases that are taken back -----------------------------------------------------------------
 
 
-def test_recall_returns_what_has_not_started(agent: AgentDriver, tmp_path: Path) -> None:
+def test_recall_returns_leases_that_have_not_started(agent: AgentDriver, tmp_path: Path) -> None:
     path = tmp_path / "pid"
     agent.open(search_of(bad.WaitingOnce(path=str(path)), bad.slot_pid))
     first, *others = agent.grant(*[0] * 6)
@@ -275,9 +275,7 @@ def test_leases_abandoned_at_any_moment_leave_the_others_alone(agent: AgentDrive
 
 
 @pytest.mark.parametrize("disturb", ["nothing", "abandon", "recall"])
-def test_a_lease_that_wants_to_be_alone_runs_alone(
-    pair: AgentDriver, tmp_path: Path, disturb: str
-) -> None:
+def test_a_lease_alone_runs_alone(pair: AgentDriver, tmp_path: Path, disturb: str) -> None:
     path = tmp_path / "times"
     pair.open(search_of(bad.Timing(path=str(path)), bad.slot_pid), [{"a": "other"}, {"a": "alone"}])
     leases = pair.grant(*[0] * 6)
@@ -297,7 +295,7 @@ def test_a_lease_that_wants_to_be_alone_runs_alone(
         assert kind == "other" or len(beside) == 1, spans
 
 
-def test_a_lease_that_waits_to_be_alone_survives_a_recall_that_finds_it_in_the_pipe(
+def test_a_lease_alone_survives_a_recall_from_the_pipe(
     agent: AgentDriver,
 ) -> None:
     agent.open(search_of(bad.Harmless(), bad.slot_pid))
@@ -311,7 +309,9 @@ def test_a_lease_that_waits_to_be_alone_survives_a_recall_that_finds_it_in_the_p
 # ---- slots that die -----------------------------------------------------------------------------
 
 
-def test_a_slot_killed_in_mid_fit_is_told_and_replaced(pair: AgentDriver, tmp_path: Path) -> None:
+def test_a_slot_killed_in_mid_fit_is_reported_and_replaced(
+    pair: AgentDriver, tmp_path: Path
+) -> None:
     path = tmp_path / "pid"
     pair.open(search_of(bad.WaitingOnce(path=str(path)), bad.slot_pid))
     leases = pair.grant(*[0] * 20)
@@ -327,7 +327,7 @@ def test_a_slot_killed_in_mid_fit_is_told_and_replaced(pair: AgentDriver, tmp_pa
     wait_until(lambda: len(running(pair.slot_pids())) == 2, "two slots to be there again")
 
 
-def test_a_dead_slot_is_noticed_though_its_child_holds_its_pipe(
+def test_a_dead_slot_is_noticed_while_its_child_holds_its_pipe(
     fresh: AgentDriver, tmp_path: Path
 ) -> None:
     path = tmp_path / "pid"
@@ -364,7 +364,7 @@ def test_slots_killed_at_any_moment_lose_and_double_no_lease(pair: AgentDriver) 
     assert all(end.status == "scored" for end in ends if isinstance(end, FitResult))
 
 
-def test_a_lease_lost_between_taking_it_and_saying_so_is_started_again(
+def test_a_lease_lost_between_its_taking_and_its_report_is_started_again(
     agent: AgentDriver,
 ) -> None:
     agent.open(search_of(bad.Harmless(), bad.slot_pid))
@@ -384,7 +384,7 @@ def test_a_lease_lost_between_taking_it_and_saying_so_is_started_again(
         (bad.Leaving(), "exit", "exit code 3"),
     ],
 )
-def test_an_estimator_that_takes_its_slot_down_takes_nothing_else_down(
+def test_an_estimator_that_kills_its_slot_affects_no_other_fit(
     agent: AgentDriver, estimator: Any, cause: str, detail: str
 ) -> None:
     agent.open(search_of(estimator, bad.slot_pid), [{"culprit": False}, {"culprit": True}])
@@ -397,12 +397,12 @@ def test_an_estimator_that_closes_its_slots_pipe_is_ended(agent: AgentDriver) ->
     search = search_of(bad.ClosingDescriptors(), bad.slot_pid)
     agent.open(search, [{"culprit": False}, {"culprit": True}])
     before, died, after = agent.run(0, 1, 0)
-    # The agent may notice first and end it, or the slot that it cannot report.
+    # Either the agent notices first and ends the slot, or the slot fails to report.
     assert died.cause in {"signal", "exit"}
     assert (before.status, after.status) == ("scored", "scored")
 
 
-def test_a_fit_that_hoards_memory_is_killed_for_it(fresh: AgentDriver) -> None:
+def test_a_fit_above_the_memory_limit_is_killed(fresh: AgentDriver) -> None:
     fresh.setup(memory_limit_bytes=400 * MIB)
     fresh.open(search_of(bad.Hoarding(), bad.slot_pid), [{"culprit": True}, {"culprit": False}])
     died, scored = fresh.run(0, 1)
@@ -413,7 +413,7 @@ def test_a_fit_that_hoards_memory_is_killed_for_it(fresh: AgentDriver) -> None:
 
 
 @pytest.mark.parametrize("estimator", [bad.Looping(), bad.HoldingTheGil()])
-def test_a_fit_that_never_returns_is_killed_when_its_time_is_up(
+def test_a_fit_that_never_returns_is_killed_at_its_time_limit(
     agent: AgentDriver, estimator: Any
 ) -> None:
     agent.setup(fit_timeout_seconds=1.5)
@@ -424,7 +424,7 @@ def test_a_fit_that_never_returns_is_killed_when_its_time_is_up(
     assert scored.status == "scored"
 
 
-# ---- fits that answer strangely -----------------------------------------------------------------
+# ---- fits with unusual results ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scorer", [bad.no_number, bad.odd_number])
@@ -435,7 +435,7 @@ def test_a_score_that_is_no_number_is_reported_as_raised(agent: AgentDriver, sco
     assert "number" in result.fit_error
 
 
-def test_an_error_of_any_length_travels(agent: AgentDriver) -> None:
+def test_an_error_of_any_length_is_reported(agent: AgentDriver) -> None:
     agent.open(search_of(bad.RaisingAtLength(), bad.slot_pid))
     (result,) = agent.run(0)
     assert result.status == "failed"
@@ -444,12 +444,12 @@ def test_an_error_of_any_length_travels(agent: AgentDriver) -> None:
     assert len(result.fit_error) < 100_000
 
 
-def test_many_long_errors_together_travel(pair: AgentDriver) -> None:
+def test_many_long_errors_are_reported_together(pair: AgentDriver) -> None:
     pair.open(search_of(bad.RaisingAtSomeLength(), bad.slot_pid))
     assert {result.status for result in pair.run(*[0] * 300)} == {"failed"}
 
 
-def test_an_error_that_is_not_utf8_travels(agent: AgentDriver) -> None:
+def test_an_error_that_is_not_utf8_is_reported(agent: AgentDriver) -> None:
     agent.open(search_of(bad.RaisingOddText(), bad.slot_pid))
     (result,) = agent.run(0)
     assert result.status == "failed"
@@ -464,14 +464,14 @@ def test_an_estimator_that_exits_by_exception_has_raised(agent: AgentDriver) -> 
     assert raised.args == ("had enough",)
 
 
-def test_what_fits_print_goes_to_the_log_and_not_into_frames(agent: AgentDriver) -> None:
+def test_prints_of_fits_go_to_the_log(agent: AgentDriver) -> None:
     agent.open(search_of(bad.Flooding(), bad.slot_pid))
     agent.scores(0, 0)
     assert b"x" * 1000 in agent.log
     assert b"y" * 1000 in agent.log
 
 
-def test_a_fit_that_reads_its_input_finds_none(agent: AgentDriver) -> None:
+def test_a_fit_that_reads_its_input_gets_none(agent: AgentDriver) -> None:
     agent.open(search_of(bad.ReadingInput(), bad.slot_pid, error_score="raise"))
     agent.scores(0)
 
@@ -615,7 +615,7 @@ def test_a_blob_that_arrives_broken_is_refused(fresh: AgentDriver, damage: str) 
     assert fresh.wait_end() == 0
 
 
-def test_slots_that_die_before_they_run_anything_end_in_a_refusal(fresh: AgentDriver) -> None:
+def test_slots_that_die_before_their_first_fit_end_in_a_refusal(fresh: AgentDriver) -> None:
     fresh.open(search_of(bad.Harmless(), bad.slot_pid))
 
     def refused() -> bool:

@@ -1,4 +1,4 @@
-"""The doctor's look at an AWS account, against a cloud that behaves like AWS."""
+"""The doctor's check of an AWS account, against a simulated cloud."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def _problems(looks: dict[str, Finding]) -> list[str]:
     return [problem for one in looks.values() for problem in one.problems]
 
 
-def test_an_account_that_will_do_has_no_trouble(tmp_path: Path, cloud: Cloud) -> None:
-    """`skygrid doctor --on aws` ends well where a run would, and says what the nodes would be."""
+def test_a_suitable_account_has_no_problem(tmp_path: Path, cloud: Cloud) -> None:
+    """`skygrid doctor --on aws` succeeds where a run would, and describes the nodes."""
     doctor = Command(tmp_path, "doctor", "--on", "aws", "--nodes", "3", env=cloud.environment())
 
     code, out, err = doctor.end()
@@ -50,8 +50,8 @@ def test_an_account_that_will_do_has_no_trouble(tmp_path: Path, cloud: Cloud) ->
     assert "203.0.113.10/32 alone" in said
 
 
-def test_looking_changes_nothing(aws: Cloud) -> None:
-    """Whatever makes, changes or ends something is asked with DryRun alone."""
+def test_the_doctor_changes_nothing(aws: Cloud) -> None:
+    """Each call that creates, changes or ends something is made with DryRun."""
     assert not _problems(_looks())
 
     calls = [call for call in aws.call_log() if call["action"] in CHANGES]
@@ -60,8 +60,8 @@ def test_looking_changes_nothing(aws: Cloud) -> None:
     assert not aws.left()
 
 
-def test_all_missing_rights_are_named_at_once(aws: Cloud) -> None:
-    """Every action that is refused is in one message, the right to tag among them."""
+def test_all_missing_permissions_are_named_at_once(aws: Cloud) -> None:
+    """Each refused action is in one message, with the permission to tag."""
     aws.faults.deny("ec2:RunInstances", "ec2:CreateTags", "ec2:DescribeVolumes")
 
     (problem,) = _problems(_looks())
@@ -69,8 +69,8 @@ def test_all_missing_rights_are_named_at_once(aws: Cloud) -> None:
     assert "not allowed: ec2:CreateTags, ec2:DescribeVolumes, ec2:RunInstances." in problem
 
 
-def test_what_a_run_goes_without_is_no_trouble(aws: Cloud) -> None:
-    """Prices and quotas that may not be read are noted, and stop nothing."""
+def test_missing_optional_permissions_are_noted(aws: Cloud) -> None:
+    """Prices and quotas that may not be read are noted and are no problem."""
     aws.faults.deny("pricing:*", "servicequotas:*")
 
     looks = _looks()
@@ -83,7 +83,7 @@ def test_what_a_run_goes_without_is_no_trouble(aws: Cloud) -> None:
 
 @contextmanager
 def _own_node(cloud: Cloud) -> Iterator[None]:
-    """An instance that carries the mark of a run."""
+    """Run an instance with the mark of a run."""
     ec2 = cloud.client("ec2")
     tags = [{"ResourceType": "instance", "Tags": [{"Key": RUN, "Value": "0" * 16}]}]
     image = ec2.describe_images()["Images"][0]["ImageId"]
@@ -98,8 +98,8 @@ def _own_node(cloud: Cloud) -> Iterator[None]:
         ec2.terminate_instances(InstanceIds=[made["Instances"][0]["InstanceId"]])
 
 
-def test_a_right_over_own_nodes_is_judged_by_own_nodes_alone(aws: Cloud) -> None:
-    """Refused on what is not skygrid's, ending is noted; refused on a node of a run, trouble."""
+def test_a_refusal_counts_on_own_nodes_only(aws: Cloud) -> None:
+    """A refused end of a foreign instance is noted; that of a run's own node is a problem."""
     aws.faults.deny("ec2:TerminateInstances")
 
     looks = _looks()
@@ -111,8 +111,8 @@ def test_a_right_over_own_nodes_is_judged_by_own_nodes_alone(aws: Cloud) -> None
     assert "not allowed: ec2:TerminateInstances." in problem
 
 
-def test_a_quota_that_does_not_do_is_named_with_its_page(aws: Cloud) -> None:
-    """What runs counts: the trouble says how many vCPUs are left and where to ask for more."""
+def test_a_small_quota_is_named_with_its_page(aws: Cloud) -> None:
+    """The problem has the number of vCPUs that running instances leave, and the quota's page."""
     aws.faults.set(on_demand_vcpus=12)
     assert not _problems(_looks())
 
@@ -123,8 +123,8 @@ def test_a_quota_that_does_not_do_is_named_with_its_page(aws: Cloud) -> None:
     assert "/servicequotas/home/services/ec2/quotas/L-1216C47A" in problem
 
 
-def test_spot_quota_is_no_trouble_where_on_demand_nodes_do(aws: Cloud) -> None:
-    """Too small a quota for spot stops a run on spot, and is noted where on-demand follows."""
+def test_a_spot_quota_is_noted_if_on_demand_follows(aws: Cloud) -> None:
+    """A small spot quota is a problem of a spot run, and a note where on-demand follows."""
     aws.faults.set(spot_vcpus=4)
 
     assert "L-34B43A08" in _problems(_looks(market="spot"))[0]
@@ -134,8 +134,8 @@ def test_spot_quota_is_no_trouble_where_on_demand_nodes_do(aws: Cloud) -> None:
     assert "L-34B43A08" in " ".join(looks["AWS nodes"].notes)
 
 
-def test_no_network_is_trouble_and_the_rest_is_looked_at(aws: Cloud) -> None:
-    """Without a default VPC the way out is said, and rights are tried as far as they can be."""
+def test_a_missing_network_is_a_problem_beside_others(aws: Cloud) -> None:
+    """Without a default VPC, the remedy is named and permissions are still tried."""
     aws.faults.remove_default_vpc()
     aws.faults.deny("ec2:DescribeVolumes")
 
@@ -147,8 +147,8 @@ def test_no_network_is_trouble_and_the_rest_is_looked_at(aws: Cloud) -> None:
     assert "was not tried" in " ".join(looks["AWS rights"].notes)
 
 
-def test_expired_credentials_are_the_only_trouble(aws: Cloud) -> None:
-    """Where nobody is let in, one message says what to renew."""
+def test_expired_credentials_are_the_only_problem(aws: Cloud) -> None:
+    """With expired credentials, the only message says what to renew."""
     aws.faults.expire_credentials()
 
     (problem,) = _problems(_looks())
@@ -156,15 +156,15 @@ def test_expired_credentials_are_the_only_trouble(aws: Cloud) -> None:
     assert "renew them" in problem
 
 
-def test_an_address_that_nobody_tells_is_trouble(aws: Cloud) -> None:
-    """Without the caller's address the doctor says how to name who may connect."""
+def test_an_unknown_address_is_a_problem(aws: Cloud) -> None:
+    """Without the caller's address, the message names the setting for it."""
     (problem,) = _problems(_looks(address_url=f"{aws.url}/nowhere"))
 
     assert "set allow_cidr under [aws]" in problem
 
 
-def test_rights_over_a_bucket_are_tried(aws: Cloud) -> None:
-    """With a bucket, what is done with objects is tried too, and nothing is put there."""
+def test_permissions_on_a_bucket_are_tried(aws: Cloud) -> None:
+    """With a bucket, actions on objects are tried, and no object is left."""
     aws.allowed_left = {"objects"}
     aws.client("s3").create_bucket(Bucket="lots-of-data")
     assert not _problems(_looks(bucket="lots-of-data"))
@@ -176,16 +176,16 @@ def test_rights_over_a_bucket_are_tried(aws: Cloud) -> None:
     assert "objects" not in aws.left()
 
 
-def test_a_bucket_that_is_not_there_is_trouble(aws: Cloud) -> None:
-    """A bucket that does not exist is told from one that may not be used."""
+def test_a_missing_bucket_is_a_problem(aws: Cloud) -> None:
+    """A bucket that does not exist is distinguished from one without access."""
     problems = _problems(_looks(bucket="no-such-bucket"))
 
     assert problems
     assert all("NoSuchBucket" in problem for problem in problems)
 
 
-def test_a_wrong_clock_is_told_from_wrong_credentials(aws: Cloud) -> None:
-    """A clock that is an hour off is what is wrong, not the credentials alone."""
+def test_a_wrong_clock_is_distinguished_from_wrong_credentials(aws: Cloud) -> None:
+    """A clock that is an hour off is reported as the cause."""
     aws.faults.set(clock_seconds=3600)
 
     (problem,) = _problems(_looks())
@@ -194,7 +194,7 @@ def test_a_wrong_clock_is_told_from_wrong_credentials(aws: Cloud) -> None:
 
 
 def test_a_slow_clock_is_noted(aws: Cloud) -> None:
-    """A clock that is some minutes off still works, and is noted."""
+    """A clock that is two minutes off is noted."""
     aws.faults.set(clock_seconds=120)
 
     looks = _looks()
@@ -203,8 +203,8 @@ def test_a_slow_clock_is_noted(aws: Cloud) -> None:
     assert "behind AWS" in " ".join(looks["AWS account"].notes)
 
 
-def test_no_region_is_trouble(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no region is chosen, the doctor says where to choose one."""
+def test_a_missing_region_is_a_problem(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a region, the message says where to choose one."""
     monkeypatch.delenv("AWS_REGION")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
 

@@ -1,4 +1,4 @@
-"""A plan on AWS that cannot be carried out says why, before anything is started."""
+"""A plan on AWS that cannot be carried out gives its reason before anything is started."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ pytestmark = pytest.mark.cloud
 
 @pytest.fixture
 def bench(tmp_path: Path, cloud: Cloud) -> CloudBench:
-    """A small search that is to run on two nodes."""
+    """A small search for two nodes."""
     return CloudBench(tmp_path, cloud)
 
 
 def planned(bench: CloudBench, code: int, *options: str) -> str:
-    """What the plan of a run says on stderr, which ends with this code and starts nothing."""
+    """Return the plan's stderr; fail unless it ends with this code and starts nothing."""
     err = bench.ended_with(code, bench.start("--nodes", "2", "--dry-run", *options))
     assert not bench.cloud.calls["ec2:RunInstances"]
     assert not bench.cloud.calls["ec2:CreateSecurityGroup"]
     return " ".join(err.split())
 
 
-def test_a_region_without_a_default_vpc_names_the_command_that_makes_one(
+def test_a_region_without_a_default_vpc_has_a_remedy(
     bench: CloudBench,
 ) -> None:
-    """Exit 3, with the command of the AWS CLI, or a subnet, as the way out."""
+    """A region without a default VPC ends with 3 and names a command and a key."""
     bench.cloud.faults.remove_default_vpc()
     said = planned(bench, 3)
     assert f"{REGION} has no default VPC" in said
@@ -38,8 +38,8 @@ def test_a_region_without_a_default_vpc_names_the_command_that_makes_one(
     assert "subnet under [aws]" in said
 
 
-def test_a_subnet_that_leads_nowhere_names_the_route_that_it_lacks(bench: CloudBench) -> None:
-    """Exit 3 for a subnet whose nodes could not install anything; public or private."""
+def test_a_subnet_without_a_route_is_refused(bench: CloudBench) -> None:
+    """A subnet without a route to the internet ends with 3, public or private."""
     subnet = bench.aws["subnet"] = subnet_without_a_route(bench.cloud)
     said = planned(bench, 3)
     assert f"{subnet} in {REGION} cannot reach the internet" in said
@@ -50,7 +50,7 @@ def test_a_subnet_that_leads_nowhere_names_the_route_that_it_lacks(bench: CloudB
 
 @pytest.mark.parametrize("ami", ["ami-0123456789abcdef0", "ubuntu"])
 def test_an_unknown_image_is_a_mistake_in_the_config(bench: CloudBench, ami: str) -> None:
-    """Exit 2, naming the image, the region and the key."""
+    """An unknown image ends with 2 and names the image and the key."""
     bench.aws["ami"] = ami
     said = planned(bench, 2)
     assert ami in said
@@ -58,15 +58,15 @@ def test_an_unknown_image_is_a_mistake_in_the_config(bench: CloudBench, ami: str
 
 
 def test_an_unknown_type_is_a_mistake_in_the_config(bench: CloudBench) -> None:
-    """Exit 2, naming those of the types that the region does not have, and how to list its own."""
+    """An unknown type ends with 2, names the types, and gives the command that lists them."""
     bench.aws["instance_types"] = ["c7i.large", "c99i.large"]
     said = planned(bench, 2)
     assert f"names c99i.large, which {REGION} does not have" in said
     assert "describe-instance-types" in said
 
 
-def test_a_price_list_that_is_silent_costs_a_moment_and_no_run(bench: CloudBench) -> None:
-    """Without an answer the plan says that the price is unknown and which key sets it."""
+def test_a_silent_price_list_gives_an_unknown_price(bench: CloudBench) -> None:
+    """If the price list does not answer, the plan names the key that sets the price."""
     bench.cloud.faults.delay_answer("pricing:GetProducts", seconds=60.0, times=None)
     code, out, err = bench.start("--nodes", "2", "--dry-run").end()
     said = " ".join((out + err).split())
@@ -77,7 +77,7 @@ def test_a_price_list_that_is_silent_costs_a_moment_and_no_run(bench: CloudBench
 
 
 def test_a_budget_needs_a_price(bench: CloudBench) -> None:
-    """With --max-cost, an unknown price is exit 2, and the message names the key for it."""
+    """With --max-cost, an unknown price ends with 2 and names the key that sets it."""
     bench.cloud.faults.deny("pricing:GetProducts")
     assert "unknown: set aws.price_per_hour" in planned(bench, 2, "--max-cost", "1")
     bench.aws["price_per_hour"] = 0.834

@@ -1,4 +1,4 @@
-"""The worker alone, where only scikit-learn, cloudpickle and msgspec are installed."""
+"""The worker in an environment with scikit-learn, cloudpickle and msgspec alone."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ INSTALL_SECONDS = 300
 
 pytestmark = [
     pytest.mark.usefixtures("nothing_left"),
-    # Whoever comes first installs; what other workers do meanwhile is not their own time.
+    # One test worker installs; the others wait in the meantime.
     pytest.mark.timeout(INSTALL_SECONDS + 60),
 ]
 
 
 @pytest.fixture(scope="session")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a fresh environment; all workers of a test run share it."""
+    """Interpreter of a fresh environment, which all workers of a test run share."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -60,7 +60,7 @@ def _make_environment(folder: Path, python: Path) -> None:
 
 @pytest.fixture
 def worker_only(tmp_path: Path) -> Path:
-    """A folder with ``skygrid/worker`` and an empty ``skygrid/__init__.py``."""
+    """Folder with ``skygrid/worker`` and an empty ``skygrid/__init__.py``."""
     package = tmp_path / "skygrid"
     shutil.copytree(
         ROOT / "skygrid" / "worker",

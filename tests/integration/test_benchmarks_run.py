@@ -1,4 +1,4 @@
-"""The benchmarks are programs of their own, and nothing else would notice that one has broken."""
+"""The benchmarks run: no other test would notice that one is broken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("program", ["plan_cost", "driver_cost"])
 def test_a_benchmark_of_the_driver_runs_at_its_smallest(program: str) -> None:
-    """Each program that measures the driver still ends well and prints its one JSON line."""
+    """Each program that measures the driver exits with 0 and prints one JSON line."""
     done = subprocess.run(
         [sys.executable, "-m", f"tests.benchmarks.{program}", "20"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What the cloud for tests promises of its machines: they boot, let in, end, and leave nothing."""
+"""Machines of the test cloud: boot, access, end, and cleanup."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SPOT = {"InstanceMarketOptions": {"MarketType": "spot"}}
 
 @pytest.fixture
 def caller(cloud: Cloud, tmp_path: Path) -> Caller:
-    """Someone with a key and a security group that lets them in."""
+    """Caller with a key and a security group that admits it."""
     return Caller(cloud, tmp_path)
 
 
 @contextmanager
 def _session(caller: Caller, address: str, command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A session that is killed in the end."""
+    """Open a session and kill it at the end."""
     words = caller.ssh_words(address, command)
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as session:
         try:
@@ -55,8 +55,8 @@ def _is_silent(address: str, seconds: float = 0.3) -> bool:
 # ---- boot ----------------------------------------------------------------------------------------
 
 
-def test_an_instance_boots_and_lets_in_its_key_alone(caller: Caller, tmp_path: Path) -> None:
-    """Who has the key of the user-data logs in as ubuntu, with sudo; nobody else, nor as root."""
+def test_an_instance_boots_and_admits_its_key_alone(caller: Caller, tmp_path: Path) -> None:
+    """The key of the user-data logs in as ubuntu, with sudo; other keys and root are refused."""
     node = caller.launch()
     address = caller.ready(node)
     done = caller.ssh(address, "id -un; hostname; sudo -n id -un; python3 -c 'print(6 * 7)'")
@@ -80,10 +80,10 @@ def test_an_instance_boots_and_lets_in_its_key_alone(caller: Caller, tmp_path: P
         ("#cloud-config\nbootcmd: [exit 3]\n", "bootcmd: exit 3"),
     ],
 )
-def test_what_does_not_run_is_a_problem(
+def test_unsupported_user_data_is_a_problem(
     caller: Caller, cloud: Cloud, user_data: str, said: str
 ) -> None:
-    """User-data that is not known, and steps that fail, are told and fail the test."""
+    """Unknown user-data and failed steps are reported and fail the test."""
     node = caller.launch(user_data)
     wait(lambda: any(said in one for one in cloud.problems()), lambda: f"{cloud.problems()}")
     caller.end(node)
@@ -92,8 +92,8 @@ def test_what_does_not_run_is_a_problem(
     cloud.allow_problems = True
 
 
-def test_sshd_may_be_up_before_the_key_is(caller: Caller, cloud: Cloud) -> None:
-    """With `key_seconds` the host greets with its key and refuses the user for a while."""
+def test_sshd_may_be_up_before_the_users_key(caller: Caller, cloud: Cloud) -> None:
+    """With `key_seconds`, sshd runs with its host key but refuses the user for a while."""
     cloud.faults.set(key_seconds=4.0)
     node = caller.launch()
     address = caller.address(node)
@@ -102,8 +102,8 @@ def test_sshd_may_be_up_before_the_key_is(caller: Caller, cloud: Cloud) -> None:
     caller.end(node)
 
 
-def test_a_boot_takes_the_time_it_is_told(caller: Caller, cloud: Cloud) -> None:
-    """While an instance boots it is `running` in the API and silent on the network."""
+def test_a_boot_takes_its_set_time(caller: Caller, cloud: Cloud) -> None:
+    """An instance that boots is `running` in the API and silent on the network."""
     cloud.faults.set(boot_seconds=4.0)
     node = caller.launch()
     caller.wait_state(node, "running")
@@ -113,8 +113,8 @@ def test_a_boot_takes_the_time_it_is_told(caller: Caller, cloud: Cloud) -> None:
     caller.end(node)
 
 
-def test_a_folder_may_be_on_both_sides(caller: Caller, cloud: Cloud, tmp_path: Path) -> None:
-    """What an instance sees of this machine's files is read-only, unless a folder is mounted."""
+def test_a_mounted_folder_is_shared(caller: Caller, cloud: Cloud, tmp_path: Path) -> None:
+    """Files of this machine are read-only on an instance, except in a mounted folder."""
     shared = tmp_path / "shared"
     shared.mkdir()
     cloud.mount(shared)
@@ -129,8 +129,8 @@ def test_a_folder_may_be_on_both_sides(caller: Caller, cloud: Cloud, tmp_path: P
     caller.end(node)
 
 
-def test_one_of_three_can_be_out_of_reach(caller: Caller, cloud: Cloud) -> None:
-    """The next so many instances run and boot, and their addresses stay silent."""
+def test_one_of_three_can_be_unreachable(caller: Caller, cloud: Cloud) -> None:
+    """With `unreachable`, the next instances run but their addresses stay silent."""
     cloud.faults.set(unreachable=1)
     silent, first, second = (caller.launch() for _ in range(3))
     for node in (first, second):
@@ -140,11 +140,11 @@ def test_one_of_three_can_be_out_of_reach(caller: Caller, cloud: Cloud) -> None:
     caller.end(silent, first, second)
 
 
-# ---- the end -------------------------------------------------------------------------------------
+# ---- end -----------------------------------------------------------------------------------------
 
 
 def test_terminate_ends_every_process(caller: Caller, cloud: Cloud) -> None:
-    """TerminateInstances ends what runs there, deaf to signals or not, and its volumes go."""
+    """TerminateInstances ends all processes, even if they ignore signals, and deletes volumes."""
     node = caller.launch(
         caller.cloud_config(bootcmd=["setsid sh -c 'trap : TERM; while :; do sleep 1; done' &"])
     )
@@ -159,8 +159,8 @@ def test_terminate_ends_every_process(caller: Caller, cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("command", ["shutdown -P now", "poweroff", "shutdown -h +0"])
-def test_power_off_inside_terminates_in_the_api(caller: Caller, command: str) -> None:
-    """A power-off from inside ends the instance, as its InstanceInitiatedShutdownBehavior says."""
+def test_power_off_inside_terminates_the_instance(caller: Caller, command: str) -> None:
+    """A power-off from inside ends the instance, by its InstanceInitiatedShutdownBehavior."""
     node = caller.launch()
     caller.ssh(caller.ready(node), f"sudo {command}")
     caller.wait_state(node, "terminated")
@@ -169,7 +169,7 @@ def test_power_off_inside_terminates_in_the_api(caller: Caller, command: str) ->
 
 
 def test_power_off_inside_stops_without_that_setting(caller: Caller, cloud: Cloud) -> None:
-    """An instance that is not set to terminate is stopped, and its volume still costs."""
+    """An instance that is not set to terminate is stopped and keeps its volume."""
     node = caller.launch(InstanceInitiatedShutdownBehavior="stop")
     caller.ssh(caller.ready(node), "sudo poweroff")
     caller.wait_state(node, "stopped")
@@ -178,7 +178,7 @@ def test_power_off_inside_stops_without_that_setting(caller: Caller, cloud: Clou
 
 
 def test_halt_does_not_end_an_instance(caller: Caller, cloud: Cloud) -> None:
-    """After `halt` nothing runs and nobody answers, and the API says `running`."""
+    """After `halt` no process runs and no port answers, but the API shows `running`."""
     node = caller.launch()
     address = caller.ready(node)
     with _session(caller, address, "sudo halt"):
@@ -189,7 +189,7 @@ def test_halt_does_not_end_an_instance(caller: Caller, cloud: Cloud) -> None:
 
 
 def test_a_dead_machine_is_silent_and_running(caller: Caller, cloud: Cloud) -> None:
-    """A machine that dies closes no connection, and the API does not notice."""
+    """A dead machine closes no connection, and the API still shows `running`."""
     node = caller.launch()
     address = caller.ready(node)
     with _session(caller, address, "echo up; exec sleep 1000") as session:
@@ -203,11 +203,11 @@ def test_a_dead_machine_is_silent_and_running(caller: Caller, cloud: Cloud) -> N
     caller.end(node)
 
 
-# ---- the network ---------------------------------------------------------------------------------
+# ---- network -------------------------------------------------------------------------------------
 
 
-def test_who_is_not_let_in_finds_silence(cloud: Cloud, tmp_path: Path) -> None:
-    """The security group decides by the caller's address, which /checkip says and can change."""
+def test_the_security_group_decides_by_address(cloud: Cloud, tmp_path: Path) -> None:
+    """Without a rule for the caller's address, which can change, the network is silent."""
     import urllib.request
 
     caller = Caller(cloud, tmp_path, ingress=None)
@@ -228,7 +228,7 @@ def test_who_is_not_let_in_finds_silence(cloud: Cloud, tmp_path: Path) -> None:
 def test_a_connection_falls_silent_when_the_callers_address_changes(
     caller: Caller, cloud: Cloud
 ) -> None:
-    """Packets from another address belong to no connection: nothing comes, nothing ends."""
+    """After a change of the caller's address a connection stays open but transfers nothing."""
     node = caller.launch()
     address = caller.ready(node)
     with _session(caller, address, "cat") as session:
@@ -247,8 +247,8 @@ def test_a_connection_falls_silent_when_the_callers_address_changes(
     caller.end(node)
 
 
-def test_an_address_is_given_to_the_next_instance(caller: Caller) -> None:
-    """The moment an instance has ended its address may be another's."""
+def test_an_address_is_reused(caller: Caller) -> None:
+    """The address of an ended instance may be given to the next one."""
     first = caller.launch()
     address = caller.ready(first)
     caller.ec2.terminate_instances(InstanceIds=[first])
@@ -261,7 +261,7 @@ def test_an_address_is_given_to_the_next_instance(caller: Caller) -> None:
 def test_a_private_address_is_reached_through_a_jump_host_alone(
     cloud: Cloud, tmp_path: Path, ssh_bed: SshBed
 ) -> None:
-    """Without a public address only what an sshd forwards gets there."""
+    """A private address can be reached only through an sshd."""
     caller = Caller(cloud, tmp_path, ingress="172.31.0.0/16")
     jump = ssh_bed.node()
     group = caller.group
@@ -305,8 +305,8 @@ def _metadata(caller: Caller, address: str, path: str) -> str:
     ).stdout
 
 
-def test_metadata_wants_a_token(caller: Caller) -> None:
-    """An instance asks for its own metadata with a token, and without one gets 401."""
+def test_metadata_needs_a_token(caller: Caller) -> None:
+    """An instance reads its metadata with a token; without one the answer is 401."""
     node = caller.launch()
     address = caller.ready(node)
     assert _metadata(caller, address, "meta-data/instance-id") == f"{node} 200"
@@ -317,10 +317,8 @@ def test_metadata_wants_a_token(caller: Caller) -> None:
     caller.end(node)
 
 
-def test_a_spot_instance_is_told_of_its_interruption_and_ended(
-    caller: Caller, cloud: Cloud
-) -> None:
-    """The notice appears in the metadata; when its time has come the instance ends."""
+def test_a_spot_instance_gets_a_notice_before_its_end(caller: Caller, cloud: Cloud) -> None:
+    """The notice appears in the metadata, and the instance ends at its time."""
     node = caller.launch(**SPOT)
     assert caller.describe(node)["InstanceLifecycle"] == "spot"
     address = caller.ready(node)
@@ -334,7 +332,7 @@ def test_a_spot_instance_is_told_of_its_interruption_and_ended(
 
 
 def test_an_instance_fetches_an_object_by_its_presigned_url(caller: Caller, cloud: Cloud) -> None:
-    """Who has the URL needs no credentials, and may ask for a range."""
+    """The URL needs no credentials and allows ranges."""
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket="bucket")
     s3.put_object(Bucket="bucket", Key="data", Body=b"0123456789")
@@ -354,13 +352,13 @@ def test_an_instance_fetches_an_object_by_its_presigned_url(caller: Caller, clou
 
 @pytest.fixture
 def second_cloud() -> Iterator[Cloud]:
-    """Another cloud beside the first."""
+    """A second cloud."""
     with Cloud() as cloud:
         yield cloud
 
 
 def test_two_clouds_share_nothing(caller: Caller, second_cloud: Cloud, tmp_path: Path) -> None:
-    """Each cloud has addresses and instances of its own, which end when it is killed."""
+    """Each cloud has its own addresses and instances, which end with its process."""
     (tmp_path / "second").mkdir()
     other = Caller(second_cloud, tmp_path / "second")
     ours, theirs = caller.launch(), other.launch()
@@ -398,8 +396,8 @@ def _all_namespaces() -> set[str]:
     return found
 
 
-def test_what_is_left_fails_the_test(caller: Caller, cloud: Cloud) -> None:
-    """An instance that a test forgets is an error of that test, named by its id."""
+def test_a_forgotten_instance_fails_the_test(caller: Caller, cloud: Cloud) -> None:
+    """An instance that a test leaves is an error with its id."""
     node = caller.launch()
     caller.ready(node)
     with pytest.raises(AssertionError, match=node):
@@ -410,7 +408,7 @@ def test_what_is_left_fails_the_test(caller: Caller, cloud: Cloud) -> None:
 
 
 def test_instances_of_arm_boot_from_an_image_of_arm(caller: Caller) -> None:
-    """An image and a type must be of one architecture, as on EC2."""
+    """Image and type must have the same architecture, as on EC2."""
     node = caller.launch(ImageId=IMAGES["arm64"], InstanceType="c7g.large")
     assert caller.describe(node)["Architecture"] == "arm64"
     caller.ready(node)

@@ -1,4 +1,4 @@
-"""What the cloud for tests promises of its APIs: AWS's own answers, also to what goes wrong."""
+"""APIs of the test cloud: AWS's own answers, also to errors."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ PARAMETER = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{}/hvm/eb
 
 @pytest.fixture
 def caller(cloud: Cloud, tmp_path: Path) -> Caller:
-    """Someone who launches instances that nobody has to boot."""
+    """Caller whose instances do not boot."""
     cloud.faults.set(dead=1000)
     return Caller(cloud, tmp_path)
 
 
 def code_of(call: Callable[..., Any], *arguments: Any, **named: Any) -> str:
-    """The code of the error that a call ends in."""
+    """Return the code of the error that a call raises."""
     with pytest.raises(ClientError) as raised:
         call(*arguments, **named)
     return str(raised.value.response["Error"]["Code"])
 
 
-# ---- tokens, counts, room ------------------------------------------------------------------------
+# ---- tokens, counts, capacity --------------------------------------------------------------------
 
 
 def test_a_client_token_launches_once(caller: Caller) -> None:
-    """The same call again says the same instance; another one with the token is refused."""
+    """The same call returns the same instance; a different one with its token is refused."""
     first = caller.launch(ClientToken="token")
     assert caller.launch(ClientToken="token") == first
     changed = {"ClientToken": "token", "InstanceType": "c7i.large"}
@@ -56,8 +56,8 @@ def test_a_client_token_launches_once(caller: Caller) -> None:
     caller.end(first)
 
 
-def test_a_token_finds_what_was_launched_without_an_answer(caller: Caller, cloud: Cloud) -> None:
-    """A launch whose answer was lost has happened, and its token says which it was."""
+def test_a_token_finds_a_launch_without_an_answer(caller: Caller, cloud: Cloud) -> None:
+    """A launch whose answer was lost has happened, and its token returns the instance."""
     cloud.faults.lose_answer("ec2:RunInstances")
     with pytest.raises(ConnectionClosedError):
         caller.launch(ClientToken="token")
@@ -66,8 +66,8 @@ def test_a_token_finds_what_was_launched_without_an_answer(caller: Caller, cloud
     caller.end(node)
 
 
-def test_as_many_start_as_were_asked_for(caller: Caller, cloud: Cloud) -> None:
-    """MaxCount instances start, or as many as the quota allows but MinCount."""
+def test_up_to_the_requested_number_start(caller: Caller, cloud: Cloud) -> None:
+    """MaxCount instances start, or as many as the quota allows if that is MinCount or more."""
     ids = caller.launch_all(MinCount=1, MaxCount=3)
     assert len(ids) == 3
     cloud.faults.set(on_demand_vcpus=20)
@@ -77,8 +77,8 @@ def test_as_many_start_as_were_asked_for(caller: Caller, cloud: Cloud) -> None:
     caller.end(*ids, *more)
 
 
-def test_spot_has_limits_of_its_own(caller: Caller, cloud: Cloud) -> None:
-    """Spot instances count apart, by vCPUs and by number."""
+def test_spot_has_its_own_limits(caller: Caller, cloud: Cloud) -> None:
+    """Spot instances have their own limits by vCPUs and by number."""
     cloud.faults.set(on_demand_vcpus=0, spot_count=1)
     node = caller.launch(**SPOT)
     assert code_of(caller.launch, **SPOT) == "MaxSpotInstanceCountExceeded"
@@ -87,7 +87,7 @@ def test_spot_has_limits_of_its_own(caller: Caller, cloud: Cloud) -> None:
 
 
 def test_capacity_is_that_of_a_pool(caller: Caller, cloud: Cloud) -> None:
-    """A zone, type or market without capacity says so; without a zone another is taken."""
+    """A zone, type or market may lack capacity; without a given zone another one is used."""
     cloud.faults.no_capacity(
         Pool(zone=f"{REGION}a", market="on-demand"), Pool(instance_type="c7a.*", market="spot")
     )
@@ -118,10 +118,10 @@ def test_capacity_is_that_of_a_pool(caller: Caller, cloud: Cloud) -> None:
         ({"UserData": "#" * 16385}, "InvalidParameterValue"),
     ],
 )
-def test_a_launch_that_cannot_be_names_why(
+def test_an_invalid_launch_names_its_error(
     caller: Caller, parameters: dict[str, Any], code: str
 ) -> None:
-    """What a launch names must exist and fit, as on EC2; nothing is started otherwise."""
+    """An unknown or unsuitable parameter of a launch is refused as on EC2."""
     assert code_of(caller.launch, **parameters) == code
     caller.end()
 
@@ -130,7 +130,7 @@ def test_a_launch_that_cannot_be_names_why(
 
 
 def test_a_new_instance_is_pending_and_not_yet_visible(caller: Caller, cloud: Cloud) -> None:
-    """For a while nobody knows a new instance but the answer of its launch."""
+    """For a while, only the answer of its launch shows a new instance."""
     cloud.faults.set(invisible_seconds=3.0, pending_seconds=6.0)
     node = caller.launch()
     assert code_of(caller.describe, node) == "InvalidInstanceID.NotFound"
@@ -143,8 +143,8 @@ def test_a_new_instance_is_pending_and_not_yet_visible(caller: Caller, cloud: Cl
     caller.end(node)
 
 
-def test_an_end_takes_its_time_and_the_group_longer(caller: Caller, cloud: Cloud) -> None:
-    """`shutting-down` lasts, and a security group stays in use until the interface is gone."""
+def test_an_end_takes_time_and_its_group_longer(caller: Caller, cloud: Cloud) -> None:
+    """`shutting-down` lasts, and the group stays in use until the interface is deleted."""
     cloud.faults.set(shutdown_seconds=3.0, interface_seconds=3.0)
     node = caller.launch()
     caller.ec2.terminate_instances(InstanceIds=[node])
@@ -166,11 +166,11 @@ def test_an_end_takes_its_time_and_the_group_longer(caller: Caller, cloud: Cloud
     wait(deleted, lambda: "the group to be deletable")
 
 
-# ---- who may -------------------------------------------------------------------------------------
+# ---- permissions ---------------------------------------------------------------------------------
 
 
-def test_what_is_not_allowed_names_the_action(caller: Caller, cloud: Cloud) -> None:
-    """A denied action is refused in each service's way, with a dry run too; others are done."""
+def test_a_denied_action_is_named(caller: Caller, cloud: Cloud) -> None:
+    """A denied action is refused in the form of each service, also as a dry run."""
     cloud.faults.deny("ec2:RunInstances", "ssm:*", "s3:PutObject", "sts:*")
     with pytest.raises(ClientError, match="ec2:RunInstances") as raised:
         caller.launch()
@@ -186,8 +186,8 @@ def test_what_is_not_allowed_names_the_action(caller: Caller, cloud: Cloud) -> N
     caller.end()
 
 
-def test_tags_in_a_launch_need_the_permission_to_tag(caller: Caller, cloud: Cloud) -> None:
-    """A launch with tags is refused to who may launch and not tag."""
+def test_tags_of_a_launch_need_the_permission_to_tag(caller: Caller, cloud: Cloud) -> None:
+    """A launch with tags is refused without the permission to tag."""
     cloud.faults.deny("ec2:CreateTags")
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "k", "Value": "v"}]}]
     with pytest.raises(ClientError, match="ec2:CreateTags"):
@@ -196,7 +196,7 @@ def test_tags_in_a_launch_need_the_permission_to_tag(caller: Caller, cloud: Clou
 
 
 def test_credentials_expire_at_once_for_every_service(caller: Caller, cloud: Cloud) -> None:
-    """From that moment on every call is refused, and the instances go on."""
+    """Once the credentials expire, each call is refused and instances continue."""
     node = caller.launch()
     cloud.faults.expire_credentials()
     assert code_of(caller.describe, node) == "RequestExpired"
@@ -208,11 +208,11 @@ def test_credentials_expire_at_once_for_every_service(caller: Caller, cloud: Clo
     caller.end(node)
 
 
-# ---- calls that go wrong -------------------------------------------------------------------------
+# ---- failed calls --------------------------------------------------------------------------------
 
 
-def test_a_call_fails_as_often_as_it_is_told(caller: Caller, cloud: Cloud) -> None:
-    """A failure comes after some calls, so many times, and does not execute them."""
+def test_a_failure_has_its_set_number(caller: Caller, cloud: Cloud) -> None:
+    """A failure starts after some calls, occurs a set number of times, and executes nothing."""
     node = caller.launch()
     cloud.faults.fail("ec2:TerminateInstances", "InternalError", times=2, after=1)
     end = caller.ec2.terminate_instances
@@ -224,8 +224,8 @@ def test_a_call_fails_as_often_as_it_is_told(caller: Caller, cloud: Cloud) -> No
     caller.end(node)
 
 
-def test_what_breaks_in_the_cloud_is_answered_as_awss_own_fault(cloud: Cloud) -> None:
-    """An error that nobody expected is an InternalError, and a problem unless it is moto's."""
+def test_an_unexpected_error_is_an_internal_error(cloud: Cloud) -> None:
+    """An unexpected error gives InternalError, and a problem unless it comes from moto."""
     ec2 = cloud.client("ec2", parameter_validation=False)
     unknown = [{"Name": "no-such-filter", "Values": ["x"]}]
     assert code_of(ec2.describe_subnets, Filters=unknown) == "InternalError"
@@ -238,8 +238,8 @@ def test_what_breaks_in_the_cloud_is_answered_as_awss_own_fault(cloud: Cloud) ->
     cloud.allow_problems = True
 
 
-def test_many_at_once_are_answered_as_one_after_the_other(cloud: Cloud) -> None:
-    """Objects come and go while others list them and ask EC2, and no call breaks."""
+def test_simultaneous_calls_do_not_break(cloud: Cloud) -> None:
+    """Calls succeed while others create, delete and list objects."""
     s3, ec2 = cloud.client("s3"), cloud.client("ec2")
     s3.create_bucket(Bucket="crowd")
 
@@ -263,7 +263,7 @@ def test_many_at_once_are_answered_as_one_after_the_other(cloud: Cloud) -> None:
 
 
 def test_calls_are_counted(caller: Caller, cloud: Cloud) -> None:
-    """Every call is in the count of its action, whoever made it and however it ended."""
+    """Each call is counted by its action, with any caller and result."""
     before = cloud.calls
     caller.ec2.describe_instances()
     code_of(caller.launch, ImageId="ami-0123456789abcdef0")
@@ -278,8 +278,8 @@ def test_calls_are_counted(caller: Caller, cloud: Cloud) -> None:
     caller.end()
 
 
-def test_a_clock_that_is_wrong_shows(caller: Caller, cloud: Cloud) -> None:
-    """The cloud's clock is in the Date of every answer, and refuses a caller's that is far off."""
+def test_a_wrong_clock_is_visible(caller: Caller, cloud: Cloud) -> None:
+    """The cloud's clock is in the Date of each answer, and refuses calls that are far off."""
     cloud.faults.set(clock_seconds=120)
     answer = caller.ec2.describe_instances()["ResponseMetadata"]["HTTPHeaders"]
     assert 110 < parsedate_to_datetime(answer["date"]).timestamp() - time.time() < 130
@@ -292,8 +292,8 @@ def test_a_clock_that_is_wrong_shows(caller: Caller, cloud: Cloud) -> None:
 # ---- networks ------------------------------------------------------------------------------------
 
 
-def test_the_default_vpc_has_a_way_out_and_can_be_missing(caller: Caller, cloud: Cloud) -> None:
-    """The default VPC's route table leads to a gateway; without that VPC a launch fails."""
+def test_the_default_vpc_has_a_route_and_can_be_missing(caller: Caller, cloud: Cloud) -> None:
+    """The default VPC routes to a gateway; without that VPC a launch fails."""
     ec2 = caller.ec2
     routes = [r for table in ec2.describe_route_tables()["RouteTables"] for r in table["Routes"]]
     assert any(route.get("GatewayId", "").startswith("igw-") for route in routes)
@@ -307,7 +307,7 @@ def test_the_default_vpc_has_a_way_out_and_can_be_missing(caller: Caller, cloud:
 
 
 def test_a_subnet_without_a_route_gives_no_public_address(caller: Caller, cloud: Cloud) -> None:
-    """An instance in a private subnet has a private address only."""
+    """An instance in a private subnet has only a private address."""
     subnet = subnet_without_a_route(cloud)
     tables = caller.ec2.describe_route_tables(
         Filters=[{"Name": "association.subnet-id", "Values": [subnet]}]
@@ -320,12 +320,12 @@ def test_a_subnet_without_a_route_gives_no_public_address(caller: Caller, cloud:
     caller.end(node)
 
 
-# ---- what moto lacks -----------------------------------------------------------------------------
+# ---- additions to moto ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("word", "architecture"), [("amd64", "x86_64"), ("arm64", "arm64")])
 def test_canonicals_parameter_names_an_image(cloud: Cloud, word: str, architecture: str) -> None:
-    """The public parameter of Ubuntu 24.04 holds an image that EC2 has, in every region."""
+    """The public parameter of Ubuntu 24.04 names an image that EC2 has, in each region."""
     ssm, ec2 = cloud.client("ssm", "eu-central-1"), cloud.client("ec2", "eu-central-1")
     image = ssm.get_parameter(Name=PARAMETER.format(word))["Parameter"]["Value"]
     found = ec2.describe_images(ImageIds=[image])["Images"][0]
@@ -334,8 +334,8 @@ def test_canonicals_parameter_names_an_image(cloud: Cloud, word: str, architectu
     assert code_of(ssm.get_parameter, Name=PARAMETER.format("mips")) == "ParameterNotFound"
 
 
-def test_prices_have_awss_shape(cloud: Cloud) -> None:
-    """GetProducts answers with the price list's documents, one when enough filters are given."""
+def test_prices_have_the_shape_of_aws(cloud: Cloud) -> None:
+    """GetProducts returns documents of the price list, one if enough filters are given."""
     filters = {
         "instanceType": "c7i.xlarge",
         "regionCode": REGION,
@@ -361,8 +361,8 @@ def test_prices_have_awss_shape(cloud: Cloud) -> None:
     assert ask(instanceType="c99i.large") == []
 
 
-def test_spot_prices_and_quotas_are_known(cloud: Cloud) -> None:
-    """Spot prices are below the price on demand in each zone; the quotas are those that hold."""
+def test_spot_prices_and_quotas_are_available(cloud: Cloud) -> None:
+    """Spot prices are below the on-demand price in each zone, and quotas are the current ones."""
     history = cloud.client("ec2").describe_spot_price_history(
         InstanceTypes=["c7i.xlarge"], ProductDescriptions=["Linux/UNIX"]
     )["SpotPriceHistory"]
@@ -382,11 +382,11 @@ def test_checkip_is_plain_text(cloud: Cloud) -> None:
         assert answer.read() == b"198.51.100.7\n"
 
 
-# ---- cloud-init's own word -----------------------------------------------------------------------
+# ---- schema of cloud-init ------------------------------------------------------------------------
 
 
-def test_cloud_inits_schema_is_asked() -> None:
-    """cloud-init's own command takes what is right and names what is wrong."""
+def test_cloud_inits_schema_is_checked() -> None:
+    """cloud-init's own command accepts valid user-data and names errors."""
     check_user_data(b"#cloud-config\nbootcmd: [[sh, -c, 'true']]\nssh_deletekeys: true\n")
     with pytest.raises(AssertionError, match="bootcmd: 5 is not of type 'array'"):
         check_user_data(b"#cloud-config\nbootcmd: 5\n")

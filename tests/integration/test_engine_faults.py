@@ -1,4 +1,4 @@
-"""Nodes that die, fall silent, break and lie under a search; the answer is scikit-learn's own."""
+"""Searches on nodes that die, hang, break and send false messages equal scikit-learn's own."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("nothing_left")]
 
 
 def impatient(seconds: float = 3.0) -> QueuePolicies:
-    """Leases that expire soon."""
+    """Return policies with leases that expire early."""
     return QueuePolicies(lease=LeasePolicy(timeout_seconds=seconds), speculation=None)
 
 
@@ -63,7 +63,7 @@ def python(code: str) -> LocalProcess:
     return LocalProcess([sys.executable, "-c", code])
 
 
-# ---- nodes that go ------------------------------------------------------------------------------
+# ---- lost nodes ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -86,21 +86,21 @@ def test_a_node_that_falls_silent_loses_its_leases_and_is_replaced(count: int) -
     with Driven(Nodes(count), impatient()) as run:
         run.watch.on_outcomes = once(lambda: os.kill(run.nodes.pid("node-1"), signal.SIGSTOP))
         search = run.fit(tree_search(), X, y)
-        # Of two nodes, the other one may have done all before this one had taken anything; and on a
-        # busy machine an honest one may be silent for too long as well.
+        # Of two nodes, the other one may have run all fits before this one took any. On a busy
+        # machine, a working node may be silent for too long too.
         assert run.watch.losses >= 1 or count == 2
         assert sum(map(len, run.nodes.made.values())) == count + run.watch.losses
     assert_as_scikit_learn(search)
 
 
-def test_nodes_that_are_lost_again_and_again_end_the_search_with_the_reason() -> None:
+def test_repeated_losses_end_the_search_with_the_reason() -> None:
     X, y = data()
     with Driven(Nodes(2, lambda name, times, own: python("raise SystemExit(7)"))) as run:
         with pytest.raises(NodeError, match="exit code 7") as caught:
             run.fit(tree_search(), X, y)
         assert caught.value.exit_code == 3
         assert 2 < run.watch.losses < 20
-        # A dead cluster says so again, and does not wait for ever.
+        # A dead cluster raises again and does not wait for ever.
         with pytest.raises(NodeError, match="exit code 7"):
             run.fit(tree_search(), X, y)
 
@@ -115,7 +115,7 @@ def test_nodes_that_cannot_be_started_end_the_search_with_the_reason() -> None:
         run.fit(tree_search(), X, y)
 
 
-def test_a_node_that_never_says_anything_is_replaced() -> None:
+def test_a_silent_node_is_replaced() -> None:
     X, y = data()
     silent = "import signal; signal.pause()"
 
@@ -140,7 +140,7 @@ def test_a_cluster_outside_its_with_statement_refuses_to_work() -> None:
         cluster.fit(tree_search(), X, y)
 
 
-def test_a_search_that_does_not_load_does_not_spoil_the_cluster() -> None:
+def test_a_search_that_does_not_load_leaves_the_cluster_usable() -> None:
     X, y = data()
     with skygrid.cluster(on="local", nodes=1, concurrency=1) as cluster:
         with pytest.raises(NodeError, match="does not load"):
@@ -149,7 +149,7 @@ def test_a_search_that_does_not_load_does_not_spoil_the_cluster() -> None:
     assert_as_scikit_learn(search)
 
 
-def test_data_that_comes_back_after_other_data_is_sent_again() -> None:
+def test_data_that_was_used_before_is_sent_again() -> None:
     with Driven(Nodes(1, lambda name, times, own: Passing(own))) as run:
         for seed in (0, 1, 0):
             X, y = data(seed)
@@ -184,11 +184,11 @@ def test_a_driver_that_is_killed_leaves_nothing(
     wait_until(lambda: not running(family), "everything that it had started to end")
 
 
-# ---- channels that break ------------------------------------------------------------------------
+# ---- damaged channels ---------------------------------------------------------------------------
 
 
 class Flipping(Passing):
-    """Turns one bit round in what the agent sends after its first hundred bytes."""
+    """Flips one bit in the agent's output."""
 
     def __init__(self, own: LocalProcess) -> None:
         super().__init__(own)
@@ -203,7 +203,7 @@ class Flipping(Passing):
 
 
 class FlippingBack(Passing):
-    """Turns one bit round in the data that the agent is sent."""
+    """Flips one bit in the agent's input."""
 
     def write(self, data: bytes) -> None:
         if len(data) > 1000:
@@ -212,7 +212,7 @@ class FlippingBack(Passing):
 
 
 @pytest.mark.parametrize("kind", [Flipping, FlippingBack])
-def test_a_channel_that_turns_a_bit_round_is_given_up(kind: type[Passing]) -> None:
+def test_a_channel_that_flips_a_bit_is_closed(kind: type[Passing]) -> None:
     X, y = data()
 
     def first_broken(name: str, times: int, own: LocalProcess) -> Transport:
@@ -226,7 +226,7 @@ def test_a_channel_that_turns_a_bit_round_is_given_up(kind: type[Passing]) -> No
 
 
 class Odd(Passing):
-    """Fails as no transport should, in reading or in writing, when so many bytes have passed."""
+    """Raises an unexpected error in reading or writing, after 1200 bytes."""
 
     def __init__(self, own: LocalProcess, fault: str) -> None:
         super().__init__(own)
@@ -249,13 +249,11 @@ class Odd(Passing):
 
 
 @pytest.mark.parametrize("fault", ["read", "write"])
-def test_what_nobody_foresaw_in_a_channel_costs_its_node_and_not_the_run(
-    fault: str, tmp_path: Path
-) -> None:
-    """An odd exception on a thread of a node loses it with the reason; others finish the run."""
+def test_an_unexpected_error_of_a_channel_costs_its_node_only(fault: str, tmp_path: Path) -> None:
+    """An unexpected error on a thread of a node loses it with the reason; others finish the run."""
     X, y = data()
     lost = threading.Event()
-    # Data is written before a node is ready, and results are read later, when both are to be there.
+    # Data is written before a node is ready. Results are read later, when both nodes are there.
     early = fault == "write"
     if not early:
         lost.set()
@@ -273,7 +271,7 @@ def test_what_nobody_foresaw_in_a_channel_costs_its_node_and_not_the_run(
     assert "Traceback" in (tmp_path / "node-1.log").read_text()
 
 
-# ---- nodes that lie -----------------------------------------------------------------------------
+# ---- false messages -----------------------------------------------------------------------------
 
 
 def result(lease: int, score: Any = 0.123) -> FitResult:
@@ -284,7 +282,7 @@ def result(lease: int, score: Any = 0.123) -> FitResult:
 
 
 def lies(message: Any) -> Iterable[Any]:
-    """What an honest node says, between well-formed lies."""
+    """Yield a message, and false ones after it."""
     yield message
     if isinstance(message, Report):
         again = [msgspec.structs.replace(r, test_scores=0.5) for r in message.results]
@@ -309,7 +307,7 @@ def lies(message: Any) -> Iterable[Any]:
         yield Pull(round=message.round + 1, count=5)
 
 
-def test_lies_of_a_node_are_dropped() -> None:
+def test_false_messages_of_a_node_are_dropped() -> None:
     X, y = data()
 
     def first_lies(name: str, times: int, own: LocalProcess) -> Transport:
@@ -328,7 +326,7 @@ def test_lies_of_a_node_are_dropped() -> None:
     [None, {"a": TypedNumber("fraction", "1/0")}],
     ids=repr,
 )
-def test_a_node_whose_scores_are_none_is_given_up(score: Any) -> None:
+def test_a_node_with_invalid_scores_is_dropped(score: Any) -> None:
     X, y = data()
 
     def liar(message: Any) -> Iterable[Any]:
@@ -346,7 +344,7 @@ def test_a_node_whose_scores_are_none_is_given_up(score: Any) -> None:
     assert_as_scikit_learn(search)
 
 
-def test_a_node_that_works_before_it_has_said_what_it_is_is_given_up() -> None:
+def test_a_node_that_works_before_its_greeting_is_dropped() -> None:
     X, y = data()
 
     def hasty(message: Any) -> Iterable[Any]:
@@ -379,7 +377,7 @@ def test_a_node_of_other_versions_is_refused_each_time() -> None:
                 run.fit(tree_search(), X, y)
 
 
-def test_a_node_that_wants_everything_gets_it_and_the_search_goes_on() -> None:
+def test_a_node_that_requests_too_much_does_not_break_the_search() -> None:
     X, y = data()
 
     def greedy(message: Any) -> Iterable[Any]:
@@ -392,10 +390,10 @@ def test_a_node_that_wants_everything_gets_it_and_the_search_goes_on() -> None:
     assert_as_scikit_learn(search)
 
 
-# ---- fits that drag on --------------------------------------------------------------------------
+# ---- overdue fits -------------------------------------------------------------------------------
 
 
-def test_a_fit_that_drags_on_is_started_again_elsewhere(tmp_path: Path) -> None:
+def test_an_overdue_fit_is_started_again_elsewhere(tmp_path: Path) -> None:
     X, y = data()
     policies = QueuePolicies(speculation=SpeculationPolicy(minimum_seconds=0.5, factor=2.0))
     grid = [
@@ -412,7 +410,7 @@ def test_a_fit_that_drags_on_is_started_again_elsewhere(tmp_path: Path) -> None:
     wait_until(lambda: not running([int(waited)]), "the fit that waited to be ended")
 
 
-def test_a_node_that_stops_under_a_fit_that_drags_on_holds_nothing_up(tmp_path: Path) -> None:
+def test_a_node_that_stops_with_an_overdue_fit_delays_nothing(tmp_path: Path) -> None:
     X, y = data()
     policies = QueuePolicies(
         speculation=SpeculationPolicy(minimum_seconds=0.5, factor=2.0),
@@ -436,7 +434,7 @@ def test_a_node_that_stops_under_a_fit_that_drags_on_holds_nothing_up(tmp_path: 
     assert len(run.watch.outcomes) == 12
 
 
-# ---- fits that kill -----------------------------------------------------------------------------
+# ---- fits that kill their slot ------------------------------------------------------------------
 
 
 def culprit_search(estimator: Any, **options: Any) -> GridSearchCV:

@@ -1,4 +1,4 @@
-"""Data that nodes fetch by a URL, from a server that misbehaves in every way it can."""
+"""Data that nodes fetch by a URL, from a server with faults."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.integration.test_node_data import Counting, FarNodes, blobs, large, r
 
 
 class Store:
-    """A server that has one blob."""
+    """Server with one blob."""
 
     def __init__(self) -> None:
         self.ranges: list[str] = []
-        """What was asked for, request by request; empty: all of it."""
+        """Requested ranges, one for each request; empty for the whole blob."""
 
         self.break_after: list[int] = []
-        """Bytes after which an answer breaks off, one number for each answer."""
+        """Number of bytes after which an answer breaks, one for each answer."""
 
         self.status: int | None = None
         self.ignore_range = False
@@ -64,7 +64,7 @@ class Store:
 
 
 class Fetching(FarNodes):
-    """Nodes whose data lies in a store."""
+    """Nodes whose data is in a store."""
 
     def __init__(self, store: Store, *caches: Path) -> None:
         super().__init__(*caches)
@@ -90,8 +90,8 @@ def store() -> Iterator[Store]:
     store.close()
 
 
-def test_data_is_fetched_and_nothing_of_it_is_sent(store: Store, tmp_path: Path) -> None:
-    """What a node can fetch by a URL does not go over its connection, and is kept as ever."""
+def test_data_is_fetched_and_not_sent(store: Store, tmp_path: Path) -> None:
+    """Data that a node can fetch is not sent over its connection, and is kept in its cache."""
     nodes = Fetching(store, tmp_path)
     run(nodes, *large())
     assert nodes.far[0].offsets == []
@@ -99,15 +99,15 @@ def test_data_is_fetched_and_nothing_of_it_is_sent(store: Store, tmp_path: Path)
     assert len(blobs(tmp_path)) == 1
 
 
-def test_data_that_is_there_is_not_fetched(store: Store, tmp_path: Path) -> None:
-    """A node that has the data from an earlier run asks no server."""
+def test_cached_data_is_not_fetched(store: Store, tmp_path: Path) -> None:
+    """A node that has the data from an earlier run sends no request."""
     run(Fetching(store, tmp_path), *large())
     run(Fetching(store, tmp_path), *large())
     assert store.ranges == [""]
 
 
-def test_a_fetch_that_breaks_goes_on_where_it_broke(store: Store, tmp_path: Path) -> None:
-    """An answer that breaks off is taken up by a range from there on."""
+def test_a_broken_fetch_resumes(store: Store, tmp_path: Path) -> None:
+    """A broken answer is continued by a request of a range."""
     store.break_after = [1_000_000, 500_000]
     nodes = Fetching(store, tmp_path)
     run(nodes, *large())
@@ -118,7 +118,7 @@ def test_a_fetch_that_breaks_goes_on_where_it_broke(store: Store, tmp_path: Path
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_refused_fetch_is_sent_instead(store: Store, tmp_path: Path, status: int) -> None:
-    """Where the URL does not hold (any more) the driver sends the data as if there were none."""
+    """If the URL does not work, the driver sends the data."""
     store.status = status
     nodes = Fetching(store, tmp_path)
     run(nodes, *large())
@@ -127,7 +127,7 @@ def test_a_refused_fetch_is_sent_instead(store: Store, tmp_path: Path, status: i
 
 
 def test_wrong_bytes_are_sent_instead(store: Store, tmp_path: Path) -> None:
-    """What does not have the digest that the driver named is not used."""
+    """Fetched bytes with another digest are not used."""
     X, y = large()
     content = b"".join(bytes(data) for _, data in Blob({"X": X}).chunks())
     store.content = b"\0" * (len(content) * 2)
@@ -136,8 +136,8 @@ def test_wrong_bytes_are_sent_instead(store: Store, tmp_path: Path) -> None:
     assert nodes.far[0].offsets[0] == 0
 
 
-def test_what_came_before_a_refusal_is_not_sent_again(store: Store, tmp_path: Path) -> None:
-    """A server without ranges breaks off: the driver sends the rest, and only that."""
+def test_bytes_before_a_refusal_are_not_sent_again(store: Store, tmp_path: Path) -> None:
+    """After a broken answer of a server without ranges, the driver sends the rest only."""
     store.break_after = [1_000_000]
     store.ignore_range = True
     nodes = Fetching(store, tmp_path)

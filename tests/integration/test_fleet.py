@@ -1,4 +1,4 @@
-"""A fleet against a cloud that behaves like AWS: launching, watching, ending, and their faults."""
+"""A fleet against a simulated cloud: launch, watch, end, and their faults."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.cloud.faults import Pool
 pytestmark = pytest.mark.cloud
 
 USER_DATA = b"#cloud-config\n{}\n"
-SILENT = lambda _: None  # noqa: E731 - the progress that nobody reads
+SILENT = lambda _: None  # noqa: E731 - a listener that ignores progress
 
 
 @pytest.fixture
 def aws(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """The cloud, as AWS is to this process."""
+    """The cloud, with the environment variables that make it AWS for this process."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, text in cloud.variables().items():
@@ -45,7 +45,7 @@ Maker = Callable[..., Fleet]
 
 @pytest.fixture
 def new_fleet(aws: Cloud, tmp_path: Path) -> Iterator[Maker]:
-    """Makes fleets, each of a run of its own; those that a test leaves are torn down."""
+    """Return a function that makes a fleet of a new run; remaining fleets are torn down."""
     made: list[Fleet] = []
 
     def make(name: str = "first", folder: Path | None = None, **settings: object) -> Fleet:
@@ -66,12 +66,12 @@ def new_fleet(aws: Cloud, tmp_path: Path) -> Iterator[Maker]:
 
 
 def launch(fleet: Fleet, node: str = "aws-1") -> CloudNode:
-    """Launch a node that does nothing once it has booted."""
+    """Launch a node that stays idle after its boot."""
     return fleet.launch(node, USER_DATA, SILENT)
 
 
 def clients_of(fleet: Fleet) -> Clients:
-    """Clients as another machine has them, which knows nothing of the fleet."""
+    """Return clients as on another machine, which has no record of the fleet."""
     return open_clients(AwsConfig(region=fleet.plan.region))
 
 
@@ -79,7 +79,7 @@ def clients_of(fleet: Fleet) -> Clients:
 
 
 def test_thirty_nodes_cost_few_calls(aws: Cloud, new_fleet: Maker) -> None:
-    """Thirty nodes are launched and awaited at once with at most three calls for each."""
+    """Thirty simultaneous launches take at most two calls each."""
     aws.faults.set(pending_seconds=3.0)
     fleet = new_fleet()
     before = aws.calls
@@ -97,7 +97,7 @@ def test_thirty_nodes_cost_few_calls(aws: Cloud, new_fleet: Maker) -> None:
 
 
 def test_an_instance_is_launched_as_promised(aws: Cloud, new_fleet: Maker) -> None:
-    """IMDSv2 alone, no role, ends on shutdown, an encrypted gp3 volume that goes with it, tags."""
+    """An instance has IMDSv2, no role, shutdown behaviour, an encrypted gp3 volume, and tags."""
     fleet = new_fleet(disk_gb=40)
     node = fleet.wait_running(launch(fleet), SILENT)
 
@@ -123,8 +123,8 @@ def test_an_instance_is_launched_as_promised(aws: Cloud, new_fleet: Maker) -> No
     assert node.expires_at == pytest.approx(fleet.mark.expires_at, abs=1)
 
 
-def test_only_the_caller_is_let_in(aws: Cloud, new_fleet: Maker) -> None:
-    """The group of a run has one rule in: port 22 from the caller's address."""
+def test_only_the_caller_has_access(aws: Cloud, new_fleet: Maker) -> None:
+    """The group of a run has one ingress rule: port 22 from the caller's address."""
     group_id = new_fleet().open()
 
     (group,) = aws.client("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
@@ -134,8 +134,8 @@ def test_only_the_caller_is_let_in(aws: Cloud, new_fleet: Maker) -> None:
     assert not rule["UserIdGroupPairs"]
 
 
-def test_without_capacity_the_next_pool_is_taken(aws: Cloud, new_fleet: Maker) -> None:
-    """A zone without the type is passed over, and other nodes do not ask it again."""
+def test_without_capacity_the_next_pool_is_used(aws: Cloud, new_fleet: Maker) -> None:
+    """A zone without capacity is skipped, and not tried again for other nodes."""
     fleet = new_fleet()
     aws.faults.no_capacity(Pool(zone="us-east-1a"))
 
@@ -146,7 +146,7 @@ def test_without_capacity_the_next_pool_is_taken(aws: Cloud, new_fleet: Maker) -
 
 
 def test_capacity_in_no_zone_lists_every_pool(aws: Cloud, new_fleet: Maker) -> None:
-    """When nothing can be had the message names each pool that was tried, and nothing is left."""
+    """If no pool has capacity, the message lists each of them and no instance is left."""
     fleet = new_fleet(instance_types=("c7i.xlarge",), zones=("us-east-1a", "us-east-1b"))
     aws.faults.no_capacity()
 
@@ -160,8 +160,8 @@ def test_capacity_in_no_zone_lists_every_pool(aws: Cloud, new_fleet: Maker) -> N
     assert not aws.nodes()
 
 
-def test_a_used_up_quota_is_named_with_its_page(aws: Cloud, new_fleet: Maker) -> None:
-    """Beyond the vCPUs of the account no other zone is tried, and the quota's page is named."""
+def test_a_reached_quota_is_named_with_its_page(aws: Cloud, new_fleet: Maker) -> None:
+    """At the account's quota no other zone is tried, and the quota's page is named."""
     aws.faults.set(on_demand_vcpus=4)
     fleet = new_fleet()
     launch(fleet, "aws-1")
@@ -172,8 +172,8 @@ def test_a_used_up_quota_is_named_with_its_page(aws: Cloud, new_fleet: Maker) ->
     assert aws.calls["ec2:RunInstances"] == 2
 
 
-def test_spot_that_cannot_be_had_becomes_on_demand(aws: Cloud, new_fleet: Maker) -> None:
-    """With spot-then-on-demand neither a quota nor want of spot capacity ends the launch."""
+def test_spot_without_capacity_becomes_on_demand(aws: Cloud, new_fleet: Maker) -> None:
+    """With spot-then-on-demand, neither a quota nor a lack of spot capacity ends the launch."""
     fleet = new_fleet(market="spot-then-on-demand", zones=("us-east-1a",))
     aws.faults.set(spot_count=1)
 
@@ -183,7 +183,7 @@ def test_spot_that_cannot_be_had_becomes_on_demand(aws: Cloud, new_fleet: Maker)
 
 
 def test_throttled_launches_are_tried_again(aws: Cloud, new_fleet: Maker) -> None:
-    """A launch that is throttled backs off and succeeds in the same pool, once."""
+    """A throttled launch is repeated in the same pool and succeeds once."""
     fleet = new_fleet()
     aws.faults.throttle("ec2:RunInstances", times=2)
 
@@ -191,8 +191,8 @@ def test_throttled_launches_are_tried_again(aws: Cloud, new_fleet: Maker) -> Non
     assert len(aws.nodes()) == 1
 
 
-def test_a_lost_answer_launches_nothing_twice(aws: Cloud, new_fleet: Maker) -> None:
-    """A call that was executed and whose answer was lost gives the same instance when repeated."""
+def test_a_lost_answer_launches_no_second_instance(aws: Cloud, new_fleet: Maker) -> None:
+    """A repeated call after a lost answer returns the same instance."""
     fleet = new_fleet()
     aws.faults.lose_answer("ec2:RunInstances")
 
@@ -202,7 +202,7 @@ def test_a_lost_answer_launches_nothing_twice(aws: Cloud, new_fleet: Maker) -> N
 
 
 def test_a_used_token_is_replaced(aws: Cloud, new_fleet: Maker) -> None:
-    """A token whose instance has ended already is answered by one of the next generation."""
+    """A token whose instance has ended is replaced by that of the next generation."""
     fleet = new_fleet()
     aws.faults.fail("ec2:RunInstances", "IdempotentInstanceTerminated", status=400)
 
@@ -212,8 +212,8 @@ def test_a_used_token_is_replaced(aws: Cloud, new_fleet: Maker) -> None:
     assert tokens == [1, 2]
 
 
-def test_a_missing_right_is_named(aws: Cloud, new_fleet: Maker) -> None:
-    """Who may not launch is told the IAM action, after one call."""
+def test_a_missing_permission_is_named(aws: Cloud, new_fleet: Maker) -> None:
+    """Without the permission to launch, the message names the IAM action after one call."""
     fleet = new_fleet()
     aws.faults.deny("ec2:RunInstances")
 
@@ -224,7 +224,7 @@ def test_a_missing_right_is_named(aws: Cloud, new_fleet: Maker) -> None:
 
 
 def test_a_group_that_is_not_visible_yet_is_waited_for(aws: Cloud, new_fleet: Maker) -> None:
-    """A new security group may be unknown for a moment to the calls that follow."""
+    """A new security group may be unknown to the next calls for a moment."""
     fleet = new_fleet()
     aws.faults.fail("ec2:AuthorizeSecurityGroupIngress", "InvalidGroup.NotFound", status=400)
     aws.faults.fail("ec2:RunInstances", "InvalidGroup.NotFound", status=400)
@@ -232,11 +232,11 @@ def test_a_group_that_is_not_visible_yet_is_waited_for(aws: Cloud, new_fleet: Ma
     assert launch(fleet).instance_id
 
 
-# ---- watching -----------------------------------------------------------------------------------
+# ---- watch --------------------------------------------------------------------------------------
 
 
-def test_an_instance_that_ends_while_it_is_awaited(aws: Cloud, new_fleet: Maker) -> None:
-    """Waiting for an instance that ends is over at once, with the reason."""
+def test_an_instance_that_ends_ends_the_wait(aws: Cloud, new_fleet: Maker) -> None:
+    """The end of an instance ends the wait for it, with the reason."""
     aws.faults.set(pending_seconds=60.0)
     fleet = new_fleet()
     node = launch(fleet)
@@ -246,8 +246,8 @@ def test_an_instance_that_ends_while_it_is_awaited(aws: Cloud, new_fleet: Maker)
         fleet.wait_running(node, SILENT)
 
 
-def test_an_instance_that_is_never_ready(aws: Cloud, new_fleet: Maker) -> None:
-    """After launch_timeout waiting ends with what to do."""
+def test_an_instance_that_is_never_ready_ends_the_wait(aws: Cloud, new_fleet: Maker) -> None:
+    """After launch_timeout, the wait ends with a remedy."""
     aws.faults.set(pending_seconds=60.0)
     fleet = new_fleet(launch_timeout=1.0)
 
@@ -256,7 +256,7 @@ def test_an_instance_that_is_never_ready(aws: Cloud, new_fleet: Maker) -> None:
 
 
 def test_instances_that_are_not_visible_yet_are_waited_for(aws: Cloud, new_fleet: Maker) -> None:
-    """A new instance that other calls do not know yet is neither gone nor an error."""
+    """A new instance that other calls do not show yet is not lost."""
     aws.faults.set(invisible_seconds=1.5)
     fleet = new_fleet()
     node = launch(fleet)
@@ -265,8 +265,8 @@ def test_instances_that_are_not_visible_yet_are_waited_for(aws: Cloud, new_fleet
     assert fleet.wait_running(node, SILENT).state == "running"
 
 
-def test_gone_tells_why(aws: Cloud, new_fleet: Maker) -> None:
-    """An interrupted spot instance is gone, and the reason is AWS's own."""
+def test_gone_returns_the_reason(aws: Cloud, new_fleet: Maker) -> None:
+    """An interrupted spot instance is gone for the reason that AWS gives."""
     fleet = new_fleet(market="spot")
     node = fleet.wait_running(launch(fleet), SILENT)
     assert fleet.gone(node) is None
@@ -277,8 +277,8 @@ def test_gone_tells_why(aws: Cloud, new_fleet: Maker) -> None:
     assert "Server.SpotInstanceTermination" in (fleet.gone(node) or "")
 
 
-def test_an_api_that_does_not_answer_knows_of_no_end(aws: Cloud, new_fleet: Maker) -> None:
-    """Expired credentials in mid-run end no node."""
+def test_an_api_without_answers_ends_no_node(aws: Cloud, new_fleet: Maker) -> None:
+    """A node is not gone if the credentials have expired."""
     fleet = new_fleet()
     node = fleet.wait_running(launch(fleet), SILENT)
     fleet._watch._looked_at = -1e9
@@ -288,8 +288,8 @@ def test_an_api_that_does_not_answer_knows_of_no_end(aws: Cloud, new_fleet: Make
     aws.faults.expire_credentials(expired=False)
 
 
-def test_throttled_looks_slow_down(aws: Cloud, new_fleet: Maker) -> None:
-    """Throttling while an instance is awaited is no reason to give up."""
+def test_throttled_looks_are_repeated(aws: Cloud, new_fleet: Maker) -> None:
+    """Throttled calls do not end the wait for an instance."""
     aws.faults.set(pending_seconds=1.0)
     fleet = new_fleet()
     node = launch(fleet)
@@ -298,11 +298,11 @@ def test_throttled_looks_slow_down(aws: Cloud, new_fleet: Maker) -> None:
     assert fleet.wait_running(node, SILENT).state == "running"
 
 
-# ---- who is let in ------------------------------------------------------------------------------
+# ---- access -------------------------------------------------------------------------------------
 
 
-def test_a_changed_address_is_let_in(aws: Cloud, new_fleet: Maker) -> None:
-    """When the caller's address changes the rule follows it, and the old address is shut out."""
+def test_a_changed_address_gets_access(aws: Cloud, new_fleet: Maker) -> None:
+    """After a change of the caller's address, the rule contains the new address only."""
     fleet = new_fleet()
     group_id = fleet.open()
     assert fleet.repair_access() is None
@@ -319,19 +319,19 @@ def test_a_changed_address_is_let_in(aws: Cloud, new_fleet: Maker) -> None:
     assert [one["CidrIp"] for one in rule["IpRanges"]] == ["203.0.113.11/32"]
 
 
-def test_an_allowed_network_is_not_repaired(aws: Cloud, new_fleet: Maker) -> None:
-    """With allow_cidr the caller's own address matters to nobody."""
+def test_an_allowed_network_is_not_changed(aws: Cloud, new_fleet: Maker) -> None:
+    """With allow_cidr the caller's address is not looked up."""
     fleet = new_fleet(allow_cidr="198.51.100.0/24", address_url="http://127.0.0.1:9/")
     fleet.open()
 
     assert fleet.repair_access() is None
 
 
-# ---- ending -------------------------------------------------------------------------------------
+# ---- end ----------------------------------------------------------------------------------------
 
 
-def test_teardown_leaves_nothing_and_knows_it(aws: Cloud, new_fleet: Maker) -> None:
-    """Instances, volumes and group are gone, asked of the API; after it nothing is launched."""
+def test_teardown_leaves_nothing_and_verifies_it(aws: Cloud, new_fleet: Maker) -> None:
+    """After teardown the API shows no instance, volume or group, and no launch is possible."""
     aws.faults.set(shutdown_seconds=1.0, interface_seconds=1.5)
     fleet = new_fleet()
     for number in (1, 2):
@@ -348,7 +348,7 @@ def test_teardown_leaves_nothing_and_knows_it(aws: Cloud, new_fleet: Maker) -> N
 
 
 def test_a_termination_that_fails_five_times_still_succeeds(aws: Cloud, new_fleet: Maker) -> None:
-    """Whatever TerminateInstances answers at first, it is asked again."""
+    """TerminateInstances is repeated after errors of any kind."""
     fleet = new_fleet()
     launch(fleet)
     aws.faults.fail("ec2:TerminateInstances", "UnauthorizedOperation", times=5, status=403)
@@ -358,7 +358,7 @@ def test_a_termination_that_fails_five_times_still_succeeds(aws: Cloud, new_flee
 
 
 def test_teardown_of_an_instance_that_is_not_visible_yet(aws: Cloud, new_fleet: Maker) -> None:
-    """An instance that the API does not show yet is ended all the same."""
+    """An instance that the API does not show yet is ended."""
     aws.faults.set(invisible_seconds=2.0)
     fleet = new_fleet()
     launch(fleet)
@@ -368,7 +368,7 @@ def test_teardown_of_an_instance_that_is_not_visible_yet(aws: Cloud, new_fleet: 
 
 
 def test_teardown_waits_for_a_launch_under_way(aws: Cloud, new_fleet: Maker) -> None:
-    """A launch that is being answered while the teardown begins is ended with the rest."""
+    """An instance whose launch is being answered during teardown is ended."""
     fleet = new_fleet()
     fleet.open()
     aws.faults.delay_answer("ec2:RunInstances", 1.0)
@@ -383,8 +383,8 @@ def test_teardown_waits_for_a_launch_under_way(aws: Cloud, new_fleet: Maker) -> 
     assert aws.left() == {}
 
 
-def test_teardown_that_cannot_end_says_what_is_left(aws: Cloud, new_fleet: Maker) -> None:
-    """With expired credentials the report names what is left and what to do; later it succeeds."""
+def test_a_failed_teardown_names_the_remaining_instance(aws: Cloud, new_fleet: Maker) -> None:
+    """With expired credentials, the report names the instance and the remedy."""
     fleet = new_fleet()
     node = launch(fleet)
     fleet.wait_running(node, SILENT)
@@ -400,8 +400,8 @@ def test_teardown_that_cannot_end_says_what_is_left(aws: Cloud, new_fleet: Maker
     assert fleet.teardown(SILENT).verified
 
 
-def test_objects_of_the_run_go_with_it(aws: Cloud, new_fleet: Maker) -> None:
-    """What the run put in its bucket is deleted, unfinished uploads too, and nothing else."""
+def test_objects_of_the_run_are_deleted(aws: Cloud, new_fleet: Maker) -> None:
+    """Only the run's own objects and unfinished uploads are deleted from its bucket."""
     s3 = aws.client("s3")
     s3.create_bucket(Bucket="data")
     fleet = new_fleet(bucket="data")
@@ -418,8 +418,8 @@ def test_objects_of_the_run_go_with_it(aws: Cloud, new_fleet: Maker) -> None:
     s3.delete_object(Bucket="data", Key="skygrid/other/x")
 
 
-def test_data_that_is_left_is_no_clean_end(aws: Cloud, new_fleet: Maker) -> None:
-    """Objects that cannot be deleted are named with their place, and nothing is called verified."""
+def test_remaining_objects_are_not_verified(aws: Cloud, new_fleet: Maker) -> None:
+    """Objects that cannot be deleted are named with their place, and the end is not verified."""
     s3 = aws.client("s3")
     s3.create_bucket(Bucket="data")
     fleet = new_fleet(bucket="data")
@@ -438,8 +438,8 @@ def test_data_that_is_left_is_no_clean_end(aws: Cloud, new_fleet: Maker) -> None
     assert fleet.teardown(SILENT).verified
 
 
-def test_two_runs_do_not_touch_each_other(aws: Cloud, new_fleet: Maker) -> None:
-    """The end of one run leaves the nodes and the group of another alone."""
+def test_two_runs_are_independent(aws: Cloud, new_fleet: Maker) -> None:
+    """The end of one run leaves the nodes and the group of another."""
     one, other = new_fleet("one"), new_fleet("other")
     launch(one)
     kept = launch(other)
@@ -451,7 +451,7 @@ def test_two_runs_do_not_touch_each_other(aws: Cloud, new_fleet: Maker) -> None:
 
 
 def test_down_finds_a_run_by_its_tags(aws: Cloud, new_fleet: Maker) -> None:
-    """A machine that knows nothing of the run finds its nodes, and ends all that belongs to it."""
+    """A machine without a record of the run finds its nodes by tags and ends all of them."""
     fleet = new_fleet()
     node = fleet.wait_running(launch(fleet), SILENT)
     clients = clients_of(fleet)
@@ -466,7 +466,7 @@ def test_down_finds_a_run_by_its_tags(aws: Cloud, new_fleet: Maker) -> None:
     assert find_cloud_nodes(clients) == []
 
 
-# ---- a driver that died -------------------------------------------------------------------------
+# ---- a killed driver ----------------------------------------------------------------------------
 
 DRIVER = """
 import sys, time
@@ -487,8 +487,10 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("moment", ["before the answer", "before it is visible", "after"])
-def test_a_driver_killed_around_a_launch(aws: Cloud, tmp_path: Path, moment: str) -> None:
-    """Whoever comes after a driver that was killed while it launched finds what it left."""
+def test_instances_of_a_driver_killed_around_a_launch_are_found(
+    aws: Cloud, tmp_path: Path, moment: str
+) -> None:
+    """`down` finds and ends the instances of a driver that was killed while it launched."""
     if moment == "before the answer":
         aws.faults.delay_answer("ec2:RunInstances", 30.0)
     elif moment == "before it is visible":
@@ -508,7 +510,7 @@ def test_a_driver_killed_around_a_launch(aws: Cloud, tmp_path: Path, moment: str
     assert record is not None
     assert record.launches[0].open == (moment == "before the answer")
     clients = open_clients(AwsConfig())
-    # What is not known to have happened becomes visible within this time, or never.
+    # An unknown launch becomes visible within this time, or never.
     report = down(clients, [_until_now(resources_of(record, "killed"))], SILENT)
 
     assert (report.ended, report.verified) == (1, True)
@@ -521,8 +523,10 @@ def _until_now(resources):  # type: ignore[no-untyped-def]
     return msgspec.structs.replace(resources, tokens_until=time.time() + 1.0)
 
 
-def test_a_resumed_run_adopts_what_lives(aws: Cloud, new_fleet: Maker, tmp_path: Path) -> None:
-    """The next session of a run finds its nodes, what they cost, and how to end them."""
+def test_a_resumed_run_adopts_its_living_nodes(
+    aws: Cloud, new_fleet: Maker, tmp_path: Path
+) -> None:
+    """The next session of a run finds its nodes and their cost, and can end them."""
     first = new_fleet(folder=tmp_path)
     kept, lost = launch(first, "aws-1"), launch(first, "aws-2")
     first.wait_running(kept, SILENT)

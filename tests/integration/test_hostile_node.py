@@ -1,7 +1,6 @@
-"""A node that means harm: it is dropped with a reason, and the search goes on without it.
+"""A hostile node is dropped with a reason, and the search continues without it.
 
-The hostile node is one of two; the other one is honest. What the hostile one says takes the place
-of what a real agent said.
+The hostile node is one of two. Its messages replace those of a real agent.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ FLOOD = 10_000_000
 
 
 class Interrupting(Passing):
-    """Passes the agent's first words on, and then says something else for ever."""
+    """Passes the agent's first bytes on, and other bytes for ever after them."""
 
     def __init__(self, own: LocalProcess, says: Callable[[], bytes]) -> None:
         super().__init__(own)
@@ -68,7 +67,7 @@ class Interrupting(Passing):
 
 
 class Bomb:
-    """Makes a folder when it is unpickled."""
+    """Object that makes a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -82,10 +81,10 @@ def framed(payload: bytes) -> bytes:
 
 
 def run_beside(wrap: Callable[[LocalProcess], Transport], **settings: Any) -> Driven:
-    """The search on an honest node and one that is wrapped whenever it is started.
+    """Run the search on an honest node and on one with a wrapped transport.
 
-    The honest one would have done it all before the other one has come up, were it not held until
-    that one is lost, or until both are ready (`min_nodes`).
+    The honest node could otherwise finish the search before the other one starts. It is held until
+    that one is lost, or both nodes are awaited (`min_nodes`).
     """
     X, y = data()
     lost = threading.Event()
@@ -125,14 +124,14 @@ def wrong_types() -> bytes:
     "says", [random_bytes, endless_frame, long_frame, unknown_message, wrong_types]
 )
 def test_a_node_that_breaks_the_protocol_is_dropped(says: Callable[[], bytes]) -> None:
-    """Bytes that are no message end the node, with the reason, and nothing but the node."""
+    """Bytes that are no message drop the node, with the reason."""
     run = run_beside(lambda own: Interrupting(own, says))
 
     assert all("broke the protocol" in reason for _, reason in run.watch.reasons)
 
 
 def test_a_pickle_is_not_unpickled(tmp_path: Path) -> None:
-    """A pickle in the place of a message is never opened, wherever it is put."""
+    """A pickle in place of a message is never unpickled."""
     folder = tmp_path / "made-by-the-pickle"
     bomb = pickle.dumps(Bomb(folder))
     for says in (bomb, framed(bomb), framed(msgspec.msgpack.encode(bomb))):
@@ -151,7 +150,7 @@ def test_a_pickle_is_not_unpickled(tmp_path: Path) -> None:
     ids=lambda message: type(message).__name__,
 )
 def test_a_flood_of_messages_ends_early(message: Any) -> None:
-    """Of ten million messages a small part is ever read; the node is dropped for it."""
+    """Of ten million messages less than a hundredth is read before the node is dropped."""
     frame, said = encode(message), []
 
     def wrap(own: LocalProcess) -> Transport:
@@ -167,8 +166,8 @@ def test_a_flood_of_messages_ends_early(message: Any) -> None:
 
 
 @pytest.mark.parametrize("lease", [0, 10**6, 2**53])
-def test_outcomes_of_fits_that_were_never_given_end_the_node(lease: int) -> None:
-    """A node that reports what it was never given is a liar, and none of its lies is recorded."""
+def test_outcomes_of_unknown_leases_drop_the_node(lease: int) -> None:
+    """A node that reports a lease that it does not have is dropped, and nothing is recorded."""
 
     def lies(message: Any) -> Iterable[Any]:
         if isinstance(message, Report):
@@ -208,8 +207,8 @@ def test_scores_that_cannot_be_assembled_end_the_node(scores: Any) -> None:
 RUDE = "\x1b]0;owned\x07\x1b[2J" + "y" * 100_000
 
 
-def test_a_refusal_is_fit_for_a_terminal() -> None:
-    """A refusal full of escape sequences is shown without them, and not in all its length."""
+def test_a_refusal_is_safe_for_a_terminal() -> None:
+    """Escape sequences are removed from a refusal, and its length is limited."""
 
     def rude(message: Any) -> Iterable[Any]:
         yield Refusal(reason=RUDE) if isinstance(message, Greeting) else message
@@ -222,8 +221,8 @@ def test_a_refusal_is_fit_for_a_terminal() -> None:
     assert len(reason) < 3000
 
 
-def test_what_a_node_says_of_itself_is_fit_for_a_table() -> None:
-    """Host, processor and versions reach tables and the journal without escape sequences."""
+def test_a_greeting_is_safe_for_a_table() -> None:
+    """Escape sequences are removed from host, processor and versions."""
 
     def rude(message: Any) -> Iterable[Any]:
         if isinstance(message, Greeting):
@@ -244,14 +243,14 @@ def test_what_a_node_says_of_itself_is_fit_for_a_table() -> None:
     assert len(said) < 3000
 
 
-def test_a_death_is_told_fit_for_a_terminal() -> None:
-    """What a node says of a slot's death is shown without escape sequences."""
+def test_a_death_is_safe_for_a_terminal() -> None:
+    """Escape sequences are removed from the report of a slot's death."""
     reports: list[Report] = []
 
     def rude(message: Any) -> Iterable[Any]:
         if isinstance(message, Report):
             reports.append(message)
-        # The first fits are said to have died; not all of them, or the search would fail.
+        # Only the first fits are reported dead, so that the search succeeds.
         if not isinstance(message, Report) or len(reports) > 1:
             yield message
             return
@@ -273,7 +272,7 @@ def test_a_death_is_told_fit_for_a_terminal() -> None:
 
 
 def test_a_node_greets_once() -> None:
-    """A node that says a second time what it is, is dropped: its first word counted."""
+    """A node that greets a second time is dropped."""
 
     def twice(message: Any) -> Iterable[Any]:
         yield message
@@ -286,8 +285,8 @@ def test_a_node_greets_once() -> None:
 
 
 @pytest.mark.parametrize("slots", [0, -1, 10**6])
-def test_a_node_with_slots_that_nobody_has_is_dropped(slots: int) -> None:
-    """Slots are a number that a machine may have; anything else is no greeting."""
+def test_a_node_with_an_impossible_number_of_slots_is_dropped(slots: int) -> None:
+    """A greeting with an impossible number of slots is invalid."""
 
     def boastful(message: Any) -> Iterable[Any]:
         greets = isinstance(message, Greeting)

@@ -1,4 +1,4 @@
-"""The process that watches for a spot instance's interruption, against a service that answers."""
+"""The process that watches for a spot instance's interruption, against a metadata service."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NOTICE = '{"action": "terminate", "time": "2026-01-01T00:02:00Z"}'
 
 
 class Service:
-    """A metadata service whose texts the test decides."""
+    """Metadata service with texts of the test."""
 
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
         self.asked = threading.Event()
-        # An address of its own, so that tests run side by side: port 80 is the service's.
+        # Each test has its own address, because the service needs port 80.
         self.address = f"127.62.{os.getpid() % 250 + 1}.{threading.get_ident() % 250 + 1}"
         self._service = metadata.MetadataService(self.address, self._look_up)
         self.url = self._service.url
@@ -59,7 +59,7 @@ def watcher(service: Service) -> subprocess.Popen[bytes]:
 
 
 def test_a_notice_is_passed_on_once(service: Service) -> None:
-    """When the notice comes the process says so in one frame, and ends."""
+    """A notice is passed on in one frame, and the process ends."""
     service.texts[ACTION] = NOTICE
     process = watcher(service)
     out, _ = process.communicate(timeout=WAIT_SECONDS)
@@ -68,8 +68,8 @@ def test_a_notice_is_passed_on_once(service: Service) -> None:
     assert notice.seconds == 0.0, "its time is past"
 
 
-def test_it_ends_when_nobody_listens(service: Service) -> None:
-    """A process whose agent is gone does not go on asking."""
+def test_the_watch_ends_with_its_agent(service: Service) -> None:
+    """The process ends when its output is closed."""
     process = watcher(service)
     assert service.asked.wait(WAIT_SECONDS)
     assert process.stdout is not None
@@ -77,8 +77,8 @@ def test_it_ends_when_nobody_listens(service: Service) -> None:
     process.wait(timeout=WAIT_SECONDS)
 
 
-def test_a_token_that_has_run_out_is_renewed(service: Service) -> None:
-    """A refused token costs one question; the next one brings a new token."""
+def test_an_expired_token_is_renewed(service: Service) -> None:
+    """A refused token fails one request; the next one uses a new token."""
     asking = MetadataService(service.url)
     assert asking.get(ACTION) is None
     service.texts[ACTION] = NOTICE
@@ -88,19 +88,19 @@ def test_a_token_that_has_run_out_is_renewed(service: Service) -> None:
     assert asking.get(ACTION) == NOTICE
 
 
-def test_a_proxy_is_not_asked(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment's proxy, which knows nothing of the instance, is passed by."""
+def test_a_proxy_is_not_used(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests for metadata do not use the environment's proxy."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert MetadataService(service.url).get(ACTION) is None
 
 
 def test_seconds_until_the_interruption() -> None:
-    """The notice's time is told as seconds from now."""
+    """The time of a notice is converted to seconds from now."""
     moment = time.mktime((2026, 1, 1, 0, 0, 0, 0, 0, 0)) - time.timezone
     assert read_notice(NOTICE, moment).seconds == 120.0
 
 
 @pytest.mark.parametrize("text", ["", "<html>", "[]", '{"action": "stop"}', '{"time": 1}'])
-def test_a_notice_that_cannot_be_read_is_a_notice(text: str) -> None:
-    """Whatever the service says at that path, the instance is about to go."""
+def test_an_unreadable_notice_is_a_notice(text: str) -> None:
+    """Any text of the notice's path counts as a notice."""
     assert read_notice(text, 0.0).seconds is None

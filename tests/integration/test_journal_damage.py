@@ -1,4 +1,4 @@
-"""Journals whose bytes, rows or pages changed on the disk: never another answer."""
+"""Journals with damaged bytes, rows or pages never give other outcomes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def fill(path: Path, rounds: int = 2) -> None:
 
 
 def content(path: Path, *, read_only: bool = False) -> str:
-    """Everything that a resumed run takes from a journal, as text."""
+    """Return all that a resumed run reads from a journal, as text."""
     with closing(SqliteJournal(path, read_only=read_only)) as journal:
         journal.claim(FINGERPRINT)
         plans = [journal.settle(_other(round)) for round in (0, 1)]
@@ -80,19 +80,19 @@ def content(path: Path, *, read_only: bool = False) -> str:
 
 
 def _other(round: int) -> RoundPlan:
-    """As a search without a seed would draw it the second time."""
+    """Return another plan, as from a second draw without a seed."""
     return RoundPlan(round=round, candidates=[{}], splits=[])
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A journal of two rounds that was closed in order."""
+    """Journal of two rounds that was closed normally."""
     fill(tmp_path / "journal.sqlite")
     return tmp_path / "journal.sqlite"
 
 
 def change(path: Path, *statements: str) -> None:
-    """Change rows behind the journal's back."""
+    """Change rows without the journal's code."""
     with closing(sqlite3.connect(path)) as connection:
         for statement in statements:
             assert connection.execute(statement).rowcount > 0
@@ -125,10 +125,10 @@ def exchange(data: bytearray, rng: random.Random) -> None:
 
 
 @pytest.mark.parametrize("damage", [flip, overwrite, erase, cut, exchange])
-def test_a_damaged_file_gives_the_same_answer_or_is_refused(
+def test_a_damaged_file_gives_the_same_content_or_is_refused(
     path: Path, damage: Callable[[bytearray, random.Random], None]
 ) -> None:
-    """Wherever bytes change, a journal gives out what was recorded or says that it is damaged."""
+    """A damaged journal gives the recorded content, or an error."""
     rng, whole, expected = random.Random(damage.__name__), path.read_bytes(), content(path)
     refused = 0
     for _ in range(120):
@@ -163,7 +163,7 @@ ROWS = {
 
 @pytest.mark.parametrize(("statement", "place", "kept"), ROWS.values(), ids=ROWS.keys())
 def test_a_damaged_row_is_named(path: Path, statement: str, place: str, kept: int) -> None:
-    """A value that changed in any table is refused: its row, and how many outcomes can be kept."""
+    """A changed value in any table is an error with its row and the number of intact outcomes."""
     change(path, statement)
     with pytest.raises(DamagedJournalError, match=place) as caught:
         SqliteJournal(path)
@@ -194,7 +194,7 @@ SWAPS = {
 
 @pytest.mark.parametrize("statements", SWAPS.values(), ids=SWAPS.keys())
 def test_rows_that_were_exchanged_are_refused(path: Path, statements: tuple[str, ...]) -> None:
-    """A row under the key of another is damaged, whatever table it is in."""
+    """A row under another row's key is damaged, in any table."""
     change(path, *statements)
     with pytest.raises(DamagedJournalError, match="a row of table"):
         SqliteJournal(path)
@@ -202,8 +202,8 @@ def test_rows_that_were_exchanged_are_refused(path: Path, statements: tuple[str,
 
 @pytest.mark.parametrize("table", ["fingerprint", "rounds", "nodes", "outcomes", "totals"])
 @pytest.mark.parametrize("every", [False, True], ids=["one row", "all rows"])
-def test_rows_that_are_gone_are_missed(path: Path, table: str, every: bool) -> None:
-    """A journal without one of its rows, or without any row of a table, is refused."""
+def test_missing_rows_are_noticed(path: Path, table: str, every: bool) -> None:
+    """A journal without one row, or without all rows of a table, is refused."""
     key = "round" if table in ("rounds", "outcomes") else "rowid"
     where = {"fingerprint": "part = 'X'", "nodes": "node = 'node-1'", "totals": "name = 'rounds'"}
     one = where.get(table, f"{key} = 1" + (" AND candidate = 3" if table == "outcomes" else ""))
@@ -213,7 +213,7 @@ def test_rows_that_are_gone_are_missed(path: Path, table: str, every: bool) -> N
 
 
 def test_a_damaged_trigger_is_found(path: Path) -> None:
-    """A damaged description of the tables is found before anything is written by it."""
+    """A damaged schema is found before it is used for a write."""
     data = path.read_bytes()
     assert b"n_rows + 1" in data
     path.write_bytes(data.replace(b"n_rows + 1", b"n_rows + 9", 1))
@@ -221,8 +221,8 @@ def test_a_damaged_trigger_is_found(path: Path) -> None:
         SqliteJournal(path)
 
 
-def test_a_reader_gives_out_no_damaged_row(path: Path) -> None:
-    """A journal that is open for reading checks each row that it gives out."""
+def test_a_reader_returns_no_damaged_row(path: Path) -> None:
+    """A journal opened for reading checks each row that it returns."""
     change(path, ROWS["score"][0], ROWS["node"][0], ROWS["plan"][0], ROWS["fingerprint"][0])
     with closing(SqliteJournal(path, read_only=True)) as journal:
         assert len(journal.outcomes(0)) == N_FITS // 2
@@ -239,7 +239,7 @@ def test_a_reader_gives_out_no_damaged_row(path: Path) -> None:
 
 class TestSalvage:
     def test_all_but_the_damaged_outcome(self, path: Path) -> None:
-        """Salvage keeps every intact outcome with its plan, and the damaged file beside it."""
+        """Salvage keeps intact outcomes with their plans, and renames the damaged file."""
         with closing(SqliteJournal(path)) as journal:
             before = journal.outcomes(1)
         change(path, ROWS["score"][0], ROWS["node"][0])
@@ -255,8 +255,8 @@ class TestSalvage:
             assert journal.nodes() == {"node-1": NODES["node-1"]}
             assert journal.settle(_other(1)).candidates == plan(1).candidates
 
-    def test_outcomes_go_with_the_plan_of_their_round(self, path: Path) -> None:
-        """Outcomes of a round whose plan is damaged belong to unknown candidates: none is kept."""
+    def test_outcomes_need_the_plan_of_their_round(self, path: Path) -> None:
+        """No outcomes are kept of a round with a damaged plan."""
         change(path, ROWS["plan"][0])
         salvage(path, FINGERPRINT)
         with closing(SqliteJournal(path)) as journal:
@@ -265,16 +265,17 @@ class TestSalvage:
             assert journal.settle(_other(1)).candidates == [{}]
 
     def test_rows_on_both_sides_of_a_damaged_page(self, path: Path) -> None:
-        """Where a page is garbage the rows before and behind it are kept."""
+        """Rows before and after a damaged page are kept."""
         data = bytearray(path.read_bytes())
         with closing(sqlite3.connect(path)) as connection:
             root = connection.execute(
                 "SELECT rootpage FROM sqlite_master WHERE name = 'outcomes'"
             ).fetchone()[0]
-        # Its root holds numbers of the pages with rows, each four bytes long; see fileformat2.html.
+        # The root page holds the numbers of the pages with rows, four bytes each; see
+        # fileformat2.html.
         start = 4096 * (root - 1)
         assert data[start] == 2  # an interior page of an index
-        cell = int.from_bytes(data[start + 12 + 4 : start + 12 + 6], "big")  # the third one
+        cell = int.from_bytes(data[start + 12 + 4 : start + 12 + 6], "big")  # the third cell
         page = int.from_bytes(data[start + cell : start + cell + 4], "big")
         data[4096 * (page - 1) : 4096 * page] = b"\xff" * 4096
         path.write_bytes(data)
@@ -288,7 +289,7 @@ class TestSalvage:
         assert {(0, 0, 0), (1, CANDIDATES - 1, SPLITS - 1)} <= kept
 
     def test_the_log_of_a_killed_writer(self, path: Path, tmp_path: Path) -> None:
-        """What stands only in the log that a killed writer left is kept, there and here."""
+        """Outcomes in the write-ahead log of a killed writer are kept in both files."""
         killed = tmp_path / "killed" / path.name
         with closing(SqliteJournal(path)) as journal:
             journal.append([outcome(1, CANDIDATES, 0)])
@@ -302,14 +303,14 @@ class TestSalvage:
             with closing(SqliteJournal(one)) as journal:
                 assert journal.count() == N_FITS + 1
 
-    def test_what_is_no_journal_at_all(self, path: Path) -> None:
-        """A file that something overwrote is put aside, and the journal begins anew."""
+    def test_a_file_that_is_no_journal(self, path: Path) -> None:
+        """An overwritten file is renamed, and the journal starts empty."""
         path.write_text("candidate,score\n" * 1000)
         salvage(path, FINGERPRINT)
         with closing(SqliteJournal(path)) as journal:
             assert (journal.count(), journal.claimed) == (0, True)
 
-    def test_a_journal_that_is_written_is_left_alone(self, path: Path) -> None:
-        """Nothing is salvaged from a journal while a run writes it."""
+    def test_a_journal_in_use_is_not_salvaged(self, path: Path) -> None:
+        """Salvage refuses a journal that a run writes."""
         with closing(SqliteJournal(path)), pytest.raises(JournalError, match="is being written"):
             salvage(path, FINGERPRINT)

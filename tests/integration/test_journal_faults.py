@@ -54,7 +54,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def recorded(path: Path) -> list[Outcome]:
-    """Outcomes in a journal at `path` that was closed in order."""
+    """Outcomes in a journal at `path` that was closed normally."""
     written = outcomes(0, 3000)
     with closing(SqliteJournal(path)) as journal:
         journal.claim(FINGERPRINT)
@@ -65,7 +65,7 @@ def recorded(path: Path) -> list[Outcome]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts Python on some code, with arguments; it sees this module's `outcomes`."""
+    """Return a function that runs code in Python, with this module's `outcomes`."""
     processes: list[subprocess.Popen[str]] = []
 
     def run(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -121,8 +121,8 @@ HOLDER = """
 
 class TestKilledWriters:
     @pytest.mark.parametrize("batches", [1, 7, 40])
-    def test_everything_reported_is_there(self, path: Path, start: Callable, batches: int) -> None:
-        """What a writer said it appended survives kill -9 in the middle of the next append."""
+    def test_reported_outcomes_are_kept(self, path: Path, start: Callable, batches: int) -> None:
+        """Outcomes that a writer reported survive kill -9 during the next append."""
         process = start(WRITER, path)
         for _ in range(batches):
             reported = int(read(process))
@@ -140,7 +140,7 @@ class TestKilledWriters:
             assert journal.count() == len(found) + 1
 
     def test_killed_while_it_creates(self, path: Path) -> None:
-        """A file that a writer had only begun to make is an empty journal."""
+        """A file from an interrupted creation is an empty journal."""
         path.touch()
         with pytest.raises(JournalError, match="holds nothing yet"):
             SqliteJournal(path, read_only=True)
@@ -148,7 +148,7 @@ class TestKilledWriters:
             assert journal.count() == 0
 
     def test_a_forked_child_does_not_keep_the_lock(self, path: Path, start: Callable) -> None:
-        """A child that outlives its killed writer keeps nobody from resuming."""
+        """A child that outlives its killed writer does not hold the lock."""
         code = """
             import os
             from pathlib import Path
@@ -169,7 +169,7 @@ class TestKilledWriters:
 
 class TestLocks:
     def test_one_writer(self, path: Path, start: Callable) -> None:
-        """A second writer is told which process writes; readers work; the lock ends with it."""
+        """A second writer gets the first one's process id; readers work; the lock ends with it."""
         holder = start(HOLDER, path)
         read(holder)
         with pytest.raises(JournalError, match=rf"is being written by process {holder.pid}\b"):
@@ -182,7 +182,7 @@ class TestLocks:
             assert journal.outcomes(0) == outcomes(0, 10)
 
     def test_one_writer_in_one_process(self, path: Path) -> None:
-        """The lock holds within a process too, and a refused attempt does not break it."""
+        """The lock also holds within a process, and a refused attempt does not release it."""
         with closing(SqliteJournal(path)) as journal:
             for _ in range(2):
                 with pytest.raises(JournalError, match=f"by process {os.getpid()}"):
@@ -193,7 +193,7 @@ class TestLocks:
         assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
     def test_readers_follow_the_writer(self, path: Path) -> None:
-        """A reader that is open sees what was appended since, and keeps nobody from writing."""
+        """An open reader sees later outcomes and does not block the writer."""
         with (
             closing(SqliteJournal(path)) as writer,
             closing(SqliteJournal(path, read_only=True)) as reader,
@@ -205,7 +205,7 @@ class TestLocks:
     def test_locked_by_another_program(
         self, path: Path, recorded: list[Outcome], start: Callable
     ) -> None:
-        """A file that another program keeps locked is reported, and works once it is free."""
+        """A file that another program locks is reported, and can be written after that."""
         locker = start(
             """
             import sqlite3
@@ -227,7 +227,7 @@ class TestLocks:
             assert journal.outcomes(0) == [*recorded, outcome(3000)]
 
     def test_a_reader_changes_nothing(self, path: Path, recorded: list[Outcome]) -> None:
-        """A journal opened for reading refuses to write and says how to."""
+        """A journal opened for reading refuses to write and gives a remedy."""
         with closing(SqliteJournal(path, read_only=True)) as journal:
             journal.claim(FINGERPRINT)
             with pytest.raises(FingerprintError):
@@ -239,7 +239,7 @@ class TestLocks:
 
 class TestFullDisk:
     def fill(self, journal: SqliteJournal) -> int:
-        """Append until the disk refuses; return how many outcomes were recorded."""
+        """Append until the disk is full; return the number of recorded outcomes."""
         done = 0
         while done < 100_000:
             try:
@@ -251,7 +251,7 @@ class TestFullDisk:
         return done
 
     def test_full_disk(self, small: Path) -> None:
-        """On a full disk an append fails, all before it stays, and it works once there is room."""
+        """On a full disk an append fails, and earlier outcomes stay."""
         path = small / "journal.sqlite"
         with closing(SqliteJournal(path)) as journal:
             done = self.fill(journal)
@@ -263,8 +263,8 @@ class TestFullDisk:
             journal.append(outcomes(done, done + 20))
             assert journal.outcomes(0) == outcomes(0, done + 20)
 
-    def test_room_is_made_while_the_journal_is_open(self, small: Path) -> None:
-        """The same journal goes on once somebody made room."""
+    def test_space_is_freed_while_the_journal_is_open(self, small: Path) -> None:
+        """An open journal continues after space was freed."""
         path = small / "journal.sqlite"
         with closing(SqliteJournal(path)) as journal:
             done = self.fill(journal)
@@ -272,8 +272,8 @@ class TestFullDisk:
             journal.append(outcomes(done, done + 20))
             assert journal.outcomes(0) == outcomes(0, done + 20)
 
-    def test_no_room_at_all(self, small: Path) -> None:
-        """A journal that cannot even be made is reported."""
+    def test_no_space_for_a_new_journal(self, small: Path) -> None:
+        """A journal that cannot be created is reported."""
         filler = small / "filler"
         with pytest.raises(OSError, match="No space"):
             filler.write_bytes(bytes(1_000_000))
@@ -283,7 +283,7 @@ class TestFullDisk:
         SqliteJournal(small / "journal.sqlite").close()
 
     def test_quota(self, path: Path, start: Callable) -> None:
-        """At a limit on file size an append fails, and all before it can be read afterwards."""
+        """At a limit on file size an append fails, and earlier outcomes can be read."""
         process = start(
             """
             import resource, signal
@@ -313,7 +313,7 @@ class TestFullDisk:
 
 class TestPlaces:
     def test_read_only_folder(self, small: Path) -> None:
-        """In a read-only folder writing is refused with advice, and reading works."""
+        """In a read-only folder writing is refused with a remedy, and reading works."""
         path = small / "journal.sqlite"
         with closing(SqliteJournal(path)) as journal:
             journal.append(outcomes(0, 100))
@@ -326,7 +326,7 @@ class TestPlaces:
     def test_read_only_folder_after_a_kill(
         self, small: Path, start: Callable, tmp_path: Path
     ) -> None:
-        """What a killed writer left on a read-only disk is never shown in part."""
+        """The outcomes of a killed writer on a read-only disk are read completely or not at all."""
         path = small / "journal.sqlite"
         holder = start(HOLDER, path)
         read(holder)
@@ -344,7 +344,7 @@ class TestPlaces:
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
     def test_forbidden_folder(self, path: Path, recorded: list[Outcome]) -> None:
-        """In a folder without permission to write, writing is refused and reading works."""
+        """Without permission to write in the folder, writing is refused and reading works."""
         path.parent.chmod(0o500)
         try:
             with pytest.raises(JournalError, match="can be written"):
@@ -365,25 +365,25 @@ class TestPlaces:
         SqliteJournal(path).close()
 
     def test_missing_folder(self, tmp_path: Path) -> None:
-        """A folder that is not there is named."""
+        """A missing folder is named."""
         with pytest.raises(JournalError, match=r"no folder .*missing.*--runs-dir"):
             SqliteJournal(tmp_path / "missing" / "journal.sqlite")
 
     def test_missing_file(self, path: Path) -> None:
-        """A reader says that there is no journal and makes none."""
+        """A reader of a missing journal raises an error and creates no file."""
         with pytest.raises(JournalError, match="there is no journal at"):
             SqliteJournal(path, read_only=True)
         assert not path.exists()
 
     @pytest.mark.parametrize("read_only", [False, True])
     def test_a_folder_of_that_name(self, path: Path, read_only: bool) -> None:
-        """A folder where the file should be is reported."""
+        """A folder in place of the file is reported."""
         path.mkdir()
         with pytest.raises(JournalError, match="is a folder"):
             SqliteJournal(path, read_only=read_only)
 
     def test_odd_names(self, tmp_path: Path) -> None:
-        """A path may hold what means something in a URI."""
+        """A path may contain special characters of URIs."""
         folder = tmp_path / "50% of it? #1 & é"
         folder.mkdir()
         with closing(SqliteJournal(folder / "journal.sqlite")) as journal:
@@ -396,7 +396,7 @@ class TestPlaces:
 @pytest.mark.parametrize("read_only", [False, True])
 class TestDamage:
     def refuse(self, path: Path, read_only: bool, message: str) -> None:
-        """Onboarding fails with this message and leaves the file as it was."""
+        """Check that opening fails with this message and leaves the file unchanged."""
         before = path.read_bytes()
         with pytest.raises(JournalError, match=message) as caught:
             SqliteJournal(path, read_only=read_only)
@@ -408,15 +408,15 @@ class TestDamage:
     def test_truncated(
         self, path: Path, recorded: list[Outcome], read_only: bool, share: float
     ) -> None:
-        """A file that lost its end is refused."""
+        """A file without its end is refused."""
         os.truncate(path, int(path.stat().st_size * share))
         self.refuse(path, read_only, "truncated or damaged|is not a journal")
 
     @pytest.mark.parametrize("position", [0.3, 0.6, 0.95])
-    def test_corrupted_page(
+    def test_damaged_page(
         self, path: Path, recorded: list[Outcome], read_only: bool, position: float
     ) -> None:
-        """A file with a page of garbage is refused."""
+        """A file with a damaged page is refused."""
         page = int(path.stat().st_size * position) // 4096 * 4096
         with path.open("r+b") as file:
             file.seek(page)
@@ -424,7 +424,7 @@ class TestDamage:
         self.refuse(path, read_only, "truncated or damaged")
 
     def test_a_byte_of_a_score(self, path: Path, recorded: list[Outcome], read_only: bool) -> None:
-        """A score that changed on the disk is not given out."""
+        """A score that changed on the disk is not returned."""
         content = path.read_bytes()
         score = struct.pack(">d", recorded[1234].test_scores)
         assert content.count(score) == 1
@@ -437,7 +437,7 @@ class TestDamage:
             journal.outcomes(0)
 
     def test_not_a_database(self, path: Path, read_only: bool) -> None:
-        """A file of something else is refused."""
+        """A file that is no database is refused."""
         path.write_text("candidate,score\n" * 1000)
         self.refuse(path, read_only, "is not a journal")
 
@@ -448,7 +448,7 @@ class TestDamage:
         self.refuse(path, read_only, "SQLite file of another program")
 
     def test_another_version(self, path: Path, recorded: list[Outcome], read_only: bool) -> None:
-        """A journal of another version is refused, and the message says which."""
+        """A journal of another version is refused with the version."""
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA user_version = 7")
             connection.execute("PRAGMA journal_mode = DELETE")

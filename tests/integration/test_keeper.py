@@ -37,14 +37,14 @@ from tests.processes import kill, wait_until
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Kept]:
-    """A kept agent, and an end of everything after the test."""
+    """A kept agent, which is ended after the test."""
     one = Kept(tmp_path / "kept")
     yield one
     family = one.family()
     for driver in (one, *one.others):
         driver.transport.close()
         driver.let_go()
-    # The word to end, not the orphan's patience of half a minute.
+    # End it now instead of waiting half a minute for its limit as an orphan.
     wait_for(lambda: gone(family), "nothing is left of the kept agent")
     assert not one.folder.exists() or not family
 
@@ -57,32 +57,32 @@ def assert_as_scikit_learn(fitted: Any, *, large: bool = False) -> None:
 
 @functools.cache
 def _alone(large: bool) -> dict[str, Any]:
-    """What scikit-learn answers by itself."""
+    """Return the results of scikit-learn's own fit."""
     results: dict[str, Any] = search().fit(*samples(large)).cv_results_
     return results
 
 
-def test_a_search_through_a_keeper_is_the_same_search(kept: Kept) -> None:
-    """The agent knows nothing of keeper and bridge, and neither does the answer."""
+def test_a_search_through_a_keeper_equals_scikit_learns(kept: Kept) -> None:
+    """A search through keeper and bridge has scikit-learn's scores, without a reconnection."""
     assert_as_scikit_learn(run(kept, Trouble(10**9, lambda: None)))
     assert kept.transport.reconnects == 0
 
 
 def test_connections_that_break_cost_nothing(kept: Kept) -> None:
-    """A connection killed in mid-run is mended; nothing is lost, nothing counted twice."""
+    """A connection killed in mid-run is restored; no outcome is lost or counted twice."""
     assert_as_scikit_learn(run(kept, Trouble(100, kept.cut)))
     assert kept.transport.reconnects >= 1
     assert kept.states[:2] == ["reconnecting", "connected"]
 
 
-def test_a_connection_that_goes_silent_is_given_up(kept: Kept) -> None:
-    """A half-open connection, which no read or write would ever notice, is found by its silence."""
+def test_a_silent_connection_is_closed(kept: Kept) -> None:
+    """A half-open connection, which no read or write notices, is detected by its silence."""
     clock = ManualClock()
     other = kept.another(clock=clock)
 
     def fall_silent() -> None:
         other.cut(signal.SIGSTOP)
-        # What had come before may be read, and count as heard, after the first look at the clock.
+        # Earlier bytes may be read, and count as a sign of life, after the first look at the clock.
         wait_until(
             lambda: other.states or clock.advance(QUICK.silence_seconds + 1), "the end of it"
         )
@@ -92,7 +92,7 @@ def test_a_connection_that_goes_silent_is_given_up(kept: Kept) -> None:
 
 
 class OddChannel(BridgeProcess):
-    """Fails as no channel should: in reading once `works` is set, or in writing much."""
+    """Raises an unexpected error in reading once `works` is set, or in writing much."""
 
     def __init__(self, command: Sequence[str], fault: str, works: threading.Event) -> None:
         super().__init__(command)
@@ -113,10 +113,10 @@ class OddChannel(BridgeProcess):
 
 @pytest.mark.parametrize("fault", ["read", "write", "connect"])
 @pytest.mark.usefixtures("nothing_left")
-def test_what_nobody_foresaw_in_a_connection_costs_its_node_and_not_the_run(
+def test_an_unexpected_error_of_a_connection_costs_its_node_only(
     fault: str, tmp_path: Path
 ) -> None:
-    """An odd exception on a thread of a connection loses the node with its reason; others go on."""
+    """An unexpected error on a thread of a connection loses its node; others finish the run."""
     command = bridge(tmp_path / "kept", agent(1))
     channels: list[BridgeProcess] = []
 
@@ -130,7 +130,7 @@ def test_what_nobody_foresaw_in_a_connection_costs_its_node_and_not_the_run(
         channels[0].process.kill()
 
     lost, works = threading.Event(), threading.Event()
-    # Data is written before a node is ready. The other faults come once both nodes are.
+    # Data is written before a node is ready. The other faults come once both nodes are ready.
     early = fault == "write"
     if not early:
         lost.set()
@@ -148,13 +148,13 @@ def test_what_nobody_foresaw_in_a_connection_costs_its_node_and_not_the_run(
     assert [node for node, _ in run.watch.reasons] == ["node-1"]
     assert "LookupError: nobody thought of this" in run.watch.reasons[0][1]
     assert "Traceback" in (tmp_path / "node-1.log").read_text()
-    # It would wait for a driver that comes back.
+    # The keeper would wait for its driver to return.
     for keeper in Kept(tmp_path / "kept").keepers():
         keeper.terminate()
 
 
-def test_an_agent_that_is_gone_is_not_waited_for(kept: Kept) -> None:
-    """When keeper and agent are killed the node is lost at once, and the run says so."""
+def test_a_killed_agent_is_not_waited_for(kept: Kept) -> None:
+    """When keeper and agent are killed, the node is lost at once with a reason."""
 
     def lose_both() -> None:
         for process in kept.family():
@@ -164,15 +164,15 @@ def test_an_agent_that_is_gone_is_not_waited_for(kept: Kept) -> None:
         run(kept, Trouble(100, lose_both))
 
 
-def test_what_fits_print_arrives_between_the_messages(kept: Kept, tmp_path: Path) -> None:
-    """Every line that a fit prints is in the node's log, and breaks no message."""
+def test_prints_of_fits_arrive_between_the_messages(kept: Kept, tmp_path: Path) -> None:
+    """Each line that a fit prints is in the node's log and breaks no message."""
     run(kept, Trouble(10**9, lambda: None), verbose=2, logs=tmp_path)
     lines = (tmp_path / "kept.log").read_text().splitlines()
     assert len([line for line in lines if line.startswith("[CV] END")]) == 975
 
 
 class Stranger:
-    """A channel to somebody who has received more than was ever sent to him."""
+    """Channel to an end that has received more than was sent to it."""
 
     def __init__(self) -> None:
         session = bytes(16)
@@ -193,8 +193,8 @@ class Stranger:
     def close(self) -> None: ...
 
 
-def test_who_answers_with_another_stream_is_given_up() -> None:
-    """Connections that succeed and are of no use end in the node's loss."""
+def test_connections_to_another_stream_lose_the_node() -> None:
+    """Connections that succeed without use end with the loss of the node."""
     clock, visits = ManualClock(), []
 
     def connect() -> Stranger:
@@ -210,22 +210,22 @@ def test_who_answers_with_another_stream_is_given_up() -> None:
     assert len(visits) == 7
 
 
-def test_attempts_are_spaced_out() -> None:
-    """The delay doubles from attempt to attempt up to its bound, with a jitter of half of it."""
+def test_attempts_are_delayed() -> None:
+    """The delay doubles with each attempt up to its bound, and half of that delay is random."""
     patience = Patience(first_delay_seconds=0.2, longest_delay_seconds=10.0)
     for attempt, most in ((1, 0.2), (2, 0.4), (5, 3.2), (7, 10.0), (1000, 10.0)):
         assert most / 2 <= patience.delay(attempt) <= most
 
 
 def test_only_the_user_reaches_the_socket(kept: Kept) -> None:
-    """The folder of the socket is open to its owner alone."""
+    """Only its owner has access to the folder of the socket."""
     kept.transport.start()
     wait_for((kept.folder / "socket").exists, "the keeper listens")
     assert kept.folder.stat().st_mode & 0o077 == 0
 
 
-def test_a_second_visit_takes_the_place_of_the_first(kept: Kept) -> None:
-    """A driver that comes back is not kept out by what is left of its last connection."""
+def test_a_second_connection_replaces_the_first(kept: Kept) -> None:
+    """The keeper ends the first bridge when its driver connects again."""
     kept.greeting()
     first = kept.channels[-1].process
     stream = ResumableStream(kept.transport.session)
@@ -239,7 +239,7 @@ def test_a_second_visit_takes_the_place_of_the_first(kept: Kept) -> None:
 
 
 def test_a_new_driver_attaches_to_the_living_agent(kept: Kept) -> None:
-    """The agent greets the second driver too; the first one is told, and does not come again."""
+    """The agent greets a second driver, and the first one is refused for good."""
     first = kept.greeting()
     other = kept.another()
     greeting = other.greeting()
@@ -251,8 +251,8 @@ def test_a_new_driver_attaches_to_the_living_agent(kept: Kept) -> None:
     assert len(kept.channels) == 1
 
 
-def test_a_driver_that_was_away_is_told_when_it_comes_back(kept: Kept) -> None:
-    """A driver whose connection was broken at the takeover hears of it on its next one."""
+def test_a_replaced_driver_is_refused_at_its_next_connection(kept: Kept) -> None:
+    """A driver whose connection was broken during the takeover is refused when it reconnects."""
     first = kept.greeting()
     kept.lost = True
     kept.cut()
@@ -261,11 +261,11 @@ def test_a_driver_that_was_away_is_told_when_it_comes_back(kept: Kept) -> None:
     kept.lost = False
     assert kept.next_greeting() is None
     assert kept.transport.ended() == "another driver has taken over this node"
-    # It pushed out nobody.
+    # The first driver did not replace the second one.
     assert other.states == []
 
 
-def test_what_the_agent_holds_need_not_be_sent_again(kept: Kept) -> None:
+def test_blobs_of_the_agent_are_not_sent_again(kept: Kept) -> None:
     """Complete blobs outlive their driver and are listed in the greeting; others are dropped."""
     kept.greeting()
     whole, half = b"w" * 3_000_000, b"h" * 1000
@@ -277,15 +277,15 @@ def test_what_the_agent_holds_need_not_be_sent_again(kept: Kept) -> None:
     kept.transport.write(
         encode(BlobChunk(digest=digests[1], size=len(half), offset=0, data=half[:10]))
     )
-    # What was passed on to the keeper is told to the agent, also after this driver's end.
+    # The keeper passes on all that it has received, also after this driver's end.
     wait_for(kept.settled, "the keeper has it all")
     kept.let_go()
     other = kept.another()
     assert other.greeting().blobs == (digests[0],)
 
 
-def test_half_a_frame_of_a_dead_driver_reaches_nobody(kept: Kept) -> None:
-    """The agent understands the second driver, whatever the first was in the middle of saying."""
+def test_half_a_frame_of_a_dead_driver_is_dropped(kept: Kept) -> None:
+    """The agent understands a second driver after half a message of the first one."""
     first = kept.greeting()
     message = BlobChunk(digest="0" * 64, size=5000, offset=0, data=b"x" * 5000)
     kept.transport.write(encode(message)[:3000])
@@ -298,7 +298,7 @@ def test_half_a_frame_of_a_dead_driver_reaches_nobody(kept: Kept) -> None:
 
 @pytest.fixture
 def killed_driver(kept: Kept) -> int:
-    """A driver that was killed in mid-run; the process id of its agent."""
+    """Kill a driver in mid-run and return the process id of its agent."""
     command = [sys.executable, "-P", "-m", "tests.kept", str(kept.folder)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2], text=True
@@ -314,20 +314,18 @@ def killed_driver(kept: Kept) -> int:
     return agent_process.pid
 
 
-def test_a_search_goes_on_after_its_driver_was_killed(kept: Kept, killed_driver: int) -> None:
-    """The agent of a driver killed with -9 runs the search of the next one, on the data it has."""
+def test_a_search_continues_after_its_driver_was_killed(kept: Kept, killed_driver: int) -> None:
+    """The agent of a killed driver runs the next driver's search on the data that it has."""
     fitted = run(kept, Trouble(10**9, lambda: None), large=True)
     assert kept.engine_greeting.pid == killed_driver
     assert_as_scikit_learn(fitted, large=True)
-    # X alone is larger than all that was said to the agent.
+    # X alone is larger than all bytes that were sent.
     assert kept.transport.bytes_sent < samples(large=True)[0].nbytes
     assert kept.transport.bytes_received
 
 
-def test_fits_of_a_killed_driver_end_when_the_next_one_comes(
-    kept: Kept, killed_driver: int
-) -> None:
-    """At its second greeting the agent has no slot, and says nothing of the round before."""
+def test_fits_of_a_killed_driver_end_at_the_next_greeting(kept: Kept, killed_driver: int) -> None:
+    """At its second greeting the agent has no slots and sends no messages of the earlier round."""
     transport = kept.transport
     transport.start()
     messages = FrameReader(FromAgent).feed(transport.read())
@@ -335,11 +333,11 @@ def test_fits_of_a_killed_driver_end_when_the_next_one_comes(
     assert psutil.Process(killed_driver).children() == []
 
 
-def test_another_command_means_another_agent(kept: Kept) -> None:
-    """A driver that wants other slots gets a fresh agent; nothing is left of the one before."""
+def test_another_command_starts_another_agent(kept: Kept) -> None:
+    """A driver with other slots gets a new agent, and the old one ends."""
     first = kept.greeting()
     family = kept.family()
-    # While one keeper ends and the next one starts its driver would find none.
+    # Between the end of one keeper and the start of the next, a reconnecting driver finds none.
     kept.lost = True
     kept.cut()
     other = kept.another(agent(slots=3))
@@ -348,14 +346,14 @@ def test_another_command_means_another_agent(kept: Kept) -> None:
     assert greeting.slots == 3
     assert greeting.pid != first.pid
     wait_for(lambda: gone(family), "nothing is left of the first agent")
-    # Its keeper is gone, and the one that is there now began without it.
+    # Its keeper has ended, and the present one does not know its session.
     assert kept.next_greeting() is None
     assert "its agent is gone" in kept.transport.ended()
     assert len(other.keepers()) == 1
 
 
 def unvisited(kept: Kept, *options: str) -> list[psutil.Process]:
-    """Start an agent whose driver sends nothing; its keeper and itself."""
+    """Start an agent whose driver sends nothing; return the keeper and the agent."""
     command = bridge(kept.folder, agent())
     place = command.index("--")
     channel = BridgeProcess([*command[:place], *options, *command[place:]])
@@ -364,22 +362,22 @@ def unvisited(kept: Kept, *options: str) -> list[psutil.Process]:
     return kept.family()
 
 
-def test_an_agent_waits_for_the_first_word_of_a_driver(kept: Kept) -> None:
-    """A connection that breaks before its first word leaves the agent for the next connection."""
+def test_an_agent_waits_for_the_first_data_of_a_driver(kept: Kept) -> None:
+    """A connection that breaks before any data leaves the agent for the next connection."""
     family = unvisited(kept)
     kept.channels[-1].close()
     assert kept.greeting().pid == family[1].pid
 
 
-def test_another_kit_means_another_agent(kept: Kept) -> None:
-    """An agent that was started from another kit is replaced, though its command is the same."""
+def test_another_kit_starts_another_agent(kept: Kept) -> None:
+    """An agent from another kit is replaced, also with the same command."""
     family = unvisited(kept, "--kit", "of yesterday")
     assert kept.greeting().pid != family[1].pid
     wait_for(lambda: gone(family), "nothing is left of the first agent")
 
 
-def test_a_folder_without_a_keeper_is_made_anew(kept: Kept) -> None:
-    """What a killed keeper left behind is cleared; without a command there is no keeper."""
+def test_a_folder_without_a_keeper_is_replaced(kept: Kept) -> None:
+    """The folder of a killed keeper is removed, and a new driver starts another agent."""
     first = kept.greeting()
     family = kept.family()
     kept.keepers()[0].kill()
@@ -390,8 +388,8 @@ def test_a_folder_without_a_keeper_is_made_anew(kept: Kept) -> None:
     assert other.greeting().pid != first.pid
 
 
-def test_a_bridge_without_a_command_clears_what_is_stale(tmp_path: Path) -> None:
-    """It starts nothing, says so with its exit code, and leaves neither folder nor lock."""
+def test_a_bridge_without_a_command_removes_stale_files(tmp_path: Path) -> None:
+    """Without a command a bridge exits with NO_KEEPER_EXIT and removes folder and lock."""
     folder = tmp_path / "kept"
     done = subprocess.run(bridge(folder, []), check=False, input=b"", capture_output=True)
     assert (done.returncode, done.stdout) == (NO_KEEPER_EXIT, b"")
@@ -404,8 +402,8 @@ def test_a_bridge_without_a_command_clears_what_is_stale(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bridges_that_come_together_start_one_keeper(kept: Kept) -> None:
-    """Of many bridges at once one starts the keeper, and all of them reach it."""
+def test_simultaneous_bridges_start_one_keeper(kept: Kept) -> None:
+    """One of several bridges starts the keeper, and all of them connect to it."""
     bridges = [BridgeProcess(bridge(kept.folder, agent())) for _ in range(4)]
     try:
         for one in bridges:
@@ -421,7 +419,7 @@ def test_bridges_that_come_together_start_one_keeper(kept: Kept) -> None:
 
 
 def test_a_folder_may_have_a_long_path(tmp_path: Path) -> None:
-    """The path of a socket is bounded to 107 bytes; that of a folder is not."""
+    """The path of a socket is limited to 107 bytes; that of its folder is not."""
     kept = Kept(tmp_path / ("long" * 30) / ("longer" * 30))
     assert kept.greeting().slots == 2
     family = kept.family()
@@ -431,7 +429,7 @@ def test_a_folder_may_have_a_long_path(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_others_is_not_used(tmp_path: Path) -> None:
-    """A folder that others can enter is an error with one line of text, and starts nothing."""
+    """A folder that others can enter ends in a one-line error without a keeper."""
     folder = tmp_path / "kept"
     folder.mkdir()
     folder.chmod(0o777)
@@ -444,7 +442,7 @@ def test_a_folder_of_others_is_not_used(tmp_path: Path) -> None:
 
 
 def test_an_agent_that_cannot_be_started_is_an_error(tmp_path: Path) -> None:
-    """The bridge says why the keeper did not start, and leaves nothing behind."""
+    """The bridge prints why the keeper did not start, and leaves no files."""
     command = bridge(tmp_path / "kept", [str(tmp_path / "missing")])
     done = subprocess.run(command, check=False, input=b"", capture_output=True)
     assert done.returncode == IO_ERROR_EXIT
@@ -452,8 +450,8 @@ def test_an_agent_that_cannot_be_started_is_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_agent_that_ends_at_once_is_heard(tmp_path: Path) -> None:
-    """What an agent prints before it dies reaches the driver, and nothing is left of it."""
+def test_output_of_an_agent_that_ends_at_once_is_logged(tmp_path: Path) -> None:
+    """Text that an agent prints before it dies reaches the driver, and its folder is removed."""
     command = [sys.executable, "-c", "import sys; sys.exit('no numpy here')"]
     kept = Kept(tmp_path / "kept", command=command)
     kept.transport.start()
@@ -463,8 +461,8 @@ def test_an_agent_that_ends_at_once_is_heard(tmp_path: Path) -> None:
     wait_for(lambda: list(tmp_path.iterdir()) == [], "folder and lock are gone")
 
 
-def test_a_keeper_told_to_end_takes_everything_with_it(kept: Kept) -> None:
-    """SIGTERM ends the agent, and what its fits had started and left in its session."""
+def test_sigterm_of_a_keeper_ends_its_processes(kept: Kept) -> None:
+    """SIGTERM ends the agent and all processes of its session."""
     stray = "import subprocess, sys; subprocess.Popen(['sleep', '1000'], process_group=0)"
     module = f"{stray}; import runpy; sys.argv[1:] = ['--slots', '1']; "
     module += "runpy.run_module('skygrid.worker', run_name='__main__')"
@@ -478,8 +476,8 @@ def test_a_keeper_told_to_end_takes_everything_with_it(kept: Kept) -> None:
     assert other.next_greeting() is None
 
 
-def test_a_keeper_whose_folder_is_gone_ends(kept: Kept) -> None:
-    """Nobody could reach it any more: once its driver is gone it does not wait for another."""
+def test_a_keeper_without_its_folder_ends(kept: Kept) -> None:
+    """A keeper whose folder is gone cannot be reached, so it ends with its connection."""
     kept.greeting()
     family = kept.family()
     shutil.rmtree(kept.folder)
@@ -488,8 +486,8 @@ def test_a_keeper_whose_folder_is_gone_ends(kept: Kept) -> None:
     assert kept.next_greeting() is None
 
 
-def test_a_bridge_told_to_end_takes_nothing_with_it(kept: Kept) -> None:
-    """SIGTERM ends a bridge without noise; the agent goes on."""
+def test_sigterm_of_a_bridge_ends_no_agent(kept: Kept) -> None:
+    """SIGTERM ends a bridge; the agent continues."""
     first = kept.greeting()
     kept.cut(signal.SIGTERM)
     assert kept.channels[0].process.wait() == 128 + signal.SIGTERM
@@ -498,7 +496,7 @@ def test_a_bridge_told_to_end_takes_nothing_with_it(kept: Kept) -> None:
 
 
 def test_the_first_connection_has_its_own_patience() -> None:
-    """Who waits for a node that was never reached waits for a bounded time, and hears why."""
+    """Attempts to reach a new node end after first_connect_seconds, with the reason."""
 
     clock, attempts = ManualClock(), []
 
@@ -513,8 +511,8 @@ def test_the_first_connection_has_its_own_patience() -> None:
     assert len(attempts) == 7
 
 
-def test_who_cannot_be_reached_any_more_is_not_tried_once_more(tmp_path: Path) -> None:
-    """A node that is gone for good is lost for good: its end is no case for a new agent there."""
+def test_an_unreachable_node_is_lost_for_good(tmp_path: Path) -> None:
+    """A node that cannot be reached again is lost, and no new agent is started there."""
     patience = Patience(give_up_seconds=60.0, longest_delay_seconds=0.0)
     clock = ManualClock()
     kept = Kept(tmp_path / "agent")

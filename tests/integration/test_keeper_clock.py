@@ -1,4 +1,4 @@
-"""A keeper by a clock that the test moves: silence, renewals, pings, and the end of an orphan."""
+"""A keeper by a clock that the test moves: silence, renewals, pings, and its end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ORPHAN_AFTER = 600.0
 
 
 class Visit:
-    """A connection of a driver that the keeper has answered."""
+    """Connection of a driver that the keeper has answered."""
 
     def __init__(self, folder: KeeperFolder) -> None:
         connected = folder.connect()
@@ -39,12 +39,12 @@ class Visit:
         self.hear()
 
     def hear(self) -> bytes:
-        """Wait for what the keeper says; empty when it has ended the connection."""
+        """Wait for bytes of the keeper; empty once it has closed the connection."""
         return self.sock.recv(1 << 16)
 
 
 class Keeping:
-    """A keeper in a thread of the test; its agent is `cat`, which says nothing."""
+    """Keeper in a thread of the test, with `cat` as its agent."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = ManualClock()
@@ -58,7 +58,7 @@ class Keeping:
         wait_until(lambda: self.folder.reachable, "the keeper to listen")
 
     def ended(self) -> bool:
-        """Wait for the keeper's end; true when its folder is gone."""
+        """Wait for the keeper's end; return whether its folder is gone."""
         self._thread.join(WAIT_SECONDS)
         return not self._thread.is_alive() and not self.folder.path.exists()
 
@@ -74,14 +74,14 @@ def keeping(tmp_path: Path, nothing_left: str) -> Iterator[Keeping]:
     one.close()
 
 
-def test_the_driver_that_started_it_has_a_minute_to_say_its_first_word(keeping: Keeping) -> None:
-    """A driver that gave up while the node was made ready leaves nothing there for long."""
+def test_a_keeper_waits_a_minute_for_its_first_driver(keeping: Keeping) -> None:
+    """A keeper without a first connection ends after FIRST_VISIT_SECONDS."""
     keeping.clock.advance(FIRST_VISIT_SECONDS + 1)
     assert keeping.ended()
 
 
-def test_a_driver_that_was_there_may_be_away_for_longer(keeping: Keeping) -> None:
-    """It is found by a driver that was away for less than an orphan's patience, then ends."""
+def test_a_keeper_waits_longer_for_a_driver_to_return(keeping: Keeping) -> None:
+    """After a connection the keeper waits ORPHAN_AFTER for the next one, then ends."""
     Visit(keeping.folder).sock.close()
     keeping.clock.advance(ORPHAN_AFTER - 1)
     Visit(keeping.folder).sock.close()
@@ -92,8 +92,8 @@ def test_a_driver_that_was_there_may_be_away_for_longer(keeping: Keeping) -> Non
     assert keeping.ended()
 
 
-def test_a_connection_that_is_silent_is_ended(keeping: Keeping) -> None:
-    """A driver pings; a connection over which nothing comes any more is dead."""
+def test_a_silent_connection_is_closed(keeping: Keeping) -> None:
+    """The keeper closes a connection over which no ping arrives."""
     visit = Visit(keeping.folder)
     keeping.clock.advance(SILENCE_SECONDS + 1)
     while visit.hear():
@@ -102,15 +102,15 @@ def test_a_connection_that_is_silent_is_ended(keeping: Keeping) -> None:
 
 
 def test_a_quiet_connection_is_pinged(keeping: Keeping) -> None:
-    """The driver hears of the keeper though there is nothing to say."""
+    """The keeper pings when it has no data to send."""
     visit = Visit(keeping.folder)
     keeping.clock.advance(PING_SECONDS)
     assert visit.hear()
     visit.sock.close()
 
 
-def test_the_lease_of_the_machine_is_renewed_while_there_is_a_driver(keeping: Keeping) -> None:
-    """The machine ends itself if the file was not touched for long enough."""
+def test_the_lease_of_the_machine_is_renewed_for_a_driver(keeping: Keeping) -> None:
+    """While a driver is connected, the keeper touches the lease file of the machine."""
     visit = Visit(keeping.folder)
     for _ in range(3):
         os.utime(keeping.lease, (1, 1))

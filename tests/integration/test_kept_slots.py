@@ -1,4 +1,4 @@
-"""Slots that came through a round run the next one, and nothing else of the round stays."""
+"""Slots that end a round clean run the next one, and nothing else of the round remains."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def start_method(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def agent(start_method: str) -> Iterator[AgentDriver]:
-    """An agent of two slots."""
+    """Agent with two slots."""
     with leaving_nothing(), AgentDriver(start_method, slots=2) as driver:
         driver.setup()
         yield driver
 
 
 def whole_round(agent: AgentDriver, **options: Any) -> set[int]:
-    """A round from its opening to its end; the slots that it had."""
+    """Run a round and return its slots."""
     agent.open(search_of(bad.Harmless(), bad.slot_pid), **options)
     slots = agent.slot_pids()
     assert set(map(int, agent.scores(0, 0, 0, 0))) <= slots
@@ -54,7 +54,7 @@ def whole_round(agent: AgentDriver, **options: Any) -> set[int]:
 
 
 def slots_that_fit(agent: AgentDriver, estimator: Any) -> set[int]:
-    """A whole round of this estimator; the slots in which it was fitted."""
+    """Run a round of this estimator and return the slots that fitted it."""
     agent.open(search_of(estimator, bad.slot_pid))
     slots = set(map(int, agent.scores(0, 0, 0, 0)))
     agent.send(CloseRound(round=agent.round))
@@ -62,19 +62,19 @@ def slots_that_fit(agent: AgentDriver, estimator: Any) -> set[int]:
 
 
 def wait_ended(slots: set[int]) -> None:
-    """Wait until none of these processes runs; their agent reaps them later."""
+    """Wait until none of these processes runs; the agent reaps them later."""
     wait_until(lambda: not running(slots), "the slots to end")
 
 
-def test_the_next_round_has_the_slots_of_the_last(agent: AgentDriver) -> None:
-    """Rounds that cost nothing to load are run by the same processes, one after another."""
+def test_the_next_round_has_the_same_slots(agent: AgentDriver) -> None:
+    """Rounds that load quickly are run by the same processes."""
     slots = whole_round(agent)
     assert len(slots) == 2
     assert [whole_round(agent) for _ in range(3)] == [slots] * 3
 
 
-def test_a_kept_slot_runs_what_the_new_round_says(agent: AgentDriver) -> None:
-    """Candidates, scorers and settings are those of the round that is open."""
+def test_a_kept_slot_uses_the_new_round(agent: AgentDriver) -> None:
+    """Candidates, scorers and settings are those of the current round."""
     whole_round(agent)
     settings = {"working_memory": 77}
     agent.open(search_of(bad.Harmless(), bad.sklearn_setting, sklearn_config=settings))
@@ -84,7 +84,7 @@ def test_a_kept_slot_runs_what_the_new_round_says(agent: AgentDriver) -> None:
 
 
 def test_a_kept_slot_repeats_no_random_numbers(agent: AgentDriver) -> None:
-    """Unseeded estimators differ from slot to slot and from round to round."""
+    """Unseeded estimators differ between slots and between rounds."""
     seen: list[Any] = []
     for _ in range(3):
         agent.open(search_of(bad.Random(), bad.own_score))
@@ -93,15 +93,15 @@ def test_a_kept_slot_repeats_no_random_numbers(agent: AgentDriver) -> None:
 
 
 def test_slots_outlive_the_folder_of_a_round(agent: AgentDriver) -> None:
-    """What slots keep together goes with its round; the slots stay."""
+    """The shared folder of a round is removed with it; the slots stay."""
     slots = whole_round(agent)
     for _ in range(2):
-        assert slots < whole_round(agent, keeps=True)  # beside what will remove the folder
+        assert slots < whole_round(agent, keeps=True)  # and the process that removes the folder
     assert whole_round(agent) == slots
 
 
-def test_slots_let_go_of_the_data(agent: AgentDriver) -> None:
-    """Slots stay after a round of any size, and have nothing of its X and y any more."""
+def test_slots_release_the_data(agent: AgentDriver) -> None:
+    """Slots stay after a round of any size and release its X and y."""
     slots = whole_round(agent, data=LARGE)
     wait_until(lambda: not any(map(has_files, slots)), "80 MiB to be let go of")
     assert [whole_round(agent, data=data) for data in (None, LARGE)] == [slots] * 2
@@ -123,28 +123,28 @@ def has_files(pid: int) -> bool:
     return any(size > 2**25 for size in [*mapped, *opened])
 
 
-def test_slots_that_hold_much_end_though_no_round_follows(agent: AgentDriver) -> None:
-    """A node that waits for its next search holds no memory of the last."""
+def test_slots_with_much_memory_end_after_their_round(agent: AgentDriver) -> None:
+    """A node between two searches holds no memory of the last one."""
     wait_ended(slots_that_fit(agent, bad.KeepingMemory()))
     whole_round(agent)
 
 
-def test_slots_in_which_threads_were_started_end(agent: AgentDriver) -> None:
-    """What a fit left running does not go on into another search."""
+def test_slots_with_threads_end_after_their_round(agent: AgentDriver) -> None:
+    """A thread that a fit has started does not continue in another search."""
     wait_ended(slots_that_fit(agent, bad.StartingThreads()))
     whole_round(agent)
 
 
 def test_slots_that_end_by_themselves_are_no_loss(agent: AgentDriver) -> None:
-    """However many slots end after their rounds, the next rounds run and nothing is reported."""
+    """Slots that end after their rounds are not reported, and the next rounds run."""
     seen = [slots_that_fit(agent, bad.StartingThreads()) for _ in range(EMPTY_DEATHS + 1)]
     assert len(set.union(*seen)) >= len(seen)
     whole_round(agent)
     assert not any(isinstance(message, AgentLog) for message in agent.heard)
 
 
-def test_slots_that_had_something_in_hand_end(agent: AgentDriver, tmp_path: Path) -> None:
-    """A fit that nobody waits for any more is stopped with its round."""
+def test_slots_with_a_running_fit_end_with_their_round(agent: AgentDriver, tmp_path: Path) -> None:
+    """A fit that still runs when its round is closed is stopped."""
     agent.open(search_of(bad.Waiting(path=str(tmp_path / "pid")), bad.slot_pid))
     slots = agent.slot_pids()
     (lease,) = agent.grant(0)
@@ -155,7 +155,7 @@ def test_slots_that_had_something_in_hand_end(agent: AgentDriver, tmp_path: Path
 
 
 def test_a_slot_that_ends_between_rounds_is_no_loss(agent: AgentDriver) -> None:
-    """Whatever ends slots while they wait, the next round has all that it needs."""
+    """A slot that ends between two rounds is replaced."""
     ended = min(whole_round(agent))
     kill(ended)
     wait_ended({ended})
@@ -166,7 +166,7 @@ def test_a_slot_that_ends_between_rounds_is_no_loss(agent: AgentDriver) -> None:
 
 @pytest.mark.parametrize("start_method", ["auto"])
 def test_no_slot_is_forked_beside_threads(agent: AgentDriver) -> None:
-    """Once loading a search has started threads, slots are spawned in all later rounds, too."""
+    """Once the load of a search has started threads, later rounds have spawned slots too."""
     first = slots_that_fit(agent, bad.StartingThreadsAtLoad())
     assert all(map(is_spawned, first))
     kill(min(first))
@@ -177,12 +177,12 @@ def test_no_slot_is_forked_beside_threads(agent: AgentDriver) -> None:
 
 
 def is_spawned(pid: int) -> bool:
-    """Whether a slot is an interpreter of its own, rather than a copy of its agent."""
+    """Return whether a slot is a spawned interpreter, not a fork of its agent."""
     return "skygrid.worker.slots.loop" in psutil.Process(pid).cmdline()
 
 
 def test_a_kept_slot_that_dies_is_replaced(agent: AgentDriver, tmp_path: Path) -> None:
-    """A fit that takes its slot down costs that fit, in a later round as in the first."""
+    """A fit that kills its slot costs only that fit, also in a later round."""
     slots = whole_round(agent)
     agent.open(search_of(bad.Segfaulting(), bad.slot_pid), [{"culprit": True}, {"culprit": False}])
     assert agent.slot_pids() == slots
@@ -193,16 +193,16 @@ def test_a_kept_slot_that_dies_is_replaced(agent: AgentDriver, tmp_path: Path) -
     assert agent.slot_pids() != slots
 
 
-def test_a_search_that_kept_slots_cannot_load_is_refused(agent: AgentDriver) -> None:
-    """The driver hears why, from a slot where from the agent it would have."""
+def test_a_search_that_does_not_load_is_refused_by_kept_slots(agent: AgentDriver) -> None:
+    """The driver gets the reason from a kept slot as it does from the agent."""
     whole_round(agent)
     agent.send_round(search_of(bad.Unloadable(), bad.slot_pid))
     assert "does not load" in agent.wait(Refusal).reason
     assert agent.wait_end() == 0
 
 
-def test_another_driver_has_slots_of_its_own(agent: AgentDriver) -> None:
-    """Whoever comes next to an agent that was kept finds nothing of the last one's fits."""
+def test_another_driver_has_its_own_slots(agent: AgentDriver) -> None:
+    """After a new driver attaches, the slots of the earlier one end."""
     slots = whole_round(agent)
     greetings = len(agent.heard)
     agent.send(Attach())
@@ -215,7 +215,7 @@ def test_another_driver_has_slots_of_its_own(agent: AgentDriver) -> None:
 
 
 def test_waiting_slots_end_with_their_agent(agent: AgentDriver) -> None:
-    """Killed between two rounds, an agent leaves none behind."""
+    """An agent that is killed between two rounds leaves no slots."""
     slots = whole_round(agent)
     kill(agent.pid)
     assert agent.wait_end() == -signal.SIGKILL

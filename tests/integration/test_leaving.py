@@ -1,4 +1,4 @@
-"""Machines that are taken away with a notice: what their agents do, and what the engine does."""
+"""Machines that are taken away with notice: behaviour of agents and of the engine."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 # ---- the agent ----------------------------------------------------------------------------------
 
 
-def test_an_agent_that_is_to_leave_ends_what_runs_and_gives_back_the_rest(tmp_path: Path) -> None:
-    """Fits that run are reported, what has not started is given back, and nothing is asked for."""
+def test_a_leaving_agent_ends_running_fits_and_returns_the_rest(tmp_path: Path) -> None:
+    """Running fits are reported, unstarted leases are returned, and no more are requested."""
     pipe, gate = tmp_path / "pipe", tmp_path / "gate"
     with AgentDriver(slots=1, command=command(pipe)) as agent:
         agent.setup()
@@ -61,8 +61,8 @@ def test_an_agent_that_is_to_leave_ends_what_runs_and_gives_back_the_rest(tmp_pa
         assert isinstance(heard[-1], Leaving)
 
 
-def test_a_driver_that_comes_later_hears_of_the_notice(tmp_path: Path) -> None:
-    """An agent that is to leave says so again to each driver that takes it over."""
+def test_a_later_driver_gets_the_notice(tmp_path: Path) -> None:
+    """A leaving agent repeats the notice to each driver that attaches."""
     pipe = tmp_path / "pipe"
     with AgentDriver(slots=1, command=command(pipe)) as agent:
         agent.greeted()
@@ -74,8 +74,8 @@ def test_a_driver_that_comes_later_hears_of_the_notice(tmp_path: Path) -> None:
         assert [type(message) for message in greetings_and_notices] == [Greeting, Leaving] * 2
 
 
-def test_a_notice_that_is_none_is_told_and_costs_nothing(tmp_path: Path) -> None:
-    """What cannot be read from the pipe goes to the log, and the agent goes on."""
+def test_an_invalid_notice_is_logged(tmp_path: Path) -> None:
+    """Invalid bytes from the pipe are logged, and the agent continues."""
     pipe = tmp_path / "pipe"
     with AgentDriver(slots=1, command=command(pipe)) as agent:
         agent.setup()
@@ -91,14 +91,14 @@ def test_a_notice_that_is_none_is_told_and_costs_nothing(tmp_path: Path) -> None
 
 
 class Machines(Nodes):
-    """Nodes that can be given notice, and whose places are taken by other machines."""
+    """Nodes that can be given notice, with other machines as successors."""
 
     def __init__(self, folder: Path, count: int = 1) -> None:
         super().__init__(count)
         self._folder = folder
 
     def pipe(self, name: str) -> Path:
-        """Where the node's agent hears of a notice."""
+        """Return the pipe for notices to the node's agent."""
         return self._folder / f"{name}.pipe"
 
     def transport(self, name: str, watcher: Watcher) -> Transport:
@@ -110,8 +110,8 @@ class Machines(Nodes):
         return f"{name}b"
 
 
-def test_a_node_that_leaves_is_replaced_at_once_and_gets_no_more_work(tmp_path: Path) -> None:
-    """The place of a node that leaves is taken by another machine, which does the rest."""
+def test_a_leaving_node_is_replaced_at_once_and_gets_no_more_work(tmp_path: Path) -> None:
+    """A leaving node is replaced by another machine, which runs the rest."""
     X, y = data()
     nodes = Machines(tmp_path)
     with Driven(nodes) as run:
@@ -124,13 +124,13 @@ def test_a_node_that_leaves_is_replaced_at_once_and_gets_no_more_work(tmp_path: 
         states = [state for node, state in run.watch.states if node == "node-1"]
         assert "working" not in states[states.index("leaving") :]
         by_node = [outcome.node for outcome in run.watch.outcomes]
-        # Without the notice it would have done them all before the other machine had come up.
+        # Without the notice it would have run all fits before the other machine started.
         assert set(by_node) == {"node-1", "node-1b"}
     assert_as_scikit_learn(search)
 
 
 def test_a_node_that_left_is_not_replaced_again_and_no_fit_is_charged(tmp_path: Path) -> None:
-    """The end of a node that had notice starts nothing, and what it ran is simply run elsewhere."""
+    """The end of a node with notice starts no successor, and its fits are run elsewhere."""
     X, y = data()
     nodes, gate = Machines(tmp_path), tmp_path / "gate"
     search = tree_search().set_params(estimator=bad.Gated(path=str(gate)), refit=False)
@@ -141,7 +141,7 @@ def test_a_node_that_left_is_not_replaced_again_and_no_fit_is_charged(tmp_path: 
             if beat.running and node == "node-1":
                 notify_once()
             if ("node-1b", "working") in run.watch.states and not gate.exists():
-                # It must not end its fit, or it would leave before it is killed.
+                # Its fit must not end, or it would leave before it is killed.
                 os.kill(nodes.pid("node-1"), signal.SIGKILL)
                 gate.touch()
 
@@ -158,8 +158,8 @@ def test_a_node_that_left_is_not_replaced_again_and_no_fit_is_charged(tmp_path: 
     assert list(fitted.cv_results_["mean_test_score"]) == [0.0, 1.0, 2.0]
 
 
-def test_a_node_that_leaves_without_a_successor_leaves_the_rest_to_others(tmp_path: Path) -> None:
-    """Where nobody can take its place, a node that leaves is let go and the others do the work."""
+def test_a_leaving_node_without_a_successor_is_not_replaced(tmp_path: Path) -> None:
+    """Without a successor, the other nodes run the rest."""
     X, y = data()
     nodes = Machines(tmp_path, count=2)
     nodes.successor = lambda name: name  # type: ignore[method-assign]  # only on the same machine
@@ -170,8 +170,8 @@ def test_a_node_that_leaves_without_a_successor_leaves_the_rest_to_others(tmp_pa
     assert_as_scikit_learn(search)
 
 
-def test_nodes_that_only_ever_leave_end_the_search(tmp_path: Path) -> None:
-    """A place whose machines all say that they leave, and do nothing, is given up after some."""
+def test_nodes_that_always_leave_end_the_search(tmp_path: Path) -> None:
+    """A place whose machines leave without work is given up after a number of them."""
     X, y = data()
 
     def leave_at_once(message: Any) -> Iterable[Any]:

@@ -1,4 +1,4 @@
-"""On this machine, slots import what the process that asks for a search can import."""
+"""On this machine, slots import the modules that the calling process can import."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def scores(cluster: Any, estimator: Any) -> list[float]:
 def test_modules_in_folders_that_were_added_later(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder on `sys.path` serves searches from the moment it is there."""
+    """Modules in a folder can be imported in slots once it is on `sys.path`."""
     for number, name in enumerate(("at_hand_first", "at_hand_second"), start=1):
         monkeypatch.syspath_prepend(tmp_path / name)
         made = module(tmp_path / name, name, factor=number)
@@ -62,7 +62,7 @@ def test_modules_in_folders_that_were_added_later(
 def test_modules_in_the_folder_of_a_session(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In an interactive session, the first import folder is wherever the session is."""
+    """In an interactive session, modules in the current folder can be imported in slots."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     made = module(tmp_path, "at_hand_here", factor=3)

@@ -1,4 +1,4 @@
-"""Data of a run goes to a node once: found again, resumed, checked, refused, cleared."""
+"""Data is sent to a node once: reused, resumed, checked, refused, removed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ GIB = 2**30
 
 
 class Counting(Passing):
-    """A far node: counts what of the data is sent to it, and can be told to break."""
+    """Transport to a remote node that counts the data sent to it and can break."""
 
     def __init__(self, own: LocalProcess, most: float = float("inf")) -> None:
         super().__init__(own)
@@ -50,10 +50,10 @@ class Counting(Passing):
         self._reader = FrameReader(ToAgent)
         self._data: set[str] = set()
         self.offsets: list[int] = []
-        """Where the chunks of the data begin that were sent, in order."""
+        """Offsets of the data's chunks that were sent, in order."""
 
         self.sent = 0
-        """Bytes of the data, as they travel."""
+        """Compressed bytes of the data that were sent."""
 
         self.offers = 0
 
@@ -67,7 +67,7 @@ class Counting(Passing):
                 self.offsets.append(message.offset)
                 self.sent += len(message.data)
                 if message.offset >= self._most:
-                    # Its last words are heard, and what it was just told is not lost.
+                    # Its last messages are read, and this chunk is written first.
                     os.kill(self._own.pid, 9)
                     raise OSError("broken off")
 
@@ -99,7 +99,7 @@ class FarNodes(Nodes):
 
 
 def large(seed: int = 0, rows: int = 30_000) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of 7 MB that do not become smaller."""
+    """Return 7 MB of numbers that cannot be compressed."""
     return make_classification(n_samples=rows, n_features=30, random_state=seed)
 
 
@@ -108,7 +108,7 @@ def dummy_search() -> GridSearchCV:
 
 
 def run(nodes: FarNodes, X: Any, y: Any, **settings: Any) -> Driven:
-    """A search on these nodes, from the start of the agents to their end."""
+    """Run a search on these nodes, from the start of the agents to their end."""
     with Driven(nodes, **settings) as driven:
         search = dummy_search()
         driven.fit(search, X, y)
@@ -122,7 +122,7 @@ def blobs(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("kind", ["array", "frame", "sparse"])
 def test_the_next_run_sends_no_data(tmp_path: Path, kind: str) -> None:
-    """Data that a node has from an earlier run is found there; not one chunk of it is sent."""
+    """Data that a node has from an earlier run is not sent."""
     X, y = large(rows=2000)
     if kind == "frame":
         pandas = pytest.importorskip("pandas")
@@ -144,7 +144,7 @@ def test_the_next_run_sends_no_data(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_new_round_sends_no_data(tmp_path: Path) -> None:
-    """Within a run, and for a second search of the same data, it is sent once."""
+    """Data is sent once in a run, also for a second search."""
     X, y = large(rows=2000)
     nodes = FarNodes(tmp_path)
     with Driven(nodes) as driven:
@@ -154,15 +154,15 @@ def test_a_new_round_sends_no_data(tmp_path: Path) -> None:
     assert nodes.far[0].sent == sent > 0
 
 
-def test_a_transfer_that_broke_off_goes_on_where_it_ended(tmp_path: Path) -> None:
-    """When the agent dies under a transfer, the one in its place has kept what had come."""
+def test_a_broken_transfer_resumes(tmp_path: Path) -> None:
+    """When an agent dies during a transfer, its successor gets the missing bytes only."""
     X, y = large()
     nodes = FarNodes(tmp_path, most=4 * 2**20)
     driven = run(nodes, X, y)
     assert driven.watch.losses == 1
     broken, resumed = nodes.far
     assert broken.offsets[0] == 0
-    # What it was sent last may not have been read any more.
+    # The last chunks may not have been read.
     assert 0 < resumed.offsets[0] <= broken.offsets[-1] + 2**20
     assert resumed.sent < X.nbytes - resumed.offsets[0] + 2**20
     (blob,) = blobs(tmp_path)
@@ -171,8 +171,8 @@ def test_a_transfer_that_broke_off_goes_on_where_it_ended(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut"])
-def test_kept_data_that_is_damaged_is_sent_again(tmp_path: Path, damage: str) -> None:
-    """A single byte that the disk changed, or an end that is missing, is noticed before use."""
+def test_damaged_data_is_sent_again(tmp_path: Path, damage: str) -> None:
+    """A changed byte or a missing end is noticed before the data is used."""
     X, y = large(rows=2000)
     run(FarNodes(tmp_path), X, y)
     (blob,) = blobs(tmp_path)
@@ -191,7 +191,7 @@ def test_kept_data_that_is_damaged_is_sent_again(tmp_path: Path, damage: str) ->
 
 
 def test_a_part_that_is_damaged_is_sent_again(tmp_path: Path) -> None:
-    """What an earlier transfer left and the disk has changed costs a transfer, not the node."""
+    """A damaged part of an earlier transfer is sent again, and the node is not lost."""
     X, y = large(rows=2000)
     run(FarNodes(tmp_path), X, y)
     (blob,) = blobs(tmp_path)
@@ -207,8 +207,8 @@ def test_a_part_that_is_damaged_is_sent_again(tmp_path: Path) -> None:
     assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.stem
 
 
-def test_a_host_without_disk_for_the_data_says_so_before_the_transfer(tmp_path: Path) -> None:
-    """Nothing is sent, the reason names what to do, and the host is not tried again."""
+def test_a_host_without_disk_space_is_refused_before_the_transfer(tmp_path: Path) -> None:
+    """No data is sent, the error names the remedy, and the host is not tried again."""
     X, y = large()
     with small_disk(tmp_path / "small", "68m") as disk:
         nodes = FarNodes(disk / "blobs")
@@ -219,15 +219,15 @@ def test_a_host_without_disk_for_the_data_says_so_before_the_transfer(tmp_path: 
         assert list((disk / "blobs").iterdir()) == []
 
 
-def test_other_hosts_go_on_without_the_one_that_has_no_disk(tmp_path: Path) -> None:
-    """A host without room is lost once, and not replaced; the others do its work."""
+def test_other_hosts_continue_without_a_host_that_has_no_disk_space(tmp_path: Path) -> None:
+    """A host without space is lost once and not replaced; the others do its work."""
     X, y = large()
     with small_disk(tmp_path / "small", "68m") as disk:
         nodes = FarNodes(disk, tmp_path / "large")
         gate = tmp_path / "gate"
         search = GridSearchCV(bad.Gated(path=str(gate)), {"a": [0.0, 1.0]}, cv=3, refit=False)
         with Driven(nodes) as driven:
-            # Otherwise the other host may have done all before this one has said anything.
+            # Otherwise the other host could run all fits before this one is refused.
             driven.watch.on_lost = gate.touch
             driven.fit(search, X, y)
         ((lost, reason),) = driven.watch.reasons
@@ -235,8 +235,8 @@ def test_other_hosts_go_on_without_the_one_that_has_no_disk(tmp_path: Path) -> N
         assert "of disk left" in reason
 
 
-def test_a_host_without_memory_for_the_data_says_so(tmp_path: Path) -> None:
-    """The agent refuses an offer that is larger than its memory, in words of its own."""
+def test_a_host_without_memory_refuses_the_data(tmp_path: Path) -> None:
+    """The agent refuses an offer that is larger than its memory, with a reason."""
     with AgentDriver(command=cached_agent(tmp_path)) as agent:
         agent.greeted()
         agent.send(BlobOffer(digest="ab" * 32, size=2**50))
@@ -245,14 +245,14 @@ def test_a_host_without_memory_for_the_data_says_so(tmp_path: Path) -> None:
         assert agent.wait_end() == 0
 
 
-def test_progress_of_a_transfer_is_told(tmp_path: Path) -> None:
-    """While data comes, the node's state says how much has come."""
+def test_progress_of_a_transfer_is_shown(tmp_path: Path) -> None:
+    """During a transfer, the node's state has its percentage."""
     X, y = large()
     nodes = FarNodes(tmp_path)
     held = threading.Event()
 
     class Halting(Counting):
-        """Waits with the data's later half until some progress was told."""
+        """Sends the later half of the data once some progress was reported."""
 
         def write(self, data: bytes) -> None:
             if self.offsets and self.offsets[-1] >= 3 * 2**20:
@@ -287,7 +287,7 @@ def cached_agent(folder: Path, max_gb: float = 1.0) -> list[str]:
 
 
 def send(agent: AgentDriver, blob: Blob, start: int = 0, chunks: int | None = None) -> None:
-    """Some chunks of a blob, all from `start` on when not said how many."""
+    """Send chunks of a blob from `start` on: `chunks` of them, or all."""
     for number, (offset, data, packed) in enumerate(blob.pieces(start)):
         if number == chunks:
             return
@@ -299,7 +299,7 @@ def send(agent: AgentDriver, blob: Blob, start: int = 0, chunks: int | None = No
 
 
 def offer(agent: AgentDriver, blob: Blob) -> int:
-    """From where on the agent wants a blob."""
+    """Offer a blob and return the offset from which the agent wants it."""
     agent.send(BlobOffer(digest=blob.digest, size=blob.size))
     return agent.wait(BlobWanted).offset
 
@@ -309,7 +309,7 @@ def has_all(blob: Blob) -> Callable[[BlobWanted], bool]:
 
 
 def test_two_agents_on_a_host_receive_the_same_data_at_once(tmp_path: Path) -> None:
-    """Both get it whole, chunk by chunk in turn; one file is left."""
+    """Two agents that get the chunks in turn have the whole blob, and one file is left."""
     X, _ = large()
     blob = Blob({"X": X})
     command = cached_agent(tmp_path)
@@ -333,8 +333,8 @@ def test_two_agents_on_a_host_receive_the_same_data_at_once(tmp_path: Path) -> N
         assert hashlib.sha256(file.read_bytes()).hexdigest() == file.stem == blob.digest
 
 
-def test_a_killed_agent_leaves_what_it_received(tmp_path: Path) -> None:
-    """The next agent wants the rest only, whatever ended the one before it."""
+def test_a_killed_agent_keeps_its_received_data(tmp_path: Path) -> None:
+    """After an agent was killed, the next one requests the rest only."""
     X, _ = large()
     blob = Blob({"X": X})
     with AgentDriver(command=cached_agent(tmp_path)) as agent:
@@ -351,8 +351,8 @@ def test_a_killed_agent_leaves_what_it_received(tmp_path: Path) -> None:
         agent.wait(BlobWanted, has_all(blob))
 
 
-def test_an_agent_answers_while_it_looks_at_kept_data(tmp_path: Path) -> None:
-    """Heartbeats go on while hundreds of megabytes are hashed, and the answer comes after."""
+def test_an_agent_sends_heartbeats_while_it_hashes(tmp_path: Path) -> None:
+    """Heartbeats continue while the agent hashes 400 MiB of kept data."""
     size = 400 * 2**20
     tmp_path.mkdir(exist_ok=True)
     path = tmp_path / f"{'ab' * 32}.blob"
@@ -368,8 +368,8 @@ def test_an_agent_answers_while_it_looks_at_kept_data(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_an_agent_clears_at_its_start_what_is_too_much(tmp_path: Path) -> None:
-    """More than --cache-max-gb is removed when an agent starts, but nothing that another holds."""
+def test_an_agent_removes_data_above_the_limit_at_its_start(tmp_path: Path) -> None:
+    """Data above --cache-max-gb is removed when an agent starts, except data in use."""
     X, _ = large()
     held, other = Blob({"X": X}), Blob({"X": X + 1})
     with AgentDriver(command=cached_agent(tmp_path)) as agent:
@@ -385,8 +385,8 @@ def test_an_agent_clears_at_its_start_what_is_too_much(tmp_path: Path) -> None:
         assert blobs(tmp_path) == []
 
 
-def test_data_that_can_be_packed_travels_packed(tmp_path: Path) -> None:
-    """What is sent of numbers with few values is a small part of what they take."""
+def test_compressible_data_is_sent_compressed(tmp_path: Path) -> None:
+    """Numbers with few values are sent in less than a quarter of their size."""
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 4, size=(30_000, 30)), rng.integers(0, 2, size=30_000)
     nodes = FarNodes(tmp_path)
@@ -395,8 +395,8 @@ def test_data_that_can_be_packed_travels_packed(tmp_path: Path) -> None:
     assert nodes.far[0].sent < 0.25 * blob.stat().st_size
 
 
-def test_little_data_is_sent_without_a_question(tmp_path: Path) -> None:
-    """Where the answer to an offer would take longer than the data, there is no offer."""
+def test_little_data_is_sent_without_an_offer(tmp_path: Path) -> None:
+    """Data that takes less time than the answer to an offer is not offered."""
     nodes = FarNodes(tmp_path)
     run(nodes, *large(rows=100))
     assert nodes.far[0].offers == 0
@@ -404,7 +404,7 @@ def test_little_data_is_sent_without_a_question(tmp_path: Path) -> None:
 
 
 class Greedy(Passing):
-    """Says that it wants data which it was not offered, as soon as it has greeted."""
+    """Requests data without an offer right after its greeting."""
 
     def __init__(self, own: LocalProcess, digest: str, offset: int) -> None:
         super().__init__(own)
@@ -421,8 +421,8 @@ class Greedy(Passing):
         return data
 
 
-def test_a_node_that_wants_what_it_was_not_offered_is_lost() -> None:
-    """Nothing is sent to it, and nobody waits for it."""
+def test_a_node_that_requests_data_without_an_offer_is_lost() -> None:
+    """A node that requests data without an offer is lost with that reason."""
     nodes = Nodes(wrap=lambda name, times, own: Greedy(own, "ab" * 32, 5))
     with (
         Driven(nodes) as driven,
@@ -464,7 +464,7 @@ for name, value in sets.items():
 
 
 def test_the_same_data_has_the_same_digest_in_every_interpreter() -> None:
-    """The order of hashes of strings, another one in each process, does not show in it."""
+    """The digest of data does not depend on the hash seed."""
     told = [
         subprocess.run(
             [sys.executable, "-c", DATASETS],
@@ -480,7 +480,7 @@ def test_the_same_data_has_the_same_digest_in_every_interpreter() -> None:
 
 
 def test_agents_on_hosts_keep_their_data() -> None:
-    """The agent that a host is told to start has a cache, of the size in the configuration."""
+    """The command of an agent on a host has a cache of the configured size."""
     place = AgentPlace(
         root="~/.cache/skygrid",
         name="run-host",

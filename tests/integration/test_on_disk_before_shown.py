@@ -1,4 +1,4 @@
-"""A fit that was reported is on disk before it is shown as done."""
+"""An outcome is on disk before it is shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skygrid.sklearn_search.driven_search import fit_search
 
 
 class Doubter(SilentListener):
-    """Looks for every outcome that it is told of in the file itself, as another reader would."""
+    """Listener that reads each outcome from the file, as another process would."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -36,8 +36,8 @@ class Doubter(SilentListener):
         self.missing += [o for o in outcomes if kept.get((o.candidate, o.split)) != o]
 
 
-def test_an_outcome_is_in_the_journal_when_the_listener_hears_of_it(tmp_path: Path) -> None:
-    """Whoever kills the driver at what the screen shows finds all of that in the journal."""
+def test_an_outcome_is_in_the_journal_when_the_listener_is_called(tmp_path: Path) -> None:
+    """Every outcome that a listener gets is in the journal at that time."""
     path = tmp_path / "journal.sqlite"
     doubter = Doubter(path)
     engine = PullEngine(LocalProvider(1, 2), EngineSettings(), doubter)

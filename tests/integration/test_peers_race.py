@@ -1,4 +1,4 @@
-"""The race against the peers runs, and ends who takes too long."""
+"""The race against other libraries runs and has a time limit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def raced(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Race scikit-learn with loky on a few fits that cost nothing, in an interpreter of its own."""
+    """Race loky on a few fits without cost, in a new interpreter."""
     asked = {"SMALL": "1", "RUNS": "1", "CONTENDERS": "loky", "WORKLOADS": "growth-1000"}
     return subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.peers"],
@@ -24,7 +24,7 @@ def raced(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_contender_is_measured_and_its_row_kept(tmp_path: Path) -> None:
-    """A contender's search ends in a table, and in a row that a later table is made from."""
+    """A contender's result is printed in a table and kept in a file."""
     done = raced(tmp_path)
     assert done.returncode == 0, done.stderr
     assert "growth-1000: loky: done" in done.stderr
@@ -33,7 +33,7 @@ def test_a_contender_is_measured_and_its_row_kept(tmp_path: Path) -> None:
 
 
 def test_a_contender_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    """Whoever passes the limit is cut off, with every process that it started."""
+    """A contender above the time limit is ended with all its processes."""
     done = raced(tmp_path, WORKLOADS="growth-100000", SMALL="", CUT="0.1")
     assert done.returncode == 0, done.stderr
     assert "growth-100000: loky: cut more than 0.1 s" in done.stderr
@@ -41,14 +41,14 @@ def test_a_contender_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
-    """A misspelt contender is named, with those that there are."""
+    """A misspelt contender is named, with the known ones."""
     done = raced(tmp_path, CONTENDERS="lokey")
     assert done.returncode != 0
     assert "CONTENDERS: there is no lokey; there are skygrid," in done.stderr
 
 
 def _running(mark: str) -> list[str]:
-    """Processes that carry a mark in their environment: what a race started and left."""
+    """Return the processes with a mark in their environment."""
     found = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
         try:

@@ -1,4 +1,4 @@
-"""Places for nodes are found by name in the registry, and nothing else knows them."""
+"""Places for nodes are found by name in the registry and known nowhere else."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Configured = Callable[..., RunConfig]
 
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Configured:
-    """The registry has one more line; returns a maker of configurations for the new place."""
+    """Register a new place; return a function that makes configurations for it."""
     monkeypatch.setitem(PLACES, "toy", "tests.toy_place:PLACE")
     (tmp_path / "search.py").write_text(SEARCH)
 
@@ -52,10 +52,8 @@ def toys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Configured:
     return configured
 
 
-def test_a_place_of_ones_own_takes_one_module_and_one_line(
-    toys: Configured, tmp_path: Path
-) -> None:
-    """A search on a place that a test adds has scikit-learn's scores, from nodes of that place."""
+def test_a_new_place_takes_one_module_and_one_line(toys: Configured, tmp_path: Path) -> None:
+    """A search on a new place has scikit-learn's scores, from nodes of that place."""
     X, y = load_iris(return_X_y=True)
     grid = {"max_depth": [1, 2, 3], "criterion": ["gini", "entropy"]}
     expected = GridSearchCV(DecisionTreeClassifier(random_state=0), grid, cv=4).fit(X, y)
@@ -68,7 +66,7 @@ def test_a_place_of_ones_own_takes_one_module_and_one_line(
 
 
 def test_every_command_knows_a_new_place(toys: Configured, tmp_path: Path) -> None:
-    """`check` counts its slots and names it, `doctor` looks at it, its own checks are heard."""
+    """`check` and `doctor` describe a new place, and its own checks are applied."""
     found = check_search(tmp_path / "search.py", toys(dry_run=True), SilentListener())
     assert (found.on, found.nodes, found.slots) == ("toy", 3, 3)
     with (tmp_path / "out").open("w+") as out:
@@ -92,7 +90,7 @@ def _written(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("name", PLACES)
 def test_every_place_is_complete(name: str) -> None:
-    """Each line of the registry leads to a place, and its market can be asked without a network."""
+    """Each place of the registry is complete without a network."""
     place: Place = place_named(name)
     assert place.title
     assert place.lease_seconds > 0
@@ -101,15 +99,15 @@ def test_every_place_is_complete(name: str) -> None:
     assert 1 <= place.min_nodes(config) <= 2
 
 
-def test_money_is_asked_of_markets_alone(tmp_path: Path) -> None:
-    """Only AWS rents, and a folder without its file has rented nothing."""
+def test_only_markets_have_rented_nodes(tmp_path: Path) -> None:
+    """Only AWS is a market, and a folder without its file has rented no nodes."""
     (market,) = rentals(RunConfig())
     assert market is place_named("aws").rental
     assert not market.has_rented(tmp_path)
 
 
-def test_no_module_outside_of_nodes_asks_which_place_it_is() -> None:
-    """Outside of nodes/ no code compares with the name of a place."""
+def test_no_module_outside_nodes_compares_names_of_places() -> None:
+    """Outside nodes/ no code compares with the name of a place."""
     asks = re.compile(r"""[=!]= *["'](local|ssh|aws)["']|\bin *\(["'](local|ssh|aws)["']""")
     guilty = [
         f"{path.relative_to(SOURCE)}: {line.strip()}"

@@ -1,4 +1,4 @@
-"""Parts of fits that the slots of a node keep for each other, with real processes."""
+"""Parts of fits that slots of a node share, with real processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def made(value: Any, exact: bool = True) -> Callable[[], Made]:
 
 
 def store_in(folder: Path, split: int = 0, tick: float = 1.0, **settings: Any) -> PrefixStore:
-    """Return a store whose clock advances by `tick` seconds whenever it is read."""
+    """Return a store whose clock advances by `tick` seconds at each reading."""
     clock = map(float, count(step=tick))
     return PrefixStore(str(folder), split, clock=lambda: next(clock), **settings)
 
@@ -45,8 +45,8 @@ def total(folder: Path) -> int:
     return sum(entry.stat().st_size for entry in folder.iterdir())
 
 
-def test_slots_that_ask_at_once_have_a_part_made_once(tmp_path: Path) -> None:
-    """Of processes that need the same part one makes it; all have its bits."""
+def test_simultaneous_slots_make_a_part_once(tmp_path: Path) -> None:
+    """One of several processes that need a part makes it, and all get its bits."""
     gate = FORK.Barrier(4)
     sums = FORK.SimpleQueue()
     ledger = tmp_path / "ledger"
@@ -74,7 +74,7 @@ def test_slots_that_ask_at_once_have_a_part_made_once(tmp_path: Path) -> None:
 
 
 def test_a_part_whose_maker_is_killed_is_made_by_the_next(tmp_path: Path) -> None:
-    """kill -9 of the slot that makes a part frees it for the slot that waits."""
+    """After kill -9 of the slot that makes a part, a waiting slot makes it."""
     making = FORK.Event()
 
     def slow() -> Made:
@@ -101,8 +101,8 @@ def test_a_part_whose_maker_is_killed_is_made_by_the_next(tmp_path: Path) -> Non
     assert store_in(tmp_path).take(NAME, "fit", never)[1]
 
 
-def test_each_fit_has_a_copy_that_it_may_write_into(tmp_path: Path) -> None:
-    """What a fit writes into a part is seen by no other fit."""
+def test_each_fit_has_its_own_copy(tmp_path: Path) -> None:
+    """A write of a fit into a part is visible to no other fit."""
     store = store_in(tmp_path)
     store.take(NAME, "fit", made(array()))
     first, _ = store.take(NAME, "fit", never)
@@ -112,28 +112,28 @@ def test_each_fit_has_a_copy_that_it_may_write_into(tmp_path: Path) -> None:
     assert second.value.tobytes() == array().tobytes()
 
 
-def test_memory_has_a_bound_and_what_was_used_last_stays(tmp_path: Path) -> None:
-    """Parts go when the bound is passed, the one first that nobody used for longest."""
+def test_the_least_recently_used_part_is_removed(tmp_path: Path) -> None:
+    """Beyond the limit, the least recently used parts are removed first."""
     store = store_in(tmp_path, limit=30_000)
     for number in range(3):
         store.take(f"{NAME}{number}", "fit", made(array()))
         os.utime(tmp_path / f"0-step-{NAME}{number}-fit", (number, number))
-    store.take(f"{NAME}0", "fit", never)  # used: it is the newest now
+    store.take(f"{NAME}0", "fit", never)  # now the most recently used one
     store.take(f"{NAME}3", "fit", made(array()))
     assert total(tmp_path) <= 30_000
     assert store.take(f"{NAME}0", "fit", never)[1]
     assert not store.take(f"{NAME}1", "fit", made(array()))[1]
 
 
-def test_a_folder_that_was_taken_away_holds_nothing_to_give_back(tmp_path: Path) -> None:
-    """A split that is over does no harm where something else has removed the folder."""
+def test_a_missing_folder_is_ignored(tmp_path: Path) -> None:
+    """The end of a split is ignored if its folder was removed."""
     folder = tmp_path / "gone"
     forget_split(str(folder), 0)
     assert not folder.exists()
 
 
-def test_a_part_beyond_the_bound_is_not_kept_and_nobody_waits_for_it(tmp_path: Path) -> None:
-    """What is too large is made by each fit for itself."""
+def test_a_part_beyond_the_limit_is_not_kept(tmp_path: Path) -> None:
+    """Each fit makes a part above the limit itself, without a wait for others."""
     store = store_in(tmp_path, limit=5_000)
     assert not store.take(NAME, "fit", made(array(10_000)))[1]
     assert total(tmp_path) == 0
@@ -149,7 +149,7 @@ def test_a_part_beyond_the_bound_is_not_kept_and_nobody_waits_for_it(tmp_path: P
     other = FORK.Process(target=lambda: store_in(tmp_path).take(NAME, "fit", long))
     other.start()
     assert held.wait(60)
-    assert not store.take(NAME, "fit", made(array()))[1]  # while the other one makes its own
+    assert not store.take(NAME, "fit", made(array()))[1]  # while the other process makes its part
     done.set()
     other.join()
     assert other.exitcode == 0
@@ -164,10 +164,10 @@ def test_a_part_beyond_the_bound_is_not_kept_and_nobody_waits_for_it(tmp_path: P
     ],
     ids=["made at once", "not exact", "cannot be copied"],
 )
-def test_what_is_not_worth_it_is_not_kept(
+def test_a_part_without_gain_is_not_kept(
     tmp_path: Path, value: Any, seconds: float, exact: bool
 ) -> None:
-    """A part that is made at once, or whose copy might differ, leaves nothing behind."""
+    """A part that is quickly made, or whose copy might differ, is not kept."""
     store = store_in(tmp_path, tick=seconds)
     store.take(NAME, "fit", made(value, exact))
     assert total(tmp_path) == 0
@@ -175,7 +175,7 @@ def test_what_is_not_worth_it_is_not_kept(
 
 
 def test_the_time_of_a_part_is_that_of_the_fit_that_made_it(tmp_path: Path) -> None:
-    """A part that begins with another one takes the time of both; reading it takes none."""
+    """The time of a part includes that of the part that it begins with, and not its reading."""
 
     def longer(store: PrefixStore) -> Callable[[], Made]:
         def make() -> Made:
@@ -194,8 +194,8 @@ def test_the_time_of_a_part_is_that_of_the_fit_that_made_it(tmp_path: Path) -> N
     assert third.taken_seconds == 4.0 + 1.0
 
 
-def test_an_error_is_everybodys_own(tmp_path: Path) -> None:
-    """A part that cannot be made raises for each that asks, and locks nobody out."""
+def test_an_error_is_raised_for_each_slot(tmp_path: Path) -> None:
+    """A part that cannot be made raises for each slot that asks, and leaves no lock."""
 
     def broken() -> Made:
         raise ValueError("broken")
@@ -206,8 +206,8 @@ def test_an_error_is_everybodys_own(tmp_path: Path) -> None:
             store.take(NAME, "fit", broken)
 
 
-def test_a_split_that_is_done_gives_its_memory_back(tmp_path: Path) -> None:
-    """forget_split removes the parts of that split and of no other."""
+def test_the_end_of_a_split_frees_its_memory(tmp_path: Path) -> None:
+    """forget_split removes the parts of one split only."""
     for split in (1, 11):
         store_in(tmp_path, split).take(NAME, "fit", made(array()))
     forget_split(tmp_path, 1)
@@ -217,7 +217,7 @@ def test_a_split_that_is_done_gives_its_memory_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_slices_keep_their_strides(tmp_path: Path, order: Any) -> None:
-    """A slice of a larger array is laid out in the same way where it is taken over."""
+    """A slice of a larger array has the same strides after it is read."""
     whole = np.asarray(array(64).reshape(8, 8), order=order)
     for value in (whole[:, :3], whole[:3], whole.T[2:5], whole[::2, 1:4]):
         store = store_in(tmp_path, value.strides[0] * 100 + value.shape[0])
@@ -229,7 +229,7 @@ def test_slices_keep_their_strides(tmp_path: Path, order: Any) -> None:
 
 
 def test_only_copies_with_the_same_memory_order_are_exact() -> None:
-    """Views, frames, objects and the input itself are not kept; arrays and sparse matrices are."""
+    """Arrays and sparse matrices are kept; views, frames, objects and the input are not."""
     X = np.ones((4, 6))
     assert keeps_every_bit(X + 1, X)
     assert keeps_every_bit(np.asfortranarray(X + 1), X)
@@ -248,8 +248,8 @@ def test_only_copies_with_the_same_memory_order_are_exact() -> None:
 
 
 @pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame])
-def test_views_of_a_frame_are_told_from_views_of_a_result(kind: Any) -> None:
-    """A slice of what a step computed is kept; memory that the frame has handed out is not."""
+def test_views_of_a_frame_are_distinguished_from_views_of_a_result(kind: Any) -> None:
+    """A slice of a computed array is kept; memory of the frame is not."""
     frame = kind(np.ones((6, 4)), **({"columns": list("abcd")} if kind is pd.DataFrame else {}))
     computed = np.ones((6, 4)) * 2
     assert keeps_every_bit(computed[:, :2], frame)
@@ -257,8 +257,8 @@ def test_views_of_a_frame_are_told_from_views_of_a_result(kind: Any) -> None:
     assert not keeps_every_bit(column[::2], frame)
 
 
-def test_a_frame_of_one_block_hands_out_its_memory() -> None:
-    """The whole of a pandas frame as an array, or a part of it, is the frame's own."""
+def test_arrays_of_a_frame_are_not_kept() -> None:
+    """A pandas frame's array, or a part of that, is memory of the frame."""
     frame = pd.DataFrame(np.ones((6, 4)))
     assert not keeps_every_bit(frame.to_numpy()[:, 1:3], frame)
     assert not keeps_every_bit(np.asarray(frame), frame)

@@ -1,4 +1,4 @@
-"""The real script makes a real environment, with uv and the package index, in a home of its own."""
+"""The script prepares a real environment with uv and the package index, in a home of its own."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.programs import program
 
 MINOR = f"{sys.version_info[0]}.{sys.version_info[1]}"
 UV = str(Path(sysconfig.get_path("scripts")) / "uv")
-"""The one of the tests' own environment: a fresh machine has none on its PATH."""
+"""uv of the tests' environment, because a new machine has none on its PATH."""
 
 INSTALL_SECONDS = 200
 DAY = 86400
@@ -46,7 +46,7 @@ SMALL = Environment(
     minor=MINOR,
     requirements=("cloudpickle==3.1.1", f"msgspec=={metadata.version('msgspec')}"),
 )
-"""Quickly made: enough for the bridge, too little for an agent."""
+"""Environment that is quickly made: enough for the bridge, too little for an agent."""
 
 UNREACHABLE = "http://127.0.0.1:9/simple"
 
@@ -58,11 +58,11 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class Host:
-    """A home, as a node's user has it; the root in it has a name that needs quotes."""
+    """Home of a node's user, whose root has a name that needs quotes."""
 
     home: Path
     cache: Path
-    """uv's cache, which the hosts of a test run share so that nothing is fetched twice."""
+    """uv's cache, which all hosts of a test run share to save downloads."""
 
     root: str = "~/it's root"
 
@@ -92,7 +92,7 @@ class Host:
         try:
             process.stdin.write(kit.data)
             process.stdin.close()
-        except BrokenPipeError:  # it ended before it had read the kit, and says why
+        except BrokenPipeError:  # it ended before it had read the kit; stderr has the reason
             pass
         process.stdin = None
         return process
@@ -117,7 +117,7 @@ class Host:
         return said.returncode == 0
 
     def left(self) -> list[str]:
-        """What is being made, or was left behind."""
+        """Return files of unfinished preparations."""
         return [
             str(path.relative_to(self.folder))
             for name in ("envs", "code", "tools", "incoming")
@@ -128,20 +128,20 @@ class Host:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of a test run share."""
+    """Folder that all workers of a test run share."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
 def full_kit() -> Kit:
-    """A kit with all that an agent needs, as this driver has it."""
+    """Kit with this driver's libraries for an agent."""
     return build_kit(resolve(EnvironmentConfig(), {"sklearn"}))
 
 
 @pytest.fixture(scope="session")
 def prepared(shared: Path, full_kit: Kit) -> Host:
-    """A host with an agent's environment; whoever comes first makes it."""
+    """Host with an agent's environment, made by the first worker that needs it."""
     host = Host(shared / "prepared home", shared / "uv-cache")
     host.home.mkdir(exist_ok=True)
     with (shared / "prepared.lock").open("w") as lock:
@@ -153,15 +153,15 @@ def prepared(shared: Path, full_kit: Kit) -> Host:
 
 @pytest.fixture
 def host(tmp_path: Path, shared: Path) -> Host:
-    """A host that skygrid has never been on."""
+    """Host that skygrid has not used before."""
     return Host(tmp_path, shared / "uv-cache")
 
 
-# ---- what is made --------------------------------------------------------------------------------
+# ---- preparation ---------------------------------------------------------------------------------
 
 
 def test_an_agent_greets_from_the_environment(prepared: Host, full_kit: Kit) -> None:
-    """In what was prepared an agent starts behind a keeper and has the driver's versions."""
+    """In the prepared environment an agent starts behind a keeper, with the driver's versions."""
     agent = ["--folder", "agents/one", "--", "python", "-P", "-m", "skygrid.worker", "--slots", "1"]
     command = run_python(prepared.root, full_kit.environment_key, full_kit.code_key, agent)
     transport = ResumingTransport(
@@ -182,14 +182,14 @@ def test_an_agent_greets_from_the_environment(prepared: Host, full_kit: Kit) -> 
 
 
 def test_a_second_run_needs_no_network(prepared: Host, full_kit: Kit) -> None:
-    """What is ready is found ready without uv, an index or any output but one line."""
+    """An existing environment is found without uv or an index, and with one line of output."""
     status, said = prepared.prepare(full_kit, UV_OFFLINE="1", SKYGRID_UV="/nowhere")
     assert (status, said) == (0, [f"environment {full_kit.environment_key} is ready"])
     assert prepared.left() == []
 
 
 def test_busybox_makes_an_environment(host: Host) -> None:
-    """A node whose shell, tar and find are busybox's makes the same environment."""
+    """A node with the shell, tar and find of busybox can prepare an environment."""
     tools = host.home / "tools"
     tools.mkdir()
     busybox = program("busybox")
@@ -208,8 +208,8 @@ def test_busybox_makes_an_environment(host: Host) -> None:
     assert "cloudpickle==99.1" in said[-1]
 
 
-def test_two_at_once_both_succeed(host: Host) -> None:
-    """Two runs that make the same at the same time both end well, and nothing is left over."""
+def test_two_simultaneous_runs_succeed(host: Host) -> None:
+    """Two runs that prepare one environment at the same time succeed and leave no other files."""
     kit = build_kit(replace(SMALL, setup=("true",)))
     both = [host.start(kit), host.start(kit)]
     ends = [process.communicate(timeout=INSTALL_SECONDS)[1].decode() for process in both]
@@ -218,11 +218,11 @@ def test_two_at_once_both_succeed(host: Host) -> None:
     assert host.left() == []
 
 
-def test_a_killed_run_leaves_nothing_that_looks_ready(host: Host) -> None:
-    """After SIGKILL in the middle nothing is ready; the next run makes it."""
+def test_a_killed_run_leaves_nothing_ready(host: Host) -> None:
+    """After SIGKILL of a preparation nothing is ready, and the next run completes it."""
     pipe = host.home / "pipe"
     os.mkfifo(pipe)
-    # The setup command stands still until somebody opens the pipe; at first nobody does.
+    # The setup command waits until the pipe has a writer, which it does not get.
     kit = build_kit(replace(SMALL, setup=(f"test -e '{host.home}/go' || cat '{pipe}'",)))
     process = host.start(kit)
     assert process.stderr is not None
@@ -240,7 +240,7 @@ def test_a_killed_run_leaves_nothing_that_looks_ready(host: Host) -> None:
 
 @contextmanager
 def _writer(pipe: Path) -> Iterator[None]:
-    """Have the pipe open for writing, as soon as somebody reads it."""
+    """Open the pipe for writing once it has a reader."""
     opened: list[int] = []
 
     def opens() -> bool:
@@ -256,13 +256,13 @@ def _writer(pipe: Path) -> Iterator[None]:
 
 
 def test_a_terminated_run_cleans_up(host: Host) -> None:
-    """SIGTERM ends a run, and its half-made environment and kit are gone."""
+    """SIGTERM ends a run and removes its unfinished environment and its kit."""
     pipe = host.home / "pipe"
     os.mkfifo(pipe)
     process = host.start(build_kit(replace(SMALL, setup=(f"cat '{pipe}'",))))
-    # A shell that is told to end while it starts a command first waits for that command, and one
-    # that is told before it has become the command may not hear of it. So the command has to run:
-    # then it reads the pipe, which takes no writer before.
+    # A shell that gets SIGTERM while it starts a command waits for that command, and a shell that
+    # has not yet become the command may ignore it. So wait until the command runs: only then does
+    # the pipe have a reader, without which a writer cannot open it.
     with _writer(pipe):
         os.killpg(process.pid, signal.SIGTERM)
         process.communicate()
@@ -271,7 +271,7 @@ def test_a_terminated_run_cleans_up(host: Host) -> None:
 
 
 def test_a_local_project_travels_as_a_wheel(host: Host, tmp_path: Path) -> None:
-    """What no index has is importable in the environment."""
+    """A project that no index has can be imported in the environment."""
     source = tmp_path / "mine"
     source.mkdir()
     (source / "mine_of_own.py").write_text("x = 7\n")
@@ -289,8 +289,8 @@ def test_a_local_project_travels_as_a_wheel(host: Host, tmp_path: Path) -> None:
     assert subprocess.check_output([python, "-P", "-c", code], text=True) == "7 3.1.1\n"
 
 
-def test_a_lock_and_what_it_lacks_are_installed(host: Host, tmp_path: Path) -> None:
-    """A pylock.toml that uv wrote is followed, and what skygrid needs besides comes after it."""
+def test_a_lock_and_its_additions_are_installed(host: Host, tmp_path: Path) -> None:
+    """A pylock.toml is installed first, then the libraries of skygrid that it lacks."""
     (tmp_path / "in.txt").write_text("cloudpickle==3.1.1\n")
     compile_ = [UV, "pip", "compile", "--quiet", "in.txt", "--format", "pylock.toml"]
     subprocess.run([*compile_, "-o", "pylock.toml"], cwd=tmp_path, check=True)
@@ -303,7 +303,7 @@ def test_a_lock_and_what_it_lacks_are_installed(host: Host, tmp_path: Path) -> N
 
 
 def test_setup_commands_run_in_order_in_the_environment(host: Host) -> None:
-    """Setup commands see the environment's python and uv, one after the other, at home."""
+    """Setup commands run in order in the home folder, with the environment's python and uv."""
     kit = build_kit(
         replace(SMALL, setup=("python -c 'import cloudpickle' && pwd > a", "cat a > b; uv -V"))
     )
@@ -313,11 +313,11 @@ def test_setup_commands_run_in_order_in_the_environment(host: Host) -> None:
     assert host.prepare(kit)[1] == said[-1:]
 
 
-# ---- what is cleared -----------------------------------------------------------------------------
+# ---- removal -------------------------------------------------------------------------------------
 
 
-def test_what_is_old_is_removed(host: Host) -> None:
-    """Environments unused for 30 days and leftovers of a day go; younger ones and others stay."""
+def test_old_files_are_removed(host: Host) -> None:
+    """Environments unused for 30 days and old unfinished ones are removed; others stay."""
     old, young = time.time() - 31 * DAY, time.time() - 29 * DAY
     for name, when in {"envs/old": old, "envs/young": young, "code/old": old}.items():
         (host.folder / name).mkdir(parents=True)
@@ -339,8 +339,8 @@ def test_what_is_old_is_removed(host: Host) -> None:
     assert list((host.folder / "incoming").iterdir()) == []
 
 
-def test_an_environment_whose_python_is_gone_is_made_anew(host: Host) -> None:
-    """When the host's Python was removed under an environment, it is not ready, and is remade."""
+def test_an_environment_without_its_python_is_made_again(host: Host) -> None:
+    """An environment whose Python was removed is not ready and is made again."""
     kit = build_kit(SMALL)
     assert host.prepare(kit)[0] == 0
     python = host.environment(kit) / "bin" / "python"
@@ -352,7 +352,7 @@ def test_an_environment_whose_python_is_gone_is_made_anew(host: Host) -> None:
     assert host.left() == []
 
 
-# ---- what fails ----------------------------------------------------------------------------------
+# ---- failures ------------------------------------------------------------------------------------
 
 
 def failure(host: Host, environment: Environment, **changes: str) -> str:
@@ -374,17 +374,17 @@ def failure(host: Host, environment: Environment, **changes: str) -> str:
         ("tensorflow==1.15.0", "tensorflow==1.15.0", "choose a version that has a wheel"),
     ],
 )
-def test_what_cannot_be_installed_is_named(
+def test_a_package_that_cannot_be_installed_is_named(
     host: Host, requirement: str, named: str, advice: str
 ) -> None:
-    """The last line names the package that cannot be had and says what to do."""
+    """The last line names the package and the remedy."""
     said = failure(host, replace(SMALL, requirements=(requirement,)))
     assert named in said
     assert advice in said
 
 
 def test_a_wheel_of_another_platform_is_named(host: Host, tmp_path: Path) -> None:
-    """A wheel that was built for another system is named, and this host's system with it."""
+    """A wheel for another system is named, with a remedy."""
     path = tmp_path / "mine-1.0-cp311-cp311-win_amd64.whl"
     with zipfile.ZipFile(path, "w") as archive:
         described = "Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n"
@@ -396,22 +396,22 @@ def test_a_wheel_of_another_platform_is_named(host: Host, tmp_path: Path) -> Non
     assert "choose a version that has a wheel" in said
 
 
-def test_an_index_that_is_not_reached_is_told(host: Host) -> None:
-    """The given index is the one that is asked, and that it cannot be reached is said."""
+def test_an_unreachable_index_is_reported(host: Host) -> None:
+    """The given index is used, and the error says that it cannot be reached."""
     environment = replace(SMALL, index_url=UNREACHABLE)
     said = failure(host, environment, UV_HTTP_RETRIES="0", UV_CACHE_DIR=str(host.home / "cache"))
     assert "let this host reach the package index" in said
 
 
-def test_the_hosts_own_pip_configuration_counts(host: Host) -> None:
-    """Without an index from the driver, the one that the host's pip is configured for is asked."""
+def test_the_hosts_own_pip_configuration_is_used(host: Host) -> None:
+    """Without an index from the driver, that of the host's pip configuration is used."""
     changes = {"PIP_INDEX_URL": UNREACHABLE, "UV_HTTP_RETRIES": "0"}
     said = failure(host, SMALL, UV_CACHE_DIR=str(host.home / "cache"), **changes)
     assert "let this host reach the package index" in said
 
 
-def test_a_python_that_is_nowhere_is_told(host: Host) -> None:
-    """A minor version that the host lacks and cannot download is named with a way out."""
+def test_a_missing_python_is_reported(host: Host) -> None:
+    """A minor version that the host lacks and cannot download is named with a remedy."""
     said = failure(
         host,
         Environment(python="3.99", minor="3.99"),
@@ -431,21 +431,23 @@ def test_a_python_that_is_nowhere_is_told(host: Host) -> None:
         (sys.executable, "3.99", f"is Python {MINOR} and the driver runs 3.99"),
     ],
 )
-def test_a_wrong_path_of_python_is_told(host: Host, python: str, minor: str, message: str) -> None:
+def test_a_wrong_path_of_python_is_reported(
+    host: Host, python: str, minor: str, message: str
+) -> None:
     """A path that is no Python, or one of another minor version, is named."""
     assert message in failure(host, Environment(python=python, minor=minor))
 
 
 def test_a_setup_command_that_fails_is_named(host: Host) -> None:
-    """The command, its exit status and where to correct it stand in the last line."""
+    """The last line has the command, its exit status and the host."""
     said = failure(host, replace(SMALL, setup=("true", "echo 'it is' >&2; exit 7", "touch no")))
     assert "\"echo 'it is' >&2; exit 7\" failed on this host with exit status 7" in said
     assert not (host.home / "no").exists()
 
 
 @pytest.mark.parametrize("size", ["16k", "400k", "8m"])
-def test_a_full_disk_is_called_full(host: Host, size: str) -> None:
-    """Whether the kit, the environment or its packages do not fit: the last line says so."""
+def test_a_full_disk_is_reported(host: Host, size: str) -> None:
+    """If kit, environment or packages do not fit, the last line says that the disk is full."""
     with small_disk(host.folder, size):
         environment = replace(SMALL, requirements=("numpy==2.2.6",))
         said = failure(host, environment, UV_CACHE_DIR=f"{host.folder}/uv-cache")
@@ -454,7 +456,7 @@ def test_a_full_disk_is_called_full(host: Host, size: str) -> None:
         assert "KiB free" in said
 
 
-def test_a_root_that_cannot_be_written_is_told(shared: Path, tmp_path: Path) -> None:
+def test_a_root_that_cannot_be_written_is_reported(shared: Path, tmp_path: Path) -> None:
     """A root below a file is an error that names it."""
     (tmp_path / "file").touch()
     host = Host(tmp_path, shared / "uv-cache", "~/file/root")
@@ -468,7 +470,7 @@ def test_a_root_that_cannot_be_written_is_told(shared: Path, tmp_path: Path) -> 
 
 @pytest.fixture
 def bare_path(host: Host) -> str:
-    """A PATH with the usual tools and this Python's pip, but without uv, curl and wget."""
+    """PATH with common tools and this Python's pip, but without uv, curl and wget."""
     tools = host.home / "bare"
     tools.mkdir()
     wanted = (
@@ -485,7 +487,7 @@ def bare_path(host: Host) -> str:
 
 
 def test_uv_is_installed_where_it_is_missing(host: Host, bare_path: str) -> None:
-    """A host with Python and no uv gets one under the root, and keeps it."""
+    """A host with Python and without uv gets uv under the root once."""
     kit = build_kit(replace(SMALL, python=f"{sys.base_prefix}/bin/python{MINOR}"))
     status, said = host.prepare(kit, PATH=bare_path)
     assert status == 0, said
@@ -499,8 +501,8 @@ def test_uv_is_installed_where_it_is_missing(host: Host, bare_path: str) -> None
     assert "getting uv" not in said
 
 
-def test_a_python_that_does_not_run_hides_no_other(host: Host, bare_path: str) -> None:
-    """Behind a version of pyenv that is not chosen, the Python that does run is found."""
+def test_a_python_that_does_not_run_is_skipped(host: Host, bare_path: str) -> None:
+    """A shim of pyenv that does not run is skipped for the next Python."""
     shims = host.home / "shims"
     shims.mkdir()
     (shims / f"python{MINOR}").write_text("#!/bin/sh\necho not chosen >&2\nexit 127\n")
@@ -513,8 +515,8 @@ def test_a_python_that_does_not_run_hides_no_other(host: Host, bare_path: str) -
     assert host.is_ready(kit)
 
 
-def test_a_host_without_uv_and_network_is_told(host: Host, bare_path: str) -> None:
-    """When uv cannot be installed either, the last line says where to get it."""
+def test_a_host_without_uv_and_network_is_reported(host: Host, bare_path: str) -> None:
+    """If uv cannot be installed, the last line reports that."""
     (Path(bare_path) / "python3").unlink()
     said = failure(host, SMALL, PATH=bare_path)
     assert "has no uv that skygrid can use and none could be installed" in said

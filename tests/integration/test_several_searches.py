@@ -1,4 +1,4 @@
-"""An engine between and under several searches: closed, interrupted, called from within a round."""
+"""One engine and several searches: closed, interrupted, nested."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 class Fitting(threading.Thread):
-    """Fits a search that never ends by itself; keeps the error that ends it."""
+    """Thread that fits a search without end and keeps the error that ends it."""
 
     def __init__(self, run: Driven, path: Path) -> None:
         super().__init__(daemon=True)
@@ -53,7 +53,7 @@ class Fitting(threading.Thread):
 
 
 def fitting_two(run: Driven, tmp_path: Path) -> tuple[Fitting, Fitting]:
-    """Two threads, the first of which runs a round that the other one waits for."""
+    """Return two threads, of which the first runs a round and the second waits for it."""
     first = Fitting(run, tmp_path / "first")
     wait_until(first.path.exists, "the first thread's fit to run")
     second = Fitting(run, tmp_path / "second")
@@ -62,7 +62,7 @@ def fitting_two(run: Driven, tmp_path: Path) -> tuple[Fitting, Fitting]:
 
 
 def test_closing_ends_the_searches_of_other_threads(tmp_path: Path) -> None:
-    """A thread that runs a round and one that waits are told that the nodes are gone."""
+    """The running and the waiting thread get an error that the nodes are closed."""
     with Driven(Nodes(1)) as run:
         threads = fitting_two(run, tmp_path)
     for thread in threads:
@@ -73,7 +73,7 @@ def test_closing_ends_the_searches_of_other_threads(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_the_searches_of_all_threads(tmp_path: Path) -> None:
-    """A run that is interrupted starts no fits for those that wait, either."""
+    """An interrupted run ends the running and the waiting thread without further fits."""
     with Driven(Nodes(1)) as run:
         threads = fitting_two(run, tmp_path)
         assert run.engine.interrupt()
@@ -84,7 +84,7 @@ def test_ctrl_c_ends_the_searches_of_all_threads(tmp_path: Path) -> None:
 
 
 def test_a_search_from_within_a_round_is_refused() -> None:
-    """It would wait for the round that waits for it; that one goes on."""
+    """A search inside a round is refused, because it would wait for itself; the round continues."""
     X, y = data()
     refused: list[Exception] = []
 
@@ -102,8 +102,8 @@ def test_a_search_from_within_a_round_is_refused() -> None:
 
 
 @pytest.mark.parametrize("n_samples", [60, 5000])
-def test_nodes_that_are_sent_their_data_have_that_of_each_round(n_samples: int) -> None:
-    """Small data comes with the round, large data is offered; after another search, once more."""
+def test_nodes_without_shared_files_have_each_rounds_data(n_samples: int) -> None:
+    """Small data is sent with the round, large data is offered, again after another search."""
 
     def nesting() -> Nesting:
         return Nesting(tree(), {}, depth=1, cv=2)
@@ -118,7 +118,7 @@ def test_nodes_that_are_sent_their_data_have_that_of_each_round(n_samples: int) 
 
 
 class HearingLate(Passing):
-    """Is told nothing until something has come about."""
+    """Transport that delays all writes until an event."""
 
     shares_files = LocalProcess.shares_files
 
@@ -131,8 +131,8 @@ class HearingLate(Passing):
         self._own.write(data)
 
 
-def test_a_node_that_hears_of_a_search_when_that_is_over_stays() -> None:
-    """The files of a search are there until every node has opened them."""
+def test_a_node_that_learns_of_a_search_after_its_end_stays() -> None:
+    """The files of a search exist until each node has opened them."""
     X, y = data()
     over, greeted = threading.Event(), threading.Event()
 
@@ -152,7 +152,7 @@ def test_a_node_that_hears_of_a_search_when_that_is_over_stays() -> None:
 
 
 def fit_until(fact: Callable[[], bool], run: Driven, X: Any, y: Any) -> None:
-    """Fit one small search after another until something is true."""
+    """Fit small searches until a fact is true."""
 
     def fitted() -> bool:
         run.fit(GridSearchCV(bad.Unhurried(random_state=0), {"max_depth": [1, 2]}, cv=2), X, y)

@@ -1,4 +1,4 @@
-"""The folder that slots of a node share: private, and gone however its owner ends."""
+"""The folder that slots of a node share is private, and is removed at any end of its owner."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ sys.stdin.read()
 """
 
 
-def test_a_folder_is_its_users_own_and_goes_with_all_that_is_in_it() -> None:
-    """Nobody else may look into it; after `remove` neither it nor its process is left."""
+def test_a_folder_is_private_and_removed_with_its_files() -> None:
+    """Only the user has access to the folder; `remove` deletes it and ends its process."""
     with leaving_nothing():
         folder = SharedFolder()
         assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
@@ -37,8 +37,8 @@ def test_a_folder_is_its_users_own_and_goes_with_all_that_is_in_it() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_folder_goes_when_its_owner_is_killed(number: signal.Signals) -> None:
-    """kill -9 of the process that made it leaves no folder and no process behind."""
+def test_a_folder_is_removed_when_its_owner_is_killed(number: signal.Signals) -> None:
+    """After a kill of its owner, the folder is removed and no process is left."""
     with leaving_nothing():
         owner = subprocess.Popen(
             [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -51,16 +51,16 @@ def test_a_folder_goes_when_its_owner_is_killed(number: signal.Signals) -> None:
         wait_until(lambda: not path.exists(), "the folder to be removed")
 
 
-def test_a_signal_to_the_owners_group_does_not_take_the_folder_early() -> None:
-    """Ctrl-C reaches a terminal's whole group; the process that removes is not in it."""
+def test_a_signal_to_the_owners_group_does_not_remove_the_folder() -> None:
+    """The process that removes the folder is in its own group, which Ctrl-C does not reach."""
     with leaving_nothing():
         folder = SharedFolder()
         assert os.getpgid(folder._remover.pid) != os.getpgid(0)
         folder.remove()
 
 
-def test_folders_do_not_meet() -> None:
-    """Two agents of one machine have a folder each."""
+def test_folders_are_separate() -> None:
+    """Two agents on one machine have separate folders."""
     with leaving_nothing():
         one, other = SharedFolder(), SharedFolder()
         assert one.path != other.path
@@ -69,10 +69,10 @@ def test_folders_do_not_meet() -> None:
         other.remove()
 
 
-def test_where_shared_memory_is_full_files_do_as_well(
+def test_full_shared_memory_is_replaced_by_temporary_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without enough room in memory the folder is among the temporary files."""
+    """Without enough shared memory, the folder is a temporary one on disk."""
     monkeypatch.setattr(module, "ROOM_BYTES", 1 << 62)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with leaving_nothing():
@@ -81,10 +81,10 @@ def test_where_shared_memory_is_full_files_do_as_well(
         folder.remove()
 
 
-def test_where_no_folder_can_be_made_nothing_is_shared(
+def test_without_a_folder_nothing_is_shared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A place that is not there makes no folder and raises nothing."""
+    """If no folder can be made, `shared_folder` returns None."""
     monkeypatch.setattr(module, "MEMORY", tmp_path / "neither")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nor"))
     assert shared_folder() is None

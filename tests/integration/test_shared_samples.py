@@ -1,4 +1,4 @@
-"""Samples of a large X that the slots of a node have in common, with real processes and files."""
+"""Samples of a large X that slots of a node share, with real processes and files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def halves(n: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands for a folder in memory: all that is asked is where it lies."""
+    """Folder that counts as shared memory, by its path."""
     monkeypatch.setattr(shared_folder, "MEMORY", tmp_path)
     taken = tmp_path / "shared"
     taken.mkdir()
@@ -61,7 +61,7 @@ def shared(X: Any, splits: Any, folder: Path, slots: int = 2) -> SharedSamples:
 
 
 def taken(X: Any, *indices: Any, y: Any = None) -> Any:
-    """The rows of X as scikit-learn takes them."""
+    """Return the rows of X as scikit-learn takes them."""
     return _safe_split(PLAIN, X, y, *indices)[0]
 
 
@@ -74,7 +74,7 @@ def is_own_copy(rows: Any) -> bool:
 
 
 def same(ours: Any, theirs: Any) -> bool:
-    """Whether two arrays are alike in all that an estimator can tell."""
+    """Return whether an estimator cannot tell two arrays apart."""
     return bool(
         type(ours) is type(theirs)
         and (ours.dtype, ours.shape, ours.strides) == (theirs.dtype, theirs.shape, theirs.strides)
@@ -102,10 +102,10 @@ def same(ours: Any, theirs: Any) -> bool:
     ],
     ids=lambda X: f"{X.dtype.str}{X.shape}{'F' if X.flags.f_contiguous else 'C'}",
 )
-def test_samples_are_those_of_scikit_learn(
+def test_samples_equal_those_of_scikit_learn(
     X: np.ndarray, portion: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows are equal in every bit and in layout, when made and when found, and they are shared."""
+    """Shared rows have scikit-learn's bits and layout, when written and when read again."""
     monkeypatch.setattr(shared_samples, "PORTION_BYTES", portion)
     monkeypatch.setattr(shared_samples, "LIMIT_FACTOR", 3)
     splits = [*halves(50), (np.arange(-5, 5), np.array([7, 7, 7]))]
@@ -115,7 +115,7 @@ def test_samples_are_those_of_scikit_learn(
             for indices in ((train,), (test, train)):
                 rows = taken(ours, *indices)
                 assert same(rows, taken(X, *indices))
-                assert rows.ctypes.data % 4096 == 16  # as memory that was allocated
+                assert rows.ctypes.data % 4096 == 16  # like allocated memory
             assert files(folder)[-2:] == [f"{split}-samples-test", f"{split}-samples-train"]
 
 
@@ -135,7 +135,7 @@ def test_samples_are_those_of_scikit_learn(
     ids=["numbers", "objects", "columns", "fortran", "list", "series", "frame", "sparse"],
 )
 def test_labels_are_left_to_scikit_learn(y: Any, folder: Path) -> None:
-    """Labels of any kind come out as they do without sharing."""
+    """Labels of any kind are the same as without sharing."""
     X, splits = numbers((50, 3)), halves(50)
     train, test = splits[0]
     for indices in ((train,), (test, train)):
@@ -146,8 +146,8 @@ def test_labels_are_left_to_scikit_learn(y: Any, folder: Path) -> None:
     assert files(folder) == ["0-samples-test", "0-samples-train"]
 
 
-def test_what_a_fit_writes_into_its_samples_nobody_else_sees(folder: Path) -> None:
-    """Each fit has samples of its own to write into, and X stays as it was."""
+def test_writes_of_a_fit_are_private(folder: Path) -> None:
+    """Each fit may write into its samples, and X is unchanged."""
     X, splits = numbers((50, 3)), halves(50)
     ours, before, train = shared(X, splits, folder), X.copy(), splits[0][0]
     first = taken(ours, train)
@@ -159,8 +159,8 @@ def test_what_a_fit_writes_into_its_samples_nobody_else_sees(folder: Path) -> No
     assert X.tobytes() == before.tobytes()
 
 
-def test_a_fit_that_wrote_nothing_leaves_its_memory_to_the_next(folder: Path) -> None:
-    """The same memory is mapped once; after a fit that wrote into it, anew."""
+def test_unchanged_memory_is_used_again(folder: Path) -> None:
+    """A mapping is used again unless a fit has written into it."""
     X, splits = numbers((5000, 3)), halves(5000)
     ours, train = shared(X, splits, folder), splits[0][0]
 
@@ -179,10 +179,10 @@ def test_a_fit_that_wrote_nothing_leaves_its_memory_to_the_next(folder: Path) ->
     assert maps() == 1
 
 
-def test_slots_that_need_samples_at_once_take_them_together(
+def test_simultaneous_slots_write_samples_together(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of processes that need the same samples each takes a part, and no part is taken twice."""
+    """Of several processes that need the same samples, each writes some portions once."""
     monkeypatch.setattr(shared_samples, "PORTION_BYTES", 1000)
     X, splits = numbers((5000, 3)), halves(5000)
     ours = shared(X, splits, folder)
@@ -213,10 +213,10 @@ def test_slots_that_need_samples_at_once_take_them_together(
     assert files(folder) == ["0-samples-train"]
 
 
-def test_samples_whose_maker_is_killed_are_completed_by_the_next(
+def test_samples_of_a_killed_slot_are_completed_by_the_next(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """kill -9 of a slot that takes samples: half a file is not used, and only the rest is taken."""
+    """After kill -9 of a slot that writes samples, another slot writes the rest only."""
     monkeypatch.setattr(shared_samples, "PORTION_BYTES", 6000)
     X, splits = numbers((5000, 3)), halves(5000)
     ours, halfway = shared(X, splits, folder), FORK.Event()
@@ -231,7 +231,7 @@ def test_samples_whose_maker_is_killed_are_completed_by_the_next(
 
     def noted(file: int, indices: Any, number: int) -> float:
         numbers_taken.append(number)
-        if number == 9:  # all the rest are taken; what the maker has comes free by its death
+        if number == 9:  # all the rest are written; the maker's portion is free after its death
             assert maker.pid is not None
             os.kill(maker.pid, signal.SIGKILL)
         return write(file, indices, number)
@@ -248,8 +248,8 @@ def test_samples_whose_maker_is_killed_are_completed_by_the_next(
     assert files(folder) == ["0-samples-train"]
 
 
-def test_a_child_that_the_maker_forks_holds_nobody_up(folder: Path) -> None:
-    """Who waits for samples gets them, whatever was forked while they were made."""
+def test_a_child_of_the_maker_blocks_no_slot(folder: Path) -> None:
+    """A process that was forked while samples were written does not block other slots."""
     X, splits = numbers((5000, 3)), halves(5000)
     ours, answer = shared(X, splits, folder), FORK.SimpleQueue()
     write, children = ours.samples._write, []
@@ -271,8 +271,8 @@ def test_a_child_that_the_maker_forks_holds_nobody_up(folder: Path) -> None:
     children[0].join()
 
 
-def test_a_split_that_is_over_gives_its_samples_back(folder: Path) -> None:
-    """The files of one split go, those of the other stay; a fit that still has them keeps them."""
+def test_the_end_of_a_split_frees_its_samples(folder: Path) -> None:
+    """The files of one split are removed; a fit keeps its mapped samples."""
     X, splits = numbers((50, 3)), halves(50)
     ours = shared(X, splits, folder)
     rows = taken(ours, splits[0][0])
@@ -284,8 +284,8 @@ def test_a_split_that_is_over_gives_its_samples_back(folder: Path) -> None:
 
 
 class TestMemory:
-    def test_what_no_fit_uses_goes_first(self, folder: Path) -> None:
-        """The samples of one split go before those of the next are taken, unless a fit has them."""
+    def test_unused_samples_are_removed_first(self, folder: Path) -> None:
+        """Samples of one split are removed before those of the next are written, unless in use."""
         X, splits = numbers((50, 3)), halves(50)
         ours = shared(X, splits, folder)
         rows = taken(ours, splits[0][0])
@@ -296,8 +296,8 @@ class TestMemory:
         taken(ours, splits[1][1])
         assert files(folder) == ["1-samples-test", "1-samples-train"]
 
-    def test_what_another_slot_uses_stays(self, folder: Path) -> None:
-        """A fit in another process has its samples until it ends, however it ends."""
+    def test_samples_of_another_slot_stay(self, folder: Path) -> None:
+        """Samples in use by another process stay until that process ends."""
         X, splits = numbers((50, 3)), halves(50)
         ours, has_them = shared(X, splits, folder), FORK.Event()
 
@@ -318,8 +318,8 @@ class TestMemory:
         taken(ours, splits[1][1])
         assert files(folder) == ["1-samples-test", "1-samples-train"]
 
-    def test_has_a_bound(self, folder: Path) -> None:
-        """However many splits are under way, shared samples take no more than those of two."""
+    def test_shared_samples_are_limited(self, folder: Path) -> None:
+        """Shared samples take at most the memory of two splits."""
         X = numbers((1000, 10))
         splits = [(train.copy(), test.copy()) for train, test in halves(1000) * 5]
         ours = shared(X, splits, folder)
@@ -332,10 +332,10 @@ class TestMemory:
         assert [is_own_copy(rows) for rows in held] == 4 * [False] + 16 * [True]
 
     @pytest.mark.parametrize("scarce", ["memory", "storage"])
-    def test_where_there_is_no_room_each_fit_has_its_own(
+    def test_without_space_each_fit_has_a_copy(
         self, scarce: str, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Without memory or storage to spare nothing is shared, and later it is."""
+        """Without free memory or storage nothing is shared until there is some."""
         X, splits = numbers((50, 3)), halves(50)
         ours = shared(X, splits, folder)
         with monkeypatch.context() as short:
@@ -349,10 +349,8 @@ class TestMemory:
         assert files(folder) == []
         assert not is_own_copy(taken(ours, splits[0][0]))
 
-    def test_storage_that_is_full_after_all(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A file that does not fit where it seemed to leaves nothing, and the fit has its own."""
+    def test_storage_that_becomes_full(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file that does not fit is removed, and the fit gets a copy."""
         mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
         if subprocess.run(mount, check=False, capture_output=True).returncode:
             pytest.skip("a small disk needs root that may mount a tmpfs")
@@ -368,8 +366,8 @@ class TestMemory:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
     @pytest.mark.parametrize("before", [True, False], ids=["before a fit", "between fits"])
-    def test_a_folder_that_is_gone(self, before: bool, folder: Path) -> None:
-        """Where something has removed the folder, fits have what is mapped, or their own."""
+    def test_a_removed_folder(self, before: bool, folder: Path) -> None:
+        """If the folder was removed, fits use mapped samples or copies."""
         X, splits = numbers((50, 3)), halves(50)
         ours = shared(X, splits, folder)
         if not before:
@@ -390,7 +388,7 @@ class TestMemory:
         ],
         ids=["short fits", "long fits", "one held up", "long fits and little memory"],
     )
-    def test_long_fits_have_their_own_where_there_is_plenty(
+    def test_long_fits_have_copies_if_memory_is_plenty(
         self,
         memory: int,
         lengths: tuple[float, float],
@@ -398,7 +396,7 @@ class TestMemory:
         folder: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """After fits that took far longer than their samples the next gets copies, if they fit."""
+        """After fits that took far longer than their samples, the next one gets a copy."""
         monkeypatch.setattr(machine, "memory_bytes", lambda: memory)
         X, splits = numbers((50, 3)), halves(50)
         ours = shared(X, splits, folder)
@@ -425,13 +423,13 @@ class TestNotShared:
         ],
         ids=["object", "text", "slice", "three axes", "empty", "masked", "list", "none"],
     )
-    def test_what_is_not_plain_rows_of_numbers(self, X: Any, folder: Path) -> None:
-        """What a file cannot hold with its layout is left to scikit-learn."""
+    def test_x_that_is_no_plain_array_of_numbers(self, X: Any, folder: Path) -> None:
+        """An X whose layout a file cannot hold is not shared."""
         assert not can_share(X)
         assert share_samples(X, halves(50), str(folder), 2) is None
 
     def test_on_a_disk(self, tmp_path: Path) -> None:
-        """Files on a disk would be slower than copies."""
+        """Files on a disk are not used, because copies are faster."""
         assert share_samples(numbers((50, 3)), halves(50), str(tmp_path), 2) is None
 
     @pytest.mark.sklearn_versions
@@ -447,16 +445,16 @@ class TestNotShared:
         ],
         ids=["mask", "list", "none", "beyond", "before", "two axes"],
     )
-    def test_what_are_not_positions_of_rows(self, indices: Any, folder: Path) -> None:
-        """Masks, lists and positions that are wrong go to scikit-learn, with its own errors."""
+    def test_indices_that_are_no_valid_positions(self, indices: Any, folder: Path) -> None:
+        """Masks, lists and invalid positions go to scikit-learn, with its own errors."""
         X = numbers((50, 3))
         ours = shared(X, [(indices, indices[:1])], folder)
         assert _answer(lambda: taken(ours, indices)) == _answer(lambda: taken(X, indices))
         assert files(folder) == []
         assert samples_bytes(X, [(indices, indices)]) == 0
 
-    def test_other_indices_than_those_of_a_split(self, folder: Path) -> None:
-        """Samples are known by the arrays of the plan; whatever else is asked for is taken anew."""
+    def test_other_indices_than_those_of_a_split_are_copied(self, folder: Path) -> None:
+        """Samples are found by the index arrays of the plan; other indices give copies."""
         X, splits = numbers((50, 3)), halves(50)
         ours = shared(X, splits, folder)
         for key in (splits[0][0].copy(), 3, slice(2, 9), (slice(None), 1), ..., [1, 2]):
@@ -467,7 +465,7 @@ class TestNotShared:
 
     @pytest.mark.sklearn_versions
     def test_a_kernel(self, folder: Path) -> None:
-        """Of a kernel scikit-learn picks the columns too; what is no kernel is its own error."""
+        """For a kernel scikit-learn also selects columns, and raises its own error for other X."""
         X, splits = numbers((50, 50)), halves(50)
         kernel = KernelRidge(kernel="precomputed")
         train, test = splits[0]
@@ -481,7 +479,7 @@ class TestNotShared:
 
 
 def _answer(ask: Callable[[], Any]) -> tuple[Any, ...]:
-    """What is answered, or the error."""
+    """Return the result's properties, or the error."""
     try:
         rows = ask()
     except Exception as error:
@@ -490,7 +488,7 @@ def _answer(ask: Callable[[], Any]) -> tuple[Any, ...]:
 
 
 def test_a_mapped_file_is_shared_like_any_array(folder: Path, tmp_path: Path) -> None:
-    """An X that lies in a file gives the same rows, as arrays of their own."""
+    """An X in a mapped file gives the same rows, as private arrays."""
     np.save(tmp_path / "X.npy", numbers((50, 3)))
     X, splits = np.load(tmp_path / "X.npy", mmap_mode="r"), halves(50)
     for indices in ((splits[0][0],), (splits[0][1], splits[0][0])):
@@ -498,8 +496,8 @@ def test_a_mapped_file_is_shared_like_any_array(folder: Path, tmp_path: Path) ->
     assert files(folder) == ["0-samples-test", "0-samples-train"]
 
 
-def test_samples_are_measured_by_the_largest_training_set() -> None:
-    """Bytes of the rows of the longest array of training indices."""
+def test_the_size_of_samples_is_that_of_the_largest_training_set() -> None:
+    """The size is that of the rows in the longest array of training indices."""
     X = numbers((50, 3))
     splits = [(np.arange(10), np.arange(40)), (np.arange(30), np.arange(5))]
     assert samples_bytes(X, splits) == 30 * 3 * 8

@@ -1,4 +1,4 @@
-"""What slots keep for each other goes when nobody needs it any more: after its split, its round."""
+"""Shared parts of slots are removed after their split and their round."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 SIZE = (1500, 400)
-"""Of data whose PCA takes many times what a part must take to be kept, on any machine."""
+"""Shape of data whose PCA always takes long enough for a part to be kept."""
 
 
 def _folders(agent: int) -> list[Path]:
-    """The shared folders of an agent: what the processes remove that it started for this."""
+    """Return the shared folders of an agent, from its processes that remove them."""
     shells = [child for child in psutil.Process(agent).children() if child.name() == "sh"]
     return [Path(shell.cmdline()[-1]) for shell in shells]
 
 
 def _parts(folder: Path, split: int) -> list[str]:
-    """Parts of a split, with their sizes."""
+    """Return the parts of a split."""
     return [
         name
         for name in os.listdir(folder)
@@ -40,10 +40,10 @@ def _parts(folder: Path, split: int) -> list[str]:
     ]
 
 
-def test_a_split_that_is_over_gives_its_memory_back_while_the_round_goes_on(
+def test_the_end_of_a_split_frees_its_memory_during_the_round(
     tmp_path: Path,
 ) -> None:
-    """Parts of the first split are gone while a fit on the second still runs with its own."""
+    """Parts of the first split are removed while a fit on the second split runs."""
     ledger = tmp_path / "ledger"
     line = Pipeline([("pca", PCA(5, svd_solver="full")), ("own", bad.GatedLater())])
     line.set_params(own__path=str(ledger))
@@ -55,7 +55,7 @@ def test_a_split_that_is_over_gives_its_memory_back_while_the_round_goes_on(
     def fit() -> None:
         try:
             run.fit(search, X, y)
-        except BaseException as error:  # told by the test's own thread
+        except BaseException as error:  # raised on the test's own thread
             failures.append(error)
 
     with Driven(Nodes()) as run:
@@ -75,14 +75,14 @@ def test_a_split_that_is_over_gives_its_memory_back_while_the_round_goes_on(
         assert failures == []
         assert [one.prefix_kept for one in run.watch.outcomes] == [False, True, True] * 2
         assert search.cv_results_["mean_test_score"].tolist() == [1.0, 2.0, 3.0]
-        # The next round that shares nothing has no folder.
+        # A round without sharing has no folder.
         run.fit(GridSearchCV(bad.Harmless(), {"a": [1, 2]}, cv=2, refit=False), X[:20], y[:20])
         assert not folder.exists()
         assert _folders(run.nodes.pid("node-1")) == []
 
 
-def test_every_agent_has_a_folder_of_its_own_and_none_is_left(tmp_path: Path) -> None:
-    """Two nodes of one machine keep apart what they share, and leave nothing when they end."""
+def test_every_agent_has_its_own_folder(tmp_path: Path) -> None:
+    """Two nodes of one machine have separate folders, which are removed at their end."""
     found: dict[int, list[Path]] = {}
     line = Pipeline([("pca", PCA(5, svd_solver="full")), ("own", bad.Harmless())])
     search: Any = GridSearchCV(line, {"own__a": list(range(8))}, cv=2, refit=False)

@@ -1,4 +1,4 @@
-"""Single connections to real SSH servers: whose host key is taken, and how jump hosts are used."""
+"""Connections to real SSH servers: host keys and jump hosts."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SECONDS = 30.0
 
 
 def connect(bed: SshBed, alias: str) -> Connection:
-    """Connect as a run would."""
+    """Connect as a run does."""
     return Connection(find_target(alias, SshOptions(config_file=bed.config_file)))
 
 
 def answers(bed: SshBed, alias: str) -> bool:
-    """Whether a command runs over a new connection."""
+    """Return whether a command runs over a new connection."""
     connection = connect(bed, alias)
     try:
         return read_output(connection, "echo here", SECONDS) == b"here\n"
@@ -65,10 +65,10 @@ def among_lines_of_other_kinds(bed: SshBed, node: SshNode) -> None:
 @pytest.mark.parametrize(
     "know", [hashed, by_a_pattern, beside_an_older_key, among_lines_of_other_kinds]
 )
-def test_a_host_key_is_known_as_openssh_knows_it(
+def test_a_host_key_is_accepted_as_by_openssh(
     ssh_bed: SshBed, know: Callable[[SshBed, SshNode], None]
 ) -> None:
-    """Whatever way known_hosts has of saying that a key is a host's, it is taken."""
+    """A host key is accepted in each form that known_hosts allows."""
     node = ssh_bed.node(known=False)
     with pytest.raises(UnknownHostKeyError):
         connect(ssh_bed, "node1")
@@ -77,8 +77,8 @@ def test_a_host_key_is_known_as_openssh_knows_it(
     assert ssh_bed.ssh("node1", "true").returncode == 0, "OpenSSH takes it too"
 
 
-def test_a_host_with_several_keys_shows_the_one_that_is_known(ssh_bed: SshBed) -> None:
-    """Of a host's keys one of a type that is known is asked for, also where others come first."""
+def test_a_known_key_of_several_is_used(ssh_bed: SshBed) -> None:
+    """Of several host keys, one of a known type is requested."""
     rsa = ssh_bed.folder / "rsa"
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", rsa],
@@ -126,7 +126,7 @@ def listed_in_a_krl(bed: SshBed, node: SshNode) -> Path:
 
 
 def with_revoked_keys(bed: SshBed, node: SshNode, path: Path) -> str:
-    """Another alias of the node, whose configuration names the file."""
+    """Add another alias of the node whose configuration names the file."""
     return bed.add(node, known=False, settings=[f'RevokedHostKeys "{path}"'])
 
 
@@ -143,7 +143,7 @@ def with_revoked_keys(bed: SshBed, node: SshNode, path: Path) -> str:
 def test_a_revoked_host_key_is_refused(
     ssh_bed: SshBed, revoke: Callable[[SshBed, SshNode], Path]
 ) -> None:
-    """A host key that was revoked is refused by name, although known_hosts accepts it as well."""
+    """A revoked host key is refused by name, even if known_hosts also accepts it."""
     node = ssh_bed.node()
     assert answers(ssh_bed, "node1")
     path = revoke(ssh_bed, node)
@@ -157,7 +157,7 @@ def test_a_revoked_host_key_is_refused(
 
 
 def test_a_revoked_host_key_is_not_called_unknown_or_changed(ssh_bed: SshBed) -> None:
-    """Nobody is told how to accept a revoked key, whether or not another one is known."""
+    """The error about a revoked key gives no advice to accept it."""
     unknown = ssh_bed.node(known=False)
     marked_for_all(ssh_bed, unknown)
     changed = ssh_bed.node()
@@ -170,18 +170,18 @@ def test_a_revoked_host_key_is_not_called_unknown_or_changed(ssh_bed: SshBed) ->
 
 
 @pytest.mark.parametrize("kind", ["text", "krl"])
-def test_what_was_not_revoked_is_taken(ssh_bed: SshBed, kind: str) -> None:
-    """A list of revoked keys keeps nobody out but those that stand in it."""
+def test_keys_that_are_not_revoked_are_accepted(ssh_bed: SshBed, kind: str) -> None:
+    """A list of revoked keys refuses only those in it."""
     other, node = ssh_bed.node(), ssh_bed.node()
     path = (listed if kind == "text" else listed_in_a_krl)(ssh_bed, other)
     assert answers(ssh_bed, with_revoked_keys(ssh_bed, node, path))
 
 
 @pytest.mark.parametrize("content", [None, b"SSHKRL\n\0cut off"])
-def test_a_list_of_revoked_keys_that_cannot_be_read_trusts_nobody(
+def test_an_unreadable_list_of_revoked_keys_refuses_all_hosts(
     ssh_bed: SshBed, content: bytes | None
 ) -> None:
-    """As in OpenSSH, no host is trusted while nobody knows which keys were revoked."""
+    """While the list of revoked keys cannot be read, no host is trusted, as in OpenSSH."""
     path = ssh_bed.folder / "revoked"
     if content is not None:
         path.write_bytes(content)
@@ -194,8 +194,8 @@ def test_a_list_of_revoked_keys_that_cannot_be_read_trusts_nobody(
 # ---- keys with a passphrase ----------------------------------------------------------------------
 
 
-def test_a_locked_key_beside_one_that_is_refused_is_said(ssh_bed: SshBed) -> None:
-    """Where another key was offered and refused, the one with a passphrase is named beside it."""
+def test_a_locked_key_is_named_beside_a_refused_one(ssh_bed: SshBed) -> None:
+    """The error about a refused key also names the key with a passphrase."""
     node = ssh_bed.node()
     node.refuse_keys()
     locked = ssh_bed.folder / "locked"
@@ -214,8 +214,8 @@ def test_a_locked_key_beside_one_that_is_refused_is_said(ssh_bed: SshBed) -> Non
 # ---- jump hosts ----------------------------------------------------------------------------------
 
 
-def test_a_crowd_behind_one_jump_host_is_let_in(ssh_bed: SshBed) -> None:
-    """More connections at once than sshd takes newcomers all get through at the first attempt."""
+def test_many_connections_pass_one_jump_host(ssh_bed: SshBed) -> None:
+    """More simultaneous connections than MaxStartups allows all succeed at the first attempt."""
     most = 2 * NEWCOMERS
     ssh_bed.node(alias="gate", max_startups=f"{most}:100:{most}")
     for _ in range(2):
@@ -226,7 +226,7 @@ def test_a_crowd_behind_one_jump_host_is_let_in(ssh_bed: SshBed) -> None:
 
 
 def test_a_dead_jump_host_is_named(ssh_bed: SshBed) -> None:
-    """When the jump host is gone it is named, and not the host behind it."""
+    """A dead jump host is named, and not the host behind it."""
     gate, inner = ssh_bed.node(alias="gate"), ssh_bed.node(jump="gate")
     gate.kill_everything()
     with pytest.raises(UnreachableError, match=r"^jump host gate: .*refuses connections") as caught:
@@ -235,15 +235,15 @@ def test_a_dead_jump_host_is_named(ssh_bed: SshBed) -> None:
 
 
 def test_a_jump_host_that_refuses_the_key_is_named(ssh_bed: SshBed) -> None:
-    """A key that only the jump host refuses is put there, not on the host behind it."""
+    """The advice for a key that the jump host refuses is about the jump host."""
     ssh_bed.node(alias="gate").refuse_keys()
     ssh_bed.node(jump="gate")
     with pytest.raises(KeyRefusedError, match=r"^jump host gate: .*ssh-copy-id .* gate$"):
         connect(ssh_bed, "node2")
 
 
-def test_a_host_that_is_dead_behind_its_jump_host_is_named(ssh_bed: SshBed) -> None:
-    """When the jump host is well and the host behind it is not, that is what is said."""
+def test_a_dead_host_behind_its_jump_host_is_named(ssh_bed: SshBed) -> None:
+    """If only the host behind the jump host is dead, the error names it."""
     ssh_bed.node(alias="gate")
     inner = ssh_bed.node(jump="gate")
     inner.kill_everything()
@@ -252,8 +252,8 @@ def test_a_host_that_is_dead_behind_its_jump_host_is_named(ssh_bed: SshBed) -> N
         connect(ssh_bed, "node2")
 
 
-def test_a_jump_host_that_passes_nothing_on_is_named(ssh_bed: SshBed) -> None:
-    """A jump host whose sshd forbids forwarding is no use, and no second attempt is made."""
+def test_a_jump_host_without_forwarding_is_named(ssh_bed: SshBed) -> None:
+    """A jump host that forbids forwarding ends the connection at the first attempt."""
     ssh_bed.node(alias="gate", settings=["AllowTcpForwarding no"])
     ssh_bed.node(jump="gate")
     with pytest.raises(HostError, match="the jump host gate passes no connections on"):

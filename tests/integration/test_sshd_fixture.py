@@ -1,4 +1,4 @@
-"""What the nodes for tests promise, each promise kept by a real OpenSSH client."""
+"""The nodes for tests behave as promised to a real OpenSSH client."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.proxy import FaultProxy
 from tests.sshd import SshBed, opened_bed
 
 WAITS = "sleep 1000"
-"""A command that runs until it is killed."""
+"""Command that runs until it is killed."""
 
 
 @contextmanager
 def _open_session(bed: SshBed, alias: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A session in which `cat` answers, and has answered once."""
+    """Open a session of `cat` and wait for its first answer."""
     client = subprocess.Popen(
         bed.ssh_words(alias, "cat", *options),
         env=bed.environment(),
@@ -47,7 +47,7 @@ def _say(client: subprocess.Popen[bytes], line: bytes) -> None:
 
 
 def _heard(client: subprocess.Popen[bytes], seconds: float) -> bytes:
-    """What the session says next, or nothing when it stays silent for so long."""
+    """Return the next output of the session, or nothing after `seconds` of silence."""
     assert client.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(client.stdout, selectors.EVENT_READ)
@@ -65,7 +65,7 @@ def _start(bed: SshBed, alias: str, command: str) -> subprocess.Popen[bytes]:
 
 
 def test_a_command_has_the_nodes_home_and_mark(ssh_bed: SshBed) -> None:
-    """A command runs in the node's home folder, by `sh -c`, with the node's mark and PATH."""
+    """A command runs in the node's home by `sh -c`, with the node's mark and PATH."""
     node = ssh_bed.node(environment={"EXTRA": "a b"})
     done = ssh_bed.ssh("node1", 'pwd; echo "$HOME|$SKYGRID_TEST_NODE|$PATH|$EXTRA"; exit 7')
     assert done.returncode == 7
@@ -76,22 +76,22 @@ def test_a_command_has_the_nodes_home_and_mark(ssh_bed: SshBed) -> None:
     assert len(str(node.home)) < 20
 
 
-def test_python_is_the_one_that_was_given(ssh_bed: SshBed) -> None:
-    """`python3` on the node is the interpreter that the test names, packages and all."""
+def test_python_is_the_given_one(ssh_bed: SshBed) -> None:
+    """`python3` on the node is the given interpreter, with its packages."""
     ssh_bed.node(python=sys.executable)
     done = ssh_bed.ssh("node1", "python3 -c 'import sys, psutil; print(sys.executable)'")
     assert (done.stdout.strip(), done.stderr) == (sys.executable, "")
 
 
 def test_a_python_can_be_hidden(ssh_bed: SshBed) -> None:
-    """With `only_tools` the node has these programs and no Python."""
+    """With `only_tools` the node has these programs alone."""
     ssh_bed.node(only_tools=["cat", "uname"])
     done = ssh_bed.ssh("node1", "command -v python3 uv ls; echo x | cat && uname")
     assert done.stdout.splitlines() == ["x", "Linux"]
 
 
 def test_noise_comes_before_the_output(ssh_bed: SshBed) -> None:
-    """A noisy node writes its text on standard output before the command does."""
+    """A noisy node prints its text on stdout before the command does."""
     ssh_bed.node(banner_noise="Welcome to\nnode 100%\n")
     assert ssh_bed.ssh("node1", "echo done").stdout == "Welcome to\nnode 100%\ndone\n"
 
@@ -110,7 +110,7 @@ def test_files_are_copied_to_the_nodes_home(ssh_bed: SshBed, tmp_path: Path) -> 
 
 
 def test_an_unknown_host_key_is_refused(ssh_bed: SshBed) -> None:
-    """A strict client refuses a node that known_hosts lacks, and takes it once it is there."""
+    """A strict client refuses a node without a line in known_hosts."""
     node = ssh_bed.node(known=False)
     done = ssh_bed.ssh("node1", "true")
     assert done.returncode == 255
@@ -120,7 +120,7 @@ def test_an_unknown_host_key_is_refused(ssh_bed: SshBed) -> None:
 
 
 def test_a_new_host_key_makes_a_strict_client_fail(ssh_bed: SshBed) -> None:
-    """A node that comes back with another key is at the same place and is not trusted."""
+    """A node with a new host key has the same address but is not trusted."""
     node = ssh_bed.node()
     before = (node.address, node.port, node.host_key)
     node.new_host_key()
@@ -131,8 +131,8 @@ def test_a_new_host_key_makes_a_strict_client_fail(ssh_bed: SshBed) -> None:
     assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in done.stderr
 
 
-def test_refused_keys_let_nobody_in(ssh_bed: SshBed) -> None:
-    """Refused, the key opens nothing."""
+def test_refused_keys_have_no_access(ssh_bed: SshBed) -> None:
+    """After `refuse_keys` the key is denied."""
     node = ssh_bed.node()
     node.refuse_keys()
     done = ssh_bed.ssh("node1", "true")
@@ -141,13 +141,13 @@ def test_refused_keys_let_nobody_in(ssh_bed: SshBed) -> None:
 
 
 def test_a_stopped_node_freezes_and_resumes(ssh_bed: SshBed) -> None:
-    """Stopped, sessions are silent and newcomers get no greeting; afterwards nothing is lost."""
+    """Sessions of a stopped node are silent and new ones wait; later all data arrives."""
     node = ssh_bed.node()
     with _open_session(ssh_bed, "node1") as client:
         commands = node.pids()
         node.stop()
         _say(client, b"more\n")
-        # The kernel still takes the connection; nobody greets.
+        # The kernel still accepts the connection, but sshd does not greet.
         with (
             socket.create_connection((node.address, node.port), timeout=0.3) as newcomer,
             pytest.raises(TimeoutError),
@@ -160,7 +160,7 @@ def test_a_stopped_node_freezes_and_resumes(ssh_bed: SshBed) -> None:
 
 
 def test_killed_connections_end_and_commands_stay(ssh_bed: SshBed) -> None:
-    """Clients lose their connections; commands run on; the next connection is served."""
+    """Clients lose their connections, commands continue, and new connections are served."""
     node = ssh_bed.node()
     client = _start(ssh_bed, "node1", WAITS)
     wait_until(lambda: any(p.command == WAITS for p in node.processes()), "the command to run")
@@ -172,7 +172,7 @@ def test_killed_connections_end_and_commands_stay(ssh_bed: SshBed) -> None:
 
 
 def test_kill_everything_leaves_nothing(ssh_bed: SshBed) -> None:
-    """A node that is gone serves nobody and runs nothing, not even what left its session."""
+    """A killed node serves no connection and runs no process, even outside its sessions."""
     node = ssh_bed.node()
     assert ssh_bed.ssh("node1", f"setsid {WAITS} </dev/null >/dev/null 2>&1 &").returncode == 0
     client = _start(ssh_bed, "node1", WAITS)
@@ -186,8 +186,8 @@ def test_kill_everything_leaves_nothing(ssh_bed: SshBed) -> None:
         socket.create_connection((node.address, node.port), timeout=20)
 
 
-def test_a_restarted_node_is_where_it_was(ssh_bed: SshBed) -> None:
-    """After a restart, also of a node that was gone, the client reaches it as before."""
+def test_a_restarted_node_has_its_address(ssh_bed: SshBed) -> None:
+    """A node has the same address after a restart, also after kill_everything."""
     node = ssh_bed.node()
     node.restart()
     assert ssh_bed.ssh("node1", "echo 1").stdout == "1\n"
@@ -196,8 +196,8 @@ def test_a_restarted_node_is_where_it_was(ssh_bed: SshBed) -> None:
     assert ssh_bed.ssh("node1", "echo 2").stdout == "2\n"
 
 
-def test_what_is_left_is_named_and_ended() -> None:
-    """A test that leaves a process on a node fails with its command line, and it is ended."""
+def test_remaining_processes_are_named_and_ended() -> None:
+    """A test that leaves a process on a node fails with its command line."""
     bed = SshBed()
     node = bed.node()
     bed.ssh("node1", f"{WAITS} </dev/null >/dev/null 2>&1 &")
@@ -208,15 +208,15 @@ def test_what_is_left_is_named_and_ended() -> None:
     assert not bed.folder.exists()
 
 
-def test_a_connection_master_that_is_left_is_named_and_ended() -> None:
-    """A connection master that a test leaves on the client's side fails the test, too."""
+def test_a_remaining_connection_master_is_named_and_ended() -> None:
+    """A test that leaves a connection master at the client fails."""
     bed = SshBed()
     bed.node()
     options = [f"ControlPath={bed.folder}/c", "ControlMaster=yes", "ControlPersist=yes"]
     subprocess.run(
         bed.ssh_words("node1", "true", *(word for option in options for word in ("-o", option))),
         env=bed.environment(),
-        # No pipes: the master holds its standard error open for as long as it runs.
+        # No pipes, because the master keeps its stderr open.
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -229,17 +229,17 @@ def test_a_connection_master_that_is_left_is_named_and_ended() -> None:
 
 
 def _end(bed: SshBed) -> None:
-    """What the fixture does after a test, with little patience."""
+    """End the bed as the fixture does, after half a second."""
     with opened_bed(bed, clean_seconds=0.5):
         pass
 
 
-def test_a_limit_of_newcomers_is_real(ssh_bed: SshBed) -> None:
-    """Beyond `max_startups` connections that have not logged in, the next one is turned away."""
+def test_the_limit_of_new_connections_applies(ssh_bed: SshBed) -> None:
+    """Beyond `max_startups` connections without a login, the next one is refused."""
     node = ssh_bed.node(max_startups="1:100:1")
 
     def turned_away() -> bool:
-        # The server takes the waiting one in at its own pace.
+        # The server counts the waiting connection at its own pace.
         return ssh_bed.ssh("node1", "true").returncode == 255
 
     with socket.create_connection((node.address, node.port), timeout=20) as waiting:
@@ -247,16 +247,16 @@ def test_a_limit_of_newcomers_is_real(ssh_bed: SshBed) -> None:
         wait_until(turned_away, "a newcomer to be turned away")
 
 
-def test_a_jump_host_passes_the_connection_on(ssh_bed: SshBed) -> None:
-    """With ProxyJump the node sees the jump host's connection and runs the command."""
+def test_a_jump_host_forwards_the_connection(ssh_bed: SshBed) -> None:
+    """With ProxyJump the command runs on the node, through the jump host."""
     jump = ssh_bed.node(alias="jump")
     node = ssh_bed.node(alias="inner", jump="jump")
     assert ssh_bed.ssh("inner", "echo $SKYGRID_TEST_NODE").stdout.strip() == node.id
     assert "Accepted publickey" in jump.log.read_text()
 
 
-def test_two_nodes_at_once(ssh_bed: SshBed) -> None:
-    """Two nodes differ in address, home and key, and know their own processes only."""
+def test_two_nodes_are_independent(ssh_bed: SshBed) -> None:
+    """Two nodes have different addresses and processes."""
     first, second = ssh_bed.node(), ssh_bed.node()
     assert first.address != second.address
     with _open_session(ssh_bed, "node1"), _open_session(ssh_bed, "node2"):
@@ -267,8 +267,8 @@ def test_two_nodes_at_once(ssh_bed: SshBed) -> None:
         assert first.pids()
 
 
-def test_a_key_can_be_in_the_agent_alone(ssh_bed: SshBed) -> None:
-    """With the key in ssh-agent and nowhere else the client gets in; without the agent not."""
+def test_a_key_can_be_in_ssh_agent_alone(ssh_bed: SshBed) -> None:
+    """A key that only ssh-agent holds is accepted, and not without the agent."""
     ssh_bed.node()
     ssh_bed.start_agent(only=True)
     assert not ssh_bed.key.exists()
@@ -276,8 +276,8 @@ def test_a_key_can_be_in_the_agent_alone(ssh_bed: SshBed) -> None:
     assert ssh_bed.ssh("node1", "true", "-o", "IdentityAgent=none").returncode == 255
 
 
-def test_a_small_disk_gets_full(ssh_bed: SshBed) -> None:
-    """A home folder of a given size refuses what does not fit, and takes what does."""
+def test_a_small_disk_becomes_full(ssh_bed: SshBed) -> None:
+    """A home folder of a given size refuses a file that does not fit."""
     node = ssh_bed.node(home_bytes=1 << 20)
     done = ssh_bed.ssh("node1", "head -c 2000000 /dev/zero >big")
     assert done.returncode != 0
@@ -287,7 +287,7 @@ def test_a_small_disk_gets_full(ssh_bed: SshBed) -> None:
 
 
 def test_a_proxy_counts_the_bytes_of_ssh(ssh_bed: SshBed) -> None:
-    """Through the proxy ssh works under the node's own key, and what it moves is counted."""
+    """ssh works through the proxy with the node's host key, and its bytes are counted."""
     node = ssh_bed.node()
     with FaultProxy(node.address, node.port) as proxy:
         far = ssh_bed.add(node, address=proxy.address, port=proxy.port)
@@ -300,12 +300,12 @@ def test_a_proxy_counts_the_bytes_of_ssh(ssh_bed: SshBed) -> None:
 
 
 def test_a_flipped_bit_is_noticed_by_ssh(ssh_bed: SshBed) -> None:
-    """One wrong bit on the way ends the connection with an error of integrity."""
+    """One flipped bit ends the connection with an integrity error."""
     node = ssh_bed.node()
     with FaultProxy(node.address, node.port) as proxy:
         far = ssh_bed.add(node, address=proxy.address, port=proxy.port)
         with _open_session(ssh_bed, far) as client:
-            # The answer's first packet: four bytes of length, then what the MAC covers.
+            # The first packet of the answer: four bytes of length, then the bytes under the MAC.
             proxy.corrupt("down", 8)
             _say(client, b"more\n")
             assert client.wait(60) == 255
@@ -315,7 +315,7 @@ def test_a_flipped_bit_is_noticed_by_ssh(ssh_bed: SshBed) -> None:
 
 
 def test_a_cut_connection_fails_and_the_next_works(ssh_bed: SshBed) -> None:
-    """A reset on the way ends the session; the node itself is well."""
+    """A reset on the way ends the session; the node serves the next one."""
     node = ssh_bed.node()
     with FaultProxy(node.address, node.port) as proxy:
         far = ssh_bed.add(node, address=proxy.address, port=proxy.port)

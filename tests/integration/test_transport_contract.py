@@ -1,4 +1,4 @@
-"""A contract that every transport keeps, and that of a child process's streams."""
+"""The contract of every transport, and the streams of a child process."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Maker = Callable[[Sequence[str]], Transport]
 
 
 def kept(command: Sequence[str], folder: Path) -> Transport:
-    """The transport of nodes on SSH and EC2, with a keeper of this machine at its far end."""
+    """Return the transport of SSH and EC2 nodes, with a keeper on this machine."""
     return Kept(folder, command=command).transport
 
 
@@ -49,18 +49,18 @@ TRANSPORTS: dict[str, Callable[[Sequence[str], Path], Transport]] = {
     "local": lambda command, folder: LocalProcess(command),
     "kept": kept,
 }
-"""Each carries the messages of an agent that a command starts at the far end."""
+"""Transports by name, each for an agent that a command starts."""
 
 
 @pytest.fixture(params=TRANSPORTS)
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
-    """Makes transports, closes them, and finds that nothing is left of them."""
+    """Return a function that makes transports, which are closed afterwards and leave nothing."""
     yield from makers(lambda command: TRANSPORTS[request.param](command, tmp_path / "node"))
 
 
 @pytest.fixture
 def made_here() -> Iterator[Maker]:
-    """The same for child processes, which carry any bytes."""
+    """Like `made`, for child processes, which carry any bytes."""
     yield from makers(LocalProcess)
 
 
@@ -79,7 +79,7 @@ def makers(new: Maker) -> Iterator[Maker]:
 
 @pytest.fixture
 def start(made_here: Maker) -> Callable[[str], Transport]:
-    """Starts Python on some code at the far end."""
+    """Return a function that starts Python code at the far end."""
 
     def run(code: str) -> Transport:
         transport = made_here([sys.executable, "-c", code])
@@ -102,7 +102,7 @@ def greeted(transport: Transport) -> Transport:
 
 
 def read_to_the_end(transport: Transport) -> None:
-    """Read the rest of the output of the agent."""
+    """Read the rest of the agent's output."""
     while transport.read():
         pass
 
@@ -117,7 +117,7 @@ def read_bytes(read: Callable[[], bytes], count: int) -> bytes:
 
 
 def in_thread(target: Callable[[], Any]) -> Callable[[], Any]:
-    """Start it on a thread; returns a function that waits for what it returns or raises."""
+    """Start a function on a thread; return a function that waits for its result or exception."""
     outcome: list[Any] = []
 
     def run() -> None:
@@ -141,7 +141,7 @@ def in_thread(target: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def test_an_agent_greets_and_is_ended_by_close(made: Maker) -> None:
-    """A started agent speaks first; closing ends it with its channel, and may be repeated."""
+    """An agent greets first; `close` ends it and may be called twice."""
     with leaving_nothing() as mark:
         transport = greeted(made(agent_command(1, 1)))
         family = marked(mark)
@@ -152,8 +152,8 @@ def test_an_agent_greets_and_is_ended_by_close(made: Maker) -> None:
         wait_until(lambda: not running(family), "the agent to end")
 
 
-def test_kill_ends_an_agent_without_a_close(made: Maker) -> None:
-    """A killed agent's channel runs out, and says how it ended."""
+def test_kill_ends_an_agent_without_close(made: Maker) -> None:
+    """After `kill` the output ends and `ended` gives a reason."""
     transport = greeted(made(agent_command(1, 1)))
     transport.kill()
     read_to_the_end(transport)
@@ -161,20 +161,20 @@ def test_kill_ends_an_agent_without_a_close(made: Maker) -> None:
     assert not transport.mending()
 
 
-def test_a_thread_that_reads_gets_free_when_it_is_closed(made: Maker) -> None:
-    """Closing ends every wait for bytes, and later reads and writes touch nothing."""
+def test_close_ends_a_waiting_read(made: Maker) -> None:
+    """Closing ends a waiting read; later reads return nothing, and writes fail."""
     transport = greeted(made(agent_command(1, 1)))
     waiting = in_thread(lambda: read_to_the_end(transport))
     transport.close()
     assert waiting() is None
     assert transport.read() == b""
     assert transport.read_log() == b""
-    with pytest.raises(OSError):  # each transport has its own wording
+    with pytest.raises(OSError):  # each transport has its own message
         transport.write(b"not for anybody")
 
 
-def test_close_before_start_starts_nothing_any_more(made: Maker) -> None:
-    """A transport that was closed before it started refuses to start, and leaves nothing."""
+def test_close_before_start_prevents_the_start(made: Maker) -> None:
+    """A transport that is closed before its start refuses to start."""
     transport = made(agent_command(1, 1))
     transport.kill()
     transport.close()
@@ -182,7 +182,7 @@ def test_close_before_start_starts_nothing_any_more(made: Maker) -> None:
         transport.start()
 
 
-# -- the streams of a child process
+# -- streams of a child process
 
 
 def test_bytes_of_every_value_and_any_number_pass_both_ways(start: Any) -> None:
@@ -193,7 +193,7 @@ def test_bytes_of_every_value_and_any_number_pass_both_ways(start: Any) -> None:
     assert sent() is None
 
 
-def test_log_and_channel_are_apart_and_end(start: Any) -> None:
+def test_log_and_channel_are_separate(start: Any) -> None:
     transport = start(TALKING.format(then="raise SystemExit(7)"))
     assert read_bytes(transport.read, 13) == b"to the driver"
     assert read_bytes(transport.read_log, 10) == b"to the log"
@@ -209,7 +209,7 @@ def test_a_signal_that_ended_the_agent_is_named(start: Any) -> None:
     assert transport.ended() == "killed by SIGSEGV"
 
 
-def test_kill_ends_an_agent_that_does_not_listen_and_does_not_wait(start: Any) -> None:
+def test_kill_ends_an_agent_that_ignores_its_input(start: Any) -> None:
     transport = start(DEAF)
     read_bytes(transport.read, 2)
     transport.kill()
@@ -218,14 +218,14 @@ def test_kill_ends_an_agent_that_does_not_listen_and_does_not_wait(start: Any) -
     transport.kill()
 
 
-def test_writing_to_an_agent_that_is_gone_is_an_error(start: Any) -> None:
+def test_a_write_to_an_ended_agent_is_an_error(start: Any) -> None:
     transport = start("pass")
     assert transport.read() == b""
-    with pytest.raises(OSError):  # each transport has its own wording
+    with pytest.raises(OSError):  # each transport has its own message
         transport.write(b"x" * 10_000_000)
 
 
-def test_threads_that_read_and_write_get_free_when_it_is_closed(start: Any) -> None:
+def test_close_ends_threads_that_read_and_write(start: Any) -> None:
     transport = start(DEAF)
     read_bytes(transport.read, 2)
     threads = [
@@ -254,14 +254,14 @@ def test_use_after_close_ends_or_fails_and_touches_no_other_file(
         assert file.read() == b""
 
 
-def test_a_command_that_is_not_there_is_named(made_here: Maker) -> None:
+def test_a_missing_command_is_named(made_here: Maker) -> None:
     transport = made_here(["/no/such/python", "-c", ""])
     with pytest.raises(NodeError, match="/no/such/python"):
         transport.start()
     transport.close()
 
 
-def test_nothing_that_the_agent_started_survives_it(made_here: Maker) -> None:
+def test_children_of_the_agent_end_with_it(made_here: Maker) -> None:
     with leaving_nothing() as mark:
         transport = made_here([sys.executable, "-c", PARENT])
         transport.start()
@@ -273,7 +273,7 @@ def test_nothing_that_the_agent_started_survives_it(made_here: Maker) -> None:
         wait_until(lambda: not running(family), "both processes to end")
 
 
-def test_an_agent_that_was_stopped_is_ended_all_the_same(start: Any) -> None:
+def test_a_stopped_agent_is_ended(start: Any) -> None:
     transport = start(ECHO)
     transport.write(b"x")
     read_bytes(transport.read, 1)

@@ -1,4 +1,4 @@
-"""User-data as cloud-init itself sees it."""
+"""User-data against cloud-init's own schema."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from tests.unit.nodes.ec2.test_keys import orders
 pytestmark = pytest.mark.cloud
 
 
-def test_cloud_init_takes_the_user_data() -> None:
-    """cloud-init's own schema command has nothing to say against it."""
+def test_cloud_init_accepts_the_user_data() -> None:
+    """cloud-init's own schema command reports no error."""
     check_user_data(user_data(orders()))

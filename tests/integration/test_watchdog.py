@@ -1,4 +1,4 @@
-"""The watchdog of an instance, run for real where it can switch nothing off."""
+"""The watchdog of an instance, run where it cannot switch the machine off."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.processes import wait_until
 pytestmark = pytest.mark.cloud
 
 POWER = '#!/bin/sh\necho "${0##*/} $*" >>"LOG"\n'
-"""What stands in for `shutdown` and `poweroff`: it says so, and nothing ends."""
+"""Replacement for `shutdown` and `poweroff` that logs its call."""
 
 SLEEP = '#!/bin/sh\necho "$1" >>"{looks}"\nexec {sleep} 0.02\n'
-"""A watchdog in a hurry, which leaves a line each time that it has looked around."""
+"""Replacement for `sleep` with short pauses, which writes a line for each look."""
 
 BOOTED = 1000
 """Seconds since boot when the watchdog starts."""
@@ -39,11 +39,11 @@ set +e
 "$@"
 while :; do {sleep} 1; done
 """
-"""The first process of a pid namespace: with its end everything in there ends."""
+"""First process of a pid namespace, whose end ends all processes inside."""
 
 
 class Box:
-    """A place in which a watchdog runs, by a clock that the test moves."""
+    """Place in which a watchdog runs, by a clock that the test moves."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder / "node", folder / "log"
@@ -64,7 +64,7 @@ class Box:
         self._process: subprocess.Popen[bytes] | None = None
 
     def boot(self, *, lease: float = 900, lifetime: float = 9000, expires: float = 4e9) -> None:
-        """Do what the user-data says first."""
+        """Run the first command of the user-data."""
         orders = BootOrders(
             authorized_key="",
             host_key="",
@@ -84,27 +84,27 @@ class Box:
         wait((self.folder / "seen").exists)
 
     def seconds_pass(self, seconds: int) -> None:
-        """Have the clock stand so many seconds after the boot."""
-        # In one write to the same file, which is the one that the watchdog reads.
+        """Set the clock to this number of seconds after the boot."""
+        # Write once to the same file, because the watchdog has it mounted.
         with self.uptime.open("r+b", buffering=0) as file:
             file.write(b"%d.00 0.00\n" % (BOOTED + seconds))
 
     def wait_for_looks(self) -> None:
-        """Wait until the watchdog has looked around once more, from the beginning to the end."""
+        """Wait until the watchdog has completed another look."""
         before = len(self.looks.read_text().splitlines())
         wait(lambda: len(self.looks.read_text().splitlines()) >= before + 2)
 
     def watchdogs(self) -> list[psutil.Process]:
-        """Every process of the watchdog, without what it runs for a moment."""
+        """Return the processes of the watchdog, without short commands."""
         mark = str(self.folder / "watchdog.sh")
         every = psutil.process_iter(["cmdline", "ppid"])
         found = [p for p in every if mark in (p.info["cmdline"] or ())]
-        # A shell that has just forked, to run `date`, is there twice under the same words.
+        # A shell that has just forked to run `date` appears twice with the same arguments.
         watchdogs = {p.pid for p in found}
         return [p for p in found if p.info["ppid"] not in watchdogs]
 
     def said(self) -> list[str]:
-        """How it has tried to end the instance."""
+        """Return the commands by which the watchdog tried to end the instance."""
         return self.log.read_text().splitlines()
 
     def close(self) -> None:
@@ -124,8 +124,8 @@ def wait(fact: Callable[[], object]) -> None:
     wait_until(fact, "what the watchdog should do")
 
 
-def test_a_lease_that_nobody_renews_ends_the_instance(box: Box) -> None:
-    """Without a driver the instance powers off when its lease is over, and no earlier."""
+def test_a_lease_that_is_not_renewed_ends_the_instance(box: Box) -> None:
+    """Without a driver the instance powers off at the end of its lease, not earlier."""
     box.boot(lease=60)
     box.seconds_pass(59)
     box.wait_for_looks()
@@ -136,7 +136,7 @@ def test_a_lease_that_nobody_renews_ends_the_instance(box: Box) -> None:
 
 
 def test_a_lease_that_is_renewed_lasts(box: Box) -> None:
-    """As long as the lease is touched, the instance stays, for much longer than one lease."""
+    """An instance whose lease is touched stays longer than one lease."""
     box.boot(lease=60)
     for seconds in range(50, 500, 50):
         os.utime(box.folder / "lease")
@@ -147,15 +147,15 @@ def test_a_lease_that_is_renewed_lasts(box: Box) -> None:
     wait(box.said)
 
 
-def test_anybody_on_the_node_can_renew(box: Box) -> None:
-    """The user that is logged in as may touch the lease, and nothing beside it."""
+def test_every_user_of_the_node_can_renew(box: Box) -> None:
+    """Other users may write to the lease, but not to its folder."""
     box.boot()
     assert (box.folder / "lease").stat().st_mode & 0o777 == 0o666
     assert box.folder.stat().st_mode & 0o022 == 0
 
 
-def test_the_lifetime_ends_it_whatever_the_lease_says(box: Box) -> None:
-    """At the hard maximum lifetime the instance ends although its lease is renewed."""
+def test_the_lifetime_ends_the_instance_despite_its_lease(box: Box) -> None:
+    """At its maximum lifetime the instance ends, even if its lease is renewed."""
     box.boot(lifetime=100)
     os.utime(box.folder / "lease")
     box.seconds_pass(99)
@@ -167,21 +167,21 @@ def test_the_lifetime_ends_it_whatever_the_lease_says(box: Box) -> None:
     assert box.said()[0] == "shutdown -P now"
 
 
-def test_a_date_in_the_past_ends_it(box: Box) -> None:
-    """An instance that is booted again after its time ends at once."""
+def test_an_expiry_in_the_past_ends_the_instance(box: Box) -> None:
+    """An instance that boots after its expiry ends at once."""
     box.boot(expires=time.time() - 1)
     wait(box.said)
 
 
-def test_it_can_be_told_to_end(box: Box) -> None:
-    """The word "end" in the lease ends the instance, which takes no further rights."""
+def test_a_request_in_the_lease_ends_the_instance(box: Box) -> None:
+    """The text "end" in the lease ends the instance."""
     box.boot()
     (box.folder / "lease").write_text("end\n")
     wait(box.said)
 
 
-def test_a_deleted_lease_is_no_way_out(box: Box) -> None:
-    """Without its lease file the instance ends as if nobody had renewed it."""
+def test_a_deleted_lease_does_not_stop_the_watchdog(box: Box) -> None:
+    """Without its lease file the instance ends at the same time."""
     box.boot(lease=60)
     (box.folder / "lease").unlink()
     box.wait_for_looks()
@@ -190,8 +190,8 @@ def test_a_deleted_lease_is_no_way_out(box: Box) -> None:
     wait(box.said)
 
 
-def test_what_does_not_end_is_ended_harder(box: Box) -> None:
-    """Where `shutdown` does nothing `poweroff -f` is run, and after it the kernel is asked."""
+def test_stronger_commands_follow_a_failed_shutdown(box: Box) -> None:
+    """If `shutdown` has no effect, `poweroff -f` is run, and then the kernel is asked."""
     box.boot(lease=60)
     box.seconds_pass(60)
     wait(lambda: box.said()[:2] == ["shutdown -P now", "poweroff -f"])
@@ -200,8 +200,8 @@ def test_what_does_not_end_is_ended_harder(box: Box) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_signals_do_not_end_it(box: Box, number: int) -> None:
-    """A signal that asks leaves the watchdog as it is."""
+def test_signals_do_not_end_the_watchdog(box: Box, number: int) -> None:
+    """SIGTERM, SIGHUP and SIGINT do not end the watchdog."""
     box.boot(lease=60)
     before = {process.pid for process in box.watchdogs()}
     assert before
@@ -212,8 +212,8 @@ def test_signals_do_not_end_it(box: Box, number: int) -> None:
     assert before <= {process.pid for process in box.watchdogs()}
 
 
-def test_a_killed_one_is_started_again_and_remembers_its_lifetime(box: Box) -> None:
-    """kill -9 of the watchdog gains nothing: another takes its place with the same end."""
+def test_a_killed_watchdog_is_started_again_with_its_lifetime(box: Box) -> None:
+    """After kill -9 another watchdog starts with the same end."""
     box.boot(lifetime=100)
     began = (box.folder / "began").read_text()
     (first,) = box.watchdogs()

@@ -1,7 +1,7 @@
-"""The watchdog as a service: a real systemd boots in a place of its own, with user-data's command.
+"""The watchdog as a service of a real systemd, started by the command of the user-data.
 
-Its first process is systemd, at the moment of a boot at which cloud-init runs ``bootcmd``: before
-sysinit.target, without D-Bus. It takes root, systemd and a version 2 cgroup that may be written to.
+systemd boots in namespaces of its own, at the stage at which cloud-init runs ``bootcmd``: before
+sysinit.target, without D-Bus. It needs root, systemd and a writable cgroup of version 2.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ RemainAfterExit=yes
 KillMode=process
 ExecStart=/bin/sh {folder}/bootcmd
 """
-"""As Ubuntu's cloud-init.service, in what matters here."""
+"""The settings of Ubuntu's cloud-init.service that matter here."""
 
 REACHED = """\
 [Service]
 Type=oneshot
 ExecStart=/bin/touch {folder}/reached
 """
-"""A service like any other, which systemd starts after sysinit.target."""
+"""A service that systemd starts after sysinit.target."""
 
 BOOT_TARGET = """\
 [Unit]
@@ -78,11 +78,11 @@ exec chroot . env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=test \\
     SYSTEMD_UNIT_PATH="$folder/units" "$systemd" --system --unit=boot.target \\
     --log-target=console --show-status=false
 """
-"""Mounts are the namespace's own; the kernel, which is not, is out of reach."""
+"""Mounts are in the namespace; switches of the kernel are replaced by a file."""
 
 
 def lacking() -> str:
-    """What this machine lacks for a systemd of the test's own; empty: nothing."""
+    """Return the requirement that this machine lacks; empty if it has all."""
     if os.geteuid() != 0:
         return "a systemd of one's own takes root"
     if not SYSTEMD.exists() or not shutil.which("systemd-run"):
@@ -110,7 +110,7 @@ pytestmark = [
 
 
 class Machine:
-    """A machine whose first process is systemd."""
+    """Machine whose first process is systemd."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.node = folder, folder / "node"
@@ -137,7 +137,7 @@ class Machine:
             (units / name).write_text(text.format(folder=self.folder))
 
     def boot(self, *, lease: float) -> None:
-        """Switch it on, and wait until its boot is through."""
+        """Start the machine and wait until its boot is complete."""
         orders = BootOrders(
             authorized_key="",
             host_key="",
@@ -179,23 +179,23 @@ class Machine:
             time.sleep(0.01)
 
     def said(self) -> str:
-        """What systemd has written."""
+        """Return the last output of systemd."""
         return self.console.read_text(errors="replace")[-3000:]
 
     def watchdogs(self) -> list[psutil.Process]:
-        """Every shell that runs the watchdog."""
+        """Return the shells that run the watchdog."""
         mark = str(self.node / "watchdog.sh")
         found = [p for p in psutil.process_iter(["cmdline", "ppid"]) if _runs(p, mark)]
         own = {p.pid for p in found}
         return [p for p in found if p.info["ppid"] not in own]
 
     def service_text(self, process: psutil.Process) -> str:
-        """The service as systemd has it, read in the machine of this process."""
+        """Return systemd's text of the service, read in the machine of this process."""
         transient = Path(f"/proc/{process.pid}/root/run/systemd/transient")
         return "".join(path.read_text() for path in transient.rglob("*.service*") if path.is_file())
 
     def is_off(self) -> bool:
-        """Whether its first process has ended."""
+        """Return whether the first process has ended."""
         return self.process is not None and self.process.poll() is not None
 
     def close(self) -> None:
@@ -224,14 +224,14 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 def test_systemd_keeps_the_watchdog(machine: Machine) -> None:
-    """The watchdog is a service that the kernel spares and systemd starts again, killed or not."""
+    """The watchdog is a service that the OOM killer spares and systemd restarts."""
     machine.boot(lease=900)
     (first,) = machine.watchdogs()
     assert (
         Path(f"/proc/{first.pid}/cgroup").read_text().strip().endswith("skygrid-watchdog.service")
     )
     assert first.parent().exe().endswith("/systemd"), "nobody starts it again"
-    # Only who has CAP_SYS_RESOURCE, as an instance's root and few containers, is obeyed in this.
+    # Only with CAP_SYS_RESOURCE, which few containers have, does this setting take effect.
     assert "OOMScoreAdjust=-1000\n" in machine.service_text(first)
     began = (machine.node / "began").read_text()
     first.kill()
@@ -239,15 +239,15 @@ def test_systemd_keeps_the_watchdog(machine: Machine) -> None:
     assert (machine.node / "began").read_text() == began, "its lifetime begins anew"
 
 
-def test_a_lease_that_is_over_switches_the_machine_off(machine: Machine) -> None:
-    """`shutdown` of the watchdog reaches systemd, which ends everything and then itself."""
+def test_an_expired_lease_switches_the_machine_off(machine: Machine) -> None:
+    """The watchdog's `shutdown` makes systemd end all processes and itself."""
     machine.boot(lease=2)
     machine.wait(machine.is_off, "its end")
     assert machine.watchdogs() == []
 
 
-def test_a_word_in_the_lease_switches_the_machine_off(machine: Machine) -> None:
-    """Whoever may write to the lease ends the machine before its time."""
+def test_a_request_in_the_lease_switches_the_machine_off(machine: Machine) -> None:
+    """The text "end" in the lease ends the machine before its lease does."""
     machine.boot(lease=20)
     assert not machine.is_off()
     (machine.node / "lease").write_text("end\n")

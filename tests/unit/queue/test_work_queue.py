@@ -80,7 +80,7 @@ class TestOrder:
         assert tasks(queue.pull("a", 9, 0.0)) == [(2, 1), (1, 2), (2, 2), (0, 2)]
 
     def test_split_by_split_takes_returned_tasks(self) -> None:
-        """A returned task is leased again, whatever split is next."""
+        """A returned task is leased again, also after later splits."""
         queue = make_queue(2, 3, by_split=True)
         for lease in queue.pull("a", 2, 0.0):
             queue.complete("a", lease.id, 1.0, 0.0)

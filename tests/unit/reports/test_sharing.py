@@ -194,7 +194,7 @@ class TestSlotUse:
 
 
 @pytest.mark.parametrize(("answered", "begun"), [(0, 0), (0, 1), (2, 0), (2, 1)])
-def test_the_text_names_what_was_shared(answered: int, begun: int) -> None:
+def test_the_text_names_the_shared_work(answered: int, begun: int) -> None:
     """The text mentions answers and first steps only if their counts are not 0."""
     work = SharedWork(asked=6, run=6 - answered, answered=answered, answering=1, begun=begun)
     text = shared_text(work)

@@ -38,7 +38,7 @@ class PaperPool:
         self.pipe: deque[int] = deque()
         self.room = room
         self.taken: list[int] = []
-        """Leases that a slot took without a report of it."""
+        """Leases that a slot took but has not reported yet."""
 
         self.run: list[int] = []
 

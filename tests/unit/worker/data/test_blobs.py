@@ -206,7 +206,7 @@ def test_an_object_that_cannot_be_pickled_is_refused() -> None:
 # ---- the store ----------------------------------------------------------------------------------
 
 
-def test_a_store_opens_what_it_received() -> None:
+def test_a_store_opens_received_blobs() -> None:
     store, blob = BlobStore(), Blob({"X": np.arange(5000.0)})
     for chunk in chunks_of(blob):
         store.receive(chunk)
