@@ -167,7 +167,7 @@ def test_closing_an_earlier_round_closes_no_other(agent: AgentDriver) -> None:
     agent.scores(0)
 
 
-def test_an_agent_without_work_asks_for_one_lease(agent: AgentDriver) -> None:
+def test_the_first_request_of_a_round_is_one_lease_per_slot(agent: AgentDriver) -> None:
     agent.open(search_of(bad.Harmless(), bad.slot_pid))
     assert agent.wait(Pull, lambda pull: pull.round == agent.round).count == 1
 

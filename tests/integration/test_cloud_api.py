@@ -279,7 +279,7 @@ def test_calls_are_counted(caller: Caller, cloud: Cloud) -> None:
 
 
 def test_a_wrong_clock_is_visible(caller: Caller, cloud: Cloud) -> None:
-    """The cloud's clock is in the Date of each answer, and refuses calls that are far off."""
+    """The cloud's clock is in the Date of each answer, and calls that are an hour off fail."""
     cloud.faults.set(clock_seconds=120)
     answer = caller.ec2.describe_instances()["ResponseMetadata"]["HTTPHeaders"]
     assert 110 < parsedate_to_datetime(answer["date"]).timestamp() - time.time() < 130

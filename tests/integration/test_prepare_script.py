@@ -439,7 +439,7 @@ def test_a_wrong_path_of_python_is_reported(
 
 
 def test_a_setup_command_that_fails_is_named(host: Host) -> None:
-    """The last line has the command, its exit status and the host."""
+    """The last line has the command and its exit status."""
     said = failure(host, replace(SMALL, setup=("true", "echo 'it is' >&2; exit 7", "touch no")))
     assert "\"echo 'it is' >&2; exit 7\" failed on this host with exit status 7" in said
     assert not (host.home / "no").exists()

@@ -311,7 +311,7 @@ class TestIdleSlots:
         assert queue.finished
 
     def test_an_overdue_group_is_copied_whole(self) -> None:
-        """A group is overdue by the time of all its members together."""
+        """The time of all members together decides when a group is overdue."""
         policy = SpeculationPolicy(minimum_seconds=1.0, factor=2.0)
         recorded = [(c, 0, 10.0, 0.0) for c in GROUP]
         queue = queue_of(3, 2, recorded=recorded, speculation=policy)

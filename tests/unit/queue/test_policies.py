@@ -83,7 +83,7 @@ class TestSpeculationPolicy:
 
 class TestLeasePolicy:
     def test_deadline(self) -> None:
-        """A lease ends the timeout after the node's last sign of life."""
+        """A lease ends `timeout_seconds` after the node's last sign of life."""
         assert LeasePolicy(timeout_seconds=15.0).deadline(100.0) == 115.0
 
     def test_idle_node_gets_half(self) -> None:

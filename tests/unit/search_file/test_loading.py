@@ -102,7 +102,7 @@ def test_randomized(load: Load) -> None:
 )
 @pytest.mark.parametrize("form", ["search = {}", "def search():\n    return {}"])
 def test_whole_search(load: Load, text: str, form: str) -> None:
-    """A whole search of any class is taken and unfitted."""
+    """A whole search of any class is accepted, and arrives unfitted."""
     spec = load(form.format(text), without=("estimator", "param_grid"))
     assert type(spec.search).__name__ == text.partition("(")[0].replace("type", "Own")
     assert not hasattr(spec.search, "cv_results_")

@@ -71,7 +71,7 @@ def test_a_fit_beyond_its_time_is_ended_once() -> None:
 
 
 def test_the_slow_measure_takes_a_small_share_of_the_time() -> None:
-    """A measure that took a second is followed by a wait of which that is a twentieth."""
+    """The slow measure takes at most the share GUARD_SHARE of the time."""
     clock, measured = ManualClock(), []
 
     class Forked(Pool):

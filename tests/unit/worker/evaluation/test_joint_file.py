@@ -87,7 +87,7 @@ def test_all_portions_are_written_when_a_process_returns(path: Path) -> None:
     assert sorted(number for _, _, mine in answers for number in mine) == list(range(PORTIONS))
 
 
-def test_a_killed_processs_portion_is_written_by_another(path: Path, file: int) -> None:
+def test_the_portion_of_a_killed_process_is_written_by_another(path: Path, file: int) -> None:
     """After kill -9 in a portion, a waiting process writes that portion and no other again."""
     stuck = FORK.Event()
 
