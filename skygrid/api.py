@@ -149,8 +149,8 @@ class Cluster:
         engine = self._engine
         if engine is None:
             raise UsageError("no nodes run: use the cluster inside its `with` statement")
-        code = code_of_program(shares_files=engine.shares_files)
-        if not engine.shares_files:
+        code = code_of_program(shares_modules=engine.shares_modules)
+        if not engine.shares_modules:
             with obstacles_named(search=search, X=X, y=y, fit_params=fit_params):
                 needs = needs_of(code, search, X, y, fit_params)
             engine.set_modules(needs)

@@ -41,7 +41,7 @@ class Nodes:
         Fits at a time on each node.
     """
 
-    shares_files = True
+    shares_modules = True
 
     def __init__(
         self,

@@ -227,7 +227,7 @@ def run(
         names, transport, successor = kept.names, kept.new_transport, kept.successor
         set_modules = staticmethod(lambda imported: None)
         close = staticmethod(lambda: None)
-        shares_files = False
+        shares_modules = False
 
     engine = PullEngine(Provider(), EngineSettings(), listener)  # type: ignore[arg-type]
     engine.start()

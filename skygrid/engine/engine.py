@@ -78,7 +78,7 @@ class PullEngine:
         self._interrupted = False
         self._next_stop_check = 0.0
         self._turns = Turns()
-        self.shares_files = provider.shares_files
+        self.shares_modules = provider.shares_modules
 
     # -- life
 

@@ -91,7 +91,7 @@ class Transport(Protocol):
 class Provider(Protocol):
     """Names the nodes of a run and makes the channel to each."""
 
-    shares_files: bool
+    shares_modules: bool
     """True if nodes are processes of this machine, which can import what this process can."""
 
     def names(self) -> Sequence[str]:

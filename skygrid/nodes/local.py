@@ -24,7 +24,7 @@ class LocalProvider:
         PYTHONHASHSEED of the agents.
     """
 
-    shares_files = True
+    shares_modules = True
 
     def __init__(self, nodes: int = 1, slots: int | None = None, hash_seed: int = 0) -> None:
         self._nodes = nodes

@@ -96,7 +96,7 @@ class JournaledRounds:
             fit_params=work.fit_params,
             score_params=work.score_params,
         ):
-            self._blobs = work_blobs(work, self._code, shares_files=self._engine.shares_files)
+            self._blobs = work_blobs(work, self._code, shares_modules=self._engine.shares_modules)
 
     def refitting(self, *, last: bool) -> None:
         """Report that a refit begins; call `on_searched` if no round follows it."""
@@ -213,7 +213,7 @@ def _seconds(outcome: Outcome | None) -> tuple[float, float]:
     return (outcome.fit_seconds, outcome.score_seconds) if outcome else (0.0, 0.0)
 
 
-def work_blobs(work: SearchWork, code: UserCode, *, shares_files: bool) -> tuple[Blob, Blob]:
+def work_blobs(work: SearchWork, code: UserCode, *, shares_modules: bool) -> tuple[Blob, Blob]:
     """Return the two blobs that every fit of a search needs.
 
     Parameters
@@ -221,7 +221,7 @@ def work_blobs(work: SearchWork, code: UserCode, *, shares_files: bool) -> tuple
     work : SearchWork
     code : UserCode
         The user's modules.
-    shares_files : bool
+    shares_modules : bool
         True if nodes find modules where this process does.
 
     Returns
@@ -240,9 +240,9 @@ def work_blobs(work: SearchWork, code: UserCode, *, shares_files: bool) -> tuple
         {
             # The order matters: these two make a node ready to unpickle the rest.
             "process": process_state.changes(
-                process_state.START, process_state.taken(), shares_files=shares_files
+                process_state.START, process_state.taken(), shares_modules=shares_modules
             ),
-            "modules": files_in_place(code) if shares_files else files_to_send(code),
+            "modules": files_in_place(code) if shares_modules else files_to_send(code),
             "estimator": work.estimator,
             "scorer": work.scorer,
             "return_train_score": work.return_train_score,

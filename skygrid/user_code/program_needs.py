@@ -20,12 +20,12 @@ from skygrid.user_code.sources import import_statements, module_file, read_text
 from skygrid.worker.user_code.pickling import NodePickler, Nowhere, put_into_program
 
 
-def code_of_program(*, shares_files: bool) -> UserCode:
+def code_of_program(*, shares_modules: bool) -> UserCode:
     """Return the running program and the modules beside it, as they are now.
 
     Parameters
     ----------
-    shares_files : bool
+    shares_modules : bool
         True if nodes can read the files of the program.
     """
     main = sys.modules.get("__main__")
@@ -36,7 +36,7 @@ def code_of_program(*, shares_files: bool) -> UserCode:
     modules = {name: sys.modules[name] for name in _modules_below(folder, len(sys.modules))}
     files = {name: module_file(module) for name, module in modules.items()}
     by_name = {name: file for name, file in files.items() if file is not None}
-    if not shares_files:
+    if not shares_modules:
         by_name = travel_by_name(modules)
         pickle_by_value(module for name, module in modules.items() if name not in by_name)
     if main is not None:

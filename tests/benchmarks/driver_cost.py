@@ -31,7 +31,7 @@ from skygrid.sklearn_search.driven_search import fit_search
 class EchoProvider:
     """One node whose agent answers at once."""
 
-    shares_files = True
+    shares_modules = True
 
     def names(self) -> Sequence[str]:
         return ["echo"]

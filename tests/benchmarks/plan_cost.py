@@ -35,7 +35,7 @@ class _Planned(Exception):
 class PlanningEngine:
     """An engine that stops before it waits for the first pull."""
 
-    shares_files = True
+    shares_modules = True
     greetings: dict[str, Any] = {}
 
     def run_round(

@@ -108,7 +108,7 @@ def test_only_markets_have_rented_nodes(tmp_path: Path) -> None:
 
 def test_no_module_outside_nodes_compares_names_of_places() -> None:
     """Outside nodes/ no code compares with the name of a place."""
-    asks = re.compile(r"""[=!]= *["'](local|ssh|aws)["']|\bin *\(["'](local|ssh|aws)["']""")
+    asks = re.compile(rf"""([=!]= *|\bin *\()["']({"|".join(PLACES)})["']""")
     guilty = [
         f"{path.relative_to(SOURCE)}: {line.strip()}"
         for path in SOURCE.rglob("*.py")

@@ -81,7 +81,7 @@ class Ec2Provider:
         If the jump host is invalid.
     """
 
-    shares_files = False
+    shares_modules = False
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ class SshHosts:
         If a host name or the SSH configuration is invalid.
     """
 
-    shares_files = False
+    shares_modules = False
 
     def __init__(self, config: RunConfig, run_id: str) -> None:
         self._config = config

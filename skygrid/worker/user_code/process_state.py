@@ -78,7 +78,7 @@ def taken(*, numpy: bool = True) -> ProcessState:
     )
 
 
-def changes(before: ProcessState, now: ProcessState, *, shares_files: bool) -> ProcessState:
+def changes(before: ProcessState, now: ProcessState, *, shares_modules: bool) -> ProcessState:
     """Return the settings that a node needs for fits to run as in this process.
 
     Parameters
@@ -86,10 +86,10 @@ def changes(before: ProcessState, now: ProcessState, *, shares_files: bool) -> P
     before : ProcessState
         State before any user code ran.
     now : ProcessState
-    shares_files : bool
+    shares_modules : bool
         True if the node is this machine and can use the same working directory.
     """
-    left_out = KEPT_VARIABLES if shares_files else KEPT_VARIABLES | SECRET_VARIABLES
+    left_out = KEPT_VARIABLES if shares_modules else KEPT_VARIABLES | SECRET_VARIABLES
     names = {*before.environment, *now.environment} - left_out
     return ProcessState(
         environment={
@@ -97,7 +97,7 @@ def changes(before: ProcessState, now: ProcessState, *, shares_files: bool) -> P
             for name in sorted(names)
             if now.environment.get(name) != before.environment.get(name)
         },
-        folder=now.folder if shares_files else None,
+        folder=now.folder if shares_modules else None,
         locale=now.locale if now.locale != before.locale else None,
         umask=now.umask if now.umask != before.umask else None,
         recursion_limit=(

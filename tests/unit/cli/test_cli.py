@@ -21,6 +21,7 @@ from skygrid.cli.main import exit_code
 from skygrid.cli.run_names import find_run
 from skygrid.config import RunConfig, config_to_json
 from skygrid.errors import UsageError
+from skygrid.nodes.registry import PLACES
 from skygrid.plan.records import Outcome
 from skygrid.reports.result_json import result_json, write_result
 from skygrid.reports.run_record import DriverMark, RunRecord, driver_mark
@@ -316,7 +317,7 @@ def test_an_unknown_place_is_refused(cli, fake_runs):
     answer = cli("run", "search.py", "--on", "ray")
 
     assert answer.code == 2
-    assert "must be one of local, ssh, aws" in answer.err
+    assert f"must be one of {', '.join(PLACES)}" in answer.err
     assert fake_runs.asked == []
 
 

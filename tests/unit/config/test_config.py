@@ -21,7 +21,7 @@ from skygrid.config import (
 from skygrid.config.records import ORIGINS
 from skygrid.environment.settings import EnvironmentConfig
 from skygrid.errors import ConfigError
-from skygrid.nodes.registry import place_of
+from skygrid.nodes.registry import PLACES, place_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -125,7 +125,7 @@ def test_named_file_must_be_there(tmp_path):
         ("name = 3", r"name in .* is 3; it must be text"),
         ("runs_dir = 3", r"runs_dir in .* is 3; it must be a path"),
         ("start_method = 'forks'", r"start_method in .* must be one of auto, fork, spawn"),
-        ("on = 'moon'", r"on in .* is 'moon'; it must be one of local, ssh, aws"),
+        ("on = 'moon'", rf"on in .* is 'moon'; it must be one of {', '.join(PLACES)}"),
         ("on = 'ssh'", r"on in .* needs hosts: write hosts = \[...\] under \[ssh\]"),
         ("ssh = 3", r"ssh in .*skygrid\.toml must be a table: write \[ssh\] above its keys"),
         ("[ssh]\nhost = ['a']", r"unknown key host in \[ssh\] of .*; did you mean hosts\?"),
@@ -196,7 +196,7 @@ def test_environment_reads_text(tmp_path):
 def test_other_places_are_refused(tmp_path, place):
     """An unknown place is refused by name and never replaced by this machine."""
     with pytest.raises(
-        ConfigError, match=f"--on is '{place}'; it must be one of local, ssh, aws"
+        ConfigError, match=f"--on is '{place}'; it must be one of {', '.join(PLACES)}"
     ) as caught:
         place_of(load_config({"on": place}, {}, cwd=tmp_path))
     assert caught.value.exit_code == 2

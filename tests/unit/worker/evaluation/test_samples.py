@@ -200,4 +200,4 @@ def test_a_traceback_names_scikit_learn_alone() -> None:
     frames = traceback.extract_tb(caught.value.__traceback__)
     files = {Path(frame.filename).name for frame in frames}
     assert "metaestimators.py" in files
-    assert "split_samples.py" not in files
+    assert "samples.py" not in files
