@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,6 +27,7 @@ from skygrid.search_file.searches import refuse_undistributable
 from skygrid.sklearn_search.driven_search import fit_search, refuse_callbacks
 from skygrid.user_code.program_needs import code_of_program, needs_of
 from skygrid.user_code.source import did_you_mean
+from skygrid.util.terminal import say
 
 
 class Cluster:
@@ -176,7 +176,7 @@ def _rented(config: RunConfig) -> Iterator[PullEngine]:
     name = f"python-{run_id[:8]}"
     folder = config.runs_dir / name
     folder.mkdir(parents=True)
-    _say(f"{name}: {quote_text(offer.quote)}")
+    say(f"{name}: {quote_text(offer.quote)}")
     rented = RentedNodes(
         config,
         offer,
@@ -188,15 +188,11 @@ def _rented(config: RunConfig) -> Iterator[PullEngine]:
     )
     with rented.running() as engine:
         yield engine
-    _say(f"{name}: {bill_text(rented.bill())}")
+    say(f"{name}: {bill_text(rented.bill())}")
     if rented.trouble is not None:
         raise rented.trouble
     # The folder serves to find nodes again, and none is left.
     shutil.rmtree(folder)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 def _config(said: Mapping[str, Any], file: str | os.PathLike[str] | None) -> RunConfig:

@@ -11,9 +11,10 @@ import typer
 
 from skygrid.config import RunConfig, load_config
 from skygrid.errors import InterruptedRunError, NodeError, UsageError
+from skygrid.util.terminal import say
 
 from . import options as given
-from .output import agrees, can_ask, say, say_view, write_result, write_view
+from .output import agrees, can_ask, say_view, write_result, write_view
 from .run_names import find_run, run_folders
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from skygrid.errors import UsageError
-from skygrid.util.terminal_text import printable
+from skygrid.util.terminal import printable
 
 
 class LogReader:

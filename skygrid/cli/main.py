@@ -16,11 +16,11 @@ import typer
 
 from skygrid.errors import InterruptedRunError, SkygridError
 from skygrid.util.process import Interruption, last_signal
+from skygrid.util.terminal import say, show_warnings
 
 from . import cloud_commands as renting
 from . import search_commands as running
 from . import view_commands as looking
-from .output import say
 
 EXIT_BUG = 1
 """Exit code of an unexpected error, the same as of a failed search."""
@@ -78,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def exit_code(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; report each error on stderr."""
+    show_warnings()
     try:
         app(args=list(arguments), prog_name="skygrid")
     except SystemExit as end:  # typer ends every command so, also a successful one

@@ -10,16 +10,18 @@ import typer
 
 from skygrid.errors import FolderError
 from skygrid.util.process import Interruption
-from skygrid.util.terminal_text import printable
+from skygrid.util.terminal import say, without_controls
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-MOST_CHARACTERS = 100_000
-"""Maximum length of a message, in characters; longer output of a host or fit is cut."""
-
 
 def write_result(text: str) -> None:
+    """Write text to stdout, on a terminal without control characters."""
+    _write(without_controls(text) if sys.stdout.isatty() else text)
+
+
+def _write(text: str) -> None:
     """Write to stdout; end the command quietly if the reader has closed it, as ``| head`` does.
 
     Raises
@@ -43,27 +45,23 @@ def write_result(text: str) -> None:
 
 def write_view(view: RenderableType) -> None:
     """Write a table to stdout, coloured if stdout is a terminal."""
-    write_result(_render(view, sys.stdout))
+    _write(_render(view, sys.stdout))
 
 
 def say_view(view: RenderableType) -> None:
     """Write a table to stderr, coloured if stderr is a terminal."""
-    print(_render(view, sys.stderr), end="", file=sys.stderr, flush=True)
+    sys.stderr.write(_render(view, sys.stderr))
+    sys.stderr.flush()
 
 
 def _render(view: RenderableType, stream: TextIO) -> str:
-    from skygrid.reports.console import stdout_console
+    from skygrid.reports.console import SafeConsole
 
-    console = stdout_console(stream)
+    console = SafeConsole(stream)
     with console.capture() as captured:
         console.print(view)
     # Rich pads each line to the width of its table; the padding would be copied with the text.
     return "".join(line.rstrip() + "\n" for line in captured.get().splitlines())
-
-
-def say(message: str) -> None:
-    """Write a message to stderr, made safe for a terminal."""
-    print(printable(message, MOST_CHARACTERS), file=sys.stderr)
 
 
 def can_ask() -> bool:
@@ -73,11 +71,11 @@ def can_ask() -> bool:
 
 def agrees(question: str) -> bool:
     """Ask on stderr, because stdout is for results; only "y" and "yes" count as agreement."""
-    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    say(f"{question} [y/N]: ", end="")
     try:
         answer = sys.stdin.readline()
     except (Interruption, KeyboardInterrupt):
         answer = ""
     if not answer.endswith("\n"):
-        print(file=sys.stderr)
+        say("")
     return answer.strip().lower() in ("y", "yes")

@@ -13,10 +13,11 @@ import typer
 
 from skygrid.config import RunConfig, load_config, resume_config
 from skygrid.nodes.registry import place_of
+from skygrid.util.terminal import say
 
 from . import options as given
 from .confirm import approve, require_consent
-from .output import say, write_result, write_view
+from .output import write_result, write_view
 from .template import write_template
 
 if TYPE_CHECKING:

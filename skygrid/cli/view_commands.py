@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from skygrid.config import load_config
+from skygrid.util.terminal import say
 
 from . import options as given
-from .output import say, write_result, write_view
+from .output import write_result, write_view
 from .run_names import find_run, run_folders
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from skygrid.listener import Listener
 from skygrid.nodes.interface import Provider
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.queue.work_queue import WorkQueue
-from skygrid.util.terminal_text import printable
+from skygrid.util.terminal import printable
 from skygrid.worker.wire.messages import (
     Bye,
     Forget,

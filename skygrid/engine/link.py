@@ -15,7 +15,7 @@ import msgspec
 
 from skygrid.errors import NodeError, ProtocolError, SkygridError
 from skygrid.nodes.interface import Transport, Watcher
-from skygrid.util.terminal_text import printable
+from skygrid.util.terminal import printable
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.frames import FrameError, FrameReader, encode
 from skygrid.worker.wire.messages import (

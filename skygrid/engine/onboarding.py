@@ -11,7 +11,7 @@ from skygrid.engine.round import RoundInProgress
 from skygrid.engine.settings import EngineSettings
 from skygrid.errors import HandshakeError
 from skygrid.listener import Listener
-from skygrid.util.terminal_text import printable
+from skygrid.util.terminal import printable
 from skygrid.worker.machine import machine
 from skygrid.worker.wire.messages import Greeting, Heartbeat, OpenRound, Setup
 from skygrid.worker.wire.protocol import PROTOCOL

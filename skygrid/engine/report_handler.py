@@ -10,7 +10,7 @@ from skygrid.engine.round import RoundInProgress
 from skygrid.engine.score_check import fault_of
 from skygrid.listener import Listener
 from skygrid.queue.verdicts import Quarantine, Verdict
-from skygrid.util.terminal_text import printable
+from skygrid.util.terminal import printable
 from skygrid.worker.wire.messages import Abandon, FitResult, Pull, Report, Returned, SlotDied
 
 MOST_IN_HAND = 100_000

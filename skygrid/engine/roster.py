@@ -11,7 +11,7 @@ from skygrid.engine.link import Cure, Event, Gone, Link, NodeLog
 from skygrid.errors import HandshakeError, NodeError, ProtocolError, SkygridError
 from skygrid.listener import Listener
 from skygrid.nodes.interface import Provider
-from skygrid.util.terminal_text import printable
+from skygrid.util.terminal import printable
 from skygrid.worker.wire.messages import Greeting, Leaving
 
 LOGGER = logging.getLogger(__name__)

@@ -7,14 +7,15 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from skygrid.nodes.records import Finding, NodeList, Quote
 from skygrid.nodes.registry import place_named
-from skygrid.util.terminal_text import printable
+from skygrid.util.terminal import printable, without_controls
 
 from .money import PRICE_UNKNOWN, bill_text, dollars_text
 from .plain_values import (
@@ -37,9 +38,27 @@ TOP_SHOWN = 5
 STATE_STYLES = {"complete": "green", "running": "cyan", "failed": "red"}
 
 
-def stdout_console(stream: TextIO | None = None) -> Console:
-    """Return a console on stdout or `stream`; rich itself honours NO_COLOR and COLUMNS."""
-    return Console(file=stream or sys.stdout, highlight=False, markup=False, emoji=False)
+class SafeConsole(Console):
+    """Console whose texts have no control characters; rich itself honours NO_COLOR and COLUMNS.
+
+    Parameters
+    ----------
+    stream : text file, optional
+        Default: stdout.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(file=stream or sys.stdout, highlight=False, markup=False, emoji=False)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render an object; its styles are applied later, its texts are cleaned here."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment  # cursor movements of the live display
+            else:
+                yield Segment(without_controls(segment.text), segment.style)
 
 
 def duration_text(seconds: float) -> str:

@@ -19,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from .console import SafeConsole
 from .money import dollars_text
 from .plain_values import parameters_text, shorten
 from .progress import Progress
@@ -119,7 +120,7 @@ def show_progress(
         yield progress
         return
     stream = sys.stderr if stream is None else stream
-    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    console = SafeConsole(stream)
     live = console.is_terminal and not console.is_dumb_terminal
     show = partial(_live, transient=transient) if live else _lines
     with show(console, progress, verbose, wait):
@@ -203,7 +204,7 @@ def _redraw(console: Console, live: Live, progress: Progress, verbose: int) -> N
 def _print_events(console: Console, events: list[Event], verbose: int) -> None:
     for event in events:
         if event.level == "problem" or verbose:
-            stamp = time.strftime("%H:%M:%S ") if verbose else ""
+            stamp = time.strftime("%H:%M:%S ", time.localtime(event.at)) if verbose else ""
             _print(
                 console, stamp + event.text, style="yellow" if event.level == "problem" else "dim"
             )

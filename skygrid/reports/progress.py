@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.util.terminal_text import printable
+from skygrid.util.terminal import printable
 from skygrid.worker.wire.messages import Greeting, Heartbeat, Scores, TypedNumber
 
 from .plain_values import round_text

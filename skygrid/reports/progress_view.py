@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Level = Literal["problem", "detail"]
@@ -41,6 +42,8 @@ class Event:
 
     level: Level
     text: str
+    at: float = field(default_factory=time.time)
+    """Time of the event, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)

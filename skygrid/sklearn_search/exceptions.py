@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from skygrid.errors import SearchFailedError
 from skygrid.sklearn_search.exception_values import loaded_class, plain_text, read_value
-from skygrid.util.terminal_text import printable
+from skygrid.util.terminal import printable
 from skygrid.worker.evaluation.exception_records import slots_of
 from skygrid.worker.wire.messages import ClassName, ExceptionRecord, FitResult, PlainValue
 

@@ -101,6 +101,24 @@ def test_results_that_cannot_be_written_are_said_to_be_kept(folder: Path) -> Non
     assert "best" in out
 
 
+def test_texts_of_fits_reach_the_terminal_without_escape_sequences(folder: Path) -> None:
+    """Tracebacks, warnings and parameters of fits are shown as plain text, now and later."""
+    path = folder / "search.py"
+    rude = "\\x1b]0;owned\\x07\\x1b[2J"
+    fails = f"import warnings; warnings.warn('{rude}'); assert self.shift == 0, '{rude}'"
+    text = path.read_text().replace("time.sleep(self.seconds)", fails)
+    text = text.replace('{"shift": [', f'{{"seconds": ["{rude}"], "shift": [')
+    path.write_text(text)
+    done = shell(folder, f"exec {SKYGRID} run search.py --name r -v")
+    shown = done.stdout + done.stderr
+    for command in ("show r", "logs r", "runs"):
+        shown += skygrid(folder, *command.split())[0]
+    assert done.returncode == 0, shown
+    assert shown.count("owned") > 5
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+
+
 @pytest.fixture
 def disk(folder: Path) -> Iterator[Path]:
     """Mount a small file system for the runs."""

@@ -18,7 +18,7 @@ from skygrid.errors import ConfigError
 from skygrid.listener import SilentListener
 from skygrid.nodes.interface import Place
 from skygrid.nodes.registry import PLACES, place_named, rentals
-from skygrid.reports.console import check_view, stdout_console
+from skygrid.reports.console import SafeConsole, check_view
 from skygrid.run.commands import check_search, run_search
 from skygrid.run.doctor import examine
 from tests.acceptance.sameness import differences
@@ -70,7 +70,7 @@ def test_every_command_knows_a_new_place(toys: Configured, tmp_path: Path) -> No
     found = check_search(tmp_path / "search.py", toys(dry_run=True), SilentListener())
     assert (found.on, found.nodes, found.slots) == ("toy", 3, 3)
     with (tmp_path / "out").open("w+") as out:
-        stdout_console(out).print(check_view(found))
+        SafeConsole(out).print(check_view(found))
         out.seek(0)
         assert "nothing: a box of toys" in out.read()
 

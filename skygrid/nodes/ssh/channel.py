@@ -14,7 +14,7 @@ from skygrid.config import limits
 from skygrid.environment.shell_commands import NOT_READY_EXIT
 from skygrid.errors import NodeError
 from skygrid.nodes.ssh.reconnecting import NodeGoneError
-from skygrid.util.terminal_text import printable
+from skygrid.util.terminal import printable
 from skygrid.worker.keeper.bridge import IO_ERROR_EXIT, NO_KEEPER_EXIT, MarkSkipper
 from skygrid.worker.wire.stream import StreamError
 

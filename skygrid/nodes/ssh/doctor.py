@@ -12,7 +12,7 @@ from skygrid.config import RunConfig, limits
 from skygrid.environment.shell_commands import Probe, probe, read_probe
 from skygrid.errors import SkygridError
 from skygrid.nodes.records import Finding
-from skygrid.util.terminal_text import printable
+from skygrid.util.terminal import printable
 
 from .channel import read_output
 from .connection import Connection

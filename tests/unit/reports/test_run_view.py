@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from skygrid.errors import SkygridError, UsageError
-from skygrid.reports.console import check_view, run_panel, runs_view, stdout_console
+from skygrid.reports.console import SafeConsole, check_view, run_panel, runs_view
 from skygrid.reports.run_record import (
     DriverMark,
     NodeRecord,
@@ -59,7 +59,7 @@ def ended_process() -> DriverMark:
 
 
 def text_of(renderable: Any) -> str:
-    console = stdout_console(io.StringIO())
+    console = SafeConsole(io.StringIO())
     console.width = 80
     console.print(renderable)
     return console.file.getvalue()  # type: ignore[attr-defined]

@@ -21,7 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skygrid.errors import SkygridError, UsageError
 from skygrid.plan.records import Outcome
-from skygrid.reports.console import duration_text, stdout_console, summary_view
+from skygrid.reports.console import SafeConsole, duration_text, summary_view
 from skygrid.reports.csv import csv_text, write_csv
 from skygrid.reports.plain_values import parameter_text, plain_parameter
 from skygrid.reports.result_json import read_summary, result_json, write_result
@@ -77,7 +77,7 @@ def first_or_nan(estimator: Any, features: Any, targets: Any) -> float:
 
 
 def text_of(summary: Summary) -> str:
-    console = stdout_console(io.StringIO())
+    console = SafeConsole(io.StringIO())
     console.width = 80
     console.print(summary_view(summary))
     return console.file.getvalue()  # type: ignore[attr-defined]

@@ -1,0 +1,66 @@
+"""The one way to a terminal for text: without escape sequences that come from elsewhere.
+
+Names, parameters, tracebacks and reports come from nodes, fits and files. Only rich adds escape
+sequences, for colours; `reports.console.SafeConsole` removes all others.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import TextIO
+
+MOST_CHARACTERS = 100_000
+"""Maximum length of a message, in characters; longer output of a host or fit is cut."""
+
+
+def printable(text: str, most: int = 2000) -> str:
+    """Return text without escape sequences, cut to a maximum length.
+
+    Parameters
+    ----------
+    text : str
+        Text from a node, a fit or a program.
+    most : int, default=2000
+        Maximum number of characters; three dots replace the rest.
+
+    Returns
+    -------
+    text : str
+        Line breaks and tabs are kept; other unprintable characters become ``?``.
+    """
+    cut = text if len(text) <= most else f"{text[:most]}..."
+    return without_controls(cut)
+
+
+def without_controls(text: str) -> str:
+    """Return text in which unprintable characters except line breaks and tabs are ``?``."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
+
+
+def say(message: str, end: str = "\n") -> None:
+    """Write a message to stderr."""
+    sys.stderr.write(printable(message, MOST_CHARACTERS) + end)
+    sys.stderr.flush()
+
+
+def show_warnings() -> None:
+    """Show warnings through `say`: their text comes from fits."""
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        if file is None:
+            say(text, end="")
+        else:
+            file.write(text)
+
+    warnings.showwarning = show
