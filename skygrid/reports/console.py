@@ -15,8 +15,9 @@ from rich.text import Text
 
 from skygrid.nodes.records import Finding, NodeList, Quote
 from skygrid.nodes.registry import place_named
-from skygrid.util.terminal import printable, without_controls
+from skygrid.util.terminal import MOST_CHARACTERS, printable, without_controls
 
+from .failures import FailureCount, failure_line
 from .money import PRICE_UNKNOWN, bill_text, dollars_text
 from .plain_values import (
     Plain,
@@ -32,6 +33,7 @@ from .shared_work import shared_text
 from .summary import CandidateRow, NodeSummary, Summary, WarningCount, node_differences
 from .views import CheckResult
 
+FAILURES_SHOWN = 5
 WARNINGS_SHOWN = 5
 TOP_SHOWN = 5
 
@@ -83,6 +85,8 @@ def summary_view(summary: Summary) -> RenderableType:
     """Return a finished search for the terminal: best candidate, next best, effort."""
     parts: list[RenderableType] = [_best(summary), "", _top(summary.top[:TOP_SHOWN]), ""]
     parts.append(_effort(summary))
+    if summary.failures:
+        parts.append(_failures(summary.failures))
     if summary.warnings:
         parts.append(_warnings(summary.warnings))
     parts.extend(_differences(summary.nodes))
@@ -279,6 +283,14 @@ def _effort(summary: Summary) -> RenderableType:
     return text
 
 
+def _failures(failures: Sequence[FailureCount]) -> RenderableType:
+    lines = [Text(failure_line(one), overflow="fold") for one in failures[:FAILURES_SHOWN]]
+    rest = failures[FAILURES_SHOWN:]
+    if rest:
+        lines.append(Text(f"{sum(one.count for one in rest)} x other errors"))
+    return Group(Text("failed fits", style="red"), Padding(Group(*lines), (0, 0, 0, 2)))
+
+
 def _warnings(warnings: Sequence[WarningCount]) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(justify="right", no_wrap=True)
@@ -358,7 +370,8 @@ def run_panel(view: RunView, now: float) -> RenderableType:
     if record.bill is not None:
         grid.add_row("cost", bill_text(record.bill))
     if record.error:
-        grid.add_row("error", Text(printable(record.error), style="red", overflow="fold"))
+        error = printable(record.error, MOST_CHARACTERS)
+        grid.add_row("error", Text(error, style="red", overflow="fold"))
     parts: list[RenderableType] = [Text(record.name, style="bold"), grid]
     if view.resumable:
         parts.append(_resume_line(view))

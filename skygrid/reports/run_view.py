@@ -24,8 +24,8 @@ class RunView:
 
     @property
     def resumable(self) -> bool:
-        """True if `skygrid resume` can continue the run."""
-        return self.state in ("interrupted", "stopped", "failed")
+        """True if `skygrid resume` can continue the run; a failed search would fail again."""
+        return self.state in ("interrupted", "stopped")
 
 
 def run_json(view: RunView) -> str:

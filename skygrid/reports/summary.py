@@ -17,6 +17,7 @@ from skygrid.nodes.records import Bill
 from skygrid.plan.records import Outcome
 from skygrid.worker.wire.messages import Greeting
 
+from .failures import FailureCount, count_failures
 from .plain_values import Plain, plain_parameters, plain_score
 from .shared_work import SharedWork, shared_work
 from .slot_use import SlotUse, slot_use
@@ -51,6 +52,9 @@ class RunFacts:
 
     retries: int = 0
     """Attempts that killed their slot."""
+
+    candidates: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Parameter settings of each round."""
 
 
 class CandidateRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +147,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[WarningCount, ...]
     """Most frequent first."""
 
+    failures: tuple[FailureCount, ...] = ()
+    """Most frequent first."""
+
     shared: SharedWork = SharedWork()
     """Numbers of requested, run and shared fits."""
 
@@ -199,6 +206,7 @@ def summarise(search: Any, facts: RunFacts) -> Summary:
         fit_seconds=math.fsum(outcome.busy_seconds for outcome in facts.outcomes),
         nodes=_nodes(facts),
         warnings=count_warnings(facts.outcomes),
+        failures=count_failures(facts.outcomes, facts.candidates),
         shared=shared_work(facts.outcomes),
         slot_use=slot_use(facts.fresh, {name: node.slots for name, node in facts.nodes.items()}),
     )

@@ -143,14 +143,14 @@ class RunFolder:
         self.fits_total += plan.n_tasks
         self._update(fits_total=self.fits_total)
 
-    def progress(self) -> str:
+    def progress(self, options: str = "") -> str:
         """Return the number of recorded fits and the command that resumes the run, as text."""
         total = f" of {self.fits_total}" if self.fits_total else ""
         try:
             recorded = f"{self.journal.count()}{total} fits are recorded"
         except JournalError:  # the error that ends the run tells more
             recorded = "recorded fits are kept"
-        return f"{recorded}; go on with: {resume_line(self.path)}"
+        return f"{recorded}; go on with: {resume_line(self.path)}{options}"
 
     def end(self, state: State, error: str | None) -> None:
         """Record the end of this session."""
@@ -182,10 +182,16 @@ class RunFolder:
         """
         with atomic_file(self.path / SEARCH) as file:
             problem = save_search(search, file)
-        write_csv(self.path, search.cv_results_)
-        write_result(self.path, result_json(summary, search.cv_results_, outcomes))
+        self.save_results(search.cv_results_, summary, outcomes)
         self.end("complete", None)
         return problem
+
+    def save_results(
+        self, results: Mapping[str, Any], summary: Summary, outcomes: Sequence[Outcome]
+    ) -> None:
+        """Write ``cv_results.csv`` and ``result.json``."""
+        write_csv(self.path, results)
+        write_result(self.path, result_json(summary, results, outcomes))
 
     def charge(self, bill: Bill, rented: Iterable[RentedNode]) -> None:
         """Record the cost of the nodes, and the instance of each."""

@@ -25,6 +25,7 @@ from skygrid.run.rounds import JournaledRounds
 from skygrid.run.setup import policies_of
 from skygrid.sklearn_search.dry_run import Outline, outline
 from skygrid.sklearn_search.sharing import sharing_of
+from skygrid.util.process import Interruption
 from skygrid.worker.wire.scores import from_wire
 
 
@@ -132,7 +133,7 @@ def search_errors() -> Iterator[None]:
     """
     try:
         yield
-    except SkygridError:
+    except (SkygridError, Interruption):
         raise
     except BaseException as error:
         notes = "\n".join(getattr(error, "__notes__", ()))

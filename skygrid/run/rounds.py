@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,6 +72,12 @@ class JournaledRounds:
         self.reused = 0
         """Outcomes that the journal held when their round opened."""
 
+        self.plans: list[RoundPlan] = []
+        """Rounds so far, as settled."""
+
+        self.results: Mapping[str, Any] | None = None
+        """``cv_results_`` once a refit has begun."""
+
         self._on_round = on_round
         self._on_searched = on_searched
         self._code = code or UserCode()
@@ -98,8 +104,9 @@ class JournaledRounds:
         ):
             self._blobs = work_blobs(work, self._code, shares_modules=self._engine.shares_modules)
 
-    def refitting(self, *, last: bool) -> None:
+    def refitting(self, results: Mapping[str, Any], *, last: bool) -> None:
         """Report that a refit begins; call `on_searched` if no round follows it."""
+        self.results = results
         if last:
             self._on_searched()
         self._listener.phase("refitting")
@@ -121,6 +128,7 @@ class JournaledRounds:
             plan = replace(plan, sharing=sharing_of(self._work, plan))
         recorded = self._journal.outcomes(plan.round)
         self.reused += len(recorded)
+        self.plans.append(plan)
         self._on_round(plan)
         self._listener.round_opened(plan, recorded)
         n_splits = len(plan.splits)

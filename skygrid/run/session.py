@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,14 @@ from skygrid.errors import (
     FolderError,
     InterruptedRunError,
     NodeError,
+    SearchFailedError,
     SkygridError,
 )
-from skygrid.journal.sqlite import SqliteJournal
 from skygrid.listener import Listener
 from skygrid.plan.fingerprint import fingerprint
 from skygrid.plan.spec import SearchSpec
 from skygrid.queue.policies import QueuePolicies
+from skygrid.reports.failures import count_failures, failure_line, failures_text
 from skygrid.reports.run_record import State
 from skygrid.reports.summary import RunFacts, Summary, summarise
 from skygrid.run.folder import RunFolder
@@ -83,6 +85,7 @@ class Session:
         self._searched = searched
         self._interrupts = interrupts or Interrupts(engine.interrupt, engine.kill)
         self._begin = time.monotonic()
+        self._rounds: JournaledRounds | None = None
 
     def complete(self) -> RunResult:
         """Search, refit, score and save; record the end of the session, errors included."""
@@ -91,7 +94,7 @@ class Session:
                 return self._complete()
         except (InterruptedRunError, BudgetReachedError) as error:
             state: State = "stopped" if isinstance(error, BudgetReachedError) else "interrupted"
-            text = f"{error}; {self._folder.progress()}"
+            text = f"{error}; {self._folder.progress(self._higher_limit(error))}"
             self._folder.end_early(state, text)
             raise type(error)(text) from None
         except (NodeError, FolderError) as error:
@@ -99,6 +102,10 @@ class Session:
             text = f"{error}\n{self._folder.progress()}"
             self._folder.end_early("interrupted", text)
             raise type(error)(text) from None
+        except SearchFailedError as error:
+            text = self._explained(error)
+            self._folder.end_early("failed", text)
+            raise SearchFailedError(text) from error
         except SkygridError as error:
             self._folder.end_early("failed", str(error))
             raise
@@ -115,7 +122,7 @@ class Session:
         journal = self._folder.begin(parts, versions)
         self._engine.set_modules(self._spec.imported)
         self._listener.phase("searching")
-        rounds = JournaledRounds(
+        rounds = self._rounds = JournaledRounds(
             self._engine,
             journal,
             self._policies,
@@ -133,7 +140,7 @@ class Session:
             search = fit_search(spec.search, spec.X, spec.y, spec.fit_params, rounds)
             holdout = self._holdout(search)
         self._listener.phase("saving")
-        summary = self._summary(search, rounds, journal, holdout)
+        summary = self._summary(search, rounds, holdout)
         problem = self._folder.save(search, summary, rounds.outcomes)
         if problem is not None:
             self._listener.message(
@@ -154,9 +161,37 @@ class Session:
         self._listener.phase("scoring")
         return search.score(*self._spec.holdout)
 
-    def _summary(
-        self, search: Any, rounds: JournaledRounds, journal: SqliteJournal, holdout: Any
-    ) -> Summary:
+    def _higher_limit(self, error: SkygridError) -> str:
+        """Return the option without which a resumed run would stop again at once."""
+        limit = self._config.max_cost
+        # Costs add up over all sessions; hours begin anew.
+        return f" --max-cost {2 * limit:g}" if limit and "--max-cost" in str(error) else ""
+
+    def _explained(self, error: SearchFailedError) -> str:
+        """Return the reason why the search failed; save its results if there are any."""
+        rounds = self._rounds
+        if rounds is None or not rounds.outcomes:
+            return str(error)
+        failures = count_failures(rounds.outcomes, _candidates(rounds))
+        n_fits = len(rounds.outcomes)
+        if rounds.results is not None:
+            saved = self._saved_without_refit(rounds, rounds.results)
+            some = [f"failed fits: {failure_line(one)}" for one in failures[:1]]
+            return "\n".join([f"the refit failed: {error}", *some, saved])
+        all_failed = sum(one.count for one in failures) == n_fits
+        return failures_text(failures, n_fits) if all_failed else str(error)
+
+    def _saved_without_refit(self, rounds: JournaledRounds, results: Mapping[str, Any]) -> str:
+        search = copy.copy(self._spec.search)
+        search.cv_results_, search.n_splits_ = results, len(rounds.plans[-1].splits)
+        vars(search).pop("best_estimator_", None)
+        try:
+            self._folder.save_results(results, self._summary(search, rounds, None), rounds.outcomes)
+        except FolderError as problem:
+            return str(problem)
+        return f"The results of all fits are in {self._folder.path}: cv_results.csv, result.json"
+
+    def _summary(self, search: Any, rounds: JournaledRounds, holdout: Any) -> Summary:
         facts = RunFacts(
             name=self._folder.path.name,
             folder=str(self._folder.path),
@@ -167,5 +202,10 @@ class Session:
             fresh=rounds.fresh,
             reused=rounds.reused,
             retries=self._engine.slot_deaths,
+            candidates=_candidates(rounds),
         )
         return summarise(search, facts)
+
+
+def _candidates(rounds: JournaledRounds) -> dict[int, Sequence[Mapping[str, Any]]]:
+    return {plan.round: plan.candidates for plan in rounds.plans}

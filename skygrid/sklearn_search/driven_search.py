@@ -83,11 +83,13 @@ class RoundEvaluator(Protocol):
     def begin(self, work: SearchWork) -> None:
         """Prepare for rounds with this work. Called again when the work changes between rounds."""
 
-    def refitting(self, *, last: bool) -> None:
+    def refitting(self, results: Mapping[str, Any], *, last: bool) -> None:
         """Prepare for the refit. Called after the last round if there is a refit.
 
         Parameters
         ----------
+        results : mapping of str to array
+            ``cv_results_``.
         last : bool
             No further round can follow. False for a search whose ``fit`` may search again.
         """
@@ -279,6 +281,7 @@ class _Driver:
             refit_metric = search.refit
         self._choose_best(rounds.results, refit_metric)
         if search.refit:
+            self.evaluator.refitting(rounds.results, last=_fits_once(type(search)))
             self._refit_best(estimator, X, y, routed)
         single = not isinstance(scorers, _MultimetricScorer)
         search.scorer_ = scorers if single else scorers._scorers
@@ -311,7 +314,6 @@ class _Driver:
 
     def _refit_best(self, estimator: Any, X: Any, y: Any, routed: Any) -> None:
         search = self.search
-        self.evaluator.refitting(last=_fits_once(type(search)))
         # Parameters are cloned too: they may be estimators (scikit-learn pull request 26786).
         search.best_estimator_ = clone(estimator).set_params(
             **clone(search.best_params_, safe=False)

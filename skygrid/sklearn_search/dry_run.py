@@ -47,7 +47,7 @@ class _Listing:
     def begin(self, work: SearchWork) -> None:
         self.work = work
 
-    def refitting(self, *, last: bool) -> None:
+    def refitting(self, results: Mapping[str, Any], *, last: bool) -> None:
         raise _KnowsEnough
 
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:

@@ -47,7 +47,7 @@ def say(message: str, end: str = "\n") -> None:
 
 
 def show_warnings() -> None:
-    """Show warnings through `say`: their text comes from fits."""
+    """Show warnings through `say`, because their text comes from fits."""
 
     def show(
         message: Warning | str,
@@ -57,6 +57,8 @@ def show_warnings() -> None:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
+        if category.__name__ == "FitFailedWarning":
+            return  # the summary lists the errors of failed fits, with their parameters
         text = warnings.formatwarning(message, category, filename, lineno, line)
         if file is None:
             say(text, end="")

@@ -215,15 +215,31 @@ def test_places_that_cannot_be_used_are_refused_by_name(small: Path, place: str)
 
 
 def test_all_fits_failing_exits_1_with_their_error(tmp_path: Path) -> None:
-    """A search whose fits all fail exits with 1 and scikit-learn's own explanation."""
+    """A search whose fits all fail exits with 1, the reason first."""
     (tmp_path / "search.py").write_text(
         SLOW_SEARCH.replace("time.sleep(self.seconds)", "raise ValueError('no luck today')")
     )
     _, err = skygrid(tmp_path, "run", "search.py", "--name", "bad", expect=1)
-    assert "All the 40 fits failed" in err
-    assert "no luck today" in err
+    assert "error: all 40 fits failed: ValueError: no luck today\n" in err
+    assert err.endswith("ValueError: no luck today\n")
+    assert "no luck today" in skygrid(tmp_path, "show", "bad")[0]
     own = Path(machine.__file__).parents[1]
     assert f"{own}/" not in err.replace(f"{own}/worker", "")
+
+
+def test_a_failing_refit_keeps_the_results_of_all_fits(tmp_path: Path) -> None:
+    """A refit that raises exits with 1, and the results of the fits are saved and named."""
+    text = SLOW_SEARCH.replace("time.sleep(self.seconds)", "assert len(X) < 60, 'no refit'")
+    (tmp_path / "search.py").write_text(text)
+    _, err = skygrid(tmp_path, "run", "search.py", "--name", "r", expect=1)
+    folder = tmp_path / "skygrid-runs/r"
+    assert "error: the refit failed: AssertionError: no refit\n" in err
+    assert err.endswith("are in skygrid-runs/r: cv_results.csv, result.json\n")
+    assert len((folder / "cv_results.csv").read_text().splitlines()) == 11
+    assert result(tmp_path, "r")["best_index"] is not None
+    assert result(tmp_path, "r")["refitted"] is False
+    assert not (folder / "search.pkl").exists()
+    assert "resume" not in skygrid(tmp_path, "show", "r")[0]
 
 
 def test_error_score_raise_exits_1_with_the_fits_error(tmp_path: Path) -> None:
@@ -240,7 +256,7 @@ def test_system_exit_in_a_fit_or_the_refit_exits_1(tmp_path: Path, when: str) ->
     text = SLOW_SEARCH.replace("time.sleep(self.seconds)", f"if {when}: raise SystemExit(0)")
     (tmp_path / "search.py").write_text(text)
     _, err = skygrid(tmp_path, "run", "search.py", "--name", "ended", expect=1)
-    assert "error: SystemExit: 0" in err
+    assert re.search("error: (the refit failed: )?SystemExit: 0\n", err)
     assert json.loads((tmp_path / "skygrid-runs/ended/run.json").read_text())["state"] == "failed"
 
 
@@ -257,9 +273,11 @@ def test_some_fits_failing_is_a_result(tmp_path: Path) -> None:
     """Failed fits are counted, and the search completes as in scikit-learn."""
     text = SLOW_SEARCH.replace("time.sleep(self.seconds)", "if self.shift > 0: 1 / 0")
     (tmp_path / "search.py").write_text(text)
-    _, err = skygrid(tmp_path, "run", "search.py", "--name", "some")
-    assert result(tmp_path, "some")["failed"] == 16
-    assert "16 fits failed out of a total of 40" in err
+    out, err = skygrid(tmp_path, "run", "search.py", "--name", "some")
+    (failure,) = result(tmp_path, "some")["failures"]
+    assert result(tmp_path, "some")["failed"] == failure["count"] == 16
+    assert "16 x ZeroDivisionError: division by zero, first split 0 of shift=0.1" in out
+    assert "Traceback" not in err
 
 
 def test_the_hour_limit_stops_and_resume_goes_on(tmp_path: Path) -> None:

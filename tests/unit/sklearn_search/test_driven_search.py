@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ class Zeros:
     def begin(self, work: SearchWork) -> None:
         self.begun.append(work)
 
-    def refitting(self, *, last: bool) -> None:
+    def refitting(self, results: Mapping[str, Any], *, last: bool) -> None:
         self.last.append(last)
 
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:

@@ -13,9 +13,9 @@ from skygrid.sklearn_search.warnings import WarningCounter
 from skygrid.worker.wire.messages import FitResult, WarningNote
 
 
-def counter(*texts: str) -> WarningCounter:
+def counter(*texts: str, filename: str = "fit.py", lineno: int = 7) -> WarningCounter:
     """Return the counter of fits that warned with these texts."""
-    notes = tuple(WarningNote("builtins:RuntimeWarning", text, "fit.py", 7) for text in texts)
+    notes = tuple(WarningNote("builtins:RuntimeWarning", text, filename, lineno) for text in texts)
     counted = WarningCounter()
     counted.add(
         [
