@@ -24,6 +24,7 @@ from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess
 from skygrid.nodes.ssh.reconnecting import Patience, ResumingTransport
 from skygrid.worker.keeper.bridge import IO_ERROR_EXIT, NO_KEEPER_EXIT
+from skygrid.worker.keeper.folder import KeeperFolder
 from skygrid.worker.wire.frames import FrameReader, encode
 from skygrid.worker.wire.messages import AgentLog, BlobChunk, FromAgent, Greeting
 from skygrid.worker.wire.stream import ResumableStream
@@ -400,6 +401,24 @@ def test_a_bridge_without_a_command_removes_stale_files(tmp_path: Path) -> None:
     done = subprocess.run(bridge(folder, []), check=False, input=b"", capture_output=True)
     assert (done.returncode, done.stdout) == (NO_KEEPER_EXIT, b"")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_removes_folders_of_keepers_that_were_killed(tmp_path: Path) -> None:
+    """A killed keeper of this host leaves nothing; folders of living ones, and others', stay."""
+    folders = {name: KeeperFolder(tmp_path / name) for name in ("living", "killed", "rebooted")}
+    folders["elsewhere"] = KeeperFolder(tmp_path / "elsewhere")
+    for folder in folders.values():
+        folder.make(["agent"])
+        folder.path.with_name(f"{folder.path.name}.lock").touch()
+    here = (tmp_path / "killed/host").read_text()
+    (tmp_path / "rebooted/host").write_text(f"{here.split()[0]} another-boot")
+    (tmp_path / "elsewhere/host").write_text(f"not-{here}")
+    (tmp_path / "something else").mkdir()
+    with folders["living"].listen():
+        folders["living"].publish()
+        KeeperFolder(tmp_path / "new").clear_abandoned()
+    left = {"living", "elsewhere", "something else", "living.lock", "elsewhere.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == left
 
 
 def test_simultaneous_bridges_start_one_keeper(kept: Kept) -> None:

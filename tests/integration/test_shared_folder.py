@@ -51,6 +51,26 @@ def test_a_folder_is_removed_when_its_owner_is_killed(number: signal.Signals) ->
         wait_until(lambda: not path.exists(), "the folder to be removed")
 
 
+def test_the_next_owner_removes_a_folder_whose_remover_was_killed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder without owner and remover is removed when the next one is made; others stay."""
+    monkeypatch.setattr(module, "MEMORY", tmp_path)
+    monkeypatch.setattr(module, "ROOM_BYTES", 0)
+    foreign = tmp_path / f"{module.PREFIX}foreign"
+    foreign.mkdir()
+    with leaving_nothing():
+        living, left = SharedFolder(), SharedFolder()
+        os.kill(left._remover.pid, signal.SIGKILL)
+        left._remover.communicate()
+        left._owner.close()
+        assert left.path.is_dir()
+        last = SharedFolder()
+        assert {*tmp_path.iterdir()} == {foreign, living.path, last.path}
+        living.remove()
+        last.remove()
+
+
 def test_a_signal_to_the_owners_group_does_not_remove_the_folder() -> None:
     """The process that removes the folder is in its own group, which Ctrl-C does not reach."""
     with leaving_nothing():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from pathlib import Path
 MEMORY = Path("/dev/shm")  # every folder in it is made by mkdtemp, for its user alone
 ROOM_BYTES = 512 * 1024 * 1024
 """Least free bytes for use of memory-backed storage; below, files on disk are fast enough."""
+
+PREFIX = "skygrid-shared-"
+OWNER = "owner.lock"
 
 STEPS = "step"
 """Kind of files that hold first steps of pipelines, see `sharing.prefix_store`."""
@@ -31,11 +35,16 @@ still run may write into the folder during removal, hence the repetition."""
 class SharedFolder:
     """A private folder that disappears after `remove` or with the agent.
 
-    A process of its own removes it, because a killed agent cannot.
+    A process of its own removes it, because a killed agent cannot. If that is killed too, the next
+    agent removes it: as long as the agent lives, it holds the lock of the file `OWNER`.
     """
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="skygrid-shared-", dir=_place()))
+        place = _place()
+        _remove_abandoned(place)
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+        self._owner = (self.path / OWNER).open("wb")
+        fcntl.flock(self._owner, fcntl.LOCK_EX)
         self._remover = subprocess.Popen(
             ["/bin/sh", "-c", REMOVE, str(self.path)],
             stdin=subprocess.PIPE,
@@ -48,9 +57,22 @@ class SharedFolder:
         """Release the folder in a newly forked slot, which may outlive it."""
         assert self._remover.stdin is not None
         self._remover.stdin.close()
+        self._owner.close()
 
     def remove(self) -> None:
         self._remover.communicate()
+        self._owner.close()
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Remove folders of this user whose agent and remover were killed."""
+    for folder in place.glob(f"{PREFIX}*"):
+        try:
+            with (folder / OWNER).open("r+b") as owner:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            continue  # its agent lives, it is being made, or it belongs to another user
 
 
 def shared_folder() -> SharedFolder | None:

@@ -123,6 +123,7 @@ def _reach(
         if sock is None:
             folder.clear()
             if command:
+                folder.clear_abandoned()
                 sock = _start_keeper(folder, options, command)
         return sock
 

@@ -1,8 +1,8 @@
 """A keeper's folder with its socket, its log and the command it was started with.
 
-The folder is private to its user. It holds the keeper's `socket`, its `keeper.log`, and `command`,
-the purpose of the keeper. A lock file lies beside it as long as the folder exists. Only the holder
-of the lock may start a keeper, or clear a folder in which no keeper answers.
+The folder is private to its user. It holds the keeper's `socket`, its `keeper.log`, `command`, the
+purpose of the keeper, and `host`. A lock file lies beside it as long as the folder exists. Only the
+holder of the lock may start a keeper, or clear a folder in which no keeper answers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -27,6 +28,7 @@ from skygrid.worker.wire.protocol import PROTOCOL
 SOCKET = "socket"
 LOG = "keeper.log"
 COMMAND = "command"
+HOST = "host"
 
 CONNECT_SECONDS = 30.0
 """Longest time, in seconds, for a running keeper to accept a connection."""
@@ -151,6 +153,7 @@ class KeeperFolder:
         """Make the folder for a keeper of this command."""
         self.path.mkdir(parents=True, mode=0o700)
         (self.path / COMMAND).write_text(self._purpose(command))
+        (self.path / HOST).write_text(_this_host())
 
     def made_for(self, command: Sequence[str]) -> bool:
         """Return True if the keeper was started for this command, kit and protocol version."""
@@ -174,6 +177,30 @@ class KeeperFolder:
         """Remove the folder of a keeper that has ended. The caller holds the lock."""
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.path)
+
+    def clear_abandoned(self) -> None:
+        """Remove the folders beside this one whose keepers were killed with their machine.
+
+        Several hosts may share the disk: only folders of this host are touched.
+        """
+        for path in self.path.parent.iterdir():
+            other = KeeperFolder(path)
+            if path != self.path and path.suffix != ".lock" and other._is_abandoned():
+                with contextlib.suppress(OSError), other.locked(0.0):
+                    if other._is_abandoned():
+                        other.clear()
+
+    def _is_abandoned(self) -> bool:
+        try:
+            host = (self.path / HOST).read_text()
+            if host.split()[:1] != _this_host().split()[:1]:
+                return False
+            sock = self.connect() if host == _this_host() else None
+        except OSError:  # unknown, or another user's
+            return False
+        if sock is not None:
+            sock.close()
+        return sock is None
 
     def end_keeper(self, sock: socket.socket) -> None:
         """End the keeper at the other end of a connection, and its agent.
@@ -210,6 +237,15 @@ class KeeperFolder:
             return
         finally:
             os.close(process)
+
+
+def _this_host() -> str:
+    """Return the host's name and the id of its present boot."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # not Linux
+        boot = ""
+    return f"{platform.node()} {boot}"
 
 
 def _peer(sock: socket.socket) -> int:
