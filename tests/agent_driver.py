@@ -8,11 +8,13 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import sklearn
 
+from skygrid.worker.evaluation.contents import RoundTasks, SearchData, SearchWork
 from skygrid.worker.evaluation.joblib_backend import context_of_fits
 from skygrid.worker.user_code.warning_rules import WarningRule
 from skygrid.worker.wire.blobs import Blob
@@ -43,18 +45,19 @@ def samples(n: int = 20) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(2.0 * n).reshape(n, 2), np.arange(n) % 2
 
 
-def search_of(estimator: Any, scorer: Any, **changes: Any) -> dict[str, Any]:
+def search_of(estimator: Any, scorer: Any, **changes: Any) -> SearchWork:
     """Return the content of a search blob."""
-    return {
-        "estimator": estimator,
-        "scorer": scorer,
-        "return_train_score": False,
-        "error_score": np.nan,
-        "verbose": 0,
-        "sklearn_config": sklearn.get_config(),
-        "joblib": context_of_fits(None),
-        "warning_rules": [WarningRule("default", None, "builtins:Warning", None, 0)],
-    } | changes
+    work = SearchWork(
+        estimator=estimator,
+        scorer=scorer,
+        return_train_score=False,
+        error_score=np.nan,
+        verbose=0,
+        sklearn_config=sklearn.get_config(),
+        joblib=context_of_fits(None),
+        warning_rules=[WarningRule("default", None, "builtins:Warning", None, 0)],
+    )
+    return replace(work, **changes)
 
 
 class AgentEnded(AssertionError):
@@ -226,7 +229,7 @@ class AgentDriver:
 
     def send_round(
         self,
-        search: Mapping[str, Any],
+        search: SearchWork,
         candidates: Sequence[Mapping[str, Any]] = ({},),
         *,
         data: tuple[Any, Any] | None = None,
@@ -236,12 +239,11 @@ class AgentDriver:
         """Send and open a round, without waiting for the slots."""
         X, y = data or samples()
         everything = np.arange(len(y))
+        splits = [(everything, everything)] * n_splits
         names = {
-            "data": self.send_blob({"X": X, "y": y, "fit_params": {}, "score_params": {}}),
+            "data": self.send_blob(SearchData(X=X, y=y, fit_params={}, score_params={})),
             "search": self.send_blob(search),
-            "plan": self.send_blob(
-                {"candidates": list(candidates), "splits": [(everything, everything)] * n_splits}
-            ),
+            "plan": self.send_blob(RoundTasks(candidates=list(candidates), splits=splits)),
         }
         self.round += 1
         self._start = len(self.heard)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from skygrid.config import limits
 from skygrid.listener import Listener
@@ -16,30 +15,18 @@ from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.messages import FitFacts, FitResult
 
 
-def plan_content(plan: RoundPlan) -> dict[str, Any]:
-    """Return the content of a round's plan blob: plain containers, no classes of skygrid."""
-    return {
-        "candidates": list(plan.candidates),
-        "splits": list(plan.splits),
-        "groups": [(group.members, group.rule) for group in plan.sharing.groups],
-        "prefixes": plan.sharing.prefixes,
-        "kept": plan.sharing.kept,
-        "shares_samples": plan.sharing.samples,
-    }
-
-
 @dataclass(frozen=True, kw_only=True)
 class RoundBlobs:
     """Everything that nodes need for the fits of a round, ready to send."""
 
     data: Blob
-    """X, y, fit parameters and score parameters."""
+    """A `SearchData`."""
 
     search: Blob
-    """Estimator, scorer and settings."""
+    """A `SearchWork`."""
 
     plan: Blob
-    """Candidates and splits, from `plan_content`."""
+    """A `RoundTasks`."""
 
 
 @dataclass(kw_only=True)

@@ -1,52 +1,17 @@
-"""Records of a plan: rounds, shared fits and outcomes."""
+"""Records of a plan: rounds and outcomes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
+from skygrid.worker.evaluation.contents import RoundTasks
 from skygrid.worker.wire.messages import FitFacts
 
 Status = Literal["scored", "failed", "killed"]
 """scored: fitted and scored. failed: `fit` raised; `fit_error` is scikit-learn's traceback text.
 killed: the fit's slot died until the retries were spent; `fit_error` gives the reason.
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Candidates that one fit answers, on any one split."""
-
-    members: tuple[int, ...]
-    """Indices into the round's candidates, two or more, the longest fit first."""
-
-    rule: str
-    """Name of the sharing rule that applies."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sharing:
-    """Work that the fits of one round share."""
-
-    groups: tuple[Group, ...] = ()
-    """Disjoint; a candidate in no group has its own fit."""
-
-    prefixes: tuple[int, ...] = ()
-    """Per candidate: number of the longest pipeline prefix that others have too; -1 for none."""
-
-    kept: frozenset[str] = frozenset()
-    """Digests of the fitted transformers that a node keeps for other fits."""
-
-    samples: bool = False
-    """The slots of a node share the samples of a split, because X is large. Fits then go out split
-    by split, which limits the samples in memory.
-    """
-
-    @property
-    def on_nodes(self) -> bool:
-        """True if the slots of a node share anything besides the fits of groups."""
-        return bool(self.kept) or self.samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +30,7 @@ class ScoreForm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoundPlan:
+class RoundPlan(RoundTasks):
     """One call of ``evaluate_candidates``: every candidate on every split.
 
     Grid and randomized searches have one round; halving searches have one for each iteration.
@@ -74,13 +39,6 @@ class RoundPlan:
     round: int
     """Position of the round in the run, from 0."""
 
-    candidates: Sequence[Mapping[str, Any]]
-    """Parameter settings, in scikit-learn's order."""
-
-    splits: Sequence[tuple[Any, Any]]
-    """(train, test) index arrays, in scikit-learn's order."""
-
-    sharing: Sharing = field(default_factory=Sharing)
     scores: ScoreForm = field(default_factory=ScoreForm)
 
     @property

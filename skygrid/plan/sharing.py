@@ -14,7 +14,7 @@ from typing import Any
 import sklearn
 from sklearn.base import clone
 
-from skygrid.plan.records import Group, Sharing
+from skygrid.worker.evaluation.contents import Group, Sharing
 from skygrid.worker.sharing.identity import (
     KEEPS_SAMPLES,
     PREDICTORS,

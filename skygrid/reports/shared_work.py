@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from skygrid.plan.records import Outcome, Sharing
+from skygrid.plan.records import Outcome
+from skygrid.worker.evaluation.contents import Sharing
 
 
 class SharedWork(msgspec.Struct, frozen=True, kw_only=True):

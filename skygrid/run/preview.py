@@ -88,7 +88,7 @@ def _with_sample(
         code=spec.code,
         sharing=False,
     )
-    rounds.begin(plan.work)
+    rounds.begin(plan.data, plan.work)
     one = RoundPlan(round=0, candidates=first.candidates[:1], splits=first.splits[:1])
     with Interrupts(engine.interrupt, engine.kill), search_errors():
         _, (outcome,) = rounds.evaluate(one)
@@ -106,7 +106,7 @@ def _with_sample(
 
 def _planned(plan: Outline) -> SharedWork:
     first = plan.first
-    sharing = sharing_of(plan.work, first)
+    sharing = sharing_of(plan.work, plan.data.X, first)
     return planned_sharing(sharing, len(first.candidates), len(first.splits))
 
 

@@ -11,7 +11,7 @@ import sklearn
 
 from skygrid.engine.engine import PullEngine
 from skygrid.engine.report_handler import FitRaised
-from skygrid.engine.round import RoundBlobs, plan_content
+from skygrid.engine.round import RoundBlobs
 from skygrid.journal.interface import Journal
 from skygrid.listener import Listener
 from skygrid.plan.records import Outcome, RoundPlan
@@ -19,11 +19,11 @@ from skygrid.plan.spec import UserCode
 from skygrid.queue.policies import QueuePolicies
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.search_file.portable import obstacles_named
-from skygrid.sklearn_search.driven_search import SearchWork
 from skygrid.sklearn_search.exceptions import raise_again
 from skygrid.sklearn_search.sharing import sharing_of
 from skygrid.sklearn_search.warnings import WarningCounter
 from skygrid.user_code.sources import files_in_place, files_to_send
+from skygrid.worker.evaluation.contents import RoundTasks, SearchData, SearchWork
 from skygrid.worker.evaluation.joblib_backend import context_of_fits
 from skygrid.worker.user_code import process_state
 from skygrid.worker.user_code.warning_rules import rules_now
@@ -87,22 +87,23 @@ class JournaledRounds:
         self._listener = listener
         self._next_lease = 1
         self._shares = sharing
-        self._work: SearchWork | None = None
+        self._begun: tuple[SearchData, SearchWork] | None = None
         self._blobs: tuple[Blob, Blob] | None = None
         """Data and search; set by `begin`."""
 
-    def begin(self, work: SearchWork) -> None:
+    def begin(self, data: SearchData, work: SearchWork) -> None:
         """Pack data and search into blobs."""
-        self._work = work
+        self._begun = data, work
         with obstacles_named(
             estimator=work.estimator,
             scoring=work.scorer,
-            X=work.X,
-            y=work.y,
-            fit_params=work.fit_params,
-            score_params=work.score_params,
+            X=data.X,
+            y=data.y,
+            fit_params=data.fit_params,
+            score_params=data.score_params,
         ):
-            self._blobs = work_blobs(work, self._code, shares_modules=self._engine.shares_modules)
+            here = self._engine.shares_modules
+            self._blobs = Blob(data), _blob_of_search(work, self._code, shares_modules=here)
 
     def refitting(self, results: Mapping[str, Any], *, last: bool) -> None:
         """Report that a refit begins; call `on_searched` if no round follows it."""
@@ -121,11 +122,10 @@ class JournaledRounds:
     def evaluate(self, plan: RoundPlan) -> tuple[RoundPlan, Sequence[Outcome]]:
         """Return the settled plan and the outcome of each task, from the journal or a node."""
         with obstacles_named(candidates=plan.candidates, splits=plan.splits):
-            plan = self._journal.settle(plan)
-        if self._work is not None:
-            plan = replace(plan, scores=self._work.scores)
-        if self._shares and self._work is not None:
-            plan = replace(plan, sharing=sharing_of(self._work, plan))
+            plan = replace(self._journal.settle(plan), scores=plan.scores)
+        if self._shares and self._begun is not None:
+            data, work = self._begun
+            plan = replace(plan, sharing=sharing_of(work, data.X, plan))
         recorded = self._journal.outcomes(plan.round)
         self.reused += len(recorded)
         self.plans.append(plan)
@@ -190,7 +190,8 @@ class JournaledRounds:
         assert self._blobs is not None, "a search begins before its first round"
         data, search = self._blobs
         with obstacles_named(candidates=plan.candidates, splits=plan.splits):
-            return RoundBlobs(data=data, search=search, plan=Blob(plan_content(plan)))
+            tasks = RoundTasks(candidates=plan.candidates, splits=plan.splits, sharing=plan.sharing)
+            return RoundBlobs(data=data, search=search, plan=Blob(tasks))
 
     def _queue(self, plan: RoundPlan, outcomes: Sequence[Outcome | None], wanted: int) -> WorkQueue:
         """Return a queue of the tasks before number `wanted` that have no outcome."""
@@ -221,8 +222,8 @@ def _seconds(outcome: Outcome | None) -> tuple[float, float]:
     return (outcome.fit_seconds, outcome.score_seconds) if outcome else (0.0, 0.0)
 
 
-def work_blobs(work: SearchWork, code: UserCode, *, shares_modules: bool) -> tuple[Blob, Blob]:
-    """Return the two blobs that every fit of a search needs.
+def _blob_of_search(work: SearchWork, code: UserCode, *, shares_modules: bool) -> Blob:
+    """Return the blob of a search with the settings of this process.
 
     Parameters
     ----------
@@ -231,35 +232,15 @@ def work_blobs(work: SearchWork, code: UserCode, *, shares_modules: bool) -> tup
         The user's modules.
     shares_modules : bool
         True if nodes find modules where this process does.
-
-    Returns
-    -------
-    data, search : Blob
     """
-    data = Blob(
-        {
-            "X": work.X,
-            "y": work.y,
-            "fit_params": work.fit_params,
-            "score_params": work.score_params,
-        }
+    now = process_state.taken()
+    return Blob(
+        replace(
+            work,
+            process=process_state.changes(process_state.START, now, shares_modules=shares_modules),
+            modules=files_in_place(code) if shares_modules else files_to_send(code),
+            sklearn_config=sklearn.get_config(),
+            joblib=context_of_fits(work.n_jobs),
+            warning_rules=rules_now(),
+        )
     )
-    search = Blob(
-        {
-            # The order matters: these two make a node ready to unpickle the rest.
-            "process": process_state.changes(
-                process_state.START, process_state.taken(), shares_modules=shares_modules
-            ),
-            "modules": files_in_place(code) if shares_modules else files_to_send(code),
-            "estimator": work.estimator,
-            "scorer": work.scorer,
-            "return_train_score": work.return_train_score,
-            "error_score": work.error_score,
-            "verbose": work.verbose,
-            "callback_context": work.callback_context,
-            "sklearn_config": sklearn.get_config(),
-            "joblib": context_of_fits(work.n_jobs),
-            "warning_rules": rules_now(),
-        }
-    )
-    return data, search

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import CellType
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ from sklearn.utils import indexable
 from skygrid.errors import FitKilledError, UsageError
 from skygrid.plan.records import Outcome, RoundPlan, ScoreForm
 from skygrid.sklearn_search.progress_output import progress_on_stderr
+from skygrid.worker.evaluation.contents import SearchData, SearchWork
 from skygrid.worker.wire.scores import from_wire
 
 CHECKS_CV_ITSELF = hasattr(BaseSearchCV, "_check_input_parameters")
@@ -47,40 +48,10 @@ HAS_CALLBACKS = hasattr(BaseSearchCV, "set_callbacks")
 """True from scikit-learn 1.9 on: estimators may carry fit callbacks."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SearchWork:
-    """Everything that the fits of a search need, besides candidates and splits."""
-
-    X: Any
-    y: Any
-    estimator: Any
-    """The unfitted base estimator; every fit clones it."""
-
-    scorer: Any
-    fit_params: Mapping[str, Any]
-    """Routed to the estimator's ``fit``."""
-
-    score_params: Mapping[str, Any]
-    """Routed to the scorer."""
-
-    return_train_score: bool
-    error_score: Any
-    verbose: int
-    n_jobs: int | None = None
-    """The search's ``n_jobs``: joblib inside a fit depends on how scikit-learn would run the fits.
-    """
-
-    callback_context: bool = True
-    """True if the search passes the context of fit callbacks on; scikit-learn's own classes do."""
-
-    scores: ScoreForm = field(default_factory=ScoreForm)
-    """Form of each fit's scores."""
-
-
 class RoundEvaluator(Protocol):
     """Source of a search's outcomes."""
 
-    def begin(self, work: SearchWork) -> None:
+    def begin(self, data: SearchData, work: SearchWork) -> None:
         """Prepare for rounds with this work. Called again when the work changes between rounds."""
 
     def refitting(self, results: Mapping[str, Any], *, last: bool) -> None:
@@ -257,20 +228,18 @@ class _Driver:
             search.n_splits_ = n_splits  # halving's _run_search reads it
         estimator = clone(search.estimator)
         joblib.effective_n_jobs(search.n_jobs)  # raises where joblib.Parallel would
+        data = SearchData(
+            X=X, y=y, fit_params=routed.estimator.fit, score_params=routed.scorer.score
+        )
         work = SearchWork(
-            X=X,
-            y=y,
             estimator=estimator,
             scorer=scorers,
-            fit_params=routed.estimator.fit,
-            score_params=routed.scorer.score,
             return_train_score=search.return_train_score,
             error_score=search.error_score,
             verbose=search.verbose,
             n_jobs=search.n_jobs,
-            scores=_score_form(search, scorers),
         )
-        rounds = _Rounds(self, search, work, splitter, routed.splitter.split, n_splits)
+        rounds = _Rounds(self, search, data, work, splitter, routed.splitter.split, n_splits)
         if "callback_ctx" not in inspect.signature(search._run_search).parameters:
             context = {}
         with progress_on_stderr(search.verbose):
@@ -352,13 +321,15 @@ class _Rounds:
         self,
         driver: _Driver,
         search: Any,
+        data: SearchData,
         work: SearchWork,
         splitter: Any,
         split_params: Mapping[str, Any],
         n_splits: int,
     ) -> None:
         self.results: dict[str, Any] = {}
-        self._driver, self._search, self._work = driver, search, work
+        self._driver, self._search = driver, search
+        self._data, self._work = data, work
         self._splitter, self._split_params, self._n_splits = splitter, split_params, n_splits
         self._begun = False
         self._candidates: list[Mapping[str, Any]] = []
@@ -371,7 +342,7 @@ class _Rounds:
             return
         self._begun = True
         self._work = replace(self._work, callback_context=callback_context)
-        self._driver.evaluator.begin(self._work)
+        self._driver.evaluator.begin(self._data, self._work)
 
     @property
     def first_test_scores(self) -> Any:
@@ -397,6 +368,7 @@ class _Rounds:
             round=self._driver.rounds,
             candidates=candidates,
             splits=self._splits(cv or self._splitter, len(candidates)),
+            scores=_score_form(search, self._work.scorer),
         )
         self._driver.rounds += 1
         self._say(asked)
@@ -420,7 +392,7 @@ class _Rounds:
         return self.results
 
     def _splits(self, splitter: Any, n_candidates: int) -> list[tuple[Any, Any]]:
-        splits = list(splitter.split(self._work.X, self._work.y, **self._split_params))
+        splits = list(splitter.split(self._data.X, self._data.y, **self._split_params))
         # Before 1.9 scikit-learn first notices that there is nothing to fit.
         if len(splits) != self._n_splits and (CHECKS_CV_ITSELF or (splits and n_candidates)):
             raise ValueError(

@@ -11,13 +11,15 @@ from typing import Any
 from sklearn.base import clone
 
 from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.sklearn_search.driven_search import SearchWork, fit_search
+from skygrid.sklearn_search.driven_search import fit_search
+from skygrid.worker.evaluation.contents import SearchData, SearchWork
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
     """The rounds of a search, as far as they are known before any fit."""
 
+    data: SearchData
     work: SearchWork
     first: RoundPlan
     rounds: Sequence[tuple[int, int]]
@@ -40,12 +42,12 @@ class _Listing:
     """A `RoundEvaluator` that notes rounds; every fit scores zero."""
 
     def __init__(self, *, to_the_end: bool) -> None:
-        self.work: SearchWork | None = None
+        self.begun: tuple[SearchData, SearchWork] | None = None
         self.plans: list[RoundPlan] = []
         self._to_the_end = to_the_end
 
-    def begin(self, work: SearchWork) -> None:
-        self.work = work
+    def begin(self, data: SearchData, work: SearchWork) -> None:
+        self.begun = data, work
 
     def refitting(self, results: Mapping[str, Any], *, last: bool) -> None:
         raise _KnowsEnough
@@ -90,9 +92,11 @@ def outline(search: Any, X: Any, y: Any, fit_params: Mapping[str, Any]) -> Outli
             unfitted.refit = False  # a user's refit function must not see scores of zero
         with contextlib.suppress(_KnowsEnough):
             fit_search(unfitted, X, y, fit_params, listing)
-    assert listing.work is not None
+    assert listing.begun is not None
+    data, work = listing.begun
     return Outline(
-        work=listing.work,
+        data=data,
+        work=work,
         first=listing.plans[0],
         rounds=[(len(plan.candidates), len(plan.splits)) for plan in listing.plans],
         complete=complete,

@@ -9,9 +9,9 @@ from typing import Any
 
 import sklearn
 
-from skygrid.plan.records import Group, RoundPlan, Sharing
+from skygrid.plan.records import RoundPlan
 from skygrid.plan.sharing import find_sharing, is_tested_release
-from skygrid.sklearn_search.driven_search import SearchWork
+from skygrid.worker.evaluation.contents import Group, SearchWork, Sharing
 from skygrid.worker.evaluation.shared_samples import can_share, samples_bytes
 from skygrid.worker.wire.messages import MOST_MEMBERS
 
@@ -25,7 +25,7 @@ SHARED_FROM_BYTES = 64 * 1024 * 1024
 """Size from which the samples of a split are shared; copying smaller ones is faster."""
 
 
-def sharing_of(work: SearchWork, plan: RoundPlan) -> Sharing:
+def sharing_of(work: SearchWork, X: Any, plan: RoundPlan) -> Sharing:
     """Find the work that fits of a round can share.
 
     Returns
@@ -33,14 +33,12 @@ def sharing_of(work: SearchWork, plan: RoundPlan) -> Sharing:
     sharing : Sharing
         No group has more than `MOST_MEMBERS` members. Prefixes are empty when no candidate has one.
     """
-    found = find_sharing(
-        work.estimator, plan.candidates, scorer=work.scorer, n_samples=_length(work.X)
-    )
+    found = find_sharing(work.estimator, plan.candidates, scorer=work.scorer, n_samples=_length(X))
     return replace(
         found,
         groups=tuple(part for group in found.groups for part in _cut(group)),
         prefixes=found.prefixes if max(found.prefixes, default=-1) >= 0 else (),
-        samples=_shares_samples(work.X, plan),
+        samples=_shares_samples(X, plan),
     )
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import sklearn
 from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import GridSearchCV, ParameterGrid, check_cv
 from threadpoolctl import threadpool_limits
 
-from skygrid.plan.sharing import Sharing, find_sharing
+from skygrid.plan.sharing import find_sharing
+from skygrid.worker.evaluation.contents import RoundTasks, SearchData, SearchWork, Sharing
 from skygrid.worker.evaluation.evaluator import Evaluator
 from skygrid.worker.sharing import prefix_store as prefixes
 from skygrid.worker.sharing.shared_fits import SharedFits
@@ -71,21 +71,21 @@ class Shared:
 
     def evaluator(self) -> Evaluator:
         """Return the evaluator that a slot would have."""
-        data = {
-            "X": self.X,
-            "y": self.y,
-            "fit_params": dict(self.fit_params),
-            "score_params": dict(self.score_params),
-        }
-        search = {
-            "estimator": self.estimator,
-            "scorer": self.scorer,
-            "return_train_score": self.train_scores,
-            "error_score": self.error_score,
-            "verbose": 0,
-            "sklearn_config": sklearn.get_config(),
-        }
-        return Evaluator(data, search, {"candidates": self.candidates, "splits": self.splits})
+        data = SearchData(
+            X=self.X,
+            y=self.y,
+            fit_params=dict(self.fit_params),
+            score_params=dict(self.score_params),
+        )
+        work = SearchWork(
+            estimator=self.estimator,
+            scorer=self.scorer,
+            return_train_score=self.train_scores,
+            error_score=self.error_score,
+            verbose=0,
+        )
+        tasks = RoundTasks(candidates=self.candidates, splits=self.splits)
+        return Evaluator(data, work, tasks)
 
     def apart(self) -> list[FitResult]:
         """Fit every candidate on every split separately."""
@@ -117,12 +117,7 @@ class Shared:
         """Return the results of a slot that evaluates these leases in order."""
         sharing = self.sharing
         evaluator = self.evaluator()
-        plan = {
-            "groups": [(group.members, group.rule) for group in sharing.groups],
-            "kept": sharing.kept,
-            "prefixes": sharing.prefixes,
-        }
-        fits = SharedFits(evaluator, plan, str(folder) if folder is not None else None)
+        fits = SharedFits(evaluator, sharing, str(folder) if folder is not None else None)
         with _noting(evaluator, self.filters):
             return [result for unit in units for result in fits.evaluate(0, 0, unit, split)]
 

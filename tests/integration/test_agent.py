@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from skygrid.worker.evaluation.contents import RoundTasks, SearchData
 from skygrid.worker.machine import machine
 from skygrid.worker.user_code.warning_rules import rules_now
 from skygrid.worker.wire.messages import (
@@ -179,12 +180,12 @@ def test_a_blob_in_a_file_of_this_machine_is_read_from_there(
     from skygrid.worker.wire.blobs import Blob
 
     X, y = samples(40)
-    data = Blob({"X": X, "y": y, "fit_params": {}, "score_params": {}})
+    data = Blob(SearchData(X=X, y=y, fit_params={}, score_params={}))
     path = tmp_path / "blob"
     path.write_bytes(b"".join(bytes(part) for _, part in data.chunks()))
     search = agent.send_blob(search_of(bad.Harmless(), bad.slot_pid))
     everything = np.arange(40)
-    plan = agent.send_blob({"candidates": [{}], "splits": [(everything, everything)]})
+    plan = agent.send_blob(RoundTasks(candidates=[{}], splits=[(everything, everything)]))
     agent.send(BlobAt(name="by-path", size=data.size, path=str(path)))
     agent.round += 1
     agent._start = len(agent.heard)

@@ -434,6 +434,7 @@ def test_a_node_that_requests_data_without_an_offer_is_lost() -> None:
 DATASETS = """
 import sys, warnings
 import numpy as np, scipy.sparse
+from skygrid.worker.evaluation.contents import SearchData
 from skygrid.worker.wire.blobs import Blob
 rng = np.random.default_rng(0)
 words = [f"word {n} {{}}".format("x" * (n % 7)) for n in range(500)]
@@ -458,8 +459,8 @@ frame = pd.DataFrame(X, columns=[f"f{n}" for n in range(8)]).assign(
 sets["frame"] = frame
 sets["series"] = frame["word"]
 for name, value in sets.items():
-    parts = {"X": value, "y": y, "fit_params": {}, "score_params": {}}
-    print(name, Blob(parts).digest)
+    data = SearchData(X=value, y=y, fit_params={}, score_params={})
+    print(name, Blob(data).digest)
 """
 
 

@@ -12,7 +12,7 @@ import os
 import random
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -26,6 +26,7 @@ from skygrid.worker.user_code.warning_rules import filters_of
 from skygrid.worker.wire.messages import FitResult, WarningNote
 from skygrid.worker.wire.scores import to_wire
 
+from .contents import RoundTasks, SearchData, SearchWork
 from .exception_records import records_of
 from .joblib_backend import run_in_process
 from .plain_arrays import know_plain_arrays
@@ -53,56 +54,50 @@ class Evaluator:
 
     Parameters
     ----------
-    data : mapping
-        ``X``, ``y``, ``fit_params`` and ``score_params``.
-    search : mapping
-        ``estimator``, ``scorer``, ``return_train_score``, ``error_score``, ``verbose``,
-        ``sklearn_config``, ``warning_rules``, ``joblib`` (a `JoblibContext`) and, if scikit-learn
-        has fit callbacks, ``callback_context``: True if the search passes their context on.
-    plan : mapping
-        ``candidates``, a list of parameter settings, and ``splits``, a list of (train, test).
+    data : SearchData
+    work : SearchWork
+    tasks : RoundTasks
     shared : SharedSamples, optional
         Replaces X if the slots of this node share samples.
     """
 
     def __init__(
         self,
-        data: Mapping[str, Any],
-        search: Mapping[str, Any],
-        plan: Mapping[str, Any],
+        data: SearchData,
+        work: SearchWork,
+        tasks: RoundTasks,
         shared: SharedSamples | None = None,
     ) -> None:
-        self._X, self._y = data["X"] if shared is None else shared, data["y"]
+        self._X, self._y = data.X if shared is None else shared, data.y
         self._shared = None if shared is None else shared.samples
-        self._search = search
-        self._candidates: Sequence[Mapping[str, Any]] = plan["candidates"]
-        self._splits: Sequence[tuple[Any, Any]] = plan["splits"]
+        self._work = work
+        self._candidates, self._splits = tasks.candidates, tasks.splits
         self.samples = SplitSamples(self._X, self._y, self._splits)
         self._fit_seconds = 0.0
         self.noted: list[WarningNote] = []
         """Warnings of the current or last fit."""
 
         self._kwargs = {
-            "scorer": search["scorer"],
-            "fit_params": data["fit_params"],
-            "score_params": data["score_params"],
-            "return_train_score": search["return_train_score"],
+            "scorer": work.scorer,
+            "fit_params": data.fit_params,
+            "score_params": data.score_params,
+            "return_train_score": work.return_train_score,
             "return_n_test_samples": True,
             "return_times": True,
             "return_parameters": False,
-            "error_score": search["error_score"],
-            "verbose": search["verbose"],
+            "error_score": work.error_score,
+            "verbose": work.verbose,
         }
         if TAKES_CONTEXT:
             # With a context, scikit-learn takes the same branch as in its own searches, so that
             # tracebacks name the same lines.
-            context = _NoCallbacks() if search.get("callback_context", True) else None
+            context = _NoCallbacks() if work.callback_context else None
             self._kwargs |= {"caller": None, "callback_ctx": context}
 
     @property
     def scorer(self) -> Any:
         """The search's scorer, a single callable also for several metrics."""
-        return self._search["scorer"]
+        return self._work.scorer
 
     def prepare_process(self, pools: ThreadPools) -> None:
         """Make this process a slot: set threads, joblib, warnings, random states and configuration.
@@ -115,10 +110,11 @@ class Evaluator:
             Limits the threads of a fit. If a forked slot inherits limited libraries, they are not
             called again: each call would cost page faults.
         """
-        sklearn.set_config(**self._search["sklearn_config"])
+        sklearn.set_config(**self._work.sklearn_config)
         if not pools.limited:
             pools.limit()
-        run_in_process(self._search["joblib"])
+        if self._work.joblib is not None:
+            run_in_process(self._work.joblib)
         BaseEstimator._get_param_names = classmethod(_parameter_names)
         know_plain_arrays()
         # Forked slots inherit one random state; unseeded estimators must differ between them.
@@ -128,7 +124,7 @@ class Evaluator:
         warnings.resetwarnings()
         warnings.filters.extend(  # type: ignore[attr-defined]  # a list, typed as a sequence
             (("always" if rule[0] in ONCE_ACTIONS else rule[0]), *rule[1:])
-            for rule in filters_of(self._search["warning_rules"])
+            for rule in filters_of(self._work.warning_rules)
         )
 
     def leave_process(self) -> None:
@@ -187,7 +183,7 @@ class Evaluator:
             self._shared.handed_out = False
         train, test = self._splits[split]
         try:
-            estimator = clone(self._search["estimator"])
+            estimator = clone(self._work.estimator)
             if prepare is not None:
                 prepare(estimator)
             with self.samples.unchecked(split):

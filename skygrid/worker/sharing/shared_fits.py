@@ -9,11 +9,11 @@ traceback.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from skygrid.worker.evaluation.contents import Sharing
 from skygrid.worker.evaluation.evaluator import Evaluator, is_expected
 from skygrid.worker.wire.messages import FitResult
 
@@ -32,18 +32,15 @@ class SharedFits:
     Parameters
     ----------
     evaluator : Evaluator
-    plan : mapping
-        ``groups``: list of (members, name of the rule). ``kept``: digests of the transformers that
-        are worth keeping. ``prefixes``: for each candidate the index of its kept first steps, or
-        -1.
+    sharing : Sharing
+        Work that fits of the round share.
     folder : str, optional
         Folder that this node's slots share.
     """
 
-    def __init__(self, evaluator: Evaluator, plan: Mapping[str, Any], folder: str | None) -> None:
+    def __init__(self, evaluator: Evaluator, sharing: Sharing, folder: str | None) -> None:
         self._evaluator = evaluator
-        self._kept: frozenset[str] = frozenset(plan.get("kept", ()))
-        self._prefixes: Sequence[int] = plan.get("prefixes", ())
+        self._kept, self._prefixes = sharing.kept, sharing.prefixes
         known = uses_known_metrics(evaluator.scorer)
         self._scores = RepeatedScores(lambda: evaluator.noted) if known else None
         """Set only for known metrics, which do not modify their input, so that samples can be
@@ -54,9 +51,9 @@ class SharedFits:
         """Prefixes that were not worth keeping on one split; they are not kept on the others."""
 
         self._rules: dict[int, tuple[str, int]] = {
-            member: (rule, position)
-            for members, rule in plan.get("groups", ())
-            for position, member in enumerate(members)
+            member: (group.rule, position)
+            for group in sharing.groups
+            for position, member in enumerate(group.members)
         }
 
     def evaluate(

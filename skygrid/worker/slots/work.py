@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from skygrid.worker.evaluation.contents import RoundTasks, SearchData, SearchWork, Sharing
 from skygrid.worker.evaluation.evaluator import Evaluator
 from skygrid.worker.evaluation.shared_samples import share_samples
 from skygrid.worker.sharing.shared_fits import SharedFits
@@ -19,22 +20,18 @@ class RoundWork:
     Parameters
     ----------
     evaluator : Evaluator
-    plan : mapping
-        ``candidates`` and ``splits``. If fits share work, also ``groups``, a list of (members,
-        rule), ``prefixes``, the number of each candidate's prefix or -1, and the keys that
-        `SharedFits` reads.
+    sharing : Sharing
+        Work that fits of the round share.
     folder : str, optional
         Folder that the slots of this node share.
     """
 
-    def __init__(
-        self, evaluator: Evaluator, plan: Mapping[str, Any], folder: str | None = None
-    ) -> None:
+    def __init__(self, evaluator: Evaluator, sharing: Sharing, folder: str | None = None) -> None:
         self.evaluator = evaluator
-        self._shared = SharedFits(evaluator, plan, folder)
-        self._prefixes: Sequence[int] = plan.get("prefixes", ())
+        self._shared = SharedFits(evaluator, sharing, folder)
+        self._prefixes = sharing.prefixes
         self._groups: dict[int, Sequence[int]] = {
-            member: members for members, _ in plan.get("groups", ()) for member in members
+            member: group.members for group in sharing.groups for member in group.members
         }
 
     def members(self, candidate: int, members: bytes) -> tuple[int, ...]:
@@ -98,10 +95,10 @@ def load_round(
         Number of slots of this node.
     """
     # Open the search first: it installs the modules that the other blobs may need.
-    opened_search = open_blob(*search)
-    opened_data, opened_plan = open_blob(*data), open_blob(*plan)
+    work: SearchWork = open_blob(*search)
+    opened_data: SearchData = open_blob(*data)
+    tasks: RoundTasks = open_blob(*plan)
     shared = None
-    if folder is not None and opened_plan.get("shares_samples"):
-        shared = share_samples(opened_data["X"], opened_plan["splits"], folder, slots)
-    evaluator = Evaluator(opened_data, opened_search, opened_plan, shared)
-    return RoundWork(evaluator, opened_plan, folder)
+    if folder is not None and tasks.sharing.samples:
+        shared = share_samples(opened_data.X, tasks.splits, folder, slots)
+    return RoundWork(Evaluator(opened_data, work, tasks, shared), tasks.sharing, folder)

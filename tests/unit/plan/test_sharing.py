@@ -17,7 +17,8 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from skygrid.plan.sharing import Sharing, find_sharing
+from skygrid.plan.sharing import find_sharing
+from skygrid.worker.evaluation.contents import Sharing
 from skygrid.worker.sharing.rules import TESTED
 
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skygrid.plan.records import Group, Outcome, Sharing
+from skygrid.plan.records import Outcome
 from skygrid.reports.shared_work import SharedWork, planned_sharing, shared_text, shared_work
 from skygrid.reports.slot_use import SlotUse, slot_use
+from skygrid.worker.evaluation.contents import Group, Sharing
 
 
 def outcome(

@@ -8,8 +8,8 @@ from sklearn.metrics import check_scoring
 from sklearn.naive_bayes import GaussianNB
 
 from skygrid.plan.records import RoundPlan
-from skygrid.sklearn_search.driven_search import SearchWork
 from skygrid.sklearn_search.sharing import sharing_of
+from skygrid.worker.evaluation.contents import SearchWork
 from skygrid.worker.wire.messages import MOST_MEMBERS
 
 FEW = np.zeros((6, 1))
@@ -19,19 +19,15 @@ PARTS = {2: 1, 64: 1, 65: 2, 640: 10, 1024: 16, 4096: 16, 4097: 17}
 def parts_of(n_candidates: int) -> list[tuple[int, ...]]:
     """Return the parts of one group with this number of candidates."""
     work = SearchWork(
-        X=FEW,
-        y=np.arange(6) % 2,
         estimator=GaussianNB(),
         scorer=check_scoring(GaussianNB(), "accuracy"),
-        fit_params={},
-        score_params={},
         return_train_score=False,
         error_score=np.nan,
         verbose=0,
     )
     candidates = [{"var_smoothing": 1.0 + step} for step in range(n_candidates)]
     plan = RoundPlan(round=0, candidates=candidates, splits=[(np.arange(4), np.arange(4, 6))])
-    return [tuple(group.members) for group in sharing_of(work, plan).groups]
+    return [tuple(group.members) for group in sharing_of(work, FEW, plan).groups]
 
 
 @pytest.mark.parametrize("n_candidates", PARTS)

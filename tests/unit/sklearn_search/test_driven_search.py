@@ -10,7 +10,8 @@ import pytest
 from sklearn.model_selection import GridSearchCV
 
 from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.sklearn_search.driven_search import SearchWork, fit_search
+from skygrid.sklearn_search.driven_search import fit_search
+from skygrid.worker.evaluation.contents import SearchData, SearchWork
 from tests.acceptance.doubles import ThresholdClassifier
 from tests.acceptance.searches import flowers
 from tests.processes import WAIT_SECONDS
@@ -22,13 +23,13 @@ class Zeros:
     """Evaluator that scores each fit zero and records its calls."""
 
     def __init__(self, meanwhile: Callable[[], object] = lambda: None) -> None:
-        self.begun: list[SearchWork] = []
+        self.begun: list[SearchData] = []
         self.rounds: list[int] = []
         self.last: list[bool] = []
         self._meanwhile = meanwhile
 
-    def begin(self, work: SearchWork) -> None:
-        self.begun.append(work)
+    def begin(self, data: SearchData, work: SearchWork) -> None:
+        self.begun.append(data)
 
     def refitting(self, results: Mapping[str, Any], *, last: bool) -> None:
         self.last.append(last)
@@ -74,7 +75,7 @@ def test_a_search_that_fits_twice_keeps_its_nodes() -> None:
     zeros = Zeros()
     fit_search(search(FitsTwice), *flowers(), {}, zeros)
     assert (zeros.rounds, zeros.last) == ([0, 1], [False, False])
-    assert [len(work.X) for work in zeros.begun] == [25, 50]
+    assert [len(data.X) for data in zeros.begun] == [25, 50]
 
 
 def test_two_threads_drive_two_searches() -> None:

@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, check_scoring, make_scorer
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 
+from skygrid.worker.evaluation.contents import RoundTasks, SearchData, SearchWork
 from skygrid.worker.evaluation.evaluator import Evaluator
 from skygrid.worker.sharing import repeated_scores
 from skygrid.worker.sharing.identity import uses_known_metrics
@@ -162,20 +163,19 @@ class Remembering(ClassifierMixin, BaseEstimator):
 
 
 def evaluator(X: Any, y: Any) -> Evaluator:
-    import sklearn
-
-    search = {
-        "estimator": Remembering(),
-        "scorer": check_scoring(Remembering()),
-        "return_train_score": False,
-        "error_score": np.nan,
-        "verbose": 0,
-        "sklearn_config": sklearn.get_config(),
-    }
+    work = SearchWork(
+        estimator=Remembering(),
+        scorer=check_scoring(Remembering()),
+        return_train_score=False,
+        error_score=np.nan,
+        verbose=0,
+    )
     half = np.arange(len(X)) < len(X) // 2
     splits = [(np.flatnonzero(half), np.flatnonzero(~half))]
-    data = {"X": X, "y": y, "fit_params": {}, "score_params": {}}
-    return Evaluator(data, search, {"candidates": [{"number": 1}, {"number": 2}], "splits": splits})
+    data = SearchData(X=X, y=y, fit_params={}, score_params={})
+    return Evaluator(
+        data, work, RoundTasks(candidates=[{"number": 1}, {"number": 2}], splits=splits)
+    )
 
 
 @pytest.mark.parametrize(("limit", "between_groups"), [(1 << 20, True), (0, False)])
