@@ -15,6 +15,7 @@ import sklearn
 from sklearn.base import clone
 
 from skygrid.worker.evaluation.contents import Group, Sharing
+from skygrid.worker.evaluation.sklearn_private import is_tested_release
 from skygrid.worker.sharing.identity import (
     KEEPS_SAMPLES,
     PREDICTORS,
@@ -37,7 +38,7 @@ from skygrid.worker.sharing.pipelines import (
     levels,
     unfold,
 )
-from skygrid.worker.sharing.rules import TESTED, Rule, Setting, rule_for, rules
+from skygrid.worker.sharing.rules import Rule, Setting, rule_for, rules
 
 
 def find_sharing(
@@ -75,11 +76,6 @@ def find_sharing(
     groups = _groups(sketched)
     kept = _kept(_units(groups, sketched))
     return Sharing(groups=groups, prefixes=_prefixes(sketched, kept), kept=kept)
-
-
-def is_tested_release() -> bool:
-    """Return whether sharing was tested to change no bit on this scikit-learn release."""
-    return tuple(int(part) for part in sklearn.__version__.split(".")[:2]) <= TESTED
 
 
 @dataclass(frozen=True)

@@ -5,47 +5,38 @@ validation and the additions of subclasses (halving's bookkeeping, for example).
 body, `_Driver.fit` drives the search's ``_run_search`` with an ``evaluate_candidates`` that gets
 each round's outcomes from skygrid. Scikit-learn's joblib loop never runs; its formatting, ranking
 and selection do.
-
-This is the one module of `sklearn_search` that uses private names of scikit-learn (1.5 to 1.9).
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import CellType
 from typing import Any, Protocol
 
 import joblib
 import numpy as np
 from sklearn.base import clone, is_classifier
-from sklearn.metrics._scorer import _MultimetricScorer, _Scorer
 from sklearn.model_selection import check_cv
-from sklearn.model_selection._search import BaseSearchCV
-from sklearn.model_selection._validation import (
-    _check_method_params,
-    _insert_error_scores,
-    _warn_or_raise_about_fit_failures,
-)
 from sklearn.utils import indexable
 
 from skygrid.errors import FitKilledError, UsageError
 from skygrid.plan.records import Outcome, RoundPlan, ScoreForm
+from skygrid.sklearn_search import sklearn_private
 from skygrid.sklearn_search.progress_output import progress_on_stderr
+from skygrid.sklearn_search.sklearn_private import (
+    BODY_OF_FIT,
+    CHECKS_CV_ITSELF,
+    HAS_CALLBACKS,
+    is_metric_scorer,
+    named_scorers,
+)
 from skygrid.worker.evaluation.contents import SearchData, SearchWork
 from skygrid.worker.wire.scores import from_wire
-
-CHECKS_CV_ITSELF = hasattr(BaseSearchCV, "_check_input_parameters")
-"""True from scikit-learn 1.9 on: `BaseSearchCV.fit` keeps the checked splitter as an attribute."""
-
-HAS_CALLBACKS = hasattr(BaseSearchCV, "set_callbacks")
-"""True from scikit-learn 1.9 on: estimators may carry fit callbacks."""
 
 
 class RoundEvaluator(Protocol):
@@ -129,7 +120,7 @@ def refuse_callbacks(search: Any) -> None:
     found = [
         f"{type(callback).__name__} on {type(owner).__name__}"
         for owner in _estimators_within(search)
-        for callback in getattr(owner, "_skl_callbacks", ())
+        for callback in sklearn_private.callbacks_of(owner)
     ]
     if found:
         raise UsageError(
@@ -153,38 +144,21 @@ def _estimators_within(value: Any) -> Iterable[Any]:
         yield from _estimators_within(value.get_params(deep=False))
 
 
-def _cell_of_fit() -> CellType:
-    """Return the closure cell in which `BaseSearchCV.fit` holds its body.
-
-    ``fit`` is a wrapper that validates parameters, then calls the function in this cell. Changing
-    the cell reaches every caller, even one with a reference to ``fit``, and leaves the class
-    untouched.
-    """
-    wrapper: Any = vars(BaseSearchCV)["fit"]
-    while hasattr(wrapper.__wrapped__, "__wrapped__"):  # wrappers of other libraries
-        wrapper = wrapper.__wrapped__
-    cells: tuple[CellType, ...] = wrapper.__closure__
-    return next(cell for cell in cells if cell.cell_contents is wrapper.__wrapped__)
-
-
-_CELL = _cell_of_fit()
-_SCIKIT_LEARNS_FIT = _CELL.cell_contents
-
 _drivers: list[_Driver] = []
 """Drivers of the searches being fitted, the newest last. The searches themselves get no attribute,
 because they may be compared, copied or pickled at any moment.
 """
 
 _drivers_lock = threading.Lock()
-"""Guards `_drivers` and the cell, which holds `_fit` as long as there is a driver."""
+"""Guards `_drivers` and the body of `fit`, which is `_fit` as long as there is a driver."""
 
 
-@functools.wraps(_SCIKIT_LEARNS_FIT)
+@functools.wraps(BODY_OF_FIT)
 def _fit(self: Any, X: Any, y: Any = None, **params: Any) -> Any:
     drivers = reversed(_drivers.copy())
     driver = next((driver for driver in drivers if driver.search is self), None)
     if driver is None:  # another search: inside the driven one, or of another thread
-        return _SCIKIT_LEARNS_FIT(self, X, y, **params)
+        return BODY_OF_FIT(self, X, y, **params)
     return driver.fit(X, y, **params)
 
 
@@ -204,24 +178,23 @@ class _Driver:
         """Have `BaseSearchCV.fit` call `fit` for this search, in all threads."""
         with _drivers_lock:
             _drivers.append(self)
-            _CELL.cell_contents = _fit
+            sklearn_private.fit_with(_fit)
         try:
             yield
         finally:
             with _drivers_lock:
                 _drivers.remove(self)
                 if not _drivers:
-                    _CELL.cell_contents = _SCIKIT_LEARNS_FIT
+                    sklearn_private.fit_with(BODY_OF_FIT)
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Do the steps of `BaseSearchCV.fit`, in the same order, with the evaluator's outcomes."""
         self.has_fitted = True
         search = self.search
-        scorers, refit_metric = search._get_scorers()
+        scorers, refit_metric = sklearn_private.scorers_of(search)
         X, y = indexable(X, y)
-        params = _check_method_params(X, params=params)
-        routed = search._get_routed_params_for_fit(params)
-        context = {"callback_ctx": self._begin_callbacks(X, y)} if HAS_CALLBACKS else {}
+        routed = sklearn_private.routed_params(search, X, params)
+        context = sklearn_private.begin_callbacks(search, X, y)
         splitter = self._checked_splitter(X, y, routed)
         n_splits = splitter.get_n_splits(X, y, **routed.splitter.split)
         if CHECKS_CV_ITSELF:
@@ -240,43 +213,33 @@ class _Driver:
             n_jobs=search.n_jobs,
         )
         rounds = _Rounds(self, search, data, work, splitter, routed.splitter.split, n_splits)
-        if "callback_ctx" not in inspect.signature(search._run_search).parameters:
-            context = {}
         with progress_on_stderr(search.verbose):
-            search._run_search(rounds.evaluate_candidates, **context)
+            sklearn_private.run_search(search, rounds.evaluate_candidates, context)
         search.multimetric_ = rounds.multimetric
         if callable(search.scoring) and search.multimetric_:
-            search._check_refit_for_multimetric(rounds.first_test_scores)
+            sklearn_private.check_refit(search, rounds.first_test_scores)
             refit_metric = search.refit
         self._choose_best(rounds.results, refit_metric)
         if search.refit:
-            self.evaluator.refitting(rounds.results, last=_fits_once(type(search)))
+            self.evaluator.refitting(rounds.results, last=sklearn_private.fits_once(type(search)))
             self._refit_best(estimator, X, y, routed)
-        single = not isinstance(scorers, _MultimetricScorer)
-        search.scorer_ = scorers if single else scorers._scorers
+        named = named_scorers(scorers)
+        search.scorer_ = scorers if named is None else named
         search.cv_results_ = rounds.results
         search.n_splits_ = n_splits
         return search
 
-    def _begin_callbacks(self, X: Any, y: Any) -> Any:
-        """Begin scikit-learn's tree of tasks, which halving passes on; it has no callbacks."""
-        search = self.search
-        context = search._init_callback_context(max_subtasks=1 + (search.refit is not False))
-        return context.call_on_fit_task_begin(estimator=search, X=X, y=y, metadata=None)
-
     def _checked_splitter(self, X: Any, y: Any, routed: Any) -> Any:
         search = self.search
         splitter = check_cv(search.cv, y, classifier=is_classifier(search.estimator))
-        if CHECKS_CV_ITSELF:
-            search._checked_cv_orig = splitter
-            search._check_input_parameters(X=X, y=y, split_params=routed.splitter.split)
+        sklearn_private.keep_splitter(search, splitter, X, y, routed.splitter.split)
         return splitter
 
     def _choose_best(self, results: Mapping[str, Any], refit_metric: str) -> None:
         search = self.search
         if not search.refit and search.multimetric_:
             return
-        search.best_index_ = search._select_best_index(search.refit, refit_metric, results)
+        search.best_index_ = sklearn_private.best_index(search, refit_metric, results)
         if not callable(search.refit):
             search.best_score_ = results[f"mean_test_{refit_metric}"][search.best_index_]
         search.best_params_ = results["params"][search.best_index_]
@@ -297,19 +260,13 @@ class _Driver:
             search.feature_names_in_ = search.best_estimator_.feature_names_in_
 
 
-def _fits_once(kind: Any) -> bool:
-    """Return whether ``fit`` of a search class is known to call `BaseSearchCV.fit` only once."""
-    module: str = kind.fit.__module__
-    return module.startswith("sklearn.")
-
-
 def _score_form(search: Any, scorer: Any) -> ScoreForm:
-    several = isinstance(scorer, _MultimetricScorer)
+    named = named_scorers(scorer)
     # A refit by ``estimator.score`` needs one score.
-    one = isinstance(scorer, _Scorer) or (search.scoring is None and bool(search.refit))
+    one = is_metric_scorer(scorer) or (search.scoring is None and bool(search.refit))
     return ScoreForm(
-        metrics=frozenset(scorer._scorers) if several else None,
-        open=not several and not one,
+        metrics=None if named is None else frozenset(named),
+        open=named is None and not one,
         train=bool(search.return_train_score),
     )
 
@@ -379,15 +336,15 @@ class _Rounds:
             raise ValueError(
                 "No fits were performed. Was the CV iterator empty? Were there no candidates?"
             )
-        _warn_or_raise_about_fit_failures(out, search.error_score)
+        sklearn_private.report_failures(out, search.error_score)
         if callable(search.scoring):
-            _insert_error_scores(out, search.error_score)
+            sklearn_private.insert_error_scores(out, search.error_score)
         self._candidates.extend(plan.candidates)
         self._out.extend(out)
         for key, values in (more_results or {}).items():
             self._more[key].extend(values)
-        self.results = search._format_results(
-            self._candidates, self._n_splits, self._out, self._more
+        self.results = sklearn_private.format_results(
+            search, self._candidates, self._n_splits, self._out, self._more
         )
         return self.results
 
@@ -433,9 +390,9 @@ class _Rounds:
         return scores if type(scores) is float else from_wire(scores)
 
     def _error_scores(self) -> Any:
-        if isinstance(self._work.scorer, _MultimetricScorer):
-            return dict.fromkeys(self._work.scorer._scorers, self._work.error_score)
-        return self._work.error_score
+        named = named_scorers(self._work.scorer)
+        score = self._work.error_score
+        return score if named is None else dict.fromkeys(named, score)
 
     def _describe(self, outcome: Outcome) -> str:
         return f"candidate {outcome.candidate}, split {outcome.split} of round {outcome.round}"

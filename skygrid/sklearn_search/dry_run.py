@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.sklearn_search.driven_search import fit_search
+from skygrid.sklearn_search.sklearn_private import decides_rounds
 from skygrid.worker.evaluation.contents import SearchData, SearchWork
 
 
@@ -83,7 +84,7 @@ def outline(search: Any, X: Any, y: Any, fit_params: Mapping[str, Any]) -> Outli
     Exception
         Any exception that ``search.fit`` would raise before its first fit.
     """
-    complete = _is_scikit_learns(search)
+    complete = decides_rounds(type(search))
     listing = _Listing(to_the_end=complete and _halves(search))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -101,12 +102,6 @@ def outline(search: Any, X: Any, y: Any, fit_params: Mapping[str, Any]) -> Outli
         rounds=[(len(plan.candidates), len(plan.splits)) for plan in listing.plans],
         complete=complete,
     )
-
-
-def _is_scikit_learns(search: Any) -> bool:
-    """Return whether scikit-learn's own methods decide on the rounds."""
-    kind = type(search)
-    return all(method.__module__.startswith("sklearn.") for method in (kind.fit, kind._run_search))
 
 
 def _halves(search: Any) -> bool:

@@ -10,9 +10,10 @@ from typing import Any
 import sklearn
 
 from skygrid.plan.records import RoundPlan
-from skygrid.plan.sharing import find_sharing, is_tested_release
+from skygrid.plan.sharing import find_sharing
 from skygrid.worker.evaluation.contents import Group, SearchWork, Sharing
 from skygrid.worker.evaluation.shared_samples import can_share, samples_bytes
+from skygrid.worker.evaluation.sklearn_private import is_tested_release
 from skygrid.worker.wire.messages import MOST_MEMBERS
 
 EASY_MEMBERS = 64

@@ -1,13 +1,11 @@
 """Fit and score one candidate on one split, exactly as scikit-learn does.
 
-Uses scikit-learn's private `_fit_and_score`, so that scores, and tracebacks of failed fits, are
-scikit-learn's own; and `_get_param_names`.
+Calls the function that scikit-learn's own searches call, so that scores, and tracebacks of failed
+fits, are scikit-learn's own.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 import random
 import traceback
@@ -18,8 +16,7 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from sklearn.base import BaseEstimator, clone
-from sklearn.model_selection._validation import _fit_and_score
+from sklearn.base import clone
 
 from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.user_code.warning_rules import filters_of
@@ -32,9 +29,7 @@ from .joblib_backend import run_in_process
 from .plain_arrays import know_plain_arrays
 from .samples import SplitSamples
 from .shared_samples import SharedSamples
-
-TAKES_CONTEXT = "callback_ctx" in inspect.signature(_fit_and_score).parameters
-"""True from scikit-learn 1.9 on, where a search passes callbacks to its fits."""
+from .sklearn_private import TAKES_CONTEXT, fit_and_score, remember_parameter_names
 
 ONCE_ACTIONS = frozenset({"default", "module", "once"})
 """Filter actions that show a warning once. Slots record every warning; the driver shows it once."""
@@ -115,7 +110,7 @@ class Evaluator:
             pools.limit()
         if self._work.joblib is not None:
             run_in_process(self._work.joblib)
-        BaseEstimator._get_param_names = classmethod(_parameter_names)
+        remember_parameter_names()
         know_plain_arrays()
         # Forked slots inherit one random state; unseeded estimators must differ between them.
         random.seed()
@@ -187,7 +182,7 @@ class Evaluator:
             if prepare is not None:
                 prepare(estimator)
             with self.samples.unchecked(split):
-                out = _fit_and_score(
+                out = fit_and_score(
                     estimator,
                     self._X,
                     self._y,
@@ -254,22 +249,6 @@ class Evaluator:
 
 
 _original_showwarning = warnings.showwarning
-
-_original_param_names = vars(BaseEstimator)["_get_param_names"].__func__
-
-
-def _parameter_names(kind: type) -> list[str]:
-    """Return the parameter names of an estimator class, from a cache.
-
-    scikit-learn inspects the constructor's signature for every clone and every parameter that is
-    set, which takes longer than many fits.
-    """
-    return list(_names_of(kind, kind.__init__))  # type: ignore[misc]  # a key, not called
-
-
-@functools.lru_cache(maxsize=1000)
-def _names_of(kind: type, _constructor: Any) -> tuple[str, ...]:
-    return tuple(_original_param_names(kind))
 
 
 class _NoCallbacks:

@@ -3,9 +3,6 @@
 For each fit scikit-learn checks the types of X, y and the indices four times, in a tenth of a
 millisecond, longer than many fits. Here they are checked once for a round. Samples are selected by
 the same expression, so their strides are equal too.
-
-Uses private names of scikit-learn: `_safe_split`, which selects the samples of a fit, and
-`_safe_indexing`, which `_safe_split` calls for each array.
 """
 
 from __future__ import annotations
@@ -17,18 +14,16 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from sklearn.model_selection import _validation
-from sklearn.utils import metaestimators
 
+from . import sklearn_private
 from .shared_samples import SharedSamples, are_rows
+from .sklearn_private import safe_indexing
 
 KEPT_BYTES = 32 * 1024 * 1024
 """Largest size of the samples of all splits that a slot keeps for later groups, in bytes."""
 
 PLAIN_ARRAYS = (np.ndarray, np.memmap, SharedSamples)
 """Types whose rows scikit-learn selects by ``array[indices, ...]``."""
-
-_safe_indexing = metaestimators._safe_indexing
 
 
 class SplitSamples:
@@ -48,7 +43,8 @@ class SplitSamples:
         self._own_ids = {id(indices) for pair in splits for indices in pair}
         """scikit-learn converts other sequences to new arrays, whose ids are reused."""
 
-        self._plain = [_are_plain(X, y, pair) for pair in splits]
+        tested = sklearn_private.is_tested_release()
+        self._plain = [tested and _are_plain(X, y, pair) for pair in splits]
         self._last: tuple[Any, Any] = (None, None)
         self._samples: dict[tuple[int, ...], Any] = {}
         self.kept = (_bytes_of(X) + _bytes_of(y)) * len(splits) <= KEPT_BYTES
@@ -63,24 +59,24 @@ class SplitSamples:
         Ends after the last selection: the fit's own calls take the usual path, and its tracebacks
         show scikit-learn alone.
         """
-        plain = self._plain[split] and _validation._safe_split is metaestimators._safe_split
+        plain = self._plain[split] and sklearn_private.splits_by_itself()
         # With array API dispatch scikit-learn selects rows in another way.
         if not plain or sklearn.get_config()["array_api_dispatch"]:
             yield
             return
         self._last = (self._X if self._y is None else self._y, self._splits[split][1])
-        metaestimators._safe_indexing = self._take
+        sklearn_private.select_rows_with(self._take)
         try:
             yield
         finally:
-            metaestimators._safe_indexing = _safe_indexing
+            sklearn_private.select_rows_with(safe_indexing)
 
     def _take(self, array: Any, indices: Any, *rest: Any, **named: Any) -> Any:
         if not (array is self._X or array is self._y) or id(indices) not in self._own_ids:
-            return _safe_indexing(array, indices, *rest, **named)
+            return safe_indexing(array, indices, *rest, **named)
         last_array, last_indices = self._last
         if array is last_array and indices is last_indices:
-            metaestimators._safe_indexing = _safe_indexing
+            sklearn_private.select_rows_with(safe_indexing)
         return array[indices, ...]
 
     # -- once for several fits
@@ -92,7 +88,7 @@ class SplitSamples:
         Valid only if estimators and scorers do not write into their input and all estimators have
         the same tags: a "pairwise" estimator selects both rows and columns of X.
         """
-        split, samples = _validation._safe_split, self._samples
+        split, samples = sklearn_private.safe_split(), self._samples
 
         def split_once(estimator: Any, X: Any, y: Any, *indices: Any, **named: Any) -> Any:
             key = tuple(map(id, indices))
@@ -103,11 +99,11 @@ class SplitSamples:
                 samples[key] = split(estimator, X, y, *indices)
             return samples[key]
 
-        _validation._safe_split = split_once
+        sklearn_private.split_with(split_once)
         try:
             yield
         finally:
-            _validation._safe_split = split
+            sklearn_private.split_with(split)
             if not self.kept:
                 samples.clear()
 

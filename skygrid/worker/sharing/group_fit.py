@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from skygrid.worker.evaluation.evaluator import Evaluator
+from skygrid.worker.evaluation.sklearn_private import validate_parameters
 from skygrid.worker.wire.messages import WarningNote
 
 from .array_layout import copy_state
@@ -150,7 +151,7 @@ class GroupFit:
             vars(step.estimator).update(state)
         self._evaluator.noted.extend(self._notes)
         last = _last(unfolded)
-        last._validate_params()
+        validate_parameters(last)
         share = self._rule.weight(last.get_params(deep=False)) / self._weight
         self.spared_seconds = self._seconds * (1.0 - share)
         vars(last).update(self._held)

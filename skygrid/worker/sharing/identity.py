@@ -15,6 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from skygrid.worker.evaluation.sklearn_private import (
+    CLONED_ATTRIBUTES,
+    OUTPUT_CONFIG,
+    metric_of,
+    scorers_within,
+)
+
 
 class Uncertain(Exception):
     """It is unknown whether an object equals another one."""
@@ -118,9 +125,6 @@ _UNSEEDED: dict[str, Callable[[Parameters], bool]] = {
     "sklearn.dummy.DummyClassifier": lambda p: p["strategy"] in {"prior", "most_frequent"},
 }
 """Conditions under which a fit with a `random_state` of None draws no random numbers."""
-
-_SPECIAL_ATTRIBUTES = ("_metadata_request", "_skl_callbacks")
-"""Attributes, other than parameters, that `clone` copies and that may change a fit."""
 
 _PLAIN: dict[type, str] = {type(None): "None", bool: "bool", int: "int", str: "str", bytes: "bytes"}
 
@@ -250,9 +254,9 @@ def output_key(estimator: Any) -> Hashable:
         If the estimator has other attributes that `clone` copies.
     """
     state = vars(estimator)
-    if any(name in state for name in _SPECIAL_ATTRIBUTES):
+    if any(name in state for name in CLONED_ATTRIBUTES):
         raise Uncertain
-    return value_key(state.get("_sklearn_output_config", {}))
+    return value_key(state.get(OUTPUT_CONFIG, {}))
 
 
 def parameter_keys(name: str, parameters: Parameters) -> frozenset[tuple[str, Hashable]]:
@@ -311,7 +315,7 @@ def _text(key: Hashable) -> str:
 
 
 PLAIN_SCORERS = frozenset(
-    f"sklearn.metrics._scorer.{name}" for name in ("_Scorer", "_PassthroughScorer")
+    {"sklearn.metrics._scorer._Scorer", "sklearn.metrics._scorer._PassthroughScorer"}
 )
 
 
@@ -325,7 +329,7 @@ def is_plain_scorer(scorer: Any) -> bool:
     """
     name = class_or_none(type(scorer))
     if name == "sklearn.metrics._scorer._MultimetricScorer":
-        return all(is_plain_scorer(part) for part in scorer._scorers.values())
+        return all(map(is_plain_scorer, scorers_within(scorer).values()))
     return name in PLAIN_SCORERS
 
 
@@ -339,11 +343,11 @@ def uses_known_metrics(scorer: Any) -> bool:
     """
     match class_or_none(type(scorer)):
         case "sklearn.metrics._scorer._MultimetricScorer":
-            return all(map(uses_known_metrics, scorer._scorers.values()))
+            return all(map(uses_known_metrics, scorers_within(scorer).values()))
         case "sklearn.metrics._scorer._PassthroughScorer":
             return True
         case "sklearn.metrics._scorer._Scorer":
-            return _is_known_metric(scorer._score_func)
+            return _is_known_metric(metric_of(scorer))
     return False
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
+from skygrid.worker.evaluation.sklearn_private import validate_parameters
 from skygrid.worker.wire.messages import WarningNote
 
 from .pipelines import Level, branches_of, last_kept, whole
@@ -160,7 +161,7 @@ class KeptChain:
         made, there = self._store.take(name, "state", lambda: self._make_state(step, X, y))
         if there:
             self._notes.extend(made.notes)
-            step._validate_params()
+            validate_parameters(step)
             fitted = BaseEstimator.__sklearn_clone__(step)
             vars(fitted).update(made.value)
             if not rule.derive(SharedFit(estimator=fitted, arguments=(X, y), fit_params={}), step):

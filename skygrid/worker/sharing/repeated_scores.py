@@ -16,6 +16,13 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
+from skygrid.worker.evaluation.sklearn_private import (
+    metric_of,
+    replace_metric,
+    replace_scorers_within,
+    scorers_within,
+    scores_predictions,
+)
 from skygrid.worker.wire.messages import WarningNote
 
 from .identity import Uncertain, value_key
@@ -47,19 +54,21 @@ class RepeatedScores:
     def scorer(self, scorer: Any) -> Any:
         """Return a copy of a scorer that reuses known scores; `uses_known_metrics` must hold for
         it."""
-        if hasattr(scorer, "_scorers"):
+        parts = scorers_within(scorer)
+        if parts:
             taken = copy.copy(scorer)
-            taken._scorers = {name: self.scorer(part) for name, part in scorer._scorers.items()}
+            scorers = {name: self.scorer(part) for name, part in parts.items()}
+            replace_scorers_within(taken, scorers)
             return taken
-        if getattr(scorer, "_response_method", None) != "predict":
+        if not scores_predictions(scorer):
             return scorer
-        taken, metric = copy.copy(scorer), scorer._score_func
+        taken, metric = copy.copy(scorer), metric_of(scorer)
 
         @functools.wraps(metric)
         def score(labels: Any, predicted: Any, **settings: Any) -> Any:
             return self.score(metric, labels, predicted, **settings)
 
-        taken._score_func = score
+        replace_metric(taken, score)
         return taken
 
     def install(self, estimator: Any) -> None:

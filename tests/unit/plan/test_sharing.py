@@ -19,7 +19,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skygrid.plan.sharing import find_sharing
 from skygrid.worker.evaluation.contents import Sharing
-from skygrid.worker.sharing.rules import TESTED
+from skygrid.worker.evaluation.sklearn_private import TESTED
 
 
 def found(estimator: Any, grid: Any, n_samples: int | None = 100) -> Sharing:

@@ -20,9 +20,6 @@ from typing import Any
 
 import numpy as np
 
-TESTED = (1, 9)
-"""Newest release of scikit-learn (major, minor) on which every rule was compared."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:

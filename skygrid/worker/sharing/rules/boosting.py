@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from skygrid.worker.evaluation.sklearn_private import BOOSTED_TREES
+
 from . import Rule, Setting, SharedFit, is_count
 
 AUTOMATIC_EARLY_STOPPING = 10_000
@@ -71,7 +73,7 @@ class HistGradientBoostingRounds(_Rounds):
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
         state = dict(fit.state)
-        state["_predictors"] = state["_predictors"][: member.max_iter]
+        state[BOOSTED_TREES] = state[BOOSTED_TREES][: member.max_iter]
         vars(member).update(state)
         return not state["do_early_stopping_"]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from skygrid.worker.evaluation.sklearn_private import prune_tree
+
 from . import Rule, Setting, SharedFit, is_amount
 
 
@@ -29,5 +31,5 @@ class PrunedTree(Rule):
 
     def derive(self, fit: SharedFit, member: Any) -> bool:
         vars(member).update(fit.state)
-        member._prune_tree()
+        prune_tree(member)
         return True

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from skygrid.worker.evaluation.sklearn_private import BAG_SEEDS
+
 from . import Rule, Setting, SharedFit, is_count
 
 N_ESTIMATORS = frozenset({"n_estimators"})
@@ -87,6 +89,6 @@ class BaggedEstimators(_FirstTrees):
         state = dict(fit.state)
         for name in ("estimators_", "estimators_features_"):
             state[name] = state[name][: member.n_estimators]
-        state["_seeds"] = state["_seeds"][: member.n_estimators].copy()
+        state[BAG_SEEDS] = state[BAG_SEEDS][: member.n_estimators].copy()
         vars(member).update(state)
         return True

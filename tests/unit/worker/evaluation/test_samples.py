@@ -80,7 +80,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         calls.append(array)
         return OWN(array, *rest, **named)
 
-    monkeypatch.setattr("skygrid.worker.evaluation.samples._safe_indexing", note)
+    monkeypatch.setattr("skygrid.worker.evaluation.samples.safe_indexing", note)
     monkeypatch.setattr(metaestimators, "_safe_indexing", note)
     return calls
 
