@@ -63,7 +63,7 @@ class Keeping:
         return not self._thread.is_alive() and not self.folder.path.exists()
 
     def close(self) -> None:
-        self.keeper.end_over_ssh()
+        self.keeper.request_end()
         assert self.ended()
 
 
