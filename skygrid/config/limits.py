@@ -1,7 +1,7 @@
 """Time limits of the driver, in seconds unless the name says otherwise.
 
-Limits that a user may set are in `records`. Those of the worker are in `skygrid.worker`, which runs
-on nodes without this module. ``tests/unit/config/test_limits.py`` asserts the inequalities.
+Limits that a user may set are in `records`. Those of the worker are in `skygrid.worker.limits`: it
+runs on nodes without this module. ``tests/unit/config/test_limits.py`` asserts the inequalities.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ import pytest
 from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess
 from skygrid.queue.policies import QueuePolicies, RetryPolicy
-from skygrid.worker.wire.frames import HEADER, MAX_FRAME, encode
+from skygrid.worker.limits import MAX_FRAME
+from skygrid.worker.wire.frames import HEADER, encode
 from skygrid.worker.wire.messages import (
     FitResult,
     Greeting,

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from skygrid.worker.keeper.folder import KeeperFolder
-from skygrid.worker.keeper.keeper import (
+from skygrid.worker.keeper.keeper import Keeper
+from skygrid.worker.limits import (
     FIRST_VISIT_SECONDS,
-    LEASE_SECONDS,
-    PING_SECONDS,
-    SILENCE_SECONDS,
-    Keeper,
+    KEEPER_PING_SECONDS,
+    KEEPER_SILENCE_SECONDS,
+    LEASE_RENEWAL_SECONDS,
 )
 from skygrid.worker.wire.stream import ResumableStream
 from tests.clocks import ManualClock
@@ -95,7 +95,7 @@ def test_a_keeper_waits_longer_for_a_driver_to_return(keeping: Keeping) -> None:
 def test_a_silent_connection_is_closed(keeping: Keeping) -> None:
     """The keeper closes a connection over which no ping arrives."""
     visit = Visit(keeping.folder)
-    keeping.clock.advance(SILENCE_SECONDS + 1)
+    keeping.clock.advance(KEEPER_SILENCE_SECONDS + 1)
     while visit.hear():
         pass
     visit.sock.close()
@@ -104,7 +104,7 @@ def test_a_silent_connection_is_closed(keeping: Keeping) -> None:
 def test_a_quiet_connection_is_pinged(keeping: Keeping) -> None:
     """The keeper pings when it has no data to send."""
     visit = Visit(keeping.folder)
-    keeping.clock.advance(PING_SECONDS)
+    keeping.clock.advance(KEEPER_PING_SECONDS)
     assert visit.hear()
     visit.sock.close()
 
@@ -114,6 +114,6 @@ def test_the_lease_of_the_machine_is_renewed_for_a_driver(keeping: Keeping) -> N
     visit = Visit(keeping.folder)
     for _ in range(3):
         os.utime(keeping.lease, (1, 1))
-        keeping.clock.advance(LEASE_SECONDS)
+        keeping.clock.advance(LEASE_RENEWAL_SECONDS)
         wait_until(lambda: keeping.lease.stat().st_mtime > 1, "the lease to be renewed")
     visit.sock.close()

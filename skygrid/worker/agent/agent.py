@@ -20,6 +20,7 @@ import sklearn.model_selection  # noqa: F401  # imported once here, forked into 
 from skygrid.worker.data.cache import BlobCache
 from skygrid.worker.errors import UnableError
 from skygrid.worker.evaluation.shared_folder import SharedFolder, forget_split, shared_folder
+from skygrid.worker.limits import AGENT_TICK_SECONDS, RECEIVING_SECONDS
 from skygrid.worker.machine import machine
 from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.slots.loop import BLOBS
@@ -51,12 +52,9 @@ from skygrid.worker.wire.protocol import PROTOCOL
 
 from .data import AgentData
 from .driver_link import DriverGone, DriverLink
-from .limits import SlotGuard
+from .guard import SlotGuard
 from .notices import Notices
-from .round import TICK_SECONDS, AgentRound
-
-RECEIVING_SECONDS = 0.5
-"""Longest interval between heartbeats while data arrives, in seconds: they show its progress."""
+from .round import AgentRound
 
 
 class AgentEnd(Exception):
@@ -172,8 +170,8 @@ class Agent:
             return 0.0
         report_at = self._driver.report_at
         if report_at is None:
-            return TICK_SECONDS
-        return max(0.0, min(TICK_SECONDS, report_at - self._clock()))
+            return AGENT_TICK_SECONDS
+        return max(0.0, min(AGENT_TICK_SECONDS, report_at - self._clock()))
 
     @property
     def _takes_work(self) -> bool:

@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from skygrid.worker.limits import REPORT_SECONDS
 from skygrid.worker.slots.pool import AT_ONCE, SlotPool
 from skygrid.worker.wire.messages import FitResult, Lease
 
@@ -25,11 +26,6 @@ MOST_PER_SLOT = 1600
 LOCKSTEP = 4.0
 """Keep one spare lease per slot, because slots that start together also finish together. Fits that
 take longer than the answer, times this factor, need a smaller reserve."""
-
-REPORT_SECONDS = 0.2
-"""Longest time that results wait to be reported together, in seconds.
-
-They are lost when the node dies. A longer time would save messages and lose more fits."""
 
 MOST_WAITING = 250
 """Waiting results at which the agent reports."""

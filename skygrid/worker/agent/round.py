@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from skygrid.worker.errors import UnableError
+from skygrid.worker.limits import AGENT_TICK_SECONDS, REPORT_SECONDS
 from skygrid.worker.slots.pool import Slot, SlotDeath, SlotPool
 from skygrid.worker.slots.status_page import SlotStatus
 from skygrid.worker.wire.messages import (
@@ -20,11 +21,9 @@ from skygrid.worker.wire.messages import (
     SlotDied,
 )
 
-from .backlog import REPORT_SECONDS, Backlog
+from .backlog import Backlog
 from .driver_link import DriverLink
-from .limits import SlotGuard
-
-TICK_SECONDS = 0.1
+from .guard import SlotGuard
 
 EMPTY_DEATHS = 5
 """Number of slots that may die in a row without running a fit before the agent gives up."""
@@ -116,7 +115,7 @@ class AgentRound:
         if self.opening:
             self._start_slot()
         if now >= self._next_watch:
-            self._next_watch = now + TICK_SECONDS
+            self._next_watch = now + AGENT_TICK_SECONDS
             self._watch(now)
             self._backlog.feed(self._pool, now)
         self._talk(now, asks, speaks)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from skygrid.worker.limits import UNUSED_SECONDS
 from skygrid.worker.wire.blobs import BlobError
 
 CHECK_BYTES = 8 * 1024 * 1024
@@ -34,9 +35,6 @@ SYNC_BYTES = 32 * 1024 * 1024
 
 SPARE_BYTES = 64 * 1024 * 1024
 """Least free disk beside a blob, in bytes."""
-
-UNUSED_SECONDS = 30 * 24 * 3600.0
-"""Files that were not used for 30 days are removed."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"([0-9a-f]{64})(?:\.blob|(?:\.\d+)?\.part)")

@@ -32,6 +32,7 @@ import cloudpickle
 import numpy as np
 from sklearn.utils import Bunch
 
+from skygrid.worker.limits import EXCEPTION_ROOM
 from skygrid.worker.wire.messages import (
     MOST_DIGITS,
     MOST_EXCEPTIONS,
@@ -46,14 +47,11 @@ from skygrid.worker.wire.scores import NUMERIC_DTYPES, number_to_wire
 TEXT_LIMIT = 50_000
 """Most characters kept of a long text."""
 
-ROOM = 500_000
-"""Characters and bytes for the values of all exceptions of a fit."""
-
 VALUE_ROOM = 32
-"""Part of `ROOM` that each value takes in addition to its text."""
+"""Part of `EXCEPTION_ROOM` that each value takes in addition to its text."""
 
 SHORT_TEXT = 200
-"""Characters kept of a text when `ROOM` is used up."""
+"""Characters kept of a text when `EXCEPTION_ROOM` is used up."""
 
 MOST_DEPTH = 20
 """Deepest nesting of containers."""
@@ -105,7 +103,7 @@ class _Writer:
     def __init__(self) -> None:
         self._met: list[BaseException] = []
         self._numbers: dict[int, int] = {}
-        self._room = ROOM
+        self._room = EXCEPTION_ROOM
 
     def write(self, error: BaseException) -> tuple[ExceptionRecord, ...]:
         self._number(error)

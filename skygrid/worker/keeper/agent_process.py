@@ -9,18 +9,14 @@ from typing import IO
 
 import msgspec
 
+from skygrid.worker.limits import AGENT_END_SECONDS, MOST_QUEUED
 from skygrid.worker.machine.process_group import end_session
 from skygrid.worker.wire.frames import HEADER, FrameError, encode, take_frames
 from skygrid.worker.wire.messages import AgentLog, Attach, Greeting
 
 from .selector import Waiting
 
-MOST_QUEUED = 32 * 1024 * 1024
-"""Bytes waiting for the agent above which the keeper stops reading from the driver."""
-
 READ_BYTES = 1 << 18
-LAST_WORDS_SECONDS = 5.0
-"""Time, in seconds, for an agent to end by itself after its driver is gone."""
 
 
 class KeptAgent:
@@ -177,7 +173,7 @@ class KeptAgent:
             self._waiting.forget(pipe.fileno())
             pipe.close()
 
-    def end(self, patience: float = LAST_WORDS_SECONDS) -> None:
+    def end(self, patience: float = AGENT_END_SECONDS) -> None:
         """End the agent, and processes that its fits have left.
 
         Parameters

@@ -23,17 +23,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from skygrid.worker.limits import BRIDGE_LOCK_SECONDS, KEEPER_START_SECONDS
 from skygrid.worker.wire.stream import StreamError
 
 from .folder import LOG, POLL_SECONDS, KeeperFolder
 
 READ_BYTES = 1 << 18
-START_SECONDS = 30.0
-"""Longest time, in seconds, from the start of a keeper to its socket."""
-
-LOCK_SECONDS = 90.0
-"""Longest time, in seconds, for another bridge to end a keeper and start one."""
-
 NO_KEEPER_EXIT = 75
 """EX_TEMPFAIL of sysexits.h: the folder has no keeper, or no longer has one."""
 
@@ -114,7 +109,7 @@ def _reach(
     else:
         folder.path.parent.mkdir(parents=True, exist_ok=True)
     # Another bridge may hold the lock while it starts a keeper.
-    with folder.locked(LOCK_SECONDS):
+    with folder.locked(BRIDGE_LOCK_SECONDS):
         sock = folder.connect()
         if sock is not None and command and not folder.made_for(command):
             with sock:
@@ -142,7 +137,7 @@ def _start_keeper(
             stderr=log,
             start_new_session=True,
         )
-    until = time.monotonic() + START_SECONDS
+    until = time.monotonic() + KEEPER_START_SECONDS
     while (sock := folder.connect()) is None:
         if process.poll() is not None:
             reason = folder.last_words()
@@ -150,7 +145,7 @@ def _start_keeper(
             raise OSError(f"the keeper did not start: {reason}")
         if time.monotonic() > until:
             process.kill()
-            raise TimeoutError(f"the keeper did not start within {START_SECONDS:g} s")
+            raise TimeoutError(f"the keeper did not start within {KEEPER_START_SECONDS:g} s")
         time.sleep(POLL_SECONDS)
     # The keeper outlives this process: a set return code keeps Popen from warning about that.
     # Copy bytes in both directions until one side ends.

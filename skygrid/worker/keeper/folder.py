@@ -23,18 +23,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from select import poll
 
+from skygrid.worker.limits import KEEPER_CONNECT_SECONDS, KEEPER_END_SECONDS
 from skygrid.worker.wire.protocol import PROTOCOL
 
 SOCKET = "socket"
 LOG = "keeper.log"
 COMMAND = "command"
 HOST = "host"
-
-CONNECT_SECONDS = 30.0
-"""Longest time, in seconds, for a running keeper to accept a connection."""
-
-END_SECONDS = 15.0
-"""Time, in seconds, for a keeper to end after SIGTERM before it is killed."""
 
 POLL_SECONDS = 0.02
 _CREDENTIALS = struct.Struct("iII")
@@ -107,7 +102,7 @@ class KeeperFolder:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with self._inside():
-                sock.settimeout(CONNECT_SECONDS)
+                sock.settimeout(KEEPER_CONNECT_SECONDS)
                 sock.connect(SOCKET)
                 sock.settimeout(None)
         except (FileNotFoundError, ConnectionRefusedError):
@@ -230,7 +225,7 @@ class KeeperFolder:
                 signal.pidfd_send_signal(process, number)
                 ended = poll()
                 ended.register(process)
-                if ended.poll(END_SECONDS * 1000):
+                if ended.poll(KEEPER_END_SECONDS * 1000):
                     return
             raise TimeoutError(f"process {pid} does not end")
         except ProcessLookupError:

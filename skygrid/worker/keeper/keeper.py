@@ -26,6 +26,16 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from skygrid.worker.limits import (
+    AGENT_END_SECONDS,
+    FIRST_VISIT_SECONDS,
+    KEEPER_LOCK_SECONDS,
+    KEEPER_PING_SECONDS,
+    KEEPER_SILENCE_SECONDS,
+    KEEPER_TICK_SECONDS,
+    LEASE_RENEWAL_SECONDS,
+    MOST_PRINTED,
+)
 from skygrid.worker.wire.frames import FrameError, encode, take_frames
 from skygrid.worker.wire.messages import AgentLog
 from skygrid.worker.wire.stream import (
@@ -38,29 +48,12 @@ from skygrid.worker.wire.stream import (
     refusal,
 )
 
-from .agent_process import LAST_WORDS_SECONDS, READ_BYTES, KeptAgent
+from .agent_process import READ_BYTES, KeptAgent
 from .folder import KeeperFolder
 from .selector import Waiting
 
-PING_SECONDS = 3.0
-SILENCE_SECONDS = 15.0
-"""Seconds without bytes after which a connection counts as dead; the other end pings more often."""
-
-MOST_PRINTED = 4 * 1024 * 1024
-"""Bytes waiting for the driver above which printed text is dropped."""
-
 LOG_BYTES = 64 * 1024
 """Most bytes that the keeper writes to its log."""
-
-TICK_SECONDS = 0.25
-FIRST_VISIT_SECONDS = 60.0
-"""Seconds in which the driver that started the keeper must connect."""
-
-LEASE_SECONDS = 3.0
-"""Seconds between renewals of a machine's lease."""
-
-LOCK_SECONDS = 0.5
-"""Longest wait, in seconds, for the folder's lock when the keeper ends."""
 
 
 class Connection:
@@ -139,7 +132,7 @@ class Keeper:
             for connection in list(self._connections):
                 self._drop(connection)
             # An agent without any driver has nothing to finish and may be busy importing.
-            self._agent.end(0.0 if self._stream is None else LAST_WORDS_SECONDS)
+            self._agent.end(0.0 if self._stream is None else AGENT_END_SECONDS)
             self._clear_up()
 
     def _open(self) -> None:
@@ -161,7 +154,7 @@ class Keeper:
             return True
         if self._agent.silent and (stream is None or stream.settled or stream.finished):
             return True
-        if self._finished_at is not None and now - self._finished_at > LAST_WORDS_SECONDS:
+        if self._finished_at is not None and now - self._finished_at > AGENT_END_SECONDS:
             return True
         if self._current is None:
             # A driver that gave up during the setup of the node does not come back.
@@ -175,10 +168,10 @@ class Keeper:
     def _turn(self) -> None:
         self._register_files()
         # Sockets that became writable are written to below.
-        self._waiting.turn(TICK_SECONDS)
+        self._waiting.turn(KEEPER_TICK_SECONDS)
         now = self._clock()
         for connection in list(self._connections):
-            if now - connection.heard > SILENCE_SECONDS:
+            if now - connection.heard > KEEPER_SILENCE_SECONDS:
                 self._drop(connection)
         if self._current is not None and self._stream is not None:
             self._driver_seen = now
@@ -186,7 +179,7 @@ class Keeper:
             last_words = self._agent.silent and not self._final_ping_sent
             # Traffic in both directions is as good as a ping.
             quiet_since = max(self._last_ping, min(self._last_sent, self._current.heard))
-            if now >= quiet_since + PING_SECONDS or last_words:
+            if now >= quiet_since + KEEPER_PING_SECONDS or last_words:
                 # The keeper ends only when the driver has acknowledged everything.
                 self._final_ping_sent = self._agent.silent
                 self._last_ping = now
@@ -198,7 +191,7 @@ class Keeper:
     def _renew(self, now: float) -> None:
         if self._lease is None or now < self._next_renewal:
             return
-        self._next_renewal = now + LEASE_SECONDS
+        self._next_renewal = now + LEASE_RENEWAL_SECONDS
         try:
             os.utime(self._lease)
         except OSError as error:
@@ -350,7 +343,7 @@ class Keeper:
     def _clear_up(self) -> None:
         """Remove the folder, unless its lock is held or another keeper answers in it."""
         missing = contextlib.suppress(TimeoutError, FileNotFoundError)
-        with missing, self._folder.locked(LOCK_SECONDS):
+        with missing, self._folder.locked(KEEPER_LOCK_SECONDS):
             answering = self._folder.connect()
             if answering is None:
                 self._folder.clear()

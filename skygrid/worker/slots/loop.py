@@ -28,6 +28,7 @@ from typing import IO, NoReturn
 import msgspec
 
 from skygrid.worker.evaluation.exception_records import TEXT_LIMIT, records_of, shortened
+from skygrid.worker.limits import MAX_RESULT
 from skygrid.worker.machine import machine
 from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.slots.status_page import StatusPage
@@ -39,9 +40,6 @@ TASK = struct.Struct(f"<IQII{MOST_MEMBERS // 8}s")
 zeros."""
 
 LENGTH = struct.Struct("<I")
-MAX_RESULT = 4 * 1024 * 1024
-"""Bytes in the largest result that a slot sends uncut; half of `frames.MAX_FRAME`."""
-
 WARNINGS_LIMIT = 20
 """Number of different warnings that are kept when a result is cut."""
 

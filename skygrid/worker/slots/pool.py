@@ -19,10 +19,10 @@ from typing import IO, Literal
 
 import msgspec
 
+from skygrid.worker.limits import MAX_NEWS
 from skygrid.worker.machine import machine
 from skygrid.worker.slots.loop import (
     LENGTH,
-    MAX_RESULT,
     OWN_EXIT,
     TASK,
     RoundOrder,
@@ -41,9 +41,6 @@ tasks, which 64 slots finish in 10 ms if a fit takes 0.5 ms."""
 
 AT_ONCE = select.PIPE_BUF // TASK.size
 """Most tasks that one write puts into the pipe: all or none of them, see pipe(7)."""
-
-MAX_NEWS = MAX_RESULT + 1024
-"""Bytes in the largest message that an agent accepts from a slot."""
 
 KillCause = Literal["timeout", "memory", "abandoned"]
 

@@ -28,8 +28,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-KEPT_SECONDS = 30 * 24 * 3600
-"""Files of a program that no process has opened for 30 days are removed."""
+from skygrid.worker.limits import UNUSED_SECONDS
 
 ROOT_VARIABLE = "SKYGRID_ROOT"
 """Environment variable with the path of the folder for skygrid's files on a node."""
@@ -347,8 +346,8 @@ def _modules_folder() -> Path:
 
 
 def _tidy(root: Path) -> None:
-    """Remove files that were not used for `KEPT_SECONDS`."""
+    """Remove files that were not used for `UNUSED_SECONDS`."""
     with contextlib.suppress(OSError):  # another process may clean up too
         for entry in os.scandir(root):
-            if entry.stat().st_mtime < time.time() - KEPT_SECONDS:
+            if entry.stat().st_mtime < time.time() - UNUSED_SECONDS:
                 shutil.rmtree(entry.path, ignore_errors=True)

@@ -27,9 +27,10 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import IO, Any
 
+from skygrid.worker.limits import CHUNK_BYTES
 from skygrid.worker.user_code.pickling import NodePickler
 
-from .packing import CHUNK_BYTES, PackedChunks, Piece
+from .packing import PackedChunks, Piece
 
 ALIGNMENT = 64
 WRITE_BYTES = 64 * 1024 * 1024

@@ -17,10 +17,9 @@ from typing import Any
 
 import msgspec
 
-HEADER = struct.Struct("<II")
+from skygrid.worker.limits import MAX_FRAME
 
-MAX_FRAME = 8 * 1024 * 1024
-"""Bytes of the largest payload that either side accepts."""
+HEADER = struct.Struct("<II")
 
 
 class FrameError(Exception):

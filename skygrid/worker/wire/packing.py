@@ -15,7 +15,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-CHUNK_BYTES = 1024 * 1024
+from skygrid.worker.limits import CHUNK_BYTES
+
 LEVEL = 1
 """zlib's fastest level: the next one compresses more slowly than many networks send."""
 

@@ -36,18 +36,14 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from skygrid.worker.limits import ACK_BYTES, DATA_BYTES, MOST_UNSENT
+
 HELLO, DATA, ACK, PING, END, REFUSED = 1, 2, 3, 4, 5, 6
 _HEADER = struct.Struct("<BI")
 _OFFSET = struct.Struct("<Q")
 _HELLO = struct.Struct("<16sQ")
 
 SESSION_BYTES = 16
-
-DATA_BYTES = 64 * 1024
-"""Most bytes of the stream in one packet."""
-
-ACK_BYTES = 256 * 1024
-"""Received bytes after which an ACK is sent although no DATA is due."""
 
 MAX_BODY = DATA_BYTES + _OFFSET.size
 
@@ -84,7 +80,7 @@ class ResumableStream:
         Unacknowledged bytes at which the stream is `full`.
     """
 
-    def __init__(self, session: bytes, most_unsent: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, session: bytes, most_unsent: int = MOST_UNSENT) -> None:
         self.session = session
         self._most_unsent = most_unsent
         # Unacknowledged bytes, in pieces; `_acknowledged` is the offset of the first one.

@@ -17,10 +17,10 @@ from skygrid.worker.agent.backlog import (
     MOST_PER_SLOT,
     MOST_WAITING,
     PORTION_SECONDS,
-    REPORT_SECONDS,
     SETTLE_SECONDS,
     Backlog,
 )
+from skygrid.worker.limits import REPORT_SECONDS
 from skygrid.worker.slots.status_page import SlotStatus
 from skygrid.worker.wire.messages import FitResult, Lease
 

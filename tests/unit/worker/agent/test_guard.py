@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from skygrid.worker.agent.limits import GUARD_SHARE, SlotGuard
+from skygrid.worker.agent.guard import GUARD_SHARE, SlotGuard
 from skygrid.worker.wire.messages import Setup
 from tests.clocks import ManualClock
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from skygrid.worker.agent.driver_link import DriverLink
-from skygrid.worker.agent.limits import SlotGuard
+from skygrid.worker.agent.guard import SlotGuard
 from skygrid.worker.agent.round import AgentRound
 from skygrid.worker.errors import UnableError
 from skygrid.worker.slots.pool import SlotPool

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skygrid.worker.data import cache as module
-from skygrid.worker.data.cache import UNUSED_SECONDS, BlobCache
+from skygrid.worker.data.cache import BlobCache
 from skygrid.worker.data.store import BlobStore
+from skygrid.worker.limits import UNUSED_SECONDS
 from skygrid.worker.wire.blobs import Blob, BlobError
 from skygrid.worker.wire.messages import BlobChunk, BlobOffer, BlobWanted
 

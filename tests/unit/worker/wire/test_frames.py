@@ -15,14 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skygrid.worker.wire.frames import (
-    HEADER,
-    MAX_FRAME,
-    FrameError,
-    FrameReader,
-    encode,
-    take_frames,
-)
+from skygrid.worker.limits import MAX_FRAME
+from skygrid.worker.wire.frames import HEADER, FrameError, FrameReader, encode, take_frames
 from skygrid.worker.wire.messages import (
     MOST_SECONDS,
     AgentLog,

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skygrid.worker.limits import CHUNK_BYTES
 from skygrid.worker.wire import packing
 from skygrid.worker.wire.blobs import Blob
-from skygrid.worker.wire.packing import CHUNK_BYTES, PackedChunks, pack, unpack
+from skygrid.worker.wire.packing import PackedChunks, pack, unpack
 
 
 def bytes_of(blob: Blob) -> bytes:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from skygrid.worker.keeper.bridge import MARK, MarkSkipper
+from skygrid.worker.limits import ACK_BYTES
 from skygrid.worker.wire.stream import (
-    ACK_BYTES,
     Hello,
     RefusedError,
     ResumableStream,
