@@ -110,7 +110,7 @@ def _report_bug(error: Exception, arguments: Sequence[str]) -> None:
         ) as file:
             file.write(f"skygrid {' '.join(arguments)}\n\n{trace}")
         where = f"The traceback is in {Path(file.name)}; please report it."
-    except OSError:
+    except OSError:  # there is no folder for temporary files
         where = "Please report it with the traceback that -v shows."
     say(f"error: a bug in skygrid: {said}\n{where}")
 

@@ -74,7 +74,7 @@ def agrees(question: str) -> bool:
     say(f"{question} [y/N]: ", end="")
     try:
         answer = sys.stdin.readline()
-    except (Interruption, KeyboardInterrupt):
+    except (Interruption, KeyboardInterrupt):  # Ctrl-C at the question declines
         answer = ""
     if not answer.endswith("\n"):
         say("")

@@ -15,7 +15,7 @@ def run_folders(runs_dir: Path) -> list[Path]:
     """Return the folders of all runs in `runs_dir`, sorted by name; empty if it does not exist."""
     try:
         return sorted(folder for folder in runs_dir.iterdir() if (folder / RUN_FILE).is_file())
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):  # no run was started yet
         return []
     except OSError as error:
         raise UsageError(f"cannot look into {runs_dir}: {error.strerror}") from error

@@ -24,7 +24,7 @@ def _is_network(text: str) -> bool:
     """Return whether text is an IPv4 network as EC2 takes it: without host bits."""
     try:
         ipaddress.IPv4Network(text)
-    except ValueError:
+    except ValueError:  # no network, or one with host bits
         return False
     return "/" in text
 

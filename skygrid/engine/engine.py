@@ -230,7 +230,7 @@ class PullEngine:
                     event.link.took()
                 yield event
                 event = self._inbox.get_nowait()
-        except Empty:
+        except Empty:  # all events that have arrived are handled
             return
 
     def _keep_house(self, work: RoundInProgress, now: float) -> None:

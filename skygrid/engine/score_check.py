@@ -38,6 +38,6 @@ def _fault(scores: Scores | None, form: ScoreForm) -> str | None:
 
     try:
         to_wire(from_wire(scores))
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError):  # the fault is the answer
         return "scores that cannot be read"
     return None

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from skygrid.errors import JournalError
+from skygrid.worker.machine.locks import is_named
 
 _held_here: set[tuple[int, int]] = set()
 """(device, inode) of the lock files that this process holds: a POSIX lock does not exclude its own
@@ -40,7 +41,7 @@ class WriterLock:
         self._path = path.absolute()  # the program may change its folder
         self._journal = journal
         descriptor = self._open()
-        while not self._still_there(descriptor):  # its last holder deleted it
+        while not is_named(descriptor, path):  # its last holder deleted it
             os.close(descriptor)
             descriptor = self._open()
         self._descriptor: int | None = descriptor
@@ -79,12 +80,6 @@ class WriterLock:
             os.close(descriptor)
             raise
         return descriptor
-
-    def _still_there(self, descriptor: int) -> bool:
-        try:
-            return _identity(self._path.stat()) == _identity(os.fstat(descriptor))
-        except FileNotFoundError:
-            return False
 
     def _taken(self, process: str) -> JournalError:
         return JournalError(

@@ -131,10 +131,9 @@ class LocalProcess:
 
     def ended(self) -> str:
         """Return how the agent's process ended; wait up to `limits.AGENT_END` for the end."""
-        try:
-            code = self._running.wait(limits.AGENT_END)
-        except subprocess.TimeoutExpired:
+        if not self._ends_within(limits.AGENT_END):
             return "closed its channel"
+        code = self._running.returncode
         if code >= 0:
             return f"exit code {code}"
         known = -code in {number.value for number in signal.Signals}
@@ -178,6 +177,6 @@ class LocalProcess:
     def _ends_within(self, seconds: float) -> bool:
         try:
             self._running.wait(seconds)
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired:  # it still runs
             return False
         return True

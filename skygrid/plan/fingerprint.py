@@ -284,5 +284,5 @@ def _source(module: ModuleType | None) -> str:
     try:
         path = inspect.getsourcefile(module) if module else None
         return Path(path).read_text() if path else ""
-    except (OSError, TypeError):
+    except (OSError, TypeError):  # a built-in module, or one whose file is gone
         return ""

@@ -301,7 +301,7 @@ class _Last:
         try:
             self._name = class_name(type(estimator))
             self._output = output_key(estimator)
-        except Uncertain:
+        except Uncertain:  # without a name nothing is shared
             self._name = ""
         self._staying: dict[frozenset[str], frozenset[tuple[str, Hashable]]] = {}
         self._rule = rule_for(self._name)

@@ -374,5 +374,5 @@ def _number(score: Scores | None, metric: str | None) -> float:
 
     try:
         return float(from_wire(score))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # a user's scorer may return other things than numbers
         return math.nan

@@ -137,7 +137,7 @@ def driver_alive(mark: DriverMark) -> bool:
         return True
     try:
         os.kill(mark.pid, 0)
-    except ProcessLookupError:
+    except ProcessLookupError:  # it has ended
         return False
     except PermissionError:
         pass  # the process exists and belongs to another user
@@ -149,7 +149,7 @@ def _started(pid: int) -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+    except OSError:  # the process has ended, or this system has no /proc
         return ""
     # Fields 3 (state) and 22 (starttime) of proc(5), counted from after the name. A zombie has
     # ended.

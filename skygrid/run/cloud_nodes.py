@@ -167,7 +167,7 @@ class RentedNodes:
                 self._close()
             else:
                 self.engine.close()
-        except InterruptedRunError:
+        except InterruptedRunError:  # the second Ctrl-C: `trouble` reports it below
             self._at_once = True
         report = self._provider.report
         if self.trouble is None and (report is None or not report.verified):

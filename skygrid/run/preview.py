@@ -26,6 +26,7 @@ from skygrid.run.setup import policies_of
 from skygrid.sklearn_search.dry_run import Outline, outline
 from skygrid.sklearn_search.sharing import sharing_of
 from skygrid.util.process import Interruption
+from skygrid.worker.evaluation.exception_records import text_or_none
 from skygrid.worker.wire.scores import from_wire
 
 
@@ -143,8 +144,7 @@ def search_errors() -> Iterator[None]:
 
 
 def _said(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 (the user's own code may do anything)
+    text = text_or_none(str, error)
+    if text is None:
         text = "its text cannot be made"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -150,7 +150,7 @@ def accepts(function: Callable[..., Any], *counts: int) -> bool:
 def _accepts(function: Callable[..., Any], count: int) -> bool:
     try:
         inspect.signature(function).bind(*[None] * count)
-    except TypeError:
+    except TypeError:  # it takes another number of arguments
         return False
     except ValueError:  # some built-in functions have no signature
         return count > 0
@@ -160,7 +160,7 @@ def _accepts(function: Callable[..., Any], count: int) -> bool:
 def _required_arguments(function: Callable[..., Any]) -> list[str]:
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # some built-in functions have no signature
         return []
     optional = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
     return [

@@ -141,7 +141,7 @@ def _example(values: Any) -> Any:
         return None
     try:
         return values[0]
-    except (LookupError, TypeError):
+    except (LookupError, TypeError):  # an empty list or no list, which is refused elsewhere
         return None
 
 

@@ -91,7 +91,7 @@ def outline(search: Any, X: Any, y: Any, fit_params: Mapping[str, Any]) -> Outli
         unfitted = clone(search)
         if complete:
             unfitted.refit = False  # a user's refit function must not see scores of zero
-        with contextlib.suppress(_KnowsEnough):
+        with contextlib.suppress(_KnowsEnough):  # ends the search after its listing
             fit_search(unfitted, X, y, fit_params, listing)
     assert listing.begun is not None
     data, work = listing.begun

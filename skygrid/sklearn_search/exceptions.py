@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from skygrid.errors import SearchFailedError
 from skygrid.sklearn_search.exception_values import loaded_class, plain_text, read_value
 from skygrid.util.terminal import printable
-from skygrid.worker.evaluation.exception_records import slots_of
+from skygrid.worker.evaluation.exception_records import slots_of, text_or_none
 from skygrid.worker.wire.messages import ClassName, ExceptionRecord, FitResult, PlainValue
 
 MOST_TRACEBACK = 100_000
@@ -176,9 +176,10 @@ def _correct_text(error: BaseException, wire: PlainValue) -> None:
     """Restore an exception's text if its class derives it from an object that was not sent."""
     if wire is None:
         return
+    # A hostile node may send a text that cannot be read; the class then makes its own.
     with suppress(TypeError, ValueError):
         text = plain_text(wire)
-        if _text(error) != text:
+        if text_or_none(str, error) != text:
             kind = type(error)
             same = _subclass(kind.__qualname__, kind.__module__, (kind,), text)
             object.__setattr__(error, "__class__", same)
@@ -207,15 +208,8 @@ def _built_in_base(kind: type[BaseException]) -> type[BaseException]:
 def _text_of(record: ExceptionRecord) -> str:
     try:
         return plain_text(record.text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # as in `_correct_text`
         return ""
-
-
-def _text(error: BaseException) -> str | None:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 (a user's __str__ may raise anything)
-        return None
 
 
 def _get(error: BaseException, name: str) -> Any:

@@ -10,6 +10,7 @@ from types import TracebackType
 from skygrid.errors import SearchFileError
 from skygrid.user_code.modules import in_user_tree
 from skygrid.user_code.source import SearchFile, did_you_mean, shorten, syntax_message
+from skygrid.worker.evaluation.exception_records import text_or_none
 
 # Names of distributions that differ from the module's name.
 _DISTRIBUTIONS = {
@@ -50,10 +51,7 @@ def failure(file: SearchFile, error: BaseException, action: str = "") -> SearchF
 
 def error_text(error: BaseException) -> str:
     """Return an exception's type and its text on one line."""
-    try:
-        text = shorten(str(error))
-    except Exception:  # noqa: BLE001 (a user's own __str__ may raise anything)
-        text = ""
+    text = shorten(text_or_none(str, error) or "")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -116,7 +114,7 @@ def _import_problem(file: SearchFile, error: ImportError) -> str:
 def _exists(top: str) -> bool:
     try:
         return importlib.util.find_spec(top) is not None
-    except (ImportError, ValueError):
+    except (ImportError, ValueError):  # a module without a spec, or in a broken package
         return False
 
 

@@ -24,7 +24,7 @@ def _descriptor_1_to_2() -> Iterator[None]:
         yield
         return
     try:
-        with suppress(OSError):
+        with suppress(OSError):  # without stderr the output has no other place to go
             os.dup2(2, 1)
         yield
     finally:

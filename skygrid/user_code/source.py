@@ -172,7 +172,7 @@ def _undecodable_line(data: bytes) -> str:
 def _instead(path: Path) -> str:
     try:
         beside = [other.name for other in path.parent.glob("*.py")]
-    except OSError:
+    except OSError:  # the folder is missing too: no file resembles this one
         beside = []
     close = did_you_mean(path.name, beside)
     if close is not None:

@@ -96,7 +96,7 @@ def read_versioned(path: Path, kind: type[T], newest: int, hint: str = "") -> T 
                 f"{path} has format {version} and this skygrid reads up to {newest}: upgrade it."
             )
         return msgspec.json.decode(content, type=kind)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):  # never written
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise SkygridError(f"cannot read {path}: {error}. {hint}".rstrip()) from error

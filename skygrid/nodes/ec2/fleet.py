@@ -207,8 +207,8 @@ class Fleet:
         """
         try:
             self._watch.look(limits.EC2_LOOK_FRESH)
-        except api_errors():
-            pass
+        except api_errors() as error:
+            LOGGER.debug("%s: unknown whether %s is gone: %s", node.node, node.instance_id, error)
         seen = self._watch.get(node.instance_id)
         return gone_text(seen) if seen is not None and seen.gone else None
 

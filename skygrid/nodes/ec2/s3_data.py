@@ -102,7 +102,7 @@ class RunStorage:
             reason = judge(cause, "s3:PutObject", self._clients.region).text
             self._say(f"{where} refused the data, so it goes to each node over SSH: {reason}")
             return False
-        except _StoppedError:
+        except _StoppedError:  # by `stop`: the run ends and no node needs the data
             return False
         return True
 

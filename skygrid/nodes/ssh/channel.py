@@ -61,9 +61,9 @@ class Errors:
         while True:
             try:
                 data = self._channel.recv_stderr(READ_BYTES)
-            except TimeoutError:
+            except TimeoutError:  # nothing was printed for a while
                 continue
-            except BROKEN:
+            except BROKEN:  # the reader of the channel reports the cause
                 return
             if not data:
                 return

@@ -28,10 +28,11 @@ from .failures import (
 from .host_keys import KnownHosts
 from .targets import Target
 
+LOGGER = logging.getLogger(__name__)
+
 # paramiko also logs the errors that it raises; without a handler Python would print them.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
-
 
 WINDOW_BYTES = 32 * 1024 * 1024
 """Receive window. 2 MiB would limit the rate to 18 MB/s at a round trip of 80 ms."""
@@ -211,15 +212,22 @@ class _Keys(AuthStrategy):
         except TypeError:
             # cryptography raises TypeError for a key with a passphrase.
             self.locked.append(path)
-        except (OSError, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType):
-            return None  # not a private key: a public half, or a key on a token
+        except (
+            OSError,
+            ValueError,
+            paramiko.SSHException,
+            paramiko.pkey.UnknownKeyType,
+        ) as error:
+            # A public half, or a key on a token.
+            LOGGER.debug("%s is no private key: %s: %s", path, type(error).__name__, error)
         return None
 
 
 def _agent_keys() -> tuple[Any, ...]:
     try:
         return tuple(paramiko.Agent().get_keys())
-    except (OSError, paramiko.SSHException):
+    except (OSError, paramiko.SSHException) as error:
+        LOGGER.debug("the SSH agent does not list its keys: %s", error)
         return ()
 
 
@@ -240,7 +248,7 @@ def _public_half_inside(path: Path) -> bytes | None:
         if lines[0] != "-----BEGIN OPENSSH PRIVATE KEY-----":
             return None
         data = base64.b64decode("".join(lines[1:-1]), validate=True)
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError, IndexError):  # in another format, or on a token
         return None
     content = paramiko.Message(data.removeprefix(b"openssh-key-v1\0"))
     content.get_string(), content.get_string(), content.get_string()  # cipher, derivation, options

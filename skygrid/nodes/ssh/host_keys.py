@@ -46,7 +46,7 @@ class KnownKey:
     def __str__(self) -> str:
         try:
             digest = hashlib.sha256(base64.b64decode(self.key, validate=True)).digest()
-        except ValueError:
+        except ValueError:  # the line in known_hosts is damaged
             return f"{self.kind}, written wrongly"
         return f"{self.kind} SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 

@@ -33,7 +33,7 @@ class Notices:
             if not data:
                 self.over = "the process that watches it has ended"
             return next(self._reader.feed(data), None)
-        except BlockingIOError:
+        except BlockingIOError:  # no notice yet
             return None
         except FrameError as error:
             self.over = str(error)

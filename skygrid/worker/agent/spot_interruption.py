@@ -100,7 +100,7 @@ def read_notice(text: str, now: float) -> Leaving:
         action = str(said["action"])
         seconds = max(0.0, datetime.fromisoformat(said["time"]).timestamp() - now)
     except (ValueError, KeyError, TypeError):
-        pass
+        pass  # the interruption is certain, even if its time cannot be read
     return Leaving(reason=f"AWS takes this spot instance back ({action})", seconds=seconds)
 
 

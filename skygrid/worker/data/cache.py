@@ -18,6 +18,7 @@ import hashlib
 import os
 import platform
 import re
+import stat
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from skygrid.worker.limits import UNUSED_SECONDS
+from skygrid.worker.machine.locks import is_named, try_lock
 from skygrid.worker.wire.blobs import BlobError
 
 CHECK_BYTES = 8 * 1024 * 1024
@@ -123,10 +125,7 @@ class BlobCache:
         """
         _check_digest(digest)
         path = self._folder / f"{digest}.blob"
-        try:
-            file = _open_locked(path, os.O_RDONLY, fcntl.LOCK_SH)
-        except OSError:
-            file = None
+        file = _open_if_usable(path, os.O_RDONLY, fcntl.LOCK_SH)
         if file is None:
             return None
         try:
@@ -196,7 +195,7 @@ class BlobCache:
         _sync_folder(self._folder)
         self._touch(part.file)
         # Another agent may remove the file's name before this lock; the open file stays complete.
-        _lock(part.file, fcntl.LOCK_SH)
+        try_lock(part.file.fileno(), fcntl.LOCK_SH)
         self.tidy()
         return part.file
 
@@ -215,7 +214,7 @@ class BlobCache:
 
     def tidy(self) -> None:
         """Remove long unused files, and the least recently used beyond `max_bytes`."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # a folder that cannot be cleared is left as it is
             entries = self._entries()
             whole = {entry.digest for entry in entries if not entry.is_part}
             total = sum(entry.size for entry in entries)
@@ -248,19 +247,17 @@ class BlobCache:
     def _entries(self) -> list[_Entry]:
         """Return the blobs and parts in the folder, the least recently used first."""
         found = []
-        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder) as files:
-            for file in files:
-                name = _NAME.fullmatch(file.name)
-                with contextlib.suppress(FileNotFoundError):  # another agent removed it
-                    if name and file.is_file(follow_symlinks=False):
-                        status = file.stat(follow_symlinks=False)
-                        path = self._folder / file.name
-                        found.append(_Entry(path, name[1], status.st_size, status.st_mtime))
+        for path in self._folder.glob("*"):  # empty if there is no folder yet
+            name = _NAME.fullmatch(path.name)
+            with contextlib.suppress(FileNotFoundError):  # another agent removed the file
+                status = path.lstat()
+                if name and stat.S_ISREG(status.st_mode):
+                    found.append(_Entry(path, name[1], status.st_size, status.st_mtime))
         return sorted(found, key=lambda entry: entry.used)
 
     def _touch(self, file: IO[bytes]) -> None:
         now = self._clock()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the file then only looks older than it is
             os.utime(file.fileno(), (now, now))
 
     @property
@@ -294,37 +291,27 @@ def _open_locked(path: Path, flags: int, lock: int) -> IO[bytes] | None:
     """Open and lock a file; None if it does not exist or is locked by another process."""
     try:
         descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except FileNotFoundError:
+    except FileNotFoundError:  # never kept, or removed by another agent
         return None
     file = os.fdopen(descriptor, "rb" if flags == os.O_RDONLY else "r+b", buffering=0)
-    if _lock(file, lock) and _is_named(file, path):
+    if try_lock(descriptor, lock) and is_named(descriptor, path):
         return file
     file.close()
     return None
 
 
-def _lock(file: IO[bytes], lock: int) -> bool:
+def _open_if_usable(path: Path, flags: int, lock: int) -> IO[bytes] | None:
+    """Open and lock a file; None also if it cannot be opened."""
     try:
-        fcntl.flock(file, lock | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_named(file: IO[bytes], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False
+        return _open_locked(path, flags, lock)
+    except OSError:  # the cache does without a file that it may not open
+        return None
 
 
 @contextlib.contextmanager
 def _claimed(path: Path) -> Iterator[bool]:
     """Lock a file exclusively and yield True; yield False if it is in use or missing."""
-    try:
-        file = _open_locked(path, os.O_RDWR, fcntl.LOCK_EX)
-    except OSError:
-        file = None
+    file = _open_if_usable(path, os.O_RDWR, fcntl.LOCK_EX)
     if file is None:
         yield False
         return

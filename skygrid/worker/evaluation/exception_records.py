@@ -126,7 +126,7 @@ class _Writer:
         members = _GROUP_MEMBERS.__get__(error) if isinstance(error, BaseExceptionGroup) else ()
         return ExceptionRecord(
             classes=tuple(_name(base) for base in kind.__mro__ if issubclass(base, BaseException)),
-            text=self._text(_text_or_none(str, error)),
+            text=self._text(text_or_none(str, error)),
             args=self._values(_own(error, "args")),
             fields=self._named(_filled_slots(error)),
             attributes=self._named(_own(error, "__dict__")),
@@ -177,9 +177,9 @@ class _Writer:
 
     def _other(self, value: Any) -> TaggedValue:
         name = _name(type(value))
-        said = [_text_or_none(write, value) or "" for write in (_OUTLINE.repr, str)]
+        said = [text_or_none(write, value) or "" for write in (_OUTLINE.repr, str)]
         if not isinstance(value, list | tuple | dict | set | frozenset | bytes):
-            said[0] = _text_or_none(repr, value) or ""
+            said[0] = text_or_none(repr, value) or ""
         return TaggedValue("other", (f"{name.module}.{name.qualified}", *map(self._text, said)))
 
     def _text(self, text: str | None) -> PlainValue:
@@ -265,7 +265,7 @@ def _filled_slots(error: BaseException) -> dict[str, Any]:
     return filled
 
 
-def _text_or_none(write: Callable[[Any], str], value: Any) -> str | None:
+def text_or_none(write: Callable[[Any], str], value: Any) -> str | None:
     """Return the result of ``str`` or ``repr``; None if it raises."""
     try:
         text = write(value)

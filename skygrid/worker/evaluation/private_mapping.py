@@ -61,7 +61,7 @@ class PrivateMapping:
         try:
             with open(PAGEMAP, "rb", buffering=0) as pagemap:
                 entries = os.pread(pagemap.fileno(), wanted, first * _ENTRY_BYTES)
-        except OSError:
+        except OSError:  # unknown without /proc: expect the worst
             return True
         if len(entries) < wanted:
             return True

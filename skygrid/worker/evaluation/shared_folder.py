@@ -79,7 +79,7 @@ def shared_folder() -> SharedFolder | None:
     """Return a new folder, or None if none can be made; slots then share nothing."""
     try:
         return SharedFolder()
-    except OSError:
+    except OSError:  # the disk is full, or there is no folder for temporary files
         return None
 
 

@@ -24,6 +24,7 @@ from typing import IO, Any
 import numpy as np
 
 from skygrid.worker.machine import machine
+from skygrid.worker.machine.locks import is_named, try_lock
 from skygrid.worker.wire.blobs import ROOM_FACTOR
 
 from .joint_file import ledger_bytes, write_together
@@ -172,7 +173,7 @@ class _Samples:
         if mapping is None or not mapping.pristine:
             try:
                 file = path.open("rb")
-            except FileNotFoundError:
+            except FileNotFoundError:  # not written yet, or removed to make room
                 return None
             with file:
                 fcntl.flock(file, fcntl.LOCK_SH)  # held until the rows are gone, see `_is_unused`
@@ -215,11 +216,11 @@ class _Samples:
                     lambda number: self._write(file.fileno(), indices, number),
                 )
                 with locked(f"{self._folder / SAMPLES}.lock"):
-                    if _is_named(file, new):
+                    if is_named(file.fileno(), new):
                         _write_all(file.fileno(), _HEADER.pack(seconds), 0)
                         new.rename(path)
             except BaseException:
-                if _is_named(file, new):
+                if is_named(file.fileno(), new):
                     new.unlink()
                 raise
         return True
@@ -262,14 +263,6 @@ def _split_of(name: str) -> str:
     return name.partition("-")[0]
 
 
-def _is_named(file: IO[bytes], path: Path) -> bool:
-    """Return whether the file of this name is this one; another may have replaced it."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
 def _write_all(file: int, data: bytes | memoryview, offset: int) -> None:
     view = memoryview(data)
     while view:
@@ -280,11 +273,7 @@ def _write_all(file: int, data: bytes | memoryview, offset: int) -> None:
 def _is_unused(path: str) -> bool:
     """Return whether no slot maps or writes this file."""
     with open(path, "rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return try_lock(file.fileno(), fcntl.LOCK_EX)
 
 
 def can_share(X: Any) -> bool:

@@ -88,7 +88,7 @@ class KeptAgent:
         while self._queued and self._stdin is not None:
             try:
                 del self._queued[: os.write(self._stdin.fileno(), self._queued)]
-            except BlockingIOError:
+            except BlockingIOError:  # the pipe is full
                 return
             except BrokenPipeError:
                 self.close_input()
@@ -200,14 +200,14 @@ def _read(pipe: IO[bytes]) -> bytes | None:
     """Return the available bytes, possibly none; None at the end of the pipe."""
     try:
         return os.read(pipe.fileno(), READ_BYTES) or None
-    except BlockingIOError:
+    except BlockingIOError:  # the pipe is empty
         return b""
 
 
 def _is_greeting(frame: bytes) -> bool:
     try:
         _greetings.decode(memoryview(frame)[HEADER.size :])
-    except (msgspec.DecodeError, ValueError):
+    except msgspec.DecodeError:  # another message, which the driver decodes
         return False
     return True
 

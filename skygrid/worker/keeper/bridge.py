@@ -91,6 +91,7 @@ def main() -> None:
         sock = _reach(folder, options, args.command)
         if sock is None:
             sys.exit(NO_KEEPER_EXIT)
+        # A connection that breaks ends the bridge; driver and keeper resume over another one.
         with sock, contextlib.suppress(ConnectionError):
             _write_all(1, MARK)
             copy(sock)
@@ -162,10 +163,10 @@ def copy(sock: socket.socket) -> None:
 
 
 def _copy_inward(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # a broken connection ends like a closed one
         while data := os.read(0, READ_BYTES):
             sock.sendall(data)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # the other direction has closed the socket
         sock.shutdown(socket.SHUT_RDWR)
 
 

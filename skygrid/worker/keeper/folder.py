@@ -24,6 +24,7 @@ from pathlib import Path
 from select import poll
 
 from skygrid.worker.limits import KEEPER_CONNECT_SECONDS, KEEPER_END_SECONDS
+from skygrid.worker.machine.locks import is_named, try_lock
 from skygrid.worker.wire.protocol import PROTOCOL
 
 SOCKET = "socket"
@@ -75,19 +76,14 @@ class KeeperFolder:
     def _take_lock(self, until: float) -> int:
         while True:
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # The previous holder may have removed the file; the lock would then protect
-                # nothing.
-                with contextlib.suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(descriptor), os.lstat(self._lock)):
-                        return descriptor
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    os.close(descriptor)
-                    raise TimeoutError(f"{self._lock} is held by another process") from None
-                time.sleep(POLL_SECONDS)
+            locked = try_lock(descriptor, fcntl.LOCK_EX)
+            if locked and is_named(descriptor, self._lock):
+                return descriptor
             os.close(descriptor)
+            if not locked:
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{self._lock} is held by another process")
+                time.sleep(POLL_SECONDS)
 
     # -- the keeper
 
@@ -154,7 +150,7 @@ class KeeperFolder:
         """Return True if the keeper was started for this command, kit and protocol version."""
         try:
             return (self.path / COMMAND).read_text() == self._purpose(command)
-        except FileNotFoundError:
+        except FileNotFoundError:  # no keeper was started in this folder
             return False
 
     def _purpose(self, command: Sequence[str]) -> str:
@@ -164,13 +160,13 @@ class KeeperFolder:
         """Return the last line of the keeper's log."""
         try:
             lines = (self.path / LOG).read_text(errors="replace").split("\n")
-        except FileNotFoundError:
+        except FileNotFoundError:  # the keeper has removed its folder
             return ""
         return next((line for line in reversed(lines) if line.strip()), "")
 
     def clear(self) -> None:
         """Remove the folder of a keeper that has ended. The caller holds the lock."""
-        with contextlib.suppress(FileNotFoundError):
+        if self.path.exists():
             shutil.rmtree(self.path)
 
     def clear_abandoned(self) -> None:
@@ -181,6 +177,7 @@ class KeeperFolder:
         for path in self.path.parent.iterdir():
             other = KeeperFolder(path)
             if path != self.path and path.suffix != ".lock" and other._is_abandoned():
+                # Another process starts a keeper there, or has cleared it.
                 with contextlib.suppress(OSError), other.locked(0.0):
                     if other._is_abandoned():
                         other.clear()
@@ -210,7 +207,7 @@ class KeeperFolder:
         pid = _peer(sock)
         try:
             process = os.pidfd_open(pid)
-        except ProcessLookupError:
+        except ProcessLookupError:  # it has just ended
             return
         try:
             # The process id may have been reused before the descriptor was opened. If a new
@@ -228,7 +225,7 @@ class KeeperFolder:
                 if ended.poll(KEEPER_END_SECONDS * 1000):
                     return
             raise TimeoutError(f"process {pid} does not end")
-        except ProcessLookupError:
+        except ProcessLookupError:  # it has just ended
             return
         finally:
             os.close(process)

@@ -226,9 +226,9 @@ class Keeper:
             return  # replaced by another connection in this turn
         try:
             data = connection.sock.recv(READ_BYTES)
-        except BlockingIOError:
+        except BlockingIOError:  # another reader of this turn was quicker
             return
-        except OSError:
+        except OSError:  # a broken connection ends like a closed one
             data = b""
         if not data:
             self._drop(connection)
@@ -294,7 +294,7 @@ class Keeper:
         while connection.unsent or (connection is self._current and self._fetch(connection)):
             try:
                 sent = connection.sock.send(connection.unsent)
-            except BlockingIOError:
+            except BlockingIOError:  # the socket is full
                 return
             except OSError:
                 self._drop(connection)
@@ -342,8 +342,9 @@ class Keeper:
 
     def _clear_up(self) -> None:
         """Remove the folder, unless its lock is held or another keeper answers in it."""
-        missing = contextlib.suppress(TimeoutError, FileNotFoundError)
-        with missing, self._folder.locked(KEEPER_LOCK_SECONDS):
+        # The holder of the lock clears up, or has done so.
+        others = contextlib.suppress(TimeoutError, FileNotFoundError)
+        with others, self._folder.locked(KEEPER_LOCK_SECONDS):
             answering = self._folder.connect()
             if answering is None:
                 self._folder.clear()

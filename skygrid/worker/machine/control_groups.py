@@ -82,5 +82,5 @@ def read(path: Path) -> str:
     """Return the content of a small file; empty if it cannot be read."""
     try:
         return path.read_text().strip()
-    except OSError:
+    except OSError:  # this kernel or container has no such file
         return ""

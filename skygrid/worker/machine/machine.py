@@ -67,7 +67,7 @@ def versions() -> dict[str, str]:
     for name in (*COMPARED_PACKAGES, "msgspec", "joblib"):
         try:
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
+        except metadata.PackageNotFoundError:  # a value as well: nodes must agree on it
             found[name] = "not installed"
     return found
 
@@ -123,7 +123,7 @@ def threads() -> int:
     """Return the number of threads of this process, native ones included; 1 if unknown."""
     try:
         return len(os.listdir("/proc/self/task"))
-    except OSError:
+    except OSError:  # only Linux has /proc
         return 1
 
 
@@ -131,5 +131,5 @@ def load_average() -> float:
     """Return the load average over one minute; 0 if unknown."""
     try:
         return os.getloadavg()[0]
-    except OSError:
+    except OSError:  # some systems do not measure it
         return 0.0

@@ -43,5 +43,5 @@ def _session(pid: int) -> int:
     """Return the session of a process, or 0 if the process is gone."""
     try:
         return os.getsid(pid)
-    except OSError:
+    except OSError:  # it has just ended
         return 0

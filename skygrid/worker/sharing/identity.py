@@ -221,7 +221,7 @@ def class_or_none(kind: type) -> str | None:
     """Return the `class_name`, or None if it is uncertain."""
     try:
         return class_name(kind)
-    except Uncertain:
+    except Uncertain:  # the caller compares with known names: None equals none
         return None
 
 

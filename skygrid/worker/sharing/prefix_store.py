@@ -124,7 +124,7 @@ class PrefixStore:
                 if size == 0:
                     return None
                 value, seconds, notes = open_blob(file, size)
-        except FileNotFoundError:
+        except FileNotFoundError:  # not computed yet, or deleted to make room
             return None
         with contextlib.suppress(FileNotFoundError):  # a slot may have deleted it to make room
             os.utime(path)
@@ -135,6 +135,7 @@ class PrefixStore:
     def _keep(self, name: str, part: str, path: Path, made: Made, seconds: float) -> None:
         blob = None
         if made.exact and seconds >= WORTH_SECONDS:
+            # Objects that cannot be pickled are computed by each slot.
             with contextlib.suppress(pickle.PicklingError, TypeError, AttributeError):
                 blob = Blob((made.value, seconds, made.notes), LayoutPickler)
         if blob is None or not self._make_room(blob.size):

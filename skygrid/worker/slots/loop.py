@@ -193,10 +193,11 @@ class SlotLoop:
         """End the other processes in this process's group."""
         # Leave the group first: a signal to the group would reach this process too.
         os.setpgid(0, os.getpgid(os.getppid()))
+        # The group is empty, or left to processes of another user.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(os.getpid(), signal.SIGKILL)
         os.setpgid(0, 0)
-        with contextlib.suppress(ChildProcessError):
+        with contextlib.suppress(ChildProcessError):  # all children are reaped
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
 

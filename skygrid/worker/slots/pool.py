@@ -164,7 +164,7 @@ class SlotPool:
         )
         try:
             return os.write(self._tasks_write, records) // TASK.size
-        except BlockingIOError:
+        except BlockingIOError:  # the pipe is full
             return 0
 
     def take_back(self, count: int) -> list[int]:
@@ -331,5 +331,6 @@ def kill_group(pid: int) -> None:
     # A slot may be gone already, or have no group of its own yet: signal the process first.
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+    # A group that is gone, or left to processes of another user, cannot be signalled.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)

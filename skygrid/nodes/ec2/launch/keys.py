@@ -5,7 +5,6 @@ All keys are ed25519. They lie in the run's folder, readable only by its owner.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import threading
 from dataclasses import dataclass
@@ -118,7 +117,7 @@ def forget_keys(folder: Path) -> str:
     """
     try:
         shutil.rmtree(folder)
-    except FileNotFoundError:
+    except FileNotFoundError:  # deleted by an earlier teardown
         return ""
     except OSError as error:
         return f"keys of ended nodes could not be deleted, delete them: {folder} ({error})"
@@ -127,7 +126,6 @@ def forget_keys(folder: Path) -> str:
 
 def _write_private(path: Path, text: str) -> None:
     """Write a file that is never readable by other users."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
+    path.unlink(missing_ok=True)
     path.touch(mode=0o600, exist_ok=False)
     path.write_text(text, encoding="ascii")

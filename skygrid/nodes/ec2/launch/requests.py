@@ -176,5 +176,5 @@ def from_text(text: str) -> float:
     """Return the seconds since the epoch that `to_text` wrote; 0 for any other text."""
     try:
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except ValueError:  # a user changed the tag
         return 0.0
