@@ -178,7 +178,8 @@ class PullEngine:
             )
             try:
                 self._run(work)
-            except (InterruptedRunError, BudgetReachedError):
+            except (InterruptedRunError, BudgetReachedError) as error:
+                LOGGER.info("no more fits start: %s", error)
                 self._wind_down(work)
                 raise
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import traceback
@@ -29,6 +30,8 @@ from skygrid.worker.wire.messages import (
     Greeting,
     Heartbeat,
 )
+
+LOGGER = logging.getLogger(__name__)
 
 LOG_LIMIT_BYTES = 64 * 1024 * 1024
 """Maximum size of a node's log: fits that print must not fill the driver's disk."""
@@ -395,6 +398,7 @@ class Link:
         self.transport.write(encode(BlobOffer(digest=blob.digest, size=blob.size, url=url)))
         for transfers_left in reversed(range(MOST_TRANSFERS + 1)):
             offset = self._answers.get()
+            LOGGER.debug("%s has %s of %d bytes of the data", self.name, offset, blob.size)
             if offset is None or offset == blob.size:
                 self._offered = None
                 return

@@ -68,6 +68,7 @@ class Roster:
     def start(self) -> None:
         """Start every node; return at once."""
         self._begun, self._missing = False, {}
+        LOGGER.info("starting nodes; fits begin once %d are ready", self._min_nodes)
         for name in self._provider.names():
             self._launch(name)
 
@@ -177,12 +178,14 @@ class Roster:
 
     def _replace(self, link: Link, cure: Cure) -> bool:
         """Start a replacement for a node; return False if none can help or be had."""
-        place = self._place(link.name)
+        name, place = link.name, self._place(link.name)
         self._losses[place] = self._losses.get(place, 0) + 1
         if cure == "nothing" or self._losses[place] > MAX_REPLACEMENTS:
+            LOGGER.info("%s is not replaced: loss %d, cure: %s", name, self._losses[place], cure)
             return False
         successor = self._provider.successor(link.name)
         if successor is None or (cure == "machine" and successor == link.name):
+            LOGGER.info("there is no replacement for %s", name)
             return False
         if successor != link.name:
             self._places[successor] = place

@@ -48,8 +48,14 @@ class AwaitedKit:
                 return
             begin = time.monotonic()
             try:
-                self.future.set_result(_make_kit(self._settings, imported))
-                LOGGER.info("the nodes' kit was made in %.1f s", time.monotonic() - begin)
+                kit = _make_kit(self._settings, imported)
+                self.future.set_result(kit)
+                LOGGER.info(
+                    "the nodes' kit was made in %.1f s: environment %s, code %s",
+                    time.monotonic() - begin,
+                    kit.environment_key,
+                    kit.code_key,
+                )
             except BaseException as error:
                 self.future.set_exception(error)
                 raise

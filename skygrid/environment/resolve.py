@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import tomllib
@@ -19,6 +20,8 @@ from skygrid.environment.records import Environment, LocalDistribution
 from skygrid.environment.settings import EnvironmentConfig
 from skygrid.errors import ConfigError, PreparationError
 from skygrid.worker.machine.machine import COMPARED_PACKAGES
+
+LOGGER = logging.getLogger(__name__)
 
 NEEDED = (*COMPARED_PACKAGES, "joblib", "threadpoolctl", "msgspec")
 """Distributions that an agent requires, or whose versions influence scores."""
@@ -66,8 +69,11 @@ def resolve(
             where = "packages under [environment]"
             chosen.wanted(requirements.parse(text, where), text, where)
         chosen.needed(chosen.lines)
+    python = _python(settings, driver)
+    # Names only: a requirement's URL may contain a password.
+    LOGGER.info("nodes get Python %s with %s", python, ", ".join(sorted(chosen.names)))
     return Environment(
-        python=_python(settings, driver),
+        python=python,
         minor=driver.python,
         requirements=tuple(chosen.lines),
         lock=lock,

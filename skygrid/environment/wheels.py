@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import os
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from skygrid.environment.records import Environment, LocalDistribution, Wheel
 from skygrid.errors import PreparationError
+
+LOGGER = logging.getLogger(__name__)
 
 FIRST_DAY_OF_ZIP = "315532800"
 """1980-01-01 in seconds since the epoch. A fixed time makes equal sources give equal wheels."""
@@ -46,6 +49,7 @@ def build_wheels(environment: Environment, folder: Path) -> Environment:
         shutil.rmtree(into, ignore_errors=True)
         into.mkdir(parents=True)
         path = _build(one, into)
+        LOGGER.info("%s %s goes to the nodes as %s", one.name, one.version, path.name)
         wheels.append(Wheel(path=path, digest=content_digest(path)))
     return replace(environment, wheels=tuple(wheels))
 
@@ -79,6 +83,7 @@ def _build(one: LocalDistribution, into: Path) -> Path:
         found = sorted(into.glob("*.whl"))
         if ended.returncode == 0 and found:
             return found[0]
+        LOGGER.debug("%s built no wheel: exit code %d", command[0], ended.returncode)
     what = f"{one.name} {one.version} is installed here from {one.source}, and no wheel of it"
     if not said:
         raise PreparationError(f"{what} can be built without pip or uv; install one of them")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from skygrid.config import limits
 from skygrid.errors import NodeError
 from skygrid.worker.machine.process_group import end_session
 from skygrid.worker.wire.blobs import Blob
+
+LOGGER = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 18
 
@@ -95,6 +98,7 @@ class LocalProcess:
                     start_new_session=True,
                     env={**os.environ, **self._variables},
                 )
+                LOGGER.debug("started process %d: %s", self._process.pid, self._command)
             except OSError as error:
                 raise NodeError(f"cannot start {self._command[0]}: {error.strerror}") from error
 

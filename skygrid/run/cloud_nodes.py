@@ -6,6 +6,7 @@ however the run ends.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from skygrid.nodes.registry import place_of
 from skygrid.reports.money import bill_text, dollars_text
 from skygrid.run.interrupts import Interrupts
 from skygrid.run.setup import settings_of
+
+LOGGER = logging.getLogger(__name__)
 
 
 def make_offer(config: RunConfig, folder: Path | None = None) -> Offer:
@@ -160,6 +163,7 @@ class RentedNodes:
     def _end(self) -> None:
         self._ending = True
         self._listener.phase("ending")
+        LOGGER.info("nodes are ended %s", "at once" if self._at_once else "and their end verified")
         try:
             if self._releasing is not None:
                 self._releasing.join()

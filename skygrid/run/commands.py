@@ -27,7 +27,7 @@ from skygrid.plan.spec import SearchSpec
 from skygrid.reports.run_record import RunRecord
 from skygrid.reports.views import CheckResult
 from skygrid.run.cloud_nodes import RentedNodes, make_offer
-from skygrid.run.driver_log import written_to
+from skygrid.run.driver_log import kept, written_to
 from skygrid.run.folder import LOGS, RunFolder
 from skygrid.run.setup import hours_over, nodes_of
 
@@ -114,13 +114,15 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
         With its exit code. Recorded fits stay, and the run can be resumed.
     """
     run_id = secrets.token_hex(8)
-    with nodes_of(config, listener, run_id, stop=hours_over(config)) as engine:
+    nodes = nodes_of(config, listener, run_id, stop=hours_over(config))
+    with kept() as write_log, nodes as engine:
         with _importing():
             from skygrid.run.session import Session, load
 
         spec = load(path, listener)
         folder = RunFolder.create(config, path, run_id, spec.started_in)
-        with closing(folder), written_to(folder.path / LOGS):
+        write_log(folder.path / LOGS)
+        with closing(folder):
             return Session(spec, config, engine, folder, listener).complete()
 
 
@@ -152,18 +154,20 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
     complete = is_complete(record)
     place = on_this_machine(config) if complete else config
     stop = hours_over(config)
+    nodes = nodes_of(place, listener, record.id, stop=stop, start=not complete)
     # Agents of the run obey the process that connects last: take the run first.
     with (
         closing(RunFolder.open(folder, record, config)) as opened,
-        nodes_of(place, listener, record.id, stop=stop, start=not complete) as engine,
+        kept() as write_log,
+        nodes as engine,
     ):
         with _importing():
             from skygrid.run.session import Session, load
 
         spec = load(_search_file(record), listener)
         opened.path = spec.started_in / folder  # the search file may have changed the folder
-        with written_to(opened.path / LOGS):
-            return Session(spec, config, engine, opened, listener).complete()
+        write_log(opened.path / LOGS)
+        return Session(spec, config, engine, opened, listener).complete()
 
 
 def on_this_machine(config: RunConfig) -> RunConfig:
@@ -242,7 +246,7 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
         folder = RunFolder.create(config, prepared.path, secrets.token_hex(8), started_in)
     else:
         folder = RunFolder.open(started_in / prepared.path, record, config)
-    with closing(folder):
+    with closing(folder), written_to(folder.path / LOGS):
         rented = RentedNodes(
             config,
             prepared.offer,
@@ -253,7 +257,7 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
             stop=hours_over(config),
         )
         try:
-            with written_to(folder.path / LOGS), rented.running() as engine:
+            with rented.running() as engine:
                 spec = prepared.spec
                 run = Session(spec, config, engine, folder, listener, nullcontext(), rented.release)
                 result = run.complete()

@@ -1,16 +1,21 @@
-"""The driver's log: ``logs/driver.log`` in a run's folder, and ``-v``."""
+"""The driver's log: ``logs/driver.log`` in a run's folder, and ``-v`` without debug lines."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from skygrid.listener import Listener
 from skygrid.reports.progress import LOGGER as PROGRESS
 
 FILE_NAME = "driver.log"
+_passed_on = ContextVar("passed_on", default=False)
+"""True while a display logs a line that a module has logged already."""
+
 LINE = "%(asctime)s %(name)s: %(message)s"
 
 
@@ -32,20 +37,47 @@ class _Told(logging.Handler):
     """Passes lines to a listener, except those that a display logs itself."""
 
     def __init__(self, listener: Listener) -> None:
-        super().__init__()
+        super().__init__(logging.INFO)
         self._listener = listener
         self.addFilter(lambda record: record.name != PROGRESS.name)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._listener.message(record.getMessage(), always=False)
+        token = _passed_on.set(True)
+        try:
+            self._listener.message(record.getMessage(), always=False)
+        finally:
+            _passed_on.reset(token)
+
+
+@contextmanager
+def kept() -> Iterator[Callable[[Path], None]]:
+    """Keep the log while the block runs, because nodes start before the run's folder exists.
+
+    Yields
+    ------
+    write_to : callable
+        Appends the log, earlier lines included, to ``driver.log`` in a folder; makes the folder.
+    """
+    lines = MemoryHandler(capacity=1)  # keeps all lines until it has a target
+    lines.addFilter(lambda record: not _passed_on.get())
+
+    def write_to(folder: Path) -> None:
+        with suppress(OSError):  # `_LogFile` then drops its lines
+            folder.mkdir(exist_ok=True)
+        file = _LogFile(folder / FILE_NAME, encoding="utf-8", delay=True)
+        file.setFormatter(logging.Formatter(LINE))
+        closing.callback(file.close)
+        lines.setTarget(file)
+
+    with ExitStack() as closing, _attached(lines):
+        yield write_to
 
 
 @contextmanager
 def written_to(folder: Path) -> Iterator[None]:
     """Append the log to ``driver.log`` in a folder while the block runs; make the folder."""
-    with suppress(OSError):  # `_LogFile` then drops its lines
-        folder.mkdir(exist_ok=True)
-    with _attached(_LogFile(folder / FILE_NAME, encoding="utf-8", delay=True)):
+    with kept() as write_to:
+        write_to(folder)
         yield
 
 
@@ -60,9 +92,8 @@ def told_to(listener: Listener) -> Iterator[None]:
 def _attached(handler: logging.Handler) -> Iterator[None]:
     logger = logging.getLogger("skygrid")
     before = logger.level, logger.propagate
-    handler.setFormatter(logging.Formatter(LINE))
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     # A search file may log to stderr, which the display owns: keep these lines away from it.
     logger.propagate = False
     try:

@@ -167,6 +167,7 @@ class RunFolder:
 
         A session without a recorded end is found by its process, which is gone.
         """
+        LOGGER.debug("session %s: %s", state, error)
         try:
             self.end(state, error)
         except FolderError as problem:

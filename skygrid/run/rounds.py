@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,8 @@ from skygrid.worker.user_code import process_state
 from skygrid.worker.user_code.warning_rules import rules_now
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.messages import Greeting
+
+LOGGER = logging.getLogger(__name__)
 
 
 class JournaledRounds:
@@ -126,6 +129,7 @@ class JournaledRounds:
         if self._shares and self._begun is not None:
             data, work = self._begun
             plan = replace(plan, sharing=sharing_of(work, data.X, plan))
+        LOGGER.debug("round %d: %d groups of shared fits", plan.round, len(plan.sharing.groups))
         recorded = self._journal.outcomes(plan.round)
         self.reused += len(recorded)
         self.plans.append(plan)

@@ -110,6 +110,7 @@ class Session:
             self._folder.end_early("failed", str(error))
             raise
         except BaseException as error:
+            LOGGER.debug("a bug, or an error of the system", exc_info=True)
             self._folder.end_early("failed", f"{type(error).__name__}: {error}")
             raise
 

@@ -87,6 +87,7 @@ class Fleet:
                 cidr = allowed_cidr(self._settings)
                 group_id = open_group(self.clients, self.mark, self._settings, self.plan.vpc, cidr)
                 self._store.group(group_id)
+                LOGGER.info("security group %s admits %s", group_id, cidr)
                 self._cidr, self._group_id = cidr, group_id
             return self._group_id
 
@@ -142,6 +143,7 @@ class Fleet:
         self.open()
         for found in reversed(self.living()):
             if found.node == node and found.expires_at - time.time() > limits.EC2_ADOPT:
+                LOGGER.info("%s: %s of an earlier session still runs", node, found.instance_id)
                 return found
         return None
 
@@ -356,6 +358,8 @@ def open_fleet(
     fresh = CloudRecord(
         run_id=mark.run_id, region=plan.region, account=plan.account, bucket=settings.bucket
     )
+    pools = "; ".join(map(str, plan.pools))
+    LOGGER.info("nodes in %s, account %s, from: %s", plan.region, plan.account, pools)
     store = FleetStore(folder, fresh)
     fleet = Fleet(clients, plan, mark, store, settings)
     if store.record.launches:

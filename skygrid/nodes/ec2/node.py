@@ -5,6 +5,7 @@ With its own host key it is an ordinary host of `nodes.ssh.agent_host`.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from skygrid.nodes.ssh.targets import Target
 
 from .fleet import Fleet, InstanceGoneError
 from .records import CloudNode
+
+LOGGER = logging.getLogger(__name__)
 
 Orders = Callable[[str, str, str], BootOrders]
 """Returns the `BootOrders` of a launch, given the run's public key and a host key pair."""
@@ -149,6 +152,7 @@ class Ec2Node:
             first = self._keys.pinned(self.name)
             if first is None:
                 # Without a pinned key the instance cannot be verified.
+                LOGGER.info("%s: %s has no known host key", self.name, found.instance_id)
                 self._fleet.end(found)
                 return None
             self._keys.pin(found.instance_id, first)
@@ -183,6 +187,7 @@ class Ec2Node:
         finally:
             connection.close()
         self._keys.pin(instance.instance_id, public)
+        LOGGER.info("%s: %s has a new host key", self.name, instance.instance_id)
         return self._by_new_key(instance)
 
     def _first_login(self, instance: CloudNode) -> Connection:
@@ -200,6 +205,7 @@ class Ec2Node:
                 pause = limits.EC2_REFUSED_PAUSE
             except OSError as error:
                 trouble = error
+            LOGGER.debug("%s: no login yet: %s", self.name, trouble)
             now = time.monotonic()
             if now - begin > self._launch_seconds:
                 raise HostError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -27,6 +28,8 @@ from .fleet import Fleet
 from .node import Ec2Node
 from .records import CloudNode, as_rented
 from .s3_data import RunStorage
+
+LOGGER = logging.getLogger(__name__)
 
 FRUITLESS_LAUNCHES = 2
 """Number of successive unreachable nodes after which a place gets no replacement."""
@@ -158,6 +161,7 @@ class Ec2Provider:
             if not leaving and node.trouble is None:
                 return name
             if not self._aws.replace or node.refused or self._is_fruitless(name):
+                LOGGER.info("%s: no other node is launched for it", name)
                 return None
             place = read_name(name)[0]
             used = [*self._nodes, *(one.node for one in self._fleet.nodes())]

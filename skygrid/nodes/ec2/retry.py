@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from skygrid.config import limits
 
 from .api import api_errors
 from .api_errors import Decision, judge
+
+LOGGER = logging.getLogger(__name__)
 
 Pause = Callable[[float], object]
 """Waits for some seconds, or less if further waiting is pointless."""
@@ -66,5 +69,6 @@ def retried(
             failure = judge(error, action, region)
             if failure.decision not in again or time.monotonic() + delay > deadline:
                 raise
+            LOGGER.debug("%s is called again in %.1f s: %s", action, delay, failure.text)
             pause(delay)
     raise AssertionError("delays never end")

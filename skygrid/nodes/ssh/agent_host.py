@@ -3,6 +3,7 @@ agent."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
@@ -19,6 +20,8 @@ from .channel import BridgeChannel, NotPreparedError, read_output, run_command
 from .connection import Connection
 from .failures import HostError
 from .targets import Target
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +160,7 @@ class HostNode:
         try:
             return self._bridge(connection, kit)
         except NotPreparedError:
+            LOGGER.debug("%s lacks %s", self._target.spelled, kit.environment_key)
             self._prepare(connection, kit, renewal)
             return self._bridge(connection, kit)
 

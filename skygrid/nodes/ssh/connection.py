@@ -105,11 +105,13 @@ class Connection:
         self.target = target
         self._socket_seconds = socket_seconds
         self._open: list[paramiko.SSHClient] = []
+        LOGGER.debug("connecting to %s: %s port %d", target.spelled, target.host, target.port)
         try:
             for stage in target.jumps:
                 self._open_jump(stage)
             self._open_stage(target)
-        except BaseException:
+        except BaseException as error:
+            LOGGER.debug("no connection to %s: %s", target.spelled, error)
             self.close()
             raise
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import re
 import shutil
 import subprocess
@@ -25,6 +26,8 @@ from skygrid.config import limits
 
 from .failures import HostError, changed_host_key, revoked_host_key, unknown_host_key
 from .targets import Target
+
+LOGGER = logging.getLogger(__name__)
 
 KRL_MAGIC = b"SSHKRL\n\0"
 """First bytes of a key revocation list (OpenSSH's PROTOCOL.krl)."""
@@ -120,6 +123,7 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
             raise unknown_host_key(self._target, key)
         if shown not in {known.key for known in self._known}:
             raise changed_host_key(self._target, str(self._expected(key)), key)
+        LOGGER.debug("%s: accepted host key %s", self._target.spelled, key.fingerprint)
 
     def _expected(self, shown: paramiko.PKey) -> KnownKey:
         alike = [known for known in self._known if known.kind == shown.get_name()]

@@ -6,6 +6,7 @@ that `connect` returns: an SSH channel, or a child process in tests.
 
 from __future__ import annotations
 
+import logging
 import random
 import secrets
 import threading
@@ -18,6 +19,8 @@ from skygrid.config import SshConfig, limits
 from skygrid.errors import NodeError
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.stream import SESSION_BYTES, RefusedError, ResumableStream, StreamError
+
+LOGGER = logging.getLogger(__name__)
 
 MOST_UNREAD = 16 * 1024 * 1024
 """Unread bytes above which no more are read from the connection."""
@@ -259,8 +262,8 @@ class ResumingTransport:
                 while data := self._stream.outgoing():
                     channel.write(data)
                 self._stream.feed(channel.read())
-        except (OSError, StreamError, NodeError):
-            return  # the agent then exits by itself
+        except (OSError, StreamError, NodeError) as error:
+            LOGGER.debug("an agent was not told to end, and will exit by itself: %s", error)
         finally:
             channel.close()
 
@@ -285,6 +288,7 @@ class ResumingTransport:
                 if over or self._end is not None:
                     # NodeError, not NodeGoneError: a new agent would be just as unreachable.
                     raise NodeError(f"it could not be reached: {error}") from error
+                LOGGER.info("attempt %d to connect failed: %s", attempt, error)
             self._pause(attempt)
             attempt += 1
 
@@ -343,6 +347,7 @@ class ResumingTransport:
             raise TakenOverError(str(error)) from error
         except (OSError, StreamError) as error:
             self._trouble = f": {error}"  # the next connection may work
+            LOGGER.info("a connection broke%s", self._trouble)
         finally:
             with self._lock:
                 if self._channel is channel:
@@ -382,6 +387,7 @@ class ResumingTransport:
                     self._sendable.wait(self._patience.ping_seconds)
                 silent = self._clock() - self._heard > self._patience.silence_seconds
             if silent and channel is not None and channel is self._channel:
+                LOGGER.info("a connection was silent for %g s", self._patience.silence_seconds)
                 # Closing wakes the reader, which reconnects.
                 channel.close()
             self._send()

@@ -7,6 +7,7 @@ Without OpenSSH paramiko reads the same files; it supports neither Include nor a
 from __future__ import annotations
 
 import getpass
+import logging
 import re
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ import paramiko
 
 from skygrid.config import limits
 from skygrid.errors import ConfigError
+
+LOGGER = logging.getLogger(__name__)
 
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 DEFAULT_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts")
@@ -191,6 +194,7 @@ def _settings(
 ) -> dict[str, list[str]]:
     ssh = shutil.which("ssh")
     if ssh is None:
+        LOGGER.info("there is no ssh here: paramiko reads the SSH config")
         return _settings_by_paramiko(alias, user, port, options)
     command = [ssh, "-G"]
     if options.config_file is not None:

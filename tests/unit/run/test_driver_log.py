@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skygrid.reports.progress import Progress
-from skygrid.run.driver_log import told_to, written_to
+from skygrid.run.driver_log import kept, told_to, written_to
 
 LOGGER = logging.getLogger("skygrid.engine.engine")
 
@@ -36,13 +36,37 @@ def test_a_session_appends_to_the_file(tmp_path: Path) -> None:
     assert (tmp_path / "driver.log").read_text().count("session") == 2
 
 
-def test_the_display_shows_each_line_once() -> None:
-    """Lines of modules become events; events of the display are not repeated."""
+def test_the_log_begins_before_its_folder_exists(tmp_path: Path) -> None:
+    """Lines from before a run has its folder are in the file too, each of them once."""
+    with kept() as write_to:
+        LOGGER.debug("connecting")
+        write_to(tmp_path)
+        LOGGER.info("connected")
+    lines = (tmp_path / "driver.log").read_text().splitlines()
+    assert [line.rpartition(": ")[2] for line in lines] == ["connecting", "connected"]
+
+
+def test_debug_lines_are_not_shown() -> None:
+    """The display gets the lines that a user may ask about, and no debug lines."""
     progress = Progress(lambda: 0.0)
     with told_to(progress):
+        LOGGER.debug("a step")
+        LOGGER.info("a decision")
+    assert [event.text for event in progress.take_events()] == ["a decision"]
+
+
+def test_display_and_file_have_each_line_once(tmp_path: Path) -> None:
+    """Lines of modules become events; events of the display are not repeated."""
+    progress = Progress(lambda: 0.0)
+    with written_to(tmp_path), told_to(progress):
         LOGGER.info("a module's line")
         progress.phase("searching")
     assert [event.text for event in progress.take_events()] == ["a module's line", "searching"]
+    lines = (tmp_path / "driver.log").read_text().splitlines()
+    assert [line.split(" ", 2)[2] for line in lines] == [
+        "skygrid.engine.engine: a module's line",
+        "skygrid.reports.progress: searching",
+    ]
 
 
 def test_an_unwritable_log_stops_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from skygrid.nodes.ec2.records import CloudNode, CloudPlan, Pool, RunMark
 from skygrid.nodes.ec2.retry import delays
 
 from .requests import check_user_data, client_token, from_answer, run_request
+
+LOGGER = logging.getLogger(__name__)
 
 ACTION = "ec2:RunInstances"
 
@@ -109,6 +112,7 @@ class Launcher:
             if isinstance(result, CloudNode):
                 return result
             tried.append(Trial(pool=pool, failure=result))
+            LOGGER.info("%s: no %s: %s", node, pool, _brief(result))
             if result.decision is Decision.QUOTA:
                 used_up.add(quota_class(pool))
             elif result.decision is Decision.NEXT_POOL:

@@ -6,6 +6,7 @@ the last poll too old polls for all.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from skygrid.nodes.ec2.api_errors import Decision, judge
 from skygrid.nodes.ec2.records import CloudNode
 
 from .requests import RUN, from_answer
+
+LOGGER = logging.getLogger(__name__)
 
 FACTOR = 1.3
 """Growth of the polling interval while a thread waits for an instance."""
@@ -118,8 +121,9 @@ class Watch:
         with self._lock:
             for node in found:
                 self._known[node.instance_id] = node
-                if node.gone:
-                    self._ended.setdefault(node.instance_id, now)
+                if node.gone and node.instance_id not in self._ended:
+                    LOGGER.info("%s: %s %s", node.node, node.instance_id, gone_text(node))
+                    self._ended[node.instance_id] = now
             self._lock.notify_all()
 
     def wait(
@@ -174,6 +178,7 @@ class Watch:
             failure = judge(error, "ec2:DescribeInstances", self._clients.region)
             if failure.decision is not Decision.BACK_OFF or time.monotonic() > deadline:
                 raise NodeError(failure.text) from error
+            LOGGER.debug("instances are listed again later: %s", failure.text)
             self._slow_down(2.0)
         else:
             if looked:
