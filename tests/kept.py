@@ -63,6 +63,9 @@ class BridgeProcess:
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         self._mark = MarkSkipper()
+        self.sent = self.received = 0
+        """Bytes of the stream."""
+
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, bufsize=0
         )
@@ -71,6 +74,7 @@ class BridgeProcess:
         assert self.process.stdout is not None
         while data := os.read(self.process.stdout.fileno(), 1 << 16):
             if rest := self._mark.feed(data):
+                self.received += len(rest)
                 return rest
         if self.process.wait() == NO_KEEPER_EXIT:
             raise NodeGoneError("the agent and its keeper have ended")
@@ -78,6 +82,7 @@ class BridgeProcess:
 
     def write(self, data: bytes) -> None:
         assert self.process.stdin is not None
+        self.sent += len(data)
         view = memoryview(data)
         while view:
             view = view[os.write(self.process.stdin.fileno(), view) :]
@@ -127,7 +132,7 @@ class Kept:
         """Connect to the keeper; only the first connection may start it."""
         if self.lost:
             raise ConnectionRefusedError("no route")
-        command = [] if self.transport.bytes_received else self._agent
+        command = [] if any(one.received for one in self.channels) else self._agent
         channel = BridgeProcess(bridge(self.folder, command, self._orphan_after))
         self.channels.append(channel)
         return channel

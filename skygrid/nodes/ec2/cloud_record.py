@@ -62,9 +62,6 @@ class CloudRecord(msgspec.Struct, frozen=True, kw_only=True):
     alive_at: float = 0.0
     """Time of the driver's last sign of life."""
 
-    torn_down_at: float = 0.0
-    """Time at which the end was verified; 0 before."""
-
     launches: tuple[Launch, ...] = ()
 
 
@@ -129,11 +126,8 @@ class FleetStore:
             launch = Launch(
                 node=node, generation=generation, token=token(generation), pool=pool, asked_at=now
             )
-            self._write_first(
-                msgspec.structs.replace(
-                    self._record, launches=(*self._record.launches, launch), torn_down_at=0.0
-                )
-            )
+            launches = (*self._record.launches, launch)
+            self._write_first(msgspec.structs.replace(self._record, launches=launches))
             return launch
 
     def launched(self, launch: Launch, instance_id: str, at: float) -> None:
@@ -167,14 +161,14 @@ class FleetStore:
             if now - self._record.alive_at >= limits.EC2_ALIVE:
                 self._write(msgspec.structs.replace(self._record, alive_at=now))
 
-    def torn_down(self, now: float) -> None:
+    def torn_down(self) -> None:
         """Record that nothing is left of the run."""
         with self._lock:
             closed = tuple(
                 msgspec.structs.replace(one, refused=True) if one.open else one
                 for one in self._record.launches
             )
-            self._write(msgspec.structs.replace(self._record, torn_down_at=now, launches=closed))
+            self._write(msgspec.structs.replace(self._record, launches=closed))
 
     def _change(self, launch: Launch, **changes: object) -> None:
         with self._lock:

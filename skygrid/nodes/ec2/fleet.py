@@ -334,7 +334,7 @@ class Fleet:
         self._watch.take_in(ending.seen)
         self._store.ended(self._watch.ends())
         if report.verified:
-            self._store.torn_down(time.time())
+            self._store.torn_down()
         return report
 
 

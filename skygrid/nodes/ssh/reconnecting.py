@@ -138,13 +138,6 @@ class ResumingTransport:
         self._started = False
         self._broken = False
         self._trouble = ""
-        self.reconnects = 0
-        """Number of successful reconnections."""
-
-        self.bytes_sent = 0
-        """Bytes over all connections, repeated packets included."""
-
-        self.bytes_received = 0
 
     # -- Transport
 
@@ -335,7 +328,6 @@ class ResumingTransport:
             while data := channel.read():
                 with self._lock:
                     self._heard = self._clock()
-                    self.bytes_received += len(data)
                     self._stream.feed(data)
                     self._notify_waiting()
                     while self._stream.unread > MOST_UNREAD and self._end is None:
@@ -362,7 +354,6 @@ class ResumingTransport:
         """Report a reconnection, once data has arrived over the new connection."""
         if self._broken:
             self._broken = False
-            self.reconnects += 1
             self._on_state("connected")
 
     def _notify_waiting(self) -> None:
@@ -401,7 +392,6 @@ class ResumingTransport:
         try:
             while (packet := self._next_packet()) is not None:
                 channel, data = packet
-                self.bytes_sent += len(data)
                 channel.write(data)
         except OSError:
             # The reader sees the end; the next connection sends everything again.

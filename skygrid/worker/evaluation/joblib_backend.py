@@ -27,8 +27,6 @@ from joblib.parallel import (
     get_active_backend,
 )
 
-Batch = Callable[[], list[Any]]
-
 
 @dataclass(frozen=True, kw_only=True)
 class JoblibContext:
