@@ -21,12 +21,14 @@ from skygrid.util.terminal import say, show_warnings
 from . import cloud_commands as renting
 from . import search_commands as running
 from . import view_commands as looking
+from .suggestions import SuggestingGroup
 
 EXIT_BUG = 1
 """Exit code of an unexpected error, the same as of a failed search."""
 
 app = typer.Typer(
     name="skygrid",
+    cls=SuggestingGroup,
     help="Run scikit-learn hyperparameter searches, and get scikit-learn's own object back.",
     no_args_is_help=True,
     add_completion=False,

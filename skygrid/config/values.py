@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 
 from skygrid.errors import ConfigError
+from skygrid.util.home_folders import expand_home
 
 from .records import ORIGINS, TABLES, RunConfig
 
@@ -115,7 +116,7 @@ def _converted(kind: Any, given: Given, wanted: str) -> Any:
 def _path(kind: Any, value: Any, given: Given) -> Path:
     if kind is not Path or not isinstance(value, str | Path) or not str(value):
         raise ValueError
-    path = Path(value).expanduser()
+    path = expand_home(value, given.origin)
     return path if given.folder is None else given.folder / path
 
 

@@ -20,12 +20,14 @@ import paramiko
 
 from skygrid.config import limits
 from skygrid.errors import ConfigError
+from skygrid.util.home_folders import expand_home
 
 LOGGER = logging.getLogger(__name__)
 
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 DEFAULT_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts")
 MOST_JUMPS = 8
+IN_SSH_CONFIG = "a file in your SSH config"
 
 _SPELLING = re.compile(
     r"(?:ssh://)?(?:(?P<user>[^@\s]+)@)?"
@@ -118,7 +120,7 @@ def _find(spelled: str, options: SshOptions, *, with_jumps: bool) -> Target:
         key_files=_key_files(settings, options),
         use_agent=first.get("identitiesonly", "no") != "yes",
         known_hosts=(
-            tuple(Path(name).expanduser() for text in known for name in text.split())
+            tuple(expand_home(name, IN_SSH_CONFIG) for text in known for name in text.split())
             if options.known_hosts is None
             else (options.known_hosts,)
         ),
@@ -155,7 +157,7 @@ def _key_files(settings: Mapping[str, list[str]], options: SshOptions) -> tuple[
             raise ConfigError(f"there is no key file {options.key}; mend key under [ssh]")
         return (options.key,)
     names = settings.get("identityfile") or [f"~/.ssh/{name}" for name in DEFAULT_KEYS]
-    paths = (Path(name.strip('"')).expanduser() for name in names if name != "none")
+    paths = (expand_home(name.strip('"'), IN_SSH_CONFIG) for name in names if name != "none")
     # Keys in the SSH agent may have only their public half on disk.
     return tuple(
         path for path in paths if path.is_file() or path.with_name(path.name + ".pub").is_file()
@@ -163,7 +165,7 @@ def _key_files(settings: Mapping[str, list[str]], options: SshOptions) -> tuple[
 
 
 def _revoked(name: str) -> Path | None:
-    return None if name == "none" else Path(name.strip('"')).expanduser()
+    return None if name == "none" else expand_home(name.strip('"'), IN_SSH_CONFIG)
 
 
 def _jumps(spelled: str, first: Mapping[str, str], options: SshOptions) -> tuple[Target, ...]:
@@ -222,7 +224,7 @@ def _settings(
 def _settings_by_paramiko(
     alias: str, user: str | None, port: int | None, options: SshOptions
 ) -> dict[str, list[str]]:
-    files = [options.config_file or Path("~/.ssh/config").expanduser()]
+    files = [options.config_file or expand_home("~/.ssh/config", "your SSH config")]
     if options.config_file is None:
         files.append(Path("/etc/ssh/ssh_config"))
     found: dict[str, list[str]] = {}

@@ -263,7 +263,11 @@ class BlobCache:
     @property
     def _shown(self) -> str:
         """The folder's path, for people."""
-        path, home = self._folder.absolute(), Path.home()
+        path = self._folder.absolute()
+        try:
+            home = Path.home()
+        except RuntimeError:  # a container may give the user neither HOME nor an entry in passwd
+            return str(path)
         return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 

@@ -304,6 +304,30 @@ def test_wrong_usage(cli, arguments):
     assert answer.err
 
 
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("runn search.py", "there is no command runn; did you mean run?"),
+        ("ls", "there is no command ls; did you mean runs?"),
+        ("search.py --nodes 2", "did you mean: skygrid run search.py --nodes 2"),
+        ("zzz", "there is no command zzz; the commands are init, check, run,"),
+        ("--verion", "there is no option --verion; did you mean --version?"),
+        ("--nodes 2 run s.py", "an option of check, run, resume, doctor: write it after"),
+        ("run s.py --node 2", "there is no option --node; did you mean --nodes?"),
+        ("run s.py --n-jobs=2", "there is no option --n-jobs; did you mean --concurrency?"),
+        ("run s.py -j 2", "there is no option -j; did you mean --concurrency?"),
+        ("show x --max-cost 2", "there is no option --max-cost; it is an option of run, resume"),
+        ("runs --zzz", "there is no option --zzz; the options are --runs-dir, --json"),
+    ],
+)
+def test_unknown_commands_and_options_suggest_the_right_one(cli, line, remedy):
+    """The message about an unknown command or option names the one that was probably meant."""
+    answer = cli(*line.split())
+
+    assert (answer.code, answer.out) == (2, "")
+    assert remedy in answer.err
+
+
 def test_wrong_values_of_options(cli, fake_runs):
     """Values of options are checked before anything starts, and the message names the option."""
     answer = cli("run", "search.py", "--retries", "-1")

@@ -124,6 +124,9 @@ def test_named_file_must_be_there(tmp_path):
         ("name = 'a/b'", r"name in .* is 'a/b'; it must be letters, digits"),
         ("name = 3", r"name in .* is 3; it must be text"),
         ("runs_dir = 3", r"runs_dir in .* is 3; it must be a path"),
+        ("runs_dir = '~nobody-7/x'", r"runs_dir in .* but this machine has no user nobody-7: "),
+        ("[ssh]\nkey = '~nobody-7/x'", r"key under \[ssh\] in .* has no user nobody-7: "),
+        ("[environment]\npackages = '~nobody-7/x'", r"packages under .* has no user nobody-7: "),
         ("start_method = 'forks'", r"start_method in .* must be one of auto, fork, spawn"),
         ("on = 'moon'", rf"on in .* is 'moon'; it must be one of {', '.join(PLACES)}"),
         ("on = 'ssh'", r"on in .* needs hosts: write hosts = \[...\] under \[ssh\]"),
@@ -156,6 +159,7 @@ def test_mistakes_in_the_file(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("variable", "text", "message"),
     [
+        ("SKYGRID_RUNS_DIR", "~nobody-7/x", "SKYGRID_RUNS_DIR is .* has no user nobody-7: "),
         ("SKYGRID_RETRIES", "many", "SKYGRID_RETRIES is 'many'; it must be a whole number"),
         ("SKYGRID_MAX_HOURS", "x", "SKYGRID_MAX_HOURS is 'x'; it must be a number"),
         ("SKYGRID_QUIET", "maybe", "SKYGRID_QUIET is 'maybe'; it must be true or false"),

@@ -78,6 +78,15 @@ def options(
     return SshOptions(config_file=config)
 
 
+def test_a_file_below_the_home_of_nobody_is_named(tmp_path: Path) -> None:
+    """A path in the SSH configuration below the home of an unknown user is an error."""
+    config = tmp_path / "config"
+    config.write_text("Host a\n  UserKnownHostsFile ~nobody-7/known\n")
+    config.chmod(0o600)
+    with pytest.raises(ConfigError, match=r"no user nobody-7|[Nn]o such user"):
+        find_target("a", SshOptions(config_file=config))
+
+
 def test_a_host_of_the_configuration(options: SshOptions, tmp_path: Path) -> None:
     """An alias gives its name, user, port, existing keys, known hosts and revoked keys."""
     found = find_target("gpu2", options)
