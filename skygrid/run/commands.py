@@ -28,7 +28,7 @@ from skygrid.reports.run_record import RunRecord
 from skygrid.reports.views import CheckResult
 from skygrid.run.cloud_nodes import RentedNodes, make_offer
 from skygrid.run.driver_log import kept, written_to
-from skygrid.run.folder import LOGS, RunFolder
+from skygrid.run.folder import LOGS, RunFolder, refuse_taken_name
 from skygrid.run.setup import hours_over, nodes_of
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
     SkygridError
         With its exit code. Recorded fits stay, and the run can be resumed.
     """
+    refuse_taken_name(config)
     run_id = secrets.token_hex(8)
     nodes = nodes_of(config, listener, run_id, stop=hours_over(config))
     with kept() as write_log, nodes as engine:
@@ -190,6 +191,7 @@ def prepare_run(path: Path, config: RunConfig, listener: Listener) -> Prepared:
     SkygridError
         As for `run_search`; the run has not begun.
     """
+    refuse_taken_name(config)
     with trial_node(config, listener, start=not config.yes) as engine:
         with _importing():
             from skygrid.run.preview import check_loaded

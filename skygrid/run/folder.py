@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import secrets
 import shlex
 import sys
 import time
@@ -16,7 +18,13 @@ import msgspec
 
 from skygrid._version import __version__
 from skygrid.config import RunConfig, config_to_json
-from skygrid.errors import DamagedJournalError, FolderError, JournalError, UsageError
+from skygrid.errors import (
+    DamagedJournalError,
+    FolderError,
+    JournalError,
+    SkygridError,
+    UsageError,
+)
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.nodes.records import Bill, RentedNode
 from skygrid.plan.records import Outcome, RoundPlan
@@ -69,22 +77,10 @@ class RunFolder:
         FolderError
             If the folder cannot be made.
         """
-        name = config.name or _made_up_name(search_file)
-        path = started_in / config.runs_dir / name
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            raise UsageError(
-                f"there is a run {name} in {config.runs_dir}: choose another --name, or go on "
-                f"with it: {resume_line(path)}"
-            ) from None
-        except OSError as error:
-            raise FolderError(
-                f"cannot make {path}: {error.strerror}. Choose another --runs-dir"
-            ) from error
+        path = _make_folder(started_in / config.runs_dir, config.name, search_file)
         record = RunRecord(
             id=run_id,
-            name=name,
+            name=path.name,
             state="running",
             search_file=str((started_in / search_file).resolve()),
             argv=tuple(sys.argv),
@@ -273,8 +269,54 @@ def resume_line(path: Path) -> str:
     return f"skygrid resume {shlex.quote(given)}"
 
 
+def _make_folder(runs_dir: Path, name: str | None, search_file: Path) -> Path:
+    """Make the folder of a new run, which only its owner may enter."""
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        while True:
+            path = runs_dir / (name or _made_up_name(search_file))
+            if not path.exists():
+                break
+            if name is not None:
+                raise _taken(path)
+        path.mkdir(mode=0o700)
+    except OSError as error:
+        raise FolderError(
+            f"cannot make a folder in {runs_dir}: {error.strerror}. Choose another --runs-dir"
+        ) from error
+    return path
+
+
+def refuse_taken_name(config: RunConfig) -> None:
+    """Refuse a name that a run has already, before anything is loaded or rented.
+
+    Raises
+    ------
+    UsageError
+        If the folder of a new run cannot get the chosen name.
+    """
+    if config.name is not None and (path := config.runs_dir / config.name).exists():
+        raise _taken(path)
+
+
+def _taken(path: Path) -> UsageError:
+    """Return the error of a run whose name is taken; it advises to resume only what has ended."""
+    try:
+        alive = RunRecord.read(path).seen_state() == "running"
+    except SkygridError:  # the folder holds no readable run, so nothing can be resumed
+        return UsageError(f"there is {path} already: choose another --name")
+    advice = "; it still runs" if alive else f", or go on with it: {resume_line(path)}"
+    return UsageError(f"there is a run {path.name} in {path.parent}: choose another --name{advice}")
+
+
 def _made_up_name(search_file: Path) -> str:
-    return f"{search_file.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    """Return the name of the search file with the time and a random suffix.
+
+    The suffix separates runs that start in the same second. Characters that `--name` refuses become
+    dashes, so that the name needs no quotes in a shell.
+    """
+    stem = re.sub(r"[^\w.-]+", "-", search_file.stem, flags=re.ASCII).lstrip(".-_")[:60] or "run"
+    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 def _node_records(journal: SqliteJournal) -> list[NodeRecord]:
