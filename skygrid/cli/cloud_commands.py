@@ -30,7 +30,7 @@ def nodes(
     from skygrid.reports.views import nodes_json
     from skygrid.run.cloud_cleanup import find_nodes, runs_here
 
-    view = find_nodes(merged, runs_here(merged, run_folders(merged.runs_dir)), time.time())
+    view = find_nodes(merged, runs_here(merged, run_folders(merged.runs_dir), say), time.time())
     if merged.json:
         write_result(nodes_json(view))
     elif view.nodes:
@@ -77,7 +77,7 @@ def _local_run(config: RunConfig, run: str) -> RunHere | None:
         folders = [find_run(run, config.runs_dir)]
     except UsageError:
         folders = run_folders(config.runs_dir)
-    found = runs_here(config, folders)
+    found = runs_here(config, folders, say)
     if len(folders) == 1 and folders[0].name.startswith(run):
         return next(iter(found), None)
     return next((one for one in found if one.run_id == run), None)
@@ -87,7 +87,7 @@ def _end_all(config: RunConfig, *, only_orphans: bool, asked: bool) -> TeardownR
     from skygrid.reports.console import nodes_view
     from skygrid.run.cloud_cleanup import end_all, find_nodes, runs_here
 
-    here = runs_here(config, run_folders(config.runs_dir))
+    here = runs_here(config, run_folders(config.runs_dir), say)
     if not asked:
         view = find_nodes(config, here, time.time())
         if view.nodes:

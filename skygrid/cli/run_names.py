@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 
 from skygrid.errors import UsageError
@@ -14,11 +15,16 @@ RUN_FILE = "run.json"
 def run_folders(runs_dir: Path) -> list[Path]:
     """Return the folders of all runs in `runs_dir`, sorted by name; empty if it does not exist."""
     try:
-        return sorted(folder for folder in runs_dir.iterdir() if (folder / RUN_FILE).is_file())
+        return sorted(folder for folder in runs_dir.iterdir() if _is_run(folder))
     except (FileNotFoundError, NotADirectoryError):  # no run was started yet
         return []
     except OSError as error:
         raise UsageError(f"cannot look into {runs_dir}: {error.strerror}") from error
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder holds a run; no for one that this user may not enter."""
+    return os.path.isfile(folder / RUN_FILE)  # Path.is_file raises PermissionError
 
 
 def find_run(run: str, runs_dir: Path) -> Path:
@@ -39,7 +45,7 @@ def find_run(run: str, runs_dir: Path) -> Path:
     folders = {folder.name: folder for folder in run_folders(runs_dir)}
     if run in folders:
         return folders[run]
-    if (Path(run) / RUN_FILE).is_file():
+    if _is_run(Path(run)):
         return Path(run)
     matches = [name for name in folders if run and name.startswith(run)]
     if len(matches) == 1:

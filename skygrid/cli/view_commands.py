@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from pathlib import Path
@@ -125,7 +124,13 @@ def _readable(folder: Path) -> RunView | None:
 
 
 def _view(folder: Path) -> RunView:
-    """Return a run's record together with the number of fits in its journal."""
+    """Return a run's record together with the number of fits in its journal.
+
+    Raises
+    ------
+    SkygridError
+        If the record cannot be read.
+    """
     from skygrid.reports.run_record import RunRecord
     from skygrid.reports.run_view import RunView
 
@@ -141,13 +146,12 @@ def _view(folder: Path) -> RunView:
 def _recorded(journal: Path, otherwise: int) -> int:
     """Return the number of outcomes in the journal, or `otherwise` if it cannot be read."""
     from skygrid.errors import JournalError
-    from skygrid.journal.sqlite import SqliteJournal
+    from skygrid.journal.sqlite import recorded_outcomes
 
     if not journal.is_file():
         return otherwise
     try:
-        with contextlib.closing(SqliteJournal(journal, read_only=True)) as reader:
-            return reader.count()
+        return recorded_outcomes(journal)
     except JournalError as error:
         say(f"warning: {error}")
         return otherwise

@@ -95,6 +95,7 @@ READ_ROUND = "SELECT * FROM rounds WHERE round = ?"
 READ_NODES = "SELECT * FROM nodes"
 READ_OUTCOMES = "SELECT * FROM outcomes WHERE round = ? ORDER BY candidate, split"
 COUNT_OUTCOMES = "SELECT count(*) FROM outcomes"
+READ_N_OUTCOMES = "SELECT n_rows FROM totals WHERE name = 'outcomes'"
 READ_TOTALS = "SELECT * FROM totals"
 READ_ALL = {
     (table, backwards): f"SELECT * FROM {table} ORDER BY "  # constants, no user input

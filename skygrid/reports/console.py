@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
-from rich.segment import Segment
+from rich.segment import Segment, Segments
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -36,6 +39,8 @@ from .views import CheckResult
 FAILURES_SHOWN = 5
 WARNINGS_SHOWN = 5
 TOP_SHOWN = 5
+RESUME_LINES = 3
+"""Interrupted runs for which `skygrid runs` prints the command that resumes them."""
 
 STATE_STYLES = {"complete": "green", "running": "cyan", "failed": "red"}
 
@@ -338,19 +343,51 @@ def runs_view(views: Sequence[RunView], now: float) -> RenderableType:
     now : float
         Current time in seconds since the epoch, the end of a running run's duration.
     """
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("run", "state", "fits", "started", "took"):
-        right = heading in ("fits", "took")
-        table.add_column(heading, justify="right" if right else "left", overflow="fold")
-    for view in views:
-        table.add_row(
-            view.record.name,
-            Text(view.state, style=STATE_STYLES.get(view.state, "yellow")),
+    rows = [
+        (
+            printable(view.name),
+            view.state,
             _fits(view),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(view.record.started_at)),
             _took(view, now),
         )
-    return Group(table, *(_resume_line(view) for view in views if view.state == "interrupted"))
+        for view in views
+    ]
+    styles = [STATE_STYLES.get(view.state, "yellow") for view in views]
+    interrupted = [view for view in views if view.state == "interrupted"]
+    hints: list[RenderableType] = [_resume_line(one) for one in interrupted[:RESUME_LINES]]
+    rest = len(interrupted) - len(hints)
+    if rest:
+        hints.append(Text(f"{count_text(rest, 'older run')} can be resumed too", style="yellow"))
+    return Group(_run_lines(rows, styles), *hints)
+
+
+def _run_lines(rows: Sequence[tuple[str, ...]], styles: Sequence[str]) -> RenderableType:
+    """Return lines of columns; `rich.table` takes a millisecond for each line.
+
+    Parameters
+    ----------
+    rows : sequence of tuple of str
+    styles : sequence of str
+        Style of the state in each row.
+    """
+    headings = ("run", "state", "fits", "started", "took")
+    widths = [max(map(cell_len, column)) for column in zip(headings, *rows, strict=True)]
+    segments = [Segment("  ".join(_padded(headings, widths)) + "\n", Style.parse("dim"))]
+    for row, style in zip(rows, styles, strict=True):
+        name, state, *others = _padded(row, widths)
+        segments += [Segment(f"{name}  "), Segment(state, Style.parse(style))]
+        segments.append(Segment("".join(f"  {one}" for one in others) + "\n"))
+    return Segments(segments)
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """Return the cells of a row in the widths of their columns; numbers stand at the right."""
+    blanks = [" " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
+    return [
+        blank + cell if number in (2, 4) else cell + blank
+        for number, (cell, blank) in enumerate(zip(row, blanks, strict=True))
+    ]
 
 
 def run_panel(view: RunView, now: float) -> RenderableType:
@@ -392,4 +429,4 @@ def _took(view: RunView, now: float) -> str:
 
 
 def _resume_line(view: RunView) -> Text:
-    return Text(f"resume with: skygrid resume {view.record.name}", style="yellow")
+    return Text(f"resume with: skygrid resume {shlex.quote(view.given)}", style="yellow")

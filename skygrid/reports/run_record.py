@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from skygrid.errors import UsageError
 from skygrid.nodes.records import Bill
@@ -24,10 +25,20 @@ itself failed. interrupted: by a signal or the loss of all nodes. stopped: by ``
 ``--max-cost``."""
 
 
+Instant = Annotated[float, Meta(ge=0, lt=250_000_000_000)]
+"""Seconds since the epoch, up to the year 9892: no platform prints years of five digits."""
+
+Count = Annotated[int, Meta(ge=0, lt=2**53)]
+"""A number that JSON readers keep exactly."""
+
+ProcessId = Annotated[int, Meta(ge=1, lt=2**31)]
+"""A process id, in the range of ``pid_t``."""
+
+
 class DriverMark(msgspec.Struct, frozen=True, kw_only=True):
     """Identity of the process that drives a run."""
 
-    pid: int
+    pid: ProcessId
     host: str
     started: str = ""
     """Start of the process as the kernel records it, which reveals a reused pid; empty if
@@ -40,7 +51,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     host: str = ""
     cpu: str = ""
-    slots: int = 0
+    slots: Count = 0
     versions: dict[str, str] = {}
     instance: str = ""
     """The provider's id of the rented instance."""
@@ -66,10 +77,10 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any]
     """`skygrid.config.config_to_json` of the configuration."""
 
-    started_at: float
+    started_at: Instant
     """Start of the first session, in seconds since the epoch."""
 
-    ended_at: float | None = None
+    ended_at: Instant | None = None
     """End of the last session; None while it runs."""
 
     driver: DriverMark
@@ -79,10 +90,10 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: dict[str, str] = {}
     """Parts of the search's fingerprint, by name."""
 
-    fits_total: int | None = None
+    fits_total: Count | None = None
     """Fits in the rounds opened so far; None before the first."""
 
-    fits_recorded: int = 0
+    fits_recorded: Count = 0
     error: str | None = None
     """Message that ended the run; None in the states running and complete."""
 

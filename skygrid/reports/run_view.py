@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +22,17 @@ class RunView:
     """The real state: interrupted if the driver is gone."""
 
     fits_recorded: int
+
+    @property
+    def name(self) -> str:
+        """The name by which commands find the run: that of its folder."""
+        return Path(self.folder).name
+
+    @property
+    def given(self) -> str:
+        """The shortest argument by which commands find the run: its name, or its folder."""
+        usual = Path(self.folder).parent == Path("skygrid-runs")
+        return self.name if usual else self.folder
 
     @property
     def resumable(self) -> bool:

@@ -6,24 +6,28 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from skygrid.config import RunConfig
+from skygrid.errors import SkygridError
 from skygrid.nodes.interface import RentingPlace, Say
 from skygrid.nodes.records import NodeList, RunHere, TeardownReport, joined
 from skygrid.nodes.registry import rentals
 from skygrid.reports.run_record import RunRecord, driver_alive
 
 
-def runs_here(config: RunConfig, folders: Iterable[Path]) -> list[RunHere]:
-    """Return the runs of these folders that have rented nodes."""
+def runs_here(config: RunConfig, folders: Iterable[Path], warn: Say) -> list[RunHere]:
+    """Return the runs of these folders that have rented nodes; warn of unreadable ones."""
     markets = rentals(config)
-    return [
-        _run_here(folder)
-        for folder in folders
-        if any(market.has_rented(folder) for market in markets)
-    ]
+    found = (_run_here(folder, markets, warn) for folder in folders)
+    return [one for one in found if one is not None]
 
 
-def _run_here(folder: Path) -> RunHere:
-    record = RunRecord.read(folder)
+def _run_here(folder: Path, markets: Sequence[RentingPlace], warn: Say) -> RunHere | None:
+    try:
+        if not any(market.has_rented(folder) for market in markets):
+            return None
+        record = RunRecord.read(folder)
+    except SkygridError as error:
+        warn(f"warning: {error} Its nodes are found only in the regions that are searched.")
+        return None
     return RunHere(
         folder=folder,
         run_id=record.id,

@@ -98,5 +98,5 @@ def read_versioned(path: Path, kind: type[T], newest: int, hint: str = "") -> T 
         return msgspec.json.decode(content, type=kind)
     except (FileNotFoundError, NotADirectoryError):  # never written
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
         raise SkygridError(f"cannot read {path}: {error}. {hint}".rstrip()) from error

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 import types
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +21,7 @@ import skygrid
 from skygrid import errors
 from skygrid.cli.log_lines import LogReader
 from skygrid.cli.main import exit_code
-from skygrid.cli.run_names import find_run
+from skygrid.cli.run_names import find_run, run_folders
 from skygrid.config import RunConfig, config_to_json
 from skygrid.errors import UsageError
 from skygrid.nodes.registry import PLACES
@@ -461,6 +464,100 @@ def test_one_damaged_run_does_not_hide_the_others(cli, tmp_path):
 
     assert "good" in answer.out
     assert answer.err.startswith("warning: cannot read skygrid-runs/bad/run.json")
+
+
+NOBODY = 65534
+"""Id of a user without rights."""
+
+BAD_VALUES = (
+    None, True, -1, 0, 2**31, 2**40, 2**63, 10**400, 1e300, -1e300, "", "\x1b[2J", "x" * 5000, [],
+)  # fmt: skip
+
+
+def nested(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+@pytest.mark.parametrize("value", BAD_VALUES, ids=lambda value: repr(value)[:20])
+def test_no_value_in_a_record_breaks_the_list(cli, tmp_path, value):
+    """Whatever stands under a key of one run's record, the other runs are listed."""
+    runs_dir = tmp_path / "skygrid-runs"
+    document = json.loads((make_run(runs_dir, "good", state="running") / "run.json").read_text())
+    for key in document:
+        bad = make_run(runs_dir, f"bad-{key}", state="running")
+        changed = document | {key: value}
+        (bad / "run.json").write_text(json.dumps(changed))
+    for key in document["driver"]:
+        bad = make_run(runs_dir, f"bad-driver-{key}", state="running")
+        changed = document | {"driver": document["driver"] | {key: value}}
+        (bad / "run.json").write_text(json.dumps(changed))
+
+    answer = cli("runs")
+
+    assert answer.code == 0, answer.err
+    assert "good  " in answer.out
+    assert answer.out.replace("\n", "").isprintable()
+    assert answer.err.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("text", [nested(100_000), f'{{"format": 1, "config": {nested(9999)}}}'])
+def test_a_deeply_nested_record_does_not_hide_the_others(cli, tmp_path, text):
+    """A record that nests too deeply is a warning like any other damaged one."""
+    make_run(tmp_path / "skygrid-runs", "good")
+    (make_run(tmp_path / "skygrid-runs", "bad") / "run.json").write_text(text)
+
+    answer = cli("runs")
+
+    assert (answer.code, "good" in answer.out) == (0, True)
+    assert answer.err.startswith("warning: cannot read skygrid-runs/bad/run.json")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone may become another user")
+def test_folders_that_this_user_may_not_enter_are_passed_over():
+    """In a folder shared by several users each sees the runs that the user may read."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs_dir = Path(folder)
+        runs_dir.chmod(0o755)
+        make_run(runs_dir, "mine").chmod(0o755)
+        make_run(runs_dir, "theirs").chmod(0o700)
+        os.seteuid(NOBODY)
+        try:
+            found = run_folders(runs_dir)
+        finally:
+            os.seteuid(0)
+
+    assert [one.name for one in found] == ["mine"]
+
+
+def test_two_thousand_runs_are_listed_at_once(cli, tmp_path):
+    """The list of 2,000 runs, half of them without their driver, takes a second at most.
+
+    Measured as processor time, because other processes may be busy; it is a third of the limit.
+    """
+    from skygrid.journal.sqlite import SqliteJournal
+
+    runs_dir = tmp_path / "skygrid-runs"
+    gone = DriverMark(pid=1, host=driver_mark().host, started="never")
+    folder = make_run(runs_dir, "run", state="running", driver=gone)
+    journal = SqliteJournal(folder / "journal.sqlite")
+    journal.append([Outcome(round=0, candidate=0, split=0, status="scored", node="one", slot=0)])
+    journal.close()
+    text = (folder / "run.json").read_text()
+    for number in range(2000):
+        copy = runs_dir / f"run-{number}"
+        copy.mkdir()
+        if number % 2:
+            shutil.copy(folder / "journal.sqlite", copy)
+            (copy / "run.json").write_text(text)
+        else:
+            (copy / "run.json").write_text(text.replace('"running"', '"complete"'))
+    begin = time.process_time()
+
+    answer = cli("runs")
+
+    assert time.process_time() - begin < 1.0
+    assert len(answer.out.splitlines()) > 2000
+    assert "1/?" in answer.out
 
 
 def test_show_reads_the_result_alone(cli, tmp_path):

@@ -42,7 +42,10 @@ def record(**more: Any) -> RunRecord:
 def view(**more: Any) -> RunView:
     one = record(**more)
     return RunView(
-        folder="runs/a-run", record=one, state=one.seen_state(), fits_recorded=one.fits_recorded
+        folder=f"skygrid-runs/{one.name}",
+        record=one,
+        state=one.seen_state(),
+        fits_recorded=one.fits_recorded,
     )
 
 
@@ -145,6 +148,28 @@ def test_runs_table():
     assert "resume with: skygrid resume new" in text
 
 
+def test_runs_table_names_runs_as_commands_find_them():
+    """Name and hint are those of the folder, whatever a foreign record calls the run."""
+    one = record(name="\x1b]52;c;eA==\x07", driver=ended_process())
+    seen = RunView(folder="else where/mine", record=one, state="interrupted", fits_recorded=0)
+
+    text = text_of(runs_view([seen], now=1010.0))
+
+    assert text.splitlines()[1].split()[0] == "mine"
+    assert "resume with: skygrid resume 'else where/mine'" in text
+    assert text.replace("\n", "").isprintable()
+
+
+def test_runs_table_gives_few_hints():
+    """Of many interrupted runs the newest three have a hint."""
+    views = [view(name=f"run-{number}", driver=ended_process()) for number in range(3, 0, -1)]
+
+    text = text_of(runs_view([*views, *views], now=1010.0))
+
+    assert text.count("resume with: ") == 3
+    assert "3 older runs can be resumed too" in text
+
+
 def test_panel_of_an_unfinished_run():
     """A run without results shows its progress, its end and the resume line."""
     text = text_of(
@@ -172,7 +197,7 @@ def test_json_of_a_run():
     document = json.loads(run_json(view(driver=ended_process())))
 
     assert document["state"] == "interrupted"
-    assert (document["name"], document["folder"]) == ("a-run", "runs/a-run")
+    assert (document["name"], document["folder"]) == ("a-run", "skygrid-runs/a-run")
 
 
 def test_check_adds_up():
