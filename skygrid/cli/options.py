@@ -90,6 +90,10 @@ Salvage = Annotated[
     bool,
     typer.Option("--salvage", help="Continue with the intact part of a damaged journal."),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Resume a run that someone else made; its folder can run code."),
+]
 Json = Annotated[bool | None, typer.Option("--json", help="Write one JSON document to stdout.")]
 Quiet = Annotated[bool | None, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Verbose = Annotated[

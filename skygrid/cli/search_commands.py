@@ -16,7 +16,7 @@ from skygrid.nodes.registry import place_of
 from skygrid.util.terminal import say
 
 from . import options as given
-from .confirm import approve, require_consent
+from .confirm import approve, require_consent, require_trust
 from .output import write_result, write_view
 from .template import write_template
 
@@ -99,6 +99,7 @@ def resume(
     retries: given.Retries = None,
     no_sharing: given.ChangedSharing = None,
     salvage: given.Salvage = False,
+    trust: given.Trust = False,
     yes: given.Yes = None,
     json: given.Json = None,
     quiet: given.Quiet = None,
@@ -112,6 +113,7 @@ def resume(
 
     folder = find_run(run, _runs_dir(runs_dir))
     said.pop("runs_dir")
+    require_trust(folder, RunRecord.read(folder), trusted=said.pop("trust"))
     if said.pop("salvage"):
         from skygrid.run.folder import salvage_run
 

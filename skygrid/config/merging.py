@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .records import NOT_RECORDED, ON_WITH_NODES, ORIGINS, TABLES, RunConfig
-from .sources import find_file, from_environment, from_file, from_options, from_record
+from .records import NO_SETTINGS, NOT_RECORDED, ON_WITH_NODES, TABLES, RunConfig
+from .sources import PREFIX, find_file, from_environment, from_file, from_options, from_record
 from .values import Given, checked_value
 
 
@@ -44,12 +44,15 @@ def load_config(
     ConfigError
         The message names the setting's place and the remedy.
     """
-    given = from_file(find_file(environment, search_file, config_file, cwd))
+    file = find_file(environment, search_file, config_file, cwd)
+    named = config_file is not None or bool(environment.get(PREFIX + "CONFIG"))
+    given = from_file(file)
     given |= from_environment(environment)
     given |= from_options(options)
     if "nodes" in given and "on" not in given:
         given["on"] = Given(ON_WITH_NODES, f"{given['nodes'].origin} without a place")
-    return _with(RunConfig(), given)
+    base = RunConfig(found_file=None if named else file)
+    return _with(base, given)
 
 
 def resume_config(recorded: Mapping[str, Any], options: Mapping[str, Any]) -> RunConfig:
@@ -81,7 +84,7 @@ def _plain_fields(record: Any) -> dict[str, Any]:
     return {
         field.name: _plain(getattr(record, field.name))
         for field in dataclasses.fields(record)
-        if field.name not in {*NOT_RECORDED, ORIGINS}
+        if field.name not in {*NOT_RECORDED, *NO_SETTINGS}
     }
 
 

@@ -277,6 +277,10 @@ class RunConfig:
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Origin of each setting, for messages: ``--nodes``. It is not a setting itself."""
 
+    found_file: Path | None = field(default=None, compare=False, repr=False)
+    """The ``skygrid.toml`` that was read because it was there; None if the user named a file or
+    none was read. It is not a setting itself."""
+
     def origin(self, name: str) -> str:
         """Return where a setting comes from; its name where it is a default."""
         return self.origins.get(name, name)
@@ -285,8 +289,8 @@ class RunConfig:
 ON_WITH_NODES = "aws"
 """Place of ``--nodes N`` where nothing names a place."""
 
-ORIGINS = "origins"
-"""The field of `RunConfig` that is no setting."""
+NO_SETTINGS = ("origins", "found_file")
+"""The fields of `RunConfig` that are no settings."""
 
 TABLES: dict[str, type] = {"aws": AwsConfig, "ssh": SshConfig, "environment": EnvironmentConfig}
 """Tables of the config file; each is a field of `RunConfig` by the same name."""

@@ -15,7 +15,7 @@ import msgspec
 from skygrid.errors import ConfigError
 from skygrid.util.home_folders import expand_home
 
-from .records import ORIGINS, TABLES, RunConfig
+from .records import NO_SETTINGS, TABLES, RunConfig
 
 SWITCHES = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 """Words for true and false in the environment, in addition to msgspec's."""
@@ -46,7 +46,8 @@ class Given:
 def settings_of(table: str | None) -> list[str]:
     """Return the names of a table's settings, or of those outside all tables (None)."""
     record = RunConfig if table is None else TABLES[table]
-    return [one.name for one in dataclasses.fields(record) if one.name not in {*TABLES, ORIGINS}]
+    others = {*TABLES, *NO_SETTINGS}
+    return [one.name for one in dataclasses.fields(record) if one.name not in others]
 
 
 def checked_value(table: str | None, name: str, given: Given) -> Any:

@@ -32,6 +32,7 @@ from skygrid.reports.csv import write_csv
 from skygrid.reports.result_json import add_bill, result_json, write_result
 from skygrid.reports.run_record import NodeRecord, RunRecord, State, driver_mark
 from skygrid.reports.summary import Summary
+from skygrid.run.trust import mark_own
 from skygrid.sklearn_search.saved_search import save_search
 from skygrid.util.atomic_file import atomic_file
 from skygrid.worker.wire.messages import Greeting
@@ -90,6 +91,7 @@ class RunFolder:
         )
         folder = cls(path, record, _open_journal(path, record))
         folder._begin()
+        mark_own(path, run_id)
         return folder
 
     @classmethod

@@ -15,6 +15,7 @@ from skygrid.cli.main import exit_code
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.reports.run_record import RunRecord
 from skygrid.run.folder import salvage_run
+from skygrid.run.trust import mark_own
 from tests.command import answer_of, result
 
 SEARCH = """
@@ -50,7 +51,9 @@ def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     """Copy the finished run and change into its folder."""
     shutil.copytree(finished, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
-    return tmp_path / "copy" / "skygrid-runs" / "r"
+    path = tmp_path / "copy" / "skygrid-runs" / "r"
+    mark_own(path, RunRecord.read(path).id)
+    return path
 
 
 def refused(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:

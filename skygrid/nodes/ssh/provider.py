@@ -79,6 +79,7 @@ class SshHosts:
 def find_targets(config: RunConfig) -> dict[str, Target]:
     """Return the targets of a run by node name."""
     ssh = config.ssh
+    _refuse_unnamed(config)
     options = SshOptions(config_file=ssh.config_file, known_hosts=ssh.known_hosts, key=ssh.key)
     found: dict[str, Target] = {}
     hosts = ssh.hosts[: config.nodes]
@@ -92,6 +93,18 @@ def find_targets(config: RunConfig) -> dict[str, Target]:
             raise ConfigError(f"hosts under [ssh] names {spelled} twice: name each host once")
         found[name] = target
     return found
+
+
+def _refuse_unnamed(config: RunConfig) -> None:
+    """Refuse an SSH configuration that only a project's ``skygrid.toml`` names.
+
+    OpenSSH runs the commands in it (``Match exec``), and the file may have come with the project.
+    """
+    if config.found_file is not None and config.ssh.config_file is not None:
+        raise ConfigError(
+            f"{config.found_file} names the SSH config {config.ssh.config_file}, which can run "
+            f"commands. If you trust it, name the file yourself: --config {config.found_file}"
+        )
 
 
 def _as_name(text: str) -> str:

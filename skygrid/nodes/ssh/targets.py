@@ -36,6 +36,11 @@ _SPELLING = re.compile(
 )
 
 
+_FOR_SHELLS = re.compile(r"""['"`$\\;&<>|(){}]|^-|@-""")
+"""Characters that a command of the SSH configuration, such as ``Match exec "... %h"``, would pass
+to a shell. OpenSSH refuses them in names of hosts and users since 9.6 (valid_hostname in ssh.c)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SshOptions:
     """SSH settings of the run's configuration; None leaves the choice to OpenSSH."""
@@ -143,7 +148,8 @@ def split_spelling(spelled: str) -> tuple[str, str | None, int | None]:
         User and port are None if missing.
     """
     match = _SPELLING.fullmatch(spelled.strip())
-    if match is None or (match["port"] and not 0 < int(match["port"]) < 65536):
+    unsafe = _FOR_SHELLS.search(spelled.strip())
+    if match is None or unsafe or (match["port"] and not 0 < int(match["port"]) < 65536):
         raise ConfigError(
             f"{spelled!r} is no host: write name, user@name, user@name:port or [address]:port"
         )

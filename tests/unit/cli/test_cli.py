@@ -30,6 +30,7 @@ from skygrid.reports.result_json import result_json, write_result
 from skygrid.reports.run_record import DriverMark, RunRecord, driver_mark
 from skygrid.reports.summary import CandidateRow, Summary
 from skygrid.reports.views import CheckResult, RoundSize
+from skygrid.run.trust import mark_own
 
 HEAVY = (
     "sklearn",
@@ -130,7 +131,9 @@ def make_run(runs_dir: Path, name: str, **more: Any) -> Path:
         "started_at": 1000.0,
         "driver": driver_mark(),
     }
-    RunRecord(**(settings | more)).write(folder)
+    record = RunRecord(**(settings | more))
+    record.write(folder)
+    mark_own(folder, record.id)
     return folder
 
 

@@ -18,7 +18,7 @@ from skygrid.config import (
     load_config,
     resume_config,
 )
-from skygrid.config.records import ORIGINS
+from skygrid.config.records import NO_SETTINGS
 from skygrid.environment.settings import EnvironmentConfig
 from skygrid.errors import ConfigError
 from skygrid.nodes.registry import PLACES, place_of
@@ -282,7 +282,7 @@ def _uncommented(tmp_path: Path, name: str) -> Path:
 
 
 def _names(record: type, *but: str) -> set[str]:
-    return {one.name for one in fields(record)} - {*but, ORIGINS}
+    return {one.name for one in fields(record)} - {*but, *NO_SETTINGS}
 
 
 def test_local_toml_shows_every_key(tmp_path):

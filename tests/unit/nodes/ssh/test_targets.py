@@ -30,7 +30,12 @@ def test_spellings_of_a_host(spelled: str, parts: tuple[str, str | None, int | N
     assert split_spelling(spelled) == parts
 
 
-@pytest.mark.parametrize("spelled", ["", "a b", "me@", "gpu1:0", "gpu1:99999", "a@b@c", "gpu1:x"])
+@pytest.mark.parametrize(
+    "spelled",
+    ["", "a b", "me@", "gpu1:0", "gpu1:99999", "a@b@c", "gpu1:x", "-oProxyCommand=x", "me@-x"]
+    + [f"gpu{char}1" for char in "'\"`$\\;&<>|(){}"]
+    + ["$(touch${IFS}x)@gpu1"],
+)
 def test_an_invalid_host_is_named(spelled: str) -> None:
     """An invalid spelling is quoted, with the forms that are allowed."""
     with pytest.raises(ConfigError, match=r"is no host: write name, user@name"):
