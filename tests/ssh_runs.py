@@ -57,9 +57,9 @@ class Bench:
         node = self.bed.node(**options)
         if prepared:
             root = node.home / ".cache" / "skygrid"
-            root.mkdir(parents=True)
+            root.mkdir(parents=True, mode=0o700)
             for name in ("envs", "tools", "uv-cache"):
-                (SHARED / name).mkdir(parents=True, exist_ok=True)
+                (SHARED / name).mkdir(mode=0o700, parents=True, exist_ok=True)
                 (root / name).symlink_to(SHARED / name)
         if host:
             self.hosts.append(self.bed.alias(node))

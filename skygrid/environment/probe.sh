@@ -16,7 +16,15 @@ for name in python3 python3.11 python3.12 python3.13 python3.14 python3.15; do
     version=$("$path" -c "import platform; print(platform.python_version())" 2>/dev/null) || continue
     echo "python=$version $path"
 done
-for uv in "${SKYGRID_UV:-}" "$(command -v uv)" "$HOME/.local/bin/uv" "$HOME/.cargo/bin/uv" "$root/tools/bin/uv"; do
+own_uv=$root/tools/bin/uv
+if [ -d "$root" ]; then
+    found=$(cd "$root" && foreign "" "" | head -n 1)
+    if [ -n "$found" ]; then
+        echo "foreign=$found"
+        own_uv=
+    fi
+fi
+for uv in "${SKYGRID_UV:-}" "$(command -v uv)" "$HOME/.local/bin/uv" "$HOME/.cargo/bin/uv" "$own_uv"; do
     if [ -n "$uv" ] && version=$("$uv" --version 2>/dev/null); then
         echo "uv=$version $uv"
         break

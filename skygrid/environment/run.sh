@@ -11,6 +11,8 @@ esac
 shift 3
 cd "$root" 2>/dev/null || exit 76
 root=$(pwd)
+# unpack.sh, which runs next, names what others can change.
+[ -z "$(foreign "$environment" "$code")" ] || exit 76
 [ -e "$environment/ready" ] && [ -e "$code/ready" ] && [ -x "$environment/bin/python" ] || exit 76
 # remove_unused in prepare.sh reads these times.
 touch "$environment/ready" "$code/ready" 2>/dev/null || :

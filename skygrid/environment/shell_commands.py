@@ -23,6 +23,9 @@ DEFAULT_ROOT = "~/.cache/skygrid"
 NOT_READY_EXIT = 76
 """Exit status of `run_python` on a node without the environment or the code."""
 
+CHECKED = ("probe.sh", "run.sh", "unpack.sh")
+"""Scripts that execute files under the root; they begin with the functions of ``trusted.sh``."""
+
 PROBE_BEGIN = "skygrid-probe-begin"
 PROBE_END = "skygrid-probe-end"
 
@@ -107,6 +110,9 @@ class Probe:
     writable: bool
     """True if the root is writable or can be created."""
 
+    foreign: str | None = None
+    """A folder under the root, or ``.`` for the root, that other users own or can change."""
+
 
 def read_probe(output: str) -> Probe:
     """Parse the output of `probe`, ignoring text that the login shell prints around it.
@@ -137,6 +143,7 @@ def read_probe(output: str) -> Probe:
         free_kib=int(free) if free.isdigit() else None,
         memory_kib=int(memory) if memory.isdigit() else 0,
         writable=said.get("writable") == "yes",
+        foreign=said.get("foreign"),
     )
 
 
@@ -152,7 +159,10 @@ def quoted(text: str) -> str:
 
 
 def _command(script: str, *values: str) -> str:
-    words = ["sh", "-c", _script(script), "skygrid", *values]
+    text = _script(script)
+    if script in CHECKED:
+        text = f"{_script('trusted.sh')}\n{text}"
+    words = ["sh", "-c", text, "skygrid", *values]
     return "exec " + " ".join([*words[:2], *map(quoted, words[2:])])
 
 

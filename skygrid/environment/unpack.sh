@@ -7,6 +7,14 @@ case $1 in
 "~/"*) root=$HOME/${1#??} ;;
 *) root=$HOME/$1 ;;
 esac
+if mkdir -p "$root/incoming" && cd "$root" && root=$(pwd); then
+    found=$(foreign "envs/$2-$(uname -s)-$(uname -m)" "code/$3" | head -n 1)
+    if [ -n "$found" ]; then
+        if [ "$found" = . ]; then found=$root; else found=$root/$found; fi
+        echo "skygrid: $found on this host belongs to another user or can be changed by one, who could put programs there: make it yours alone (chmod go-rwx), or set folder in the config to one that is" >&2
+        exit 1
+    fi
+fi
 if ! mkdir -p "$root/incoming" || ! kit=$(mktemp -d "$root/incoming/kit-XXXXXX"); then
     echo "skygrid: cannot write to $root on this host: choose a root that this user may write to, on a disk with room" >&2
     exit 1

@@ -179,3 +179,27 @@ def test_a_python_that_this_machine_does_not_run_is_refused_at_once(bench: Bench
     bench.environment = 'python = "3.99"'
     err = bench.ended_with(2, bench.start())
     assert "3.99" in err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone may give a file away")
+def test_a_program_that_another_user_put_there_is_not_run(bench: Bench) -> None:
+    """No planted program runs in a folder that others can write; run and doctor name the folder."""
+    node = bench.node(prepared=False)
+    root = node.home / ".cache" / "skygrid"
+    trace = bench.folder / "trace"
+    uv = root / "tools" / "bin" / "uv"
+    uv.parent.mkdir(parents=True)
+    uv.write_text(f"#!/bin/sh\ntouch {trace}\n")
+    uv.chmod(0o755)
+    root.chmod(0o755)
+    for path in (root / "tools", uv.parent, uv):
+        os.chown(path, 65534, 65534)
+
+    err = bench.ended_with(3, bench.start())
+    assert f"{root}/tools on this host belongs to another user" in err
+
+    root.chmod(0o777)
+    code, out, _ = bench.doctor().end()
+    assert code == 3
+    assert f"{root} belongs to another user or can be changed by one" in out
+    assert not trace.exists()

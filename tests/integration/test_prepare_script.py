@@ -475,7 +475,7 @@ def bare_path(host: Host) -> str:
     tools.mkdir()
     wanted = (
         "sh uname mkdir mktemp tar gzip rm df awk sed tail head find cp mv touch grep cat tr "
-        "dirname getconf env"
+        "dirname getconf env id"
     )
     for name in wanted.split():
         (tools / name).symlink_to(shutil.which(name) or "")

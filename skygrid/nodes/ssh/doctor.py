@@ -107,6 +107,12 @@ def problems_of(probe: Probe) -> Iterator[str]:
             f"{probe.free_kib / 2**20:.1f} GiB of disk left under {probe.root}, and an environment "
             "takes about 1 GiB: free some, or set folder under [ssh] to a larger disk"
         )
+    if probe.foreign is not None:
+        path = probe.root if probe.foreign == "." else f"{probe.root}/{probe.foreign}"
+        yield (
+            f"{path} belongs to another user or can be changed by one, who could put programs "
+            "there: make it yours alone (chmod go-rwx), or set folder under [ssh] to one that is"
+        )
     if probe.uv is None and not probe.pythons:
         yield "no Python and no uv: install one of them there (https://docs.astral.sh/uv)"
 

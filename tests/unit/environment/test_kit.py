@@ -183,6 +183,8 @@ def ready(tmp_path: Path) -> Path:
     python = environment / "bin" / "python"
     python.write_text('#!/bin/sh\nprintf "%s\\n" "$PWD" "$PYTHONPATH" "$@"\n')
     python.chmod(0o755)
+    for folder in (root, environment, code):
+        folder.chmod(0o700)
     return root
 
 
@@ -212,6 +214,70 @@ def test_an_unprepared_host_is_not_ready(tmp_path: Path) -> None:
     """Without a root, the command prints nothing and exits with NOT_READY_EXIT."""
     said = in_sh(run_python("~/x", "e", "c", []), str(tmp_path))
     assert (said.returncode, said.stdout, said.stderr) == (NOT_READY_EXIT, "", "")
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone may give a file away")
+OTHER_USER = 65534
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "owner"),
+    [
+        ("", 0o770, None),
+        ("", 0o1777, None),
+        ("envs", 0o702, None),
+        ("envs/ekey", 0o711, None),
+        ("code/ckey", 0o755, None),
+        ("code/ckey", 0o720, None),
+        ("tools", 0o777, None),
+        ("tools/bin/uv", 0o666, None),
+        ("uv-cache", 0o777, None),
+        ("incoming", 0o730, None),
+        pytest.param("", 0o700, OTHER_USER, marks=as_root),
+        pytest.param("envs", 0o755, OTHER_USER, marks=as_root),
+        pytest.param("envs/ekey", 0o755, OTHER_USER, marks=as_root),
+        pytest.param("code/ckey", 0o755, OTHER_USER, marks=as_root),
+    ],
+)
+def test_nothing_is_run_that_another_user_could_have_put_there(
+    ready: Path, name: str, mode: int, owner: int | None
+) -> None:
+    """A folder that others own or can change is named with the next step, and nothing in it runs.
+
+    Others may not even enter the folders of environment and code.
+    """
+    if name.startswith("envs/"):
+        name = next(ready.glob("envs/*")).relative_to(ready).as_posix()
+    path = ready / name
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if name.endswith("uv"):
+        path.touch()
+    else:
+        path.mkdir(exist_ok=True)
+    path.chmod(mode)
+    if owner is not None:
+        os.chown(path, owner, owner)
+
+    said = in_sh(run_python(str(ready), "ekey", "ckey", ["--folder", "a"]))
+    assert (said.returncode, said.stdout, said.stderr) == (NOT_READY_EXIT, "", "")
+
+    said = in_sh(unpack_and_prepare(str(ready), "ekey", "ckey"))
+    assert said.returncode == 1
+    last = said.stderr.splitlines()[-1]
+    assert last.startswith(f"skygrid: {path} on this host")
+    assert "belongs to another user or can be changed by one" in last
+    assert "chmod go-rwx" in last
+
+
+def test_a_folder_of_this_user_that_others_can_read_is_used(ready: Path) -> None:
+    """Only environment and code have to be closed: a root of mode 0755 works, also behind links."""
+    ready.chmod(0o755)
+    (ready / "envs").rename(ready.parent / "elsewhere")
+    (ready / "envs").symlink_to(ready.parent / "elsewhere")
+
+    said = in_sh(run_python(str(ready), "ekey", "ckey", ["--folder", "a"]))
+
+    assert (said.returncode, said.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("root", ["", "~other/x", "a:b", "a\nb"])
