@@ -175,7 +175,7 @@ def _rented(config: RunConfig) -> Iterator[PullEngine]:
     run_id = secrets.token_hex(8)
     name = f"python-{run_id[:8]}"
     folder = config.runs_dir / name
-    folder.mkdir(parents=True)
+    folder.mkdir(mode=0o700, parents=True)
     say(f"{name}: {quote_text(offer.quote)}")
     rented = RentedNodes(
         config,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from skygrid.config import RunConfig
 from skygrid.errors import InterruptedRunError, UsageError
 from skygrid.nodes.registry import place_of
+from skygrid.util.terminal import say
 
-from .output import agrees, can_ask, say, say_view
+from .output import agrees, can_ask, say_view
 
 if TYPE_CHECKING:
     from skygrid.reports.run_record import RunRecord

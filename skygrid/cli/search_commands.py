@@ -108,6 +108,7 @@ def resume(
     """Continue an interrupted run; recorded fits are never fitted again."""
     said = _said(locals())
     from skygrid.reports.run_record import RunRecord
+    from skygrid.run.secrets_file import recorded_settings
 
     from .run_names import find_run
 
@@ -119,7 +120,7 @@ def resume(
 
         say(salvage_run(folder))
     record = RunRecord.read(folder)
-    merged = resume_config(record.config, said)
+    merged = resume_config(recorded_settings(folder, record), said)
     if record.state != "complete" and place_of(merged).rental is not None:
         _rented(lambda listener: _prepare_resume(folder, merged, listener), merged)
         return

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 
+from skygrid.environment.credentials import masked
 from skygrid.errors import ConfigError
 from skygrid.util.home_folders import expand_home
 
@@ -122,4 +123,4 @@ def _path(kind: Any, value: Any, given: Given) -> Path:
 
 
 def _wrong(given: Given, wanted: str) -> ConfigError:
-    return ConfigError(f"{given.origin} is {given.value!r}; it must be {wanted}")
+    return ConfigError(f"{given.origin} is {masked(repr(given.value))}; it must be {wanted}")

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal
 
 import msgspec
 
+from skygrid.environment.credentials import MaskedLines, masked
 from skygrid.errors import NodeError, ProtocolError, SkygridError
 from skygrid.nodes.interface import Transport, Watcher
 from skygrid.util.terminal import printable
@@ -105,6 +106,7 @@ class NodeLog:
         self._early = bytearray()
         self._last = b""
         self._written = 0
+        self._masked = MaskedLines()
 
     def open(self, path: Path) -> None:
         """Write to this file from now on, after the output so far."""
@@ -118,7 +120,7 @@ class NodeLog:
         """Add output of the node."""
         with self._lock:
             self._last = (self._last + data)[-TAIL_BYTES:]
-            self._keep(data)
+            self._keep(self._masked.feed(data))
 
     def note(self, line: str) -> None:
         """Add a line of the driver; `tail` leaves it out."""
@@ -141,11 +143,13 @@ class NodeLog:
     def tail(self, lines: int = 5) -> str:
         """Return the last lines of the node's output."""
         with self._lock:
-            return printable("\n".join(self._last.decode(errors="replace").splitlines()[-lines:]))
+            text = masked(self._last.decode(errors="replace"))
+            return printable("\n".join(text.splitlines()[-lines:]))
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
+            self._keep(self._masked.end())
             if self._file is not None:
                 self._file.close()
                 self._file = None

@@ -176,7 +176,11 @@ get_uv() {
 pip_quietly() {
     python=$1
     shift
-    if [ -n "$SKYGRID_INDEX_URL" ]; then set -- "$@" --index-url "$SKYGRID_INDEX_URL"; fi
+    # An index may have a password, and every user can read command lines.
+    if [ -n "$SKYGRID_INDEX_URL" ]; then
+        PIP_INDEX_URL=$SKYGRID_INDEX_URL
+        export PIP_INDEX_URL
+    fi
     "$python" -m pip install --quiet --disable-pip-version-check --no-input "$@"
 }
 
@@ -283,14 +287,18 @@ install_packages() {
     set -- "$@" --no-python-downloads
     index=$SKYGRID_INDEX_URL
     if [ -z "$index" ]; then index=$(index_of_pip); fi
-    if [ -n "$index" ]; then set -- "$@" --index-url "$index"; fi
+    # Not as options: an index may have a password, and every user can read command lines.
+    if [ -n "$index" ]; then
+        unset UV_DEFAULT_INDEX
+        UV_INDEX_URL=$index
+        export UV_INDEX_URL
+    fi
     if [ -s "$kit/extra-index-urls.txt" ]; then
         # As in pip, all indexes have equal priority: one may lack versions that another has.
         set -- "$@" --index-strategy unsafe-best-match
+        UV_EXTRA_INDEX_URL=$(awk '{ printf "%s%s", blank, $0; blank = " " }' "$kit/extra-index-urls.txt")
+        export UV_EXTRA_INDEX_URL
     fi
-    while read -r extra; do
-        set -- "$@" --extra-index-url "$extra"
-    done <"$kit/extra-index-urls.txt"
     "$uv" pip install --python "$place_python" "$@" </dev/null
 }
 

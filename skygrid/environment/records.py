@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from skygrid.environment.credentials import masked
+
 SCRIPT_VERSION = 1
 """Increase it when a change of prepare.sh requires new environments."""
 
@@ -89,4 +91,5 @@ class Environment:
             [self.index_url, self.extra_index_url],
             self.setup,
         ]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:KEY_LENGTH]
+        # Without credentials: a new password needs no new environment.
+        return hashlib.sha256(masked(json.dumps(content)).encode()).hexdigest()[:KEY_LENGTH]

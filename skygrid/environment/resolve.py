@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from skygrid.environment import requirements
+from skygrid.environment.credentials import refuse_masked
 from skygrid.environment.installed import Distribution, Installed, local_path, read_installed
 from skygrid.environment.records import Environment, LocalDistribution
 from skygrid.environment.settings import EnvironmentConfig
@@ -57,6 +58,8 @@ def resolve(
     PreparationError
         If an imported module cannot be provided on a node.
     """
+    extra = {"extra_index_url": " ".join(settings.extra_index_url)}
+    refuse_masked({"index_url": settings.index_url, **extra})
     driver = read_installed() if installed is None else installed
     chosen = _Selection(driver)
     lock = None

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
+from skygrid.environment.credentials import masked
 from skygrid.listener import Listener
 from skygrid.reports.progress import LOGGER as PROGRESS
 
@@ -33,6 +34,13 @@ class _LogFile(logging.FileHandler):
             super().close()
 
 
+class _MaskedLine(logging.Formatter):
+    """Formatter that leaves out credentials of URLs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
+
 class _Told(logging.Handler):
     """Passes lines to a listener, except those that a display logs itself."""
 
@@ -44,7 +52,7 @@ class _Told(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         token = _passed_on.set(True)
         try:
-            self._listener.message(record.getMessage(), always=False)
+            self._listener.message(masked(record.getMessage()), always=False)
         finally:
             _passed_on.reset(token)
 
@@ -65,7 +73,7 @@ def kept() -> Iterator[Callable[[Path], None]]:
         with suppress(OSError):  # `_LogFile` then drops its lines
             folder.mkdir(exist_ok=True)
         file = _LogFile(folder / FILE_NAME, encoding="utf-8", delay=True)
-        file.setFormatter(logging.Formatter(LINE))
+        file.setFormatter(_MaskedLine(LINE))
         closing.callback(file.close)
         lines.setTarget(file)
 

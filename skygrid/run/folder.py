@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import msgspec
 
 from skygrid._version import __version__
 from skygrid.config import RunConfig, config_to_json
+from skygrid.environment.credentials import masked, separate
 from skygrid.errors import (
     DamagedJournalError,
     FolderError,
@@ -32,6 +33,7 @@ from skygrid.reports.csv import write_csv
 from skygrid.reports.result_json import add_bill, result_json, write_result
 from skygrid.reports.run_record import NodeRecord, RunRecord, State, driver_mark
 from skygrid.reports.summary import Summary
+from skygrid.run.secrets_file import remove_secrets, write_secrets
 from skygrid.run.trust import mark_own
 from skygrid.sklearn_search.saved_search import save_search
 from skygrid.util.atomic_file import atomic_file
@@ -55,6 +57,9 @@ class RunFolder:
     path: Path
     record: RunRecord
     journal: SqliteJournal
+    private: Mapping[str, Any] = field(default_factory=dict)
+    """Settings with credentials, which the record has only with a mask."""
+
     fits_total: int = 0
 
     @classmethod
@@ -79,17 +84,18 @@ class RunFolder:
             If the folder cannot be made.
         """
         path = _make_folder(started_in / config.runs_dir, config.name, search_file)
+        settings, private = separate(config_to_json(config))
         record = RunRecord(
             id=run_id,
             name=path.name,
             state="running",
             search_file=str((started_in / search_file).resolve()),
-            argv=tuple(sys.argv),
-            config=config_to_json(config),
+            argv=tuple(map(masked, sys.argv)),
+            config=settings,
             started_at=time.time(),
             driver=driver_mark(),
         )
-        folder = cls(path, record, _open_journal(path, record))
+        folder = cls(path, record, _open_journal(path, record), private)
         folder._begin()
         mark_own(path, run_id)
         return folder
@@ -103,10 +109,12 @@ class RunFolder:
         JournalError
             If the journal cannot be opened or is damaged, or another process drives the run.
         """
-        fresh = msgspec.structs.replace(record, config=config_to_json(config))
-        return cls(path, fresh, _open_journal(path, record))
+        settings, private = separate(config_to_json(config))
+        fresh = msgspec.structs.replace(record, config=settings)
+        return cls(path, fresh, _open_journal(path, record), private)
 
     def _begin(self) -> None:
+        write_secrets(self.path, self.private)
         self._update(state="running", ended_at=None, error=None, driver=driver_mark())
 
     def begin(self, parts: Mapping[str, str], versions: Mapping[str, str]) -> SqliteJournal:
@@ -152,6 +160,7 @@ class RunFolder:
 
     def end(self, state: State, error: str | None) -> None:
         """Record the end of this session."""
+        error = None if error is None else masked(error)
         self._update(
             state=state,
             error=error,
@@ -183,6 +192,7 @@ class RunFolder:
             problem = save_search(search, file)
         self.save_results(search.cv_results_, summary, outcomes)
         self.end("complete", None)
+        remove_secrets(self.path)
         return problem
 
     def save_results(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import os
 import shlex
@@ -10,11 +11,13 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 
@@ -520,3 +523,122 @@ def test_a_host_without_uv_and_network_is_reported(host: Host, bare_path: str) -
     (Path(bare_path) / "python3").unlink()
     said = failure(host, SMALL, PATH=bare_path)
     assert "has no uv that skygrid can use and none could be installed" in said
+
+
+# ---- private indexes -----------------------------------------------------------------------------
+
+
+class PrivateIndex:
+    """A package index that wants a password, with one wheel, at an address of this machine.
+
+    Attributes
+    ----------
+    url : str
+        Address with user and password.
+    answered : list of str
+        Paths that were asked for with the password.
+    seen : set of str
+        Command lines of this machine that had the password in them during a request.
+    """
+
+    def __init__(self, wheel: Path, password: str) -> None:
+        self.answered: list[str] = []
+        self.seen: set[str] = set()
+        name = wheel.name.partition("-")[0]
+        pages = {
+            f"/simple/{name}/": f'<a href="/{wheel.name}">{wheel.name}</a>'.encode(),
+            f"/{wheel.name}": wheel.read_bytes(),
+        }
+        wanted = f"Basic {base64.b64encode(f'me:{password}'.encode()).decode()}"
+        index = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                index.seen.update(_command_lines_with(password))
+                if self.headers.get("Authorization") != wanted:
+                    self._answer(401, b"", ("WWW-Authenticate", "Basic realm=index"))
+                    return
+                index.answered.append(self.path)
+                page = pages.get(self.path)
+                kind = "text/html" if self.path.endswith("/") else "application/zip"
+                self._answer(404 if page is None else 200, page or b"", ("Content-Type", kind))
+
+            do_HEAD = do_GET  # noqa: N815  # http.server calls it
+
+            def _answer(self, status: int, body: bytes, header: tuple[str, str]) -> None:
+                self.send_response(status)
+                self.send_header(*header)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://me:{password}@127.0.0.1:{self._server.server_port}/simple"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+
+    def __enter__(self) -> PrivateIndex:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def _command_lines_with(word: str) -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # the process has ended
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if word in line:
+                yield line
+
+
+def small_wheel(folder: Path, name: str) -> Path:
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    about = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}.py", "")
+        archive.writestr(
+            f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        )
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    return path
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
+def test_passwords_of_indexes_are_on_no_command_line(host: Host, tmp_path: Path) -> None:
+    """Packages come from indexes with passwords, which no other user of the host can see."""
+    first, second = small_wheel(tmp_path, "mine"), small_wheel(tmp_path, "ours")
+    with PrivateIndex(first, "s3cret-a") as one, PrivateIndex(second, "s3cret-b") as two:
+        environment = Environment(
+            python=MINOR,
+            minor=MINOR,
+            requirements=("mine==1.0", "ours==1.0"),
+            index_url=one.url,
+            extra_index_url=(two.url, one.url),
+        )
+        status, said = host.prepare(build_kit(environment), UV_CACHE_DIR=str(tmp_path / "cache"))
+
+    assert status == 0, said
+    assert f"/{first.name}" in one.answered
+    assert f"/{second.name}" in two.answered
+    assert (one.seen, two.seen) == (set(), set())
+    assert "s3cret" not in "\n".join(said)
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
+def test_the_password_of_an_index_is_not_shown_to_fetch_uv(
+    host: Host, tmp_path: Path, bare_path: str
+) -> None:
+    """pip, which fetches uv where it is missing, gets the password unseen too."""
+    with PrivateIndex(small_wheel(tmp_path, "mine"), "s3cret-a") as index:
+        said = failure(host, replace(SMALL, index_url=index.url), PATH=bare_path)
+
+    assert "/simple/uv/" in index.answered
+    assert index.seen == set()
+    assert "s3cret" not in said

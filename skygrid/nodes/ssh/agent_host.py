@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skygrid.config import limits
+from skygrid.environment.credentials import masked
 from skygrid.environment.kit import Kit
 from skygrid.environment.shell_commands import quoted, run_python, unpack_and_prepare
 from skygrid.errors import NodeError
@@ -188,4 +189,4 @@ class HostNode:
             connection, command, kit.data, self._watcher.log, limits.HOST_PREPARE, renewal.turn
         )
         if status:
-            raise NodeError(f"it could not be prepared: {message}")
+            raise NodeError(f"it could not be prepared: {masked(message)}")

@@ -89,3 +89,13 @@ def test_logging_of_the_search_file_is_left_alone(tmp_path: Path) -> None:
     with written_to(tmp_path), told_to(Progress(lambda: 0.0)):
         assert not logger.propagate
     assert (logger.level, logger.propagate, list(logger.handlers)) == before
+
+
+def test_credentials_are_not_logged(tmp_path: Path) -> None:
+    """The file and the display have a mask in place of the credentials of a URL."""
+    progress = Progress(lambda: 0.0)
+    with written_to(tmp_path), told_to(progress):
+        LOGGER.info("asked %s", "https://me:s3cret@x.org/simple")
+
+    assert (tmp_path / "driver.log").read_text().endswith("asked https://****@x.org/simple\n")
+    assert "s3cret" not in str(progress.take_events())
