@@ -262,3 +262,27 @@ def test_nothing_is_left_in_shared_memory(slow: Path) -> None:
     # Other tests may have files there while they run.
     left = {name for name in set(os.listdir("/dev/shm")) - before if "skygrid" in name}
     wait_for(lambda: left.isdisjoint(os.listdir("/dev/shm")), f"{left} to go")
+
+
+def test_credentials_of_the_config_survive_a_kill_and_end_with_the_run(slow: Path) -> None:
+    """After kill -9 one private file has them, so that resume works; a complete run has none."""
+    (slow / "index.toml").write_text(
+        'on = "local"\n[environment]\nindex_url = "https://me:s3cret@example.org/simple"\n'
+    )
+
+    def having() -> list[str]:
+        files = [one for one in (slow / "skygrid-runs" / "r").rglob("*") if one.is_file()]
+        return [one.name for one in files if b"s3cret" in one.read_bytes()]
+
+    command = _started(slow, 1, "--config", "index.toml")
+    command.signal(signal.SIGKILL)
+    command.end()
+    assert having() == ["secrets.json"]
+    out, _ = skygrid(slow, "show", "r", "--json")
+    assert (
+        json.loads(out)["config"]["environment"]["index_url"] == "https://****@example.org/simple"
+    )
+
+    skygrid(slow, "resume", "r", "--quiet")
+    assert having() == []
+    _same_as_sklearn(slow, "r")
