@@ -140,7 +140,7 @@ def _make_key() -> bytes:
     with tempfile.NamedTemporaryFile(dir=path.parent) as file:  # mode 0600
         file.write(secrets.token_bytes(KEY_BYTES))
         file.flush()
-        with suppress(FileExistsError):
+        with suppress(FileExistsError):  # another process was faster
             os.link(file.name, path)
     key = _read_key()
     if key is None:
@@ -152,7 +152,7 @@ def _read_small(path: Path) -> bytes:
     """Return the first bytes of a regular file; nothing if it does not exist."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
+    except FileNotFoundError:  # no mark, no key: the caller asks
         return b""
     with os.fdopen(descriptor, "rb") as file:
         return file.read(1024) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""

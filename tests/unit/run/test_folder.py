@@ -92,6 +92,7 @@ def test_a_resumed_run_has_its_credentials(tmp_path):
     config = resume_config(recorded_settings(folder.path, record), {"retries": 5})
 
     assert (config.environment, config.retries) == (SECRET, 5)
+    folder.close()
     again = RunFolder.open(folder.path, record, config)
     assert again.record.config["environment"]["index_url"] == "https://****@x.org/simple"
 
