@@ -155,12 +155,11 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
     complete = is_complete(record)
     place = on_this_machine(config) if complete else config
     stop = hours_over(config)
-    nodes = nodes_of(place, listener, record.id, stop=stop, start=not complete)
     # Agents of the run obey the process that connects last: take the run first.
     with (
         closing(RunFolder.open(folder, record, config)) as opened,
         kept() as write_log,
-        nodes as engine,
+        nodes_of(place, listener, record.id, stop=stop, start=not complete) as engine,
     ):
         with _importing():
             from skygrid.run.session import Session, load
