@@ -76,8 +76,22 @@ class AgentRound:
         try:
             slot = self._pool.start_next()
         except OSError as error:
-            raise UnableError(f"a slot cannot be started: {error}") from error
+            self._go_on_with_fewer(error)
+            return
         self._selector.register(slot.news, selectors.EVENT_READ, slot)
+
+    def _go_on_with_fewer(self, error: OSError) -> None:
+        """Fit with the slots that run: a limit of processes or of memory allows no more."""
+        running = len(self._pool.slots)
+        if not running:
+            raise UnableError(f"a slot cannot be started: {error}") from error
+        wanted = self._pool.accept_fewer()
+        self._driver.send(
+            AgentLog(
+                text=f"{running} of {wanted} slots run, because no other process can be started "
+                f"({error}): raise the limit of processes (ulimit -u), or lower concurrency"
+            )
+        )
 
     @property
     def opening(self) -> bool:

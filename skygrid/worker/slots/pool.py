@@ -287,6 +287,11 @@ class SlotPool:
         self.slots.append(slot)
         return slot
 
+    def accept_fewer(self) -> int:
+        """Be content with the slots that run; return the number that was wanted."""
+        wanted, self._count = self._count, len(self.slots)
+        return wanted
+
     def clear(self) -> None:
         """Kill every slot, and empty the pipe of tasks."""
         for slot in self.slots:
