@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 OPENSSH = ("sshd", "ssh", "ssh-keygen", "ssh-agent", "ssh-add", "scp")
-SHELLS = ("bash", "busybox", "dash", "fish", "zsh")
+SHELLS = ("bash", "bsd-csh", "busybox", "dash", "fish", "ksh", "tcsh", "zsh")
 """Login shells that nodes may have."""
 
 PACKAGES = {
     **dict.fromkeys(OPENSSH, "openssh-client"),
     "sshd": "openssh-server",
     **{shell: shell for shell in SHELLS},
+    "bsd-csh": "csh",
 }
 """Package of Debian and Ubuntu for each program; other programs have the name of their package."""
 

@@ -32,6 +32,7 @@ import psutil
 import pytest
 
 from tests.programs import OPENSSH, SEARCH_PATH, find, install, program
+from tests.unix_users import UnixUser
 
 NODE_MARK = "SKYGRID_TEST_NODE"
 """Environment variable of every process that runs on a node; its value names the node."""
@@ -132,6 +133,8 @@ class SshNode:
         The home folder is a disk of this size (a tmpfs, root only), so that "disk full" is real.
     settings
         More lines for sshd_config.
+    login
+        A user of this machine, who logs in with the own shell and home. Only `settings` apply.
 
     The node of an ordinary user runs as that user, and its login shell must be able to run commands
     (`nologin` is not). Processes started with an emptied environment are found as long as their
@@ -150,6 +153,7 @@ class SshNode:
         banner_noise: str | None = None,
         home_bytes: int | None = None,
         settings: Sequence[str] = (),
+        login: UnixUser | None = None,
     ) -> None:
         self._sshd = program("sshd")
         if os.getuid() == 0:
@@ -157,6 +161,8 @@ class SshNode:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         self.id = uuid.uuid4().hex
         self.user = getpass.getuser() if os.getuid() else "root"
+        self._login = login
+        self._given = {NODE_MARK: self.id, **(environment or {})}
         self.public_key = public_key
         # Unix sockets in the home folder have room for some hundred characters: /tmp, not pytest's.
         self.folder = Path(tempfile.mkdtemp(prefix="n", dir="/tmp"))
@@ -181,10 +187,14 @@ class SshNode:
             self.environment = {
                 "HOME": str(self.home),
                 "PATH": self.path,
-                NODE_MARK: self.id,
-                **(environment or {}),
+                **self._given,
             }
-            self._write_wrapper(banner_noise)
+            if login is None:
+                self._write_wrapper(banner_noise)
+            else:
+                self.user, self.home = login.name, login.home
+                # sshd reads the user's keys there as that user.
+                self.folder.chmod(0o711)
             self.host_key = make_key(self.folder / "host", f"host-{self.id[:8]}")
             self._authorized = self.folder / "authorized_keys"
             self._authorized.write_text(f"{public_key}\n")
@@ -252,12 +262,17 @@ class SshNode:
     def _write_config(self, max_startups: str | None, settings: Sequence[str]) -> None:
         # The wrapper sets the command's variables. SetEnv also sets them for the login shell that
         # runs the wrapper, so that it has the mark and reads no .bashrc of this user.
+        marked = f"SetEnv {NODE_MARK}={self.id}"
+        given = " ".join(f"{name}={text}" for name, text in self._given.items())
         lines = [
             f"ListenAddress {self.address}:{self.port}",
             f"HostKey {self.folder / 'host'}",
             f"AuthorizedKeysFile {self._authorized}",
-            f"ForceCommand {self.folder / 'run'}",
-            f"SetEnv {NODE_MARK}={self.id} HOME={self.home}",
+            *(
+                [f"ForceCommand {self.folder / 'run'}", f"{marked} HOME={self.home}"]
+                if self._login is None
+                else [f"SetEnv {given}"]
+            ),
             f"Subsystem sftp {_sftp_server()}",
             "AuthenticationMethods publickey",
             "PermitRootLogin prohibit-password",

@@ -89,6 +89,16 @@ SSH_HOST_KEY = 15.0
 SSH_STATUS = 5.0
 """Time for a host to send a command's exit status after the end of its output."""
 
+SSH_SHELL = 5.0
+"""Time for a login shell to run a command. A longer wait is examined by a second command."""
+
+SSH_SHELL_SLOW = 30.0
+"""Limit of the second command."""
+
+SSH_LINGER = 2.0
+"""Time for the last output of a command that has ended; a process in the background may keep its
+output open."""
+
 SSH_BEAT = 5
 """Interval at which a command without output reports that it still runs."""
 

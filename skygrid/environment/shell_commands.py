@@ -1,12 +1,14 @@
-"""Commands for a node's shell, and the reader of the probe's output.
+"""Scripts for a node, the command line that runs one, and the reader of the probe's output.
 
-Each command is a constant script in a file beside this module, with values as its arguments, so
-each value is quoted once. The text works in dash, bash, zsh and fish as login shells.
+Each script is a constant text in a file beside this module, with values as its arguments, so each
+value is quoted once. Scripts are POSIX sh; `for_login_shell` makes a command line that every login
+shell reads alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,18 +28,22 @@ NOT_READY_EXIT = 76
 CHECKED = ("probe.sh", "run.sh", "unpack.sh")
 """Scripts that execute files under the root; they begin with the functions of ``trusted.sh``."""
 
+SHELL_MARK = "skygrid-shell-1"
+"""Line that `for_login_shell` prints before the script runs; start files may print text before."""
+
+WORD_CHARACTERS = 800
+"""Longest word of a command line, in characters; csh reads words of up to 1024."""
+
 PROBE_BEGIN = "skygrid-probe-begin"
 PROBE_END = "skygrid-probe-end"
 
 
 def run_python(root: str, environment_key: str, code_key: str, arguments: Sequence[str]) -> str:
-    """Return the command that runs the bridge in an environment.
+    """Return the script that runs the bridge in an environment.
 
-    The command replaces the shell and works in the folder `root`, so arguments can name folders
-    under
-    it by relative paths. The environment's ``python`` is first on the PATH. If environment or code
-    are
-    not ready, it exits with `NOT_READY_EXIT` and prints nothing.
+    The script replaces the shell and works in the folder `root`, so arguments can name folders
+    under it by relative paths. The environment's ``python`` is first on the PATH. If environment or
+    code are not ready, it exits with `NOT_READY_EXIT` and prints nothing.
 
     Parameters
     ----------
@@ -57,11 +63,10 @@ def run_python(root: str, environment_key: str, code_key: str, arguments: Sequen
 
 
 def unpack_and_prepare(root: str, environment_key: str, code_key: str) -> str:
-    """Return the command that reads a kit from stdin and installs it.
+    """Return the script that reads a kit from stdin and installs it.
 
     Exit status 0 means that environment and code are ready. Otherwise the last line on stderr
-    begins
-    with ``skygrid:`` and names the failure and the next step. Nothing goes to stdout.
+    begins with ``skygrid:`` and names the failure and the next step. Nothing goes to stdout.
 
     Raises
     ------
@@ -72,7 +77,7 @@ def unpack_and_prepare(root: str, environment_key: str, code_key: str) -> str:
 
 
 def probe(root: str) -> str:
-    """Return the command whose output `read_probe` reads; it changes nothing on the node.
+    """Return the script whose output `read_probe` reads; it changes nothing on the node.
 
     Raises
     ------
@@ -147,23 +152,40 @@ def read_probe(output: str) -> Probe:
     )
 
 
-def quoted(text: str) -> str:
-    """Quote one word for dash, bash, zsh and fish.
+def for_login_shell(script: str) -> str:
+    """Return the command line that runs a POSIX sh script, whatever the login shell is.
 
-    In single quotes only fish reads a backslash before a quote or a backslash as an escape. In
-    double
-    quotes all four read two backslashes as one.
+    sshd passes the line to the user's login shell, which may be fish or csh. Between single quotes
+    shells differ only in backslashes, quotes, exclamation marks and line breaks, so these travel as
+    octal escapes of ``printf %b``, and sh decodes them. The script starts after a line `SHELL_MARK`
+    on stdout, with the usual folders on the PATH if a start file has emptied it.
     """
-    inner = text.replace("\\", "\0").replace("'", "'\"'\"'").replace("\0", "'\"\\\\\"'")
-    return f"'{inner}'"
+    words = (f"'{word}'" for word in _escaped_words(_PRELUDE + script))
+    return " ".join(["exec /bin/sh -c", """'eval "$(printf %b "$@")"'""", "skygrid", *words])
+
+
+_PRELUDE = f"""printf '\\n%s\\n' {SHELL_MARK}
+command -v mkdir >/dev/null 2>&1 || PATH=${{PATH:+$PATH:}}/usr/local/bin:/usr/bin:/bin; export PATH
+"""
+
+
+def _escaped_words(text: str) -> Iterator[str]:
+    word = ""
+    for byte in text.encode():
+        plain = 32 <= byte < 127 and byte not in b"\\'!"
+        escaped = chr(byte) if plain else f"\\0{byte:03o}"
+        if len(word) + len(escaped) > WORD_CHARACTERS:
+            yield word
+            word = ""
+        word += escaped
+    yield word
 
 
 def _command(script: str, *values: str) -> str:
     text = _script(script)
     if script in CHECKED:
         text = f"{_script('trusted.sh')}\n{text}"
-    words = ["sh", "-c", text, "skygrid", *values]
-    return "exec " + " ".join([*words[:2], *map(quoted, words[2:])])
+    return "exec " + shlex.join(["sh", "-c", text, "skygrid", *values])
 
 
 def _script(name: str) -> str:

@@ -4,6 +4,7 @@ agent."""
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
@@ -13,13 +14,13 @@ from typing import Any
 from skygrid.config import limits
 from skygrid.environment.credentials import masked
 from skygrid.environment.kit import Kit
-from skygrid.environment.shell_commands import quoted, run_python, unpack_and_prepare
+from skygrid.environment.shell_commands import run_python, unpack_and_prepare
 from skygrid.errors import NodeError
 from skygrid.nodes.interface import Watcher
 
-from .channel import BridgeChannel, NotPreparedError, read_output, run_command
+from .channel import BridgeChannel, BridgeFailedError, NotPreparedError, read_output, run_command
 from .connection import Connection
-from .failures import HostError
+from .failures import HostError, NoCommandError, UnreachableError
 from .targets import Target
 
 LOGGER = logging.getLogger(__name__)
@@ -77,7 +78,9 @@ class _Renewal:
         """Renew the lease if due. Raises OSError if the connection is broken."""
         if self._lease is not None and time.monotonic() >= self._next:
             self._next = time.monotonic() + limits.HOST_RENEW
-            read_output(self._connection, f"touch -c {quoted(self._lease)}", limits.HOST_ANSWER)
+            read_output(
+                self._connection, f"touch -c {shlex.quote(self._lease)}", limits.HOST_ANSWER
+            )
 
 
 class HostNode:
@@ -136,6 +139,12 @@ class HostNode:
             raise HostError(
                 "it is not ready although its preparation succeeded: see its log"
             ) from error
+        except (NoCommandError, BridgeFailedError) as error:
+            connection.close()
+            if not self._started:
+                raise
+            # The agent works on, and the host ran commands before: it may lack processes for now.
+            raise UnreachableError(str(error)) from error
         except BaseException:
             connection.close()
             raise

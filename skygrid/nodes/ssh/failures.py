@@ -42,6 +42,10 @@ class KeyRefusedError(HostError):
     """The host accepts none of the offered keys."""
 
 
+class NoCommandError(HostError):
+    """The login shell on the host does not run commands."""
+
+
 class UnreachableError(ConnectionError):
     """The connection failed for a reason that may pass."""
 
@@ -91,6 +95,43 @@ def key_refused(target: Target, offered: Sequence[str], locked: Sequence[Path]) 
     return KeyRefusedError(
         f"{target.spelled} {tried}, for user {target.user}{hint}. Put your public key there with: "
         f"ssh-copy-id {options}{shlex.quote(target.alias)}"
+    )
+
+
+NOLOGIN_EXIT = 254
+"""Exit code of sshd while /etc/nologin exists: the host starts or shuts down (sshd(8))."""
+
+
+def no_command(target: Target, status: int, printed: str) -> Exception:
+    """Return the error for a login shell that ended before it ran a command; `printed` are the
+    host's last lines."""
+    said = f"printed: {printed}" if printed else "printed nothing"
+    text = f"{target.spelled} ran no command: its login shell ended with exit code {status} and"
+    if status == NOLOGIN_EXIT:
+        return UnreachableError(f"{text} {said}")
+    return NoCommandError(f"{text} {said}\n{_shell_advice(target)}")
+
+
+def reads_input(target: Target) -> NoCommandError:
+    """Return the error for a login shell that waits for input before it runs a command."""
+    return NoCommandError(
+        f"{target.spelled} ran no command: a start file of its login shell waits for input\n"
+        + _shell_advice(target)
+    )
+
+
+def shell_is_silent(target: Target) -> UnreachableError:
+    """Return the error for a login shell that neither runs a command nor ends."""
+    return UnreachableError(
+        f"{target.spelled} has run no command so far: its login shell is slow to start, or hangs"
+    )
+
+
+def _shell_advice(target: Target) -> str:
+    return (
+        f"This has to print it: {ssh_line(target)} echo works </dev/null. A start file such as "
+        "~/.bashrc may read input, exit or start another shell in interactive shells only; "
+        "an account with nologin or a ForceCommand that ignores the command cannot be used"
     )
 
 

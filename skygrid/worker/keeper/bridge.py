@@ -44,7 +44,8 @@ MOST_NOISE = 64 * 1024
 class MarkSkipper:
     """Filter that removes everything up to the mark from the start of a connection's bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, mark: bytes = MARK) -> None:
+        self._mark = mark
         self.noise = bytearray()
         """Bytes before the mark."""
 
@@ -61,13 +62,13 @@ class MarkSkipper:
         if self.found:
             return data
         self.noise += data
-        place = self.noise.find(MARK)
+        place = self.noise.find(self._mark)
         if place < 0:
-            if len(self.noise) > MOST_NOISE + len(MARK):
-                raise StreamError(f"no bridge mark in the first {len(self.noise)} bytes")
+            if len(self.noise) > MOST_NOISE + len(self._mark):
+                raise StreamError(f"no mark in the first {len(self.noise)} bytes")
             return b""
         self.found = True
-        rest = bytes(self.noise[place + len(MARK) :])
+        rest = bytes(self.noise[place + len(self._mark) :])
         del self.noise[place:]
         return rest
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -20,8 +21,9 @@ from skygrid.environment.shell_commands import (
     NOT_READY_EXIT,
     PROBE_BEGIN,
     PROBE_END,
+    SHELL_MARK,
+    for_login_shell,
     probe,
-    quoted,
     read_probe,
     run_python,
     unpack_and_prepare,
@@ -50,13 +52,17 @@ class LoginShell:
             "XDG_STATE_HOME": str(folder / "STATE"),
         }
 
-    def run(self, command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [*self._words, "-c", command],
+    def run(self, script: str, **variables: str) -> bytes:
+        """Return the output of a script, without the line that begins it."""
+        done = subprocess.run(
+            [*self._words, "-c", for_login_shell(script)],
             capture_output=True,
             env={**self._own, **variables},
             check=False,
         )
+        begin, _, output = done.stdout.partition(f"{SHELL_MARK}\n".encode())
+        assert begin == b"\n", done
+        return output
 
 
 @pytest.fixture(scope="module", params=SHELLS)
@@ -159,14 +165,26 @@ def test_a_missing_wheel_is_named(tmp_path: Path) -> None:
 @settings(max_examples=25, deadline=None)
 @given(words=st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8")), max_size=3))
 @example(
-    words=["it's", 'a "b" c', "\\", "\\'", "\\\\'", "'\\", "$HOME `id`", "a\nb", "!x", "~", ""]
+    words=[
+        "it's",
+        'a "b" c',
+        "\\",
+        "\\'",
+        "\\\\'",
+        "'\\",
+        "$HOME `id`",
+        "a\nb",
+        "!x",
+        "~",
+        "",
+        "é%s" * 999,
+    ]
 )
 def test_every_login_shell_reads_a_word_as_it_was(shell: LoginShell, words: list[str]) -> None:
     """Quotes, backslashes, spaces, dollars and line breaks arrive unchanged in every shell."""
-    printing = quoted('for one; do printf "<%s>" "$one"; done')
-    command = " ".join(["exec sh -c", printing, "x", *map(quoted, words)])
-    said = shell.run(command)
-    assert said.stdout.decode() == "".join(f"<{word}>" for word in words)
+    printing = 'for one; do printf "<%s>" "$one"; done'
+    said = shell.run(shlex.join(["exec", "sh", "-c", printing, "x", *words]))
+    assert said.decode() == "".join(f"<{word}>" for word in words)
 
 
 @pytest.fixture
@@ -195,7 +213,7 @@ def test_the_bridge_is_run_in_any_root(ready: Path, shell: LoginShell, written: 
     name = str(ready) if written == "absolute" else written.format(ready.relative_to(home))
     command = run_python(name, "ekey", "ckey", ["--folder", "agents/a b", "--", "it's"])
     said = shell.run(command, HOME=str(home))
-    assert said.stdout.decode().splitlines() == [
+    assert said.decode().splitlines() == [
         str(ready),
         f"{ready}/code/ckey",
         *["-P", "-m", "skygrid.worker.keeper.bridge", "--folder", "agents/a b", "--", "it's"],
@@ -288,10 +306,18 @@ def test_an_impossible_root_is_refused(root: str) -> None:
             make()
 
 
+@pytest.mark.parametrize("path", ["", "/nowhere"])
+def test_a_start_file_that_empties_the_path_hides_no_program(
+    shell: LoginShell, tmp_path: Path, path: str
+) -> None:
+    """Without a usable PATH a script finds the programs of the system."""
+    assert shell.run("uname", PATH=path, HOME=str(tmp_path)) == f"{os.uname().sysname}\n".encode()
+
+
 def test_probe_describes_a_host(shell: LoginShell, tmp_path: Path) -> None:
     """The probe finds system, Pythons, disk space and memory, and creates nothing on the host."""
     said = shell.run("echo welcome; " + probe("~/a b/c"), HOME=str(tmp_path))
-    found = read_probe(said.stdout.decode())
+    found = read_probe(said.decode())
     assert (found.system, found.machine) == (os.uname().sysname, os.uname().machine)
     assert found.root == f"{tmp_path}/a b/c"
     assert found.pythons

@@ -7,9 +7,9 @@ can read. It serves for the first login only.
 from __future__ import annotations
 
 import re
+import shlex
 
 from skygrid.config import limits
-from skygrid.environment.shell_commands import quoted
 from skygrid.nodes.ssh.channel import run_for_output
 from skygrid.nodes.ssh.connection import Connection
 from skygrid.nodes.ssh.failures import HostError
@@ -20,8 +20,8 @@ _ANSWER = re.compile(r"^skygrid-host-key (ssh-ed25519 [A-Za-z0-9+/=]{40,200})", 
 
 
 def command(folder: str = "/etc/ssh") -> str:
-    """Return the command line that makes the new key; it works in every shell."""
-    return f"exec sh -c {quoted(read_script('host_key.sh'))} skygrid {quoted(folder)}"
+    """Return the script that makes the new key."""
+    return shlex.join(["exec", "sh", "-c", read_script("host_key.sh"), "skygrid", folder])
 
 
 def replace_host_key(connection: Connection) -> str:
