@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,12 @@ class UnixUser:
                 found.append(process.pid)
         return found
 
+    def end_processes(self) -> None:
+        """Kill all processes of the user."""
+        for pid in self.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
 
 @contextmanager
 def unix_user(shell: str, *, home_options: str | None = None) -> Iterator[UnixUser]:
@@ -84,8 +91,7 @@ def unix_user(shell: str, *, home_options: str | None = None) -> Iterator[UnixUs
             shutil.chown(home, name, name)
         yield user
     finally:
-        for pid in user.pids():
-            os.kill(pid, 9)
+        user.end_processes()
         subprocess.run(["umount", "--lazy", str(home)], check=False, capture_output=True)
         subprocess.run([program("userdel"), "--force", name], check=False, capture_output=True)
         shutil.rmtree(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import shlex
 import tarfile
@@ -15,6 +14,7 @@ from pathlib import Path
 import skygrid.worker
 from skygrid.environment.records import KEY_LENGTH, Environment
 from skygrid.errors import PreparationError
+from skygrid.worker.keeper.code import code_digest
 
 SCRIPT = Path(__file__).with_name("prepare.sh")
 PACKAGE_MARK = b'"""On a node there is only skygrid.worker."""\n'
@@ -61,7 +61,7 @@ def build_kit(environment: Environment) -> Kit:
     return Kit(
         files=files,
         environment_key=environment.key,
-        code_key=_digest(code),
+        code_key=code_digest(code)[:KEY_LENGTH],
     )
 
 
@@ -111,8 +111,3 @@ def _archive(files: Mapping[str, bytes]) -> bytes:
             entry.size, entry.mode = len(files[name]), 0o644
             archive.addfile(entry, io.BytesIO(files[name]))
     return gzip.compress(packed.getvalue(), compresslevel=6, mtime=0)
-
-
-def _digest(files: dict[str, bytes]) -> str:
-    parts = sorted(f"{name}\0{hashlib.sha256(data).hexdigest()}" for name, data in files.items())
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:KEY_LENGTH]

@@ -1,6 +1,8 @@
 # Prepares the environment and the code of one kit on this host:
 #
-#     sh prepare.sh ROOT ENVIRONMENT_KEY CODE_KEY
+#     sh prepare.sh ROOT ENVIRONMENT_KEY CODE_KEY [repair]
+#
+# With "repair" the worker did not start although everything was ready.
 #
 # POSIX sh. The other files of the kit lie beside this script. Each folder is made under a temporary
 # name and renamed when complete, so an interrupted run leaves nothing that looks ready, and the
@@ -13,6 +15,7 @@ exec 1>&2
 root=$1
 environment_key=$2
 code_key=$3
+repair=${4:-}
 kit=$(cd "${0%/*}" && pwd)
 place=$root/envs/$environment_key-$(uname -s)-$(uname -m)
 code=$root/code/$code_key
@@ -365,9 +368,27 @@ run_setup() {
     done
 }
 
-is_environment_ready() { [ -e "$place/ready" ] && "$place/bin/python" -c '' 2>/dev/null; }
+is_environment_ready() {
+    imports=${repair:+import cloudpickle, msgspec}
+    [ -e "$place/ready" ] && "$place/bin/python" -c "$imports" 2>/dev/null
+}
+
+# Neither programs nor libraries can be loaded from such a disk.
+check_programs_run() {
+    mkdir -p "$root/envs" 2>/dev/null || :
+    mount=$(df -P "$root/envs" 2>/dev/null | awk 'NR == 2 { print $6 }')
+    options=$(awk -v mount="$mount" '$2 == mount { found = $4 } END { print found }' \
+        /proc/mounts 2>/dev/null) || options=
+    case ,$options, in
+    *,noexec,*)
+        fail "no program can run under $root on this host: its disk is mounted with noexec;" \
+            "set folder under [ssh] to one on another disk"
+        ;;
+    esac
+}
 
 make_environment() {
+    check_programs_run
     get_uv
     get_python
     check_minor "$python"
@@ -377,6 +398,11 @@ make_environment() {
     must "make an environment of $python" "$uv" venv --quiet --relocatable --allow-existing \
         --python "$python" --no-python-downloads --no-project "$making_place"
     check_minor "$place_python"
+    if [ -n "$repair" ]; then
+        # Files of an environment may be links into the cache, which is then damaged as well.
+        UV_NO_CACHE=1
+        export UV_NO_CACHE
+    fi
     say "installing packages"
     set --
     for wheel in "$kit"/wheels/*.whl; do
@@ -402,12 +428,15 @@ make_environment() {
     fi
 }
 
+# Code that did not start is replaced whole, with the bytecode that Python made of it.
+is_code_ready() { [ -e "$code/ready" ] && [ -z "$repair" ]; }
+
 make_code() {
     new_folder "$root/code"
     making_code=$made
     must "copy the worker" cp -R "$kit/code/." "$making_code"
     must "write to $making_code" touch "$making_code/ready"
-    if [ -e "$code" ] && [ ! -e "$code/ready" ]; then put_aside "$code"; fi
+    if [ -e "$code" ] && ! is_code_ready; then put_aside "$code"; fi
     if rename_into_place "$making_code" "$code"; then
         making_code=
     elif [ ! -e "$code/ready" ]; then
@@ -424,6 +453,6 @@ else
     make_environment
 fi
 place_python=$place/bin/python
-if [ ! -e "$code/ready" ]; then make_code; fi
+if ! is_code_ready; then make_code; fi
 remove_unused
 say "environment $environment_key is ready"

@@ -37,4 +37,8 @@ memory=$(awk "/^MemTotal:/ { print \$2 }" /proc/meminfo 2>/dev/null)
 if [ -z "$memory" ]; then memory=$(($(sysctl -n hw.memsize 2>/dev/null || echo 0) / 1024)); fi
 echo "memory_kib=$memory"
 if [ -w "$there" ] && [ -x "$there" ]; then echo "writable=yes"; else echo "writable=no"; fi
+mount=$(df -P "$there" 2>/dev/null | awk "NR == 2 { print \$6 }")
+case ,$(awk -v mount="$mount" "\$2 == mount { found = \$4 } END { print found }" /proc/mounts 2>/dev/null), in
+*,noexec,*) echo "executable=no" ;;
+esac
 echo "skygrid-probe-end"

@@ -13,6 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skygrid.errors import ConfigError, PreparationError
+from skygrid.worker.keeper.code import NOT_READY_EXIT
+
+__all__ = [
+    "NOT_READY_EXIT",
+    "Probe",
+    "for_login_shell",
+    "probe",
+    "read_probe",
+    "run_python",
+    "unpack_and_prepare",
+]
 
 DEFAULT_ROOT = "~/.cache/skygrid"
 """Default folder of skygrid on a node.
@@ -21,9 +32,6 @@ DEFAULT_ROOT = "~/.cache/skygrid"
 ``agents/``, ``incoming/`` (kits being unpacked), ``tools/`` (downloaded uv and Pythons) and
 ``uv-cache/``.
 """
-
-NOT_READY_EXIT = 76
-"""Exit status of `run_python` on a node without the environment or the code."""
 
 CHECKED = ("probe.sh", "run.sh", "unpack.sh")
 """Scripts that execute files under the root; they begin with the functions of ``trusted.sh``."""
@@ -62,8 +70,13 @@ def run_python(root: str, environment_key: str, code_key: str, arguments: Sequen
     return _command("run.sh", _checked(root), environment_key, code_key, *arguments)
 
 
-def unpack_and_prepare(root: str, environment_key: str, code_key: str) -> str:
+def unpack_and_prepare(
+    root: str, environment_key: str, code_key: str, *, repair: bool = False
+) -> str:
     """Return the script that reads a kit from stdin and installs it.
+
+    With `repair`, code that is ready is replaced, and so is an environment that cannot import what
+    the worker needs.
 
     Exit status 0 means that environment and code are ready. Otherwise the last line on stderr
     begins with ``skygrid:`` and names the failure and the next step. Nothing goes to stdout.
@@ -73,7 +86,8 @@ def unpack_and_prepare(root: str, environment_key: str, code_key: str) -> str:
     ConfigError
         If `root` is not a valid folder name for a node.
     """
-    return _command("unpack.sh", _checked(root), environment_key, code_key)
+    mode = ("repair",) if repair else ()
+    return _command("unpack.sh", _checked(root), environment_key, code_key, *mode)
 
 
 def probe(root: str) -> str:
@@ -118,6 +132,9 @@ class Probe:
     foreign: str | None = None
     """A folder under the root, or ``.`` for the root, that other users own or can change."""
 
+    executable: bool = True
+    """False if the disk of the root is mounted with noexec."""
+
 
 def read_probe(output: str) -> Probe:
     """Parse the output of `probe`, ignoring text that the login shell prints around it.
@@ -149,6 +166,7 @@ def read_probe(output: str) -> Probe:
         memory_kib=int(memory) if memory.isdigit() else 0,
         writable=said.get("writable") == "yes",
         foreign=said.get("foreign"),
+        executable=said.get("executable") != "no",
     )
 
 

@@ -1,5 +1,5 @@
 # Unpacks the kit from stdin and prepares the host: sh -c UNPACK skygrid ROOT ENVIRONMENT_KEY
-# CODE_KEY
+# CODE_KEY [repair]
 umask 077
 case $1 in
 /*) root=$1 ;;
@@ -25,7 +25,11 @@ trap "exit 130" INT
 trap "exit 143" TERM
 if ! tar -xzf - -C "$kit"; then
     free=$(df -Pk "$root" | awk "NR == 2 { print \$4 }")
-    echo "skygrid: the kit could not be unpacked under $root on this host ($free KiB free): the disk is full, or the connection broke" >&2
+    if [ "${free:-9999}" -lt 1024 ]; then
+        echo "skygrid: disk full: no room under $root on this host ($free KiB free); free some space there or use a root on another disk" >&2
+    else
+        echo "skygrid: the kit could not be unpacked under $root on this host ($free KiB free): the connection broke, or its tar is not usable" >&2
+    fi
     exit 1
 fi
-sh "$kit/prepare.sh" "$root" "$2" "$3" </dev/null
+sh "$kit/prepare.sh" "$root" "$2" "$3" ${4:+"$4"} </dev/null

@@ -23,7 +23,7 @@ from skygrid.errors import NodeError
 from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess
 from skygrid.nodes.ssh.reconnecting import Patience, ResumingTransport
-from skygrid.worker.keeper.bridge import IO_ERROR_EXIT, NO_KEEPER_EXIT
+from skygrid.worker.keeper.bridge import IO_ERROR_EXIT, KEEPER_FAILED_EXIT, NO_KEEPER_EXIT
 from skygrid.worker.keeper.folder import KeeperFolder
 from skygrid.worker.wire.frames import FrameReader, encode
 from skygrid.worker.wire.messages import AgentLog, BlobChunk, FromAgent, Greeting
@@ -462,7 +462,7 @@ def test_an_agent_that_cannot_be_started_is_an_error(tmp_path: Path) -> None:
     """The bridge prints why the keeper did not start, and leaves no files."""
     command = bridge(tmp_path / "kept", [str(tmp_path / "missing")])
     done = subprocess.run(command, check=False, input=b"", capture_output=True)
-    assert done.returncode == IO_ERROR_EXIT
+    assert done.returncode == KEEPER_FAILED_EXIT
     assert b"skygrid: the keeper did not start: FileNotFoundError" in done.stderr
     assert list(tmp_path.iterdir()) == []
 

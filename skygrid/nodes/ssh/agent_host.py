@@ -167,12 +167,23 @@ class HostNode:
     def _channel(self, connection: Connection) -> BridgeChannel:
         renewal = _Renewal(connection, self._place.lease)
         kit = self._wait_for_kit(renewal)
-        try:
-            return self._bridge(connection, kit)
-        except NotPreparedError:
-            LOGGER.debug("%s lacks %s", self._target.spelled, kit.environment_key)
-            self._prepare(connection, kit, renewal)
-            return self._bridge(connection, kit)
+        prepared = repaired = False
+        while True:
+            try:
+                return self._bridge(connection, kit)
+            except NotPreparedError:
+                if prepared:
+                    raise
+                LOGGER.debug("%s lacks %s", self._target.spelled, kit.environment_key)
+            except BridgeFailedError as error:
+                # Files that are kept on the host may be damaged. A bridge that worked before is
+                # tried again by the caller.
+                if repaired or self._started:
+                    raise
+                LOGGER.info("%s is repaired: %s", self._target.spelled, error)
+                repaired = True
+            self._prepare(connection, kit, renewal, repair=repaired)
+            prepared = True
 
     def _wait_for_kit(self, renewal: _Renewal) -> Kit:
         while not self._kit.done():
@@ -191,9 +202,13 @@ class HostNode:
         command = run_python(self._place.root, kit.environment_key, kit.code_key, arguments)
         return BridgeChannel(connection, command, self._watcher.log, limits.HOST_BRIDGE)
 
-    def _prepare(self, connection: Connection, kit: Kit, renewal: _Renewal) -> None:
+    def _prepare(
+        self, connection: Connection, kit: Kit, renewal: _Renewal, *, repair: bool
+    ) -> None:
         self._tell("preparing")
-        command = unpack_and_prepare(self._place.root, kit.environment_key, kit.code_key)
+        command = unpack_and_prepare(
+            self._place.root, kit.environment_key, kit.code_key, repair=repair
+        )
         status, message = run_command(
             connection, command, kit.data, self._watcher.log, limits.HOST_PREPARE, renewal.turn
         )

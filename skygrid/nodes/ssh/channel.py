@@ -9,7 +9,12 @@ from skygrid.config import limits
 from skygrid.environment.shell_commands import NOT_READY_EXIT
 from skygrid.errors import NodeError
 from skygrid.nodes.ssh.reconnecting import NodeGoneError
-from skygrid.worker.keeper.bridge import IO_ERROR_EXIT, NO_KEEPER_EXIT, MarkSkipper
+from skygrid.worker.keeper.bridge import (
+    IO_ERROR_EXIT,
+    KEEPER_FAILED_EXIT,
+    NO_KEEPER_EXIT,
+    MarkSkipper,
+)
 from skygrid.worker.wire.stream import StreamError
 
 from .connection import Connection
@@ -25,7 +30,7 @@ class NotPreparedError(Exception):
 
 
 class BridgeFailedError(HostError):
-    """The bridge ended before it reached a keeper."""
+    """The bridge, or the keeper that it started, ended at once."""
 
 
 class BridgeChannel:
@@ -109,6 +114,8 @@ class BridgeChannel:
             raise NodeGoneError("the agent and its keeper have ended")
         if status == IO_ERROR_EXIT:
             raise HostError(self._script.message())
+        if status == KEEPER_FAILED_EXIT:
+            raise BridgeFailedError(self._script.message())
         reason = f"the bridge on it ended with exit code {status}: {self._script.message()}"
         raise ConnectionResetError(reason) if self._began else BridgeFailedError(reason)
 

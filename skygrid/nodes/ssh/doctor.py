@@ -113,6 +113,11 @@ def problems_of(probe: Probe) -> Iterator[str]:
             f"{path} belongs to another user or can be changed by one, who could put programs "
             "there: make it yours alone (chmod go-rwx), or set folder under [ssh] to one that is"
         )
+    if not probe.executable:
+        yield (
+            f"the disk of {probe.root} is mounted with noexec, so no program can run there: set "
+            "folder under [ssh] to one on another disk"
+        )
     if probe.uv is None and not probe.pythons:
         yield "no Python and no uv: install one of them there (https://docs.astral.sh/uv)"
 

@@ -129,7 +129,7 @@ def shell_is_silent(target: Target) -> UnreachableError:
 
 def _shell_advice(target: Target) -> str:
     return (
-        f"This has to print it: {ssh_line(target)} echo works </dev/null. A start file such as "
+        f"This has to print it: {ssh_line(target)} echo works. A start file such as "
         "~/.bashrc may read input, exit or start another shell in interactive shells only; "
         "an account with nologin or a ForceCommand that ignores the command cannot be used"
     )

@@ -26,6 +26,7 @@ from pathlib import Path
 from skygrid.worker.limits import BRIDGE_LOCK_SECONDS, KEEPER_START_SECONDS
 from skygrid.worker.wire.stream import StreamError
 
+from .code import NOT_READY_EXIT, is_intact, refuse
 from .folder import LOG, POLL_SECONDS, KeeperFolder
 
 READ_BYTES = 1 << 18
@@ -35,10 +36,17 @@ NO_KEEPER_EXIT = 75
 IO_ERROR_EXIT = 74
 """EX_IOERR of sysexits.h: a full disk, a folder of another user, ...; see standard error."""
 
+KEEPER_FAILED_EXIT = 70
+"""EX_SOFTWARE of sysexits.h: the keeper ended at its start; see standard error."""
+
 MARK = b"\nskygrid-bridge-1\n"
 """First bytes of a bridge's output, because a login shell may print text before."""
 
 MOST_NOISE = 64 * 1024
+
+
+class KeeperFailedError(OSError):
+    """The keeper ended at its start."""
 
 
 class MarkSkipper:
@@ -85,6 +93,8 @@ def main() -> None:
     # As an exception, so that cleanup code runs.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
+        if args.command:
+            _check_code(args.kit.rpartition("-")[2])
         options = ["--orphan-after", str(args.orphan_after)]
         if args.lease:
             options += ["--lease", args.lease]
@@ -98,7 +108,17 @@ def main() -> None:
             copy(sock)
     except OSError as error:
         sys.stderr.write(f"skygrid: {error}\n")
-        sys.exit(IO_ERROR_EXIT)
+        sys.exit(KEEPER_FAILED_EXIT if isinstance(error, KeeperFailedError) else IO_ERROR_EXIT)
+
+
+def _check_code(key: str) -> None:
+    """Exit with `NOT_READY_EXIT` if this node's copy of the code is damaged."""
+    folder = Path(__file__).absolute().parents[3]
+    # Elsewhere the code is that of an installed skygrid, which belongs to no kit.
+    if folder.name == key and not is_intact(folder, key):
+        sys.stderr.write(f"skygrid: the code in {folder} is damaged and is replaced\n")
+        refuse(folder)
+        sys.exit(NOT_READY_EXIT)
 
 
 def _reach(
@@ -142,9 +162,9 @@ def _start_keeper(
     until = time.monotonic() + KEEPER_START_SECONDS
     while (sock := folder.connect()) is None:
         if process.poll() is not None:
-            reason = folder.last_words()
+            reason = folder.last_words() or f"its exit code is {process.returncode}"
             folder.clear()
-            raise OSError(f"the keeper did not start: {reason}")
+            raise KeeperFailedError(f"the keeper did not start: {reason}")
         if time.monotonic() > until:
             process.kill()
             raise TimeoutError(f"the keeper did not start within {KEEPER_START_SECONDS:g} s")
