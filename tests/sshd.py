@@ -403,6 +403,18 @@ class SshNode:
         self.host_key = make_key(self.folder / "host", f"host-{self.id[:8]}")
         self._start()
 
+    def set(self, line: str) -> None:
+        """Add a setting to sshd_config; the server begins anew."""
+        self._kill_server()
+        with (self.folder / "sshd_config").open("a") as config:
+            config.write(f"{line}\n")
+        self._start()
+
+    def accept_key(self, line: str) -> None:
+        """Accept a further key of the user."""
+        with self._authorized.open("a") as keys:
+            keys.write(line)
+
     def refuse_keys(self) -> None:
         """Refuse all keys from now on; open connections stay."""
         self._authorized.write_text("")
@@ -544,6 +556,7 @@ class SshBed:
         self.nodes: list[SshNode] = []
         self.aliases: dict[str, SshNode] = {}
         self._blocks: list[str] = []
+        self._common: list[str] = []
         self._agent: subprocess.Popen[bytes] | None = None
         self._agent_socket = self.folder / "agent"
         self._key_file_used = True
@@ -613,8 +626,13 @@ class SshBed:
         with self.known_hosts.open("a") as known:
             known.write(f"{line}\n")
 
+    def set_globally(self, line: str) -> None:
+        """Add a setting for all hosts, before the bed's own."""
+        self._common.append(f"  {line}")
+        self._write_config()
+
     def _write_config(self) -> None:
-        common = ["Host *", f"  UserKnownHostsFile {self.known_hosts}"]
+        common = ["Host *", *self._common, f"  UserKnownHostsFile {self.known_hosts}"]
         if self._key_file_used:
             common += [f"  IdentityFile {self.key}", "  IdentitiesOnly yes"]
         self.config_file.write_text("\n\n".join([*self._blocks, "\n".join(common)]) + "\n")

@@ -10,6 +10,16 @@ from msgspec import Meta
 Text = Annotated[str, Meta(min_length=1)]
 """Non-empty text."""
 
+_ADDRESS = r"^([a-z][a-z0-9+.-]*://|/)\S+\Z"
+
+IndexUrl = Annotated[
+    str, Meta(pattern=_ADDRESS, description="an address with its scheme: https://pypi.org/simple")
+]
+IndexUrls = Annotated[
+    tuple[Annotated[str, Meta(pattern=_ADDRESS)], ...],
+    Meta(description='a list of addresses with their schemes: ["https://pypi.org/simple"]'),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentConfig:
@@ -25,10 +35,10 @@ class EnvironmentConfig:
     imported. A tuple: these requirements. Other text: path of a requirements.txt or pylock.toml.
     skygrid's own dependencies are added."""
 
-    index_url: str | None = None
+    index_url: IndexUrl | None = None
     """Package index. None: the node's own configuration, by default PyPI."""
 
-    extra_index_url: tuple[Text, ...] = ()
+    extra_index_url: IndexUrls = ()
     """Further package indexes, with the same priority as the first."""
 
     setup: tuple[Text, ...] = ()

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -62,8 +63,26 @@ def among_lines_of_other_kinds(bed: SshBed, node: SshNode) -> None:
     bed.know(f"\t{node.host_key_line()}")
 
 
+def without_the_port(bed: SshBed, node: SshNode) -> None:
+    bed.know(f"{node.address} {' '.join(node.host_key.split()[:2])}")
+
+
+def in_the_second_of_two_files_with_spaces(bed: SshBed, node: SshNode) -> None:
+    (bed.folder / "of work").write_text("")
+    (bed.folder / "of home").write_text(f"{node.host_key_line()}\n")
+    bed.set_globally(f'UserKnownHostsFile "{bed.folder}/of work" "{bed.folder}/of home"')
+
+
 @pytest.mark.parametrize(
-    "know", [hashed, by_a_pattern, beside_an_older_key, among_lines_of_other_kinds]
+    "know",
+    [
+        hashed,
+        by_a_pattern,
+        beside_an_older_key,
+        among_lines_of_other_kinds,
+        without_the_port,
+        in_the_second_of_two_files_with_spaces,
+    ],
 )
 def test_a_host_key_is_accepted_as_by_openssh(
     ssh_bed: SshBed, know: Callable[[SshBed, SshNode], None]
@@ -89,6 +108,90 @@ def test_a_known_key_of_several_is_used(ssh_bed: SshBed) -> None:
     kind, key = rsa.with_suffix(".pub").read_text().split()[:2]
     ssh_bed.know(f"{node.host_key_line().split()[0]} {kind} {key}")
     assert answers(ssh_bed, "node1")
+
+
+# ---- host certificates ---------------------------------------------------------------------------
+
+
+class Authority:
+    """A key that signs other keys."""
+
+    def __init__(self, folder: Path, kind: str = "ed25519") -> None:
+        self.key = folder / f"authority-{kind}"
+        keygen("-t", kind, "-N", "", "-f", self.key)
+        self.public = self.key.with_name(f"{self.key.name}.pub").read_text().strip()
+
+    def sign(self, public: Path, *options: str) -> Path:
+        keygen("-s", self.key, "-I", "name", *options, public)
+        return public.with_name(f"{public.stem}-cert.pub")
+
+
+def keygen(*words: object) -> None:
+    subprocess.run(["ssh-keygen", "-q", *map(str, words)], check=True, capture_output=True)
+
+
+@dataclass(frozen=True)
+class Signing:
+    """The certificate of a host, and the end of its use."""
+
+    options: tuple[str, ...]
+    """Of ssh-keygen; ``{}`` is the host's address."""
+
+    objection: str | None
+    kind: str = "ed25519"
+
+
+SIGNINGS = {
+    "by name": Signing(("-h", "-n", "{}"), None),
+    "for any host": Signing(("-h",), None),
+    "by an RSA authority": Signing(("-h", "-n", "{}"), None, kind="rsa"),
+    "by an ECDSA authority": Signing(("-h", "-n", "{}"), None, kind="ecdsa"),
+    "for another host": Signing(("-h", "-n", "elsewhere"), "it is for elsewhere"),
+    "in the past": Signing(("-h", "-n", "{}", "-V", "20200101:20200201"), "it has expired"),
+    "in the future": Signing(("-h", "-n", "{}", "-V", "20980101:20990101"), "it is not valid yet"),
+}
+
+
+@pytest.mark.parametrize("signing", SIGNINGS.values(), ids=SIGNINGS)
+def test_a_host_with_a_certificate_is_known_by_its_authority(
+    ssh_bed: SshBed, signing: Signing
+) -> None:
+    """A host is accepted by its certificate exactly where OpenSSH accepts it."""
+    authority = Authority(ssh_bed.folder, signing.kind)
+    node = ssh_bed.node(known=False)
+    options = [one.format(node.address) for one in signing.options]
+    certificate = authority.sign(node.folder / "host.pub", *options)
+    node.set(f"HostCertificate {certificate}")
+    ssh_bed.know(f"@cert-authority 127.0.* {authority.public}")
+    taken = ssh_bed.ssh("node1", "true").returncode == 0
+    assert taken == (signing.objection is None)
+    if taken:
+        assert answers(ssh_bed, "node1")
+    else:
+        with pytest.raises(HostError, match=rf"certificate of node1 is not .*{signing.objection}"):
+            connect(ssh_bed, "node1")
+
+
+def test_an_authority_of_other_hosts_is_none_of_this_one(ssh_bed: SshBed) -> None:
+    """A certificate of an authority that is not named for the host leaves its key unknown."""
+    authority = Authority(ssh_bed.folder)
+    node = ssh_bed.node(known=False)
+    node.set(f"HostCertificate {authority.sign(node.folder / 'host.pub', '-h')}")
+    ssh_bed.know(f"@cert-authority *.example.org {authority.public}")
+    with pytest.raises(UnknownHostKeyError):
+        connect(ssh_bed, "node1")
+    ssh_bed.know(node.host_key_line())
+    assert answers(ssh_bed, "node1")
+
+
+def test_a_revoked_authority_vouches_for_no_host(ssh_bed: SshBed) -> None:
+    """A host whose certificate comes from a revoked authority is refused."""
+    authority = Authority(ssh_bed.folder)
+    node = ssh_bed.node(known=False)
+    node.set(f"HostCertificate {authority.sign(node.folder / 'host.pub', '-h')}")
+    ssh_bed.know(f"@cert-authority * {authority.public}\n@revoked * {authority.public}")
+    with pytest.raises(RevokedHostKeyError):
+        connect(ssh_bed, "node1")
 
 
 # ---- revoked host keys ---------------------------------------------------------------------------
@@ -258,3 +361,97 @@ def test_a_jump_host_without_forwarding_is_named(ssh_bed: SshBed) -> None:
     ssh_bed.node(jump="gate")
     with pytest.raises(HostError, match="the jump host gate passes no connections on"):
         connect(ssh_bed, "node2")
+
+
+# ---- logins --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["agent", "file", "agent with certificate", "IdentityAgent"])
+def test_a_certificate_of_the_user_is_offered_before_the_key(ssh_bed: SshBed, where: str) -> None:
+    """A host that trusts an authority alone lets in a key with a certificate beside it."""
+    node = ssh_bed.node()
+    authority = Authority(ssh_bed.folder)
+    trusted = node.folder / "authorities"
+    trusted.write_text(f"{authority.public}\n")
+    node.set(f"TrustedUserCAKeys {trusted}")
+    node.refuse_keys()
+    with pytest.raises(KeyRefusedError):
+        connect(ssh_bed, "node1")
+    if where != "agent with certificate":
+        certify(ssh_bed, node, authority)
+    if where != "file":
+        certify(ssh_bed, node, authority)
+        socket = ssh_bed.start_agent()
+        ssh_bed.set_globally(f"IdentityAgent {socket}")
+    assert answers(ssh_bed, "node1")
+
+
+def certify(bed: SshBed, node: SshNode, authority: Authority) -> None:
+    authority.sign(bed.key.with_name(f"{bed.key.name}.pub"), "-n", node.user)
+
+
+def test_the_agent_that_the_configuration_names_is_asked(ssh_bed: SshBed) -> None:
+    """IdentityAgent is used, whatever agent the environment has."""
+    ssh_bed.node()
+    socket = ssh_bed.start_agent(only=True)
+    with pytest.raises(KeyRefusedError):
+        connect(ssh_bed, "node1")
+    ssh_bed.set_globally(f'IdentityAgent "{socket}"')
+    assert answers(ssh_bed, "node1")
+
+
+def test_a_host_that_asks_for_more_than_a_key_is_named(ssh_bed: SshBed) -> None:
+    """A second factor is named at once, as nothing can be entered."""
+    ssh_bed.node(settings=["Match all", "AuthenticationMethods publickey,password"])
+    with pytest.raises(KeyRefusedError, match=r"accepts the key of user .* asks for password"):
+        connect(ssh_bed, "node1")
+
+
+def test_a_host_that_asks_for_two_keys_gets_them(ssh_bed: SshBed) -> None:
+    """All keys of a user are offered where one of them is not enough."""
+    node = ssh_bed.node(settings=["Match all", "AuthenticationMethods publickey,publickey"])
+    second = ssh_bed.folder / "second"
+    keygen("-t", "ed25519", "-N", "", "-f", second)
+    node.accept_key(second.with_suffix(".pub").read_text())
+    ssh_bed.set_globally(f"IdentityFile {second}")
+    assert answers(ssh_bed, "node1")
+
+
+def test_too_many_keys_are_told_from_refused_ones(ssh_bed: SshBed) -> None:
+    """A host that ends the login before the right key is offered is no host that refuses it."""
+    ssh_bed.node(settings=["MaxAuthTries 2"])
+    for number in range(3):
+        wrong = ssh_bed.folder / f"wrong{number}"
+        keygen("-t", "ed25519", "-N", "", "-f", wrong)
+        ssh_bed.set_globally(f"IdentityFile {wrong}")
+    alias = ssh_bed.add(ssh_bed.nodes[0])
+    with pytest.raises(KeyRefusedError, match=r"Too many authentication failures.*IdentitiesOnly"):
+        connect(ssh_bed, alias)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("KexAlgorithms sntrup761x25519-sha512@openssh.com", "add one of .* to KexAlgorithms"),
+        ("Ciphers chacha20-poly1305@openssh.com", "add one of .* to Ciphers"),
+    ],
+)
+def test_a_host_without_a_common_algorithm_is_named(
+    ssh_bed: SshBed, setting: str, message: str
+) -> None:
+    """A hardened sshd is told from one that is down, with the setting to change."""
+    ssh_bed.node(settings=[setting])
+    with pytest.raises(HostError, match=message):
+        connect(ssh_bed, "node1")
+
+
+def test_a_connection_comes_from_the_address_of_the_configuration(ssh_bed: SshBed) -> None:
+    """BindAddress is the address that the host sees."""
+    ssh_bed.node()
+    ssh_bed.set_globally("BindAddress 127.0.0.77")
+    connection = connect(ssh_bed, "node1")
+    try:
+        said = read_output(connection, "echo $SSH_CLIENT", SECONDS)
+    finally:
+        connection.close()
+    assert said.startswith(b"127.0.0.77 ")

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import functools
 import logging
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import paramiko
-from paramiko.auth_strategy import AuthStrategy, InMemoryPrivateKey
 
 from skygrid.config import limits
+from skygrid.util.terminal import printable
 
 from .failures import (
     HostError,
     UnreachableError,
     key_refused,
+    more_than_a_key,
     of_jump,
+    too_many_keys,
     unreachable,
     unreachable_through,
 )
 from .host_keys import KnownHosts
+from .keys import Keys
 from .targets import Target
 
 LOGGER = logging.getLogger(__name__)
@@ -58,8 +59,20 @@ class _FastTransport(paramiko.Transport):
 
     def __init__(self, sock: socket.socket, known: KnownHosts, **options: Any) -> None:
         super().__init__(sock, **options | {"default_window_size": WINDOW_BYTES})
+        self._known = known
+        self.farewell = ""
+        """Reason that the host gave when it ended the connection."""
+
         security = self.get_security_options()
         security.key_types = known.in_order(security.key_types)
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        return self._known.certificates_first(super().preferred_keys)
+
+    def _parse_disconnect(self, m: paramiko.Message) -> None:
+        m.get_int()  # the code of RFC 4253, section 11.1
+        self.farewell = m.get_text()
 
 
 class _LoginLimit:
@@ -129,7 +142,7 @@ class Connection:
         """Return a socket, or a channel through the previous host, to this stage."""
         if not self._open:
             try:
-                sock = socket.create_connection((stage.host, stage.port), self._socket_seconds)
+                sock = _connected_socket(stage, self._socket_seconds)
                 # As in OpenSSH: small packets must not wait for acknowledgements.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError as error:
@@ -176,85 +189,13 @@ class Connection:
                 client.close()
 
 
-class _Keys(AuthStrategy):
-    """Keys for authentication: those of the SSH configuration, then those of the SSH agent.
-
-    A configured key that the agent holds is used from the agent, which also works with a
-    passphrase.
-    """
-
-    def __init__(self, target: Target) -> None:
-        super().__init__(ssh_config=paramiko.SSHConfig())
-        self._target = target
-        self.offered: list[str] = []
-        self.locked: list[Path] = []
-
-    def get_sources(self) -> Iterator[Any]:
-        held = {key.asbytes(): key for key in _agent_keys()}
-        for path in self._target.key_files:
-            public = _public_half(path)
-            key = held.pop(public, None) if public is not None else None
-            key = key or self._on_disk(path)
-            if key is not None:
-                yield self._source(key, str(path))
-        if self._target.use_agent:
-            for key in held.values():
-                yield self._source(key, "the keys of the SSH agent")
-
-    def _source(self, key: paramiko.PKey, name: str) -> InMemoryPrivateKey:
-        if name not in self.offered:
-            self.offered.append(name)
-        return InMemoryPrivateKey(self._target.user, key)
-
-    def _on_disk(self, path: Path) -> paramiko.PKey | None:
-        try:
-            return paramiko.PKey.from_path(path)
-        except paramiko.PasswordRequiredException:
-            self.locked.append(path)
-        except TypeError:
-            # cryptography raises TypeError for a key with a passphrase.
-            self.locked.append(path)
-        except (
-            OSError,
-            ValueError,
-            paramiko.SSHException,
-            paramiko.pkey.UnknownKeyType,
-        ) as error:
-            # A public half, or a key on a token.
-            LOGGER.debug("%s is no private key: %s: %s", path, type(error).__name__, error)
-        return None
-
-
-def _agent_keys() -> tuple[Any, ...]:
-    try:
-        return tuple(paramiko.Agent().get_keys())
-    except (OSError, paramiko.SSHException) as error:
-        LOGGER.debug("the SSH agent does not list its keys: %s", error)
-        return ()
-
-
-def _public_half(path: Path) -> bytes | None:
-    public = path if path.suffix == ".pub" else path.with_name(path.name + ".pub")
-    try:
-        kind_and_key = public.read_text(encoding="utf-8", errors="replace").split()
-        return base64.b64decode(kind_and_key[1], validate=True)
-    except (OSError, ValueError, IndexError):
-        return _public_half_inside(path)
-
-
-def _public_half_inside(path: Path) -> bytes | None:
-    """Read the public half from a private key in OpenSSH's format, without passphrase
-    (PROTOCOL.key)."""
-    try:
-        lines = path.read_text(encoding="ascii").strip().splitlines()
-        if lines[0] != "-----BEGIN OPENSSH PRIVATE KEY-----":
-            return None
-        data = base64.b64decode("".join(lines[1:-1]), validate=True)
-    except (OSError, ValueError, IndexError):  # in another format, or on a token
-        return None
-    content = paramiko.Message(data.removeprefix(b"openssh-key-v1\0"))
-    content.get_string(), content.get_string(), content.get_string()  # cipher, derivation, options
-    return content.get_string() if content.get_int() == 1 else None
+def _connected_socket(target: Target, seconds: float) -> socket.socket:
+    host, source = target.host, None
+    if target.family != socket.AF_UNSPEC:
+        host = str(socket.getaddrinfo(host, target.port, target.family)[0][4][0])
+    if target.bind_address is not None:
+        source = (target.bind_address, 0)
+    return socket.create_connection((host, target.port), seconds, source)
 
 
 def _connected(target: Target, way: Any) -> paramiko.SSHClient:
@@ -262,8 +203,8 @@ def _connected(target: Target, way: Any) -> paramiko.SSHClient:
     try:
         known = KnownHosts(target)
         client.set_missing_host_key_policy(known)
-        keys = _Keys(target)
-        with _failures(target, keys):
+        keys = Keys(target)
+        with _failures(target), _login_failures(target, keys, client):
             client.connect(
                 target.host,
                 target.port,
@@ -284,15 +225,26 @@ def _connected(target: Target, way: Any) -> paramiko.SSHClient:
 
 
 @contextlib.contextmanager
-def _failures(target: Target, keys: _Keys | None = None) -> Iterator[None]:
+def _login_failures(target: Target, keys: Keys, client: paramiko.SSHClient) -> Iterator[None]:
+    """Convert the failure of a login into an error that tells the user what to do."""
+    try:
+        yield
+    except paramiko.AuthenticationException as error:
+        transport = client.get_transport()
+        farewell = transport.farewell if isinstance(transport, _FastTransport) else ""
+        if keys.further:
+            raise more_than_a_key(target, keys.further) from error
+        if farewell:
+            raise too_many_keys(target, printable(farewell)) from error
+        raise key_refused(target, keys.offered, keys.locked) from error
+
+
+@contextlib.contextmanager
+def _failures(target: Target) -> Iterator[None]:
     """Convert paramiko's exceptions into errors that tell the user what to do."""
     try:
         yield
     except (HostError, UnreachableError):
         raise
-    except paramiko.AuthenticationException as error:
-        if keys is None:
-            raise unreachable(target, error) from error
-        raise key_refused(target, keys.offered, keys.locked) from error
     except (OSError, EOFError, paramiko.SSHException) as error:
         raise unreachable(target, error) from error

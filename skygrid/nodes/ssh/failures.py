@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import paramiko
+from paramiko.ssh_exception import IncompatiblePeer
 
 from skygrid.errors import NodeError
 
@@ -52,10 +53,30 @@ class UnreachableError(ConnectionError):
 
 def unknown_host_key(target: Target, key: paramiko.PKey) -> UnknownHostKeyError:
     """Return the error for a host that no known_hosts file lists."""
+    if target.host_keys_from is not None:
+        return UnknownHostKeyError(
+            f"the host key of {target.spelled} is not known: {key.get_name()} {key.fingerprint}\n"
+            f"The SSH config has {target.host_keys_from}, from which skygrid gets no host keys: "
+            "write the key into a file and name that as known_hosts under [ssh]; "
+            f"{_keyscan(target)} prints the key, to be compared with the host's own"
+        )
     return UnknownHostKeyError(
         f"the host key of {target.spelled} is not known: {key.get_name()} {key.fingerprint}\n"
         "Compare that with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there) "
         f"and accept it with: {ssh_line(target)} true"
+    )
+
+
+def _keyscan(target: Target) -> str:
+    port = "" if target.port == 22 else f"-p {target.port} "
+    return f"ssh-keyscan {port}{shlex.quote(target.host)}"
+
+
+def invalid_certificate(target: Target, reason: str) -> HostError:
+    """Return the error for a host certificate of a known authority that is not valid."""
+    return HostError(
+        f"the host certificate of {target.spelled} is not valid: {reason}. Have the host get a new "
+        "certificate from its authority"
     )
 
 
@@ -135,6 +156,45 @@ def _shell_advice(target: Target) -> str:
     )
 
 
+def more_than_a_key(target: Target, methods: Sequence[str]) -> KeyRefusedError:
+    """Return the error for a host that accepts the key and asks for more."""
+    return KeyRefusedError(
+        f"{target.spelled} accepts the key of user {target.user} and then asks for "
+        f"{' or '.join(methods)}, which skygrid cannot give: have its sshd_config ask this user "
+        "for the key alone (AuthenticationMethods publickey)"
+    )
+
+
+def too_many_keys(target: Target, said: str) -> KeyRefusedError:
+    """Return the error for a host that closed the connection before all keys were offered."""
+    return KeyRefusedError(
+        f"{target.spelled} ended the login of user {target.user} before every key was offered "
+        f"({said}): name the right key, with IdentityFile and IdentitiesOnly yes in the SSH config "
+        "or as key under [ssh]"
+    )
+
+
+def no_common_algorithm(target: Target, error: paramiko.SSHException) -> HostError:
+    """Return the error for a host whose algorithms skygrid does not have."""
+    text = str(error)
+    found = next((one for one in ALGORITHMS if one in text), None)
+    setting, ours = ALGORITHMS[found] if found else ("its algorithms", ())
+    return HostError(
+        f"{target.spelled} and skygrid have no {found or 'algorithm'} in common ({text}): add one "
+        f"of skygrid's to {setting} in its sshd_config: {', '.join(ours)}"
+    )
+
+
+_OURS = paramiko.Transport
+ALGORITHMS: dict[str, tuple[str, Sequence[str]]] = {
+    "kex algorithm": ("KexAlgorithms", _OURS._preferred_kex),  # type: ignore[attr-defined]
+    "host key": ("HostKeyAlgorithms", _OURS._preferred_keys),  # type: ignore[attr-defined]
+    "ciphers": ("Ciphers", _OURS._preferred_ciphers),  # type: ignore[attr-defined]
+    "macs": ("MACs", _OURS._preferred_macs),  # type: ignore[attr-defined]
+}
+"""Setting of sshd, and algorithms of paramiko, by the words of paramiko's error."""
+
+
 def unreachable(target: Target, error: BaseException) -> Exception:
     """Return the error for any other failed connection."""
     where = f"{target.host} port {target.port}"
@@ -144,6 +204,8 @@ def unreachable(target: Target, error: BaseException) -> Exception:
             + (f" (for {target.spelled})" if target.spelled != target.host else "")
             + ": mend the name under [ssh] hosts, or in your SSH config"
         )
+    if isinstance(error, IncompatiblePeer):
+        return no_common_algorithm(target, error)
     if isinstance(error, TimeoutError):
         text = f"{where} does not answer: is it up, and does a firewall let you through?"
     elif isinstance(error, OSError) and error.errno == errno.ECONNREFUSED:

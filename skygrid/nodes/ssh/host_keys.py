@@ -3,8 +3,8 @@
 Own parser, because paramiko fails on lines with a marker, knows no patterns and uses only the first
 of several keys of a host. Formats: sshd(8) for known_hosts, whose ``@revoked`` lines name revoked
 keys; ssh_config(5) for RevokedHostKeys: a file with one revoked key per line, or a key revocation
-list made by ``ssh-keygen -k``. ``@cert-authority`` lines are skipped, because paramiko does not
-support host certificates.
+list made by ``ssh-keygen -k``. Keys of ``@cert-authority`` lines sign the certificates of hosts. As
+in OpenSSH, a line without the port serves for a host on another port if it has the same key.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,14 @@ import paramiko
 
 from skygrid.config import limits
 
-from .failures import HostError, changed_host_key, revoked_host_key, unknown_host_key
+from .certificates import SUFFIX, Certificate, objection, read_certificate
+from .failures import (
+    HostError,
+    changed_host_key,
+    invalid_certificate,
+    revoked_host_key,
+    unknown_host_key,
+)
 from .targets import Target
 
 LOGGER = logging.getLogger(__name__)
@@ -62,6 +70,8 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
     Parameters
     ----------
     target : Target
+    clock : callable, optional
+        Returns the time in seconds since 1970, for the validity of certificates.
 
     Raises
     ------
@@ -69,9 +79,12 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
         If a known_hosts file cannot be read.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, clock: Callable[[], float] = time.time) -> None:
         self._target = target
+        self._clock = clock
         self._known: list[KnownKey] = []
+        self._known_without_port: list[KnownKey] = []
+        self._authorities: set[str] = set()
         self._revoked: dict[str, Path] = {}
         for path in target.known_hosts:
             if path.is_file():
@@ -86,20 +99,41 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
             if words[:1] == ["@revoked"] and len(words) >= 4:
                 # Ignore the host names in the line: a revoked key is invalid for every host.
                 self._revoked[words[3]] = path
-            elif len(words) >= 3 and self._applies(words[0]):
-                self._known.append(KnownKey(kind=words[1], key=words[2]))
+            elif words[:1] == ["@cert-authority"] and len(words) >= 4:
+                if self._names(words[1]) or self._names_without_port(words[1]):
+                    self._authorities.add(words[3])
+            elif len(words) >= 3 and not words[0].startswith(("#", "@")):
+                self._take_key(words[0], KnownKey(kind=words[1], key=words[2]))
 
-    def _applies(self, names: str) -> bool:
-        is_a_line_of_keys = not names.startswith(("#", "@"))
-        return is_a_line_of_keys and is_named(self._target.known_as, names.split(","))
+    def _take_key(self, names: str, key: KnownKey) -> None:
+        if self._names(names):
+            self._known.append(key)
+        elif self._names_without_port(names):
+            self._known_without_port.append(key)
+
+    def _names(self, names: str) -> bool:
+        return is_named(self._target.known_as, names.split(","))
+
+    def _names_without_port(self, names: str) -> bool:
+        alias = self._target.host_key_alias
+        return alias is None and is_named(self._target.host, names.split(","))
 
     def in_order(self, algorithms: Iterable[str]) -> list[str]:
         """Return host key algorithms, those of known keys first.
 
         A host with several keys then presents one that can be verified.
         """
-        kinds = {key.kind for key in self._known}
+        kinds = {key.kind for key in (*self._known, *self._known_without_port)}
         return sorted(algorithms, key=lambda name: _kind_of(name) not in kinds)
+
+    def certificates_first(self, algorithms: Iterable[str]) -> tuple[str, ...]:
+        """Return host key algorithms, those of certificates first if an authority is known."""
+        return tuple(
+            sorted(
+                algorithms,
+                key=lambda name: bool(self._authorities) and not name.endswith(SUFFIX),
+            )
+        )
 
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
@@ -111,19 +145,40 @@ class KnownHosts(paramiko.MissingHostKeyPolicy):
         RevokedHostKeyError, UnknownHostKeyError, ChangedHostKeyError
             If the key is not acceptable.
         HostError
-            If a list of revoked keys cannot be read.
+            If its certificate is not valid, or a list of revoked keys cannot be read.
         """
+        certificate = self._certificate(key)
+        self._check_revoked(key, certificate)
+        if certificate is not None and certificate.authority in self._authorities:
+            host = self._target.host_key_alias or self._target.host
+            reason = objection(certificate, host, self._clock())
+            if reason is not None:
+                raise invalid_certificate(self._target, reason)
+            LOGGER.debug("%s: accepted host certificate", self._target.spelled)
+            return
         shown = key.get_base64()
-        if shown in self._revoked:
-            raise revoked_host_key(self._target, key, self._revoked[shown])
-        listed = self._target.revoked_host_keys
-        if listed is not None and _is_listed(key, listed):
-            raise revoked_host_key(self._target, key, listed)
-        if not self._known:
-            raise unknown_host_key(self._target, key)
-        if shown not in {known.key for known in self._known}:
+        if self._known and shown not in {known.key for known in self._known}:
             raise changed_host_key(self._target, str(self._expected(key)), key)
+        if shown not in {known.key for known in (*self._known, *self._known_without_port)}:
+            raise unknown_host_key(self._target, key)
         LOGGER.debug("%s: accepted host key %s", self._target.spelled, key.fingerprint)
+
+    def _certificate(self, key: paramiko.PKey) -> Certificate | None:
+        blob = key.public_blob
+        if blob is None or not blob.key_type.endswith(SUFFIX):
+            return None
+        try:
+            return read_certificate(blob.key_blob)
+        except ValueError as error:
+            raise invalid_certificate(self._target, str(error)) from error
+
+    def _check_revoked(self, key: paramiko.PKey, certificate: Certificate | None) -> None:
+        keys = {key.get_base64()} | ({certificate.authority} if certificate else set())
+        for one in keys & self._revoked.keys():
+            raise revoked_host_key(self._target, key, self._revoked[one])
+        listed = self._target.revoked_host_keys
+        if listed is not None and any(_is_listed(one, listed) for one in keys):
+            raise revoked_host_key(self._target, key, listed)
 
     def _expected(self, shown: paramiko.PKey) -> KnownKey:
         alike = [known for known in self._known if known.kind == shown.get_name()]
@@ -161,7 +216,7 @@ def _kind_of(algorithm: str) -> str:
     return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
 
 
-def _is_listed(key: paramiko.PKey, path: Path) -> bool:
+def _is_listed(key: str, path: Path) -> bool:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -169,15 +224,16 @@ def _is_listed(key: paramiko.PKey, path: Path) -> bool:
         raise _unreadable(path, error.strerror or str(error)) from error
     if data.startswith(KRL_MAGIC):
         return _is_in_krl(key, path)
-    return key.get_base64() in data.decode(errors="replace").split()
+    return key in data.decode(errors="replace").split()
 
 
-def _is_in_krl(key: paramiko.PKey, path: Path) -> bool:
+def _is_in_krl(key: str, path: Path) -> bool:
     program = shutil.which("ssh-keygen")
     if program is None:
         raise _unreadable(path, "it is a key revocation list, which takes ssh-keygen to read")
     with tempfile.NamedTemporaryFile("w", suffix=".pub") as shown:
-        shown.write(f"{key.get_name()} {key.get_base64()}\n")
+        kind = paramiko.Message(base64.b64decode(key)).get_text()
+        shown.write(f"{kind} {key}\n")
         shown.flush()
         try:
             done = subprocess.run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -109,4 +111,6 @@ def _refuse_unnamed(config: RunConfig) -> None:
 
 def _as_name(text: str) -> str:
     """Return a node name that is also a valid file name."""
+    with contextlib.suppress(ValueError):  # a name, not an address
+        return str(ipaddress.ip_address(text))
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "host"

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import getpass
 import logging
+import os
 import re
 import shutil
+import socket
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 DEFAULT_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts")
 MOST_JUMPS = 8
 IN_SSH_CONFIG = "a file in your SSH config"
+FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+"""Values of AddressFamily but "any"."""
 
 _SPELLING = re.compile(
     r"(?:ssh://)?(?:(?P<user>[^@\s]+)@)?"
@@ -74,6 +78,19 @@ class Target:
     revoked_host_keys: Path | None = None
     """File of revoked host keys."""
 
+    host_keys_from: str | None = None
+    """Setting by which OpenSSH gets host keys that skygrid cannot read; None: from files."""
+
+    agent_socket: str | None = None
+    """IdentityAgent: socket of the SSH agent, or "none"; None: that of the environment."""
+
+    certificate_files: tuple[Path, ...] = ()
+    bind_address: str | None = None
+    """Address of this machine from which the connection is made."""
+
+    family: socket.AddressFamily = socket.AF_UNSPEC
+    """Family of the host's address."""
+
     jumps: tuple[Target, ...] = ()
     """Jump hosts in the order of connection."""
 
@@ -115,7 +132,7 @@ def _find(spelled: str, options: SshOptions, *, with_jumps: bool) -> Target:
     alias, user, port = split_spelling(spelled)
     settings = _settings(alias, user, port, options)
     first = {name: values[0] for name, values in settings.items() if values}
-    known = settings.get("userknownhostsfile", []) + settings.get("globalknownhostsfile", [])
+    _refuse_interface(spelled, first)
     return Target(
         spelled=spelled,
         alias=alias,
@@ -125,12 +142,19 @@ def _find(spelled: str, options: SshOptions, *, with_jumps: bool) -> Target:
         key_files=_key_files(settings, options),
         use_agent=first.get("identitiesonly", "no") != "yes",
         known_hosts=(
-            tuple(expand_home(name, IN_SSH_CONFIG) for text in known for name in text.split())
-            if options.known_hosts is None
-            else (options.known_hosts,)
+            tuple(_known_hosts(settings)) if options.known_hosts is None else (options.known_hosts,)
         ),
         host_key_alias=first.get("hostkeyalias"),
         revoked_host_keys=_revoked(first.get("revokedhostkeys", "none")),
+        host_keys_from=None if options.known_hosts else _unreadable_host_keys(first),
+        agent_socket=_agent_socket(first.get("identityagent")),
+        certificate_files=tuple(
+            expand_home(name.strip('"'), IN_SSH_CONFIG)
+            for name in settings.get("certificatefile", [])
+            if name != "none"
+        ),
+        bind_address=_given(first.get("bindaddress")),
+        family=FAMILIES.get(first.get("addressfamily", "any"), socket.AF_UNSPEC),
         jumps=_jumps(spelled, first, options) if with_jumps else (),
         config_file=options.config_file,
         given_user=user,
@@ -170,30 +194,96 @@ def _key_files(settings: Mapping[str, list[str]], options: SshOptions) -> tuple[
     )
 
 
+def _given(value: str | None) -> str | None:
+    return None if value in (None, "none", "*") else value
+
+
+def _refuse_interface(spelled: str, first: Mapping[str, str]) -> None:
+    if _given(first.get("bindinterface")) is not None:
+        raise ConfigError(
+            f"{spelled} has BindInterface, which skygrid does not support: write the address of "
+            "that interface as BindAddress in the SSH config"
+        )
+
+
+def _refuse_proxy_command(spelled: str, command: str) -> None:
+    if command != "none":
+        raise ConfigError(
+            f"{spelled} is reached by a ProxyCommand, which skygrid does not run: write it as "
+            "ProxyJump in the SSH config"
+        )
+
+
+def _known_hosts(settings: Mapping[str, list[str]]) -> Iterator[Path]:
+    for text in settings.get("userknownhostsfile", []) + settings.get("globalknownhostsfile", []):
+        for name in split_paths(text, lambda name: os.path.exists(os.path.expanduser(name))):
+            yield expand_home(name, IN_SSH_CONFIG)
+
+
+def split_paths(text: str, exists: Callable[[str], bool]) -> list[str]:
+    """Split a list of paths that may hold spaces.
+
+    ``ssh -G`` prints the paths of UserKnownHostsFile without quotes, so the words of the longest
+    path that exists belong together. Paths that do not exist matter to nobody.
+
+    Parameters
+    ----------
+    text : str
+        Paths with spaces between them, with or without double quotes.
+    exists : callable
+        Returns True for the path of a file.
+    """
+    if '"' in text:
+        # paramiko removes the first and the last quote.
+        whole = text.startswith('"') or text.endswith('"')
+        pairs = re.findall(r'"([^"]*)"|([^"\s]+)', text if whole else f'"{text}"')
+        return [quoted or plain for quoted, plain in pairs]
+    words, found = text.split(" "), []
+    while words:
+        ends = range(len(words), 0, -1)
+        end = next((end for end in ends if exists(" ".join(words[:end]))), 1)
+        found.append(" ".join(words[:end]))
+        words = words[end:]
+    return [name for name in found if name and name != "none"]
+
+
+def _unreadable_host_keys(first: Mapping[str, str]) -> str | None:
+    if _given(first.get("knownhostscommand")) is not None:
+        return "KnownHostsCommand"
+    if first.get("userknownhostsfile", "").split()[:1] in (["/dev/null"], ["none"]):
+        return f"UserKnownHostsFile {first['userknownhostsfile']}"
+    return None
+
+
+def _agent_socket(value: str | None) -> str | None:
+    if value is None or value == "SSH_AUTH_SOCK":
+        return None
+    if value.startswith("$"):
+        return os.environ.get(value[1:].strip("{}"), "none")
+    return str(expand_home(value.strip('"'), IN_SSH_CONFIG))
+
+
 def _revoked(name: str) -> Path | None:
     return None if name == "none" else expand_home(name.strip('"'), IN_SSH_CONFIG)
 
 
 def _jumps(spelled: str, first: Mapping[str, str], options: SshOptions) -> tuple[Target, ...]:
-    proxy = first.get("proxyjump", "none")
-    if proxy == "none":
-        if first.get("proxycommand", "none") != "none":
-            raise ConfigError(
-                f"{spelled} is reached by a ProxyCommand, which skygrid does not run: write it as "
-                "ProxyJump in the SSH config"
-            )
-        return ()
-    names = [name.strip() for name in proxy.split(",")]
+    """Return the jump hosts; the first one may have jumps of its own, which come before it."""
     jumps: list[Target] = []
-    # The first jump host may have jumps of its own, which come first.
-    for name in names:
-        jump = _find(name, options, with_jumps=False)
-        if not jumps:
-            nested = _settings(jump.alias, jump.given_user, jump.given_port, options)
-            before = (nested.get("proxyjump") or ["none"])[0]
-            if before != "none" and len(names) < MOST_JUMPS:
-                return _jumps(spelled, {"proxyjump": f"{before},{proxy}"}, options)
-        jumps.append(jump)
+    outermost = spelled
+    while (proxy := first.get("proxyjump", "none")) != "none":
+        names = [name.strip() for name in proxy.split(",")]
+        jumps = [_find(name, options, with_jumps=False) for name in names] + jumps
+        if len(jumps) > MOST_JUMPS:
+            raise ConfigError(
+                f"{spelled} is reached through more than {MOST_JUMPS} jump hosts: see whether "
+                f"ProxyJump of {jumps[0].spelled} in the SSH config leads in a circle"
+            )
+        outer = jumps[0]
+        outermost = outer.spelled
+        settings = _settings(outer.alias, outer.given_user, outer.given_port, options)
+        first = {name: values[0] for name, values in settings.items() if values}
+    _refuse_proxy_command(outermost, first.get("proxycommand", "none"))
     return tuple(jumps)
 
 

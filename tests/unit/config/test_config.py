@@ -135,7 +135,18 @@ def test_named_file_must_be_there(tmp_path):
         ("[ssh]\nhosts = 'a'", r"hosts under \[ssh\] in .* is 'a'; it must be a list of texts"),
         ("[ssh]\nhosts = ['a', 'a']", r"hosts under \[ssh\] in .* it must be hosts, each once"),
         ("[ssh]\nlost_after = 0", r"lost_after under \[ssh\] in .* must be seconds, more than 0"),
-        ("[environment]\npackages = 3", r"packages under \[environment\] in .* must be text"),
+        (
+            "[environment]\npackages = 3",
+            r"packages under \[environment\] in .* must be text or a list of texts",
+        ),
+        (
+            "[environment]\nindex_url = 'pypi.org/simple'",
+            r"index_url under \[environment\] in .* an address with its scheme: https://pypi",
+        ),
+        (
+            "[environment]\nextra_index_url = ['pypi.org/simple']",
+            r"extra_index_url under \[environment\] in .* addresses with their schemes",
+        ),
         ("[environment]\nsetup = [1]", r"setup under \[environment\] in .* a list of texts"),
         (
             "on = 'ssh'\nnodes = 3\n[ssh]\nhosts = ['a', 'b']",

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
+import paramiko
 import pytest
 
+from skygrid.config import RunConfig, SshConfig
 from skygrid.errors import ConfigError
 from skygrid.nodes.ssh import targets
-from skygrid.nodes.ssh.failures import ssh_line
-from skygrid.nodes.ssh.targets import SshOptions, Target, find_target, split_spelling
+from skygrid.nodes.ssh.failures import ssh_line, unknown_host_key
+from skygrid.nodes.ssh.provider import find_targets
+from skygrid.nodes.ssh.targets import (
+    SshOptions,
+    Target,
+    find_target,
+    split_paths,
+    split_spelling,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +72,31 @@ Host gate
 
 Host piped
   ProxyCommand nc %h %p
+
+Host behind-piped
+  ProxyJump piped
+
+Host circle
+  ProxyJump other
+
+Host other
+  ProxyJump circle
+
+Host special
+  BindAddress 10.0.0.2
+  AddressFamily inet6
+  IdentityAgent "~/Group Containers/agent.sock"
+  CertificateFile {folder}/id_there-cert.pub
+  UserKnownHostsFile "{folder}/known one" "{folder}/known two"
+
+Host by-interface
+  BindInterface eth1
+
+Host by-command
+  KnownHostsCommand /usr/bin/lookup %H
+
+Host forgetful
+  UserKnownHostsFile /dev/null
 
 Host renamed
   HostName 10.0.0.9
@@ -120,9 +155,73 @@ def test_jumps_start_with_the_outermost(options: SshOptions) -> None:
 
 
 def test_a_proxy_command_is_refused(options: SshOptions) -> None:
-    """A ProxyCommand is refused with a remedy."""
-    with pytest.raises(ConfigError, match=r"piped is reached by a ProxyCommand.*ProxyJump"):
-        find_target("piped", options)
+    """A ProxyCommand is refused with a remedy, also that of a jump host."""
+    for host in ("piped", "behind-piped"):
+        with pytest.raises(ConfigError, match=r"^piped is reached by a ProxyCommand.*ProxyJump"):
+            find_target(host, options)
+
+
+def test_jump_hosts_that_lead_back_to_each_other_are_named(options: SshOptions) -> None:
+    """No jump host is left out in silence, however many there are."""
+    with pytest.raises(ConfigError, match=r"circle is reached through more than 8 jump hosts"):
+        find_target("circle", options)
+
+
+def test_settings_of_the_connection_are_read(options: SshOptions, tmp_path: Path) -> None:
+    """Own address, family, agent, certificates, and files with spaces are those of OpenSSH."""
+    for name in ("known one", "known two"):
+        (tmp_path / name).touch()
+    found = find_target("special", options)
+    assert (found.bind_address, found.family) == ("10.0.0.2", socket.AF_INET6)
+    assert found.agent_socket == str(Path("~/Group Containers/agent.sock").expanduser())
+    assert found.certificate_files == (tmp_path / "id_there-cert.pub",)
+    assert found.known_hosts[:2] == (tmp_path / "known one", tmp_path / "known two")
+    assert found.host_keys_from is None
+    with pytest.raises(ConfigError, match=r"by-interface has BindInterface.*BindAddress"):
+        find_target("by-interface", options)
+
+
+@pytest.mark.parametrize(
+    ("host", "setting"),
+    [("by-command", "KnownHostsCommand"), ("forgetful", "UserKnownHostsFile /dev/null")],
+)
+def test_host_keys_that_cannot_be_read_are_named(
+    options: SshOptions, host: str, setting: str
+) -> None:
+    """The advice for an unknown host key works: a login accepts none where none is kept."""
+    target = find_target(host, options)
+    assert target.host_keys_from == setting
+    message = str(unknown_host_key(target, paramiko.ECDSAKey.generate()))
+    assert f"The SSH config has {setting}" in message
+    assert "known_hosts under [ssh]" in message
+    assert "accept it with" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("/a /b", ["/a", "/b"]),
+        ("/my keys /b", ["/my keys", "/b"]),
+        ("/b /my keys", ["/b", "/my keys"]),
+        ("/gone one /b", ["/gone", "one", "/b"]),
+        ('"/my keys" /b', ["/my keys", "/b"]),
+        ('/my keys" "/other keys', ["/my keys", "/other keys"]),
+        ("none", []),
+    ],
+)
+def test_paths_with_spaces_are_told_apart(text: str, paths: list[str]) -> None:
+    """Files of known hosts are found, although ssh -G prints no quotes."""
+    assert split_paths(text, {"/a", "/b", "/my", "/my keys"}.__contains__) == paths
+
+
+@pytest.mark.parametrize(
+    ("spelled", "name"),
+    [("::1", "::1"), ("[2001:db8::1]:22", "2001:db8::1"), ("me@gpu1", "gpu1"), ("a~b", "a-b")],
+)
+def test_a_node_is_named_as_its_host(spelled: str, name: str) -> None:
+    """The name of a node is that of its host, addresses included."""
+    config = RunConfig(ssh=SshConfig(hosts=(spelled,)))
+    assert list(find_targets(config)) == [name]
 
 
 def test_a_host_key_alias_is_looked_up(options: SshOptions) -> None:
