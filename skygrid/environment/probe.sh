@@ -30,12 +30,36 @@ for uv in "${SKYGRID_UV:-}" "$(command -v uv)" "$HOME/.local/bin/uv" "$HOME/.car
         break
     fi
 done
+if python3 -c "import ensurepip, venv" 2>/dev/null || python3 -m pip --version >/dev/null 2>&1 ||
+    command -v curl >/dev/null || command -v wget >/dev/null; then
+    echo "gets_uv=yes"
+fi
 there=$root
 while [ ! -d "$there" ] && [ "$there" != / ]; do there=$(dirname "$there"); done
 echo "free_kib=$(df -Pk "$there" 2>/dev/null | awk "NR == 2 { print \$4 }")"
 memory=$(awk "/^MemTotal:/ { print \$2 }" /proc/meminfo 2>/dev/null)
 if [ -z "$memory" ]; then memory=$(($(sysctl -n hw.memsize 2>/dev/null || echo 0) / 1024)); fi
 echo "memory_kib=$memory"
+# Limits of the control groups around this login: cgroups(7); memory.max of version 2,
+# memory.limit_in_bytes of version 1. Without a limit the file has a word, or more than the memory.
+limits_above() {
+    group=${2%/}
+    case $group in
+    */..*) group= ;;
+    esac
+    while :; do
+        cat "$1$group/$3" 2>/dev/null
+        [ -n "$group" ] || break
+        group=${group%/*}
+    done
+}
+version_1=$(sed -n "s/^[0-9]*:\([^:]*,\)*memory\(,[^:]*\)*://p" /proc/self/cgroup 2>/dev/null)
+version_2=$(sed -n "s/^0:://p" /proc/self/cgroup 2>/dev/null)
+limit=$({
+    limits_above /sys/fs/cgroup/memory "$version_1" memory.limit_in_bytes
+    limits_above /sys/fs/cgroup "$version_2" memory.max
+} | awk "/^[0-9]+\$/ && (least == \"\" || \$1 < least) { least = \$1 } END { printf \"%d\", least / 1024 }")
+echo "memory_limit_kib=$limit"
 if [ -w "$there" ] && [ -x "$there" ]; then echo "writable=yes"; else echo "writable=no"; fi
 mount=$(df -P "$there" 2>/dev/null | awk "NR == 2 { print \$6 }")
 case ,$(awk -v mount="$mount" "\$2 == mount { found = \$4 } END { print found }" /proc/mounts 2>/dev/null), in

@@ -132,6 +132,12 @@ class Probe:
     foreign: str | None = None
     """A folder under the root, or ``.`` for the root, that other users own or can change."""
 
+    memory_limit_kib: int = 0
+    """Least memory limit of the control groups of a login in KiB, 0 if there is none."""
+
+    gets_uv: bool = False
+    """True if the host has a program that can install uv."""
+
     executable: bool = True
     """False if the disk of the root is mounted with noexec."""
 
@@ -153,6 +159,7 @@ def read_probe(output: str) -> Probe:
     pairs = [(key, value) for key, _, value in (line.partition("=") for line in inner)]
     said = dict(pairs)
     free, memory = said.get("free_kib", ""), said.get("memory_kib", "")
+    limit = said.get("memory_limit_kib", "")
     return Probe(
         root=said.get("root", ""),
         system=said.get("system", ""),
@@ -166,6 +173,8 @@ def read_probe(output: str) -> Probe:
         memory_kib=int(memory) if memory.isdigit() else 0,
         writable=said.get("writable") == "yes",
         foreign=said.get("foreign"),
+        memory_limit_kib=int(limit) if limit.isdigit() else 0,
+        gets_uv=said.get("gets_uv") == "yes",
         executable=said.get("executable") != "no",
     )
 

@@ -83,7 +83,7 @@ def examine_host(name: str, target: Target, config: RunConfig) -> Finding:
     tools = [f"Python {pythons}"]
     if probe.uv is not None:
         tools.append(" ".join(probe.uv.split()[:2]))
-    sizes = [f"{probe.memory_kib / 2**20:.1f} GiB of memory"]
+    sizes = [_memory(probe)]
     if probe.free_kib is not None:
         sizes.append(f"{probe.free_kib / 2**20:.1f} GiB of disk under {probe.root}")
     return Finding(
@@ -96,6 +96,15 @@ def examine_host(name: str, target: Target, config: RunConfig) -> Finding:
         notes=tuple(notes_on(probe, config.environment.python)),
         problems=tuple(problems_of(probe)),
     )
+
+
+def _memory(probe: Probe) -> str:
+    if 0 < probe.memory_limit_kib < probe.memory_kib:
+        return (
+            f"{probe.memory_limit_kib / 2**20:.1f} GiB of memory by its control group "
+            f"(the host has {probe.memory_kib / 2**20:.1f} GiB)"
+        )
+    return f"{probe.memory_kib / 2**20:.1f} GiB of memory"
 
 
 def problems_of(probe: Probe) -> Iterator[str]:
@@ -118,8 +127,11 @@ def problems_of(probe: Probe) -> Iterator[str]:
             f"the disk of {probe.root} is mounted with noexec, so no program can run there: set "
             "folder under [ssh] to one on another disk"
         )
-    if probe.uv is None and not probe.pythons:
-        yield "no Python and no uv: install one of them there (https://docs.astral.sh/uv)"
+    if probe.uv is None and not probe.gets_uv:
+        yield (
+            "no uv, and no venv, pip, curl or wget to install it with: install uv there "
+            "(https://docs.astral.sh/uv)"
+        )
 
 
 def notes_on(probe: Probe, wanted: str | None) -> Iterator[str]:

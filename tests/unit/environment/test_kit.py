@@ -29,6 +29,7 @@ from skygrid.environment.shell_commands import (
     unpack_and_prepare,
 )
 from skygrid.errors import ConfigError, PreparationError
+from skygrid.nodes.ssh.doctor import problems_of
 from tests.programs import SHELLS, program
 
 ENVIRONMENT = Environment(python="3.12", minor="3.12", requirements=("a==1", "b==2"))
@@ -325,6 +326,55 @@ def test_probe_describes_a_host(shell: LoginShell, tmp_path: Path) -> None:
     assert found.memory_kib > 1000
     assert found.writable
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("group", "files"),
+    [
+        ("0::/job/step\n", {"job/memory.max": "2147483648", "job/step/memory.max": "max"}),
+        ("0::/\n", {"memory.max": "2147483648"}),
+        (
+            "5:cpu,memory:/job\n0::/\n",
+            {"memory/job/memory.limit_in_bytes": "2147483648", "memory.max": "9223372036854771712"},
+        ),
+        ("0::/../elsewhere\n", {"memory.max": "2147483648"}),
+    ],
+)
+def test_probe_finds_the_limit_of_the_control_group(
+    tmp_path: Path, group: str, files: dict[str, str]
+) -> None:
+    """The least limit of the groups around a login is found, in both versions."""
+    (tmp_path / "own").write_text(group)
+    for name, text in files.items():
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_text(f"{text}\n")
+    script = probe("~/x").replace("/proc/self/cgroup", str(tmp_path / "own"))
+    said = in_sh(script.replace("/sys/fs/cgroup", str(tmp_path / "tree")), str(tmp_path)).stdout
+    assert read_probe(said).memory_limit_kib == 2 * 2**20
+
+
+def test_probe_finds_a_host_that_cannot_install_uv(tmp_path: Path) -> None:
+    """A Python without venv and pip, and without a program that downloads, is a problem."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("uname", "df", "awk", "sed", "cat", "dirname", "sh"):
+        (tools / name).symlink_to(program(name))
+    bare = tools / "python3"
+    bare.write_text(
+        f'#!/bin/sh\ncase $* in *ensurepip*|*pip*) exit 1;; esac\nexec {sys.executable} "$@"\n'
+    )
+    bare.chmod(0o755)
+    said = subprocess.run(
+        [program("sh"), "-c", probe("~/x")],
+        capture_output=True,
+        text=True,
+        env={"PATH": str(tools), "HOME": str(tmp_path)},
+        check=False,
+    )
+    found = read_probe(said.stdout)
+    assert found.pythons
+    assert not found.gets_uv
+    assert ["no uv" in problem for problem in problems_of(replace(found, free_kib=None))] == [True]
 
 
 def test_probe_leaves_missing_facts_unknown() -> None:
