@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from tests.command import GATED_SEARCH
+from tests.programs import program
 from tests.ssh_runs import Bench
 from tests.sshd import SshBed, ssh_bed
+from tests.unix_users import unix_user
 
 __all__ = ["ssh_bed"]
 
@@ -32,6 +34,16 @@ def test_output_of_a_login_shell_is_ignored(bench: Bench) -> None:
     """Output of a login shell's start files does not disturb the agent's messages."""
     bench.node(banner_noise="Welcome!\nYou have mail.\n")
     bench.ended_well(bench.start())
+
+
+def test_an_account_that_runs_no_command_ends_the_run_at_once(bench: Bench) -> None:
+    """The run ends after one login, with the host's own last words and the next step."""
+    with unix_user(program("nologin")) as user:
+        node = bench.node(prepared=False, login=user)
+        err = bench.ended_with(3, bench.start())
+    assert "exit code 1 and printed: This account is currently not available." in err
+    assert node.log.read_text().count("Accepted publickey") == 1
+    assert "echo works" in err
 
 
 def test_two_hosts_behind_one_jump_host_both_work(bench: Bench) -> None:

@@ -1,4 +1,8 @@
-"""A script on a host: its start by the login shell, its output, its errors and its end."""
+"""A script on a host: its start by the login shell, its output, its errors and its end.
+
+sshd gives each command to the user's login shell, which reads start files first. A script therefore
+prints a mark before anything else. A login shell that ends or waits without it runs no commands.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +71,10 @@ def _shell_runs_without_input(connection: Connection) -> bool:
 
     This tells a start file that reads input, and waits for it, from a host that is slow.
     """
-    other = RunningScript(connection, "exit 0", lambda data: None)
+    try:
+        other = RunningScript(connection, "exit 0", lambda data: None)
+    except OSError:
+        return False  # sshd allows one command at a time (MaxSessions), or the connection broke
     try:
         other.end_input()
         return other.begins(limits.SSH_SHELL_SLOW)
