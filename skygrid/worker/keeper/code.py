@@ -31,7 +31,7 @@ def is_intact(folder: Path, key: str) -> bool:
             f"code/{path.relative_to(folder).as_posix()}": path.read_bytes()
             for path in folder.rglob("*.py")
         }
-    except OSError:
+    except OSError:  # code that cannot be read is damaged
         return False
     for path in folder.rglob("*.pyc"):
         _remove_if_damaged(path)
@@ -50,5 +50,5 @@ def _remove_if_damaged(bytecode: Path) -> None:
 
 def refuse(folder: Path) -> None:
     """Mark a folder of code as damaged, so that the next preparation replaces it."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError):  # marked by another bridge
         (folder / "ready").unlink()
