@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from skygrid.config import AwsConfig, RunConfig
+from skygrid.config import AwsConfig, RunConfig, limits
 from skygrid.errors import NodeError
 from skygrid.nodes.ec2.api import Clients, open_clients
 from skygrid.nodes.ec2.cloud_record import read_cloud_record
@@ -21,6 +21,7 @@ from skygrid.nodes.ec2.fleet import Fleet, InstanceGoneError, open_fleet, resour
 from skygrid.nodes.ec2.planning.plan import mark_of, plan_cloud
 from skygrid.nodes.ec2.records import CloudNode
 from skygrid.nodes.ec2.teardown.listing import down, find_cloud_nodes, find_resources
+from skygrid.nodes.ec2.teardown.teardown import RunResources
 from tests.cloud.client import Cloud, wait
 from tests.cloud.faults import Pool
 
@@ -436,6 +437,55 @@ def test_remaining_objects_are_not_verified(aws: Cloud, new_fleet: Maker) -> Non
 
     aws.faults.set(denied=[])
     assert fleet.teardown(SILENT).verified
+
+
+def test_an_instance_that_shows_late_is_ended_with_its_group(aws: Cloud, new_fleet: Maker) -> None:
+    """An instance that becomes visible while its security group cannot be deleted is ended."""
+    aws.faults.set(dead=1, invisible_seconds=3.0)
+    fleet = new_fleet()
+    launch(fleet)
+
+    report = down(clients_of(fleet), [RunResources(run_id=fleet.mark.run_id)], SILENT)
+
+    assert (report.ended, report.verified, report.notes) == (1, True, ())
+    assert aws.left() == {}
+
+
+def test_an_instance_that_shows_after_the_search_is_ended(aws: Cloud, new_fleet: Maker) -> None:
+    """An instance that becomes visible during the search for leftovers is ended, not reported."""
+    aws.faults.set(dead=1, invisible_seconds=3.0)
+    fleet = new_fleet()
+    launch(fleet)
+    # The group is not waited for, so that only the search can find the instance.
+    aws.faults.fail("ec2:DeleteSecurityGroup", "UnauthorizedOperation", status=403)
+
+    report = down(clients_of(fleet), [RunResources(run_id=fleet.mark.run_id)], SILENT)
+
+    assert (report.ended, report.verified, report.notes) == (1, True, ())
+    assert aws.left() == {}
+
+
+def test_a_launch_that_ends_refused_after_a_lost_answer_is_searched_for(
+    aws: Cloud, new_fleet: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If an answer was lost and the repeated call is refused, the instance is found and ended."""
+    aws.faults.set(dead=1, invisible_seconds=3.0)
+    fleet = new_fleet()
+    aws.faults.lose_answer("ec2:RunInstances")
+    aws.faults.fail("ec2:RunInstances", "UnauthorizedOperation", status=403)
+    with pytest.raises(NodeError, match="do not allow ec2:RunInstances"):
+        launch(fleet)
+    (intent,) = fleet._store.record.launches
+    assert intent.open
+    monkeypatch.setattr(limits, "EC2_ANSWER", 1.0)
+    monkeypatch.setattr(limits, "EC2_VISIBLE", 4.0)
+
+    report = fleet.teardown(SILENT)
+
+    assert (report.ended, report.verified, report.notes) == (1, True, ())
+    (found,) = fleet._store.record.launches
+    assert found.instance_id is not None, "its cost is counted"
+    assert aws.left() == {}
 
 
 def test_two_runs_are_independent(aws: Cloud, new_fleet: Maker) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -17,7 +17,7 @@ from skygrid.config import limits
 from skygrid.errors import FolderError, UsageError
 from skygrid.util.atomic_file import read_versioned, write_atomic
 
-from .records import Pool
+from .records import CloudNode, Pool
 
 LOGGER = logging.getLogger(__name__)
 
@@ -34,7 +34,10 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     pool: Pool
     asked_at: float
-    """Seconds since the epoch, as all times here."""
+    """Time of the first call, in seconds since the epoch, as all times here."""
+
+    tried_at: float = 0.0
+    """Time of the last repetition of the call; 0 if there was none."""
 
     instance_id: str | None = None
     launched_at: float = 0.0
@@ -48,6 +51,11 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     def open(self) -> bool:
         """True if the launch may have produced an instance of unknown id."""
         return self.instance_id is None and not self.refused
+
+    @property
+    def last_call_at(self) -> float:
+        """Time of the last call that may have launched an instance, by this machine's clock."""
+        return max(self.asked_at, self.tried_at)
 
 
 class CloudRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +138,10 @@ class FleetStore:
             self._write_first(msgspec.structs.replace(self._record, launches=launches))
             return launch
 
+    def tried(self, launch: Launch, now: float) -> None:
+        """Record that the call of a launch is about to be repeated."""
+        self._change(launch, tried_at=now)
+
     def launched(self, launch: Launch, instance_id: str, at: float) -> None:
         """Record the instance of a launch."""
         self._change(launch, instance_id=instance_id, launched_at=at)
@@ -137,6 +149,13 @@ class FleetStore:
     def refused(self, launch: Launch) -> None:
         """Record that a launch was refused."""
         self._change(launch, refused=True)
+
+    def found(self, nodes: Iterable[CloudNode]) -> None:
+        """Record the instances of launches whose answer was lost, so that their cost is counted."""
+        with self._lock:
+            launches = with_late_instances(self._record.launches, nodes)
+            if launches != self._record.launches:
+                self._write(msgspec.structs.replace(self._record, launches=launches))
 
     def ended(self, ends: dict[str, float]) -> None:
         """Record ends by instance id; earlier entries are kept."""
@@ -188,3 +207,29 @@ class FleetStore:
         except FolderError as error:
             LOGGER.warning("%s", error)
             self._record = record
+
+
+def with_late_instances(
+    launches: tuple[Launch, ...], nodes: Iterable[CloudNode]
+) -> tuple[Launch, ...]:
+    """Return the launches; those without an answer get the unrecorded instances of their node.
+
+    Parameters
+    ----------
+    launches : tuple of Launch
+    nodes : iterable of CloudNode
+        Instances of the run, as the API lists them.
+    """
+    known = {one.instance_id for one in launches}
+    unknown = {one.node: one for one in nodes if one.instance_id not in known}
+    changed = []
+    for launch in launches:
+        late = unknown.pop(launch.node, None) if launch.open else None
+        changed.append(
+            launch
+            if late is None
+            else msgspec.structs.replace(
+                launch, instance_id=late.instance_id, launched_at=late.launched_at
+            )
+        )
+    return tuple(changed)

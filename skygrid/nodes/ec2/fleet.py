@@ -14,7 +14,7 @@ from skygrid.errors import NodeError
 from skygrid.nodes.ec2.launch.launcher import Launcher
 from skygrid.nodes.ec2.launch.watch import InstanceGoneError, Watch, gone_text
 from skygrid.nodes.ec2.planning.network import allowed_cidr, let_in, open_group
-from skygrid.nodes.ec2.teardown.teardown import Ending, Progress, RunResources
+from skygrid.nodes.ec2.teardown.teardown import Ending, Progress, RunResources, visible_by
 from skygrid.nodes.records import TeardownReport
 
 from .api import Clients, api_errors
@@ -141,7 +141,9 @@ class Fleet:
         if not self._store.record.launches:
             return None
         self.open()
-        for found in reversed(self.living()):
+        living = self.living()
+        self._store.found(living)
+        for found in reversed(living):
             if found.node == node and found.expires_at - time.time() > limits.EC2_ADOPT:
                 LOGGER.info("%s: %s of an earlier session still runs", node, found.instance_id)
                 return found
@@ -332,6 +334,7 @@ class Fleet:
         report = ending.complete()
         LOGGER.info("teardown: %d instances, verified: %s", report.ended, report.verified)
         self._watch.take_in(ending.seen)
+        self._store.found(ending.seen)
         self._store.ended(self._watch.ends())
         if report.verified:
             self._store.torn_down()
@@ -414,12 +417,8 @@ def resources_of(record: CloudRecord, name: str = "") -> RunResources:
     return RunResources(
         run_id=record.run_id,
         name=name,
-        launched={
-            one.instance_id: one.launched_at or one.asked_at
-            for one in record.launches
-            if one.instance_id
-        },
+        launched={one.instance_id: one.last_call_at for one in record.launches if one.instance_id},
         tokens=tuple(one.token for one in waiting),
-        tokens_until=max((one.asked_at + limits.EC2_VISIBLE for one in waiting), default=0.0),
+        tokens_until=max((visible_by(one.last_call_at) for one in waiting), default=0.0),
         bucket=record.bucket,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import msgspec
 from skygrid.config import AwsConfig, limits
 from skygrid.errors import NodeError
 from skygrid.nodes.ec2.api import Clients, api_errors
-from skygrid.nodes.ec2.api_errors import Decision, Failure, judge
+from skygrid.nodes.ec2.api_errors import THROTTLED, Decision, Failure, judge
 from skygrid.nodes.ec2.cloud_record import FleetStore, Launch
 from skygrid.nodes.ec2.records import CloudNode, CloudPlan, Pool, RunMark
 from skygrid.nodes.ec2.retry import delays
@@ -22,6 +23,9 @@ from .requests import check_user_data, client_token, from_answer, run_request
 LOGGER = logging.getLogger(__name__)
 
 ACTION = "ec2:RunInstances"
+
+REPEATED = frozenset({Decision.BACK_OFF, Decision.NOT_YET_VISIBLE, Decision.NEW_TOKEN})
+"""Failures after which the same launch may succeed."""
 
 
 STANDARD = frozenset("acdhimrtz")
@@ -61,6 +65,30 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     pool: Pool
     failure: Failure
+
+
+def repeated_until(
+    failure: Failure, began: float, unanswered_since: float, *, launch_timeout: float
+) -> float:
+    """Return the time until which a failed launch is repeated in its pool.
+
+    A throttled call was not executed: it waits for its turn behind the calls for the run's other
+    nodes. EC2 lets two launches a second through after a burst, so 100 nodes take 50 s:
+    https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+
+    Parameters
+    ----------
+    failure : Failure
+    began, unanswered_since : float
+        First call, and first failure that was not throttling, in seconds of one clock.
+    launch_timeout : float
+        Seconds for which throttled calls are repeated.
+    """
+    if failure.code in THROTTLED:
+        return began + max(launch_timeout, limits.EC2_LAUNCH_AGAIN)
+    if failure.decision in REPEATED:
+        return unanswered_since + limits.EC2_LAUNCH_AGAIN
+    return -math.inf
 
 
 class Launcher:
@@ -130,8 +158,7 @@ class Launcher:
         say: Callable[[str], None],
     ) -> CloudNode | Failure:
         launch = self._intend(node, pool)
-        give_up = time.monotonic() + limits.EC2_LAUNCH_AGAIN
-        maybe_done = False
+        began, unanswered_since, maybe_done = time.monotonic(), math.inf, False
         for delay in delays():
             result = self._call(launch, group_id, user_data)
             if isinstance(result, CloudNode):
@@ -140,20 +167,25 @@ class Launcher:
             if result.decision is Decision.NEW_TOKEN:
                 self._store.refused(launch)
                 launch, maybe_done = self._intend(node, pool), False
-            elif result.decision not in (Decision.BACK_OFF, Decision.NOT_YET_VISIBLE):
-                self._store.refused(launch)
-                return result
             maybe_done |= result.maybe_done
-            say(f"waiting to launch: {result.code}")
-            late = time.monotonic() + delay > give_up
-            if late or self._stopped.wait(delay):
+            now = time.monotonic()
+            if result.code not in THROTTLED:
+                unanswered_since = min(unanswered_since, now)
+            until = repeated_until(
+                result, began, unanswered_since, launch_timeout=self._settings.launch_timeout
+            )
+            final = now + delay > until
+            if not final:
+                say(f"waiting to launch: {result.code}")
+            if final or self._stopped.wait(delay):
                 # A launch that may have been executed stays open, so that the teardown searches for
                 # it.
                 if not maybe_done:
                     self._store.refused(launch)
-                if late:
+                if final:
                     return result
                 raise NodeError(f"{node}: the run is being ended, so nothing more is launched")
+            self._store.tried(launch, time.time())
         raise AssertionError("delays never end")
 
     def _intend(self, node: str, pool: Pool) -> Launch:

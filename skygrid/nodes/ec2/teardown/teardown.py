@@ -20,7 +20,7 @@ from skygrid.nodes.ec2.api_errors import Decision, Failure, judge
 from skygrid.nodes.ec2.launch.requests import RUN
 from skygrid.nodes.ec2.launch.watch import find_instances
 from skygrid.nodes.ec2.records import CloudNode
-from skygrid.nodes.ec2.retry import Pause, delays, retried
+from skygrid.nodes.ec2.retry import Pause, delays
 from skygrid.nodes.records import TeardownReport
 
 REFUSED_TRIES = 6
@@ -39,8 +39,8 @@ class RunResources(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     name: str = ""
     launched: dict[str, float] = {}
-    """Launch times by instance id, in seconds since the epoch; new instances may not be visible
-    yet."""
+    """Times of the launching calls by instance id, in seconds since the epoch by this machine's
+    clock; new instances may not be visible yet."""
 
     tokens: tuple[str, ...] = ()
     """Client tokens of launches with unknown result."""
@@ -49,6 +49,17 @@ class RunResources(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch until which those launches may become visible."""
 
     bucket: str | None = None
+
+
+def visible_by(called_at: float) -> float:
+    """Return the time at which the API shows the instance of a call without an answer.
+
+    Parameters
+    ----------
+    called_at : float
+        Start of the call, which may have been executed at any time until it was given up.
+    """
+    return called_at + limits.EC2_ANSWER + limits.EC2_VISIBLE
 
 
 class Ending:
@@ -86,14 +97,17 @@ class Ending:
         return list(self._seen.values())
 
     def complete(self) -> TeardownReport:
-        """End instances, group and objects, then verify."""
-        failure = self._end_instances()
-        if failure is None:
-            self._delete_groups()
-        else:
-            self._notes.append(self._left_text(failure))
-        emptied = self._delete_objects()
-        verified = failure is None and self._verify() and emptied
+        """End instances, group and objects, then verify.
+
+        An instance that becomes visible later, while its group is deleted or searched for, is
+        ended too.
+        """
+        until = time.monotonic() + limits.EC2_END
+        verified, more = self._end_round(until)
+        while more and time.monotonic() < until:
+            self._notes.clear()  # they describe what this round ends
+            verified, more = self._end_round(until)
+        verified = self._delete_objects() and verified
         return TeardownReport(
             left=tuple(one.instance_id for one in self._alive()),
             verified=verified,
@@ -101,11 +115,20 @@ class Ending:
             notes=tuple(self._notes),
         )
 
+    def _end_round(self, until: float) -> tuple[bool, bool]:
+        """End what is visible; return True if nothing is left, and True if there is more to end."""
+        failure = self._end_instances(until)
+        if failure is not None:
+            self._notes.append(self._left_text(failure))
+            return False, False
+        self._delete_groups()
+        verified = not self._alive() and self._verify()
+        return verified, bool(self._alive())
+
     # ---- instances ------------------------------------------------------------------------------
 
-    def _end_instances(self) -> str | None:
+    def _end_instances(self, deadline: float) -> str | None:
         """Return the reason why instances may be left; None when all are terminated."""
-        deadline = time.monotonic() + limits.EC2_END
         told = 0
         for delay in delays(longest=limits.EC2_RETRY_LONGEST / 2, factor=1.3):
             failure = self._look()
@@ -168,7 +191,7 @@ class Ending:
         failure = self._terminate([instance_id])
         if failure is None or failure.decision is not Decision.NOT_YET_VISIBLE:
             return failure
-        if time.time() - self._resources.launched.get(instance_id, 0.0) > limits.EC2_VISIBLE:
+        if time.time() > visible_by(self._resources.launched.get(instance_id, 0.0)):
             self._never_seen.add(instance_id)  # the API has forgotten it
         return None
 
@@ -210,22 +233,28 @@ class Ending:
             self._delete_group(group["GroupId"])
 
     def _delete_group(self, group_id: str) -> None:
-        action, region = "ec2:DeleteSecurityGroup", self._clients.region
-        try:
-            retried(
-                lambda: self._clients.ec2.delete_security_group(GroupId=group_id),
-                action,
-                region,
-                again=AGAIN,
-                seconds=limits.EC2_GROUP_END,
-                pause=self._pause,
-            )
-        except api_errors() as error:
-            failure = judge(error, action, region)
-            if failure.decision is not Decision.NOT_YET_VISIBLE:  # else it is gone
+        """Delete a group; give up if an instance becomes visible, because that uses the group."""
+        deadline = time.monotonic() + limits.EC2_GROUP_END
+        for delay in delays():
+            failure = self._try_to_delete(group_id)
+            # A group that is not visible is gone.
+            if failure is None or failure.decision is Decision.NOT_YET_VISIBLE:
+                return
+            if failure.decision not in AGAIN or time.monotonic() + delay > deadline:
                 self._notes.append(
                     f"the security group {group_id} is left, which costs nothing: {failure.text}"
                 )
+                return
+            self._pause(delay)
+            if self._look() is None and self._alive():
+                return
+
+    def _try_to_delete(self, group_id: str) -> Failure | None:
+        try:
+            self._clients.ec2.delete_security_group(GroupId=group_id)
+        except api_errors() as error:
+            return judge(error, "ec2:DeleteSecurityGroup", self._clients.region)
+        return None
 
     def _delete_objects(self) -> bool:
         """Return True if the run has no data left in its bucket."""
@@ -257,15 +286,19 @@ class Ending:
         return failure is None and not (self._alive() or volumes or groups)
 
     def _volumes_left(self) -> list[str]:
-        """Return volumes of the run after a wait: they disappear shortly after their instance."""
+        """Return volumes of the run after a wait: they disappear shortly after their instance.
+
+        The wait ends early if an instance becomes visible, because that has a volume.
+        """
         until = time.monotonic() + limits.EC2_VISIBLE
         for delay in delays():
             left = [
                 one["VolumeId"] for one in self._tagged("volumes") if one.get("State") != "deleting"
             ]
-            if not left or time.monotonic() + delay > until:
+            if not left or self._alive() or time.monotonic() + delay > until:
                 return left
             self._pause(delay)
+            self._look()
         raise AssertionError("delays never end")
 
     def _tagged(self, kind: str) -> list[Any]:

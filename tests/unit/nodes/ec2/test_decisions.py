@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,13 @@ from skygrid.errors import ConfigError, NodeError, UsageError
 from skygrid.nodes.ec2.api_errors import Decision, Failure, judge
 from skygrid.nodes.ec2.cloud_record import FILE_NAME, CloudRecord, FleetStore, read_cloud_record
 from skygrid.nodes.ec2.fleet import earlier_ends, resources_of, spent
-from skygrid.nodes.ec2.launch.launcher import Scarcity, Trial, quota_class, refusal
+from skygrid.nodes.ec2.launch.launcher import (
+    Scarcity,
+    Trial,
+    quota_class,
+    refusal,
+    repeated_until,
+)
 from skygrid.nodes.ec2.launch.requests import (
     check_user_data,
     client_token,
@@ -450,8 +458,101 @@ def test_resources_of_a_record(tmp_path: Path):
     store.intend("c", POOL, lambda _: "c1", 4.0)
 
     resources = resources_of(store.record, "digits")
-    assert (resources.launched, resources.tokens) == ({"i-1": 2.0}, ("c1",))
-    assert resources.tokens_until == pytest.approx(124.0)
+    assert (resources.launched, resources.tokens) == ({"i-1": 1.0}, ("c1",))
+    assert resources.tokens_until == pytest.approx(4.0 + 30.0 + 120.0)
+
+
+def test_a_late_launch_is_waited_for_from_its_last_call(tmp_path: Path):
+    """An instance of a call without an answer is awaited from the last call on, not the first."""
+    store = FleetStore(tmp_path, fresh())
+    launch = store.intend("aws-1", POOL, lambda _: "a1", 1000.0)
+    store.tried(launch, 1110.0)
+
+    on_disk = read_cloud_record(tmp_path)
+    assert on_disk is not None
+    # The last call may have been executed at its end, and shows 120 s later.
+    assert resources_of(on_disk).tokens_until == pytest.approx(1110.0 + 30.0 + 120.0)
+    store.launched(launch, "i-1", 5.0)
+    assert resources_of(store.record).launched == {"i-1": 1110.0}, "by the clock of this machine"
+
+
+def test_an_instance_of_a_lost_answer_is_recorded(tmp_path: Path):
+    """An instance that only the tags show belongs to its node's launch without an answer."""
+    store = FleetStore(tmp_path, fresh())
+    known = store.intend("aws-1", POOL, lambda _: "a1", 1.0)
+    store.launched(known, "i-1", 1.0)
+    store.refused(store.intend("aws-2", POOL, lambda _: "b1", 2.0))
+    store.intend("aws-2", POOL, lambda _: "b2", 3.0)
+    shown = [
+        msgspec.structs.replace(node("a", 0.0), instance_id=name, node=place, launched_at=9.0)
+        for name, place in (("i-1", "aws-1"), ("i-2", "aws-2"), ("i-3", "aws-3"))
+    ]
+
+    store.found(shown)
+
+    found = [(one.token, one.instance_id, one.launched_at) for one in store.record.launches]
+    assert found == [("a1", "i-1", 1.0), ("b1", None, 0.0), ("b2", "i-2", 9.0)]
+    assert not resources_of(store.record).tokens
+
+
+# ---- throttled launches -------------------------------------------------------------------------
+
+
+class Bucket:
+    """A token bucket, as EC2 throttles calls of one action with it."""
+
+    def __init__(self, capacity: float, per_second: float) -> None:
+        self.capacity, self.per_second = capacity, per_second
+        self.tokens, self.at = capacity, 0.0
+
+    def take(self, now: float) -> bool:
+        """Return True if a call at this time is executed."""
+        self.tokens = min(self.capacity, self.tokens + (now - self.at) * self.per_second)
+        self.at = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+THROTTLE = Failure(decision=Decision.BACK_OFF, code="RequestLimitExceeded", text="")
+UNANSWERED = Failure(decision=Decision.BACK_OFF, code="ReadTimeoutError", text="")
+
+
+def launch_all(nodes: int, bucket: Bucket, launch_timeout: float) -> tuple[list[float], int]:
+    """Launch nodes at once in virtual time; return the times of success, and the calls."""
+    waits = {number: delays() for number in range(nodes)}
+    due = [(0.0, number) for number in waits]
+    done: list[float] = []
+    calls = 0
+    while due:
+        now, number = heapq.heappop(due)
+        calls += 1
+        if bucket.take(now):
+            done.append(now)
+            continue
+        again = now + next(waits[number])
+        if again <= repeated_until(THROTTLE, 0.0, math.inf, launch_timeout=launch_timeout):
+            heapq.heappush(due, (again, number))
+    return done, calls
+
+
+def test_a_hundred_nodes_are_launched_under_throttling():
+    """With EC2's limits, 100 nodes are launched in a minute, and 1,000 within launch_timeout."""
+    done, calls = launch_all(100, Bucket(5, 2.0), AwsConfig().launch_timeout)
+    assert (len(done), max(done) < 75.0, calls < 1500) == (100, True, True)
+    many, _ = launch_all(1000, Bucket(5, 2.0), AwsConfig().launch_timeout)
+    assert len(many) == 1000
+
+
+def test_calls_without_an_answer_have_a_limit_of_their_own():
+    """A call without an answer is repeated for 120 s from the first one; a refusal is final."""
+    refusal = Failure(decision=Decision.NOT_ALLOWED, code="U", text="")
+
+    def until(failure: Failure) -> float:
+        return repeated_until(failure, 0.0, 200.0, launch_timeout=600.0)
+
+    assert (until(THROTTLE), until(UNANSWERED), until(refusal)) == (600.0, 320.0, -math.inf)
 
 
 # ---- the rest -----------------------------------------------------------------------------------
