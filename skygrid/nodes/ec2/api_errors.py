@@ -11,6 +11,9 @@ from enum import Enum
 
 import msgspec
 
+from .quotas import OTHER, VCPU_CODES, quota_page, vcpu_quota
+from .records import Pool
+
 
 class Decision(Enum):
     """Reaction to a failed call."""
@@ -84,17 +87,7 @@ _BY_CODE: dict[Decision, frozenset[str]] = {
             "UnsupportedOperation",
         }
     ),
-    Decision.QUOTA: frozenset(
-        {
-            "InstanceLimitExceeded",
-            "MaxSpotInstanceCountExceeded",
-            "NetworkInterfaceLimitExceeded",
-            "RulesPerSecurityGroupLimitExceeded",
-            "SecurityGroupLimitExceeded",
-            "VcpuLimitExceeded",
-            "VolumeLimitExceeded",
-        }
-    ),
+    Decision.QUOTA: VCPU_CODES | OTHER.keys(),
     Decision.BACK_OFF: THROTTLED
     | frozenset(
         {
@@ -156,54 +149,7 @@ _VISIBLE_LATER = frozenset(
 _DECISIONS = {code: decision for decision, codes in _BY_CODE.items() for code in codes}
 
 
-class Quota(msgspec.Struct, frozen=True, kw_only=True):
-    """A quota of the account, named as in its console."""
-
-    service: str
-    code: str
-    name: str
-
-
-ON_DEMAND_STANDARD = Quota(
-    service="ec2",
-    code="L-1216C47A",
-    name="Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances",
-)
-SPOT_STANDARD = Quota(
-    service="ec2",
-    code="L-34B43A08",
-    name="All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests",
-)
-QUOTAS = {
-    "InstanceLimitExceeded": ON_DEMAND_STANDARD,
-    "MaxSpotInstanceCountExceeded": SPOT_STANDARD,
-    "NetworkInterfaceLimitExceeded": Quota(
-        service="vpc", code="L-DF5E4CA3", name="Network interfaces per Region"
-    ),
-    "RulesPerSecurityGroupLimitExceeded": Quota(
-        service="vpc", code="L-0EA8095F", name="Inbound or outbound rules per security group"
-    ),
-    "SecurityGroupLimitExceeded": Quota(
-        service="vpc", code="L-E79EC296", name="VPC security groups per Region"
-    ),
-    "VcpuLimitExceeded": ON_DEMAND_STANDARD,
-    "VolumeLimitExceeded": Quota(
-        service="ebs", code="L-7A658B76", name="Storage for General Purpose SSD (gp3) volumes"
-    ),
-}
-"""Quota by the error that reports it as used up. Codes are those of the Service Quotas console.
-Instance families outside the standard ones have quotas of their own; the page lists them."""
-
-
-def quota_page(quota: Quota, region: str) -> str:
-    """Return the URL of the console page for increasing a quota."""
-    return (
-        f"https://{region}.console.aws.amazon.com/servicequotas/home/services/"
-        f"{quota.service}/quotas/{quota.code}"
-    )
-
-
-def judge(error: BaseException, action: str, region: str) -> Failure:
+def judge(error: BaseException, action: str, region: str, pool: Pool | None = None) -> Failure:
     """Classify a failed call.
 
     Parameters
@@ -213,6 +159,8 @@ def judge(error: BaseException, action: str, region: str) -> Failure:
     action : str
         Name of the call in IAM: ``ec2:RunInstances``.
     region : str
+    pool : Pool, optional
+        Pool of a launch, whose quota may be used up.
 
     Returns
     -------
@@ -220,7 +168,11 @@ def judge(error: BaseException, action: str, region: str) -> Failure:
     """
     code, message = code_of(error), _message(error)
     decision = _decision(error, code)
-    text = _text(decision, code, message, action, region)
+    text = (
+        _quota_text(code, message, region, pool)
+        if decision is Decision.QUOTA
+        else _text(decision, code, message, action, region)
+    )
     return Failure(decision=decision, code=code, text=text)
 
 
@@ -240,13 +192,17 @@ def _message(error: BaseException) -> str:
 
 
 def _decision(error: BaseException, code: str) -> Decision:
-    # Some services, and some answers of EC2, prefix codes with "Client." or "Server.".
-    plain = re.sub(r"^(Client|Server)\.", "", code)
+    plain = _plain(code)
     if plain in _DECISIONS:
         return _DECISIONS[plain]
     if plain in _VISIBLE_LATER:
         return Decision.NOT_YET_VISIBLE
     return Decision.BACK_OFF if _status(error) >= 500 else Decision.STOP
+
+
+def _plain(code: str) -> str:
+    # Some services, and some answers of EC2, prefix codes with "Client." or "Server.".
+    return re.sub(r"^(Client|Server)\.", "", code)
 
 
 def _status(error: BaseException) -> int:
@@ -256,15 +212,27 @@ def _status(error: BaseException) -> int:
     return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) or 0)
 
 
+def _quota_text(code: str, message: str, region: str, pool: Pool | None) -> str:
+    quota = OTHER.get(_plain(code))
+    if quota is None and pool is not None:
+        quota = vcpu_quota(pool.market, pool.instance_type)
+        name = f"for {pool.instance_type} on the {pool.market} market"
+    else:
+        name = "for vCPUs of instances"
+    name = name if quota is None else f'"{quota.name}"'
+    return (
+        f"the quota {name} of the account in {region} is used up ({_said(code, message)}). Ask for "
+        f"more at {quota_page(quota, region)}, or take fewer nodes or smaller types."
+    )
+
+
+def _said(code: str, message: str) -> str:
+    return f"{code}: {_one_line(message)}" if message else code
+
+
 def _text(decision: Decision, code: str, message: str, action: str, region: str) -> str:
-    said = f"{code}: {_one_line(message)}" if message else code
+    said = _said(code, message)
     match decision:
-        case Decision.QUOTA:
-            quota = QUOTAS[re.sub(r"^(Client|Server)\.", "", code)]
-            return (
-                f'the quota "{quota.name}" of the account in {region} is used up ({said}). Ask for '
-                f"more at {quota_page(quota, region)}, or take fewer nodes or smaller types."
-            )
         case Decision.NOT_ALLOWED:
             return (
                 f"the credentials do not allow {missing_action(message, action)} in {region}: add "

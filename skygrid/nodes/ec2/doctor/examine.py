@@ -15,11 +15,11 @@ from typing import Any
 from skygrid.config import RunConfig, limits
 from skygrid.errors import SkygridError
 from skygrid.nodes.ec2.api import Clients, api_errors, open_clients
-from skygrid.nodes.ec2.api_errors import ON_DEMAND_STANDARD, SPOT_STANDARD, Quota, judge, quota_page
-from skygrid.nodes.ec2.launch.launcher import quota_class
+from skygrid.nodes.ec2.api_errors import judge
 from skygrid.nodes.ec2.planning.network import allowed_cidr, find_network
 from skygrid.nodes.ec2.planning.plan import plan_cloud
 from skygrid.nodes.ec2.planning.types import vcpus_of
+from skygrid.nodes.ec2.quotas import SPOT, Quota, quota_page, vcpu_quota
 from skygrid.nodes.ec2.records import CloudPlan, Pool
 from skygrid.nodes.records import Finding
 
@@ -132,8 +132,8 @@ def _nodes(clients: Clients, config: RunConfig) -> tuple[Finding, CloudPlan | No
         return Finding(name="AWS nodes", problems=(str(error),)), None
     facts, notes = [_offer_text(plan), *_image_texts(plan)], list(plan.notes)
     problems: list[str] = []
-    for pool in _first_of_each_class(plan.pools):
-        fact, trouble = _quota(clients, plan, pool)
+    for quota, pool in _first_of_each_quota(plan.pools).items():
+        fact, trouble = _quota(clients, plan, pool, quota)
         (notes if fact is None else facts).append(fact or trouble)
         if fact is not None and trouble:
             # With on-demand nodes as replacement, a lack of spot quota is only a note.
@@ -160,23 +160,24 @@ def _image_texts(plan: CloudPlan) -> list[str]:
     return [f"image {one.ami} {one.name}".rstrip() for one in plan.images.values()]
 
 
-def _first_of_each_class(pools: Sequence[Pool]) -> list[Pool]:
-    found: dict[tuple[str, str], Pool] = {}
+def _first_of_each_quota(pools: Sequence[Pool]) -> dict[Quota, Pool]:
+    found: dict[Quota, Pool] = {}
     for pool in pools:
-        found.setdefault(quota_class(pool), pool)
-    return [pool for (_, family), pool in found.items() if family == "standard"]
+        quota = vcpu_quota(pool.market, pool.instance_type)
+        if quota is not None:
+            found.setdefault(quota, pool)
+    return found
 
 
-def _quota(clients: Clients, plan: CloudPlan, pool: Pool) -> tuple[str | None, str]:
+def _quota(clients: Clients, plan: CloudPlan, pool: Pool, quota: Quota) -> tuple[str | None, str]:
     """Return a fact about the quota, None if unknown, and the problem with it, possibly empty."""
-    quota = SPOT_STANDARD if pool.market == "spot" else ON_DEMAND_STANDARD
     try:
         answer = clients.quotas.get_service_quota(ServiceCode=quota.service, QuotaCode=quota.code)
     except api_errors() as error:
         text = judge(error, "servicequotas:GetServiceQuota", clients.region).text
         return None, f'the quota "{quota.name}" is not known: {text}'
     try:
-        used = _vcpus_in_use(clients, pool.market)
+        used = _vcpus_in_use(clients, quota)
     except api_errors() as error:
         text = judge(error, "ec2:DescribeInstances", clients.region).text
         return None, f'how much of the quota "{quota.name}" is in use is not known: {text}'
@@ -189,7 +190,7 @@ def quota_texts(
 ) -> tuple[str, str]:
     """Return a fact about a vCPU quota, and the problem if the run exceeds it, else ""."""
     fact = (
-        f"quota for {'spot' if quota is SPOT_STANDARD else 'on-demand'} nodes: {allowed:g} vCPUs, "
+        f"quota for {'spot' if quota in SPOT.values() else 'on-demand'} nodes: {allowed:g} vCPUs, "
         f"{used} in use, {wanted} for the run"
     )
     if used + wanted <= allowed:
@@ -201,21 +202,16 @@ def quota_texts(
     )
 
 
-def _vcpus_in_use(clients: Clients, market: str) -> int:
-    """Return the vCPUs of running instances that count towards a market's standard quota."""
+def _vcpus_in_use(clients: Clients, quota: Quota) -> int:
+    """Return the vCPUs of running instances that count towards a quota."""
     running = clients.described("instances", {"instance-state-name": ["pending", "running"]})
     counts = Counter(
         one["InstanceType"]
         for one in running
-        if one.get("InstanceLifecycle", "on-demand") == market and _is_standard(one)
+        if vcpu_quota(one.get("InstanceLifecycle", "on-demand"), one["InstanceType"]) == quota
     )
     sizes = vcpus_of(clients, counts)
     return sum(number * sizes.get(name, 0) for name, number in counts.items())
-
-
-def _is_standard(instance: Mapping[str, Any]) -> bool:
-    pool = Pool(instance_type=instance["InstanceType"], market="on-demand", zone="", subnet="")
-    return quota_class(pool)[1] == "standard"
 
 
 # ---- rights -------------------------------------------------------------------------------------

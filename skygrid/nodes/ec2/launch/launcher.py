@@ -15,6 +15,7 @@ from skygrid.errors import NodeError
 from skygrid.nodes.ec2.api import Clients, api_errors
 from skygrid.nodes.ec2.api_errors import THROTTLED, Decision, Failure, judge
 from skygrid.nodes.ec2.cloud_record import FleetStore, Launch
+from skygrid.nodes.ec2.quotas import vcpu_quota
 from skygrid.nodes.ec2.records import CloudNode, CloudPlan, Pool, RunMark
 from skygrid.nodes.ec2.retry import delays
 
@@ -28,17 +29,11 @@ REPEATED = frozenset({Decision.BACK_OFF, Decision.NOT_YET_VISIBLE, Decision.NEW_
 """Failures after which the same launch may succeed."""
 
 
-STANDARD = frozenset("acdhimrtz")
-"""First letters of the instance families that share one vCPU quota."""
-
-
-def quota_class(pool: Pool) -> tuple[str, str]:
-    """Return market and family class; pools with equal values share a quota."""
+def quota_class(pool: Pool) -> str:
+    """Return the code of the vCPU quota that limits a pool; without one its market and family."""
+    quota = vcpu_quota(pool.market, pool.instance_type)
     family = pool.instance_type.partition(".")[0]
-    letters = family.rstrip("0123456789").partition("-")[0]
-    first = family[:1]
-    standard = first in STANDARD and not letters.startswith(("dl", "hpc", "trn", "inf"))
-    return pool.market, "standard" if standard else family
+    return f"{pool.market} {family}" if quota is None else quota.code
 
 
 class Scarcity:
@@ -131,7 +126,7 @@ class Launcher:
         """
         check_user_data(node, user_data)
         tried: list[Trial] = []
-        used_up: set[tuple[str, str]] = set()
+        used_up: set[str] = set()
         for pool in self._scarcity.order(self._plan.pools, time.monotonic()):
             if quota_class(pool) in used_up:
                 continue
@@ -213,7 +208,7 @@ class Launcher:
         try:
             answer = self._clients.ec2_once.run_instances(**request)
         except api_errors() as error:
-            return judge(error, ACTION, self._clients.region)
+            return judge(error, ACTION, self._clients.region, launch.pool)
         return from_answer(answer["Instances"][0], self._clients.region)
 
 

@@ -73,8 +73,7 @@ def refused(code: str, message: str = "", status: int = 400) -> ClientError:
     [
         (refused("InsufficientInstanceCapacity", status=500), Decision.NEXT_POOL, "Insufficient"),
         (refused("Unsupported", "not in this zone"), Decision.NEXT_POOL, "not in this zone"),
-        (refused("VcpuLimitExceeded"), Decision.QUOTA, "quotas/L-1216C47A"),
-        (refused("MaxSpotInstanceCountExceeded"), Decision.QUOTA, "quotas/L-34B43A08"),
+        (refused("VcpuLimitExceeded"), Decision.QUOTA, "services/ec2/quotas"),
         (refused("SecurityGroupLimitExceeded"), Decision.QUOTA, "services/vpc/quotas/L-E79EC296"),
         (refused("RequestLimitExceeded", status=503), Decision.BACK_OFF, "RequestLimitExceeded"),
         (refused("SomethingNew", status=502), Decision.BACK_OFF, "SomethingNew"),
@@ -281,24 +280,48 @@ def test_a_pool_without_capacity_is_tried_last_for_a_while():
 
 
 @pytest.mark.parametrize(
-    ("name", "group"),
+    ("name", "on_demand", "spot"),
     [
-        ("c7i.large", "standard"),
-        ("m7i-flex.large", "standard"),
-        ("t3.micro", "standard"),
-        ("r8g.large", "standard"),
-        ("inf2.xlarge", "inf2"),
-        ("trn1.2xlarge", "trn1"),
-        ("g5.xlarge", "g5"),
-        ("p5.48xlarge", "p5"),
-        ("hpc7a.12xlarge", "hpc7a"),
-        ("dl1.24xlarge", "dl1"),
+        ("c7i.large", "L-1216C47A", "L-34B43A08"),
+        ("m7i-flex.large", "L-1216C47A", "L-34B43A08"),
+        ("t3.micro", "L-1216C47A", "L-34B43A08"),
+        ("is4gen.large", "L-1216C47A", "L-34B43A08"),
+        ("g5.xlarge", "L-DB2E81BA", "L-3819A6DF"),
+        ("gr6.4xlarge", "L-DB2E81BA", "L-3819A6DF"),
+        ("vt1.3xlarge", "L-DB2E81BA", "L-3819A6DF"),
+        ("p4d.24xlarge", "L-417A185B", "L-7212CCBC"),
+        ("p5.48xlarge", "L-417A185B", "L-C4BD4855"),
+        ("x2iedn.xlarge", "L-7295265B", "L-E3A00192"),
+        ("inf2.xlarge", "L-1945791B", "L-B5D1601B"),
+        ("trn1.2xlarge", "L-2C3B7624", "L-6B0D517C"),
+        ("f2.6xlarge", "L-74FC7D96", "L-88CF9481"),
+        ("dl1.24xlarge", "L-6E869C2A", "L-85EED4F7"),
+        ("hpc7a.12xlarge", "L-F7808C92", "spot hpc7a"),
+        ("u-6tb1.56xlarge", "L-43DA4232", "spot u-6tb1"),
+        ("mac2.metal", "on-demand mac2", "spot mac2"),
     ],
 )
-def test_families_with_a_quota_of_their_own(name, group):
-    """The standard families share a quota; each other family has its own."""
+def test_each_family_and_market_has_its_quota(name, on_demand, spot):
+    """A launch counts towards the quota of its family and market, not always the standard one."""
     pool = msgspec.structs.replace(POOL, instance_type=name)
-    assert quota_class(pool) == ("on-demand", group)
+    assert quota_class(pool) == on_demand
+    assert quota_class(msgspec.structs.replace(pool, market="spot")) == spot
+
+
+@pytest.mark.parametrize("code", ["VcpuLimitExceeded", "Client.MaxSpotInstanceCountExceeded"])
+def test_a_used_up_quota_is_named_with_its_own_page(code):
+    """The message names the quota of the launched family and market, and its console page."""
+    pool = msgspec.structs.replace(POOL, instance_type="g5.xlarge", market="spot")
+    known = judge(refused(code), "ec2:RunInstances", "eu-west-1", pool)
+    assert (known.decision, "Standard" in known.text) == (Decision.QUOTA, False)
+    assert 'the quota "All G and VT Spot Instance Requests" of the account' in known.text
+    assert "https://eu-west-1.console.aws.amazon.com" in known.text
+    assert "services/ec2/quotas/L-3819A6DF," in known.text
+
+    other = msgspec.structs.replace(POOL, instance_type="mac2.metal")
+    unknown = judge(refused(code), "ec2:RunInstances", "eu-west-1", other)
+    assert "the quota for mac2.metal on the on-demand market of the account" in unknown.text
+    assert "services/ec2/quotas," in unknown.text
 
 
 def test_the_message_about_failed_pools():

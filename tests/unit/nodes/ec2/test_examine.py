@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
-from skygrid.nodes.ec2.api_errors import ON_DEMAND_STANDARD
 from skygrid.nodes.ec2.doctor.examine import clock_skew, clock_texts, quota_texts
 from skygrid.nodes.ec2.doctor.rights import Attempt, Verdict, judged
+from skygrid.nodes.ec2.quotas import ON_DEMAND_STANDARD
 
 NOON = 1764072000.0
 ANSWER = {"ResponseMetadata": {"HTTPHeaders": {"date": "Tue, 25 Nov 2025 12:00:00 GMT"}}}
