@@ -21,6 +21,7 @@ TARGETS = {
     "AmazonSSM": "ssm",
     "AWSPriceListService": "pricing",
     "ServiceQuotasV20190624": "servicequotas",
+    "TrentService": "kms",
 }
 
 

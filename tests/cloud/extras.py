@@ -125,6 +125,19 @@ def get_service_quota(request: Request, settings: Settings) -> Reply:
     return json_reply({"Quota": quota})
 
 
+def describe_key(settings: Settings) -> Reply:
+    """Answer KMS' DescribeKey for the default key of volumes."""
+    own = not settings.volume_key.endswith("alias/aws/ebs")
+    key = {
+        "KeyId": settings.volume_key.rpartition("/")[2],
+        "Arn": settings.volume_key,
+        "Enabled": settings.volume_key_state == "Enabled",
+        "KeyManager": "CUSTOMER" if own else "AWS",
+        "KeyState": settings.volume_key_state,
+    }
+    return json_reply({"KeyMetadata": key})
+
+
 def get_products(request: Request, types: Mapping[str, Any]) -> Reply:
     """Answer the pricing API's GetProducts; products differ by tenancy, system and reservation."""
     filters = {one["Field"]: one["Value"] for one in request.document.get("Filters", ())}

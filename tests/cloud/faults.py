@@ -80,6 +80,12 @@ class Settings:
     expired: bool = False
     """The caller's credentials are no longer valid."""
 
+    volume_key: str = "alias/aws/ebs"
+    """Default key of the account's volumes. With another one, instances end at once unless the
+    caller may use ``kms:CreateGrant``."""
+
+    volume_key_state: str = "Enabled"
+
     unreachable: int = 0
     """Number of next instances that boot but whose addresses stay silent."""
 

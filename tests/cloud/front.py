@@ -89,6 +89,10 @@ class Front:
             "ec2:DeleteSecurityGroup": self._delete_group,
             "ec2:GetConsoleOutput": self._console,
             "ec2:DescribeSpotPriceHistory": self._spot_prices,
+            "ec2:GetEbsDefaultKmsKeyId": lambda _: ec2_reply(
+                "GetEbsDefaultKmsKeyId", tag("kmsKeyId", world.faults.settings.volume_key)
+            ),
+            "kms:DescribeKey": lambda _: extras.describe_key(world.faults.settings),
             "ssm:GetParameter": extras.get_parameter,
             "ssm:GetParameters": extras.get_parameter,
             "pricing:GetProducts": lambda request: extras.get_products(request, types()),

@@ -52,6 +52,12 @@ INTERRUPTED = Reason(
     message="Server.SpotInstanceTermination: Spot instance termination",
 )
 
+NO_VOLUME = Reason(
+    code="Client.InternalError",
+    message="Client.InternalError: Client error on launch",
+)
+"""The end of an instance whose volume cannot be made with the account's key."""
+
 
 @dataclass(kw_only=True)
 class Instance:

@@ -7,11 +7,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
 from typing import Any
 
 from tests.cloud.addresses import AddressBlock
-from tests.cloud.faults import Faults
-from tests.cloud.instance import BY_CALL, FROM_INSIDE, INTERRUPTED, Instance, Reason
+from tests.cloud.faults import Faults, Settings
+from tests.cloud.instance import BY_CALL, FROM_INSIDE, INTERRUPTED, NO_VOLUME, Instance, Reason
 from tests.cloud.machine import processes_in
 
 ACCOUNT = "123456789012"
@@ -121,6 +122,8 @@ class World:
         self._say(f"{instance.id} {record.instance_type} {record.availability_zone} pending")
         if settings.boot_seconds or not (instance.reachable and instance.bootable):
             instance.open_gates(lambda: self.faults.settings)  # the port exists but does not answer
+        if not can_use_volume_key(settings):
+            self._end([instance], NO_VOLUME)
         self._later(settings.pending_seconds, lambda: self._run(instance))
         self._later(
             max(settings.pending_seconds, settings.boot_seconds), lambda: self._boot(instance)
@@ -314,6 +317,14 @@ class World:
         timer.daemon = True
         self._timers.add(timer)
         timer.start()
+
+
+def can_use_volume_key(settings: Settings) -> bool:
+    """Return whether the caller may encrypt volumes with the account's default key."""
+    if settings.volume_key == Settings.volume_key:
+        return True
+    denied = any(fnmatchcase("kms:CreateGrant", pattern) for pattern in settings.denied)
+    return settings.volume_key_state == "Enabled" and not denied
 
 
 def wipe(instance: Instance) -> None:

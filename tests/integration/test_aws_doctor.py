@@ -176,6 +176,35 @@ def test_permissions_on_a_bucket_are_tried(aws: Cloud) -> None:
     assert "objects" not in aws.left()
 
 
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+def test_a_key_of_the_account_for_volumes_is_named(aws: Cloud) -> None:
+    """A customer-managed key for volumes is named, with the permissions that nodes need for it."""
+    assert "AWS volume key" not in _looks()
+    aws.faults.set(volume_key=KEY)
+    looks = _looks()
+    assert not _problems(looks)
+    assert KEY in looks["AWS volume key"].facts[0]
+    assert "kms:CreateGrant" in looks["AWS volume key"].notes[0]
+
+    aws.faults.set(volume_key_state="Disabled")
+    (problem,) = _problems(_looks())
+    assert f"{KEY}, which is Disabled, so no node can start" in problem
+
+
+def test_a_key_for_volumes_that_may_not_be_used_is_a_problem(aws: Cloud) -> None:
+    """Without permissions for the account's key, the policy statement is named."""
+    aws.faults.set(volume_key=KEY)
+    aws.faults.deny("kms:*")
+
+    (problem,) = _problems(_looks())
+
+    assert KEY in problem
+    assert "do not allow kms:DescribeKey" in problem
+    assert 'the statement "VolumesOnlyWithAKeyOfYourOwn" of guides/aws.md' in problem
+
+
 def test_a_missing_bucket_is_a_problem(aws: Cloud) -> None:
     """A bucket that does not exist is distinguished from one without access."""
     problems = _problems(_looks(bucket="no-such-bucket"))

@@ -247,6 +247,17 @@ def test_an_instance_that_ends_ends_the_wait(aws: Cloud, new_fleet: Maker) -> No
         fleet.wait_running(node, SILENT)
 
 
+def test_an_instance_without_its_volume_key_names_the_remedy(aws: Cloud, new_fleet: Maker) -> None:
+    """An instance that ends at once because of the account's key for volumes has a remedy."""
+    aws.faults.set(volume_key="arn:aws:kms:us-east-1:123456789012:key/1", pending_seconds=60.0)
+    aws.faults.deny("kms:*")
+    fleet = new_fleet()
+    node = launch(fleet)
+
+    with pytest.raises(InstanceGoneError, match=r"Client\.InternalError.*the key that encrypts"):
+        fleet.wait_running(node, SILENT)
+
+
 def test_an_instance_that_is_never_ready_ends_the_wait(aws: Cloud, new_fleet: Maker) -> None:
     """After launch_timeout, the wait ends with a remedy."""
     aws.faults.set(pending_seconds=60.0)

@@ -75,6 +75,11 @@ class Clients:
         return self._client("s3")
 
     @property
+    def kms(self) -> Any:
+        """Keys, for the one that encrypts volumes."""
+        return self._client("kms")
+
+    @property
     def pricing(self) -> Any:
         """The price list, without retries."""
         return self._client("pricing", attempts=1)

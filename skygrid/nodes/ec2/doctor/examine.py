@@ -24,6 +24,7 @@ from skygrid.nodes.ec2.records import CloudPlan, Pool
 from skygrid.nodes.records import Finding
 
 from .rights import Right, Verdict, try_rights
+from .volume_key import examine_volume_key
 
 
 def examine_account(config: RunConfig) -> list[Finding]:
@@ -46,7 +47,8 @@ def examine_account(config: RunConfig) -> list[Finding]:
     network, found = _network(clients, config)
     nodes, plan = _nodes(clients, config) if found else (None, None)
     rights = _rights(try_rights(clients, config.aws, plan), tried_changes=plan is not None)
-    findings = (_account(clients, caller, now), network, nodes, rights)
+    key = examine_volume_key(clients)
+    findings = (_account(clients, caller, now), network, nodes, key, rights)
     return [one for one in findings if one is not None]
 
 

@@ -25,6 +25,23 @@ FACTOR = 1.3
 """Growth of the polling interval while a thread waits for an instance."""
 
 
+NO_KEY = (
+    "the credentials may not use the key that encrypts the account's volumes; `skygrid doctor "
+    "--on aws` names it, and guides/aws.md has the policy"
+)
+FULL = (
+    "the account's volumes are at their quota: make disk_gb under [aws] smaller, or take fewer "
+    "nodes"
+)
+ADVICE = (
+    ("Client.InternalError", NO_KEY),
+    ("Client.InvalidKMSKey", NO_KEY),
+    ("Client.VolumeLimitExceeded", FULL),
+)
+"""Next step by the reason with which an instance ends right after its launch:
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html"""
+
+
 class InstanceGoneError(NodeError):
     """The instance of a node has ended; a new one can replace it."""
 
@@ -191,4 +208,6 @@ class Watch:
 
 def gone_text(node: CloudNode) -> str:
     """Return state and reason of an instance that ended, to follow its id in a sentence."""
-    return f"is {node.state}" + (f" ({node.reason})" if node.reason else "")
+    said = f"is {node.state}" + (f" ({node.reason})" if node.reason else "")
+    advice = next((text for code, text in ADVICE if node.reason.startswith(code)), "")
+    return f"{said}: {advice}" if advice else said

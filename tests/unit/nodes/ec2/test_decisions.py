@@ -35,6 +35,7 @@ from skygrid.nodes.ec2.launch.requests import (
     run_request,
     to_text,
 )
+from skygrid.nodes.ec2.launch.watch import gone_text
 from skygrid.nodes.ec2.planning.network import leads_out
 from skygrid.nodes.ec2.planning.plan import order
 from skygrid.nodes.ec2.planning.prices import Price, hourly_prices
@@ -605,6 +606,16 @@ def test_orphans():
     late, dead, alive, unmarked = node("a", 50), node("b", 200), node("a", 200), node("c", 0.0)
 
     assert orphans([late, dead, alive, unmarked], 100.0, {"b"}) == [late, dead]
+
+
+def test_the_end_of_an_instance_has_a_next_step():
+    """The reason of an instance that ends right after its launch is followed by a remedy."""
+    gone = msgspec.structs.replace(node("a", 0.0), state="terminated")
+    refused = msgspec.structs.replace(gone, reason="Client.InternalError: Client error on launch")
+
+    assert gone_text(gone) == "is terminated"
+    assert "guides/aws.md has the policy" in gone_text(refused)
+    assert gone_text(msgspec.structs.replace(gone, reason="Server.X: why")).endswith("why)")
 
 
 def test_cost_of_a_node_so_far():
