@@ -58,14 +58,24 @@ def down(
     merged = _config(runs_dir, config, None)
     if run is not None:
         report = _end_run(merged, run)
+        if report is None:
+            return
     else:
         report = _end_all(merged, only_orphans=orphans, asked=not everything or bool(yes))
     _show_report(report)
 
 
-def _end_run(config: RunConfig, run: str) -> TeardownReport:
-    from skygrid.run.cloud_cleanup import end_run
+def _end_run(config: RunConfig, run: str) -> TeardownReport | None:
+    """End a run's nodes; return None if the run is on this machine and never rented any."""
+    from skygrid.run.cloud_cleanup import end_run, nothing_rented
 
+    try:
+        folder = find_run(run, config.runs_dir)
+    except UsageError:  # a run of another machine, or an id
+        folder = None
+    if folder is not None and (text := nothing_rented(config, folder)) is not None:
+        say(text)
+        return None
     return end_run(config, run, _local_run(config, run), say)
 
 

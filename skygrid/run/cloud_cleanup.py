@@ -9,7 +9,7 @@ from skygrid.config import RunConfig
 from skygrid.errors import SkygridError
 from skygrid.nodes.interface import RentingPlace, Say
 from skygrid.nodes.records import NodeList, RunHere, TeardownReport, joined
-from skygrid.nodes.registry import rentals
+from skygrid.nodes.registry import PLACES, place_named, rentals
 from skygrid.reports.run_record import RunRecord, driver_alive
 
 
@@ -35,6 +35,29 @@ def _run_here(folder: Path, markets: Sequence[RentingPlace], warn: Say) -> RunHe
         driver_pid=record.driver.pid,
         driven=record.state == "running" and driver_alive(record.driver),
     )
+
+
+def nothing_rented(config: RunConfig, folder: Path) -> str | None:
+    """Return a message if the run of this folder never rented a node; None if it did.
+
+    Parameters
+    ----------
+    config : RunConfig
+    folder : Path
+        The run's folder.
+    """
+    if any(market.has_rented(folder) for market in rentals(config)):
+        return None
+    record = RunRecord.read(folder)
+    name = str(record.config.get("on", RunConfig.on))
+    place = place_named(name) if name in PLACES else None
+    if place is None or place.rental is not None:
+        text = f"{record.name} started no nodes that cost money; nothing to end"
+    else:
+        text = f"{record.name} ran on {place.title}; nothing to end"
+    if record.state == "running" and driver_alive(record.driver):
+        text += f". Its driver, process {record.driver.pid}, still runs: end it with Ctrl-C"
+    return text
 
 
 def find_nodes(config: RunConfig, here: Sequence[RunHere], now: float) -> NodeList:

@@ -658,6 +658,40 @@ def test_following_ends_with_the_run(cli, tmp_path):
     assert cli("logs", "a-run", "--follow").out == "one | a\n"
 
 
+# ---- down ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("on", "text"),
+    [
+        ("local", "digits ran on this machine; nothing to end"),
+        ("ssh", "digits ran on hosts that you have; nothing to end"),
+        ("aws", "digits started no nodes that cost money; nothing to end"),
+        ("mars", "digits started no nodes that cost money; nothing to end"),
+    ],
+)
+def test_down_of_a_run_without_rented_nodes_needs_no_account(cli, tmp_path, monkeypatch, on, text):
+    """`skygrid down` of a run that rented nothing says so, without a region or credentials."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    config = config_to_json(RunConfig()) | {"on": on}
+    make_run(tmp_path / "skygrid-runs", "digits", state="complete", config=config)
+
+    answer = cli("down", "digits")
+
+    assert (answer.code, answer.out, answer.err.strip()) == (0, "", text)
+
+
+def test_down_of_a_local_run_in_progress_names_its_driver(cli, tmp_path):
+    """`skygrid down` of a local run that is still driven says how to end it."""
+    make_run(tmp_path / "skygrid-runs", "digits", state="running")
+
+    said = " ".join(cli("down", "digits").err.split())
+
+    assert f"Its driver, process {os.getpid()}, still runs: end it with Ctrl-C" in said
+
+
 # ---- pipes and signals, in a process of its own --------------------------------------------------
 
 
