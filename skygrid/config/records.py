@@ -142,6 +142,9 @@ class AwsConfig:
     with `RunConfig.concurrency` vCPUs, or four.
     """
 
+    mixed_architectures: bool = False
+    """Allow x86_64 and arm64 nodes in one run, whose scores may differ in the last bits."""
+
     ami: ImageId | None = None
     """Image of the nodes; None: the newest Ubuntu 24.04 of the region."""
 

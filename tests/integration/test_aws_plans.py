@@ -48,6 +48,30 @@ def test_a_subnet_without_a_route_is_refused(bench: CloudBench) -> None:
     assert "NAT gateway" in planned(bench, 3)
 
 
+def test_a_private_subnet_with_a_package_mirror_is_planned(bench: CloudBench) -> None:
+    """With index_url, a private subnet without a route is planned, with a note."""
+    bench.aws |= {
+        "subnet": subnet_without_a_route(bench.cloud),
+        "public_ip": False,
+        "allow_cidr": "172.31.0.0/16",
+    }
+    bench.environment = 'index_url = "http://172.31.0.5/simple"'
+    code, out, err = bench.start("--nodes", "2", "--dry-run").end()
+    said = " ".join((out + err).split())
+    assert code == 0, said
+    assert "nodes cannot reach the internet: Python, uv and all packages must be" in said
+
+
+def test_types_of_two_architectures_are_refused(bench: CloudBench) -> None:
+    """Types of x86_64 and arm64 in one run end with 2, unless mixed_architectures allows them."""
+    bench.aws["instance_types"] = ["c7i.large", "c7g.large"]
+    said = planned(bench, 2)
+    assert "c7g.large (arm64) and c7i.large (x86_64)" in said
+    assert "mixed_architectures = true" in said
+    bench.aws["mixed_architectures"] = True
+    planned(bench, 0)
+
+
 @pytest.mark.parametrize("ami", ["ami-0123456789abcdef0", "ubuntu"])
 def test_an_unknown_image_is_a_mistake_in_the_config(bench: CloudBench, ami: str) -> None:
     """An unknown image ends with 2 and names the image and the key."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from skygrid.config import AwsConfig, limits
-from skygrid.errors import NodeError
+from skygrid.errors import NodeError, UsageError
 from skygrid.nodes.ec2.launch.launcher import Launcher
 from skygrid.nodes.ec2.launch.watch import InstanceGoneError, Watch, gone_text
 from skygrid.nodes.ec2.planning.network import allowed_cidr, let_in, open_group
@@ -354,7 +354,7 @@ def open_fleet(
     Raises
     ------
     UsageError
-        If the run was started in another region or account.
+        If the run was started in another region or account, or on another architecture.
     NodeError
         If the instances of an earlier session cannot be listed.
     """
@@ -364,11 +364,31 @@ def open_fleet(
     pools = "; ".join(map(str, plan.pools))
     LOGGER.info("nodes in %s, account %s, from: %s", plan.region, plan.account, pools)
     store = FleetStore(folder, fresh)
+    if not settings.mixed_architectures:
+        check_same_architecture(store.record, plan)
     fleet = Fleet(clients, plan, mark, store, settings)
     if store.record.launches:
         living = {one.instance_id for one in fleet.living()}
         store.ended(earlier_ends(store.record, living, settings.lease_minutes * 60, time.time()))
     return fleet
+
+
+def check_same_architecture(record: CloudRecord, plan: CloudPlan) -> None:
+    """Refuse to continue a run on nodes of another architecture than before.
+
+    Raises
+    ------
+    UsageError
+        If an earlier session had such nodes.
+    """
+    before = {one.pool.architecture for one in record.launches if one.instance_id} - {""}
+    other = sorted(before - {one.architecture for one in plan.types.values()})
+    if other:
+        raise UsageError(
+            f"the run has had {' and '.join(other)} nodes, and {plan.first_type.name} is "
+            f"{plan.first_type.architecture}: scores may differ in the last bits. Name "
+            "instance_types of the former under [aws], or set mixed_architectures = true"
+        )
 
 
 def earlier_ends(

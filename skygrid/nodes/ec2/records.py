@@ -34,6 +34,9 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     market: Buying
     zone: str
     subnet: str
+    architecture: str = ""
+    """``x86_64`` or ``arm64``; empty in files of earlier versions."""
+
     dollars_per_hour: float | None = None
     """USD per instance and hour, without volume and address; None if unknown."""
 

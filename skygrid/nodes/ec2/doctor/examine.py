@@ -17,7 +17,7 @@ from skygrid.errors import SkygridError
 from skygrid.nodes.ec2.api import Clients, api_errors, open_clients
 from skygrid.nodes.ec2.api_errors import judge
 from skygrid.nodes.ec2.planning.network import allowed_cidr, find_network
-from skygrid.nodes.ec2.planning.plan import plan_cloud
+from skygrid.nodes.ec2.planning.plan import packages_near, plan_cloud
 from skygrid.nodes.ec2.planning.types import vcpus_of
 from skygrid.nodes.ec2.quotas import SPOT, Quota, quota_page, vcpu_quota
 from skygrid.nodes.ec2.records import CloudPlan, Pool
@@ -107,13 +107,14 @@ def _network(clients: Clients, config: RunConfig) -> tuple[Finding, bool]:
     """Return the finding, and True if nodes have a subnet."""
     facts, problems = [], []
     try:
-        network = find_network(clients, config.aws)
+        network = find_network(clients, config.aws, packages_near=packages_near(config))
     except SkygridError as error:
         problems.append(str(error))
     else:
         zones = ", ".join(zone for zone, _ in network.subnets)
         kind = f"subnet {config.aws.subnet} of" if config.aws.subnet else "default"
-        facts.append(f"{kind} VPC {network.vpc}, with a way to the internet from {zones}")
+        way = "with" if network.leads_out else "without"
+        facts.append(f"{kind} VPC {network.vpc}, {way} a way to the internet from {zones}")
     place = not problems
     try:
         facts.append(f"port 22 of nodes will be open to {allowed_cidr(config.aws)} alone")

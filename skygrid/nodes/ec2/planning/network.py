@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -28,12 +28,22 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     subnets: tuple[tuple[str, str], ...]
     """Pairs of zone and subnet, sorted by zone."""
 
+    leads_out: bool = True
+    """False if nodes have no route to the internet, only to packages that are nearer."""
+
 
 # ---- finding a place ----------------------------------------------------------------------------
 
 
-def find_network(clients: Clients, settings: AwsConfig) -> Network:
-    """Return the configured subnet, or the default ones, checked for a route to the internet.
+def find_network(clients: Clients, settings: AwsConfig, *, packages_near: bool) -> Network:
+    """Return the configured subnet, or the default ones, checked for the routes that nodes need.
+
+    Parameters
+    ----------
+    clients : Clients
+    settings : AwsConfig
+    packages_near : bool
+        True if nodes may install packages without the internet.
 
     Raises
     ------
@@ -49,10 +59,15 @@ def find_network(clients: Clients, settings: AwsConfig) -> Network:
             f"no subnet of {vpc} in {clients.region} is in zones under [aws] "
             f"({', '.join(zones) or 'any'}); there are subnets in: {there}"
         )
-    open_ones = _with_internet(clients, vpc, kept, settings)
+    kept = with_ipv4(kept, clients.region)
+    tables = _described(clients, "route_tables", {"vpc-id": [vpc]})
+    usable, out = routed(kept, tables, public=settings.public_ip, packages_near=packages_near)
+    if not usable:
+        raise NodeError(_no_route(kept, clients.region, settings))
     return Network(
         vpc=vpc,
-        subnets=tuple(sorted((one["AvailabilityZone"], one["SubnetId"]) for one in open_ones)),
+        subnets=tuple(sorted((one["AvailabilityZone"], one["SubnetId"]) for one in usable)),
+        leads_out=out,
     )
 
 
@@ -95,26 +110,64 @@ def _described(clients: Clients, kind: str, filters: Mapping[str, list[str]]) ->
         raise NodeError(judge(error, action, clients.region).text) from error
 
 
-def _with_internet(
-    clients: Clients, vpc: str, subnets: list[Any], settings: AwsConfig
-) -> list[Any]:
-    """Return the subnets with a route to the internet, which nodes need to install packages."""
-    tables = _described(clients, "route_tables", {"vpc-id": [vpc]})
-    found = [
-        one for one in subnets if leads_out(one["SubnetId"], tables, public=settings.public_ip)
-    ]
-    if found:
-        return found
+def with_ipv4(subnets: Sequence[Any], region: str) -> list[Any]:
+    """Return the subnets whose instances have IPv4 addresses, by which nodes are reached.
+
+    Raises
+    ------
+    NodeError
+        If all are IPv6-only.
+    """
+    found = [one for one in subnets if not one.get("Ipv6Native", False)]
+    if not found:
+        names = ", ".join(one["SubnetId"] for one in subnets)
+        raise NodeError(
+            f"{names} in {region} is IPv6-only, and nodes are reached by IPv4: name a subnet with "
+            "IPv4 addresses as subnet under [aws]"
+        )
+    return found
+
+
+def routed(
+    subnets: Sequence[Any], tables: list[Any], *, public: bool, packages_near: bool
+) -> tuple[list[Any], bool]:
+    """Return the subnets that nodes can use, and True if they lead to the internet.
+
+    Parameters
+    ----------
+    subnets : sequence
+        ``Subnets`` of the VPC.
+    tables : list
+        ``RouteTables`` of the VPC.
+    public : bool
+        Nodes are reached at public addresses.
+    packages_near : bool
+        Nodes may install packages without the internet.
+    """
+    found = [one for one in subnets if leads_out(one["SubnetId"], tables, public=public)]
+    if found or not packages_near:
+        return found, True
+    if not public:
+        return list(subnets), False
+    # Public addresses work where the route leads to the caller, if not to everyone.
+    return [one for one in subnets if _has_gateway(one["SubnetId"], tables)], False
+
+
+def _no_route(subnets: Sequence[Any], region: str, settings: AwsConfig) -> str:
     names = ", ".join(one["SubnetId"] for one in subnets)
     way = (
         "a route 0.0.0.0/0 to an internet gateway"
         if settings.public_ip
         else "a route 0.0.0.0/0, such as one to a NAT gateway"
     )
-    private = ", or set public_ip = false and jump if it is private" if settings.public_ip else ""
-    raise NodeError(
-        f"{names} in {clients.region} cannot reach the internet: its route table needs {way}. "
-        f"Add it, or name another subnet under [aws]{private}"
+    other = (
+        ", or set public_ip = false and jump if it is private"
+        if settings.public_ip
+        else ", or name a package index inside the VPC as index_url under [environment]"
+    )
+    return (
+        f"{names} in {region} cannot reach the internet: its route table needs {way}. Add it, or "
+        f"name another subnet under [aws]{other}"
     )
 
 
@@ -129,15 +182,30 @@ def leads_out(subnet: str, tables: list[Any], *, public: bool) -> bool:
     public : bool
         Require an internet gateway, without which public addresses do not work.
     """
+    return any(
+        route.get("DestinationCidrBlock") == "0.0.0.0/0" and (not public or _is_gateway(route))
+        for route in _routes(subnet, tables)
+    )
+
+
+def _has_gateway(subnet: str, tables: list[Any]) -> bool:
+    return any(_is_gateway(route) for route in _routes(subnet, tables))
+
+
+def _is_gateway(route: Any) -> bool:
+    return str(route.get("GatewayId", "")).startswith("igw-")
+
+
+def _routes(subnet: str, tables: list[Any]) -> list[Any]:
+    """Return the active routes of a subnet: of its own tables, else of the main one."""
     chosen = [table for table in tables if _holds(table, "SubnetId", subnet)]
     chosen = chosen or [table for table in tables if _holds(table, "Main", True)]
-    return any(
-        route.get("DestinationCidrBlock") == "0.0.0.0/0"
-        and route.get("State", "active") == "active"
-        and (not public or str(route.get("GatewayId", "")).startswith("igw-"))
+    return [
+        route
         for table in chosen
         for route in table.get("Routes", ())
-    )
+        if route.get("State", "active") == "active"
+    ]
 
 
 def _holds(table: Any, key: str, value: object) -> bool:

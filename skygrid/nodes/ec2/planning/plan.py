@@ -13,7 +13,12 @@ from skygrid.nodes.ec2.records import Buying, CloudPlan, InstanceType, Pool, Run
 from .images import named_image, ubuntu_images
 from .network import Network, find_network
 from .prices import Price, on_demand_prices, spot_prices
-from .types import find_types
+from .types import check_architectures, find_types
+
+NO_INTERNET = (
+    "nodes cannot reach the internet: Python, uv and all packages must be in the image, or on the "
+    "index that it reaches"
+)
 
 PriceOf = Callable[[str, str], Price | None]
 """Returns the price of a type in a zone, or None."""
@@ -40,7 +45,7 @@ def plan_cloud(config: RunConfig, clients: Clients) -> CloudPlan:
     """
     settings = config.aws
     account = clients.account
-    network = find_network(clients, settings)
+    network = find_network(clients, settings, packages_near=packages_near(config))
     given = named_image(clients, settings)
     types = find_types(
         clients,
@@ -49,14 +54,15 @@ def plan_cloud(config: RunConfig, clients: Clients) -> CloudPlan:
         architecture=given.architecture if given else None,
         zones=[zone for zone, _ in network.subnets],
     )
-    notes: list[str] = []
+    check_architectures(types, mixed=settings.mixed_architectures)
+    notes: list[str] = [] if network.leads_out else [NO_INTERNET]
     pools = _pools(clients, settings, network, types, notes)
     architectures = {one.architecture for one in types}
     images = [given] if given else ubuntu_images(clients, architectures)
     if len(architectures) > 1:
         notes.append(
-            "instance_types has types of two architectures: scores of one may differ from those "
-            "of the other in the last bits"
+            "mixed_architectures is set: scores of one architecture may differ from those of the "
+            "other in the last bits"
         )
     return CloudPlan(
         region=clients.region,
@@ -69,6 +75,15 @@ def plan_cloud(config: RunConfig, clients: Clients) -> CloudPlan:
         vpc=network.vpc,
         notes=tuple(notes),
     )
+
+
+def packages_near(config: RunConfig) -> bool:
+    """Return True if nodes may have their packages without the internet.
+
+    A package index of the user's may lie in the VPC, and so may one that a configured image names,
+    which may contain all packages as well.
+    """
+    return config.environment.index_url is not None or config.aws.ami is not None
 
 
 def mark_of(config: RunConfig, clients: Clients, run_id: str, run_name: str, now: float) -> RunMark:
@@ -150,7 +165,7 @@ def order(
     """
     places = dict(reversed(subnets))
     pools = [
-        _pool(one.name, market, zone, places[zone], price_of(one.name, zone))
+        _pool(one, market, zone, places[zone], price_of(one.name, zone))
         for one in types
         if market in one.markets
         for zone in sorted(places)
@@ -159,9 +174,10 @@ def order(
     return sorted(pools, key=_dollars)
 
 
-def _pool(name: str, market: Buying, zone: str, subnet: str, price: Price | None) -> Pool:
+def _pool(kind: InstanceType, market: Buying, zone: str, subnet: str, price: Price | None) -> Pool:
     return Pool(
-        instance_type=name,
+        instance_type=kind.name,
+        architecture=kind.architecture,
         market=market,
         zone=zone,
         subnet=subnet,

@@ -58,6 +58,32 @@ def candidate_names(vcpus: int, architecture: str) -> list[list[str]]:
     )
 
 
+def check_architectures(types: Sequence[InstanceType], *, mixed: bool) -> None:
+    """Refuse types of two architectures for one run, because scores may differ in the last bits.
+
+    Parameters
+    ----------
+    types : sequence of InstanceType
+    mixed : bool
+        True if the user allows it.
+
+    Raises
+    ------
+    ConfigError
+        If there are two and it is not allowed.
+    """
+    names: dict[str, list[str]] = {}
+    for one in types:
+        names.setdefault(one.architecture, []).append(one.name)
+    if len(names) > 1 and not mixed:
+        listed = " and ".join(f"{', '.join(names[one])} ({one})" for one in sorted(names))
+        raise ConfigError(
+            f"instance_types under [aws] has types of two architectures, {listed}: scores of one "
+            "may differ from those of the other in the last bits. Name types of one, or set "
+            "mixed_architectures = true under [aws]"
+        )
+
+
 def find_types(
     clients: Clients,
     settings: AwsConfig,

@@ -19,7 +19,7 @@ from skygrid.config import AwsConfig, limits
 from skygrid.errors import ConfigError, NodeError, UsageError
 from skygrid.nodes.ec2.api_errors import Decision, Failure, judge
 from skygrid.nodes.ec2.cloud_record import FILE_NAME, CloudRecord, FleetStore, read_cloud_record
-from skygrid.nodes.ec2.fleet import earlier_ends, resources_of, spent
+from skygrid.nodes.ec2.fleet import check_same_architecture, earlier_ends, resources_of, spent
 from skygrid.nodes.ec2.launch.launcher import (
     Scarcity,
     Trial,
@@ -36,11 +36,16 @@ from skygrid.nodes.ec2.launch.requests import (
     to_text,
 )
 from skygrid.nodes.ec2.launch.watch import gone_text
-from skygrid.nodes.ec2.planning.network import leads_out
+from skygrid.nodes.ec2.planning.network import leads_out, routed, with_ipv4
 from skygrid.nodes.ec2.planning.plan import order
 from skygrid.nodes.ec2.planning.prices import Price, hourly_prices
-from skygrid.nodes.ec2.planning.types import FAMILIES, candidate_names, fit
-from skygrid.nodes.ec2.records import CloudNode, Image, InstanceType, Pool, RunMark
+from skygrid.nodes.ec2.planning.types import (
+    FAMILIES,
+    candidate_names,
+    check_architectures,
+    fit,
+)
+from skygrid.nodes.ec2.records import CloudNode, CloudPlan, Image, InstanceType, Pool, RunMark
 from skygrid.nodes.ec2.retry import delays
 from skygrid.nodes.ec2.teardown.listing import orphans
 
@@ -361,6 +366,39 @@ def test_named_types_have_to_fit():
         fit([arm], 4, "x86_64")
 
 
+def test_architectures_are_mixed_only_if_allowed():
+    """Types of x86_64 and arm64 are refused for one run, with their names, unless allowed."""
+    intel, arm = kind("c7i.large"), kind("c7g.large", architecture="arm64")
+
+    check_architectures([intel, intel], mixed=False)
+    check_architectures([intel, arm], mixed=True)
+    with pytest.raises(ConfigError, match=r"c7g\.large \(arm64\) and c7i\.large \(x86_64\)"):
+        check_architectures([intel, arm], mixed=False)
+
+
+def test_a_run_is_resumed_on_the_same_architecture(tmp_path: Path):
+    """A run that had x86_64 nodes is not resumed on arm64; old records do not name it."""
+    arm = kind("c7g.large", architecture="arm64")
+    plan = CloudPlan(
+        region="eu-west-1",
+        account="1",
+        nodes=1,
+        market="on-demand",
+        images={},
+        types={arm.name: arm},
+        pools=(msgspec.structs.replace(POOL, instance_type=arm.name),),
+        vpc="vpc-1",
+    )
+    store = FleetStore(tmp_path, fresh())
+    store.launched(store.intend("a", POOL, lambda _: "a1", 1.0), "i-1", 2.0)
+    check_same_architecture(store.record, plan)
+
+    intel = msgspec.structs.replace(POOL, architecture="x86_64")
+    store.launched(store.intend("b", intel, lambda _: "b1", 1.0), "i-2", 2.0)
+    with pytest.raises(UsageError, match=r"has had x86_64 nodes, and c7g\.large is arm64"):
+        check_same_architecture(store.record, plan)
+
+
 # ---- network ------------------------------------------------------------------------------------
 
 
@@ -391,6 +429,36 @@ def test_subnets_that_lead_to_the_internet(tables, public, private):
     """A subnet's own table replaces the main one; public addresses need an internet gateway."""
     assert leads_out("s-1", tables, public=True) is public
     assert leads_out("s-1", tables, public=False) is private
+
+
+FEW = {"DestinationCidrBlock": "198.51.100.0/24", "GatewayId": "igw-1", "State": "active"}
+
+
+@pytest.mark.parametrize(
+    ("routes", "public", "near", "usable", "out"),
+    [
+        ((LOCAL, OUT), True, False, True, True),
+        ((LOCAL,), False, False, False, True),
+        ((LOCAL,), False, True, True, False),
+        ((LOCAL,), True, True, False, False),
+        ((LOCAL, FEW), True, True, True, False),
+        ((LOCAL, NAT), False, True, True, True),
+    ],
+)
+def test_a_package_mirror_replaces_the_way_to_the_internet(routes, public, near, usable, out):
+    """With an index of their own, private nodes need no route; public ones need a gateway."""
+    subnet = {"SubnetId": "s-1"}
+    found = routed([subnet], [table(*routes)], public=public, packages_near=near)
+    assert found == ([subnet] if usable else [], out)
+
+
+def test_subnets_without_ipv4_are_refused():
+    """An IPv6-only subnet is left out, and refused by name if there is no other."""
+    both, six = {"SubnetId": "s-4", "Ipv6Native": False}, {"SubnetId": "s-6", "Ipv6Native": True}
+
+    assert with_ipv4([both, six], "eu-west-1") == [both]
+    with pytest.raises(NodeError, match="s-6 in eu-west-1 is IPv6-only"):
+        with_ipv4([six], "eu-west-1")
 
 
 # ---- prices -------------------------------------------------------------------------------------
