@@ -25,7 +25,8 @@ class Kit:
     """Files that prepare a node."""
 
     files: Mapping[str, bytes]
-    """prepare.sh, the worker's code, requirements, wheels and setup commands, by path."""
+    """prepare.sh with its helpers, the worker's code, requirements, wheels and setup commands, by
+    path."""
 
     environment_key: str
     """Key of the Python environment that the kit makes."""
@@ -74,6 +75,8 @@ def _code() -> Iterator[tuple[str, bytes]]:
 
 def _environment_files(environment: Environment) -> Iterator[tuple[str, bytes]]:
     yield "prepare.sh", SCRIPT.read_bytes()
+    for name in ("fetch_uv.py", "uv.txt"):
+        yield name, SCRIPT.with_name(name).read_bytes()
     yield "environment", _variables(environment)
     yield "extra-index-urls.txt", _lines(environment.extra_index_url)
     if environment.lock is None:

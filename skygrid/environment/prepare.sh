@@ -157,7 +157,7 @@ get_uv() {
     making_tools=$made
     got=$made/got
     tried=
-    for way in uv_by_venv uv_by_target uv_by_installer; do
+    for way in uv_by_venv uv_by_target uv_by_python; do
         rm -rf "$got"
         if output=$($way "$got" 2>&1) && works "$got/bin/uv"; then
             mkdir -p "$root/tools/bin"
@@ -173,7 +173,8 @@ get_uv() {
     done
     if is_disk_full "$tried"; then fail_disk_full; fi
     fail "this host has no uv that skygrid can use and none could be installed;" \
-        "install it there (https://docs.astral.sh/uv) and put it on the PATH"
+        "install it there (https://docs.astral.sh/uv) and put it on the PATH, or install python3" \
+        "and let this host reach a package index that has $(sed -n 's/^\(uv==[^ ]*\).*/\1/p' "$kit/uv.txt")"
 }
 
 pip_quietly() {
@@ -187,24 +188,20 @@ pip_quietly() {
     "$python" -m pip install --quiet --disable-pip-version-check --no-input "$@"
 }
 
+# pip takes one version, with one of the hashes in uv.txt, and builds nothing from source.
 uv_by_venv() {
-    python3 -m venv "$1" && pip_quietly "$1/bin/python" uv
+    python3 -m venv "$1" &&
+        pip_quietly "$1/bin/python" --only-binary :all: --require-hashes -r "$kit/uv.txt"
 }
 
 uv_by_target() {
-    pip_quietly python3 --target "$1" uv
+    pip_quietly python3 --target "$1" --only-binary :all: --require-hashes -r "$kit/uv.txt"
 }
 
-# The only step that runs a third-party script.
-uv_by_installer() {
-    address=https://astral.sh/uv/install.sh
-    mkdir -p "$1/bin"
-    if command -v curl >/dev/null; then
-        curl --proto '=https' --tlsv1.2 -LsSf "$address" >"$1/install.sh" || return 1
-    else
-        wget -qO "$1/install.sh" "$address" || return 1
-    fi
-    UV_UNMANAGED_INSTALL=$1/bin sh "$1/install.sh"
+# For hosts whose Python has neither venv nor pip.
+uv_by_python() {
+    index=${SKYGRID_INDEX_URL:-${UV_DEFAULT_INDEX:-${UV_INDEX_URL:-${PIP_INDEX_URL:-}}}}
+    SKYGRID_FETCH_FROM=${index:-https://pypi.org/simple} python3 "$kit/fetch_uv.py" "$kit/uv.txt" "$1"
 }
 
 # ---- Python --------------------------------------------------------------------------------------
@@ -297,8 +294,9 @@ install_packages() {
         export UV_INDEX_URL
     fi
     if [ -s "$kit/extra-index-urls.txt" ]; then
-        # As in pip, all indexes have equal priority: one may lack versions that another has.
-        set -- "$@" --index-strategy unsafe-best-match
+        # A package comes from the extra indexes if they have a suitable version. With "best-match", a
+        # newer one under its name on the public index would be preferred.
+        set -- "$@" --index-strategy unsafe-first-match
         UV_EXTRA_INDEX_URL=$(awk '{ printf "%s%s", blank, $0; blank = " " }' "$kit/extra-index-urls.txt")
         export UV_EXTRA_INDEX_URL
     fi

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pytest
 
+from skygrid.environment.fetch_uv import pinned
 from skygrid.environment.kit import Kit, build_kit
 from skygrid.environment.records import Environment, LocalDistribution, Wheel
 from skygrid.environment.resolve import resolve
@@ -35,6 +36,7 @@ from skygrid.worker.wire.frames import FrameReader
 from skygrid.worker.wire.messages import FromAgent, Greeting
 from tests.disks import small_disk
 from tests.kept import BridgeProcess
+from tests.package_index import add_file, add_wheel, served
 from tests.processes import wait_until
 from tests.programs import program
 
@@ -355,6 +357,26 @@ def test_an_environment_without_its_python_is_made_again(host: Host) -> None:
     assert host.left() == []
 
 
+def test_an_extra_index_is_not_overridden_by_the_public_one(host: Host, tmp_path: Path) -> None:
+    """A package of an extra index is not replaced by a newer one of its name on the main index."""
+    add_wheel(tmp_path / "private", "acme", "1.0")
+    add_wheel(tmp_path / "public", "acme", "99.0")
+    add_wheel(tmp_path / "public", "other", "2.0")
+    add_wheel(tmp_path / "private", "other", "1.0")
+    with served(tmp_path / "private") as private, served(tmp_path / "public") as public:
+        environment = replace(
+            SMALL,
+            requirements=("acme", "other==2.0"),
+            index_url=public,
+            extra_index_url=(private,),
+        )
+        kit = build_kit(environment)
+        status, said = host.prepare(kit, UV_FIND_LINKS="", UV_CACHE_DIR=str(host.home / "cache"))
+    assert status == 0, said
+    found = {path.name for path in host.environment(kit).glob("lib/*/site-packages/*.dist-info")}
+    assert found == {"acme-1.0.dist-info", "other-2.0.dist-info"}
+
+
 # ---- failures ------------------------------------------------------------------------------------
 
 
@@ -502,6 +524,39 @@ def test_uv_is_installed_where_it_is_missing(host: Host, bare_path: str) -> None
     status, said = host.prepare(other, PATH=bare_path)
     assert status == 0, said
     assert "getting uv" not in said
+
+
+def test_uv_is_fetched_without_pip(host: Host, bare_path: str) -> None:
+    """A host whose Python has neither pip nor venv gets uv from the index, with its hash."""
+    launcher = Path(bare_path) / "python3"
+    whole = launcher.read_text()
+    launcher.write_text(
+        whole.replace(
+            "exec ", 'case "$*" in "-m "*) echo No module named $2 >&2; exit 1;; esac\nexec '
+        )
+    )
+    kit = build_kit(replace(SMALL, python=f"{sys.base_prefix}/bin/python{MINOR}"))
+    status, said = host.prepare(kit, PATH=bare_path)
+    assert status == 0, said
+    assert "No module named venv" in said
+    version = subprocess.check_output([host.folder / "tools/bin/uv", "--version"], text=True)
+    assert f"uv=={version.split()[1]} " in kit.files["uv.txt"].decode()
+
+
+def test_a_replaced_uv_is_refused(host: Host, bare_path: str, tmp_path: Path) -> None:
+    """An index whose uv has another hash than the kit's is not used, with or without pip."""
+    version = pinned(build_kit(SMALL).files["uv.txt"].decode())[0]
+    name = f"uv-{version}-py3-none-any.whl"
+    add_file(tmp_path / "index", "uv", name, {f"uv-{version}.data/scripts/uv": "#!/bin/sh\n"})
+    musl = f"uv-{version}-py3-none-musllinux_1_1_{os.uname().machine}.whl"
+    add_file(tmp_path / "index", "uv", musl, {f"uv-{version}.data/scripts/uv": "#!/bin/sh\n"})
+    with served(tmp_path / "index") as url:
+        kit = build_kit(replace(SMALL, index_url=url))
+        status, said = host.prepare(kit, PATH=bare_path, PIP_NO_INDEX="", PIP_FIND_LINKS="")
+    assert status == 1
+    assert "another hash than the one that skygrid expects" in "\n".join(said)
+    assert f"a package index that has uv=={version}" in said[-1]
+    assert not (host.folder / "tools/bin").exists()
 
 
 def test_a_python_that_does_not_run_is_skipped(host: Host, bare_path: str) -> None:
