@@ -3,8 +3,25 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# A stamp, so that the environment follows pyproject.toml and is otherwise left alone.
-READY  := $(VENV)/.made-from-pyproject
+# A stamp, so that the environment follows uv.lock and is otherwise left alone.
+STAMP  := .made-from-lock
+READY  := $(VENV)/$(STAMP)
+LOCKED := pyproject.toml uv.lock skygrid/environment/uv.txt
+
+# Makes an environment that has uv, installed by pip with its hash. $(1): its folder.
+define uv
+	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
+		--requirement skygrid/environment/uv.txt
+endef
+
+# Makes the environment of the target's folder with the packages and hashes of uv.lock; uv leaves
+# pip there. $(1): options of `uv sync`.
+define sync
+	$(call uv,$(@D))
+	UV_PROJECT_ENVIRONMENT=$(@D) UV_PYTHON_DOWNLOADS=never $(@D)/bin/uv sync --quiet --locked $(1)
+	touch $@
+endef
 
 # The supported scikit-learn releases, but for the newest, which `make test` runs on. A landing runs
 # the oldest: `make test-sklearn SKLEARNS=1.5`.
@@ -16,17 +33,20 @@ PYTHONS = $(foreach minor,3.11 3.12 3.13,$(firstword \
 	$(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/$(minor).*/bin/python$(minor))))))
 
 .DEFAULT_GOAL := help
-.PHONY: help run cloud test test-cloud test-aws test-digits test-faults sshd check format bench bench-peers bench-ssh test-all \
+.PHONY: help lock run cloud test test-cloud test-aws test-digits test-faults sshd check format bench bench-peers bench-ssh test-all \
 	test-libraries test-sklearn test-sklearn-suite clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(READY): pyproject.toml
+$(READY): $(LOCKED)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "skygrid needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+	$(call sync,--extra dev --group sklearn-newest)
+
+lock: ## Update uv.lock from pyproject.toml; ARGS=--upgrade takes the newest releases
+	$(call uv,$(VENV))
+	$(BIN)/uv lock $(ARGS)
+	$(BIN)/python tools/check_uv.py --write
 
 run: $(READY) ## Run the digits search of the guide on all cores
 	$(BIN)/skygrid run guides/digits/search.py
@@ -59,6 +79,7 @@ check: $(READY) ## Lint, format, types, room boundaries, guides/reference.md aga
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/check_reference.py
+	$(BIN)/python tools/check_uv.py
 
 format: $(READY) ## Format the code and mend what ruff can mend by itself
 	$(BIN)/ruff check --fix .
@@ -67,15 +88,12 @@ format: $(READY) ## Format the code and mend what ruff can mend by itself
 bench: $(READY) ## Race scikit-learn's own loop and print the table
 	$(BIN)/python -m tests.benchmarks
 
-bench-peers: .venv-peers/.made-from-pyproject ## Race Ray, Dask and dask-ml as well, in an environment of their own
+bench-peers: .venv-peers/$(STAMP) ## Race Ray, Dask and dask-ml as well, in an environment of their own
 	.venv-peers/bin/python -m tests.benchmarks.peers $(ARGS)
 
 # All in one environment, so that NumPy and scikit-learn are the same builds for everybody.
-.venv-peers/.made-from-pyproject: pyproject.toml
-	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --editable . \
-		scikit-learn ray 'dask[distributed]' dask-ml pandas psutil
-	touch $@
+.venv-peers/$(STAMP): $(LOCKED)
+	$(call sync,--group peers)
 
 bench-ssh: $(READY) sshd ## Measure runs on three SSH nodes, 50 ms away
 	$(BIN)/python -m tests.benchmarks.ssh
@@ -83,15 +101,12 @@ bench-ssh: $(READY) sshd ## Measure runs on three SSH nodes, 50 ms away
 test-sklearn: $(SKLEARNS:%=.test-sklearn-%) ## Repeat the comparison with scikit-learn on every supported release before the newest
 
 # One environment for each release, made once; `make clean` removes them.
-.venv-sklearn-%/.made-from-pyproject: pyproject.toml
-	$(PYTHON) -m venv .venv-sklearn-$*
-	.venv-sklearn-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --editable . \
-		'scikit-learn==$*.*' pandas polars hypothesis psutil pytest pytest-timeout pytest-xdist
-	touch $@
+.venv-sklearn-%/$(STAMP): $(LOCKED)
+	$(call sync,--group tests --group sklearn-$(subst .,-,$*))
 
 .PHONY: $(SKLEARNS:%=.test-sklearn-%)
-.PRECIOUS: .venv-sklearn-%/.made-from-pyproject
-$(SKLEARNS:%=.test-sklearn-%): .test-sklearn-%: .venv-sklearn-%/.made-from-pyproject
+.PRECIOUS: .venv-sklearn-%/$(STAMP)
+$(SKLEARNS:%=.test-sklearn-%): .test-sklearn-%: .venv-sklearn-%/$(STAMP)
 	@echo "scikit-learn $*: $$(.venv-sklearn-$*/bin/python -c 'import sklearn; print(sklearn.__version__)')"
 	.venv-sklearn-$*/bin/python -m pytest -n 3 --dist worksteal -m sklearn_versions tests/acceptance \
 		tests/integration/test_shared_samples.py
@@ -102,26 +117,20 @@ test-pythons: sshd ## Repeat the comparison with scikit-learn and the runs on ev
 	@test -n "$(strip $(PYTHONS))" || { echo "no Python from 3.11 to 3.13 is at hand"; exit 1; }
 	for python in $(PYTHONS); do \
 		echo "$$($$python --version)" && folder=.venv-python-$$(basename $$python) \
-		&& $(MAKE) --no-print-directory VENV=$$folder PYTHON=$$python $$folder/.made-from-pyproject \
+		&& $(MAKE) --no-print-directory VENV=$$folder PYTHON=$$python $$folder/$(STAMP) \
 		&& $$folder/bin/python -m pytest -n 3 --dist worksteal tests/acceptance || exit 1; \
 	done
 
 # SKLEARN=1.7 takes that release instead of the newest; ARGS="--start-method spawn --nodes 2" other nodes.
 SUITE_VENV := $(if $(SKLEARN),.venv-sklearn-$(SKLEARN),$(VENV))
-test-sklearn-suite: $(SUITE_VENV)/.made-from-pyproject ## Run scikit-learn's own tests of searches with every fit on nodes
+test-sklearn-suite: $(SUITE_VENV)/$(STAMP) ## Run scikit-learn's own tests of searches with every fit on nodes
 	$(SUITE_VENV)/bin/python -m pytest -c tests/sklearn_suite/pytest.ini $(ARGS)
 
-test-libraries: .venv-libraries/.made-from-pyproject ## Compare searches over other libraries, in an environment of their own
+test-libraries: .venv-libraries/$(STAMP) ## Compare searches over other libraries, in an environment of their own
 	.venv-libraries/bin/python -m pytest -m libraries tests/acceptance/test_libraries.py
 
-# xgboost-cpu is XGBoost without the CUDA libraries.
-.venv-libraries/.made-from-pyproject: pyproject.toml
-	$(PYTHON) -m venv .venv-libraries
-	.venv-libraries/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --editable . \
-		scikit-learn catboost category-encoders feature-engine imbalanced-learn lightgbm scikit-optimize \
-		skrub statsmodels tslearn xgboost-cpu \
-		pandas polars hypothesis psutil pytest pytest-timeout pytest-xdist
-	touch $@
+.venv-libraries/$(STAMP): $(LOCKED)
+	$(call sync,--group tests --group libraries)
 
 test-all: check test test-faults test-cloud test-digits test-sklearn test-sklearn-suite test-libraries test-pythons ## Run every check and every test that costs no money
 

@@ -97,6 +97,20 @@ def test_thirty_nodes_cost_few_calls(aws: Cloud, new_fleet: Maker) -> None:
     assert len({fleet.address(node) for node in nodes}) == 30
 
 
+def test_a_hundred_nodes_start_under_throttling(aws: Cloud, new_fleet: Maker) -> None:
+    """A hundred simultaneous launches succeed, once each, although AWS throttles most calls."""
+    aws.faults.set(dead=100)
+    aws.faults.throttle("ec2:RunInstances", times=200)
+    fleet = new_fleet()
+
+    with ThreadPoolExecutor(100) as threads:
+        nodes = list(threads.map(lambda n: launch(fleet, f"aws-{n}"), range(1, 101)))
+
+    assert len({node.instance_id for node in nodes}) == len(aws.nodes()) == 100
+    assert aws.calls["ec2:RunInstances"] == 300
+    assert all(one.instance_id for one in fleet._store.record.launches)
+
+
 def test_an_instance_is_launched_as_promised(aws: Cloud, new_fleet: Maker) -> None:
     """An instance has IMDSv2, no role, shutdown behaviour, an encrypted gp3 volume, and tags."""
     fleet = new_fleet(disk_gb=40)

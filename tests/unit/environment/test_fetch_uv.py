@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from skygrid.environment.fetch_uv import choose, main, pinned
 from skygrid.environment.kit import SCRIPT
 from tests.package_index import add_file, served, sha256
 
+ROOT = Path(__file__).parents[3]
 UV_TXT = SCRIPT.with_name("uv.txt")
 NAMES = [
     "uv-1.2.3-py3-none-linux_armv6l.whl",
@@ -52,6 +55,26 @@ def test_the_pinned_version_has_hashes():
     version, hashes = pinned(UV_TXT.read_text(encoding="utf-8"))
     assert version[0].isdigit()
     assert len(hashes) > 5
+
+
+def test_the_uv_of_hosts_is_that_of_the_lock():
+    """Hosts get the version of uv that the tests ran with, with the hashes of uv.lock."""
+    lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
+    (uv,) = (one for one in lock["package"] if one["name"] == "uv")
+    hashes = {wheel["hash"].removeprefix("sha256:") for wheel in uv["wheels"]}
+    assert pinned(UV_TXT.read_text(encoding="utf-8")) == (uv["version"], hashes)
+
+
+def test_what_is_installed_for_development_has_hashes():
+    """Targets install uv with its hash and everything else from uv.lock; nothing runs a script."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    installs = [line for line in text.splitlines() if "pip install" in line]
+    assert installs
+    assert all("--require-hashes" in line for line in installs)
+    assert all("--locked" in line for line in text.splitlines() if "uv sync " in line)
+    for path in (ROOT / "Makefile", ROOT / ".ci" / "run", *SCRIPT.parent.glob("*.sh")):
+        code = path.read_text(encoding="utf-8")
+        assert not re.search(r"curl|wget|install\.sh|unsafe-best-match", code), path
 
 
 @pytest.fixture
