@@ -141,10 +141,10 @@ class Fleet:
         if not self._store.record.launches:
             return None
         self.open()
-        living = self.living()
-        self._store.found(living)
-        for found in reversed(living):
-            if found.node == node and found.expires_at - time.time() > limits.EC2_ADOPT:
+        own = [one for one in self.living() if one.node == node]
+        self._store.found(own)
+        for found in reversed(own):
+            if found.expires_at - time.time() > limits.EC2_ADOPT:
                 LOGGER.info("%s: %s of an earlier session still runs", node, found.instance_id)
                 return found
         return None
@@ -280,6 +280,8 @@ class Fleet:
         return total(prices)
 
     def _note_ends(self, now: float) -> None:
+        if not self._in_flight:  # else an instance may belong to the launch in progress
+            self._store.found(self._watch.nodes())
         self._store.ended(self._watch.ends())
         if not self._stopped.is_set():
             self._store.alive(now)
