@@ -30,8 +30,8 @@ for uv in "${SKYGRID_UV:-}" "$(command -v uv)" "$HOME/.local/bin/uv" "$HOME/.car
         break
     fi
 done
-if python3 -c "import ensurepip, venv" 2>/dev/null || python3 -m pip --version >/dev/null 2>&1 ||
-    command -v curl >/dev/null || command -v wget >/dev/null; then
+# fetch_uv.py needs this Python and nothing else.
+if python3 -c "import sys; sys.exit(sys.version_info < (3, 7))" 2>/dev/null; then
     echo "gets_uv=yes"
 fi
 there=$root

@@ -129,7 +129,7 @@ def problems_of(probe: Probe) -> Iterator[str]:
         )
     if probe.uv is None and not probe.gets_uv:
         yield (
-            "no uv, and no venv, pip, curl or wget to install it with: install uv there "
+            "no uv, and no python3 (3.7 or newer) to fetch it with: install uv there "
             "(https://docs.astral.sh/uv)"
         )
 

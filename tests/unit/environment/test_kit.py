@@ -353,8 +353,11 @@ def test_probe_finds_the_limit_of_the_control_group(
     assert read_probe(said).memory_limit_kib == 2 * 2**20
 
 
-def test_probe_finds_a_host_that_cannot_install_uv(tmp_path: Path) -> None:
-    """A Python without venv and pip, and without a program that downloads, is a problem."""
+@pytest.mark.parametrize(("runs", "gets_uv"), [(True, True), (False, False)])
+def test_probe_finds_a_host_that_cannot_install_uv(
+    tmp_path: Path, runs: bool, gets_uv: bool
+) -> None:
+    """A Python without venv and pip is enough to fetch uv; without a Python that is a problem."""
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("uname", "df", "awk", "sed", "cat", "dirname", "sh"):
@@ -362,6 +365,8 @@ def test_probe_finds_a_host_that_cannot_install_uv(tmp_path: Path) -> None:
     bare = tools / "python3"
     bare.write_text(
         f'#!/bin/sh\ncase $* in *ensurepip*|*pip*) exit 1;; esac\nexec {sys.executable} "$@"\n'
+        if runs
+        else "#!/bin/sh\nexit 127\n"
     )
     bare.chmod(0o755)
     said = subprocess.run(
@@ -372,9 +377,9 @@ def test_probe_finds_a_host_that_cannot_install_uv(tmp_path: Path) -> None:
         check=False,
     )
     found = read_probe(said.stdout)
-    assert found.pythons
-    assert not found.gets_uv
-    assert ["no uv" in problem for problem in problems_of(replace(found, free_kib=None))] == [True]
+    assert found.gets_uv == gets_uv
+    problems = problems_of(replace(found, free_kib=None))
+    assert any("no uv" in problem for problem in problems) != gets_uv
 
 
 def test_probe_leaves_missing_facts_unknown() -> None:
