@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -25,9 +26,16 @@ SIZE = (1500, 400)
 """Shape of data whose PCA always takes long enough for a part to be kept."""
 
 
+def _name_of(process: psutil.Process) -> str:
+    """Return the name of a process; empty if it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.name()
+    return ""
+
+
 def _folders(agent: int) -> list[Path]:
     """Return the shared folders of an agent, from its processes that remove them."""
-    shells = [child for child in psutil.Process(agent).children() if child.name() == "sh"]
+    shells = [child for child in psutil.Process(agent).children() if _name_of(child) == "sh"]
     return [Path(shell.cmdline()[-1]) for shell in shells]
 
 

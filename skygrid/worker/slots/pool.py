@@ -106,7 +106,7 @@ class SlotPool:
         self.slots: list[Slot] = []
         """Slots that were started and not yet reaped."""
 
-        self._count = count
+        self._wanted = self._count = count
 
     @property
     def full(self) -> bool:
@@ -135,7 +135,7 @@ class SlotPool:
         folder : str or None
             Folder that the slots share.
         """
-        self._round = round
+        self._round, self._count = round, self._wanted
         sizes = tuple(size for _, size in files)
         order = RoundOrder(round=round, slots=self._count, folder=folder, sizes=sizes)
         for slot in list(self.slots):
@@ -288,9 +288,9 @@ class SlotPool:
         return slot
 
     def accept_fewer(self) -> int:
-        """Be content with the slots that run; return the number that was wanted."""
-        wanted, self._count = self._count, len(self.slots)
-        return wanted
+        """Be content with the slots that run, for this round; return the number that was wanted."""
+        self._count = len(self.slots)
+        return self._wanted
 
     def clear(self) -> None:
         """Kill every slot, and empty the pipe of tasks."""
