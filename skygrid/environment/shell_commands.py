@@ -7,6 +7,7 @@ shell reads alike.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -158,8 +159,6 @@ def read_probe(output: str) -> Probe:
     inner = lines[lines.index(PROBE_BEGIN) + 1 : lines.index(PROBE_END)]
     pairs = [(key, value) for key, _, value in (line.partition("=") for line in inner)]
     said = dict(pairs)
-    free, memory = said.get("free_kib", ""), said.get("memory_kib", "")
-    limit = said.get("memory_limit_kib", "")
     return Probe(
         root=said.get("root", ""),
         system=said.get("system", ""),
@@ -169,14 +168,19 @@ def read_probe(output: str) -> Probe:
             _split_pair(value) for value in dict.fromkeys(v for k, v in pairs if k == "python")
         ),
         uv=said.get("uv"),
-        free_kib=int(free) if free.isdigit() else None,
-        memory_kib=int(memory) if memory.isdigit() else 0,
+        free_kib=_kib(said.get("free_kib", "")),
+        memory_kib=_kib(said.get("memory_kib", "")) or 0,
         writable=said.get("writable") == "yes",
         foreign=said.get("foreign"),
-        memory_limit_kib=int(limit) if limit.isdigit() else 0,
+        memory_limit_kib=_kib(said.get("memory_limit_kib", "")) or 0,
         gets_uv=said.get("gets_uv") == "yes",
         executable=said.get("executable") != "no",
     )
+
+
+def _kib(text: str) -> int | None:
+    """Return a size in KiB; None for what is no size of a disk or a memory."""
+    return int(text) if re.fullmatch("[0-9]{1,15}", text) else None
 
 
 def for_login_shell(script: str) -> str:

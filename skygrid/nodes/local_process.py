@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +12,7 @@ from typing import Any
 
 from skygrid.config import limits
 from skygrid.errors import NodeError
-from skygrid.worker.machine.process_group import end_session
+from skygrid.worker.machine.process_group import end_session, signal_name
 from skygrid.worker.wire.blobs import Blob
 
 LOGGER = logging.getLogger(__name__)
@@ -140,8 +139,7 @@ class LocalProcess:
         code = self._running.returncode
         if code >= 0:
             return f"exit code {code}"
-        known = -code in {number.value for number in signal.Signals}
-        return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
+        return f"killed by {signal_name(-code)}"
 
     def error(self) -> NodeError | None:
         """Return None: a process can always be started again."""

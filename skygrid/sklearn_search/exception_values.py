@@ -15,6 +15,7 @@ import cloudpickle
 import numpy as np
 from sklearn.utils import Bunch
 
+from skygrid.worker.evaluation.exception_records import MOST_DEPTH
 from skygrid.worker.wire.messages import (
     MOST_DIGITS,
     ClassName,
@@ -49,13 +50,15 @@ class Unsent:
         return self._said
 
 
-def read_value(wire: PlainValue, exception: Callable[[int], BaseException]) -> Any:
+def read_value(wire: PlainValue, exception: Callable[[int], BaseException], depth: int = 0) -> Any:
     """Read a value of an exception record.
 
     Parameters
     ----------
     exception : callable
         Returns the exception with a number.
+    depth : int
+        Number of containers around the value. Nodes send at most `MOST_DEPTH`.
 
     Returns
     -------
@@ -67,11 +70,14 @@ def read_value(wire: PlainValue, exception: Callable[[int], BaseException]) -> A
     try:
         if wire.kind == "exception":
             return exception(_exact(wire.parts, int)[0])
+        if depth > MOST_DEPTH:
+            raise ValueError("a value that no node sends: reading it would exhaust the stack")
         if wire.kind in _CONTAINERS:
-            return _CONTAINERS[wire.kind]([read_value(part, exception) for part in wire.parts])
+            parts = [read_value(part, exception, depth + 1) for part in wire.parts]
+            return _CONTAINERS[wire.kind](parts)
         if wire.kind == "array":
             dtype, shape = wire.parts
-            return _array(dtype, read_value(shape, exception), wire.data)
+            return _array(dtype, read_value(shape, exception, depth + 1), wire.data)
         return _READERS[wire.kind](wire)
     except (LookupError, TypeError, ValueError, OverflowError):
         return Unsent(wire.kind, f"<unreadable {wire.kind}>", f"<unreadable {wire.kind}>")

@@ -137,7 +137,7 @@ def _find(spelled: str, options: SshOptions, *, with_jumps: bool) -> Target:
         spelled=spelled,
         alias=alias,
         host=first.get("hostname", alias),
-        port=int(first.get("port", 22)),
+        port=_port(first.get("port", "22")),
         user=first.get("user") or getpass.getuser(),
         key_files=_key_files(settings, options),
         use_agent=first.get("identitiesonly", "no") != "yes",
@@ -179,6 +179,12 @@ def split_spelling(spelled: str) -> tuple[str, str | None, int | None]:
         )
     host = match["bracketed"] or match["host"] or match["v6"]
     return host, match["user"], int(match["port"]) if match["port"] else None
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise ConfigError(f"the SSH config cannot be read: {text[:40]!r} is no port")
+    return int(text)
 
 
 def _key_files(settings: Mapping[str, list[str]], options: SshOptions) -> tuple[Path, ...]:
@@ -308,6 +314,7 @@ def _settings(
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",  # the config need not be UTF-8
             timeout=limits.SSH_LOOKUP,
         )
     except subprocess.TimeoutExpired as error:

@@ -1,4 +1,4 @@
-"""End processes that remain of a session after its leader. Linux only."""
+"""Names of signals, and the end of processes that remain of a session after its leader."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def end_session(leader: int) -> None:
-    """Send SIGKILL to every process of a session that outlived its leader.
+    """Send SIGKILL to every process of a session that outlived its leader. Linux only.
 
     Parameters
     ----------
@@ -45,3 +45,9 @@ def _session(pid: int) -> int:
         return os.getsid(pid)
     except OSError:  # it has just ended
         return 0
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal; Python has none for most real-time signals."""
+    known = number in {one.value for one in signal.Signals}
+    return signal.Signals(number).name if known else f"signal {number}"

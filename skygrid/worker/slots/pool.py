@@ -21,6 +21,7 @@ import msgspec
 
 from skygrid.worker.limits import MAX_NEWS
 from skygrid.worker.machine import machine
+from skygrid.worker.machine.process_group import signal_name
 from skygrid.worker.slots.loop import (
     LENGTH,
     OWN_EXIT,
@@ -245,7 +246,7 @@ class SlotPool:
     def _decode(self, payload: bytes) -> SlotNews:
         try:
             return self._decoder.decode(payload)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise ValueError(f"a slot sent something that is no news: {error}") from error
 
     def kill(self, slot: Slot, cause: KillCause, detail: str, record: SlotStatus) -> None:
@@ -272,7 +273,7 @@ class SlotPool:
             # The fit ended before the signal: blame no fit for this death.
             status = SlotStatus(0, 0.0)
         if os.WIFSIGNALED(code):
-            name = signal.Signals(os.WTERMSIG(code)).name
+            name = signal_name(os.WTERMSIG(code))
             return SlotDeath(slot.index, status, "signal", name, peak)
         exit_code = os.waitstatus_to_exitcode(code)
         own = exit_code == OWN_EXIT and not status.lease

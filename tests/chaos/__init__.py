@@ -1,0 +1,1 @@
+"""Random faults on whole runs, and random bytes for every decoder."""
