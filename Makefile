@@ -33,8 +33,8 @@ PYTHONS = $(foreach minor,3.11 3.12 3.13,$(firstword \
 	$(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/$(minor).*/bin/python$(minor))))))
 
 .DEFAULT_GOAL := help
-.PHONY: help lock run cloud test test-cloud test-aws test-digits test-faults sshd check format bench bench-peers bench-ssh test-all \
-	test-libraries test-sklearn test-sklearn-suite clean
+.PHONY: help lock run cloud test test-chaos test-cloud test-aws test-digits test-faults sshd check format bench bench-peers \
+	bench-ssh test-all test-libraries test-sklearn test-sklearn-suite clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,14 @@ test: $(READY) sshd ## Run every test but the slowest, three at a time
 
 test-faults: $(READY) sshd ## Kill, cut, freeze and corrupt what whole searches are made of
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m faults
+
+# N schedules on this machine and SSH over SSH, with seeds from SEED on: a failed one prints the line
+# that plays it again. Each takes about five seconds; the default is for the night.
+SEED ?= 1
+SSH  ?= $(if $(N),0,60)
+test-chaos: $(READY) sshd ## Play random schedules of faults on whole runs; SEED=17 N=1 plays one again
+	SKYGRID_TEST_CHAOS_SEED=$(SEED) SKYGRID_TEST_CHAOS_LOCAL=$(or $(N),200) SKYGRID_TEST_CHAOS_SSH=$(SSH) \
+		$(BIN)/python -m pytest -n 3 --dist worksteal -m chaos tests/chaos
 
 test-cloud: $(READY) sshd ## Run the tests of EC2 nodes on a cloud that boots
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m cloud
@@ -132,7 +140,7 @@ test-libraries: .venv-libraries/$(STAMP) ## Compare searches over other librarie
 .venv-libraries/$(STAMP): $(LOCKED)
 	$(call sync,--group tests --group libraries)
 
-test-all: check test test-faults test-cloud test-digits test-sklearn test-sklearn-suite test-libraries test-pythons ## Run every check and every test that costs no money
+test-all: check test test-faults test-chaos test-cloud test-digits test-sklearn test-sklearn-suite test-libraries test-pythons ## Run every check and every test that costs no money
 
 clean: ## Remove the environments, caches and build products (runs are kept)
 	rm -rf $(VENV) .venv-peers .venv-libraries .venv-sklearn-* .venv-python-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -68,14 +68,14 @@ GATED_SEARCH = SLOW_SEARCH.replace(
 def wait_for(fact: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
     """Wait until `fact` returns a true value, and return it."""
     until = time.monotonic() + seconds
-    pause = _Pause()
+    pause = Pause()
     while not (found := fact()):
         assert time.monotonic() < until, f"waited {seconds:g} s in vain: {what}"
         pause()
     return found
 
 
-class _Pause:
+class Pause:
     """The interval between two checks of a fact: a short wait for an event that never comes."""
 
     def __init__(self) -> None:

@@ -131,6 +131,8 @@ class SshNode:
         Text on standard output before each command, as a talkative .bashrc writes it.
     home_bytes
         The home folder is a disk of this size (a tmpfs, root only), so that "disk full" is real.
+    memory
+        Folder that every command on the node sees as /dev/shm (root only).
     settings
         More lines for sshd_config.
     login
@@ -152,6 +154,7 @@ class SshNode:
         max_startups: str | None = None,
         banner_noise: str | None = None,
         home_bytes: int | None = None,
+        memory: Path | None = None,
         settings: Sequence[str] = (),
         login: UnixUser | None = None,
     ) -> None:
@@ -190,7 +193,7 @@ class SshNode:
                 **self._given,
             }
             if login is None:
-                self._write_wrapper(banner_noise)
+                self._write_wrapper(banner_noise, memory)
             else:
                 self.user, self.home = login.name, login.home
                 # sshd reads the user's keys there as that user.
@@ -243,7 +246,7 @@ class SshNode:
             (folder / tool).symlink_to(found)
         return folder
 
-    def _write_wrapper(self, noise: str | None) -> None:
+    def _write_wrapper(self, noise: str | None, memory: Path | None) -> None:
         lines = ["#!/bin/sh"]
         lines += [f"export {name}={shlex.quote(text)}" for name, text in self.environment.items()]
         lines += ['cd "$HOME" || exit 1']
@@ -253,7 +256,7 @@ class SshNode:
             "command=$SSH_ORIGINAL_COMMAND",
             "unset SSH_ORIGINAL_COMMAND OLDPWD",
             'test -n "$command" || exec /bin/sh',
-            'exec /bin/sh -c "$command"',
+            f'exec {_with_memory(memory)}/bin/sh -c "$command"',
         ]
         wrapper = self.folder / "run"
         wrapper.write_text("\n".join(lines) + "\n")
@@ -483,6 +486,14 @@ class SshNode:
             return not late
 
         _wait(all_there, f"the connections to be {status}", self._explain)
+
+
+def _with_memory(folder: Path | None) -> str:
+    """Return the beginning of a command line that gives the command a folder as its /dev/shm."""
+    if folder is None:
+        return ""
+    mount = f'mount --bind {shlex.quote(str(folder))} /dev/shm && exec "$@"'
+    return f"unshare --mount /bin/sh -c {shlex.quote(mount)} sh "
 
 
 def _sftp_server() -> str:
