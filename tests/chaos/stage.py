@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from skygrid.worker.evaluation.shared_folder import remove_abandoned
 from tests.chaos.schedules import LOST_AFTER, ORPHAN_AFTER, Schedule
 from tests.chaos.searches import search_text
 from tests.chaos.sessions import Session
@@ -120,6 +121,11 @@ class Stage(ABC):
 
     def left_files(self) -> list[str]:
         """Return files that should not be there after the run."""
+        targets = {fault.target for fault in self.schedule.faults}
+        if "remover" in targets and targets & {"agent", "driver"}:
+            # Both may have been killed at once. The next agent of the user cleans up.
+            remove_abandoned(self.memory.folder)
+            remove_abandoned(self.temporary)
         left = [
             str(path)
             for path in self.run.iterdir()

@@ -51,6 +51,16 @@ def test_a_folder_is_removed_when_its_owner_is_killed(number: signal.Signals) ->
         wait_until(lambda: not path.exists(), "the folder to be removed")
 
 
+def test_the_owner_removes_a_folder_whose_remover_was_killed() -> None:
+    """A folder is removed at the normal end of its owner, also without the process for it."""
+    with leaving_nothing():
+        folder = SharedFolder()
+        (folder.path / "part").write_bytes(b"x")
+        os.kill(folder._remover.pid, signal.SIGKILL)
+        folder.remove()
+        assert not folder.path.exists()
+
+
 def test_the_next_owner_removes_a_folder_whose_remover_was_killed_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

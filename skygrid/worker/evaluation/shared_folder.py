@@ -41,7 +41,7 @@ class SharedFolder:
 
     def __init__(self) -> None:
         place = _place()
-        _remove_abandoned(place)
+        remove_abandoned(place)
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
         self._owner = (self.path / OWNER).open("wb")
         fcntl.flock(self._owner, fcntl.LOCK_EX)
@@ -61,10 +61,12 @@ class SharedFolder:
 
     def remove(self) -> None:
         self._remover.communicate()
+        if self._remover.returncode:  # it was killed
+            shutil.rmtree(self.path, ignore_errors=True)
         self._owner.close()
 
 
-def _remove_abandoned(place: Path) -> None:
+def remove_abandoned(place: Path) -> None:
     """Remove folders of this user whose agent and remover were killed."""
     for folder in place.glob(f"{PREFIX}*"):
         try:
