@@ -11,6 +11,9 @@ from skygrid.errors import UsageError
 RUN_FILE = "run.json"
 """File that marks a folder as a run's folder."""
 
+JOURNAL_FILE = "journal.sqlite"
+"""File with the fits of a run."""
+
 
 def run_folders(runs_dir: Path) -> list[Path]:
     """Return the folders of all runs in `runs_dir`, sorted by name; empty if it does not exist."""
@@ -47,6 +50,11 @@ def find_run(run: str, runs_dir: Path) -> Path:
         return folders[run]
     if _is_run(Path(run)):
         return Path(run)
+    if run and (runs_dir / run / JOURNAL_FILE).is_file():
+        raise UsageError(
+            f"{runs_dir / run} has lost its run.json: restore the file from a copy, or start the "
+            "search again under another --name"
+        )
     matches = [name for name in folders if run and name.startswith(run)]
     if len(matches) == 1:
         return folders[matches[0]]

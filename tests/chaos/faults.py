@@ -43,9 +43,6 @@ class Play:
     streams: bool = True
     """False if the next session starts without streams."""
 
-    record: bytes | None = None
-    """Content of run.json before it was removed."""
-
     others: list[Session] = field(default_factory=list)
     """Other commands of the run that were started beside the session."""
 
@@ -186,7 +183,7 @@ def _remove_record(fault: Fault, play: Play) -> Undo | None:
     path = play.stage.run / "run.json"
     if not path.exists():
         return None
-    play.record = path.read_bytes()
+    play.stage.record = path.read_bytes()
     path.unlink()
     return _nothing
 

@@ -29,6 +29,8 @@ SESSION_SECONDS = 240.0
 DOCUMENTED = {0, 3, 6, *(128 + number for number in handled_signals())}
 """Exit codes of a run that faults may cause; the search itself never fails."""
 
+LOST_RECORD = "has lost its run.json"
+
 BAD_WORDS = ("a bug in skygrid", "Traceback (most recent call last)", "Exception ignored")
 
 
@@ -110,14 +112,14 @@ class _Runner:
             self._sample()
             play = self._start(salvage=salvage, twice=twice, streams=streams)
             codes = self._watch(play)
-            self._check_ends(play, codes)
+            self._check_ends(play)
             if self._evidence.problems:
                 return
             if 0 in codes:
                 break
             salvage = play.damaged and 6 in codes
             twice, streams = play.twice, play.streams
-            self._recover(play, codes)
+            self._recover(codes)
         else:
             raise AssertionError(f"not complete after {MOST_SESSIONS} sessions")
         self._check_results()
@@ -191,13 +193,14 @@ class _Runner:
             self._undone_at.remove(one)
             one[1]()
 
-    def _recover(self, play: Play, codes: Iterable[int]) -> None:
+    def _recover(self, codes: Iterable[int]) -> None:
         """Do what a user would do before the next session."""
         path = self._stage.run / "run.json"
-        if play.record is not None and not path.exists():
-            self._evidence.note("run.json is restored from a copy")
-            path.write_bytes(play.record)
-        elif not path.exists() and self._stage.run.exists():
+        if self._stage.record is not None and 2 in codes:
+            if not path.exists():
+                self._evidence.note("run.json is restored from a copy")
+                path.write_bytes(self._stage.record)
+        elif self._stage.record is None and not path.exists() and self._stage.run.exists():
             # The driver was killed between its first two steps.
             shutil.rmtree(self._stage.run)
 
@@ -212,15 +215,13 @@ class _Runner:
 
     # ---- checks ----------------------------------------------------------------------------------
 
-    def _check_ends(self, play: Play, codes: Iterable[int]) -> None:
+    def _check_ends(self, play: Play) -> None:
         allowed = DOCUMENTED | ({-9} if play.killed else set())
-        if play.record is not None:
-            allowed |= {2}
-        self._evidence.problems += [
-            f"exit code {code} is not a documented one" for code in codes if code not in allowed
-        ]
         for session in (play.session, *play.others):
             said = session.said() + session.said("stdout")
+            fitting = allowed | ({2} if LOST_RECORD in said else set())
+            if session.code not in fitting:
+                self._evidence.problems.append(f"exit code {session.code} is not a documented one")
             self._evidence.problems += [
                 f"{' '.join(session.arguments)} printed: {word}"
                 for word in BAD_WORDS

@@ -88,6 +88,9 @@ class Stage(ABC):
         self.memory = memory
         """/dev/shm of the driver and of local agents."""
 
+        self.record: bytes | None = None
+        """Content of run.json before it was removed."""
+
         self.mark = uuid.uuid4().hex
         self.run = disk.folder / "r"
         self.temporary = folder / "tmp"
@@ -99,7 +102,7 @@ class Stage(ABC):
     def start(self, *, salvage: bool = False, streams: bool = True) -> Session:
         """Start the run, or resume it if it has a record."""
         arguments = ["run", "search.py", "--name", "r"]
-        if (self.run / "run.json").exists():
+        if self.record is not None or (self.run / "run.json").exists():
             arguments = ["resume", "r", *(["--salvage"] if salvage else [])]
         self._sessions += 1
         return Session(

@@ -611,6 +611,16 @@ def test_unknown_runs(tmp_path, asked, message):
         find_run(asked, tmp_path)
 
 
+def test_a_run_that_lost_its_record_is_named(tmp_path):
+    """A folder with recorded fits but without run.json is no unknown run."""
+    folder = make_run(tmp_path, "digits")
+    (folder / "run.json").unlink()
+    (folder / "journal.sqlite").touch()
+
+    with pytest.raises(UsageError, match=r"digits has lost its run.json: restore the file"):
+        find_run("digits", tmp_path)
+
+
 def test_runs_are_found(tmp_path):
     """A run is found by its name, by a unique beginning of its name, or by its folder."""
     one, two = make_run(tmp_path, "digits"), make_run(tmp_path, "digits-two")
