@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -101,12 +102,23 @@ def _signal(fault: Fault, pid: int) -> Undo:
 def _on_driver(fault: Fault, play: Play) -> Undo | None:
     if play.session.code is not None:
         return None
+    if "kill" not in fault.kind and not _handles_signals(play.session.pid):
+        return None  # it is no skygrid yet, but the shell that starts it
     if fault.kind == "interrupt twice":
         _send(play.session.pid, signal.SIGINT)
         _send(play.session.pid, signal.SIGINT)
         return _nothing
     play.killed = play.killed or "kill" in fault.kind
     return _signal(fault, play.session.pid)
+
+
+def _handles_signals(pid: int) -> bool:
+    """Return whether a process has a handler for SIGTERM, by ``SigCgt`` in proc(5)."""
+    with suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        caught = re.search("SigCgt:\\s*([0-9a-f]+)", status)
+        return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
+    return False
 
 
 # ---- the run's folder ----------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from skygrid.worker.evaluation.shared_folder import remove_abandoned
+from skygrid.worker.keeper.folder import KeeperFolder
 from tests.chaos.schedules import LOST_AFTER, ORPHAN_AFTER, Schedule
 from tests.chaos.searches import search_text
 from tests.chaos.sessions import Session
@@ -49,7 +50,8 @@ class Disk:
         """Shrink it to its content."""
         for spare in range(8):  # a file may grow at this moment
             status = os.statvfs(self.folder)
-            used = (status.f_blocks - status.f_bfree + spare) * status.f_frsize
+            blocks = status.f_blocks - status.f_bfree + spare
+            used = max(1, blocks) * status.f_frsize  # 0 would be no limit
             with suppress(Exception):
                 remount(self.folder, f"size={used}")
                 return
@@ -201,8 +203,12 @@ class SshStage(Stage):
         return [pid for node in self.bed.nodes for pid in _on_node(node, target)]
 
     def left_files(self) -> list[str]:
-        folders = [disk.folder for disk in self.memories]
-        folders += [node.home / ".cache" / "skygrid" / "agents" for node in self.bed.nodes]
+        agents = [node.home / ".cache" / "skygrid" / "agents" for node in self.bed.nodes]
+        if "keeper" in {fault.target for fault in self.schedule.faults}:
+            # Nobody is left to remove the folder of a killed keeper; the next keeper does.
+            for folder in filter(Path.exists, agents):
+                KeeperFolder(folder / "next").clear_abandoned()
+        folders = [*agents, *(disk.folder for disk in self.memories)]
         left = [str(path) for one in folders if one.exists() for path in one.iterdir()]
         return super().left_files() + left
 
