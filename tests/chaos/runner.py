@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from skygrid.reports.run_record import RunRecord
 from skygrid.util.process import handled_signals
 from tests.acceptance.sameness import differences
 from tests.chaos.faults import Play, Undo, inflict
@@ -49,6 +50,7 @@ class Account:
     """Starts of a fit that had started before and was not recorded."""
 
     seconds: float
+    """Duration of the whole schedule."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,8 @@ class _Runner:
         for name in ("cv_results_", "best_params_", "best_index_", "best_score_"):
             self._evidence.problems += differences(getattr(ours, name), getattr(theirs, name), name)
         self._check_reuse()
+        if (state := RunRecord.read(self._stage.run).state) != "complete":
+            self._evidence.problems.append(f"run.json says {state}")
         recorded = _recorded(self._stage.run)
         if self._lossless and recorded != set(tasks.values()):
             self._evidence.problems.append(f"the journal has {len(recorded or ())} fits")
