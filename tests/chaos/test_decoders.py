@@ -11,9 +11,10 @@ import os
 import sqlite3
 import subprocess
 import tempfile
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ from skygrid.reports.summary import RunFacts, summarise
 from skygrid.run.secrets_file import recorded_settings
 from skygrid.sklearn_search.exception_values import read_value
 from skygrid.sklearn_search.exceptions import exception_of
+from skygrid.sklearn_search.warnings import WarningCounter, category_of
+from skygrid.util.terminal import show_warnings
 from skygrid.worker.evaluation.exception_records import MOST_DEPTH, records_of
 from skygrid.worker.slots.loop import SlotNews
 from skygrid.worker.slots.pool import LENGTH, SlotPool
@@ -66,6 +69,7 @@ from skygrid.worker.wire.messages import (
     TaggedValue,
     ToAgent,
     TypedNumber,
+    WarningNote,
 )
 from skygrid.worker.wire.packing import unpack
 from skygrid.worker.wire.scores import from_wire
@@ -349,6 +353,38 @@ def test_a_value_that_is_nested_too_deep(depth: int) -> None:
     raised = ExceptionRecord(classes=(ClassName("builtins", "ValueError"),), args=(wire,))
     result = FitResult(lease=1, candidate=0, slot=0, status="raised", exception=(raised,))
     assert "unreadable list" in str(exception_of(result, "a fit"))
+
+
+category = st.sampled_from(
+    ["builtins:UserWarning", "builtins:int", "builtins:SystemExit", "os:system", "nowhere:Warning"]
+)
+
+
+@given(
+    note=st.builds(
+        WarningNote,
+        category | text,
+        text,
+        st.sampled_from(["/dev/zero", "/dev/tty", __file__]) | text,
+        st.integers(-(2**31), 2**31 - 1),
+    )
+)
+@example(note=WarningNote("builtins:UserWarning", "x", "/dev/zero", 1))
+@example(note=WarningNote("builtins:UserWarning", "x", __file__, -(2**31)))
+@example(note=WarningNote("builtins:UserWarning", "\x1b[2J", "\0", 2**31 - 1))
+def test_warnings_of_a_fit(note: WarningNote) -> None:
+    """Every note becomes a warning that can be printed, without a look into the file it names."""
+    result = FitResult(
+        lease=1, candidate=0, slot=0, status="scored", test_scores=1.0, warnings=(note,)
+    )
+    counter, screen = WarningCounter(), io.StringIO()
+    counter.add([result])
+    with warnings.catch_warnings(), redirect_stderr(screen):
+        warnings.simplefilter("always")
+        show_warnings()
+        counter.issue()
+    assert "\x1b" not in screen.getvalue()
+    assert issubclass(category_of(note.category), Warning)
 
 
 # ---- journal -------------------------------------------------------------------------------------
