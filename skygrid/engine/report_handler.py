@@ -65,7 +65,7 @@ class ReportHandler:
         for result in report.results:
             fault = fault_of(result, work.plan.scores)
             if fault is not None:
-                raise LinkFailure(Gone(f"it sent {fault}"), cure="machine")
+                raise LinkFailure(Gone(f"it sent {fault}"))
             done = work.queue.complete(
                 link.name,
                 result.lease,

@@ -81,10 +81,6 @@ class SpeculationPolicy:
     factor: float = 3.0
     """Multiple of its estimate at which a fit is overdue."""
 
-    def may_be_overdue(self, elapsed: float) -> bool:
-        """Return whether a fit with some estimate is overdue after `elapsed` seconds."""
-        return elapsed > self.minimum_seconds
-
     def overdue(self, elapsed: float, expected: float | None) -> float | None:
         """Return the seconds by which a running fit is overdue; None if it is not.
 

@@ -27,11 +27,7 @@ def share_out(state: RoundState, tasks: tuple[int, ...]) -> list[tuple[int, ...]
 
 
 def most_overdue(state: RoundState, asking: Node, now: float) -> tuple[int, ...]:
-    """Return the most overdue tasks of another node; empty if none is overdue.
-
-    The leases of a node that has started none of them count as if they ran since its last sign of
-    work: it may have started them and not say so.
-    """
+    """Return the most overdue tasks that run on another node; empty if none is overdue."""
     policy = state.policies.speculation
     worst: float = 0.0
     chosen: tuple[int, ...] = ()
@@ -40,13 +36,7 @@ def most_overdue(state: RoundState, asking: Node, now: float) -> tuple[int, ...]
     for node in state.nodes.values():
         if node is asking:
             continue
-        if node.running:
-            suspects = list(node.running.items())
-        elif policy.may_be_overdue(node.stalled_seconds(now)):
-            suspects = [(lease_id, node.active_at) for lease_id in sorted(node.held)]
-        else:
-            continue
-        for lease_id, since in suspects:
+        for lease_id, since in node.running.items():
             tasks = _left(state, lease_id)
             if tasks:
                 excess = policy.overdue(now - since, _expected(state, tasks))

@@ -330,7 +330,7 @@ cv = 2
 def test_a_prefix_that_fails_is_tried_once_for_each_fit(tmp_path: Path) -> None:
     """A deterministic error is one failed outcome per fit, with scikit-learn's text."""
     (tmp_path / "search.py").write_text(FAILING)
-    _, err = skygrid(tmp_path, "run", "search.py", "--name", "r")
+    out, err = skygrid(tmp_path, "run", "search.py", "--name", "r")
     found = result(tmp_path, "r")
     assert found["failed"] == 10
     journal = SqliteJournal(tmp_path / "skygrid-runs" / "r" / "journal.sqlite", read_only=True)
@@ -341,6 +341,6 @@ def test_a_prefix_that_fails_is_tried_once_for_each_fit(tmp_path: Path) -> None:
     texts = {one.fit_error for one in outcomes if one.fit_error}
     assert len(texts) == 1
     assert "Input X must be non-negative" in texts.pop()
-    assert "Input X must be non-negative" in err
+    assert "Input X must be non-negative" in out
     assert "skygrid/worker" not in err
     _assert_same_object(tmp_path)

@@ -298,10 +298,10 @@ def lies(message: Any) -> Iterable[Any]:
                 cause="signal",
                 detail="a lie",
                 peak_bytes=0,
-                seconds=float("nan"),
+                seconds=-1e9,
             )
         yield Returned(round=message.round, leases=[10**9, message.results[0].lease])
-        yield Heartbeat(busy=99, running=[10**9], slots_bytes=2**50, load=float("inf"))
+        yield Heartbeat(busy=99, running=[10**9], slots_bytes=2**50, load=1e9)
         yield RoundReady(round=77)
         yield RoundReady(round=message.round)
         yield Pull(round=message.round + 1, count=5)

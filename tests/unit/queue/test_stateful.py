@@ -212,7 +212,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
                 assert task not in self.ended, "leased after its end"
                 others = self.held(task=task)
                 assert len(others) <= 1, "a third copy"
-                assert all(other.running or self.runs_none(other.node) for other in others)
+                assert all(other.running for other in others)
                 assert all(other.node != node or len(other.tasks) > 1 for other in others)
                 if len(tasks) > 1:
                     assert not self.deaths[task], "a fit that took a slot down is not alone"
@@ -228,10 +228,6 @@ class WorkQueueMachine(RuleBasedStateMachine):
             self.leases[lease.id] = ModelLease(lease.id, node, tasks, attempts)
         if len(granted) < count:
             self.check_nothing_withheld()
-
-    def runs_none(self, node: str) -> bool:
-        """Return whether a node has started none of its leases."""
-        return not any(lease.running for lease in self.held(node=node))
 
     def check_nothing_withheld(self) -> None:
         """Only tasks that killed a slot or a node may wait while a node gets no work."""

@@ -444,16 +444,6 @@ class TestSpeculation:
         assert queue.pull("c", 9, 200.0) == []
         assert counts(queue) == (0, 2, 2)
 
-    def test_leases_that_a_node_never_starts_are_copied_too(self) -> None:
-        """A node that sends heartbeats and reports nothing does not hold the others up."""
-        queue = make_queue(2, 2, recorded=((0, 0, 1.0, 0.0),), speculation=self.POLICY)
-        queue.pull("a", 2, 0.0)
-        (own,) = queue.pull("b", 1, 0.0)
-        queue.complete("b", own.id, 1.0, 1.0)
-        queue.renew("a", 11.0)
-        assert queue.pull("b", 9, 10.0) == []
-        assert len(queue.pull("b", 9, 11.0)) == 2
-
     def test_the_first_copy_cancels_the_other(self) -> None:
         """The copy that ends first counts; the other is abandoned."""
         queue, leases = self.overdue_queue()
