@@ -120,7 +120,7 @@ def test_a_first_signal_ends_the_nodes(bench: CloudBench, number: signal.Signals
     """Ctrl-C or SIGTERM ends the nodes and prints the resume command and the cost."""
     running = bench.started(5, "--nodes", "2")
     running.signal(number)
-    err = bench.ended_with(130, running)
+    err = bench.ended_with(128 + number, running)
     assert "skygrid resume r" in err
     assert "0 nodes left, verified" in err
     bench.cloud.check_nothing_left()
