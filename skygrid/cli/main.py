@@ -75,12 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments : sequence of str, optional
         Default: ``sys.argv[1:]``.
     """
+    show_warnings()
     sys.exit(exit_code(sys.argv[1:] if arguments is None else list(arguments)))
 
 
 def exit_code(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; report each error on stderr."""
-    show_warnings()
     try:
         app(args=list(arguments), prog_name="skygrid")
     except SystemExit as end:  # typer ends every command so, also a successful one

@@ -184,7 +184,7 @@ def _kib(text: str) -> int | None:
 
 
 def for_login_shell(script: str) -> str:
-    """Return the command line that runs a POSIX sh script, whatever the login shell is.
+    """Return the command line that runs a POSIX sh script in any login shell.
 
     sshd passes the line to the user's login shell, which may be fish or csh. Between single quotes
     shells differ only in backslashes, quotes, exclamation marks and line breaks, so these travel as

@@ -75,6 +75,12 @@ class NodeBook:
             self._live[name] = node = Node(number=number, deadline=0.0)
         return node
 
+    def acted(self, name: str, now: float) -> None:
+        """Note that a node has reported a fit. No effect for one that is not live."""
+        node = self._live.get(name)
+        if node is not None:
+            node.active_at = now
+
     def drop(self, name: str) -> Node | None:
         return self._live.pop(name, None)
 

@@ -220,8 +220,7 @@ class WorkQueue:
         task = self._named(lease_id, candidate)
         if task is None:
             return _NEVER_LEASED
-        if (member := state.nodes.get(node)) is not None:
-            member.active_at = now
+        state.nodes.acted(node, now)
         several = book.is_group(lease_id)
         fitted = book.reported(lease_id, task, answered=answered) if several else None
         abandon: tuple[tuple[str, int], ...] = ()

@@ -50,8 +50,8 @@ LOGS = "logs"
 class RunFolder:
     """The folder of a run that this process drives.
 
-    The open journal is the lock of the run: whoever has it may write the folder and use or end the
-    run's nodes. So it is opened before anything else of the run is touched.
+    The open journal is the lock of the run: only the process that has it writes the folder, and
+    uses or ends the run's nodes. So it is opened before anything else of the run is touched.
     """
 
     path: Path

@@ -1,8 +1,8 @@
 """Recognition of run folders that this user made, in the place where they are.
 
 To resume a run is to execute code that its folder holds or names: the search file, the pickled plan
-in the journal, the recorded config. A folder of this user therefore holds a mark that nobody else
-can make: an HMAC under a key that only the user can read.
+in the journal, the recorded config. A folder of this user therefore holds a mark that other
+users cannot make: an HMAC under a key that only this user can read.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def facts_of(folder: Path, run_id: str) -> FolderFacts:
     status = folder.stat()
     there = [one.stat() for name in FILES if (one := folder / name).exists()]
     owners = {one.st_uid for one in (status, *there)}
-    # Nobody reaches the files of a folder that nobody else may enter.
+    # In a folder that only its owner may enter, other users cannot reach the files.
     reached = [status, *(there if status.st_mode & OTHERS_ENTER else ())]
     return FolderFacts(
         run_id=run_id,

@@ -35,6 +35,7 @@ from skygrid.sklearn_search.sklearn_private import (
     is_metric_scorer,
     named_scorers,
 )
+from skygrid.util.terminal import in_summary
 from skygrid.worker.evaluation.contents import SearchData, SearchWork
 from skygrid.worker.wire.scores import from_wire
 
@@ -336,7 +337,8 @@ class _Rounds:
             raise ValueError(
                 "No fits were performed. Was the CV iterator empty? Were there no candidates?"
             )
-        sklearn_private.report_failures(out, search.error_score)
+        with in_summary():
+            sklearn_private.report_failures(out, search.error_score)
         if callable(search.scoring):
             sklearn_private.insert_error_scores(out, search.error_score)
         self._candidates.extend(plan.candidates)

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TextIO
+
+_in_summary = ContextVar("in_summary", default=False)
 
 MOST_CHARACTERS = 100_000
 """Maximum length of a message, in characters; longer output of a host or fit is cut."""
@@ -46,6 +51,16 @@ def say(message: str, end: str = "\n") -> None:
     sys.stderr.flush()
 
 
+@contextmanager
+def in_summary() -> Iterator[None]:
+    """Leave out the warnings of the block where `show_warnings` is in force: a report has them."""
+    token = _in_summary.set(True)
+    try:
+        yield
+    finally:
+        _in_summary.reset(token)
+
+
 def show_warnings() -> None:
     """Show warnings through `say`, because their text comes from fits."""
 
@@ -57,8 +72,8 @@ def show_warnings() -> None:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if category.__name__ == "FitFailedWarning":
-            return  # the summary lists the errors of failed fits, with their parameters
+        if _in_summary.get():
+            return
         text = warnings.formatwarning(message, category, filename, lineno, line)
         if file is None:
             say(text, end="")

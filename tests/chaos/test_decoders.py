@@ -413,7 +413,7 @@ OUTCOMES = [outcome(number) for number in range(60)]
 
 @pytest.fixture(scope="module")
 def closed_journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a journal with 60 outcomes, which nobody writes."""
+    """Return a closed journal with 60 outcomes."""
     path = tmp_path_factory.mktemp("journal") / "journal.sqlite"
     with closing(SqliteJournal(path)) as journal:
         journal.claim(FINGERPRINT)
@@ -451,7 +451,7 @@ cell = st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats() | text | st.bi
 @few
 @given(data=st.data())
 def test_a_row_that_another_program_changed(closed_journal: Path, data: st.DataObject) -> None:
-    """A changed value of a row is found, whatever its type."""
+    """A changed value of a row is found, for values of every type."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "journal.sqlite"
         path.write_bytes(closed_journal.read_bytes())

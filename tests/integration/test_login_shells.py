@@ -159,7 +159,7 @@ UNHARMFUL = {
 def test_a_start_file_that_leaves_the_command_alone_is_no_trouble(
     ssh_bed: SshBed, account: UnixUser, kit: Kit, uv: str, bashrc: str
 ) -> None:
-    """A host is prepared and used whatever PATH, text and processes a start file leaves."""
+    """A host is prepared and used with any PATH, text and processes that a start file leaves."""
     account.change_shell(program("bash"))
     account.write(".bashrc", f"{bashrc}\n")
     shutil.rmtree(account.home / ".cache/skygrid/code", ignore_errors=True)

@@ -391,7 +391,7 @@ def certify(bed: SshBed, node: SshNode, authority: Authority) -> None:
 
 
 def test_the_agent_that_the_configuration_names_is_asked(ssh_bed: SshBed) -> None:
-    """IdentityAgent is used, whatever agent the environment has."""
+    """IdentityAgent is used instead of the agent in the environment."""
     ssh_bed.node()
     socket = ssh_bed.start_agent(only=True)
     with pytest.raises(KeyRefusedError):

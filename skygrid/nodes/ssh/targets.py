@@ -230,7 +230,7 @@ def split_paths(text: str, exists: Callable[[str], bool]) -> list[str]:
     """Split a list of paths that may hold spaces.
 
     ``ssh -G`` prints the paths of UserKnownHostsFile without quotes, so the words of the longest
-    path that exists belong together. Paths that do not exist matter to nobody.
+    path that exists belong together. Paths that do not exist are not read.
 
     Parameters
     ----------

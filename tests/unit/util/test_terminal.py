@@ -13,7 +13,7 @@ from rich.text import Text
 
 import skygrid
 from skygrid.reports.console import SafeConsole
-from skygrid.util.terminal import printable, say, show_warnings
+from skygrid.util.terminal import in_summary, printable, say, show_warnings
 
 RUDE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eabc\r"
 
@@ -72,6 +72,23 @@ def test_messages_and_warnings_are_cleaned(
     shown = capsys.readouterr().err
     assert shown.count("owned") == 4
     assert shown.replace("\n", "").isprintable()
+
+
+def test_only_warnings_that_the_summary_has_are_left_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Warnings of a block with a summary are not shown; those before and after it are."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    show_warnings()
+
+    def warn(text: str) -> None:
+        warnings.showwarning(UserWarning(text), UserWarning, "x.py", 1)
+
+    warn("before")
+    with in_summary():
+        warn("within")
+    warn("after")
+    assert re.findall("before|within|after", capsys.readouterr().err) == ["before", "after"]
 
 
 @pytest.mark.parametrize("text", ["", "plain", "tab\tand\nline", "ä 漢字 ✓ 🎉"])
