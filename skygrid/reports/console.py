@@ -91,7 +91,7 @@ def summary_view(summary: Summary) -> RenderableType:
     parts: list[RenderableType] = [_best(summary), "", _top(summary.top[:TOP_SHOWN]), ""]
     parts.append(_effort(summary))
     if summary.failures:
-        parts.append(_failures(summary.failures))
+        parts.append(_failures(summary.failures, summary.failed + summary.killed))
     if summary.warnings:
         parts.append(_warnings(summary.warnings))
     parts.extend(_differences(summary.nodes))
@@ -288,11 +288,11 @@ def _effort(summary: Summary) -> RenderableType:
     return text
 
 
-def _failures(failures: Sequence[FailureCount]) -> RenderableType:
+def _failures(failures: Sequence[FailureCount], failed: int) -> RenderableType:
     lines = [Text(failure_line(one), overflow="fold") for one in failures[:FAILURES_SHOWN]]
-    rest = failures[FAILURES_SHOWN:]
+    rest = failed - sum(one.count for one in failures[:FAILURES_SHOWN])
     if rest:
-        lines.append(Text(f"{sum(one.count for one in rest)} x other errors"))
+        lines.append(Text(f"{rest} x other errors"))
     return Group(Text("failed fits", style="red"), Padding(Group(*lines), (0, 0, 0, 2)))
 
 

@@ -9,10 +9,13 @@ import msgspec
 
 from skygrid.plan.records import Outcome
 
-from .plain_values import Plain, count_text, one_line, parameters_text, plain_parameters, shorten
+from .plain_values import Plain, one_line, parameters_text, plain_parameters, shorten
+
+MOST_ERRORS = 20
+"""Maximum number of errors that are kept: texts with an address or a number differ in each fit."""
 
 SHOWN = 5
-"""Maximum number of different errors in a text."""
+"""Maximum number of errors in a text."""
 
 
 class FailureCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +36,7 @@ class FailureCount(msgspec.Struct, frozen=True, kw_only=True):
 def count_failures(
     outcomes: Sequence[Outcome], candidates: Mapping[int, Sequence[Mapping[str, Any]]]
 ) -> tuple[FailureCount, ...]:
-    """Group failed fits by their error, the most frequent first.
+    """Group failed fits by their error; return the `MOST_ERRORS` most frequent, these first.
 
     Parameters
     ----------
@@ -54,7 +57,7 @@ def count_failures(
             split=group[0].split,
             traceback=group[0].fit_error or "",
         )
-        for error, group in ordered
+        for error, group in ordered[:MOST_ERRORS]
     )
 
 
@@ -75,8 +78,9 @@ def failures_text(failures: Sequence[FailureCount], n_fits: int) -> str:
     if len(failures) > 1:
         lines = [f"all {n_fits} fits failed:"]
         lines += [failure_line(one) for one in failures[:SHOWN]]
-        if failures[SHOWN:]:
-            lines.append(f"and {count_text(len(failures) - SHOWN, 'other error')}")
+        rest = n_fits - sum(one.count for one in failures[:SHOWN])
+        if rest:
+            lines.append(f"{rest} x other errors")
     else:
         lines.append(f"The first was {_fit(failures[0])}.")
     return "\n".join([*lines, "", failures[0].traceback.rstrip()])

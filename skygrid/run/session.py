@@ -179,7 +179,7 @@ class Session:
             saved = self._saved_without_refit(rounds, rounds.results)
             some = [f"failed fits: {failure_line(one)}" for one in failures[:1]]
             return "\n".join([f"the refit failed: {error}", *some, saved])
-        all_failed = sum(one.count for one in failures) == n_fits
+        all_failed = all(outcome.fit_error is not None for outcome in rounds.outcomes)
         return failures_text(failures, n_fits) if all_failed else str(error)
 
     def _saved_without_refit(self, rounds: JournaledRounds, results: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from skygrid.plan.records import Outcome
-from skygrid.reports.failures import count_failures, error_of, failures_text
+from skygrid.reports.failures import MOST_ERRORS, count_failures, error_of, failures_text
 
 
 def raised(error: BaseException) -> str:
@@ -83,3 +83,11 @@ def test_several_reasons_are_listed() -> None:
         "2 x ValueError: a, first split 0 of C=1",
         "1 x TypeError: b, first split 1 of C=1",
     ]
+
+
+def test_errors_that_differ_in_each_fit_stay_few() -> None:
+    """Of a thousand different errors the most frequent are kept, and the others counted."""
+    fits = [outcome(0, split, raised(ValueError(f"row {split}"))) for split in range(1000)]
+    failures = count_failures(fits, CANDIDATES)
+    assert len(failures) == MOST_ERRORS
+    assert "995 x other errors" in failures_text(failures, 1000).splitlines()
