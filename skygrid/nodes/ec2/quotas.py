@@ -1,6 +1,7 @@
 """Quotas of an AWS account that limit its nodes, named as in the Service Quotas console.
 
-Codes: ``aws service-quotas list-service-quotas --service-code ec2`` (November 2025).
+The codes are those of public lists made with ``aws service-quotas list-service-quotas
+--service-code ec2``; they were not compared with an account.
 """
 
 from __future__ import annotations
