@@ -26,17 +26,17 @@ SIZE = (1500, 400)
 """Shape of data whose PCA always takes long enough for a part to be kept."""
 
 
-def _name_of(process: psutil.Process) -> str:
-    """Return the name of a process; empty if it has ended."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.name()
-    return ""
+def _command_of(process: psutil.Process) -> list[str]:
+    """Return the command line of a process; empty if it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):  # zombies included
+        return process.cmdline()
+    return []
 
 
 def _folders(agent: int) -> list[Path]:
     """Return the shared folders of an agent, from its processes that remove them."""
-    shells = [child for child in psutil.Process(agent).children() if _name_of(child) == "sh"]
-    return [Path(shell.cmdline()[-1]) for shell in shells]
+    commands = map(_command_of, psutil.Process(agent).children())
+    return [Path(command[-1]) for command in commands if command[:1] == ["/bin/sh"]]
 
 
 def _parts(folder: Path, split: int) -> list[str]:
