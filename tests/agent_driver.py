@@ -200,10 +200,18 @@ class AgentDriver:
 
     def wait_for(self, fact: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:
         """Wait until a fact about the received messages is true."""
+        met = False
+
+        def settled() -> bool:
+            # Asked once: slots come and go, so a fact may be false again a moment later.
+            nonlocal met
+            met = fact()
+            return met or self._ended
+
         with self._news:
-            self._news.wait_for(lambda: fact() or self._ended, seconds)
-            if fact():
-                return
+            self._news.wait_for(settled, seconds)
+        if met:
+            return
         if self._ended:
             raise AgentEnded(f"ended before {what}: {self.heard[-1:]} {self.log[-2000:].decode()}")
         raise AssertionError(f"waited {seconds:g} s in vain for {what}; {self.heard[-3:]}")
