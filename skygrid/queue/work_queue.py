@@ -108,28 +108,6 @@ class WorkQueue:
         """Id of the next lease, for the queue of the next round."""
         return self._state.book.next_id
 
-    def hungry(self) -> list[tuple[str, int]]:
-        """Return live nodes whose last pull was not filled, with the leases they still want."""
-        return [(name, one.wanted) for name, one in self._state.nodes.items() if one.wanted]
-
-    def task_of(self, node: str, lease_id: int) -> tuple[int, int, int] | None:
-        """Look up a lease.
-
-        Returns
-        -------
-        (candidate, split, attempt) or None
-            The lease's first task that has not ended; None if all have, or if the lease was not
-            given to this node.
-        """
-        state = self._state
-        if not state.book.given(lease_id, state.nodes.number(node)):
-            return None
-        for task in state.book.tasks(lease_id):
-            if not state.ended[task]:
-                candidate, split = divmod(task, state.n_splits)
-                return candidate, split, state.book.attempt(lease_id, task)
-        return None
-
     def in_hand(self, node: str) -> int:
         member = self._state.nodes.get(node)
         return len(member.held) if member else 0
@@ -140,7 +118,7 @@ class WorkQueue:
         """Lease up to `count` tasks to a node, the most urgent first.
 
         The first pull adds the node; each pull renews its leases. Leases that are missing are
-        remembered until the next pull (see `hungry`). `slots`: fits that the node runs at a time, 0
+        remembered until the next pull. `slots`: fits that the node runs at a time, 0
         if unknown.
         """
         member = self._state.nodes.welcome(node)

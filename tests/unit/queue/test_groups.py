@@ -13,6 +13,7 @@ from skygrid.queue.splitting import MemberSeconds
 from skygrid.queue.verdicts import Quarantine, Retry, Verdict
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.worker.wire.messages import MOST_MEMBERS, Lease
+from tests.queue_state import task_of
 
 GROUP = (2, 1, 0)
 """Three candidates, the longest fit first."""
@@ -130,7 +131,7 @@ class TestSlotDeaths:
         assert death == Retry(candidate=1, split=0, attempt=1, alone=False)
         again = queue.pull("a", 9, 0.0)
         assert [members(one) for one in again] == [[1], [0]]
-        assert [queue.task_of("a", one.id) for one in again] == [(1, 0, 2), (0, 0, 1)]
+        assert [task_of(queue, "a", one.id) for one in again] == [(1, 0, 2), (0, 0, 1)]
 
     def test_after_a_death_its_split_alone_is_fitted_separately(self) -> None:
         """After a death, members run separately on that split; other splits keep the group."""
@@ -163,7 +164,7 @@ class TestSlotDeaths:
         (lease,) = queue.pull("b", 1, 0.0)
         queue.slot_died("b", lease.id, "signal", 0.0, candidate=2)
         again = queue.pull("b", 9, 0.0)
-        found = sorted(queue.task_of("b", one.id) or () for one in again)
+        found = sorted(task_of(queue, "b", one.id) or () for one in again)
         assert found == [(0, 0, 2), (1, 0, 2), (2, 0, 3)]
 
     def test_a_death_after_the_last_report_is_charged_to_no_member(self) -> None:
@@ -181,7 +182,7 @@ class TestSlotDeaths:
         report(queue, lease, 2)
         assert queue.slot_died("a", lease.id, "signal", 0.0, candidate=2) is None
         again = queue.pull("a", 9, 0.0)
-        assert [queue.task_of("a", one.id) for one in again] == [(0, 0, 1), (1, 0, 1)]
+        assert [task_of(queue, "a", one.id) for one in again] == [(0, 0, 1), (1, 0, 1)]
 
 
 class TestLosses:
@@ -193,7 +194,7 @@ class TestLosses:
         assert queue.node_lost("a", 0.0) == 1
         (again,) = queue.pull("b", 9, 0.0)
         assert members(again) == [1, 0]
-        assert queue.task_of("b", again.id) == (1, 0, 2)
+        assert task_of(queue, "b", again.id) == (1, 0, 2)
 
     def test_reports_of_a_lost_node_count(self) -> None:
         """Members that are reported under an expired lease count and are not fitted again."""
@@ -210,7 +211,7 @@ class TestLosses:
         queue.returned("a", [lease.id], 0.0)
         (again,) = queue.pull("b", 1, 0.0)
         assert members(again) == [2, 1, 0]
-        assert queue.task_of("b", again.id) == (2, 0, 1)
+        assert task_of(queue, "b", again.id) == (2, 0, 1)
 
 
 class TestIdleSlots:

@@ -25,6 +25,7 @@ from skygrid.queue.splitting import SplitPolicy
 from skygrid.queue.verdicts import Completion, Quarantine, Retry, Verdict
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.worker.wire.messages import Lease
+from tests.queue_state import hungry, task_of
 
 NODES = ("a", "b", "c")
 TIMEOUT = 15.0
@@ -217,7 +218,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
                 if len(tasks) > 1:
                     assert not self.deaths[task], "a fit that took a slot down is not alone"
                     assert others or task not in self.apart, "a group that fell apart is leased"
-            found = self.queue.task_of(node, lease.id)
+            found = task_of(self.queue, node, lease.id)
             assert found is not None
             assert found[:2] == tasks[0]
             assert found[2] >= 1
@@ -316,7 +317,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
             return
         answer = self.queue.complete(node, lease_id, 1.0, self.now)
         assert answer == Completion(verdict=Verdict.UNKNOWN)
-        assert self.queue.task_of(node, lease_id) is None
+        assert task_of(self.queue, node, lease_id) is None
         assert self.queue.slot_died(node, lease_id, cause, self.now) is None
         self.queue.returned(node, [lease_id], self.now)
         self.asked.discard(node)
@@ -384,13 +385,13 @@ class WorkQueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.deadlines)
     @rule()
     def recall(self) -> None:
-        hungry = {node for node, wanted in self.queue.hungry()}
+        starved = {node for node, wanted in hungry(self.queue)}
         asked = self.queue.recall(self.now)
         for node, count in asked:
             unstarted = [lease for lease in self.held(node=node) if not lease.running]
             assert 0 < count <= len(unstarted)
             assert node not in self.asked, "asked twice before it answered"
-            assert hungry - {node}, "asked for its own sake"
+            assert starved - {node}, "asked for its own sake"
         self.asked.update(node for node, _ in asked)
 
     # ---- invariants ----------------------------------------------------------------------------
@@ -412,7 +413,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
         for lease in self.leases.values():
             left = lease.left(self.ended)
             known = (*left[0], lease.attempts[left[0]]) if left else None
-            assert self.queue.task_of(lease.node, lease.id) == known
+            assert task_of(self.queue, lease.node, lease.id) == known
 
     def teardown(self) -> None:
         """Finish the round with one healthy node."""

@@ -10,6 +10,7 @@ from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy, Spec
 from skygrid.queue.verdicts import Completion, Quarantine, Retry, Verdict
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.worker.wire.messages import Lease
+from tests.queue_state import hungry, task_of
 
 
 def make_queue(
@@ -178,7 +179,7 @@ class TestReports:
         queue.pull("b", 1, 0.0)
         for node, lease_id in (("b", lease.id), ("stranger", lease.id), ("a", 99), ("a", -1)):
             assert queue.complete(node, lease_id, 1.0, 0.0).verdict is Verdict.UNKNOWN
-            assert queue.task_of(node, lease_id) is None
+            assert task_of(queue, node, lease_id) is None
             assert queue.slot_died(node, lease_id, "signal", 0.0) is None
             queue.returned(node, [lease_id], 0.0)
         assert counts(queue) == (4, 2, 0)
@@ -195,7 +196,7 @@ class TestReports:
         queue = make_queue(1, 1)
         queue.returned("a", [queue.pull("a", 1, 0.0)[0].id], 0.0)
         (lease,) = queue.pull("b", 1, 0.0)
-        assert queue.task_of("b", lease.id) == (0, 0, 1)
+        assert task_of(queue, "b", lease.id) == (0, 0, 1)
 
     def test_returned_unstarted_between_attempts(self) -> None:
         """A lease returned unstarted does not count as a later attempt either."""
@@ -204,7 +205,7 @@ class TestReports:
         queue.node_lost("a", 0.0)
         queue.returned("b", [queue.pull("b", 1, 0.0)[0].id], 0.0)
         (lease,) = queue.pull("b", 1, 0.0)
-        assert queue.task_of("b", lease.id) == (0, 0, 2)
+        assert task_of(queue, "b", lease.id) == (0, 0, 2)
 
     def test_a_report_under_an_expired_lease_counts(self) -> None:
         """The outcome of a lost node counts, and the new holder of the task abandons it."""
@@ -230,9 +231,9 @@ class TestReports:
         """A lease whose task has ended is unknown."""
         queue = make_queue()
         (lease,) = queue.pull("a", 1, 0.0)
-        assert queue.task_of("a", lease.id) == (0, 0, 1)
+        assert task_of(queue, "a", lease.id) == (0, 0, 1)
         verdict(queue, "a", lease)
-        assert queue.task_of("a", lease.id) is None
+        assert task_of(queue, "a", lease.id) is None
 
 
 class TestDeaths:
@@ -246,7 +247,7 @@ class TestDeaths:
         assert (0, 0) not in tasks(queue.pull("a", 2, 0.0))
         (again,) = queue.pull("b", 1, 0.0)
         assert tasks([again]) == [(0, 0)]
-        assert queue.task_of("b", again.id) == (0, 0, 2)
+        assert task_of(queue, "b", again.id) == (0, 0, 2)
 
     def test_the_only_node_gets_its_retry(self) -> None:
         """Without another live node, the retry goes to the node where it died."""
@@ -303,7 +304,7 @@ class TestLosses:
         assert queue.node_lost("a", 0.0) == 2
         assert counts(queue) == (2, 0, 0)
         first, _ = queue.pull("b", 2, 0.0)
-        assert queue.task_of("b", first.id) == (0, 0, 2)
+        assert task_of(queue, "b", first.id) == (0, 0, 2)
         assert isinstance(queue.slot_died("b", first.id, "signal", 0.0), Retry)
 
     def test_the_loss_of_an_unknown_node_changes_nothing(self) -> None:
@@ -516,7 +517,7 @@ class TestRecall:
         queue.started("a", [lease.id for lease in leases[:2]], 0.0)
         assert queue.recall(0.0) == []
         queue.pull("b", 4, 0.0)
-        assert queue.hungry() == [("b", 4)]
+        assert hungry(queue) == [("b", 4)]
         assert queue.recall(0.0) == [("a", 4)]
 
     def test_a_node_is_asked_once_until_it_answers(self) -> None:
@@ -539,7 +540,7 @@ class TestRecall:
         queue.returned("a", [lease.id for lease in leases[2:]], 0.0)
         assert queue.recall(9.0) == []
         assert tasks(queue.pull("b", 2, 0.0)) == [(2, 0), (3, 0)]
-        assert queue.hungry() == []
+        assert hungry(queue) == []
 
     def test_started_leases_are_not_recalled(self) -> None:
         """Leases that run are not recalled."""
