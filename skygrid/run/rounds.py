@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -23,10 +24,13 @@ from skygrid.search_file.portable import obstacles_named
 from skygrid.sklearn_search.exceptions import raise_again
 from skygrid.sklearn_search.sharing import sharing_of
 from skygrid.sklearn_search.warnings import WarningCounter
+from skygrid.user_code.sendable_values import MOST_BYTES, values_to_send, without_obstacles
 from skygrid.user_code.sources import files_in_place, files_to_send
 from skygrid.worker.evaluation.contents import RoundTasks, SearchData, SearchWork
 from skygrid.worker.evaluation.joblib_backend import context_of_fits
 from skygrid.worker.user_code import process_state
+from skygrid.worker.user_code.pickling import NodePickler
+from skygrid.worker.user_code.references import node_pickler
 from skygrid.worker.user_code.warning_rules import rules_now
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.messages import Greeting
@@ -91,8 +95,8 @@ class JournaledRounds:
         self._next_lease = 1
         self._shares = sharing
         self._begun: tuple[SearchData, SearchWork] | None = None
-        self._blobs: tuple[Blob, Blob] | None = None
-        """Data and search; set by `begin`."""
+        self._blobs: WorkBlobs | None = None
+        """Set by `begin`."""
 
     def begin(self, data: SearchData, work: SearchWork) -> None:
         """Pack data and search into blobs."""
@@ -106,7 +110,9 @@ class JournaledRounds:
             score_params=data.score_params,
         ):
             here = self._engine.shares_modules
-            self._blobs = Blob(data), _blob_of_search(work, self._code, shares_modules=here)
+            self._blobs = work_blobs(data, work, self._code, shares_modules=here)
+        for name in self._blobs.too_large:
+            self._listener.message(too_large_note(name), always=True)
 
     def refitting(self, results: Mapping[str, Any], *, last: bool) -> None:
         """Report that a refit begins; call `on_searched` if no round follows it."""
@@ -192,10 +198,11 @@ class JournaledRounds:
 
     def _round_blobs(self, plan: RoundPlan) -> RoundBlobs:
         assert self._blobs is not None, "a search begins before its first round"
-        data, search = self._blobs
+        made = self._blobs
         with obstacles_named(candidates=plan.candidates, splits=plan.splits):
             tasks = RoundTasks(candidates=plan.candidates, splits=plan.splits, sharing=plan.sharing)
-            return RoundBlobs(data=data, search=search, plan=Blob(tasks))
+            content = Blob(tasks, made.pickler)
+        return RoundBlobs(data=made.data, search=made.search, plan=content)
 
     def _queue(self, plan: RoundPlan, outcomes: Sequence[Outcome | None], wanted: int) -> WorkQueue:
         """Return a queue of the tasks before number `wanted` that have no outcome."""
@@ -226,25 +233,64 @@ def _seconds(outcome: Outcome | None) -> tuple[float, float]:
     return (outcome.fit_seconds, outcome.score_seconds) if outcome else (0.0, 0.0)
 
 
-def _blob_of_search(work: SearchWork, code: UserCode, *, shares_modules: bool) -> Blob:
-    """Return the blob of a search with the settings of this process.
+@dataclass(frozen=True, kw_only=True)
+class WorkBlobs:
+    """The blobs that every fit of a search needs."""
+
+    data: Blob
+    search: Blob
+    pickler: Callable[..., NodePickler]
+    """Makes picklers for further blobs of the search."""
+
+    too_large: tuple[str, ...] = ()
+    """Globals of the user's modules that are too large to send."""
+
+
+def too_large_note(name: str) -> str:
+    """Return the message for a global of a user's module that is not sent."""
+    return (
+        f"{name} is not sent to the nodes, because the globals of your modules have more than "
+        f"{MOST_BYTES >> 20} MiB: fits see the value that importing the module gives"
+    )
+
+
+def work_blobs(
+    data: SearchData, work: SearchWork, code: UserCode, *, shares_modules: bool
+) -> WorkBlobs:
+    """Return the blobs that every fit of a search needs.
 
     Parameters
     ----------
+    data : SearchData
     work : SearchWork
     code : UserCode
         The user's modules.
     shares_modules : bool
         True if nodes find modules where this process does.
     """
+    parts = {"X": data.X, "y": data.y, **data.fit_params}
+    values = values_to_send(code, parts, shares_modules=shares_modules)
+    pickler = functools.partial(node_pickler, references=values.references)
     now = process_state.taken()
-    return Blob(
-        replace(
-            work,
-            process=process_state.changes(process_state.START, now, shares_modules=shares_modules),
-            modules=files_in_place(code) if shares_modules else files_to_send(code),
-            sklearn_config=sklearn.get_config(),
-            joblib=context_of_fits(work.n_jobs),
-            warning_rules=rules_now(),
-        )
+    content = replace(
+        work,
+        process=process_state.changes(process_state.START, now, shares_modules=shares_modules),
+        modules=files_in_place(code) if shares_modules else files_to_send(code),
+        values=values.values,
+        sklearn_config=sklearn.get_config(),
+        joblib=context_of_fits(work.n_jobs),
+        warning_rules=rules_now(),
     )
+    search = _blob_or_none(content, pickler)
+    too_large: tuple[str, ...] = ()
+    if search is None or search.size > MOST_BYTES:
+        values, too_large = without_obstacles(values)
+        search = Blob(replace(content, values=values.values), pickler)
+    return WorkBlobs(data=Blob(data, pickler), search=search, pickler=pickler, too_large=too_large)
+
+
+def _blob_or_none(content: Any, pickler: Callable[..., NodePickler]) -> Blob | None:
+    try:
+        return Blob(content, pickler)
+    except Exception:  # noqa: BLE001 (it is made again without the values that cannot be pickled)
+        return None

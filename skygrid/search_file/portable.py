@@ -22,8 +22,10 @@ from sklearn.base import clone
 from skygrid.errors import SkygridError, UsageError
 from skygrid.plan.fingerprint import digest
 from skygrid.search_file.names import Names
+from skygrid.user_code.module_values import own_references
 from skygrid.user_code.source import describe, shorten
-from skygrid.worker.user_code.pickling import NodePickler, Nowhere, is_made_anew
+from skygrid.worker.user_code.pickling import Nowhere, is_made_anew
+from skygrid.worker.user_code.references import node_pickler
 
 MOST_STEPS = 100
 """Limit of parts that are taken apart."""
@@ -188,7 +190,10 @@ def _culprit(
 
 
 def _pickle(value: Any) -> None:
-    NodePickler(Nowhere(), protocol=5, buffer_callback=lambda buffer: None).dump(value)
+    pickler = node_pickler(
+        Nowhere(), own_references(), protocol=5, buffer_callback=lambda buffer: None
+    )
+    pickler.dump(value)
     digest(value)  # the journal's fingerprint must work too; it reads objects in another way
 
 

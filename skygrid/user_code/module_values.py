@@ -1,70 +1,229 @@
-"""Plain data in the user's modules when a search begins.
+"""Values in the user's modules when a search begins.
 
 A node imports these modules anew, but the program may have changed their globals on the driver.
-Numbers, texts and containers of them are sent, so that functions read the same values on the node;
-other objects are not sent.
+So globals travel with the search, and attributes of classes: values, and the content of objects
+that can be changed in place. See `worker.user_code.module_values` for the node's side.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
-from types import ModuleType
+import io
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
-MOST_ITEMS = 10_000
-"""Largest value that is sent, in items, characters and bytes; larger ones are data."""
+import cloudpickle
+from numpy.random import RandomState
 
-MOST_DEPTH = 20
-"""Deepest nesting of containers that is sent; a container that holds itself has no end."""
+from skygrid.worker.user_code.module_values import KEPT, Content, ModuleValues, content_of
+from skygrid.worker.user_code.pickling import (
+    CACHED,
+    is_known,
+    is_made_anew,
+    is_named,
+    modules_by_name,
+)
+from skygrid.worker.user_code.references import References
 
-_ATOMS = (type(None), bool, int, float, complex)
-_TEXTS = (str, bytes)
-_CONTAINERS = (list, tuple, set, frozenset)
+ATOMS = (type(None), bool, int, float, complex, str, bytes)
+"""Types of values without parts and identity."""
+
+_CODE = (type, FunctionType, CACHED)
+
+_BOUND = (MethodType, BuiltinFunctionType)
+
+_NEVER = (ModuleType, io.IOBase)
+"""Types of values that are never sent; pickling a file would read it."""
+
+_OF_THE_LANGUAGE = frozenset({"typing", "typing_extensions", "types", "_abc", "__future__"})
+"""Modules whose objects describe code."""
 
 
-def plain_values(module: ModuleType) -> dict[str, Any]:
-    """Return the plain globals of a module, and the plain attributes of its classes.
+@dataclass(frozen=True, kw_only=True)
+class UserValues:
+    """Values of the user's modules, and references to objects in them."""
+
+    values: ModuleValues
+    references: References
+
+
+def values_of(modules: Mapping[str, ModuleType], data: Mapping[str, Any]) -> UserValues:
+    """Return the values of modules.
 
     Parameters
     ----------
-    module : ModuleType
+    modules : mapping of str to ModuleType
+        The user's modules that nodes import, by name.
+    data : mapping of str to object
+        Parts of the search's data. A global that is one of them is not sent again.
 
     Returns
     -------
-    values : dict of str to object
-        By name; an attribute has its class before it: ``Settings.limit``.
+    found : UserValues
     """
-    found = dict(_plain(vars(module)))
-    for name, value in vars(module).items():
-        own = isinstance(value, type) and value.__module__ == module.__name__
-        if own and not issubclass(value, enum.Enum):
-            found |= {f"{name}.{inner}": item for inner, item in _plain(vars(value))}
-    return found
+    parts = {id(value): name for name, value in data.items() if type(value) not in ATOMS}
+    values: dict[str, dict[str, Any]] = {name: {} for name in modules}
+    shared: dict[str, dict[str, str]] = {name: {} for name in modules}
+    objects: dict[int, tuple[str, str, Any]] = {}
+    for module, path, value in _globals(modules):
+        if id(value) in parts:
+            shared[module][path] = parts[id(value)]
+            continue
+        values[module][path] = value
+        if type(value) not in ATOMS:
+            objects.setdefault(id(value), (module, path, value))
+    contents = {key: found for key, (*_, value) in objects.items() if (found := _content(value))}
+    places: dict[int, tuple[str, str, type | None]] = {}
+    of_libraries = _libraries.look([objects[key][2] for key in contents])
+    for key, content in contents.items():
+        module, path, _ = objects[key]
+        if key in of_libraries:
+            places[key] = (*of_libraries[key], None)
+            if of_libraries[key][1] == path:  # the module has imported it
+                del values[module][path]
+        elif content.kind is not RandomState:
+            places[key] = (module, path, content.kind)
+            values[module][path] = content
+    return UserValues(
+        values=ModuleValues(
+            values={
+                name: _without_foreign_methods(found, objects.keys())
+                for name, found in values.items()
+            },
+            shared={name: found for name, found in shared.items() if found},
+        ),
+        references=References(
+            places=places, objects=tuple(value for _, _, value in objects.values())
+        ),
+    )
 
 
-def _plain(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def own_references() -> References:
+    """Return references to the globals of all modules that nodes import by name."""
+    return values_of(modules_by_name(), {}).references
+
+
+def _content(value: Any) -> Content | None:
+    """Return the content of an object of which there may be one only; None for other objects."""
+    if isinstance(value, RandomState):
+        return Content(kind=RandomState)  # NumPy's global generator is a library's
+    content = None if isinstance(value, _CODE) else content_of(value)
+    if content is None:
+        return None
+    # A lock cannot be sent. Leaving it out here saves a search for it.
+    items = _without_locks(content.items) if isinstance(content.items, dict) else content.items
+    return replace(content, state=_without_locks(content.state), items=items)
+
+
+def _without_locks(parts: Any) -> Any:
+    if not parts or not any(map(is_made_anew, parts.values())):
+        return parts
+    return {name: KEPT if is_made_anew(part) else part for name, part in parts.items()}
+
+
+def _without_foreign_methods(found: dict[str, Any], held: Collection[int]) -> dict[str, Any]:
+    """Leave out methods of objects that no global holds, such as `numpy.random.rand`.
+
+    A pickled method brings a copy of its object.
+    """
+    return {
+        path: value
+        for path, value in found.items()
+        if not isinstance(value, _BOUND) or _is_builtin(value) or id(value.__self__) in held
+    }
+
+
+class _Libraries:
+    """Finds objects that belong to libraries, such as `os.environ` in a module that imports it."""
+
+    def __init__(self) -> None:
+        self._loaded = 0
+        self._known: dict[int, Any] = {}
+        self._places: dict[int, tuple[str, str]] = {}
+
+    def look(self, objects: Sequence[Any]) -> Mapping[int, tuple[str, str]]:
+        """Return module and name of those objects that are globals of libraries, by id."""
+        if len(sys.modules) != self._loaded:
+            self._loaded = len(sys.modules)
+            self._known, self._places = {}, {}
+        new = [id(one) for one in objects if id(one) not in self._known]
+        # Hold the objects, because others might get their ids.
+        self._known = {id(one): one for one in objects}
+        if new:
+            # A pass over all modules takes milliseconds: remember its result.
+            self._places |= _places_in_libraries(frozenset(new))
+        self._places = {key: self._places[key] for key in self._places.keys() & self._known.keys()}
+        return self._places
+
+
+_libraries = _Libraries()
+
+
+def _places_in_libraries(wanted: frozenset[int]) -> dict[int, tuple[str, str]]:
+    users = cloudpickle.list_registry_pickle_by_value()
+    places: dict[int, tuple[str, str]] = {}
+    for module, loaded in list(sys.modules.items()):
+        if type(loaded) is not ModuleType or is_known(module) or module in users:
+            continue
+        if wanted.isdisjoint(map(id, vars(loaded).values())):
+            continue
+        for name, found in vars(loaded).items():
+            if id(found) in wanted and not name.startswith("__"):
+                places.setdefault(id(found), (module, name))
+    return places
+
+
+def _globals(modules: Mapping[str, ModuleType]) -> Iterator[tuple[str, str, Any]]:
+    """Yield module, name and value of globals and of the attributes of classes."""
+    for name, module in modules.items():
+        for path, value in _values_in(vars(module), name, modules):
+            yield name, path, value
+        for path, kind in list(vars(module).items()):
+            if isinstance(kind, type) and kind.__module__ == name and path == kind.__name__:
+                for inner, value in _attributes(kind, name, modules):
+                    yield name, f"{path}.{inner}", value
+
+
+def _attributes(kind: type, name: str, modules: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    if issubclass(kind, enum.Enum):
+        return
+    for inner, value in _values_in(vars(kind), name, modules):
+        # Descriptors belong to the code of a class.
+        if not isinstance(value, _CODE) and not hasattr(type(value), "__get__"):
+            yield inner, value
+
+
+def _values_in(
+    namespace: Mapping[str, Any], module: str, modules: Iterable[str]
+) -> Iterator[tuple[str, Any]]:
     for name, value in list(namespace.items()):
-        if not name.startswith("__") and _size(value, MOST_ITEMS) <= MOST_ITEMS:
+        kind = type(value)
+        if name.startswith("__") or issubclass(kind, _NEVER) or is_made_anew(value):
+            continue
+        if issubclass(kind, _CODE) or _is_builtin(value):
+            if _is_assigned(name, value, module, modules):
+                yield name, value
+        elif kind.__module__ not in _OF_THE_LANGUAGE or kind is SimpleNamespace:
             yield name, value
 
 
-def _size(value: Any, most: int, depth: int = 0) -> int:
-    """Return the size of a plain value; more than `most` if it is larger or not plain."""
-    kind = type(value)
-    if kind in _ATOMS:
-        return 1
-    if kind in _TEXTS:
-        return 1 + len(value)
-    if kind is dict:
-        parts = [part for item in value.items() for part in item] if len(value) <= most else None
-    else:
-        parts = list(value) if kind in _CONTAINERS and len(value) <= most else None
-    if parts is None or depth == MOST_DEPTH:
-        return most + 1
-    size = 1
-    for part in parts:
-        size += _size(part, most - size, depth + 1)
-        if size > most:
-            break
-    return size
+def _is_builtin(value: Any) -> bool:
+    """Return whether a value is a function of a C module, such as `sum`."""
+    return type(value) is BuiltinFunctionType and type(value.__self__) is ModuleType
+
+
+def _is_assigned(name: str, code: Any, module: str, modules: Iterable[str]) -> bool:
+    """Return whether a program may have assigned a function or class of another module.
+
+    Most functions and classes are defined or imported by the module itself, under their names.
+    """
+    home = getattr(code, "__module__", None)
+    if home == module or not isinstance(home, str):
+        return False
+    if is_known(home) and home not in modules:
+        return True  # of the program
+    own = home in modules
+    return (own or getattr(code, "__name__", name) != name) and is_named(code)

@@ -14,10 +14,17 @@ from typing import Any
 
 from skygrid.plan.spec import UserCode
 from skygrid.user_code.imports import pickle_by_value, travel_by_name
+from skygrid.user_code.module_values import own_references
 from skygrid.user_code.modules import imported_modules, user_modules
 from skygrid.user_code.own_names import named_as_libraries
 from skygrid.user_code.sources import import_statements, module_file, read_text
-from skygrid.worker.user_code.pickling import NodePickler, Nowhere, put_into_program
+from skygrid.worker.user_code.pickling import (
+    Nowhere,
+    forget_module,
+    import_by_name,
+    put_into_program,
+)
+from skygrid.worker.user_code.references import ReferringPickler
 
 
 def code_of_program(*, shares_modules: bool) -> UserCode:
@@ -39,6 +46,11 @@ def code_of_program(*, shares_modules: bool) -> UserCode:
     if not shares_modules:
         by_name = travel_by_name(modules)
         pickle_by_value(module for name, module in modules.items() if name not in by_name)
+    for name, module in modules.items():
+        if name in by_name:
+            import_by_name(module)
+        else:
+            forget_module(name)
     if main is not None:
         changed = 0 if path is None else path.stat().st_mtime_ns
         put_into_program(main, _import_statements(path, changed))
@@ -87,12 +99,12 @@ def needs_of(code: UserCode, *objects: Any) -> frozenset[str]:
 
 def modules_of(objects: Any) -> frozenset[str]:
     """Return the top-level names of all modules that unpickling these objects imports."""
-    pickler = _Noting(Nowhere(), protocol=5, buffer_callback=lambda buffer: None)
+    pickler = _Noting(Nowhere(), own_references(), protocol=5, buffer_callback=lambda buffer: None)
     pickler.dump(objects)
     return frozenset(name.partition(".")[0] for name in pickler.met if name)
 
 
-class _Noting(NodePickler):
+class _Noting(ReferringPickler):
     """Pickler that notes the module of each class, function and module that it pickles."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -14,16 +14,13 @@ from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from packaging.utils import canonicalize_name
 
 from skygrid.environment.installed import local_path
 from skygrid.errors import SearchFileError
 from skygrid.plan.spec import UserCode
-from skygrid.user_code.module_values import plain_values
 from skygrid.user_code.modules import in_user_tree
-from skygrid.worker.user_code.pickling import known_module
 from skygrid.worker.user_code.user_modules import UserFiles
 
 MOST_BYTES = 16 * 1024 * 1024
@@ -39,10 +36,10 @@ _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "skygrid-runs"})
 
 
 def files_in_place(code: UserCode) -> UserFiles:
-    """Return the import folders, file states and values that nodes on this machine need."""
+    """Return the import folders and file states that nodes on this machine need."""
     folders = tuple(str(Path(entry).absolute()) for entry in sys.path)
     states = {name: _state(path) for name, path in {**code.unloaded, **code.by_name}.items()}
-    return UserFiles(folders=folders, states=states, values=_values(code))
+    return UserFiles(folders=folders, states=states)
 
 
 def files_to_send(code: UserCode) -> UserFiles:
@@ -59,28 +56,7 @@ def files_to_send(code: UserCode) -> UserFiles:
         files=contents | _metadata(found),
         origins={name: str(path) for name, path in found.items()},
         states={_module_at(name): _state(path) for name, path in found.items() if _is_code(path)},
-        values=_values_elsewhere(code),
     )
-
-
-def _values_elsewhere(code: UserCode) -> dict[str, dict[str, Any]]:
-    """Return the values, without those that contain the path of a module's folder."""
-    places = {path.parent for path in code.by_name.values()} | {code.folder or Path.cwd()}
-    folders = {repr(str(place))[1:-1] for place in places}
-    return {
-        module: {
-            name: value
-            for name, value in values.items()
-            if not any(folder in repr(value) for folder in folders)
-        }
-        for module, values in _values(code).items()
-    }
-
-
-def _values(code: UserCode) -> dict[str, dict[str, Any]]:
-    modules = {name: known_module(name) for name in code.by_name}
-    found = {name: plain_values(one) for name, one in modules.items() if one is not None}
-    return {name: values for name, values in found.items() if values}
 
 
 def importable_by_name(modules: Mapping[str, ModuleType]) -> dict[str, Path]:

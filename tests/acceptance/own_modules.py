@@ -57,6 +57,55 @@ def configure(limit):
 def shown():
     return LIMIT, TABLE, ITEMS, Holder.value
 """,
+    "state.py": """
+import collections, dataclasses, enum, threading
+from os import environ
+
+Point = collections.namedtuple("Point", "x y")
+Level = enum.Enum("Level", "LOW HIGH")
+
+@dataclasses.dataclass
+class Config:
+    alpha: float = 0.0
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class Fixed:
+    alpha: float = 0.0
+
+class Registry:
+    shared = {}
+
+    def __init__(self):
+        self.functions, self.lock = {}, threading.Lock()
+
+    def add(self, function):
+        with self.lock:
+            self.functions[function.__name__] = function
+        return function
+
+KINDS = {}
+
+def register(kind):
+    KINDS[kind.__name__] = kind
+    return kind
+
+@register
+class First:
+    pass
+
+THRESHOLD, MEAN, PLACE, LEVEL, METRIC, SAMPLES = 0.0, None, Point(0, 0), Level.LOW, None, None
+COUNTS, ORDER = collections.Counter(), collections.OrderedDict()
+GROUPS = collections.defaultdict(int)
+LATEST, WORDS, MIXED = collections.deque(maxlen=2), [], {"lock": threading.Lock(), "limit": 1}
+CONFIG, FIXED, MISSING, registry = Config(), Fixed(), object(), Registry()
+add, ALIAS = registry.add, KINDS
+
+def standardised(X):
+    return X - MEAN
+
+def is_missing(value=MISSING):
+    return value is MISSING
+""",
     "rich/__init__.py": "from . import names\nfrom rich.names import NAME\n",
     "rich/names.py": """
 import msgspec
@@ -95,9 +144,11 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.dummy import DummyClassifier
+from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline
 
-import helper, msgspec, pkg.helper, rich.names, settings, sqlite3
+import helper, msgspec, pkg.helper, rich.names, settings, sqlite3, state
+from state import COUNTS, CONFIG, KINDS, MISSING, registry
 from rich.names import Named
 
 os.environ["STRENGTH"] = "0.25"
@@ -261,6 +312,55 @@ def settings_of_a_module(self):
     return settings.shown() == (5, {"a": 1}, [2], 3) and settings.TABLE is pkg.TABLE
 
 @check
+def values_of_libraries_in_a_module(self):
+    return type(state.THRESHOLD) is np.float64 and (state.THRESHOLD, state.TOTAL) == (9.9, 66) and (
+        state.standardised(numbers.reshape(-1, 1)).mean() == 0 and state.MEAN.shape == (1,)
+    )
+
+@check
+def values_of_own_classes_in_a_module(self):
+    return state.PLACE.x == 1 and state.LEVEL is state.Level.HIGH and (
+        state.FIXED.alpha == state.CONFIG.alpha == 0.5 and state.Registry.shared == {"a": 1}
+    )
+
+@check
+def changed_content_in_a_module(self):
+    content = dict(state.COUNTS), dict(state.ORDER), dict(state.GROUPS), list(state.LATEST)
+    return content == ({"a": 2, "b": 1}, {"z": 1, "a": 2}, {"x": 3}, [1, 2]) and (
+        state.GROUPS.default_factory, state.LATEST.maxlen, len(state.WORDS), state.WORDS[-1]
+    ) == (int, 2, 12000, "w11999")
+
+@check
+def values_beside_what_cannot_be_sent(self):
+    with state.MIXED["lock"], state.registry.lock:
+        return state.MIXED["limit"] == 5
+
+@check
+def functions_that_the_program_assigned(self):
+    return state.METRIC is doubled and state.LOSS is log_loss
+
+@check
+def data_of_the_search_in_a_module(self):
+    return bool(np.array_equal(state.SAMPLES, numbers.reshape(-1, 1)))
+
+@check
+def one_object_of_a_module(self):
+    again = importlib.import_module("state")
+    return all([
+        COUNTS is again.COUNTS, CONFIG is again.CONFIG, KINDS is again.KINDS is again.ALIAS,
+        registry is again.registry is again.add.__self__, again.environ is os.environ,
+        absent() and again.is_missing() and again.is_missing(MISSING),
+    ])
+
+@check
+def registered_by_the_search_file(self):
+    again = importlib.import_module("state")
+    again.add(int)
+    return again.registry.functions == {"doubled": doubled, "int": int} and (
+        again.KINDS == {"First": again.First, "Second": Second}
+    )
+
+@check
 def globals_as_they_are_at_last(self):
     return rebound(3) == 6 and (Early.scale, Late.scale, SCALE) == (1, 2, 2) and eval("SCALE") == 2
 
@@ -288,6 +388,17 @@ settings.configure(limit)
 settings.TABLE["a"] = 1
 settings.ITEMS.append(2)
 settings.Holder.value = 3
+
+@state.registry.add
+def doubled(number):
+    return 2 * number
+
+@state.register
+class Second:
+    pass
+
+def absent(value=MISSING):
+    return value is MISSING
 
 
 class Estimator(helper.Base):
@@ -317,6 +428,16 @@ def scores(estimator, X, y):
 
 numbers = np.array(sys.stdin.read().split(), dtype=float)
 dataset = numbers.reshape(-1, 1), np.arange(len(numbers)) % 2
+state.SAMPLES, state.MEAN = dataset[0], dataset[0].mean(axis=0)
+state.THRESHOLD, state.TOTAL = np.quantile(numbers, 0.9), numbers.sum()
+state.COUNTS.update("aab")
+state.ORDER.update(z=1, a=2)
+state.GROUPS["x"] += 3
+state.LATEST.extend([0, 1, 2])
+state.WORDS.extend(f"w{number}" for number in range(12000))
+state.MIXED["limit"], state.CONFIG.alpha, state.FIXED = 5, 0.5, state.Fixed(0.5)
+state.PLACE, state.LEVEL = state.Point(1, 2), state.Level.HIGH
+state.METRIC, state.LOSS, state.Registry.shared["a"] = doubled, log_loss, 1
 estimator = Estimator()
 param_grid = {"mode": [helper.Mode.B], "shift": [lambda n: n + len(WEIGHTS) + 2, shifted]}
 scoring = scores
@@ -352,6 +473,14 @@ CHECKS = (
     "own_modules_named_as_libraries",
     "own_modules_that_fits_alone_import",
     "settings_of_a_module",
+    "values_of_libraries_in_a_module",
+    "values_of_own_classes_in_a_module",
+    "changed_content_in_a_module",
+    "values_beside_what_cannot_be_sent",
+    "functions_that_the_program_assigned",
+    "data_of_the_search_in_a_module",
+    "one_object_of_a_module",
+    "registered_by_the_search_file",
     "globals_as_they_are_at_last",
     "one_module",
 )

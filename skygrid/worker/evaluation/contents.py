@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the driver imports this module before it needs NumPy or joblib
+    from skygrid.worker.user_code.module_values import ModuleValues
     from skygrid.worker.user_code.process_state import ProcessState
     from skygrid.worker.user_code.user_modules import UserFiles
     from skygrid.worker.user_code.warning_rules import WarningRule
@@ -34,7 +35,7 @@ class SearchData:
 class SearchWork:
     """Everything else that all fits of a search need.
 
-    The fields stand in the order in which they are unpickled: unpickling the first two prepares the
+    The fields stand in the order in which they are unpickled: the first three prepare the
     process for the others.
     """
 
@@ -43,6 +44,9 @@ class SearchWork:
 
     modules: UserFiles | None = None
     """The user's modules; None: those that are installed."""
+
+    values: ModuleValues | None = None
+    """Values of the globals of these modules."""
 
     estimator: Any
     """The unfitted base estimator; every fit clones it."""

@@ -10,6 +10,7 @@ from skygrid.worker.evaluation.contents import RoundTasks, SearchData, SearchWor
 from skygrid.worker.evaluation.evaluator import Evaluator
 from skygrid.worker.evaluation.shared_samples import share_samples
 from skygrid.worker.sharing.shared_fits import SharedFits
+from skygrid.worker.user_code.module_values import put_data
 from skygrid.worker.wire.blobs import open_blob
 from skygrid.worker.wire.messages import FitResult
 
@@ -97,6 +98,9 @@ def load_round(
     # Open the search first: it installs the modules that the other blobs may need.
     work: SearchWork = open_blob(*search)
     opened_data: SearchData = open_blob(*data)
+    if work.values is not None:
+        parts = {"X": opened_data.X, "y": opened_data.y, **opened_data.fit_params}
+        put_data(work.values.shared, parts)
     tasks: RoundTasks = open_blob(*plan)
     shared = None
     if folder is not None and tasks.sharing.samples:

@@ -95,10 +95,33 @@ def import_by_name(module: ModuleType) -> None:
     _known[module.__name__] = _Known(module=module, handle=module.__name__)
 
 
+def forget_module(name: str) -> None:
+    """Undo `import_by_name`."""
+    _known.pop(name, None)
+
+
 def known_module(name: str) -> ModuleType | None:
     """Return the user's module of this name, or None."""
     known = _known.get(name)
     return sys.modules.get(name) if known is None else known.module
+
+
+def modules_by_name() -> dict[str, ModuleType]:
+    """Return the modules that nodes import."""
+    return {name: known.module for name, known in _known.items() if known.handle == name}
+
+
+def is_known(name: str) -> bool:
+    """Return whether a module is the program, or imported by name on nodes."""
+    return name in _known
+
+
+def is_named(obj: Any) -> bool:
+    """Return whether a class or function is found by its own name in its module."""
+    found: Any = sys.modules.get(obj.__module__)
+    for part in getattr(obj, "__qualname__", "<none>").split("."):
+        found = getattr(found, part, None)
+    return found is obj
 
 
 def put_into_program(module: ModuleType, imports: tuple[str, ...]) -> None:

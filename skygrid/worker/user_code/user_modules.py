@@ -30,6 +30,8 @@ from typing import Any
 
 from skygrid.worker.limits import UNUSED_SECONDS
 
+from .module_values import forget_values, values_after_import
+
 ROOT_VARIABLE = "SKYGRID_ROOT"
 """Environment variable with the path of the folder for skygrid's files on a node."""
 
@@ -127,13 +129,9 @@ class UserFiles:
     """State of each module's file, by module name. A module with another state than in the previous
     search is imported again."""
 
-    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Plain data in modules of the driver, by module name; see `user_code.module_values`. Set after
-    the import where it differs."""
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle so that unpickling on a node makes the modules importable."""
-        fields = (self.folders, self.files, self.origins, self.states, self.values)
+        fields = (self.folders, self.files, self.origins, self.states)
         return make_importable, fields
 
 
@@ -152,7 +150,6 @@ def make_importable(
     files: Mapping[str, bytes],
     origins: Mapping[str, str],
     states: Mapping[str, str],
-    values: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Make the modules of a search importable; see `UserFiles` for the arguments."""
     folder = str(_unpack(files)) if files else None
@@ -166,15 +163,13 @@ def make_importable(
             if name.endswith(".py"):
                 _show_lines(origin, files[name])
         here = {f"{folder}/{name}": origin for name, origin in origins.items()}
-    sys.meta_path.insert(0, _UserModules(folder, here, values))
+    sys.meta_path.insert(0, _UserModules(folder, here, frozenset(states)))
     sys.path[:] = [*folders, *(entry for entry in _own_path if entry not in folders)]
     importlib.invalidate_caches()
     _drop_others(states)
     _imported.clear()
     _imported.update(states)
-    for name in values:
-        if name in sys.modules and sys.modules[name] is not _programs.get(name):
-            _set_values(sys.modules[name], values[name])
+    forget_values()
 
 
 def _drop_others(states: Mapping[str, str]) -> None:
@@ -197,24 +192,21 @@ class _UserModules(importlib.abc.MetaPathFinder):
         Folder of the unpacked files.
     origins : mapping of str to str
         Paths on the driver, by unpacked path; used as file names of the code.
-    values : mapping of str to mapping
-        As in `UserFiles`.
+    modules : frozenset of str
+        Names of all the user's modules.
     """
 
     def __init__(
-        self,
-        folder: str | None,
-        origins: Mapping[str, str],
-        values: Mapping[str, Mapping[str, Any]],
+        self, folder: str | None, origins: Mapping[str, str], modules: frozenset[str]
     ) -> None:
-        self._folder, self._origins, self._values = folder, origins, values
+        self._folder, self._origins, self._modules = folder, origins, modules
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Return the module's specification, or None for other modules."""
         spec = self._sent(fullname, path, target)
-        if fullname not in self._values:
+        if fullname not in self._modules:
             return spec
         others = (finder for finder in sys.meta_path if finder is not self)
         for finder in others if spec is None else ():
@@ -224,9 +216,7 @@ class _UserModules(importlib.abc.MetaPathFinder):
         loader: Any = None if spec is None else spec.loader
         if loader is not None:
             # Patch the loader instead of wrapping it: it also provides resources and sources.
-            loader.exec_module = functools.partial(
-                _load, loader.exec_module, self._values[fullname]
-            )
+            loader.exec_module = functools.partial(_load, loader.exec_module)
         return spec
 
     def _sent(
@@ -244,31 +234,9 @@ class _UserModules(importlib.abc.MetaPathFinder):
         return spec
 
 
-def _load(
-    exec_module: Callable[[ModuleType], None], values: Mapping[str, Any], module: ModuleType
-) -> None:
+def _load(exec_module: Callable[[ModuleType], None], module: ModuleType) -> None:
     exec_module(module)
-    _set_values(module, values)
-
-
-def _set_values(module: ModuleType, values: Mapping[str, Any]) -> None:
-    """Set plain data of a module where it differs from the driver's."""
-    for path, value in values.items():
-        owner_name, _, name = path.rpartition(".")
-        owner: Any = vars(module).get(owner_name) if owner_name else module
-        known = vars(owner).get(name) if hasattr(owner, "__dict__") else value
-        # `repr`, because == ignores types: 1 == 1.0.
-        if type(known) is type(value) and repr(known) == repr(value):
-            continue
-        if type(known) is type(value) is list:
-            known[:] = value
-        elif type(known) is type(value) and isinstance(known, dict | set):
-            # Change it in place, because other modules may refer to it.
-            known.clear()
-            known.update(value)
-        else:
-            with contextlib.suppress(AttributeError, TypeError):  # the class is immutable
-                setattr(owner, name, value)
+    values_after_import(module)
 
 
 class _SentLoader(importlib.machinery.SourceFileLoader):

@@ -23,12 +23,13 @@ import struct
 import tempfile
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import IO, Any
 
 from skygrid.worker.limits import CHUNK_BYTES
 from skygrid.worker.user_code.pickling import NodePickler
+from skygrid.worker.user_code.references import node_unpickled
 
 from .packing import PackedChunks, Piece
 
@@ -54,10 +55,11 @@ class Blob:
     ----------
     value : object
         Any object that cloudpickle can pickle.
-    pickler : type of NodePickler, optional
+    pickler : callable, optional
+        Makes the pickler, with the arguments of `pickle.Pickler`.
     """
 
-    def __init__(self, value: Any, pickler: type[NodePickler] = NodePickler) -> None:
+    def __init__(self, value: Any, pickler: Callable[..., NodePickler] = NodePickler) -> None:
         buffers: list[pickle.PickleBuffer] = []
         stream = io.BytesIO()
         pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
@@ -171,7 +173,7 @@ def open_blob(file: io.IOBase | Any, size: int) -> Any:
     for length in lengths:
         views.append(mapped[position : position + length])
         position = _aligned(position + length)
-    return pickle.loads(views[0], buffers=views[1:])
+    return node_unpickled(views[0], views[1:])
 
 
 def _aligned(position: int) -> int:
