@@ -81,6 +81,7 @@ class Onboarding:
             search=link.send_blob(blobs.search),
             plan=link.send_blob(blobs.plan),
             keeps=work.plan.sharing.on_nodes,
+            environment=dict(blobs.environment),
         )
         link.send(order)
         link.keep_blobs({order.data, order.search, order.plan})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from skygrid.config import limits
@@ -27,6 +27,9 @@ class RoundBlobs:
 
     plan: Blob
     """A `RoundTasks`."""
+
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    """Environment variables that libraries read when they are imported; None: unset."""
 
 
 @dataclass(kw_only=True)

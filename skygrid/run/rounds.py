@@ -202,7 +202,9 @@ class JournaledRounds:
         with obstacles_named(candidates=plan.candidates, splits=plan.splits):
             tasks = RoundTasks(candidates=plan.candidates, splits=plan.splits, sharing=plan.sharing)
             content = Blob(tasks, made.pickler)
-        return RoundBlobs(data=made.data, search=made.search, plan=content)
+        return RoundBlobs(
+            data=made.data, search=made.search, plan=content, environment=made.environment
+        )
 
     def _queue(self, plan: RoundPlan, outcomes: Sequence[Outcome | None], wanted: int) -> WorkQueue:
         """Return a queue of the tasks before number `wanted` that have no outcome."""
@@ -242,6 +244,9 @@ class WorkBlobs:
     pickler: Callable[..., NodePickler]
     """Makes picklers for further blobs of the search."""
 
+    environment: Mapping[str, str | None]
+    """As in `RoundBlobs`."""
+
     too_large: tuple[str, ...] = ()
     """Globals of the user's modules that are too large to send."""
 
@@ -271,10 +276,12 @@ def work_blobs(
     parts = {"X": data.X, "y": data.y, **data.fit_params}
     values = values_to_send(code, parts, shares_modules=shares_modules)
     pickler = functools.partial(node_pickler, references=values.references)
-    now = process_state.taken()
+    process = process_state.changes(
+        process_state.START, process_state.taken(), shares_modules=shares_modules
+    )
     content = replace(
         work,
-        process=process_state.changes(process_state.START, now, shares_modules=shares_modules),
+        process=process,
         modules=files_in_place(code) if shares_modules else files_to_send(code),
         values=values.values,
         sklearn_config=sklearn.get_config(),
@@ -286,7 +293,13 @@ def work_blobs(
     if search is None or search.size > MOST_BYTES:
         values, too_large = without_obstacles(values)
         search = Blob(replace(content, values=values.values), pickler)
-    return WorkBlobs(data=Blob(data, pickler), search=search, pickler=pickler, too_large=too_large)
+    return WorkBlobs(
+        data=Blob(data, pickler),
+        search=search,
+        pickler=pickler,
+        environment=process_state.read_at_import(process.environment),
+        too_large=too_large,
+    )
 
 
 def _blob_or_none(content: Any, pickler: Callable[..., NodePickler]) -> Blob | None:

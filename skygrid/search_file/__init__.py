@@ -13,6 +13,7 @@ from pathlib import Path
 from skygrid.plan.spec import SearchSpec
 from skygrid.search_file.build import build_search, does_refit
 from skygrid.search_file.data import check_agreement, read_data
+from skygrid.search_file.library_settings import settings_from_environment
 from skygrid.search_file.names import Names
 from skygrid.search_file.portable import check_portable
 from skygrid.user_code.imports import own_imports, register_user_modules, run_file
@@ -40,7 +41,8 @@ def load_search(path: Path) -> SearchSpec:
     folder = Path.cwd()
     with stdout_to_stderr(), own_imports(file):
         before = frozenset(sys.modules)
-        module = run_file(file)
+        with settings_from_environment():
+            module = run_file(file)
         names = Names(file, module)
         # The search comes first: a misspelt parameter is reported before the data are made.
         search = build_search(names)

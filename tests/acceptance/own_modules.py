@@ -139,7 +139,7 @@ def words():
     ),
     "search.py": """
 import concurrent.futures, enum, functools, importlib, importlib.metadata, importlib.resources
-import locale, multiprocessing, os, pickle, sys, tempfile, threading, traceback
+import locale, multiprocessing, os, pickle, sys, tempfile, threading, time, traceback
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +156,9 @@ os.environ.pop("TO_BE_REMOVED", None)
 os.makedirs("elsewhere", exist_ok=True)
 FOLDER = os.path.abspath("elsewhere")
 os.chdir(FOLDER)
+os.environ["TMPDIR"] = FOLDER
+os.environ["TZ"] = "JST-9"
+time.tzset()
 os.umask(0o057)
 sys.setrecursionlimit(4321)
 np.seterr(under="raise")
@@ -193,6 +196,14 @@ shifted = lambda number: number + len(WEIGHTS) + 2
 @check
 def variable(self):
     return os.environ["STRENGTH"] == "0.25" and "TO_BE_REMOVED" not in os.environ
+
+@check
+def folder_for_temporary_files(self):
+    return tempfile.gettempdir() == FOLDER
+
+@check
+def time_zone(self):
+    return time.tzname[0] == time.strftime("%Z") == "JST"
 
 @check
 def folder(self):
@@ -448,6 +459,8 @@ cv = 3
 
 CHECKS = (
     "variable",
+    "folder_for_temporary_files",
+    "time_zone",
     "folder",
     "umask",
     "recursion_limit",
@@ -485,6 +498,25 @@ CHECKS = (
     "one_module",
 )
 
+EARLY = (
+    """\
+import os
+os.environ["SCIPY_ARRAY_API"] = "1"
+os.environ["SKLEARN_WORKING_MEMORY"] = "77"
+""",
+    """
+@check
+def variables_read_at_import(self):
+    import sklearn
+    from scipy._lib import _array_api
+    found = str(_array_api.SCIPY_ARRAY_API), sklearn.get_config()["working_memory"]
+    return found == ("1", 77)
+""",
+)
+"""Beginning and end of a search file that sets variables which libraries read once."""
+
+EARLY_CHECK = "variables_read_at_import"
+
 NUMBERS = " ".join(map(str, range(12)))
 """Standard input of the search file."""
 
@@ -503,20 +535,27 @@ for name in search.TABLE:
 """Program that runs the same search with scikit-learn alone."""
 
 
-def write_project(folder: Path) -> dict[str, str]:
+def search_file(*, early: bool) -> str:
+    """Return the search file; `early`: with `EARLY`."""
+    return EARLY[0] + FILES["search.py"] + EARLY[1] if early else FILES["search.py"]
+
+
+def write_project(folder: Path, *, early: bool = False) -> dict[str, str]:
     """Write the project and return an environment in which its package is installed."""
     for name, text in FILES.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    (folder / "search.py").write_text(search_file(early=early))
     origin = folder / "installed/hy_pkg_one-3.1.dist-info/direct_url.json"
     origin.write_text(f'{{"url": "file://{folder}", "dir_info": {{"editable": true}}}}')
     return {**os.environ, "PYTHONPATH": str(folder / "installed"), "TO_BE_REMOVED": "1"}
 
 
-def differences(results: Mapping[str, Any]) -> list[str]:
+def differences(results: Mapping[str, Any], *, early: bool = False) -> list[str]:
     """Return the checks that failed in any fit."""
-    found = [check for check in CHECKS if results[f"mean_test_{check}"] != [1.0, 1.0]]
+    checks = [*CHECKS, *([EARLY_CHECK] if early else [])]
+    found = [check for check in checks if results[f"mean_test_{check}"] != [1.0, 1.0]]
     hashes = {*results["mean_test_hash"]}
     if len(hashes) > 1 or {*results["std_test_hash"]} != {0.0}:
         found.append("hash")

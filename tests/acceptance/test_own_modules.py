@@ -12,10 +12,11 @@ import pytest
 
 from tests.acceptance.own_modules import (
     CHECKS,
-    FILES,
+    EARLY_CHECK,
     NUMBERS,
     PLAIN,
     differences,
+    search_file,
     write_project,
 )
 from tests.ssh_runs import Bench
@@ -38,15 +39,22 @@ def test_fits_see_the_same_modules_and_settings(tmp_path: Path, place: str) -> N
     assert differences(results) == [], logs
 
 
+def test_variables_that_libraries_read_once_reach_the_fits(tmp_path: Path) -> None:
+    """Slots start with the variables that the search file sets for scipy and scikit-learn."""
+    environment = write_project(tmp_path, early=True)
+    results, logs = run(tmp_path, environment | PLACES["fork"])
+    assert differences(results, early=True) == [], logs
+
+
 def test_hosts_get_the_same_modules(tmp_path: Path, ssh_bed: SshBed) -> None:
     """On hosts without the files every check holds except the working directory."""
-    environment = write_project(tmp_path)
-    bench = Bench(tmp_path, ssh_bed, FILES["search.py"])
+    environment = write_project(tmp_path, early=True)
+    bench = Bench(tmp_path, ssh_bed, search_file(early=True))
     bench.node()
     bench.node()
     bench.write_config()
     results, logs = run(tmp_path, environment | ssh_bed.environment())
-    assert differences(results) == ["folder"], logs
+    assert differences(results, early=True) == ["folder"], logs
     assert results["mean_test_sent"] == [1.0, 1.0]
 
 
@@ -68,7 +76,7 @@ def run(folder: Path, environment: dict[str, str]) -> tuple[Any, str]:
 
 def test_the_checks_hold_with_scikit_learn_alone(tmp_path: Path) -> None:
     """Each check holds in a plain interpreter, so a failure means a fault of skygrid."""
-    environment = write_project(tmp_path)
+    environment = write_project(tmp_path, early=True)
     done = subprocess.run(
         [sys.executable, "-c", PLAIN],
         cwd=tmp_path,
@@ -79,4 +87,4 @@ def test_the_checks_hold_with_scikit_learn_alone(tmp_path: Path) -> None:
         check=False,
     )
     lines = done.stdout.split("\n")[:-1]
-    assert lines == [f"{check} 1.0 1.0" for check in CHECKS], done.stderr
+    assert lines == [f"{check} 1.0 1.0" for check in [*CHECKS, EARLY_CHECK]], done.stderr

@@ -308,7 +308,8 @@ class Agent:
             files = {name: self._data.store.file(getattr(order, name)) for name in BLOBS}
         except BlobError as error:
             raise UnableError(f"the round cannot be opened on this node: {error}") from error
-        self._starter.open(files, folder, self._setup.start_method)
+        if self._starter.open(files, folder, self._setup.start_method, order.environment):
+            self._pool.clear()
         self._pool.open_round(order.round, [files[name] for name in BLOBS], folder)
         kept = self._folder.path if self._folder else None
         guard = SlotGuard(self._setup, kept, self._clock)

@@ -58,6 +58,8 @@ class SlotStarter:
         self._files: Files = {}
         self._folder: str | None = None
         self._method = "auto"
+        self._started_with: Mapping[str, str] = {}
+        self._environment: dict[str, str | None] = {}
         self._work: RoundWork | None = None
 
     def prepare(self) -> None:
@@ -65,8 +67,15 @@ class SlotStarter:
         # Forked slots inherit the result.
         self._pools.look()
         self._own_threads = machine.threads()
+        self._started_with = dict(os.environ)
 
-    def open(self, files: Files, folder: str | None, method: str) -> None:
+    def open(
+        self,
+        files: Files,
+        folder: str | None,
+        method: str,
+        environment: Mapping[str, str | None] | None = None,
+    ) -> bool:
         """Start slots for this round from now on.
 
         Parameters
@@ -76,8 +85,23 @@ class SlotStarter:
         folder : str or None
             Folder that the slots share.
         method : {"auto", "fork", "spawn"}
+        environment : mapping of str to str, optional
+            Environment variables that libraries read when they are imported. If this process was
+            started with others, slots are spawned, because it has imported the libraries.
+
+        Returns
+        -------
+        fresh : bool
+            True if slots of earlier rounds lack these variables and cannot be used.
         """
         self._files, self._folder, self._method = files, folder, method
+        known = self._environment
+        self._environment = {
+            name: text
+            for name, text in (environment or {}).items()
+            if self._started_with.get(name) != text
+        }
+        return known != self._environment
 
     def close(self) -> None:
         """Drop the round."""
@@ -97,7 +121,8 @@ class SlotStarter:
         UnableError
             If the search cannot be loaded.
         """
-        if self._method != "spawn" and (self._method == "fork" or sys.platform == "linux"):
+        forks = self._method == "fork" or (self._method == "auto" and sys.platform == "linux")
+        if forks and not self._environment:
             self._load()
             # A lock that another thread holds during the fork is never released in the slot.
             if self._method == "fork" or machine.threads() <= self._own_threads:
@@ -164,11 +189,19 @@ class SlotStarter:
             command += ["--folder", self._folder]
         passed = [*inherited.values(), *(file.fileno() for file, _ in self._files.values())]
         process: Any = subprocess.Popen(
-            command, pass_fds=passed, stdin=subprocess.DEVNULL, process_group=0
+            command,
+            pass_fds=passed,
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+            env=self._spawned_environment(),
         )
         # The pool reaps by process id; the Popen object must not try to.
         process.returncode = 0
         return int(process.pid)
+
+    def _spawned_environment(self) -> dict[str, str]:
+        merged = {**os.environ, **self._environment}
+        return {name: text for name, text in merged.items() if text is not None}
 
 
 def _report_crash() -> int:

@@ -11,6 +11,8 @@ import contextlib
 import locale
 import os
 import sys
+import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,13 @@ KEPT_VARIABLES = frozenset(
     {*THREAD_VARIABLES, "PYTHONHASHSEED", "SKYGRID_ROOT", "VIRTUAL_ENV", "PYTHONPATH"}
 )
 """Environment variables that a node sets for itself."""
+
+IMPORT_PREFIXES = ("SCIPY_", "SKLEARN_", "NUMPY_", "NPY_", "JOBLIB_", "OPENBLAS_", "MKL_", "BLIS_")
+"""Beginnings of the names of environment variables that libraries read once, when an agent imports
+them."""
+
+FOLDER_VARIABLES = frozenset({"TMPDIR", "TEMP", "TMP"})
+"""Environment variables that `tempfile` reads once."""
 
 SECRET_VARIABLES = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 """Environment variables that never travel to another machine."""
@@ -108,6 +117,11 @@ def changes(before: ProcessState, now: ProcessState, *, shares_modules: bool) ->
     )
 
 
+def read_at_import(environment: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the environment variables that a process must have when its interpreter starts."""
+    return {name: text for name, text in environment.items() if name.startswith(IMPORT_PREFIXES)}
+
+
 _set: dict[str, ProcessState] = {}
 """Under ``before``: the settings that the current search's have replaced."""
 
@@ -143,6 +157,10 @@ def _apply(state: ProcessState) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+    if "TZ" in state.environment:
+        time.tzset()
+    if FOLDER_VARIABLES & state.environment.keys():
+        tempfile.tempdir = None
     if state.locale is not None:
         with _said(f"locale {state.locale}"):
             locale.setlocale(locale.LC_ALL, state.locale)

@@ -202,6 +202,9 @@ class OpenRound(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     keeps: bool = False
     """True if slots share the first steps of pipelines, for which they need a folder."""
 
+    environment: dict[str, str | None] = {}
+    """Environment variables that slots need when their interpreters start; None: unset."""
+
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True, tag="grant"):
     """Leases of the open round, the most urgent first; empty if no work is left for now."""
