@@ -178,15 +178,23 @@ def _culprit(
     """Return place, value and reason of the innermost part with which the attempt fails.
 
     None if no part of a container fails by itself: the container leads back to parts already seen.
+    So does a function that refers to its own class, as `super` does.
     """
     seen.add(id(value))
+    leads_back = isinstance(value, _CONTAINERS)
     for part, child in _parts(value):
+        leads_back |= id(child) in seen
         why = None if id(child) in seen or len(seen) > MOST_STEPS else _reason(child, attempt)
         found = None if why is None else _culprit(child, why, seen, attempt)
         if found is not None:
             path, culprit, why = found
-            return part + path, culprit, why
-    return None if isinstance(value, _CONTAINERS) else ("", value, reason)
+            return _joined(part, path), culprit, why
+    return None if leads_back else ("", value, reason)
+
+
+def _joined(part: str, path: str) -> str:
+    """Join the places of a part and of a part in it; one comma stands between two phrases."""
+    return (part.removesuffix(",") if path else part) + path
 
 
 def _pickle(value: Any) -> None:
@@ -234,6 +242,8 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from (("", value.__func__), ("", value.__self__))
     elif isinstance(value, functools.partial):
         yield from ((f".{name}", getattr(value, name)) for name in ("func", "args", "keywords"))
+    elif isinstance(value, property):
+        yield from (("", one) for one in (value.fget, value.fset, value.fdel) if one is not None)
     elif isinstance(value, type):
         for name, item in vars(value).items():
             if not is_made_anew(item):

@@ -55,6 +55,25 @@ class Deep(Plain):
         for _ in range(400):
             self._deep = [self._deep]
 
+LOG = open("/dev/null", "w")
+NUMBERS = (number for number in range(3))
+
+class Logged(Plain):
+    def __init__(self, callback=None):
+        super().__init__(callback)
+    def fit(self, X, y=None):
+        LOG.write("x")
+        return super().fit(X, y)
+
+class Viewing:
+    def __init__(self):
+        super().__init__()
+    @property
+    def view(self):
+        return list(NUMBERS)
+    def score(self, estimator, X, y):
+        return 1.0
+
 class Left(Locked):
     def __getstate__(self):
         return super().__getstate__() | {"_lock": None}
@@ -117,9 +136,17 @@ REFUSED = {
     ),
     "default": (
         "scoring = lambda e, X, y, numbers=(i for i in 'ab'): 1.0",
-        "scoring, a default of <lambda>(),[0][0] is a generator",
+        "scoring, a default of <lambda>()[0][0] is a generator",
     ),
     "cv": ("cv = KFold(2); cv.lock = LOCK", "cv.lock is a lock"),
+    "class_with_super": (
+        "estimator = piped(Logged())",
+        "estimator.scale, attribute 'fit' of class Logged, variable 'LOG' of fit(), is an open",
+    ),
+    "property_of_a_class_with_super": (
+        "scoring = Viewing().score",
+        "scoring, attribute 'view' of class Viewing, variable 'NUMBERS' of view(), is a generator",
+    ),
     "samples": (
         "dataset = ([['a'], [socket.socket()]] * 6, B)",
         "dataset's X[1][0] is a socket",
