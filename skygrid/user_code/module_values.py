@@ -18,7 +18,8 @@ from typing import Any
 import cloudpickle
 from numpy.random import RandomState
 
-from skygrid.worker.user_code.module_values import KEPT, Content, ModuleValues, content_of
+from skygrid.worker.user_code.module_values import ModuleValues
+from skygrid.worker.user_code.object_content import KEPT, Content, content_of
 from skygrid.worker.user_code.pickling import (
     CACHED,
     is_known,

@@ -12,7 +12,7 @@ from typing import Any
 
 from skygrid.plan.spec import UserCode
 from skygrid.user_code.module_values import UserValues, values_of
-from skygrid.worker.user_code.module_values import DICTS, KEPT, Content
+from skygrid.worker.user_code.object_content import DICTS, KEPT, Content
 from skygrid.worker.user_code.pickling import Nowhere, is_known, known_module
 from skygrid.worker.user_code.references import node_pickler
 

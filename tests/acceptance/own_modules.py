@@ -372,6 +372,20 @@ def registered_by_the_search_file(self):
     )
 
 @check
+def nested_classes(self):
+    inner = Estimator.Inner.Deep
+    return inner.__qualname__ == "Estimator.Inner.Deep" and (
+        type(pickle.loads(pickle.dumps(inner()))) is inner
+    )
+
+@check
+def stored_functions(self):
+    assert self.stored is twice_as_much
+    return twice_as_much.__wrapped__ is STORED["twice_as_much"] and (
+        NAMES.get(self.shift) == ("shifted" if self.shift is shifted else None)
+    )
+
+@check
 def globals_as_they_are_at_last(self):
     return rebound(3) == 6 and (Early.scale, Late.scale, SCALE) == (1, 2, 2) and eval("SCALE") == 2
 
@@ -412,9 +426,29 @@ def absent(value=MISSING):
     return value is MISSING
 
 
+STORED, NAMES = {}, {shifted: "shifted"}
+
+def stored(function):
+    STORED[function.__name__] = function
+
+    @functools.wraps(function)
+    def inner(number):
+        return function(number)
+
+    return inner
+
+@stored
+def twice_as_much(number):
+    return 2 * number
+
+
 class Estimator(helper.Base):
-    def __init__(self, mode=None, local=Local.Q, shift=None):
-        self.mode, self.local, self.shift = mode, local, shift
+    class Inner:
+        class Deep:
+            pass
+
+    def __init__(self, mode=None, local=Local.Q, shift=None, stored=None):
+        self.mode, self.local, self.shift, self.stored = mode, local, shift, stored
 
     def fit(self, X, y):
         self.classes_ = np.unique(y)
@@ -451,6 +485,7 @@ state.PLACE, state.LEVEL = state.Point(1, 2), state.Level.HIGH
 state.METRIC, state.LOSS, state.Registry.shared["a"] = doubled, log_loss, 1
 estimator = Estimator()
 param_grid = {"mode": [helper.Mode.B], "shift": [lambda n: n + len(WEIGHTS) + 2, shifted]}
+param_grid["stored"] = [twice_as_much]
 scoring = scores
 refit = False
 cv = 3
@@ -494,6 +529,8 @@ CHECKS = (
     "data_of_the_search_in_a_module",
     "one_object_of_a_module",
     "registered_by_the_search_file",
+    "nested_classes",
+    "stored_functions",
     "globals_as_they_are_at_last",
     "one_module",
 )

@@ -23,6 +23,7 @@ from typing import Any
 
 import cloudpickle
 
+from .function_keys import key_of, made_once
 from .user_modules import attribute, module_named, namespace, placed, program, set_globals
 
 CACHED = type(functools.lru_cache(lambda: None))
@@ -160,12 +161,16 @@ class NodePickler(cloudpickle.Pickler):
 
     def _placed(self, known: _Known, obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         handle = self._handle(known)
-        if isinstance(handle, str):
-            return reduced
         make, arguments, *rest = reduced
+        if isinstance(obj, FunctionType | CACHED):
+            make, arguments = made_once, (key_of(obj), make, arguments)
+        if isinstance(handle, str):
+            return make, arguments, *rest
         if isinstance(obj, type) and isinstance(rest[0], tuple):
             attributes, slots = rest[0]
-            rest[0] = _with_locks_anew(attributes), slots
+            # cloudpickle gives a nested class its name alone.
+            named = {"__qualname__": obj.__qualname__}
+            rest[0] = {**_with_locks_anew(attributes), **named}, slots
         name = getattr(obj, "__qualname__", None)
         is_global = isinstance(name, str) and vars(known.module).get(name) is obj
         return placed, (handle, name if is_global else None, make, arguments), *rest

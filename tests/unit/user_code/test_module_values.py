@@ -65,6 +65,14 @@ def keeps(function):
     inner.append(function)
     return lambda: function
 
+def bound(value):
+    return lambda: value
+
+def preset(value):
+    return lambda value=value: value
+
+table |= {"f": bound(1), "g": preset(1)}
+
 @keeps
 def kept():
     return 1
@@ -162,6 +170,13 @@ def test_unchanged_parts_stay_the_objects_of_the_import(own: Any) -> None:
     assert node.kept is not own.kept
 
 
+def test_functions_with_other_variables_arrive(own: Any) -> None:
+    """A function of the same code with another closure or default replaces the node's."""
+    own.table["f"], own.table["g"] = own.bound(5), own.preset(6)
+    node, _ = on_a_node(sent(own))
+    assert (node.table["f"](), node.table["g"]()) == (5, 6)
+
+
 def test_objects_of_libraries_stay_theirs(own: Any) -> None:
     """Objects that a module imports from a library, and methods of these, are not sent."""
     found = sent(own)
@@ -204,7 +219,8 @@ def test_values_have_a_limit(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert too_large == ("own_state.table",)
     node, _ = on_a_node(kept)
     assert node.value.shape == (10_000,)
-    assert node.table == {"b": 1}
+    assert "a" not in node.table
+    assert node.table["b"] == 1
 
 
 @pytest.mark.parametrize("assigned", [np.log, sum, sorted, UserValues])
