@@ -18,6 +18,7 @@ from typing import Any
 import cloudpickle
 from numpy.random import RandomState
 
+from skygrid.user_code.modules import MAIN
 from skygrid.worker.user_code.module_values import ModuleValues
 from skygrid.worker.user_code.object_content import KEPT, Content, content_of
 from skygrid.worker.user_code.pickling import (
@@ -164,10 +165,12 @@ _libraries = _Libraries()
 
 
 def _places_in_libraries(wanted: frozenset[int]) -> dict[int, tuple[str, str]]:
-    users = cloudpickle.list_registry_pickle_by_value()
+    left_out = {*cloudpickle.list_registry_pickle_by_value(), *MAIN}
     places: dict[int, tuple[str, str]] = {}
     for module, loaded in list(sys.modules.items()):
-        if type(loaded) is not ModuleType or is_known(module) or module in users:
+        if type(loaded) is not ModuleType or loaded.__name__ != module:
+            continue  # a second name
+        if is_known(module) or module in left_out:
             continue
         if wanted.isdisjoint(map(id, vars(loaded).values())):
             continue

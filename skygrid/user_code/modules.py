@@ -9,6 +9,9 @@ from collections.abc import Collection
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
+MAIN = frozenset({"__main__", "__mp_main__"})
+"""Names of the program in `sys.modules`; joblib adds the second."""
+
 _LIBRARY_FOLDERS = {"site-packages", "dist-packages"}
 
 
@@ -33,8 +36,8 @@ def user_modules(folder: Path) -> tuple[str, ...]:
     start = str(folder).rstrip(os.sep) + os.sep
     found = []
     for name, module in list(sys.modules.items()):
-        if name == "__main__" or name.partition(".")[0] == "skygrid":
-            continue  # __main__ is always pickled by value, skygrid must never be
+        if name in MAIN or name.partition(".")[0] == "skygrid":
+            continue  # the program is always pickled by value, skygrid must never be
         path = _location(module)
         # Most modules are libraries: comparing text first saves disk access.
         if path is not None and path.startswith(start) and in_user_tree(Path(path), folder):

@@ -36,7 +36,9 @@ def values_to_send(code: UserCode, data: Mapping[str, Any], *, shares_modules: b
         folder are left out.
     """
     modules = {name: known_module(name) for name in code.by_name}
-    found = values_of({name: one for name, one in modules.items() if one is not None}, data)
+    # A module may have a second name, under which a node cannot import it.
+    own = {name: one for name, one in modules.items() if one and one.__name__ == name}
+    found = values_of(own, data)
     if shares_modules:
         return found
     places = {path.parent for path in code.by_name.values()} | {code.folder or Path.cwd()}
