@@ -24,7 +24,12 @@ from skygrid.search_file.portable import obstacles_named
 from skygrid.sklearn_search.exceptions import raise_again
 from skygrid.sklearn_search.sharing import sharing_of
 from skygrid.sklearn_search.warnings import WarningCounter
-from skygrid.user_code.sendable_values import MOST_BYTES, values_to_send, without_obstacles
+from skygrid.user_code.sendable_values import (
+    MOST_BYTES,
+    has_large,
+    values_to_send,
+    without_obstacles,
+)
 from skygrid.user_code.sources import files_in_place, files_to_send
 from skygrid.worker.evaluation.contents import RoundTasks, SearchData, SearchWork
 from skygrid.worker.evaluation.joblib_backend import context_of_fits
@@ -288,7 +293,7 @@ def work_blobs(
         joblib=context_of_fits(work.n_jobs),
         warning_rules=rules_now(),
     )
-    search = _blob_or_none(content, pickler)
+    search = None if has_large(values) else _blob_or_none(content, pickler)
     too_large: tuple[str, ...] = ()
     if search is None or search.size > MOST_BYTES:
         values, too_large = without_obstacles(values)

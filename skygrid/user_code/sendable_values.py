@@ -23,6 +23,10 @@ MOST_STEPS = 10_000
 """Most parts of a value that are searched for a path."""
 
 
+_large: dict[int, Any] = {}
+"""Objects of the last search that did not fit, by id. Pickling one again could take seconds."""
+
+
 def values_to_send(code: UserCode, data: Mapping[str, Any], *, shares_modules: bool) -> UserValues:
     """Return the values of the user's modules for nodes.
 
@@ -55,21 +59,39 @@ def without_obstacles(found: UserValues) -> tuple[UserValues, tuple[str, ...]]:
     too_large : tuple of str
         Names of the globals that do not fit.
     """
-    sizes: dict[int, tuple[int, str]] = {}
+    sizes: dict[int, tuple[int, str, Any]] = {}
 
     def can_be_pickled(name: str, value: Any) -> bool:
-        size = _pickled_size(value, found)
-        sizes[id(value)] = size or 0, name
+        size = MOST_BYTES + 1 if id(value) in _large else _pickled_size(value, found)
+        sizes[id(value)] = size or 0, name, value
         return size is not None
 
     kept = _chosen(found, can_be_pickled)
-    room, too_large = MOST_BYTES, {}
-    for part, (size, name) in sorted(sizes.items(), key=lambda item: item[1]):
+    room, names = MOST_BYTES, dict[int, str]()
+    _large.clear()
+    for size, name, value in sorted(sizes.values(), key=lambda measured: measured[:2]):
         room -= size
         if room < 0:
-            too_large[part] = name
-    fitting = _chosen(kept, lambda name, value: id(value) not in too_large)
-    return fitting, tuple(sorted(set(too_large.values())))
+            names[id(value)] = name
+            if type(value) not in (list, dict, set):  # these may become small again
+                _large[id(value)] = value
+    fitting = _chosen(kept, lambda name, value: id(value) not in names)
+    return fitting, tuple(sorted(set(names.values())))
+
+
+def has_large(found: UserValues) -> bool:
+    """Return whether there are objects that did not fit in the last search."""
+    met = []
+
+    def note(_name: str, value: Any) -> bool:
+        met.append(id(value) in _large)
+        return True
+
+    if _large:
+        _chosen(found, note)
+    if not any(met):
+        _large.clear()
+    return any(met)
 
 
 def _pickled_size(value: Any, found: UserValues) -> int | None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from skygrid.user_code import sendable_values
 from skygrid.user_code.module_values import UserValues, values_of
-from skygrid.user_code.sendable_values import without_obstacles
+from skygrid.user_code.sendable_values import has_large, without_obstacles
 from skygrid.worker.user_code.module_values import put_data
 from skygrid.worker.user_code.pickling import forget_module, import_by_name
 from skygrid.worker.user_code.references import node_pickler, node_unpickled
@@ -217,10 +217,15 @@ def test_values_have_a_limit(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     own.table["b"] = 1
     kept, too_large = without_obstacles(sent(own))
     assert too_large == ("own_state.table",)
+    assert has_large(sent(own))
+    assert without_obstacles(sent(own))[1] == too_large
     node, _ = on_a_node(kept)
     assert node.value.shape == (10_000,)
     assert "a" not in node.table
     assert node.table["b"] == 1
+    del node.table, own.table["b"]
+    own.table.clear()
+    assert not has_large(sent(own))
 
 
 @pytest.mark.parametrize("assigned", [np.log, sum, sorted, UserValues])
