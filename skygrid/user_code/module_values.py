@@ -8,6 +8,7 @@ that can be changed in place. See `worker.user_code.module_values` for the node'
 from __future__ import annotations
 
 import enum
+import inspect
 import io
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -207,7 +208,7 @@ def _values_in(
         kind = type(value)
         if name.startswith("__") or issubclass(kind, _NEVER) or is_made_anew(value):
             continue
-        if issubclass(kind, _CODE) or _is_builtin(value):
+        if issubclass(kind, _CODE) or _is_builtin(value) or _is_compiled(value):
             if _is_assigned(name, value, module, modules):
                 yield name, value
         elif kind.__module__ not in _OF_THE_LANGUAGE or kind is SimpleNamespace:
@@ -217,6 +218,16 @@ def _values_in(
 def _is_builtin(value: Any) -> bool:
     """Return whether a value is a function of a C module, such as `sum`."""
     return type(value) is BuiltinFunctionType and type(value.__self__) is ModuleType
+
+
+def _is_compiled(value: Any) -> bool:
+    """Return whether a value stands for a function, such as one that numba compiles.
+
+    A copy would be compiled again.
+    """
+    if not callable(value) or isinstance(value, _BOUND) or content_of(value) is not None:
+        return False
+    return isinstance(inspect.getattr_static(value, "__qualname__", None), str)
 
 
 def _is_assigned(name: str, code: Any, module: str, modules: Iterable[str]) -> bool:

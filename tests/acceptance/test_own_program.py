@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import GridSearchCV
 
-import skygrid
+import registry, skygrid
+from registry import KINDS, register
 
 os.environ["STRENGTH"] = "0.25"
 LOCK = threading.Lock()
@@ -28,6 +30,7 @@ def cached(number):
     return number + len(LARGE)
 
 
+@register
 class Estimator(ClassifierMixin, BaseEstimator):
     def __init__(self, mode=None, shift=None):
         self.mode, self.shift = mode, shift
@@ -38,6 +41,8 @@ class Estimator(ClassifierMixin, BaseEstimator):
             copy = pickle.loads(pickle.dumps(type(self)(self.mode)))
         assert type(copy) is Estimator and copy.mode is self.mode is Mode.B
         assert self.shift(1) == 11 and cached(3) == 13
+        assert registry.KINDS is KINDS and registry.found("Estimator") is Estimator
+        assert registry.LIMIT.tolist() == [1.5]
         self.score_ = float(os.environ["STRENGTH"]) + float(np.geterr()["under"] == "raise")
         return self
 
@@ -47,6 +52,7 @@ class Estimator(ClassifierMixin, BaseEstimator):
 
 if __name__ == "__main__":
     X, y = np.zeros((12, 1)), np.arange(12) % 2
+    registry.LIMIT = np.array([1.5])
     grid = {"mode": [Mode.B], "shift": [lambda n: n + len(LARGE), lambda n: cached(n)]}
     with np.errstate(under="raise"):
         own = GridSearchCV(Estimator(), grid, cv=3, error_score="raise", refit=False).fit(X, y)
@@ -55,6 +61,17 @@ if __name__ == "__main__":
                 search = GridSearchCV(Estimator(), grid, cv=3, error_score="raise", refit=False)
                 nodes.fit(search, X, y)
                 print(search.cv_results_["mean_test_score"], own.cv_results_["mean_test_score"])
+"""
+
+REGISTRY = """
+KINDS, LIMIT = {}, None
+
+def register(kind):
+    KINDS[kind.__name__] = kind
+    return kind
+
+def found(name):
+    return KINDS[name]
 """
 
 FILTERING = """
@@ -88,6 +105,7 @@ def test_classes_functions_and_settings_of_a_script_reach_fits(
 ) -> None:
     """In a fit, classes and functions of the script are themselves, and its settings apply."""
     (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "registry.py").write_text(REGISTRY)
     done = subprocess.run(
         [sys.executable, "script.py", start_method],
         cwd=tmp_path,
@@ -112,3 +130,40 @@ def test_a_warning_filter_imports_nothing_on_nodes(tmp_path: Path, start_method:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "counted.py.imports").read_text() == "x"
+
+
+SWITCHING = """
+import os
+import numpy as np
+from sklearn.dummy import DummyClassifier
+from sklearn.model_selection import GridSearchCV
+import skygrid
+
+def scoring(estimator, X, y):
+    from scipy._lib import _array_api
+    return float(str(_array_api.SCIPY_ARRAY_API) == "1")
+
+X, y = np.zeros((12, 1)), np.arange(12) % 2
+with skygrid.cluster(on="local", concurrency=2, start_method="fork") as cluster:
+    for value in ("", "1", "1", ""):
+        os.environ.pop("SCIPY_ARRAY_API", None)
+        if value:
+            os.environ["SCIPY_ARRAY_API"] = value
+        search = GridSearchCV(DummyClassifier(), {"strategy": ["prior"]}, scoring=scoring)
+        print(cluster.fit(search, X, y).cv_results_["mean_test_score"][0])
+"""
+
+
+def test_a_search_gets_slots_with_its_variables(tmp_path: Path) -> None:
+    """Slots that have imported a library with other variables serve no later search."""
+    (tmp_path / "script.py").write_text(SWITCHING)
+    environment = {name: text for name, text in os.environ.items() if name != "SCIPY_ARRAY_API"}
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["0.0", "1.0", "1.0", "0.0"], done.stderr

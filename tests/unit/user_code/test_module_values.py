@@ -24,7 +24,7 @@ from skygrid.worker.user_code.pickling import forget_module, import_by_name
 from skygrid.worker.user_code.references import node_pickler, node_unpickled
 
 TEXT = """
-import collections, enum, threading
+import collections, enum, functools, threading
 from os import environ
 from random import shuffle
 from numpy.random import rand
@@ -60,6 +60,20 @@ table, items, names, counts = {}, [], set(), collections.Counter()
 ALIAS = table
 MIXED = {"odd": Odd(), "lock": threading.Lock(), "limit": 1}
 inner = []
+
+class Compiled:
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+
+    def __call__(self):
+        return self.__wrapped__()
+
+    def __reduce__(self):
+        return Compiled, (self.__wrapped__,)
+
+@Compiled
+def fast():
+    return 1
 
 def keeps(function):
     inner.append(function)
@@ -178,10 +192,10 @@ def test_functions_with_other_variables_arrive(own: Any) -> None:
 
 
 def test_objects_of_libraries_stay_theirs(own: Any) -> None:
-    """Objects that a module imports from a library, and methods of these, are not sent."""
+    """Objects that a module imports, methods of these, and compiled functions are not sent."""
     found = sent(own)
     names = found.values.values["own_state"]
-    assert not {"environ", "shuffle", "rand", "Mode"} & names.keys()
+    assert not {"environ", "shuffle", "rand", "Mode", "fast"} & names.keys()
     own.SETTINGS = own.environ
     node, rest = on_a_node(sent(own), {"held": own.environ})
     assert rest["held"] is node.environ is node.SETTINGS is own.environ
