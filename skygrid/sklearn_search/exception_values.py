@@ -93,9 +93,11 @@ def loaded_class(name: ClassName) -> type | None:
     found: Any = trackers.get(name.tracked)
     if found is None:
         found = sys.modules.get(name.module)
-        for part in name.qualified.split("."):
+        for part in (name.place or name.qualified).split("."):
             found = found.__dict__.get(part) if isinstance(found, _HAVE_NAMES) else None
-    return found if isinstance(found, type) else None
+    if not isinstance(found, type) or (name.place and found.__qualname__ != name.qualified):
+        return None
+    return found
 
 
 _HAVE_NAMES = (type(sys), type)
@@ -143,7 +145,7 @@ def _array(dtype: Any, shape: Any, data: bytes) -> Any:
 
 
 def _class(wire: TaggedValue) -> type:
-    name = ClassName(*_exact(wire.parts, str, str, str))
+    name = ClassName(*_exact(wire.parts, str, str, str, str))
     found = loaded_class(name)
     if found is None:
         raise LookupError(name.qualified)

@@ -20,6 +20,7 @@ other          class, ``repr`` and ``str`` of any other object
 from __future__ import annotations
 
 import reprlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -168,7 +169,7 @@ class _Writer:
             return None if number is None else TaggedValue("exception", (number,))
         if isinstance(value, type):
             name = _name(value)
-            return TaggedValue("class", (name.module, name.qualified, name.tracked))
+            return TaggedValue("class", (name.module, name.qualified, name.tracked, name.place))
         if isinstance(value, np.generic) and value.dtype.kind in NUMERIC_DTYPES:
             return self._write_number(value)
         if isinstance(value, np.dtype) and value.kind in NUMERIC_DTYPES:
@@ -246,7 +247,30 @@ _WRITERS: dict[type, Callable[[_Writer, Any, int], PlainValue]] = {
 
 def _name(kind: type) -> ClassName:
     trackers = getattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_CLASS", {})
-    return ClassName(str(kind.__module__), kind.__qualname__, trackers.get(kind, ""))
+    tracked = trackers.get(kind, "")
+    place = "" if tracked else _place(kind)
+    return ClassName(str(kind.__module__), kind.__qualname__, tracked, place)
+
+
+def _place(kind: type) -> str:
+    """Return the path of a class in its module, empty if that is its qualified name, or none is."""
+    # Read no attributes: lazy modules may import or raise.
+    names: Mapping[str, Any] = getattr(sys.modules.get(kind.__module__), "__dict__", {})
+    found: Any = None
+    inner: Any = names
+    for part in kind.__qualname__.split("."):
+        found = inner.get(part)
+        inner = vars(found) if isinstance(found, type) else {}
+    if found is kind:
+        return ""
+    for name, value in list(names.items()):
+        if value is kind:
+            return name
+        if isinstance(value, type) and value.__module__ == kind.__module__:
+            paths = (f"{name}.{part}" for part, one in list(vars(value).items()) if one is kind)
+            if path := next(paths, None):
+                return path
+    return ""
 
 
 def _own(error: BaseException, name: str) -> Any:

@@ -89,6 +89,10 @@ class ClassName(msgspec.Struct, frozen=True, array_like=True):
     tracked: str = ""
     """Cloudpickle's identifier of a class that the driver sent by value."""
 
+    place: str = ""
+    """Path of the class from its module, if its qualified name does not lead to it: a function may
+    have made the class."""
+
 
 class ExceptionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One exception as data. It refers to other exceptions of its result by their index."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -154,7 +156,7 @@ class TestHostileRecords:
             TaggedValue("exception", (5,)),
             TaggedValue("exception", ("0",)),
             TaggedValue("number", ("int", "zz")),
-            TaggedValue("class", ("os", "system", "")),
+            TaggedValue("class", ("os", "system", "", "")),
             TaggedValue("text", data=b"\xff"),
             TaggedValue("other"),
             TaggedValue("pickle", data=b"cos\nsystem\n."),
@@ -231,3 +233,34 @@ def test_links_keep_their_identity() -> None:
     ours = again(error)
     assert type(ours.args[1]) is Combined
     assert ours.args[1] is ours.__cause__ is ours.origin
+
+
+MADE = """
+def make():
+    class Local(LookupError):
+        pass
+    return Local
+
+class Holder:
+    Error = make()
+
+First, Second = make(), make()
+Other = make()
+del Other
+"""
+
+
+def test_a_class_that_a_function_made_is_found_by_its_global(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A class that a function of a module made is found as the global or attribute that it is."""
+    module = ModuleType("made_here")
+    monkeypatch.setitem(sys.modules, "made_here", module)
+    exec(MADE, vars(module))
+    for kind in (module.First, module.Second, module.Holder.Error):
+        ours = again(kind(kind))
+        assert type(ours) is ours.args[0] is kind
+    assert isinstance(again(module.make()("x")), SearchFailedError)
+    node_has = records_of(module.First("x"))
+    module.First = KeyError
+    assert isinstance(received(node_has), SearchFailedError)
