@@ -24,12 +24,8 @@ from skygrid.search_file.portable import obstacles_named
 from skygrid.sklearn_search.exceptions import raise_again
 from skygrid.sklearn_search.sharing import sharing_of
 from skygrid.sklearn_search.warnings import WarningCounter
-from skygrid.user_code.sendable_values import (
-    MOST_BYTES,
-    has_large,
-    values_to_send,
-    without_obstacles,
-)
+from skygrid.user_code.pickled_values import packed_values
+from skygrid.user_code.sendable_values import MOST_BYTES, values_to_send
 from skygrid.user_code.sources import files_in_place, files_to_send
 from skygrid.worker.evaluation.contents import RoundTasks, SearchData, SearchWork
 from skygrid.worker.evaluation.joblib_backend import context_of_fits
@@ -284,31 +280,20 @@ def work_blobs(
     process = process_state.changes(
         process_state.START, process_state.taken(), shares_modules=shares_modules
     )
+    packed, too_large = packed_values(values, work)
     content = replace(
         work,
         process=process,
         modules=files_in_place(code) if shares_modules else files_to_send(code),
-        values=values.values,
+        values=packed,
         sklearn_config=sklearn.get_config(),
         joblib=context_of_fits(work.n_jobs),
         warning_rules=rules_now(),
     )
-    search = None if has_large(values) else _blob_or_none(content, pickler)
-    too_large: tuple[str, ...] = ()
-    if search is None or search.size > MOST_BYTES:
-        values, too_large = without_obstacles(values)
-        search = Blob(replace(content, values=values.values), pickler)
     return WorkBlobs(
         data=Blob(data, pickler),
-        search=search,
+        search=Blob(content, pickler),
         pickler=pickler,
         environment=process_state.read_at_import(process.environment),
         too_large=too_large,
     )
-
-
-def _blob_or_none(content: Any, pickler: Callable[..., NodePickler]) -> Blob | None:
-    try:
-        return Blob(content, pickler)
-    except Exception:  # noqa: BLE001 (it is made again without the values that cannot be pickled)
-        return None

@@ -31,6 +31,9 @@ from skygrid.worker.user_code.pickling import import_by_name, put_into_program
 _brought: dict[str, ModuleType] = {}
 """Modules that search files loaded into this process."""
 
+_registered: set[str] = set()
+"""Modules that `pickle_by_value` has registered; the program has registered all others."""
+
 _folders: list[str] = []
 """Entries of `sys.path` that belong to search files, newest first."""
 
@@ -121,9 +124,20 @@ def register_user_modules(folder: Path, program: ModuleType, text: str) -> UserC
 
 def pickle_by_value(modules: Iterable[ModuleType]) -> None:
     """Make every pickler except the one for nodes pickle these modules by value."""
+    modules = list(modules)
+    _registered.update(
+        {one.__name__ for one in modules} - cloudpickle.list_registry_pickle_by_value()
+    )
     with own_names.exchanged():  # picklers look for the modules in sys.modules
         for pickler, module in itertools.product(_picklers(), modules):
             pickler.register_pickle_by_value(module)
+
+
+def registered_by_program(name: str) -> bool:
+    """Return whether the program has made cloudpickle pickle a module, or its package, by value."""
+    names = cloudpickle.list_registry_pickle_by_value() - _registered
+    parts = name.split(".")
+    return any(".".join(parts[:count]) in names for count in range(1, len(parts) + 1))
 
 
 def travel_by_name(modules: Mapping[str, ModuleType]) -> dict[str, Path]:

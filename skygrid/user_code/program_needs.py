@@ -13,7 +13,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from skygrid.plan.spec import UserCode
-from skygrid.user_code.imports import pickle_by_value, travel_by_name
+from skygrid.user_code.imports import pickle_by_value, registered_by_program, travel_by_name
 from skygrid.user_code.module_values import own_references
 from skygrid.user_code.modules import imported_modules, user_modules
 from skygrid.user_code.own_names import named_as_libraries
@@ -47,7 +47,8 @@ def code_of_program(*, shares_modules: bool) -> UserCode:
         by_name = travel_by_name(modules)
         pickle_by_value(module for name, module in modules.items() if name not in by_name)
     for name, module in modules.items():
-        if name in by_name:
+        # A program that registers a module with cloudpickle wants its own objects on nodes.
+        if name in by_name and not (shares_modules and registered_by_program(name)):
             import_by_name(module)
         else:
             forget_module(name)

@@ -5,7 +5,9 @@ Nodes keep the values of their own import for the rest.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 from skygrid.plan.spec import UserCode
 from skygrid.user_code.module_values import UserValues, values_of
 from skygrid.worker.user_code.object_content import DICTS, KEPT, Content
-from skygrid.worker.user_code.pickling import Nowhere, is_known, known_module
+from skygrid.worker.user_code.pickling import Nowhere, is_known, modules_by_name
 from skygrid.worker.user_code.references import node_pickler
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -23,7 +25,7 @@ MOST_STEPS = 10_000
 """Most parts of a value that are searched for a path."""
 
 
-_large: dict[int, Any] = {}
+_large: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 """Objects of the last search that did not fit, by id. Pickling one again could take seconds."""
 
 
@@ -39,9 +41,10 @@ def values_to_send(code: UserCode, data: Mapping[str, Any], *, shares_modules: b
         False: the node has the modules in other folders, so values with the path of a module's
         folder are left out.
     """
-    modules = {name: known_module(name) for name in code.by_name}
+    known = modules_by_name()
+    modules = {name: known[name] for name in code.by_name if name in known}
     # A module may have a second name, under which a node cannot import it.
-    own = {name: one for name, one in modules.items() if one and one.__name__ == name}
+    own = {name: one for name, one in modules.items() if one.__name__ == name}
     found = values_of(own, data)
     if shares_modules:
         return found
@@ -73,7 +76,7 @@ def without_obstacles(found: UserValues) -> tuple[UserValues, tuple[str, ...]]:
         room -= size
         if room < 0:
             names[id(value)] = name
-            if type(value) not in (list, dict, set):  # these may become small again
+            with suppress(TypeError):  # a list or dict, which may become small again, or a str
                 _large[id(value)] = value
     fitting = _chosen(kept, lambda name, value: id(value) not in names)
     return fitting, tuple(sorted(set(names.values())))

@@ -167,3 +167,77 @@ def test_a_search_gets_slots_with_its_variables(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout.split() == ["0.0", "1.0", "1.0", "0.0"], done.stderr
+
+
+UNTOUCHED = """
+import importlib, sys
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import GridSearchCV
+
+import skygrid
+
+
+class Estimator(ClassifierMixin, BaseEstimator):
+    def __init__(self, raises=False):
+        self.raises = raises
+
+    def fit(self, X, y):
+        assert ("unused" in sys.modules) == hasattr(sys, "has_fitted")
+        sys.has_fitted, self.classes_ = True, np.unique(y)
+        unused, other = map(importlib.import_module, ("unused", "other"))
+        assert unused.HELD.level == 5 and unused.HELD.parts[0] is other.PARTS["a"]
+        if self.raises:
+            raise unused.LOCAL("made by a function")
+        return self
+
+    def score(self, X, y):
+        return 1.0
+
+
+if __name__ == "__main__":
+    unused, other = map(importlib.import_module, ("unused", "other"))
+    unused.HELD.level, part = 5, unused.Part()
+    unused.HELD.parts.append(part)
+    other.PARTS["a"] = part
+    X, y = np.zeros((12, 1)), np.arange(12) % 2
+    with skygrid.cluster(concurrency=2, on="local", start_method=sys.argv[1]) as nodes:
+        for raises in (False, True):
+            search = GridSearchCV(Estimator(raises), {}, cv=4, error_score="raise", refit=False)
+            try:
+                print(nodes.fit(search, X, y).cv_results_["mean_test_score"])
+            except unused.LOCAL as error:
+                print(error)
+"""
+UNUSED = """
+class Part:
+    pass
+
+class Held:
+    def __init__(self):
+        self.level, self.parts = 0, []
+
+def make():
+    class Local(LookupError):
+        pass
+    return Local
+
+HELD, LOCAL = Held(), make()
+"""
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_modules_that_no_fit_needs_are_not_imported(tmp_path: Path, start_method: str) -> None:
+    """A fit that imports a module finds the program's objects in it; nodes import it no earlier."""
+    (tmp_path / "script.py").write_text(UNTOUCHED)
+    (tmp_path / "unused.py").write_text(UNUSED)
+    (tmp_path / "other.py").write_text("PARTS = {}\n")
+    done = subprocess.run(
+        [sys.executable, "script.py", start_method],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "[1.]\nmade by a function\n", done.stderr

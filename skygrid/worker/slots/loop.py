@@ -33,6 +33,7 @@ from skygrid.worker.machine import machine
 from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.slots.status_page import StatusPage
 from skygrid.worker.slots.work import RoundWork, load_round
+from skygrid.worker.user_code.module_values import forget_values
 from skygrid.worker.wire.messages import MOST_MEMBERS, FitResult, WarningNote
 
 TASK = struct.Struct(f"<IQII{MOST_MEMBERS // 8}s")
@@ -163,6 +164,7 @@ class SlotLoop:
         if self._work is not None:
             self._work.evaluator.leave_process()
             self._work = None
+            forget_values()
         order, files = receive_order(self._orders)
         self._round = order.round
         if not files:

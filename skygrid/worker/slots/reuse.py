@@ -20,6 +20,7 @@ from skygrid.worker.machine import machine
 from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.slots.loop import BLOBS, SlotEnds, SlotLoop, become_slot
 from skygrid.worker.slots.work import RoundWork, load_round
+from skygrid.worker.user_code.module_values import forget_values
 
 Files = Mapping[str, tuple[IO[bytes], int]]
 """Blobs of a round by the names in `BLOBS`, each as (file, size in bytes)."""
@@ -106,6 +107,7 @@ class SlotStarter:
     def close(self) -> None:
         """Drop the round."""
         self._files, self._work = {}, None
+        forget_values()
         # Objects that `_load` froze may be garbage now.
         gc.unfreeze()
 

@@ -101,12 +101,6 @@ def forget_module(name: str) -> None:
     _known.pop(name, None)
 
 
-def known_module(name: str) -> ModuleType | None:
-    """Return the user's module of this name, or None."""
-    known = _known.get(name)
-    return sys.modules.get(name) if known is None else known.module
-
-
 def modules_by_name() -> dict[str, ModuleType]:
     """Return the modules that nodes import."""
     return {name: known.module for name, known in _known.items() if known.handle == name}
@@ -115,6 +109,11 @@ def modules_by_name() -> dict[str, ModuleType]:
 def is_known(name: str) -> bool:
     """Return whether a module is the program, or imported by name on nodes."""
     return name in _known
+
+
+def is_handle(obj: Any) -> bool:
+    """Return whether an object in a pickle represents the program."""
+    return isinstance(obj, _Program)
 
 
 def is_named(obj: Any) -> bool:

@@ -7,13 +7,10 @@ lists, dicts and sets.
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .module_values import global_of
 from .pickling import NodePickler
 
 
@@ -22,7 +19,7 @@ class References:
     """Objects that are pickled by reference."""
 
     places: Mapping[int, tuple[str, str, type | None]] = field(default_factory=dict)
-    """Arguments of `global_of`, by the object's id."""
+    """Arguments of `unpickling.global_of`, by the object's id."""
 
     objects: tuple[Any, ...] = ()
     """The same objects, which keep their ids as long as they live."""
@@ -48,21 +45,8 @@ class ReferringPickler(NodePickler):
         return self._place_of(id(obj))
 
 
-class NodeUnpickler(pickle.Unpickler):
-    """Unpickler that resolves references."""
-
-    def persistent_load(self, pid: Any) -> Any:
-        """Return the global of a reference."""
-        return global_of(*pid)
-
-
 def node_pickler(file: Any, references: References, **options: Any) -> NodePickler:
     """Return a pickler for nodes. Without references it calls no function for each object."""
     if references.places:
         return ReferringPickler(file, references, **options)
     return NodePickler(file, **options)
-
-
-def node_unpickled(data: memoryview, buffers: list[memoryview]) -> Any:
-    """Return the object of a pickle from the driver."""
-    return NodeUnpickler(io.BytesIO(data), buffers=buffers).load()

@@ -21,6 +21,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -234,9 +235,28 @@ class _UserModules(importlib.abc.MetaPathFinder):
         return spec
 
 
+class _Importing(threading.local):
+    """Modules that the outermost import of this thread has completed; None: no import runs."""
+
+    done: list[ModuleType] | None = None
+
+
+_importing = _Importing()
+
+
 def _load(exec_module: Callable[[ModuleType], None], module: ModuleType) -> None:
-    exec_module(module)
-    values_after_import(module)
+    """Execute a module; set its values when no module is half executed."""
+    if _importing.done is not None:
+        exec_module(module)
+        _importing.done.append(module)
+        return
+    done = _importing.done = list[ModuleType]()
+    try:
+        exec_module(module)
+        done.append(module)
+    finally:
+        _importing.done = None
+        values_after_import(done)
 
 
 class _SentLoader(importlib.machinery.SourceFileLoader):

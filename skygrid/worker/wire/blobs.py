@@ -29,7 +29,7 @@ from typing import IO, Any
 
 from skygrid.worker.limits import CHUNK_BYTES
 from skygrid.worker.user_code.pickling import NodePickler
-from skygrid.worker.user_code.references import node_unpickled
+from skygrid.worker.user_code.unpickling import node_unpickled
 
 from .packing import PackedChunks, Piece
 

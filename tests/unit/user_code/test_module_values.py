@@ -11,17 +11,20 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skygrid.user_code import sendable_values
+from skygrid.user_code.imports import pickle_by_value, registered_by_program
 from skygrid.user_code.module_values import UserValues, values_of
 from skygrid.user_code.sendable_values import has_large, without_obstacles
-from skygrid.worker.user_code.module_values import put_data
+from skygrid.worker.user_code.module_values import forget_values, put_data
 from skygrid.worker.user_code.pickling import forget_module, import_by_name
-from skygrid.worker.user_code.references import node_pickler, node_unpickled
+from skygrid.worker.user_code.references import node_pickler
+from skygrid.worker.user_code.unpickling import node_unpickled
 
 TEXT = """
 import collections, enum, functools, threading
@@ -211,6 +214,18 @@ def test_data_of_the_search_is_sent_once(own: Any) -> None:
     assert node.value is X
 
 
+def test_a_node_holds_data_of_the_search_during_a_round_only(own: Any) -> None:
+    """A global that is part of the data gets the value of the import back after the round."""
+    X = own.value = own.new = np.arange(4.0)
+    found = sent(own, {"X": X})
+    node, _ = on_a_node(found)
+    put_data(found.values.shared, {"X": X})
+    assert node.value is node.new is X
+    forget_values()
+    assert node.value is None
+    assert not hasattr(node, "new")
+
+
 def test_a_node_keeps_its_own_parts_for_those_that_cannot_be_sent(own: Any) -> None:
     """An object that cannot be pickled keeps no other from being sent."""
     own.Odd.broken = True
@@ -248,3 +263,17 @@ def test_a_function_that_was_assigned_arrives(own: Any, assigned: Any) -> None:
     own.METRIC = assigned
     node, _ = on_a_node(sent(own))
     assert node.METRIC is assigned
+
+
+def test_a_program_may_register_modules_with_cloudpickle(own: Any) -> None:
+    """A module that was registered for a saved search does not count as the program's choice."""
+    pickle_by_value([own])
+    assert not registered_by_program("own_state")
+    cloudpickle.unregister_pickle_by_value(own)
+    package = ModuleType("own_package")
+    sys.modules["own_package"] = package
+    cloudpickle.register_pickle_by_value(package)
+    assert registered_by_program("own_package.inner")
+    assert not registered_by_program("own_packages")
+    cloudpickle.unregister_pickle_by_value(package)
+    del sys.modules["own_package"]
