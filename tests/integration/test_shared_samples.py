@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +24,8 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection._validation import _safe_split
 
 from skygrid.worker.evaluation import shared_folder, shared_samples
+from skygrid.worker.evaluation.contents import RoundTasks, SearchData, SearchWork
+from skygrid.worker.evaluation.evaluator import Evaluator
 from skygrid.worker.evaluation.shared_folder import forget_split
 from skygrid.worker.evaluation.shared_samples import (
     SharedSamples,
@@ -365,6 +369,42 @@ class TestMemory:
         finally:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
+    @pytest.mark.parametrize("moment", ["before it is opened", "before it is locked"])
+    def test_samples_that_another_slot_removes_are_made_again(
+        self, moment: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A file that is removed before a slot has mapped it is made again, not copied."""
+        X, splits = numbers((50, 3)), halves(50)
+        ours, others = (shared(X, splits, folder) for _ in range(2))
+        make, lock = ours.samples._make, fcntl.flock
+        waiting = []  # steps of the other slot that are still to come
+
+        def go_on() -> None:
+            while waiting:
+                waiting.pop()()
+
+        def made(path: Path, indices: Any) -> bool:
+            found = make(path, indices)
+            if moment == "before it is opened":
+                go_on()
+            return found
+
+        def locked(file: Any, operation: int) -> None:
+            if moment == "before it is locked" and operation == fcntl.LOCK_SH:
+                go_on()
+            lock(file, operation)
+
+        if moment == "before it is locked":
+            taken(others, splits[0][0])
+        waiting.append(lambda: taken(others, splits[1][0]))
+        monkeypatch.setattr(ours.samples, "_make", made)
+        monkeypatch.setattr(fcntl, "flock", locked)
+        rows = taken(ours, splits[0][0])
+        assert not waiting
+        assert same(rows, taken(X, splits[0][0]))
+        assert not is_own_copy(rows)
+        assert files(folder) == ["0-samples-train", "1-samples-train"]
+
     @pytest.mark.parametrize("before", [True, False], ids=["before a fit", "between fits"])
     def test_a_removed_folder(self, before: bool, folder: Path) -> None:
         """If the folder was removed, fits use mapped samples or copies."""
@@ -406,6 +446,36 @@ class TestMemory:
         rows = taken(ours, splits[0][0])
         assert rows.tobytes() == X[splits[0][0]].tobytes()
         assert is_own_copy(rows) == own
+
+    def test_fits_that_wait_for_a_core_share_samples(self, folder: Path) -> None:
+        """A fit that takes long only because its process waits is not a long one."""
+        X, splits = numbers((20_000, 50)), halves(20_000)
+        ours = shared(X, splits, folder)
+        tasks = RoundTasks(candidates=[{}], splits=splits)
+        data = SearchData(X=X, y=None, fit_params={}, score_params={})
+        work = SearchWork(
+            estimator=WaitingEstimator(),
+            scorer=WaitingEstimator.score,
+            return_train_score=False,
+            error_score="raise",
+            verbose=0,
+        )
+        evaluator = Evaluator(data, work, tasks, ours)
+        for _ in range(2):
+            assert evaluator.evaluate(1, 0, 0, 0).status == "scored"
+            evaluator.remember_length()
+        assert not is_own_copy(taken(ours, splits[0][0]))
+
+
+class WaitingEstimator(BaseEstimator):
+    """Waits in `fit` many times longer than any X of a test takes to be read."""
+
+    def fit(self, X: Any, y: Any = None) -> WaitingEstimator:
+        time.sleep(0.3)
+        return self
+
+    def score(self, X: Any, y: Any = None) -> float:
+        return 0.5
 
 
 class TestNotShared:

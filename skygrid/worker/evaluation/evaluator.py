@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
@@ -181,6 +182,7 @@ class Evaluator:
             estimator = clone(self._work.estimator)
             if prepare is not None:
                 prepare(estimator)
+            began = time.thread_time()
             with self.samples.unchecked(split):
                 out = fit_and_score(
                     estimator,
@@ -193,18 +195,20 @@ class Evaluator:
                     candidate_progress=(candidate, len(self._candidates)),
                     **(self._kwargs if scorer is None else self._kwargs | {"scorer": scorer}),
                 )
+            # A fit that waits for a core on a busy machine is not a long one. The processor time
+            # includes scoring, hence the smaller of both.
+            self._fit_seconds = min(out["fit_time"], time.thread_time() - began)
             return self._result(lease, candidate, slot, out)
         except BaseException as error:  # noqa: BLE001 (it travels to the driver as data)
             return self._raised(lease, candidate, slot, error)
 
     def remember_length(self) -> None:
-        """Remember the duration of the last fit for the decision whether to share samples."""
+        """Remember the processor time of the last fit for the decision whether to share samples."""
         if self._shared is not None:
             self._shared.remember_length(self._fit_seconds)
 
     def _result(self, lease: int, candidate: int, slot: int, out: Mapping[str, Any]) -> FitResult:
         failed = out["fit_error"] is not None
-        self._fit_seconds = out["fit_time"]
         return FitResult(
             lease=lease,
             candidate=candidate,

@@ -5,9 +5,9 @@ that is many times X, and it may take longer than the fit. Here the slots that n
 them in a file in memory, each a part, and all map it privately: what a fit writes into them no
 other fit sees.
 
-A file holds the seconds that taking its rows took, after 16 bytes the rows, as allocated memory
-begins that far behind a page as well, and a sum may depend on how its numbers are aligned; then the
-ledger of those who make it.
+A file holds the processor seconds that taking its rows took, after 16 bytes the rows, as allocated
+memory begins that far behind a page as well, and a sum may depend on how its numbers are aligned;
+then the ledger of those who make it.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class _Samples:
         self._limit = LIMIT_FACTOR * most
         self._roomy = most * slots <= ROOMY_SHARE * machine.memory_bytes()
         self._take_seconds = 0.0
-        self._lengths = (0.0, 0.0)  # of this slot's last two fits, in seconds
+        self._lengths = (0.0, 0.0)  # of this slot's last two fits, in processor seconds
 
         self.handed_out = False
         """True if rows of a file were handed out since this was last set to False."""
@@ -149,19 +149,20 @@ class _Samples:
         return found
 
     def remember_length(self, seconds: float) -> None:
-        """Take note of what a fit of this slot took."""
+        """Take note of the processor time that a fit of this slot took."""
         self._lengths = (self._lengths[-1], seconds)
 
     def _is_long(self) -> bool:
-        # The shorter of two: a fit that had to wait for a core is not a long one.
+        # The shorter of two: a fit that imports modules is not a long one.
         return self._roomy and min(self._lengths) > LONG_FIT * self._take_seconds > 0
 
     def _found(self, path: Path, indices: Any) -> Any:
         """These rows; None where they are not shared."""
         self._drop_other_splits(_split_of(path.name))
-        found = self._mapped(path, len(indices))
-        if found is None and self._make(path, indices):
-            found = self._mapped(path, len(indices))
+        while (found := self._mapped(path, len(indices))) is None:
+            # A slot that goes on to another split may remove the file before it is mapped here.
+            if not self._make(path, indices):
+                return None
         return found
 
     def _drop_other_splits(self, split: str) -> None:
@@ -177,6 +178,8 @@ class _Samples:
                 return None
             with file:
                 fcntl.flock(file, fcntl.LOCK_SH)  # held until the rows are gone, see `_is_unused`
+                if not is_named(file.fileno(), path):  # removed before the lock
+                    return None
                 mapping = self._mappings[path] = PrivateMapping(file)
         (seconds,) = _HEADER.unpack(mapping.head(_HEADER.size))
         self._take_seconds = max(self._take_seconds, seconds)
@@ -249,11 +252,11 @@ class _Samples:
         return -(-count // self._portion_rows)
 
     def _write(self, file: int, indices: Any, number: int) -> float:
-        """Write one portion; the seconds that it took to take it out of X."""
+        """Write one portion; the processor seconds that it took to take it out of X."""
         first = number * self._portion_rows
-        start = time.perf_counter()
+        start = time.thread_time()
         rows = self._X[indices[first : first + self._portion_rows], ...]
-        seconds = time.perf_counter() - start
+        seconds = time.thread_time() - start
         data = rows.reshape(-1).view(np.uint8).data
         _write_all(file, data, _HEADER.size + first * self._row_bytes)
         return seconds
