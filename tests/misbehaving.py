@@ -215,6 +215,15 @@ class KeepingMemory(Harmless):
         sys.kept = np.ones(2**24)  # type: ignore[attr-defined]
 
 
+class RaisingTheSameError(Harmless):
+    """Raises one exception in every fit; its traceback keeps the data of the fit."""
+
+    error = ValueError("raised again")
+
+    def misbehave(self, X: Any) -> None:
+        raise self.error
+
+
 class UsingJoblib(Harmless):
     """Asks joblib for all processors; `pids_` are the processes that did the work."""
 

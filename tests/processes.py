@@ -6,7 +6,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 
@@ -56,6 +56,21 @@ def children(pid: int | None = None) -> set[int]:
         return {child.pid for child in psutil.Process(pid).children(recursive=True)}
     except psutil.NoSuchProcess:
         return set()
+
+
+def unnamed_files(pids: Iterable[int], least: int) -> list[str]:
+    """Describe the files without a name, of `least` bytes or more, that processes have open."""
+    found = []
+    for pid in pids:
+        # A process may end, and close a file, at any moment.
+        with suppress(psutil.Error, FileNotFoundError, ProcessLookupError):
+            command = " ".join(psutil.Process(pid).cmdline())
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                with suppress(FileNotFoundError):
+                    target, size = os.readlink(entry), os.stat(entry).st_size
+                    if "(deleted)" in target and size >= least:
+                        found.append(f"{pid} ({command}): {entry.name} -> {target}, {size} bytes")
+    return found
 
 
 def kill(pid: int) -> None:

@@ -192,7 +192,9 @@ class JournaledRounds:
                     self._engine.run_round(plan, blobs, queue, record)
                 return raised
             except FitRaised as error:
-                raised = error
+                # Its traceback refers to this frame: the cycle would keep X until the next garbage
+                # collection.
+                raised = error.with_traceback(None)
                 wanted = error.candidate * len(plan.splits) + error.split
             finally:
                 self._next_lease = queue.next_lease_id

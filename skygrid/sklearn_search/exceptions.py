@@ -42,6 +42,9 @@ def raise_again(result: FitResult, place: str) -> NoReturn:
     finally:
         if context is not None:  # Python replaces it if the caller is handling an exception
             _set(error, "__context__", context)
+        # The traceback refers to this frame: a reference back would keep X until the next garbage
+        # collection.
+        del error
 
 
 def exception_of(result: FitResult, place: str) -> BaseException:

@@ -7,11 +7,9 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import GridSearchCV
@@ -20,7 +18,7 @@ import skygrid
 from tests.acceptance.doubles import FailingClassifier
 from tests.acceptance.sameness import differences
 from tests.nesting import Nesting, by_sklearn, samples, tree
-from tests.processes import WAIT_SECONDS, wait_until
+from tests.processes import WAIT_SECONDS, children, unnamed_files, wait_until
 
 PLACES: dict[str, dict[str, Any]] = {
     "forked slots": {"nodes": 1, "concurrency": 2, "start_method": "fork"},
@@ -126,25 +124,49 @@ def test_clusters_of_several_threads() -> None:
 
 def test_an_idle_cluster_releases_the_data_of_its_last_search(place: Any) -> None:
     """The memory of X is released after a search, here and on local nodes."""
+    assert_released(place, DummyClassifier(), {"strategy": ["prior"]})
+
+
+class RaisingTheSameError(DummyClassifier):
+    """Raises one exception in every fit; its traceback keeps the data of the fit."""
+
+    error = ValueError("raised again")
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        raise self.error
+
+
+def test_an_idle_cluster_releases_the_data_of_a_search_that_raised(place: Any) -> None:
+    """The memory of X is released once the error is handled, here and on local nodes."""
+    assert_released(place, RaisingTheSameError(), {}, ValueError)
+
+
+def assert_released(place: Any, estimator: Any, space: Any, *errors: type[BaseException]) -> None:
+    """Fit a search of a large X; check that nothing of it is left without garbage collection."""
     X, y = np.ones((2**18, 4)), np.arange(2**18) % 2
     array = weakref.ref(X)
-    place.fit(GridSearchCV(DummyClassifier(), {"strategy": ["prior"]}, cv=2, refit=False), X, y)
-    del X
+    others = set(open_files())
+    raised = False
     gc.collect()
-    assert array() is None
-    own = psutil.Process()
-    wait_until(
-        lambda: not any(map(has_large_files, [own, *own.children(recursive=True)])),
-        "files of 8 MiB without a name to be closed",
-    )
-
-
-def has_large_files(process: psutil.Process) -> bool:
-    """Return whether a process has a large file without a name open."""
-    for entry in (Path("/proc") / str(process.pid) / "fd").glob("*"):
+    gc.disable()
+    try:
         try:
-            if "(deleted)" in os.readlink(entry) and entry.stat().st_size >= 2**20:
-                return True
-        except FileNotFoundError:  # closed meanwhile
-            continue
-    return False
+            search = GridSearchCV(estimator, space, cv=2, refit=False, error_score="raise")
+            place.fit(search, X, y)
+        except errors:  # not by `pytest.raises`, which keeps the traceback and with it X
+            raised = True
+        assert raised == bool(errors)
+        del X
+        # A node that is late may have yet to open the file of X, which lives as long as X.
+        wait_until(lambda: array() is None, "X to be released")
+    finally:
+        gc.enable()
+    try:
+        wait_until(lambda: others.issuperset(open_files()), "the files of X to be closed")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {set(open_files()) - others}") from None
+
+
+def open_files() -> list[str]:
+    """Describe large files without a name that this process and its descendants have open."""
+    return unnamed_files([os.getpid(), *children()], least=2**20)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,14 @@ from skygrid.worker.wire.messages import (
 )
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver, search_of
-from tests.processes import kill, leaving_nothing, running, wait_gone, wait_until
+from tests.processes import (
+    kill,
+    leaving_nothing,
+    running,
+    unnamed_files,
+    wait_gone,
+    wait_until,
+)
 
 LARGE = (np.ones((20, 2**19)), np.arange(20) % 2)
 """X and y of 80 MiB."""
@@ -108,19 +114,30 @@ def test_slots_release_the_data(agent: AgentDriver) -> None:
     wait_until(lambda: not any(map(has_files, slots)), "80 MiB to be let go of again")
 
 
+def test_slots_that_keep_the_data_end_after_their_round(agent: AgentDriver) -> None:
+    """X and y are released even if an exception that outlives its fit refers to them."""
+    # Small enough for slots that keep it to stay below `HELD_BYTES`.
+    data = np.ones((20, 2**15)), np.arange(20) % 2
+    agent.open(search_of(bad.RaisingTheSameError(), bad.slot_pid), data=data)
+    slots = agent.slot_pids()
+    ends = agent.run(0, 0, 0, 0)
+    assert {result.status for result in ends if isinstance(result, FitResult)} == {"failed"}
+    agent.send(CloseRound(round=agent.round))
+    wait_until(lambda: not unnamed_files(running(slots), least=2**22), "5 MiB to be let go of")
+    whole_round(agent)
+
+
 def has_files(pid: int) -> bool:
     """Return whether a process has opened or mapped a large file without a name."""
-    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    try:
+        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return False
     mapped = [
         int(end, 16) - int(begin, 16)
         for begin, end in (line.split()[0].split("-") for line in lines if "(deleted)" in line)
     ]
-    opened = [
-        entry.stat().st_size
-        for entry in Path(f"/proc/{pid}/fd").iterdir()
-        if "(deleted)" in os.readlink(entry)
-    ]
-    return any(size > 2**25 for size in [*mapped, *opened])
+    return any(size > 2**25 for size in mapped) or bool(unnamed_files([pid], least=2**25))
 
 
 def test_slots_with_much_memory_end_after_their_round(agent: AgentDriver) -> None:

@@ -16,6 +16,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from skygrid.worker.wire.blobs import map_privately
+
 PAGEMAP = "/proc/self/pagemap"
 
 _ENTRY_BYTES = 8
@@ -33,7 +35,7 @@ class PrivateMapping:
     """
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._mapped = map_privately(file.fileno(), 0)
         self._address = np.frombuffer(self._mapped, np.uint8).ctypes.data
 
     def array(self, shape: tuple[int, ...], dtype: Any, offset: int) -> Any:

@@ -34,6 +34,7 @@ from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.slots.status_page import StatusPage
 from skygrid.worker.slots.work import RoundWork, load_round
 from skygrid.worker.user_code.module_values import forget_values
+from skygrid.worker.wire.blobs import any_mapped
 from skygrid.worker.wire.messages import MOST_MEMBERS, FitResult, WarningNote
 
 TASK = struct.Struct(f"<IQII{MOST_MEMBERS // 8}s")
@@ -51,7 +52,8 @@ ORDER_BYTES = 8192
 """Bytes to read for an order; no order is longer, because a path has at most 4,096 bytes."""
 
 OWN_EXIT = 97
-"""Exit code of a slot that ends itself: it refuses a round, or a round left threads or memory."""
+"""Exit code of a slot that ends itself: it refuses a round, or a round left threads, memory or
+its data."""
 
 HELD_BYTES = 64 << 20
 """Memory in bytes beyond the agent's above which a slot ends after a round. Modules and their
@@ -186,8 +188,12 @@ class SlotLoop:
         send_news(self._news, SlotNews(round=order.round))
 
     def _something_is_left(self) -> bool:
-        """Return whether the last round left threads, or more memory than `HELD_BYTES`."""
-        if threading.active_count() > self._own_threads:
+        """Return whether the last round left threads, its data, or more memory than `HELD_BYTES`.
+
+        The garbage collector skips what a forked slot inherited (`reuse.SlotStarter`): an estimator
+        of such a round that keeps an exception, whose traceback refers to X, is never freed.
+        """
+        if threading.active_count() > self._own_threads or any_mapped():
             return True
         return machine.held_bytes(os.getpid()) - machine.held_bytes(os.getppid()) > HELD_BYTES
 

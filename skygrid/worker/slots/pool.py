@@ -146,7 +146,7 @@ class SlotPool:
                 self.reap(slot)
 
     def end_round(self) -> None:
-        """Make the slots drop the round. A slot in which threads or memory are left ends."""
+        """Make the slots drop the round. A slot in which threads, memory or data are left ends."""
         self.open_round(-1, [], None)
 
     # -- tasks

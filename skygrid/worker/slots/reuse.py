@@ -21,6 +21,7 @@ from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.slots.loop import BLOBS, SlotEnds, SlotLoop, become_slot
 from skygrid.worker.slots.work import RoundWork, load_round
 from skygrid.worker.user_code.module_values import forget_values
+from skygrid.worker.wire.blobs import any_mapped
 
 Files = Mapping[str, tuple[IO[bytes], int]]
 """Blobs of a round by the names in `BLOBS`, each as (file, size in bytes)."""
@@ -110,6 +111,9 @@ class SlotStarter:
         forget_values()
         # Objects that `_load` froze may be garbage now.
         gc.unfreeze()
+        if any_mapped():
+            # An idle agent collects no garbage by itself, and this one holds the data.
+            gc.collect()
 
     def __call__(self, ends: SlotEnds) -> int:
         """Start one slot.

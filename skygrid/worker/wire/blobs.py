@@ -41,6 +41,9 @@ ROOM_FACTOR = 1.25
 
 _U64 = struct.Struct("<Q")
 
+_mappings: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+"""Mappings of this process that objects still use."""
+
 
 class BlobError(Exception):
     """A blob is damaged or out of order, or does not fit on the node."""
@@ -165,7 +168,7 @@ def open_blob(file: io.IOBase | Any, size: int) -> Any:
     size : int
         Bytes in the blob.
     """
-    mapped = memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY))
+    mapped = memoryview(map_privately(file.fileno(), size))
     (count,) = _U64.unpack_from(mapped, 0)
     lengths = [_U64.unpack_from(mapped, 8 * (1 + i))[0] for i in range(count + 1)]
     position = _aligned(8 * (2 + count))
@@ -174,6 +177,26 @@ def open_blob(file: io.IOBase | Any, size: int) -> Any:
         views.append(mapped[position : position + length])
         position = _aligned(position + length)
     return node_unpickled(views[0], views[1:])
+
+
+def map_privately(file: int, size: int) -> mmap.mmap:
+    """Map a file of a round copy-on-write, so that `any_mapped` knows of it.
+
+    Parameters
+    ----------
+    file : int
+        File descriptor.
+    size : int
+        Bytes to map; 0: all.
+    """
+    mapped = mmap.mmap(file, size, access=mmap.ACCESS_COPY)
+    _mappings.add(mapped)
+    return mapped
+
+
+def any_mapped() -> bool:
+    """Return True if objects of this process use a mapped blob or mapped samples."""
+    return len(_mappings) > 0
 
 
 def _aligned(position: int) -> int:
