@@ -238,9 +238,10 @@ class PullEngine:
         for link in self._roster.links.values():
             if link.transport.mending():
                 work.queue.renew(link.name, now, reachable=False)
-        for name, reason in work.queue.expire(now):
+        for name, fault in work.queue.expire(now):
             if name in self._roster.links:
-                self._lose(self._roster.links[name], Gone(reason), work)
+                gone = Gone(fault.reason, at_fault=not fault.silent)
+                self._lose(self._roster.links[name], gone, work)
         for link in list(self._roster.links.values()):
             silence, starting = now - link.heard, link.ready_round != work.serial
             if link.up and starting and silence > self._settings.silence_seconds:
@@ -293,7 +294,8 @@ class PullEngine:
         now = link.heard = time.monotonic()
         try:
             if link.greeting is None and not isinstance(message, BEFORE_GREETING):
-                raise LinkFailure(Gone("it sent a message before its greeting"))
+                early = Gone("it sent a message before its greeting", at_fault=True)
+                raise LinkFailure(early)
             work.queue.renew(link.name, now)
             self._dispatch(link, message, work, now)
         except LinkFailure as failure:
@@ -338,7 +340,7 @@ class PullEngine:
         self._listener.node_changed(link.name, "leaving" if leaves else state)
 
     def _lose(self, link: Link, gone: Gone, work: RoundInProgress, cure: Cure = "agent") -> None:
-        work.queue.node_lost(link.name, time.monotonic(), announced=link.leaving)
+        work.queue.node_lost(link.name, charged=not (link.leaving or gone.at_fault))
         self._roster.lose(link, gone, cure)
 
     # -- stopping

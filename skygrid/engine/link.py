@@ -55,6 +55,8 @@ class Gone(msgspec.Struct, frozen=True):
 
     reason: str
     error: SkygridError | None = None
+    at_fault: bool = False
+    """True if the node broke the protocol or sent false messages: no fit can have caused it."""
 
 
 Cure = Literal["agent", "machine", "nothing"]
@@ -322,17 +324,17 @@ class Link:
                         return Gone("it was given up")
                     if not isinstance(message, AgentLog) and self._sends_too_much():
                         text = "it sent far more messages than its work needs"
-                        return Gone(text, NodeError(text))
+                        return Gone(text, NodeError(text), at_fault=True)
                     if isinstance(message, BlobWanted) and message.digest in self._unopened:
                         del self._unopened[message.digest]
                         continue
                     if isinstance(message, BlobWanted) and not self._is_due(message):
                         text = "it asked for data that it was not offered"
-                        return Gone(text, NodeError(text))
+                        return Gone(text, NodeError(text), at_fault=True)
                     self._deliver(message)
         except FrameError as error:
             text = printable(f"node {self.name} broke the protocol: {error}")
-            return Gone(text, ProtocolError(text))
+            return Gone(text, ProtocolError(text), at_fault=True)
         except (OSError, ValueError) as error:
             return Gone(f"its channel broke: {error}")
         except Exception as error:  # noqa: BLE001  # report any failure: the run waits for this node

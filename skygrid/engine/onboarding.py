@@ -55,7 +55,7 @@ class Onboarding:
         """
         if link.greeting is not None:
             # Each driver gets one greeting: for a new driver the keeper starts a new agent.
-            raise LinkFailure(Gone("it sent two greetings"), cure="machine")
+            raise LinkFailure(Gone("it sent two greetings", at_fault=True), cure="machine")
         greeting = _made_printable(greeting)
         try:
             check_greeting(link.name, greeting, self._versions)

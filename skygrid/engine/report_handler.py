@@ -60,12 +60,11 @@ class ReportHandler:
                 self._take_death(link, message, work, now)
 
     def _take_report(self, link: Link, report: Report, work: RoundInProgress, now: float) -> None:
-        self._roster.reported(link)
         finished_at = time.time()
         for result in report.results:
             fault = fault_of(result, work.plan.scores)
             if fault is not None:
-                raise LinkFailure(Gone(f"it sent {fault}"))
+                raise LinkFailure(Gone(f"it sent {fault}", at_fault=True))
             done = work.queue.complete(
                 link.name,
                 result.lease,
@@ -79,11 +78,13 @@ class ReportHandler:
             for name, lease in done.abandon:
                 self._roster.links[name].send(Abandon(leases=[lease]))
             if done.verdict is Verdict.UNKNOWN and done.candidate < 0:
-                lie = Gone("it reported a fit that it was never given")
+                lie = Gone("it reported a fit that it was never given", at_fault=True)
                 raise LinkFailure(lie, cure="machine")
             if done.verdict is not Verdict.FIRST:
                 link.node_log.write(f"{done.verdict.value} result dropped\n".encode())
                 continue
+            # Only now: false or repeated reports must not count as work.
+            self._roster.reported(link)
             if result.status == "raised":
                 raise FitRaised(done.candidate, done.split, result)
             work.take(link.name, result, done, finished_at)

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
+import msgspec
+
 from skygrid.engine.link import Cure, Event, Gone, Link, NodeLog
 from skygrid.errors import HandshakeError, NodeError, ProtocolError, SkygridError
 from skygrid.listener import Listener
@@ -18,6 +20,11 @@ LOGGER = logging.getLogger(__name__)
 
 MAX_REPLACEMENTS = 5
 """Maximum number of losses of one node in a row without a report in between."""
+
+MAX_FAULTS = 2
+"""Maximum number of losses of one place by a node's own fault, such as false scores; after the next
+one the place gets no new node. Reports in between do not count: a node may send true ones too.
+"""
 
 MOST_SAID = 10_000
 """Maximum length of a loss's reason in characters: it may be a traceback."""
@@ -52,6 +59,9 @@ class Roster:
 
         self._losses: dict[str, int] = {}
         """Losses per place since a node there last reported."""
+
+        self._faults: dict[str, int] = {}
+        """Losses per place by a node's own fault."""
 
         self._begun = False
         """True once `min_nodes` nodes were ready at one time: from then on fewer suffice."""
@@ -160,11 +170,14 @@ class Roster:
             If too few nodes are left.
         """
         log, name = link.node_log, link.name
-        gone = Gone(printable(gone.reason, MOST_SAID), gone.error)
+        gone = msgspec.structs.replace(gone, reason=printable(gone.reason, MOST_SAID))
         last_words = "" if isinstance(gone.error, HandshakeError | ProtocolError) else log.tail()
         self._drop(link)
         log.write(f"node {name} was lost: {gone.reason}\n".encode())
         self._listener.node_lost(name, gone.reason)
+        if gone.at_fault:
+            place = self._place(name)
+            self._faults[place] = self._faults.get(place, 0) + 1
         # A leaving node was replaced when its notice came.
         if not link.leaving and self._replace(link, cure):
             return
@@ -180,8 +193,9 @@ class Roster:
         """Start a replacement for a node; return False if none can help or be had."""
         name, place = link.name, self._place(link.name)
         self._losses[place] = self._losses.get(place, 0) + 1
-        if cure == "nothing" or self._losses[place] > MAX_REPLACEMENTS:
-            LOGGER.info("%s is not replaced: loss %d, cure: %s", name, self._losses[place], cure)
+        losses, faults = self._losses[place], self._faults.get(place, 0)
+        if cure == "nothing" or losses > MAX_REPLACEMENTS or faults > MAX_FAULTS:
+            LOGGER.info("%s is not replaced: loss %d, fault %d; %s", name, losses, faults, cure)
             return False
         successor = self._provider.successor(link.name)
         if successor is None or (cure == "machine" and successor == link.name):

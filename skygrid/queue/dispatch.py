@@ -29,7 +29,8 @@ def next_lease(state: RoundState, node: Node, now: float) -> Lease | None:
 
 def _next_retry(state: RoundState, node: Node) -> int | None:
     held = [task for lease_id in node.held for task in state.book.tasks(lease_id)]
-    numbers = [other.number for other in state.nodes.values()]
+    # A node that neither works nor asks for work may never take the task.
+    numbers = [other.number for other in state.nodes.values() if other.held or other.wanted]
     return state.histories.next(node.number, numbers, held)
 
 

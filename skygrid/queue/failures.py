@@ -38,7 +38,7 @@ def after_death(
         return None
     history = state.histories.of(task)
     history.causes.append(cause)
-    history.died_on.add(node.number)
+    history.failed_on.add(node.number)
     decision = state.policies.retry.after_death(history.causes)
     # A copy that still runs is the next attempt, even if the policy allows none.
     if isinstance(decision, GiveUp) and task not in state.leased:
@@ -50,7 +50,7 @@ def after_death(
 
 
 def after_loss(
-    state: RoundState, node: Node, lease_id: int, task: int, *, announced: bool
+    state: RoundState, node: Node, lease_id: int, task: int, *, charged: bool
 ) -> Quarantine | None:
     """Return the task of a lost node to the queue; quarantine it after too many losses.
 
@@ -60,11 +60,13 @@ def after_loss(
         The lost node, and a lease that it held.
     task
         A task of the lease that has not ended.
-    announced
-        The node gave notice: no fit can have caused the loss, so it is not counted.
+    charged
+        False: no fit can have caused the loss, so it is not counted.
     """
     history = state.histories.of(task)
-    history.losses += not announced
+    if charged:
+        history.losses += 1
+        history.failed_on.add(node.number)
     decision = state.policies.retry.after_loss(history.losses)
     if not isinstance(decision, GiveUp):
         history.suspect = decision.alone

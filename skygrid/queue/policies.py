@@ -34,7 +34,10 @@ class RetryPolicy:
     """Limits of attempts after the death of a slot or the loss of a node.
 
     A slot's death is charged to its fit. A node's loss is not, but a fit in hand at several losses
-    becomes a suspect.
+    becomes a suspect: it runs alone, and on a node that was not lost with it if there is one. So
+    one bad node among others ends no fit. A fit that kills each machine is given up in the end,
+    also if there is only one machine. Losses that no fit can have caused are not counted: those
+    with notice, and those by a fault of the node itself, such as a false report.
     """
 
     retries: int = RunConfig.retries
@@ -116,6 +119,17 @@ class Hand:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Reason why a node loses its leases."""
+
+    reason: str
+    silent: bool
+    """True if the node sent nothing: a fit may have killed its machine. Otherwise it is alive and
+    does not do its work, which no fit can cause.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeasePolicy:
     """Lifetime of leases, and the sharing of unstarted leases once no task waits."""
 
@@ -131,7 +145,7 @@ class LeasePolicy:
     stall_seconds: float = limits.STALL
     """Time for which a node may hold leases and run none."""
 
-    def fault(self, *, expired: bool, unanswered: float, stalled: float) -> str | None:
+    def fault(self, *, expired: bool, unanswered: float, stalled: float) -> Fault | None:
         """Return the reason why a node loses its leases; None if it keeps them.
 
         Parameters
@@ -144,11 +158,13 @@ class LeasePolicy:
             Seconds for which the node has held leases and run none.
         """
         if expired:
-            return "it fell silent"
+            return Fault(reason="it fell silent", silent=True)
         if unanswered >= self.answer_seconds:
-            return f"it did not answer for {unanswered:.0f} s when fits were asked back"
+            reason = f"it did not answer for {unanswered:.0f} s when fits were asked back"
+            return Fault(reason=reason, silent=False)
         if stalled >= self.stall_seconds:
-            return f"it held fits for {stalled:.0f} s and started none"
+            reason = f"it held fits for {stalled:.0f} s and started none"
+            return Fault(reason=reason, silent=False)
         return None
 
     def deadline(self, renewed: float) -> float:

@@ -14,7 +14,9 @@ class TaskHistory:
 
     attempts: int = 1
     causes: list[Cause] = field(default_factory=list)
-    died_on: set[int] = field(default_factory=set)
+    failed_on: set[int] = field(default_factory=set)
+    """Nodes on which its slot died, or which were lost with it."""
+
     losses: int = 0
     alone: bool = False
     suspect: bool = False
@@ -71,8 +73,8 @@ class TaskHistories:
     def next(self, node: int, nodes: Iterable[int], held: Collection[int]) -> int | None:
         """Remove and return a dangerous task for a node; None if none suits it.
 
-        A task avoids the nodes on which its slot died while another node lives. A node never holds
-        two suspects.
+        A task avoids the nodes on which it failed while another of `nodes` can take it. A node
+        never holds two suspects.
         """
         if not self._waiting:
             return None
@@ -80,7 +82,7 @@ class TaskHistories:
         holds_suspect = any(map(self.is_suspect, held))
         for task in self._waiting:
             history = self._of[task]
-            avoids = node in history.died_on and not others <= history.died_on
+            avoids = node in history.failed_on and not others <= history.failed_on
             if not avoids and not (history.suspect and holds_suspect):
                 del self._waiting[task]
                 return task

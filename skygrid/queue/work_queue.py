@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from skygrid.queue.dispatch import call_back, next_lease
 from skygrid.queue.failures import after_death, after_loss
 from skygrid.queue.leases import CLOSED, EXPIRED, RUNNING
-from skygrid.queue.policies import Cause, QueuePolicies
+from skygrid.queue.policies import Cause, Fault, QueuePolicies
 from skygrid.queue.state import RoundState
 from skygrid.queue.verdicts import Completion, Quarantine, Retry, Verdict
 from skygrid.worker.wire.messages import Lease
@@ -288,11 +288,15 @@ class WorkQueue:
         if member is not None:
             member.wanted = 0
 
-    def node_lost(self, node: str, now: float, *, announced: bool = False) -> int:
-        """Return a lost node's tasks to the queue, uncharged; return the number of its leases.
+    def node_lost(self, node: str, *, charged: bool = True) -> int:
+        """Return a lost node's tasks to the queue; return the number of its leases.
 
-        A task that was in hand at too many losses is given up, see `take_quarantined`. Announced
-        losses are not counted, because no fit can have caused them.
+        A task that was in hand at too many losses is given up, see `take_quarantined`.
+
+        Parameters
+        ----------
+        charged
+            False: the loss is not counted, because no fit can have caused it.
         """
         member = self._state.nodes.drop(node)
         if member is None:
@@ -301,13 +305,13 @@ class WorkQueue:
         held = sorted(member.held)
         for lease_id in held:
             for task in self._state.release(lease_id, member, EXPIRED):
-                given_up = after_loss(self._state, member, lease_id, task, announced=announced)
+                given_up = after_loss(self._state, member, lease_id, task, charged=charged)
                 if given_up is not None:
                     self._quarantined.append(given_up)
         return len(held)
 
-    def expire(self, now: float) -> list[tuple[str, str]]:
-        """Drop nodes that are silent or do no work; return (name, reason) of each."""
+    def expire(self, now: float) -> list[tuple[str, Fault]]:
+        """Drop nodes that are silent or do no work; return the name and fault of each."""
         lease = self._state.policies.lease
         faults = {
             name: lease.fault(
@@ -318,8 +322,8 @@ class WorkQueue:
             for name, one in self._state.nodes.items()
         }
         dropped = [(name, fault) for name, fault in faults.items() if fault is not None]
-        for name, _ in dropped:
-            self.node_lost(name, now)
+        for name, fault in dropped:
+            self.node_lost(name, charged=fault.silent)
         return dropped
 
     def recall(self, now: float) -> list[tuple[str, int]]:

@@ -17,6 +17,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from skygrid.engine.roster import MAX_FAULTS
+from skygrid.errors import NodeError
 from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess
 from skygrid.queue.policies import QueuePolicies, RetryPolicy
@@ -98,6 +100,7 @@ def run_beside(wrap: Callable[[LocalProcess], Transport], **settings: Any) -> Dr
     assert_as_scikit_learn(search)
     assert len(run.watch.outcomes) == 60
     assert {node for node, _ in run.watch.reasons} == {"node-1"}
+    assert len(run.watch.reasons) <= MAX_FAULTS + 1
     return run
 
 
@@ -203,6 +206,27 @@ def test_scores_that_cannot_be_assembled_end_the_node(scores: Any) -> None:
 
     assert all("it sent" in why or "protocol" in why for _, why in run.watch.reasons)
     assert all(type(outcome.test_scores) is float for outcome in run.watch.outcomes)
+
+
+def test_a_node_that_reports_true_and_false_scores_is_dropped() -> None:
+    """True reports between false ones do not keep a node, and no fit is given up for its lies."""
+    reports = [0]
+
+    def lies(message: Any) -> Iterable[Any]:
+        if isinstance(message, Report):
+            reports[0] += 1
+            if reports[0] % 2 == 0:
+                results = [msgspec.structs.replace(one, test_scores={}) for one in message.results]
+                message = Report(round=message.round, results=results)
+        yield message
+
+    X, y = data()
+    nodes = Nodes(1, lambda name, times, own: Meddling(own, lies))
+    with Driven(nodes) as run, pytest.raises(NodeError, match="it sent one score instead of"):
+        run.fit(tree_search(), X, y)
+    assert run.watch.losses == MAX_FAULTS + 1
+    assert run.watch.outcomes
+    assert {outcome.status for outcome in run.watch.outcomes} == {"scored"}
 
 
 RUDE = "\x1b]0;owned\x07\x1b[2J" + "y" * 100_000

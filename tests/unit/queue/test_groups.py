@@ -138,7 +138,7 @@ class TestSlotDeaths:
         queue = queue_of(3, 2)
         first, _ = queue.pull("a", 2, 0.0)
         queue.slot_died("a", first.id, "signal", 0.0, candidate=2)
-        queue.node_lost("a", 0.0)
+        queue.node_lost("a")
         assert sorted(pulled(queue, "b")) == [[0], [1], [2], [2, 1, 0]]
 
     def test_unreached_members_keep_their_attempts(self) -> None:
@@ -160,7 +160,7 @@ class TestSlotDeaths:
         """A member that was leased twice but tried once is at its second attempt."""
         queue = queue_of()
         queue.pull("a", 1, 0.0)
-        queue.node_lost("a", 0.0)
+        queue.node_lost("a")
         (lease,) = queue.pull("b", 1, 0.0)
         queue.slot_died("b", lease.id, "signal", 0.0, candidate=2)
         again = queue.pull("b", 9, 0.0)
@@ -191,7 +191,7 @@ class TestLosses:
         queue = queue_of()
         (lease,) = queue.pull("a", 1, 0.0)
         report(queue, lease, 2)
-        assert queue.node_lost("a", 0.0) == 1
+        assert queue.node_lost("a") == 1
         (again,) = queue.pull("b", 9, 0.0)
         assert members(again) == [1, 0]
         assert task_of(queue, "b", again.id) == (1, 0, 2)
@@ -200,7 +200,7 @@ class TestLosses:
         """Members that are reported under an expired lease count and are not fitted again."""
         queue = queue_of()
         (lease,) = queue.pull("a", 1, 0.0)
-        queue.node_lost("a", 0.0)
+        queue.node_lost("a")
         assert report(queue, lease, 2).verdict is Verdict.FIRST
         assert pulled(queue, "b") == [[1, 0]]
 
@@ -353,7 +353,7 @@ class TestFamilies:
     def test_a_sibling_leads_after_the_loss_of_the_leaders_node(self) -> None:
         """After the loss of the leader's node, a sibling runs before unrelated candidates."""
         queue = self.led()
-        queue.node_lost("a", 0.0)
+        queue.node_lost("a")
         (first,) = pulled(queue, "b", 1)
         assert first in ([0], [1])
         assert pulled(queue, "b", 1) == [[4]]
@@ -362,7 +362,7 @@ class TestFamilies:
         """After the loss of the only node with the prefix, a sibling runs before other work."""
         queue = self.led()
         queue.complete("a", 0, 1.0, 0.0)
-        queue.node_lost("a", 0.0)
+        queue.node_lost("a")
         assert pulled(queue, "b", 1) == [[1]]
         assert pulled(queue, "b", 1) == [[4]]
 

@@ -364,7 +364,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
     @rule(node=nodes)
     def lose_node(self, node: str) -> None:
         expected = len(self.held(node=node))
-        assert self.queue.node_lost(node, self.now) == expected
+        assert self.queue.node_lost(node) == expected
         if node in self.deadlines:
             self.lose(node)
 
@@ -420,7 +420,7 @@ class WorkQueueMachine(RuleBasedStateMachine):
         if not hasattr(self, "queue"):
             return
         for node in list(self.deadlines):
-            self.queue.node_lost(node, self.now)
+            self.queue.node_lost(node)
             self.lose(node)
         for _ in range(len(self.all_tasks) + 1):
             for lease in self.queue.pull("fresh", 2, self.now):

@@ -6,11 +6,19 @@ import math
 
 import pytest
 
-from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy, SpeculationPolicy
+from skygrid.queue.policies import (
+    Fault,
+    LeasePolicy,
+    QueuePolicies,
+    RetryPolicy,
+    SpeculationPolicy,
+)
 from skygrid.queue.verdicts import Completion, Quarantine, Retry, Verdict
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.worker.wire.messages import Lease
 from tests.queue_state import hungry, task_of
+
+SILENT = Fault(reason="it fell silent", silent=True)
 
 
 def make_queue(
@@ -202,7 +210,7 @@ class TestReports:
         """A lease returned unstarted does not count as a later attempt either."""
         queue = make_queue(1, 1)
         queue.pull("a", 1, 0.0)
-        queue.node_lost("a", 0.0)
+        queue.node_lost("a")
         queue.returned("b", [queue.pull("b", 1, 0.0)[0].id], 0.0)
         (lease,) = queue.pull("b", 1, 0.0)
         assert task_of(queue, "b", lease.id) == (0, 0, 2)
@@ -211,7 +219,7 @@ class TestReports:
         """The outcome of a lost node counts, and the new holder of the task abandons it."""
         queue = make_queue(1, 1)
         (old,) = queue.pull("a", 1, 0.0)
-        queue.node_lost("a", 1.0)
+        queue.node_lost("a")
         (new,) = queue.pull("b", 1, 1.0)
         answer = queue.complete("a", old.id, 1.0, 2.0)
         assert answer.verdict is Verdict.FIRST
@@ -223,7 +231,7 @@ class TestReports:
         """A task that ends while it waits in the queue is not leased any more."""
         queue = make_queue(1, 1)
         (old,) = queue.pull("a", 1, 0.0)
-        queue.node_lost("a", 1.0)
+        queue.node_lost("a")
         assert verdict(queue, "a", old) is Verdict.FIRST
         assert queue.pull("b", 1, 1.0) == []
 
@@ -252,11 +260,11 @@ class TestDeaths:
     def test_the_only_node_gets_its_retry(self) -> None:
         """Without another live node, the retry goes to the node where it died."""
         queue = make_queue(1, 1)
-        queue.pull("b", 0, 0.0)
         (lease,) = queue.pull("a", 1, 0.0)
+        queue.pull("b", 1, 0.0)
         queue.slot_died("a", lease.id, "signal", 0.0)
         assert queue.pull("a", 1, 0.0) == []
-        queue.node_lost("b", 0.0)
+        queue.node_lost("b")
         assert tasks(queue.pull("a", 1, 0.0)) == [(0, 0)]
 
     def test_a_retry_that_died_on_every_node_goes_anywhere(self) -> None:
@@ -301,7 +309,7 @@ class TestLosses:
         """Tasks of a lost node go to others, and a later death counts as their first."""
         queue = make_queue(2, 1, retry=RetryPolicy(retries=1))
         queue.pull("a", 2, 0.0)
-        assert queue.node_lost("a", 0.0) == 2
+        assert queue.node_lost("a") == 2
         assert counts(queue) == (2, 0, 0)
         first, _ = queue.pull("b", 2, 0.0)
         assert task_of(queue, "b", first.id) == (0, 0, 2)
@@ -311,9 +319,9 @@ class TestLosses:
         """The loss of a node that never pulled, or a second loss, changes nothing."""
         queue = make_queue()
         queue.pull("a", 1, 0.0)
-        assert queue.node_lost("b", 0.0) == 0
-        assert queue.node_lost("a", 0.0) == 1
-        assert queue.node_lost("a", 0.0) == 0
+        assert queue.node_lost("b") == 0
+        assert queue.node_lost("a") == 1
+        assert queue.node_lost("a") == 0
 
     def test_silence_expires_a_node(self) -> None:
         """The leases of a node expire after the timeout since its last renewal."""
@@ -322,9 +330,9 @@ class TestLosses:
         queue.pull("b", 1, 0.0)
         queue.renew("a", 10.0)
         assert queue.expire(14.9) == []
-        assert queue.expire(15.0) == [("b", "it fell silent")]
+        assert queue.expire(15.0) == [("b", SILENT)]
         assert queue.expire(24.9) == []
-        assert queue.expire(25.0) == [("a", "it fell silent")]
+        assert queue.expire(25.0) == [("a", SILENT)]
         assert counts(queue) == (6, 0, 0)
 
     def test_a_node_that_keeps_recalled_leases_loses_them(self) -> None:
@@ -338,7 +346,7 @@ class TestLosses:
             queue.renew("b", now)
         assert queue.expire(60.9) == []
         reason = "it did not answer for 60 s when fits were asked back"
-        assert queue.expire(61.0) == [("a", reason)]
+        assert queue.expire(61.0) == [("a", Fault(reason=reason, silent=False))]
         assert counts(queue) == (6, 0, 0)
 
     def test_a_node_that_starts_nothing_loses_its_leases(self) -> None:
@@ -347,7 +355,8 @@ class TestLosses:
         queue.pull("a", 6, 0.0)
         queue.renew("a", 600.0)
         assert queue.expire(599.9) == []
-        assert queue.expire(600.0) == [("a", "it held fits for 600 s and started none")]
+        reason = "it held fits for 600 s and started none"
+        assert queue.expire(600.0) == [("a", Fault(reason=reason, silent=False))]
 
     def test_a_node_out_of_reach_is_not_blamed(self) -> None:
         """While its connection is restored, a node cannot answer, and loses nothing for that."""
@@ -391,7 +400,7 @@ class TestLosses:
                 leases.sort(key=lambda lease: not lease.alone)
                 for lease in leases:
                     if lease.candidate == poison:
-                        queue.node_lost(node, 0.0)
+                        queue.node_lost(node)
                         break
                     queue.complete(node, lease.id, 1.0, 0.0)
                 else:
@@ -402,13 +411,43 @@ class TestLosses:
         assert [task.candidate for task in given_up] == [poison]
         assert "6 nodes" in given_up[0].reason
 
-    def test_announced_losses_are_not_charged(self) -> None:
-        """A task whose nodes were taken away with notice is neither isolated nor given up."""
+    def test_a_bad_node_among_others_ends_no_task(self) -> None:
+        """A task that was in hand at two losses of a node goes to another one that works."""
+        queue = make_queue(2, 1, retry=RetryPolicy(max_node_losses=5))
+        for _ in range(2):
+            assert len(queue.pull("bad", 2, 0.0)) == 2
+            queue.node_lost("bad")
+        assert queue.pull("good", 1, 0.0)[0].alone
+        assert queue.pull("bad", 2, 0.0) == []
+        assert queue.take_quarantined() == []
+
+    def test_a_task_returns_to_a_bad_node_if_no_other_takes_it(self) -> None:
+        """A node that does nothing keeps no task from the only one that works."""
+        queue = make_queue(1, 1, retry=RetryPolicy(max_node_losses=5))
+        queue.pull("idle", 0, 0.0)
+        losses = 0
+        while queue.pull("only", 1, 0.0):
+            queue.node_lost("only")
+            losses += 1
+        assert losses == 6
+        assert [task.node for task in queue.take_quarantined()] == ["only"]
+
+    def test_a_node_that_does_not_do_its_work_charges_no_task(self) -> None:
+        """A task is not charged when its node sends heartbeats and starts nothing."""
+        queue = make_queue(1, 1, retry=RetryPolicy(max_node_losses=0))
+        queue.pull("a", 1, 0.0)
+        queue.renew("a", 600.0)
+        assert len(queue.expire(600.0)) == 1
+        assert queue.take_quarantined() == []
+        assert queue.pending == 1
+
+    def test_losses_that_no_task_caused_are_not_charged(self) -> None:
+        """A task whose nodes left with notice, or lied, is neither isolated nor given up."""
         queue = make_queue(1, 1, retry=RetryPolicy(max_node_losses=1, isolate_after=1))
         for number in range(5):
             (lease,) = queue.pull(f"node-{number}", 1, 0.0)
             assert not lease.alone
-            queue.node_lost(f"node-{number}", 0.0, announced=True)
+            queue.node_lost(f"node-{number}", charged=False)
         assert queue.take_quarantined() == []
         assert queue.pending == 1
 
@@ -416,7 +455,7 @@ class TestLosses:
         """A round is finished once its quarantined tasks were taken."""
         queue = make_queue(1, 1, retry=RetryPolicy(max_node_losses=0))
         queue.pull("a", 1, 0.0)
-        queue.node_lost("a", 0.0)
+        queue.node_lost("a")
         assert (queue.ended, queue.finished) == (1, False)
         assert [task.node for task in queue.take_quarantined()] == ["a"]
         assert queue.finished
@@ -488,7 +527,7 @@ class TestSpeculation:
         (lease,) = queue.pull("a", 1, 0.0)
         queue.started("a", [lease.id], 0.0)
         (copy,) = queue.pull("b", 1, 99.0)
-        queue.node_lost("a", 99.0)
+        queue.node_lost("a")
         assert queue.take_quarantined() == []
         assert verdict(queue, "b", copy) is Verdict.FIRST
 
