@@ -37,7 +37,7 @@ from skygrid.sklearn_search.sklearn_private import (
 )
 from skygrid.util.terminal import in_summary
 from skygrid.worker.evaluation.contents import SearchData, SearchWork
-from skygrid.worker.wire.scores import from_wire
+from skygrid.worker.wire.scores import as_float, from_wire
 
 
 class RoundEvaluator(Protocol):
@@ -212,6 +212,7 @@ class _Driver:
             error_score=search.error_score,
             verbose=search.verbose,
             n_jobs=search.n_jobs,
+            column_of_one_score=_column_of_one_score(search),
         )
         rounds = _Rounds(self, search, data, work, splitter, routed.splitter.split, n_splits)
         with progress_on_stderr(search.verbose):
@@ -261,10 +262,13 @@ class _Driver:
             search.feature_names_in_ = search.best_estimator_.feature_names_in_
 
 
+def _column_of_one_score(search: Any) -> str | None:
+    return sklearn_private.column_of_one_score(search) if search.scoring is None else None
+
+
 def _score_form(search: Any, scorer: Any) -> ScoreForm:
     named = named_scorers(scorer)
-    # A refit by ``estimator.score`` needs one score.
-    one = is_metric_scorer(scorer) or (search.scoring is None and bool(search.refit))
+    one = is_metric_scorer(scorer) or _column_of_one_score(search) is not None
     return ScoreForm(
         metrics=None if named is None else frozenset(named),
         open=named is None and not one,
@@ -389,7 +393,12 @@ class _Rounds:
         return out
 
     def _scores(self, scores: Any) -> Any:
-        return scores if type(scores) is float else from_wire(scores)
+        if type(scores) is float:
+            return scores
+        read = from_wire(scores)
+        if isinstance(read, dict):
+            return {name: as_float(score) for name, score in read.items()}
+        return as_float(read)
 
     def _error_scores(self) -> Any:
         named = named_scorers(self._work.scorer)

@@ -12,6 +12,7 @@ from typing import Any
 
 from sklearn.metrics import _scorer
 from sklearn.model_selection import _search, _validation
+from sklearn.model_selection._search_successive_halving import BaseSuccessiveHalving
 
 CHECKS_CV_ITSELF = hasattr(_search.BaseSearchCV, "_check_input_parameters")
 """True from scikit-learn 1.9 on: `BaseSearchCV.fit` keeps the checked splitter as an attribute."""
@@ -137,6 +138,21 @@ def format_results(
     """Return ``cv_results_``."""
     results: dict[str, Any] = search._format_results(candidates, n_splits, out, more)
     return results
+
+
+def column_of_one_score(search: Any) -> str | None:
+    """Return the column of ``cv_results_`` that scikit-learn lacks if fits have several scores.
+
+    None if the search may end without such a column. The scorer is ``estimator.score``.
+    """
+    choose = type(search)._select_best_index
+    if choose is BaseSuccessiveHalving._select_best_index:
+        return "mean_test_score"  # after each round, also without a refit
+    refits = bool(search.refit) and not callable(search.refit)
+    return "rank_test_score" if refits and choose is _CHOOSE else None
+
+
+_CHOOSE = _search.BaseSearchCV._select_best_index
 
 
 # ---- steps after the rounds ----------------------------------------------------------------------

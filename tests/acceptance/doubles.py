@@ -57,6 +57,13 @@ class ThresholdClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[np.where(above, len(self.classes_) - 1, 0)]
 
 
+class SeveralScoresClassifier(ThresholdClassifier):
+    """Returns several scores from `score`."""
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        return {"share": float((self.predict(X) == y).mean()), "cut": self.cut_}
+
+
 class FailingClassifier(ThresholdClassifier):
     """Raises `error` at the levels in `fails_at`."""
 
@@ -269,6 +276,18 @@ def exact_score(estimator: Any, X: Any, y: Any) -> Any:
 
 def decimal_score(estimator: Any, X: Any, y: Any) -> Any:
     return Decimal(int((estimator.predict(X) == y).sum())) / len(y)
+
+
+def first_of_two_scores(results: Any) -> int:
+    return int(np.argmin(results["rank_test_share"]))
+
+
+def complex_score(estimator: Any, X: Any, y: Any) -> Any:
+    return complex(int((estimator.predict(X) == y).sum()), estimator.level)
+
+
+def signalling_score(estimator: Any, X: Any, y: Any) -> Any:
+    return Decimal("sNaN") if estimator.level == 2 else Decimal("0.5")
 
 
 def endless_score(estimator: Any, X: Any, y: Any) -> float:

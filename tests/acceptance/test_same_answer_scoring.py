@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401  # opens the next import
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import fbeta_score, make_scorer, mean_absolute_error
-from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.model_selection import GridSearchCV, GroupKFold, HalvingGridSearchCV
 from sklearn.svm import SVC, LinearSVC
 
 from tests.acceptance import doubles
 from tests.acceptance.doubles import (
     FailingClassifier,
+    SeveralScoresClassifier,
     SplitFailingClassifier,
     ThresholdClassifier,
     UnscorableClassifier,
@@ -93,6 +95,28 @@ def levels(estimator: Any = None, values: Any = (1, 2, 3), **options: Any) -> Jo
     integers=("A score that counts.", lambda: levels(scoring=doubles.integer_score)),
     booleans=("A score that is true or false.", lambda: levels(scoring=doubles.true_or_false)),
     fractions=("A score that is a fraction.", lambda: levels(scoring=doubles.exact_score)),
+    complex_numbers=("A complex score.", lambda: levels(scoring=doubles.complex_score)),
+    signalling=(
+        "A score that no float can hold is an error.",
+        lambda: levels(scoring=doubles.signalling_score),
+    ),
+    dict_of_the_estimator_in_a_halving_search=(
+        "A halving search needs one score, also without a refit.",
+        lambda: Job(
+            HalvingGridSearchCV(
+                SeveralScoresClassifier(), {"level": [1, 2, 3]}, cv=2, refit=False, random_state=0
+            ),
+            *flowers(),
+        ),
+    ),
+    dict_of_the_estimator_and_own_choice=(
+        "A function that chooses the best candidate may read several scores of the estimator.",
+        lambda: levels(SeveralScoresClassifier(), refit=doubles.first_of_two_scores),
+    ),
+    dict_of_the_estimator_without_a_refit=(
+        "Without a refit, an estimator may give several scores.",
+        lambda: levels(SeveralScoresClassifier(), refit=False),
+    ),
     decimals=("A score that is a decimal number.", lambda: levels(scoring=doubles.decimal_score)),
     not_finite=(
         "Scores that are infinite or no number warn, and rank last.",

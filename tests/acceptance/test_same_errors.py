@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import skygrid
 from skygrid.errors import SearchFailedError
-from tests.acceptance.doubles import ThresholdClassifier
+from tests.acceptance.doubles import SeveralScoresClassifier, ThresholdClassifier
 from tests.acceptance.searches import flowers
 
 pytestmark = pytest.mark.sklearn_versions
@@ -244,6 +244,17 @@ def test_an_error_of_a_spawned_slot_is_scikit_learns(name: str, spawned: Any) ->
     theirs = raised_by(lambda: search(KINDS[name]).fit(X, y))
     ours = raised_by(lambda: spawned.fit(search(KINDS[name]), X, y))
     assert described(ours) == described(theirs)
+
+
+@pytest.mark.parametrize("options", [{}, {"refit": "share"}, {"return_train_score": True}])
+def test_several_scores_of_an_estimator_are_scikit_learns_error(
+    options: dict[str, Any], cluster: Any
+) -> None:
+    """A search that needs one score and gets several raises scikit-learn's error."""
+    several = GridSearchCV(SeveralScoresClassifier(), {"level": [1, 2]}, cv=2, **options)
+    theirs = raised_by(lambda: several.fit(*flowers()))
+    ours = raised_by(lambda: cluster.fit(several, *flowers()))
+    assert (type(ours), ours.args) == (type(theirs), theirs.args)
 
 
 def test_an_error_keeps_its_context_while_another_is_handled(cluster: Any) -> None:

@@ -250,6 +250,7 @@ FORMS = (ScoreForm(), ScoreForm(open=False), ScoreForm(metrics=frozenset({"a"}),
 @example(test=TypedNumber("int", "f" * 400), train=None)
 @example(test=TypedNumber("fraction", "f" * 9_000 + "/" + "e" * 900), train=None)
 @example(test=TypedNumber("decimal", "1e999999999"), train=None)
+@example(test=TypedNumber("decimal", "sNaN"), train=None)
 @example(test={"a": {}}, train=None)
 @example(test={}, train={})
 @example(test=TypedNumber("<f99", "00"), train=None)

@@ -61,6 +61,10 @@ class SearchWork:
     """The search's ``n_jobs``: joblib inside a fit depends on how scikit-learn would run the fits.
     """
 
+    column_of_one_score: str | None = None
+    """Column of ``cv_results_`` that the search misses if ``estimator.score`` returns several
+    scores; None if the search has another scorer, or accepts several scores."""
+
     callback_context: bool = True
     """True if the search passes the context of fit callbacks on; scikit-learn's own classes do."""
 

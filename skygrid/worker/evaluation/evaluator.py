@@ -209,6 +209,11 @@ class Evaluator:
 
     def _result(self, lease: int, candidate: int, slot: int, out: Mapping[str, Any]) -> FitResult:
         failed = out["fit_error"] is not None
+        column = self._work.column_of_one_score
+        if column is not None and isinstance(out["test_scores"], dict) and not failed:
+            # scikit-learn raises this after the last fit. The driver accepts no scores of another
+            # form, because a node might lie.
+            raise KeyError(column)
         return FitResult(
             lease=lease,
             candidate=candidate,

@@ -56,9 +56,24 @@ def from_wire(wire: Scores) -> Any:
     return number_from_wire(wire)
 
 
+def as_float(score: Any) -> Any:
+    """Return a score as scikit-learn stores it; NumPy and complex numbers are returned as they are.
+
+    An array of scores has them as floats in any case. Complex ones lose their imaginary part there,
+    but only beside numbers of which NumPy knows the type.
+
+    Raises
+    ------
+    OverflowError, ValueError
+        If no float can hold the score.
+    """
+    if isinstance(score, int | fractions.Fraction | decimal.Decimal):
+        return float(score)
+    return score
+
+
 def _score_to_wire(value: Any) -> float | TypedNumber:
-    if isinstance(value, int | fractions.Fraction):
-        float(value)  # raises what scikit-learn raises when it makes an array of scores
+    as_float(value)  # raises what scikit-learn raises when it makes an array of scores
     wire = number_to_wire(value)
     if isinstance(wire, TypedNumber) and len(wire.text) > MOST_DIGITS:
         raise OverflowError(f"a score has more than {MOST_DIGITS} digits")
