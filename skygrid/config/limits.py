@@ -40,6 +40,11 @@ OVERDUE = 30.0
 START_SILENCE = 300.0
 """Maximum silence of a node that starts or prepares: it may be busy unpickling."""
 
+PREPARE = 600.0
+"""Time without progress after which a node that prepares for a round is lost, although it sends
+heartbeats. It may have to import large libraries and unpickle a large search.
+"""
+
 RECORD_AFTER = 0.05
 """Maximum delay of an outcome that waits to be recorded together with others."""
 

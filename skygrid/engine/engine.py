@@ -193,7 +193,7 @@ class PullEngine:
         if not self._roster.links:
             self._roster.start()  # an earlier search lost all nodes
         for link in self._roster.links.values():
-            self._onboarding.open_on(link, work)
+            self._onboarding.open_on(link, work, time.monotonic())
         with only_new_garbage():
             self._loop(work)
 
@@ -238,6 +238,7 @@ class PullEngine:
         for link in self._roster.links.values():
             if link.transport.mending():
                 work.queue.renew(link.name, now, reachable=False)
+                link.preparation = link.preparation.interrupted(now)
         for name, fault in work.queue.expire(now):
             if name in self._roster.links:
                 gone = Gone(fault.reason, at_fault=not fault.silent)
@@ -246,6 +247,8 @@ class PullEngine:
             silence, starting = now - link.heard, link.ready_round != work.serial
             if link.up and starting and silence > self._settings.silence_seconds:
                 self._lose(link, Gone(f"it sent nothing for {silence:.0f} s"), work)
+            elif link.opened_round == work.serial and starting and not link.leaving:
+                self._check_preparation(link, work, now)
         for link in list(self._roster.links.values()):
             if link.leaving and (
                 work.queue.in_hand(link.name) <= 0 or link.opened_round != work.serial
@@ -256,6 +259,12 @@ class PullEngine:
         self._forget_finished_splits(work)
         for quarantine in work.queue.take_quarantined():
             work.give_up(quarantine, quarantine.reason)
+
+    def _check_preparation(self, link: Link, work: RoundInProgress, now: float) -> None:
+        link.preparation = link.preparation.went_on(link.sent_bytes, link.received, now)
+        fault = link.preparation.fault(now)
+        if fault is not None:
+            self._lose(link, Gone(fault, at_fault=True), work)
 
     def _forget_finished_splits(self, work: RoundInProgress) -> None:
         """Let nodes free the memory that fits on finished splits shared."""
@@ -314,7 +323,7 @@ class PullEngine:
                     self._onboarding.tell_progress(link, beat)
             case Greeting():
                 self._roster.greeted(link, self._onboarding.welcome(link, message))
-                self._onboarding.open_on(link, work)
+                self._onboarding.open_on(link, work, now)
             case RoundReady():
                 self._roster.ready(link, message.round)
                 self._tell_state(link, "working")

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal
 
 import msgspec
 
+from skygrid.engine.preparation import Preparation
 from skygrid.environment.credentials import MaskedLines, masked
 from skygrid.errors import NodeError, ProtocolError, SkygridError
 from skygrid.nodes.interface import Transport, Watcher
@@ -188,8 +189,13 @@ class Link:
         self.greeting: Greeting | None = None
         self.opened_round = -1
         self.ready_round = -1
-        self.receives = False
-        """True if data was arriving at the node at its last heartbeat."""
+        self.received: float | None = None
+        """Part of the data that the node had at its last heartbeat; None if none was arriving."""
+
+        self.sent_bytes = 0
+        """Bytes that the node has taken; counted on the writer's thread."""
+
+        self.preparation = Preparation(since=clock())
 
         self.leaving = False
         """True if its machine is about to be taken away: it gets no more work."""
@@ -387,7 +393,7 @@ class Link:
                     self._transfer(item.blob)
                     continue
                 for frame in _frames(item):
-                    self.transport.write(frame)
+                    self._write_frame(frame)
             except (OSError, ValueError):
                 # The agent is gone; the reader notices too and reports it.
                 return
@@ -395,6 +401,10 @@ class Link:
                 gone = self._unforeseen("nothing could be sent to it", error)
                 self._inbox.put(Event(self, gone))
                 return
+
+    def _write_frame(self, frame: bytes) -> None:
+        self.transport.write(frame)
+        self.sent_bytes += len(frame)
 
     def _transfer(self, blob: Blob) -> None:
         """Send the part of a blob that the node wants; return when the node has all."""
@@ -410,7 +420,7 @@ class Link:
                 return
             if transfers_left:
                 for frame in _chunks(blob, offset):
-                    self.transport.write(frame)
+                    self._write_frame(frame)
         text = f"the data arrived broken {MOST_TRANSFERS} times"
         self._inbox.put(Event(self, Gone(text, NodeError(text))))
 

@@ -7,6 +7,7 @@ import msgspec
 from skygrid.config import limits
 from skygrid.engine.handshake import check_greeting
 from skygrid.engine.link import Gone, Link, LinkFailure
+from skygrid.engine.preparation import Preparation
 from skygrid.engine.round import RoundInProgress
 from skygrid.engine.settings import EngineSettings
 from skygrid.errors import HandshakeError
@@ -67,11 +68,12 @@ class Onboarding:
         link.send(self._setup)
         return greeting
 
-    def open_on(self, link: Link, work: RoundInProgress) -> None:
+    def open_on(self, link: Link, work: RoundInProgress, now: float) -> None:
         """Send a node the contents of a round, once; not before its greeting, nor if it leaves."""
         if link.greeting is None or link.leaving or link.opened_round == work.serial:
             return
         link.opened_round = work.serial
+        link.preparation = Preparation(since=now, sent_bytes=link.sent_bytes)
         link.wanted = 0
         self._listener.node_changed(link.name, "receiving")
         blobs = work.blobs
@@ -91,9 +93,9 @@ class Onboarding:
         if beat.receiving is not None:
             percent = f"{100 * beat.receiving:.0f} %"
             self._listener.node_changed(link.name, f"receiving {percent}")
-        elif link.receives:
+        elif link.received is not None:
             self._listener.node_changed(link.name, "loading")
-        link.receives = beat.receiving is not None
+        link.received = beat.receiving
 
 
 def _made_printable(greeting: Greeting) -> Greeting:

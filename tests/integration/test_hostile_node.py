@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from skygrid.config import limits
 from skygrid.engine.roster import MAX_FAULTS
 from skygrid.errors import NodeError
 from skygrid.nodes.interface import Transport
@@ -31,6 +32,7 @@ from skygrid.worker.wire.messages import (
     Pull,
     Refusal,
     Report,
+    RoundReady,
     SlotDied,
     TypedNumber,
 )
@@ -320,3 +322,23 @@ def test_a_node_with_an_impossible_number_of_slots_is_dropped(slots: int) -> Non
     run = run_beside(lambda own: Meddling(own, boastful))
 
     assert all("broke the protocol" in reason for _, reason in run.watch.reasons)
+
+
+def test_a_node_that_never_becomes_ready_does_not_hold_the_run_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A node that sends heartbeats and never becomes ready is lost, also if all are awaited."""
+    monkeypatch.setattr(limits, "PREPARE", 8.0)
+
+    def unready(message: Any) -> Iterable[Any]:
+        if not isinstance(message, RoundReady):
+            yield message
+
+    def wrap(name: str, times: int, own: LocalProcess) -> Transport:
+        return Meddling(own, unready) if (name, times) == ("node-1", 0) else own
+
+    X, y = data()
+    with Driven(Nodes(2, wrap), min_nodes=2) as run:
+        assert_as_scikit_learn(run.fit(tree_search(), X, y))
+    assert run.watch.reasons[0][0] == "node-1"
+    assert "did not become ready" in run.watch.reasons[0][1]

@@ -45,7 +45,7 @@ def test_agents_renew_their_leases_in_time() -> None:
 
 def test_a_node_that_is_busy_starting_is_not_lost() -> None:
     """A silent start may last longer than a lease."""
-    assert ordered(limits.LEASE, limits.REMOTE_LEASE, limits.START_SILENCE)
+    assert ordered(limits.LEASE, limits.REMOTE_LEASE, limits.START_SILENCE, limits.PREPARE)
 
 
 def test_a_node_may_be_silent_before_it_is_blamed_for_its_work() -> None:
