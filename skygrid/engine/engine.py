@@ -228,7 +228,7 @@ class PullEngine:
                 if event is None:
                     return
                 if not isinstance(event.message, UNLIMITED):
-                    event.link.took()
+                    event.link.took(event)
                 yield event
                 event = self._inbox.get_nowait()
         except Empty:  # all events that have arrived are handled

@@ -15,10 +15,12 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 
 from skygrid.engine.preparation import Preparation
+from skygrid.engine.room import Room
 from skygrid.environment.credentials import MaskedLines, masked
 from skygrid.errors import NodeError, ProtocolError, SkygridError
 from skygrid.nodes.interface import Transport, Watcher
 from skygrid.util.terminal import printable
+from skygrid.worker.limits import MAX_FIRST_FRAME, MAX_FRAME
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.frames import FrameError, FrameReader, encode
 from skygrid.worker.wire.messages import (
@@ -40,9 +42,6 @@ LOG_LIMIT_BYTES = 64 * 1024 * 1024
 
 
 TAIL_BYTES = 2000
-
-MOST_WAITING = 4096
-"""Messages of a node that may wait for the engine; at the limit no more are read from it."""
 
 FREE_MESSAGES, MESSAGES_PER_SECOND, MESSAGES_PER_LEASE = 1000, 100.0, 20
 """Limits on an agent's messages, printed lines excepted; a correct agent stays far below."""
@@ -91,6 +90,9 @@ class Event:
     link: Link
     message: Any
     """One of `worker.wire.messages.FromAgent`, `NodeState` or `Gone`."""
+
+    n_bytes: int = 0
+    """Size of the message on the wire."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ class Link:
 
         self._said = 0
         self._closed = False
-        self._room = threading.Semaphore(MOST_WAITING)
+        self._room = Room()
         self._beat_lock = threading.Lock()
         self._beat: Heartbeat | None = None
         self._inbox = inbox
@@ -243,9 +245,9 @@ class Link:
         """Take output of the node, or of its preparation."""
         self.node_log.write(data)
 
-    def took(self) -> None:
-        """Make room for another message: the engine has taken one from the inbox."""
-        self._room.release()
+    def took(self, event: Event) -> None:
+        """Make room for another message: the engine has taken this one from the inbox."""
+        self._room.give_back(event.n_bytes)
 
     def take_beat(self) -> Heartbeat:
         """Return the newest heartbeat; older ones are dropped."""
@@ -325,6 +327,8 @@ class Link:
         try:
             reader = FrameReader(FromAgent)
             while data := self.transport.read():
+                # A node sends large messages only once it has accepted work.
+                reader.most_bytes = MAX_FIRST_FRAME if self.greeting is None else MAX_FRAME
                 for message in reader.feed(data):
                     if self._closed:
                         return Gone("it was given up")
@@ -337,7 +341,7 @@ class Link:
                     if isinstance(message, BlobWanted) and not self._is_due(message):
                         text = "it asked for data that it was not offered"
                         return Gone(text, NodeError(text), at_fault=True)
-                    self._deliver(message)
+                    self._deliver(message, reader.n_bytes)
         except FrameError as error:
             text = printable(f"node {self.name} broke the protocol: {error}")
             return Gone(text, ProtocolError(text), at_fault=True)
@@ -370,7 +374,7 @@ class Link:
             return False
         return wanted.digest == blob.digest and wanted.offset <= blob.size
 
-    def _deliver(self, message: Any) -> None:
+    def _deliver(self, message: Any, n_bytes: int) -> None:
         if isinstance(message, AgentLog):
             self.node_log.write(f"{message.text}\n".encode())
         elif isinstance(message, BlobWanted):
@@ -381,10 +385,10 @@ class Link:
             if not waits:
                 self._inbox.put(Event(self, message))
         else:
-            while not self._room.acquire(timeout=1.0):
+            while not self._room.take(n_bytes, timeout=1.0):
                 if self._closed:
                     return
-            self._inbox.put(Event(self, message))
+            self._inbox.put(Event(self, message, n_bytes))
 
     def _write(self) -> None:
         while (item := self._outbox.get()) is not None:

@@ -11,10 +11,15 @@ from skygrid.engine.score_check import fault_of
 from skygrid.listener import Listener
 from skygrid.queue.verdicts import Quarantine, Verdict
 from skygrid.util.terminal import printable
-from skygrid.worker.wire.messages import Abandon, FitResult, Pull, Report, Returned, SlotDied
-
-MOST_IN_HAND = 100_000
-"""Maximum number of leases that a node may ask for at a time."""
+from skygrid.worker.wire.messages import (
+    MOST_IN_HAND,
+    Abandon,
+    FitResult,
+    Pull,
+    Report,
+    Returned,
+    SlotDied,
+)
 
 MOST_DETAIL = 500
 """Maximum length of a node's text about a slot's death, in characters."""

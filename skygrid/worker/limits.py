@@ -80,6 +80,9 @@ MAX_NEWS = MAX_RESULT + 1024
 MAX_FRAME = 8 * 1024 * 1024
 """Bytes of the largest payload of a frame that driver and agent accept."""
 
+MAX_FIRST_FRAME = 1024 * 1024
+"""The same for an agent whose greeting the driver has not accepted: it has no results to send."""
+
 CHUNK_BYTES = 1024 * 1024
 """Bytes of data in one message, before compression."""
 

@@ -6,11 +6,11 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from skygrid.worker.wire.frames import FrameError, FrameReader, encode
-from skygrid.worker.wire.messages import FitResult, Report, ToAgent
+from skygrid.worker.wire.messages import MOST_IN_HAND, FitResult, Report, ToAgent
 
 READ_BYTES = 1 << 20
 
@@ -144,9 +144,9 @@ class DriverLink:
 
 
 def _frames_of(round: int, results: list[FitResult]) -> bytes:
-    try:
-        return encode(Report(round=round, results=results))
-    except FrameError:
-        # Many long tracebacks exceed the limit together; a single one never does.
-        half = len(results) // 2
-        return _frames_of(round, results[:half]) + _frames_of(round, results[half:])
+    # Many long tracebacks exceed the limit of a frame together; a single one never does.
+    with suppress(FrameError):
+        if len(results) <= MOST_IN_HAND:
+            return encode(Report(round=round, results=results))
+    half = len(results) // 2
+    return _frames_of(round, results[:half]) + _frames_of(round, results[half:])

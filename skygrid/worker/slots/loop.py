@@ -35,7 +35,7 @@ from skygrid.worker.slots.status_page import StatusPage
 from skygrid.worker.slots.work import RoundWork, load_round
 from skygrid.worker.user_code.module_values import forget_values
 from skygrid.worker.wire.blobs import any_mapped
-from skygrid.worker.wire.messages import MOST_MEMBERS, FitResult, WarningNote
+from skygrid.worker.wire.messages import MOST_MEMBERS, MOST_WARNINGS, FitResult, WarningNote
 
 TASK = struct.Struct(f"<IQII{MOST_MEMBERS // 8}s")
 """A task in the pipe: round, lease, candidate, split, and `messages.Lease.members` padded with
@@ -251,7 +251,7 @@ def _encode_result(result: FitResult) -> bytes:
     """Encode a result: whole if possible, else with its texts cut, else as a failure."""
     try:
         payload = msgspec.msgpack.encode(SlotNews(result=result))
-        if len(payload) <= MAX_RESULT:
+        if len(payload) <= MAX_RESULT and len(result.warnings) <= MOST_WARNINGS:
             return payload
         reason = f"it takes {len(payload)} bytes"
     except (ValueError, TypeError, OverflowError) as error:

@@ -93,6 +93,11 @@ class FrameReader:
     def __init__(self, message_type: Any) -> None:
         self._decoder = msgspec.msgpack.Decoder(message_type)
         self._buffer = bytearray()
+        self.most_bytes = MAX_FRAME
+        """Bytes of the largest payload that is accepted."""
+
+        self.n_bytes = 0
+        """Bytes of the newest message's payload."""
 
     def feed(self, data: bytes) -> Iterator[Any]:
         """Add bytes and yield each complete message.
@@ -105,7 +110,7 @@ class FrameReader:
         Raises
         ------
         FrameError
-            If a length is above `MAX_FRAME`, a checksum is wrong or a payload is no accepted
+            If a length is above `most_bytes`, a checksum is wrong or a payload is no accepted
             message.
         """
         buffer = self._buffer
@@ -114,13 +119,16 @@ class FrameReader:
         try:
             while len(buffer) - start >= HEADER.size:
                 length, checksum = HEADER.unpack_from(buffer, start)
-                if length > MAX_FRAME:
-                    raise FrameError(f"a frame of {length} bytes is over the limit of {MAX_FRAME}")
+                if length > self.most_bytes:
+                    raise FrameError(
+                        f"a frame of {length} bytes is over the limit of {self.most_bytes}"
+                    )
                 end = start + HEADER.size + length
                 if len(buffer) < end:
                     break
                 payload = bytes(memoryview(buffer)[start + HEADER.size : end])
                 start = end
+                self.n_bytes = length
                 yield self._decode(payload, checksum)
         finally:
             del buffer[:start]

@@ -41,6 +41,15 @@ Line = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Processors = Annotated[int, msgspec.Meta(ge=1, le=65536)]
 """Number of slots or processors; larger than any machine has."""
 
+MOST_IN_HAND = 100_000
+"""Most leases that a node may ask for at a time, and most leases or results in one message."""
+
+MOST_WARNINGS = 50_000
+"""Most warnings in one result. Fewer already reach the limit in bytes, unless they are empty."""
+
+Leases = Annotated[list[int], msgspec.Meta(max_length=MOST_IN_HAND)]
+"""Leases that a node names. A list of small numbers takes eight times its size on the wire."""
+
 Digest = Annotated[str, msgspec.Meta(max_length=200)]
 """Name of a blob."""
 
@@ -342,7 +351,7 @@ class FitFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fit_error: str | None = None
     """Text of the traceback, or the reason why the fit was given up."""
 
-    warnings: tuple[WarningNote, ...] = ()
+    warnings: Annotated[tuple[WarningNote, ...], msgspec.Meta(max_length=MOST_WARNINGS)] = ()
 
 
 class FitResult(FitFacts, frozen=True, kw_only=True, array_like=True, gc=False):
@@ -366,7 +375,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
     """Results of fits that ended."""
 
     round: int
-    results: list[FitResult]
+    results: Annotated[list[FitResult], msgspec.Meta(max_length=MOST_IN_HAND)]
 
 
 class SlotDied(msgspec.Struct, frozen=True, kw_only=True, tag="died"):
@@ -390,7 +399,7 @@ class Returned(msgspec.Struct, frozen=True, kw_only=True, tag="returned"):
     """Leases returned before they were started."""
 
     round: int
-    leases: list[int]
+    leases: Leases
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="beat"):
@@ -399,7 +408,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="beat"):
     busy: Count
     """Number of slots that run a fit."""
 
-    running: list[int]
+    running: Leases
     """Leases that run; the agent's other leases have not started."""
 
     slots_bytes: Count

@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from skygrid.config import AwsConfig, SshConfig, limits
+from skygrid.engine import room
 from skygrid.worker import limits as worker
 
 
@@ -93,6 +94,7 @@ def test_time_limits_of_a_teardown() -> None:
 def test_a_message_fits_into_everything_that_it_passes() -> None:
     """Exceptions < result < message of a slot < frame < data that waits on its way."""
     assert ordered(4 * worker.EXCEPTION_ROOM, worker.MAX_RESULT, worker.MAX_NEWS, worker.MAX_FRAME)
+    assert ordered(worker.MAX_FIRST_FRAME, worker.MAX_FRAME, room.MOST_BYTES)
     assert ordered(worker.CHUNK_BYTES, worker.MAX_FRAME, worker.MOST_QUEUED)
     assert ordered(worker.MAX_FRAME, worker.MOST_UNSENT)
 

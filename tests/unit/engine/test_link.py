@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from skygrid.engine import link as link_module
+from skygrid.engine.engine import UNLIMITED
 from skygrid.engine.link import FREE_MESSAGES, MESSAGES_PER_SECOND, Event, Gone, Link, NodeLog
 from skygrid.nodes.interface import Watcher
+from skygrid.worker.limits import MAX_FIRST_FRAME
 from skygrid.worker.wire.frames import encode
-from skygrid.worker.wire.messages import Heartbeat, Pull
+from skygrid.worker.wire.messages import Heartbeat, Pull, Refusal
 from tests.clocks import ManualClock
 from tests.processes import WAIT_SECONDS
 
@@ -65,7 +67,8 @@ def connect() -> Iterator[Callable[..., Callable[[], Event]]]:
         def next_event() -> Event:
             event = inbox.get(timeout=WAIT_SECONDS)
             assert event is not None
-            event.link.took()
+            if not isinstance(event.message, UNLIMITED):
+                event.link.took(event)
             return event
 
         return next_event
@@ -110,3 +113,12 @@ def test_messages_of_a_node_are_limited_per_second(connect: Callable[..., Any]) 
     messages, gone = all_until_gone(connect(says, clock))
     assert len(messages) == FREE_MESSAGES + later
     assert gone.reason == "it sent far more messages than its work needs"
+
+
+def test_a_large_message_before_the_greeting_loses_the_node(connect: Callable[..., Any]) -> None:
+    """A node whose greeting was not accepted cannot make the driver decode megabytes."""
+    large = encode(Refusal(reason="x" * MAX_FIRST_FRAME))
+    messages, gone = all_until_gone(connect(lambda: iter([large]), ManualClock()))
+    assert messages == []
+    assert "is over the limit of 1048576" in gone.reason
+    assert gone.at_fault

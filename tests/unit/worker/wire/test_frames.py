@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from skygrid.worker.limits import MAX_FRAME
 from skygrid.worker.wire.frames import HEADER, FrameError, FrameReader, encode, take_frames
 from skygrid.worker.wire.messages import (
+    MOST_IN_HAND,
     MOST_SECONDS,
     AgentLog,
     BlobChunk,
@@ -239,3 +240,21 @@ def test_an_oversized_frame_is_refused_early() -> None:
     """A length above the limit is an error before the frame is complete."""
     with pytest.raises(FrameError, match="over the limit"):
         take_frames(bytearray(HEADER.pack(MAX_FRAME + 1, 0)))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Returned(round=0, leases=[1] * (MOST_IN_HAND + 1)),
+        Heartbeat(busy=0, running=[1] * (MOST_IN_HAND + 1), slots_bytes=0, load=0.0),
+        Report(
+            round=0,
+            results=[FitResult(lease=0, candidate=0, slot=0, status="failed")] * (MOST_IN_HAND + 1),
+        ),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_list_with_more_leases_than_a_node_can_hold_is_no_message(message: Any) -> None:
+    """A list that would take many times its size in memory is refused."""
+    with pytest.raises(FrameError, match="length <= 100000"):
+        list(FrameReader(FromAgent).feed(encode(message)))
