@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from skygrid.engine.link import Gone, Link, LinkFailure
+from skygrid.engine.result_check import fault_of, safe
 from skygrid.engine.roster import Roster
 from skygrid.engine.round import RoundInProgress
-from skygrid.engine.score_check import fault_of
 from skygrid.listener import Listener
 from skygrid.queue.verdicts import Quarantine, Verdict
 from skygrid.util.terminal import printable
@@ -67,7 +67,7 @@ class ReportHandler:
     def _take_report(self, link: Link, report: Report, work: RoundInProgress, now: float) -> None:
         finished_at = time.time()
         for result in report.results:
-            fault = fault_of(result, work.plan.scores)
+            fault = fault_of(result, work.plan.scores, finished_at - work.began_at)
             if fault is not None:
                 raise LinkFailure(Gone(f"it sent {fault}", at_fault=True))
             done = work.queue.complete(
@@ -91,8 +91,8 @@ class ReportHandler:
             # Only now: false or repeated reports must not count as work.
             self._roster.reported(link)
             if result.status == "raised":
-                raise FitRaised(done.candidate, done.split, result)
-            work.take(link.name, result, done, finished_at)
+                raise FitRaised(done.candidate, done.split, safe(result))
+            work.take(link.name, safe(result), done, finished_at)
 
     def _take_death(self, link: Link, death: SlotDied, work: RoundInProgress, now: float) -> None:
         answer = work.queue.slot_died(

@@ -46,6 +46,9 @@ class RoundInProgress:
     """Takes outcomes and returns when they are on disk."""
 
     listener: Listener
+    began_at: float = field(default_factory=time.time)
+    """Time of day: unlike the monotonic clock, it also counts while the machine is suspended."""
+
     _unrecorded: list[Outcome] = field(default_factory=list)
     _record_at: float = 0.0
 

@@ -15,6 +15,7 @@ import cloudpickle
 import numpy as np
 from sklearn.utils import Bunch
 
+from skygrid.util.terminal import without_escapes
 from skygrid.worker.evaluation.exception_records import MOST_DEPTH
 from skygrid.worker.wire.messages import (
     MOST_DIGITS,
@@ -65,6 +66,10 @@ def read_value(wire: PlainValue, exception: Callable[[int], BaseException], dept
     value : object
         `Unsent` for an object that was not sent, and for invalid data.
     """
+    if isinstance(wire, str):
+        return without_escapes(
+            wire
+        )  # Python writes an exception that is not caught to the terminal
     if not isinstance(wire, TaggedValue):
         return wire
     try:
@@ -124,7 +129,7 @@ _CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
 
 
 def _text(wire: TaggedValue) -> str:
-    return str(wire.data, "utf-8", "surrogatepass")
+    return without_escapes(str(wire.data, "utf-8", "surrogatepass"))
 
 
 def _number(wire: TaggedValue) -> Any:
@@ -168,7 +173,7 @@ def plain_text(wire: PlainValue) -> str:
     if isinstance(wire, TaggedValue) and wire.kind == "text":
         return _text(wire)
     if isinstance(wire, str):
-        return wire
+        return without_escapes(wire)
     raise TypeError("not a text")
 
 

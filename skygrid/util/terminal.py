@@ -6,6 +6,7 @@ sequences, for colours; `reports.console.SafeConsole` removes all others.
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -43,6 +44,18 @@ def without_controls(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
+
+
+_CONTROLS = re.compile(r"(?!\r\n)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def without_escapes(text: str) -> str:
+    """Return text in which control characters except tabs and ends of lines are ``?``.
+
+    All other characters are kept, also unprintable ones such as a no-break space: it is for texts
+    that a program may compare with scikit-learn's.
+    """
+    return _CONTROLS.sub("?", text)
 
 
 def say(message: str, end: str = "\n") -> None:

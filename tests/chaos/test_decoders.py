@@ -26,7 +26,7 @@ from sklearn.datasets import make_classification
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 
-from skygrid.engine.score_check import fault_of
+from skygrid.engine.result_check import fault_of
 from skygrid.environment.kit import build_kit
 from skygrid.environment.records import Environment
 from skygrid.environment.shell_commands import (
@@ -264,7 +264,7 @@ def test_scores(test: Any, train: Any) -> None:
     except msgspec.ValidationError:
         return
     for form in FORMS:
-        if fault_of(result, form) is None:
+        if fault_of(result, form, 0.0) is None:
             read = from_wire(result.test_scores)  # type: ignore[arg-type]
             for value in read.values() if isinstance(read, dict) else [read]:
                 value if isinstance(value, complex) else float(value)

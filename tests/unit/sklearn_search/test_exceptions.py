@@ -186,6 +186,14 @@ class TestHostileRecords:
         assert "owned" in error.__notes__[-1]
         assert not any("\x1b" in text for text in (*error.__notes__, type(error).__qualname__))
 
+    def test_texts_are_safe_for_a_terminal(self) -> None:
+        """A script that does not catch the exception writes its text to the terminal."""
+        rude = "\x1b]0;owned\x07"
+        sent = record("builtins:ValueError", text=rude, args=(rude, TaggedValue("list", (rude,))))
+        error = received((sent,), "")
+        assert error.args == ("?]0;owned?", ["?]0;owned?"])
+        assert "\x1b" not in str(error)
+
     def test_an_empty_record(self) -> None:
         """A failed fit without an exception, or with one without a class, is still an error."""
         assert isinstance(received(()), SearchFailedError)

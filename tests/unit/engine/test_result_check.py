@@ -1,4 +1,4 @@
-"""Scores of a node are checked before they are recorded."""
+"""Results of a node are checked before they are recorded."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from skygrid.engine.score_check import fault_of
+from skygrid.engine.result_check import CLOCK_STEP, fault_of, safe
 from skygrid.plan.records import ScoreForm
-from skygrid.worker.wire.messages import MOST_DIGITS, FitResult, TypedNumber
+from skygrid.worker.evaluation.exception_records import records_of
+from skygrid.worker.wire.messages import MOST_DIGITS, FitResult, TypedNumber, WarningNote
 from skygrid.worker.wire.scores import to_wire
 
 ONE = ScoreForm(open=False)
@@ -62,18 +63,68 @@ def result(test: Any, train: Any, status: Any = "scored") -> FitResult:
 @pytest.mark.parametrize(("form", "test", "train"), HONEST)
 def test_scores_of_the_scorer_pass(form: ScoreForm, test: Any, train: Any) -> None:
     """Every score that scikit-learn would assemble is accepted."""
-    assert fault_of(result(test, train), form) is None
+    assert fault_of(result(test, train), form, 0.0) is None
 
 
 @pytest.mark.parametrize(("form", "test", "train"), WRONG)
 def test_other_scores_are_refused(form: ScoreForm, test: Any, train: Any) -> None:
     """Scores of the wrong form, or that no float can hold, have a fault."""
-    assert fault_of(result(test, train), form)
+    assert fault_of(result(test, train), form, 0.0)
 
 
-def test_a_failed_fit_needs_no_scores() -> None:
-    """A fit that raised has the error score instead."""
-    assert fault_of(result(None, None, "failed"), SEVERAL) is None
+SCORED = FitResult(lease=1, candidate=0, slot=0, status="scored", test_scores=0.5)
+FAILED = FitResult(lease=1, candidate=0, slot=0, status="failed", fit_error="ValueError: x")
+RAISED = FitResult(
+    lease=1, candidate=0, slot=0, status="raised", fit_error="x", exception=records_of(ValueError())
+)
+
+
+@pytest.mark.parametrize("one", [SCORED, FAILED, RAISED], ids=lambda one: one.status)
+def test_a_result_has_the_fields_of_its_status(one: FitResult) -> None:
+    """Scored fits have scores, failed ones an error, raised ones an exception too."""
+    assert fault_of(one, ONE, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "changes"),
+    [
+        (SCORED, {"fit_error": "ValueError: x"}),
+        (SCORED, {"exception": RAISED.exception}),
+        (FAILED, {"fit_error": None}),
+        (FAILED, {"fit_error": ""}),
+        (FAILED, {"test_scores": 0.5}),
+        (FAILED, {"test_scores": {"a": TypedNumber("int", "f" * 400)}}),
+        (FAILED, {"train_scores": 0.5}),
+        (FAILED, {"exception": RAISED.exception}),
+        (RAISED, {"exception": ()}),
+        (RAISED, {"fit_error": None}),
+        (RAISED, {"test_scores": 0.5}),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(
+    one: FitResult, changes: dict[str, Any]
+) -> None:
+    """A result that cannot come from a fit has a fault."""
+    assert fault_of(msgspec.structs.replace(one, **changes), ONE, 0.0)
+
+
+@pytest.mark.parametrize("name", ["fit_seconds", "score_seconds", "busy_seconds"])
+def test_a_fit_cannot_take_longer_than_the_run(name: str) -> None:
+    """Times may be wrong by a day, as clocks are set, and not by years."""
+    for seconds, faulty in ((3600.0 + CLOCK_STEP, False), (-CLOCK_STEP, False), (1e9, True)):
+        for one in (SCORED, FAILED, RAISED):
+            timed = msgspec.structs.replace(one, **{name: seconds})
+            assert bool(fault_of(timed, ONE, 3600.0)) is faulty
+
+
+def test_texts_of_a_result_are_safe_for_a_terminal() -> None:
+    """Escape sequences are removed from errors and warnings, and nothing else is."""
+    rude = "\x1b]0;owned\x07\x1b[2J\x9b31m\xa0é\u200b\r\n\t"
+    note = WarningNote(f"builtins:{rude}", rude, rude, 1)
+    one = safe(msgspec.structs.replace(FAILED, fit_error=rude, warnings=(note,)))
+    clean = "?]0;owned??[2J?31m\xa0é\u200b\r\n\t"
+    assert one.fit_error == clean
+    assert one.warnings == (WarningNote(f"builtins:{clean}", clean, clean, 1),)
 
 
 @pytest.mark.parametrize("kind", ["int", "fraction", "decimal"])
