@@ -70,7 +70,9 @@ class PullEngine:
         self._settings = settings
         self._listener = listener
         self._inbox: SimpleQueue[Event | None] = SimpleQueue()
-        self._roster = Roster(provider, settings.min_nodes, listener, self._inbox)
+        self._roster = Roster(
+            provider, settings.min_nodes, listener, self._inbox, settings.may_not_start
+        )
         self._onboarding = Onboarding(settings, listener)
         self._reports = ReportHandler(self._roster, listener)
         self._open: RoundInProgress | None = None
@@ -190,8 +192,10 @@ class PullEngine:
                 LOGGER.info("round %d took %.3f s", plan.round, time.monotonic() - begin)
 
     def _run(self, work: RoundInProgress) -> None:
-        if not self._roster.links:
-            self._roster.start()  # an earlier search lost all nodes
+        if not self._roster.links:  # the first round, or an earlier search lost all nodes
+            self._next_stop_check = 0.0
+            self._check_stop()
+            self._roster.start()
         for link in self._roster.links.values():
             self._onboarding.open_on(link, work, time.monotonic())
         with only_new_garbage():

@@ -10,7 +10,14 @@ from queue import SimpleQueue
 import msgspec
 
 from skygrid.engine.link import Cure, Event, Gone, Link, NodeLog
-from skygrid.errors import HandshakeError, NodeError, ProtocolError, SkygridError
+from skygrid.engine.stopping import StartCondition, unbounded
+from skygrid.errors import (
+    BudgetReachedError,
+    HandshakeError,
+    NodeError,
+    ProtocolError,
+    SkygridError,
+)
 from skygrid.listener import Listener
 from skygrid.nodes.interface import Provider
 from skygrid.util.terminal import printable
@@ -39,6 +46,8 @@ class Roster:
         The run ends when fewer nodes can be had.
     inbox : SimpleQueue of Event
         Receives the messages of all nodes.
+    may_not_start : callable, optional
+        Returns a reason to start no nodes, or None.
     """
 
     def __init__(
@@ -47,11 +56,16 @@ class Roster:
         min_nodes: int,
         listener: Listener,
         inbox: SimpleQueue[Event | None],
+        may_not_start: StartCondition = unbounded,
     ) -> None:
         self._provider = provider
         self._min_nodes = min_nodes
         self._listener = listener
         self._inbox = inbox
+        self._may_not_start = may_not_start
+        self._not_replaced: str | None = None
+        """Reason why the budget allowed no replacement of a node."""
+
         self._logs: dict[str, NodeLog] = {}
         self._log_folder: Path | None = None
         self._places: dict[str, str] = {}
@@ -76,10 +90,19 @@ class Roster:
     # -- life
 
     def start(self) -> None:
-        """Start every node; return at once."""
-        self._begun, self._missing = False, {}
+        """Start every node; return at once.
+
+        Raises
+        ------
+        BudgetReachedError
+            If the budget does not allow to start them.
+        """
+        self._begun, self._missing, self._not_replaced = False, {}, None
+        names = self._provider.names()
+        if reason := self._may_not_start(len(names), 0):
+            raise BudgetReachedError(reason)
         LOGGER.info("starting nodes; fits begin once %d are ready", self._min_nodes)
-        for name in self._provider.names():
+        for name in names:
             self._launch(name)
 
     def keep_logs(self, folder: Path) -> None:
@@ -166,6 +189,8 @@ class Roster:
 
         Raises
         ------
+        BudgetReachedError
+            If the budget does not allow to replace the last node.
         SkygridError
             If too few nodes are left.
         """
@@ -181,6 +206,11 @@ class Roster:
         # A leaving node was replaced when its notice came.
         if not link.leaving and self._replace(link, cure):
             return
+        if not self.links and self._not_replaced is not None:
+            raise BudgetReachedError(
+                f"the last node, {name}, was lost ({gone.reason}) and is not replaced: "
+                f"{self._not_replaced}"
+            )
         if not self._begun and (self.links or name not in self.greetings):
             self._note_missing(name, "\n".join(filter(None, (gone.reason, last_words))), gone.error)
         if not self.links:
@@ -202,6 +232,11 @@ class Roster:
             LOGGER.info("there is no replacement for %s", name)
             return False
         if successor != link.name:
+            others = sum(one is not link for one in self.links.values())
+            if reason := self._may_not_start(1, others):
+                LOGGER.warning("%s is not replaced: %s", name, reason)
+                self._not_replaced = reason
+                return False
             self._places[successor] = place
         LOGGER.info("%s takes the place of %s", successor, link.name)
         self._launch(successor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from skygrid.config import limits
-from skygrid.engine.stopping import StopCondition, never
+from skygrid.engine.stopping import StartCondition, StopCondition, never, unbounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,3 +25,6 @@ class EngineSettings:
 
     stop: StopCondition = never
     """Condition for starting no more fits; called a few times a second."""
+
+    may_not_start: StartCondition = unbounded
+    """Condition for starting no nodes; called before nodes and replacements on new machines."""

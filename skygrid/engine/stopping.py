@@ -7,9 +7,18 @@ from collections.abc import Callable
 StopCondition = Callable[[float], str | None]
 """Maps the monotonic time to a reason to stop, or None. Must return at once."""
 
+StartCondition = Callable[[int, int], str | None]
+"""Maps the number of nodes to start, and of nodes that go on, to a reason to start none, or None.
+Must return at once."""
+
 
 def never(_now: float) -> str | None:
     """Run until all is done."""
+    return None
+
+
+def unbounded(_fresh: int, _others: int) -> str | None:
+    """Start every node."""
     return None
 
 

@@ -21,6 +21,7 @@ from skygrid.nodes.interface import Offer
 from skygrid.nodes.records import Bill, RentedNode
 from skygrid.nodes.registry import place_of
 from skygrid.reports.money import bill_text, dollars_text
+from skygrid.run.budget import higher_limit, start_refusal
 from skygrid.run.interrupts import Interrupts
 from skygrid.run.setup import settings_of
 
@@ -54,7 +55,9 @@ def make_offer(config: RunConfig, folder: Path | None = None) -> Offer:
             "unknown: set aws.price_per_hour"
         )
     least = quote.dollars_for(0.0)
-    if config.max_cost is not None and least is not None and least > config.max_cost:
+    # The budget of a run to resume is checked by `RentedNodes`, which ends nodes that are left.
+    new = folder is None
+    if new and config.max_cost is not None and least is not None and least > config.max_cost:
         raise ConfigError(
             f"--max-cost {config.max_cost:g} is spent before the first fit: to start and end "
             f"{quote.nodes} x {quote.instance_type} costs about {dollars_text(least)}"
@@ -91,9 +94,12 @@ class RentedNodes:
     ) -> None:
         self._provider = offer.accept(run_id, run_name, folder, self._tell)
         self._name, self._listener = run_name, listener
+        self._quote, self._limit = offer.quote, config.max_cost
         if config.max_cost is not None:
             stop = any_of(stop, cost_limit(config.max_cost, self._dollars_at_the_end))
-        self.engine = PullEngine(self._provider, settings_of(config, stop), listener)
+        self.engine = PullEngine(
+            self._provider, settings_of(config, stop, self._may_not_start), listener
+        )
         self.trouble: SkygridError | None = None
         """Error that names nodes that are or may be left after the teardown; None: none."""
 
@@ -196,6 +202,17 @@ class RentedNodes:
             self._listener.message(note, always=True)
 
     # -- money
+
+    def higher_limit(self) -> float | None:
+        """Return a ``--max-cost`` in USD that is enough to resume the run; None: no limit."""
+        if self._limit is None:
+            return None
+        return higher_limit(self._limit, self._quote, self._dollars_at_the_end())
+
+    def _may_not_start(self, fresh: int, others: int) -> str | None:
+        if self._limit is None:
+            return None
+        return start_refusal(self._limit, self._quote, self._dollars_now(), fresh, others)
 
     def _dollars_now(self) -> float | None:
         return self._provider.bill().dollars

@@ -260,7 +260,16 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
         try:
             with rented.running() as engine:
                 spec = prepared.spec
-                run = Session(spec, config, engine, folder, listener, nullcontext(), rented.release)
+                run = Session(
+                    spec,
+                    config,
+                    engine,
+                    folder,
+                    listener,
+                    nullcontext(),
+                    rented.release,
+                    rented.higher_limit,
+                )
                 result = run.complete()
         finally:
             _charge(folder, rented, listener)

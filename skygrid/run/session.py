@@ -76,6 +76,7 @@ class Session:
         listener: Listener,
         interrupts: AbstractContextManager[Any] | None = None,
         searched: Callable[[], None] = lambda: None,
+        higher_cost: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._spec = spec
         self._config = config
@@ -83,6 +84,7 @@ class Session:
         self._folder = folder
         self._listener = listener
         self._searched = searched
+        self._higher_cost = higher_cost
         self._interrupts = interrupts or Interrupts(engine.interrupt, engine.kill)
         self._begin = time.monotonic()
         self._rounds: JournaledRounds | None = None
@@ -164,9 +166,9 @@ class Session:
 
     def _higher_limit(self, error: SkygridError) -> str:
         """Return the option without which a resumed run would stop again at once."""
-        limit = self._config.max_cost
         # Costs add up over all sessions; hours begin anew.
-        return f" --max-cost {2 * limit:g}" if limit and "--max-cost" in str(error) else ""
+        limit = self._higher_cost() if "--max-cost" in str(error) else None
+        return "" if limit is None else f" --max-cost {limit:.10g}"
 
     def _explained(self, error: SearchFailedError) -> str:
         """Return the reason why the search failed; save its results if there are any."""

@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from skygrid.config import RunConfig
 from skygrid.engine.engine import PullEngine
 from skygrid.engine.settings import EngineSettings
-from skygrid.engine.stopping import StopCondition, never, time_limit
+from skygrid.engine.stopping import (
+    StartCondition,
+    StopCondition,
+    never,
+    time_limit,
+    unbounded,
+)
 from skygrid.listener import Listener
 from skygrid.nodes.registry import place_of
 from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy
@@ -21,7 +27,9 @@ def policies_of(config: RunConfig) -> QueuePolicies:
     return QueuePolicies(retry=RetryPolicy(retries=config.retries), lease=lease)
 
 
-def settings_of(config: RunConfig, stop: StopCondition = never) -> EngineSettings:
+def settings_of(
+    config: RunConfig, stop: StopCondition = never, may_not_start: StartCondition = unbounded
+) -> EngineSettings:
     """Return the settings of a run's engine."""
     limit = config.memory_limit_gb
     return EngineSettings(
@@ -30,6 +38,7 @@ def settings_of(config: RunConfig, stop: StopCondition = never) -> EngineSetting
         memory_limit_bytes=None if limit is None else int(limit * 2**30),
         min_nodes=config.min_nodes or place_of(config).min_nodes(config),
         stop=stop,
+        may_not_start=may_not_start,
     )
 
 

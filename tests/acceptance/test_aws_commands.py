@@ -91,20 +91,27 @@ def test_a_plan_shows_price_and_time_and_starts_nothing(
     assert not bench.cloud.calls["ec2:RunInstances"]
 
 
-def test_a_budget_stops_the_run_and_can_be_raised(bench: CloudBench) -> None:
-    """--max-cost stops new fits and ends the nodes with exit 4; `resume` continues with more."""
-    # A node costs 0.30 dollars for its first minute, even if it ends sooner. The first session has
-    # spent 0.60 dollars, and 0.45 are reserved for the teardown.
+def test_a_budget_holds_over_all_sessions(bench: CloudBench) -> None:
+    """No node starts, as replacement or in a later session, that would exceed --max-cost (exit 4).
+
+    The printed `resume` line has a limit with which the run ends.
+    """
+    # A node costs 0.30 dollars for its first minute, even if it ends sooner. Start and end of one
+    # node are estimated at 1.20 dollars.
     bench.aws["price_per_hour"] = 18.0
-    before = bench.started(5, "--nodes", "2")
-    before.signal(signal.SIGINT)
-    bench.ended_with(130, before)
-    err = bench.ended_with(4, bench.resume("--nodes", "1", "--max-cost", "1.3"))
-    assert "--max-cost" in err
-    assert "0 nodes left, verified" in err
-    assert "skygrid resume" in err
-    bench.cloud.check_nothing_left()
-    bench.ended_well(bench.resume("--max-cost", "100"))
+    first = bench.started(5, "--nodes", "1", "--max-cost", "1.25")
+    bench.cloud.client("ec2").terminate_instances(InstanceIds=[bench.instance("aws-1").id])
+    err = bench.ended_with(4, first)
+    assert "is not replaced: the limit of --max-cost, $1.25, is reached: $0." in err
+    spent = bench.record()["bill"]["dollars"]
+    for _ in range(2):
+        err = bench.ended_with(4, bench.resume("--max-cost", "1.3"))
+        assert f"${spent:.2f} are spent, and to start and end 1 x c7a.large costs about" in err
+        assert "0 nodes left, verified" in err
+    assert bench.cloud.calls["ec2:RunInstances"] == 1
+    assert bench.record()["bill"]["dollars"] == spent
+    hint = err.split("go on with: skygrid resume r ")[1].splitlines()[0]
+    bench.ended_well(bench.resume(*hint.split()))
 
 
 def test_a_budget_below_the_start_is_refused(bench: CloudBench) -> None:
