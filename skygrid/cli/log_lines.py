@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from skygrid.errors import UsageError
-from skygrid.util.terminal import printable
+from skygrid.util.regular_file import open_regular
+from skygrid.util.terminal import printable, say
+
+BLOCK = 2**20
+"""Bytes that are read at once. A longer line is divided."""
 
 
 class LogReader:
@@ -24,9 +29,12 @@ class LogReader:
         self._folder = folder
         self._node = node
         self._read: dict[Path, int] = {}
+        self._unreadable: set[Path] = set()
 
     def new_lines(self, *, to_the_end: bool) -> Iterator[str]:
         """Yield the lines added since the last call, each as ``node | line``.
+
+        A log that cannot be read gives a warning on stderr.
 
         Parameters
         ----------
@@ -54,12 +62,24 @@ class LogReader:
             raise UsageError(f"there is no log of a node {self._node}; there are: {names}")
         return paths
 
-    def _read_new(self, path: Path, *, to_the_end: bool) -> list[str]:
-        start = self._read.get(path, 0)
-        with path.open("rb") as file:
-            file.seek(start)
-            content = file.read()
-        if not to_the_end:
-            content = content[: content.rfind(b"\n") + 1]
-        self._read[path] = start + len(content)
-        return content.decode("utf-8", errors="replace").splitlines()
+    def _read_new(self, path: Path, *, to_the_end: bool) -> Iterator[str]:
+        try:
+            with open_regular(path) as file:
+                file.seek(self._read.get(path, 0))
+                end = os.fstat(file.fileno()).st_size
+                while block := file.read(max(0, min(BLOCK, end - file.tell()))):
+                    last = file.tell() >= end
+                    lines = block.rfind(b"\n") + 1
+                    # The next block, or call, begins with the unfinished line.
+                    whole = block if not lines and not last else block[:lines]
+                    if last and to_the_end:
+                        whole = block
+                    self._read[path] = self._read.get(path, 0) + len(whole)
+                    file.seek(self._read[path])
+                    yield from whole.decode("utf-8", errors="replace").splitlines()
+                    if last:
+                        return
+        except OSError as error:
+            if path not in self._unreadable:
+                self._unreadable.add(path)
+                say(f"warning: cannot read {path}: {error.strerror or error}")

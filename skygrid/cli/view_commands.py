@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 FOLLOW_SECONDS = 0.5
 """Interval between two reads of the logs under ``--follow``, in seconds."""
+
+LINES_AT_ONCE = 1000
+"""Number of lines of logs that are written together."""
 
 
 def runs(runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
@@ -45,7 +49,7 @@ def runs(runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
 
 def show(run: given.Run, runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
     """Show the results of a run, or its progress so far."""
-    from skygrid.reports.result_json import FILE_NAME, read_summary
+    from skygrid.reports.result_json import read_document, read_summary
 
     config = load_config({"runs_dir": runs_dir, "json": json}, os.environ, cwd=Path.cwd())
     folder = find_run(run, config.runs_dir)
@@ -54,9 +58,7 @@ def show(run: given.Run, runs_dir: given.RunsDir = None, json: given.Json = None
     if config.json:
         from skygrid.reports.run_view import run_json
 
-        done = summary is not None
-        text = (folder / FILE_NAME).read_text(encoding="utf-8") if done else run_json(view)
-        write_result(text)
+        write_result(read_document(folder) if summary is not None else run_json(view))
         return
     from skygrid.reports.console import run_panel, summary_view
 
@@ -82,7 +84,9 @@ def logs(
     while True:
         # Read the state before the logs, so that the last lines before the end are read too.
         ended = not follow or _view(folder).state != "running"
-        write_result("".join(reader.new_lines(to_the_end=ended)))
+        lines = reader.new_lines(to_the_end=ended)
+        while some := "".join(islice(lines, LINES_AT_ONCE)):
+            write_result(some)
         if ended:
             return
         time.sleep(FOLLOW_SECONDS)

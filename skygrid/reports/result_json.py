@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 
+from skygrid.errors import SkygridError
 from skygrid.nodes.records import Bill
 from skygrid.plan.records import Outcome
-from skygrid.util.atomic_file import read_versioned, write_atomic
+from skygrid.util.atomic_file import DOCUMENT_BYTES, read_versioned, write_atomic
+from skygrid.util.regular_file import read_regular
 
 from .plain_values import plain_parameter, plain_parameters
 from .summary import Summary
@@ -20,6 +22,7 @@ FORMAT = 1
 """Version of the document. New keys need no new version; keys are never removed or changed."""
 
 FILE_NAME = "result.json"
+HINT = "`skygrid resume` writes it anew from the journal."
 
 PER_FIT: dict[str, Callable[[Outcome], int | None]] = {
     "answered_by": lambda one: None if one.answered_by < 0 else one.answered_by,
@@ -71,7 +74,7 @@ def result_json(
 
 def add_bill(folder: Path, bill: Bill) -> None:
     """Add the cost of the nodes to a run's document, after it is known."""
-    document = msgspec.json.decode((folder / FILE_NAME).read_bytes())
+    document = msgspec.json.decode(read_regular(folder / FILE_NAME, DOCUMENT_BYTES))
     document["bill"] = msgspec.to_builtins(bill)
     write_result(folder, _layout(document) + "\n")
 
@@ -79,6 +82,23 @@ def add_bill(folder: Path, bill: Bill) -> None:
 def write_result(folder: Path, text: str) -> None:
     """Write the document into a run's folder."""
     write_atomic(folder / FILE_NAME, text.encode())
+
+
+def read_document(folder: Path) -> str:
+    """Return the text of a run's document.
+
+    Raises
+    ------
+    SkygridError
+        If the file cannot be read.
+    """
+    path = folder / FILE_NAME
+    try:
+        return read_regular(path, DOCUMENT_BYTES).decode()
+    except OSError as error:
+        raise SkygridError(f"cannot read {path}: {error.strerror or error}. {HINT}") from error
+    except UnicodeDecodeError as error:
+        raise SkygridError(f"cannot read {path}: {error}. {HINT}") from error
 
 
 def read_summary(folder: Path) -> Summary | None:
@@ -91,8 +111,7 @@ def read_summary(folder: Path) -> Summary | None:
     UsageError
         If a later version of skygrid wrote it.
     """
-    hint = "`skygrid resume` writes it anew from the journal."
-    return read_versioned(folder / FILE_NAME, Summary, FORMAT, hint)
+    return read_versioned(folder / FILE_NAME, Summary, FORMAT, HINT)
 
 
 def _column(name: str, column: Any) -> list[Any]:

@@ -11,8 +11,12 @@ from typing import IO, TypeVar
 import msgspec
 
 from skygrid.errors import FolderError, SkygridError, UsageError
+from skygrid.util.regular_file import read_regular
 
 T = TypeVar("T")
+
+DOCUMENT_BYTES = 2**30
+"""Largest document that is read. A result of a million fits has a tenth of it."""
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -89,7 +93,7 @@ def read_versioned(path: Path, kind: type[T], newest: int, hint: str = "") -> T 
         If the file cannot be read or does not decode as `kind`.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path, DOCUMENT_BYTES)
         version = msgspec.json.decode(content, type=_Version).format
         if version > newest:
             raise UsageError(
@@ -98,5 +102,8 @@ def read_versioned(path: Path, kind: type[T], newest: int, hint: str = "") -> T 
         return msgspec.json.decode(content, type=kind)
     except (FileNotFoundError, NotADirectoryError):  # never written
         return None
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
+    except OSError as error:
+        said = error.strerror or error
+        raise SkygridError(f"cannot read {path}: {said}. {hint}".rstrip()) from error
+    except (msgspec.DecodeError, RecursionError) as error:
         raise SkygridError(f"cannot read {path}: {error}. {hint}".rstrip()) from error
