@@ -52,7 +52,7 @@ def require_trust(folder: Path, record: RunRecord, *, trusted: bool) -> None:
     """
     from skygrid.run.trust import examine, mark_own
 
-    reason = examine(folder, record.id)
+    reason = examine(folder, record)
     if reason is None:
         return
     if not trusted:
@@ -65,7 +65,7 @@ def require_trust(folder: Path, record: RunRecord, *, trusted: bool) -> None:
         say(warning)
         if not agrees("Resume it?"):
             raise InterruptedRunError("not trusted; nothing was executed")
-    mark_own(folder, record.id)
+    mark_own(folder, record)
 
 
 def approve(check: CheckResult, config: RunConfig) -> None:

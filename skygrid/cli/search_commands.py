@@ -114,12 +114,14 @@ def resume(
 
     folder = find_run(run, _runs_dir(runs_dir))
     said.pop("runs_dir")
-    require_trust(folder, RunRecord.read(folder), trusted=said.pop("trust"))
+    record, trusted = RunRecord.read(folder), said.pop("trust")
+    require_trust(folder, record, trusted=trusted)
     if said.pop("salvage"):
         from skygrid.run.folder import salvage_run
 
         say(salvage_run(folder))
-    record = RunRecord.read(folder)
+        record = RunRecord.read(folder)
+        require_trust(folder, record, trusted=trusted)  # its plans can be read only now
     merged = resume_config(recorded_settings(folder, record), said)
     if record.state != "complete" and place_of(merged).rental is not None:
         _rented(lambda listener: _prepare_resume(folder, merged, listener), merged)
@@ -202,7 +204,9 @@ def _search(start: Callable[[Listener], RunResult], config: RunConfig) -> None:
 
 def _show(result: RunResult, config: RunConfig) -> None:
     if config.json:
-        write_result((result.folder / "result.json").read_text(encoding="utf-8"))
+        from skygrid.reports.result_json import read_document
+
+        write_result(read_document(result.folder))
     else:
         from skygrid.reports.console import summary_view
 

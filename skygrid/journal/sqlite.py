@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from skygrid.journal.schema import (
     READ_NODES,
     READ_OUTCOMES,
     READ_PAGE_SIZE,
+    READ_PLANS,
     READ_ROUND,
     READ_SCHEMA,
     READ_VERSION,
@@ -131,6 +133,12 @@ class SqliteJournal:
             check_round(self._name, plan.round, digest, now)
         return plan
 
+    def plan_digest(self, round: int) -> str | None:
+        """Return the digest of the pickled plan of a round, as `plan_digests`; None: no pickle."""
+        with self._access("read") as connection:
+            row = connection.execute(READ_ROUND, (round,)).fetchone()
+            return None if row is None or not row[1] else _sha256(row[1])
+
     def record_node(self, node: str, facts: bytes) -> None:
         self.adopt([("nodes", seal(node, facts))])
 
@@ -183,8 +191,8 @@ class SqliteJournal:
                 f"cannot make {self._name}: there is no folder {self._path.parent}. "
                 "Make it, or choose another with --runs-dir."
             )
-        if self._path.is_dir():
-            raise JournalError(f"{self._name} is a folder. Move it away and try again.")
+        if self._path.exists() and not self._path.is_file():
+            raise JournalError(f"{self._name} is not a regular file. Move it away and try again.")
 
     def _open(self, busy_timeout: float) -> None:
         self._connect("mode=ro" if self._read_only else "mode=rwc", busy_timeout)
@@ -360,6 +368,36 @@ def recorded_outcomes(path: Path) -> int:
             return int(row[0])
     except (sqlite3.Error, TypeError, ValueError) as error:
         raise JournalError(f"cannot read the journal {path}: {error}") from error
+
+
+def plan_digests(path: Path) -> list[tuple[int, str]]:
+    """Return round and SHA-256 digest of each pickled plan in a journal; unpickle nothing.
+
+    Raises
+    ------
+    DamagedJournalError
+        The file is damaged or no journal: `SqliteJournal` refuses it too.
+    JournalError
+        The file cannot be opened or read.
+    """
+    options = "mode=ro" if _has_log(path) else "mode=ro&immutable=1"
+    try:
+        with closing(connect(path, options, busy_timeout=5.0)) as connection:
+            rows = connection.execute(READ_PLANS)
+            return [(int(row[0]), _sha256(row[1])) for row in rows if row[1]]
+    except (IndexError, TypeError, ValueError) as error:  # tables of another form
+        raise DamagedJournalError(f"the journal {path} is damaged: {error}") from error
+    except sqlite3.Error as error:
+        if _code(error) in _DAMAGE:
+            raise DamagedJournalError(f"the journal {path} is damaged: {error}") from error
+        advice = _NEXT_STEPS.get(_code(error), f"{error}. Check the file and try again")
+        raise JournalError(f"cannot read the journal {path}: {advice}. ({error})") from error
+
+
+def _sha256(pickled: bytes | str) -> str:
+    # Damaged or hostile rows may have text in place of a BLOB.
+    data = pickled if isinstance(pickled, bytes) else str(pickled).encode(errors="replace")
+    return hashlib.sha256(data).hexdigest()
 
 
 def writer_lock(path: Path) -> WriterLock:

@@ -34,7 +34,7 @@ from skygrid.reports.result_json import add_bill, result_json, write_result
 from skygrid.reports.run_record import NodeRecord, RunRecord, State, driver_mark
 from skygrid.reports.summary import Summary
 from skygrid.run.secrets_file import remove_secrets, write_secrets
-from skygrid.run.trust import mark_own
+from skygrid.run.trust import examine, mark_own, mark_plan
 from skygrid.sklearn_search.saved_search import save_search
 from skygrid.util.atomic_file import atomic_file
 from skygrid.worker.wire.messages import Greeting
@@ -97,7 +97,6 @@ class RunFolder:
         )
         folder = cls(path, record, _open_journal(path, record), private)
         folder._begin()
-        mark_own(path, run_id)
         return folder
 
     @classmethod
@@ -115,6 +114,7 @@ class RunFolder:
 
     def _begin(self) -> None:
         write_secrets(self.path, self.private)
+        mark_own(self.path, self.record)  # first: a record without a mark is a stranger's
         self._update(state="running", ended_at=None, error=None, driver=driver_mark())
 
     def begin(self, parts: Mapping[str, str], versions: Mapping[str, str]) -> SqliteJournal:
@@ -133,8 +133,8 @@ class RunFolder:
             If the journal is about another search.
         """
         self.journal.claim(parts)
-        self._update(versions={"skygrid": __version__, **versions}, fingerprint=dict(parts))
         self._begin()
+        self._update(versions={"skygrid": __version__, **versions}, fingerprint=dict(parts))
         return self.journal
 
     @property
@@ -146,6 +146,8 @@ class RunFolder:
 
     def round_opened(self, plan: RoundPlan) -> None:
         """Count the fits of a round that is about to run."""
+        if digest := self.journal.plan_digest(plan.round):
+            mark_plan(self.path, self.record.id, plan.round, digest)
         self.fits_total += plan.n_tasks
         self._update(fits_total=self.fits_total)
 
@@ -156,7 +158,7 @@ class RunFolder:
             recorded = f"{self.journal.count()}{total} fits are recorded"
         except JournalError:  # the error that ends the run tells more
             recorded = "recorded fits are kept"
-        return f"{recorded}; go on with: {resume_line(self.path)}{options}"
+        return f"{recorded}; go on with: {resume_line(self.path, self.record)}{options}"
 
     def end(self, state: State, error: str | None) -> None:
         """Record the end of this session."""
@@ -270,15 +272,19 @@ def _open_journal(path: Path, record: RunRecord) -> SqliteJournal:
                 "Restore the file from a copy, or resume the run with --salvage to begin it anew."
             )
     except DamagedJournalError as error:
-        hint = f"Keep what is intact: {resume_line(path)} --salvage"
+        hint = f"Keep what is intact: {resume_line(path, record)} --salvage"
         raise DamagedJournalError(f"{error}\n{hint}") from error
     return journal
 
 
-def resume_line(path: Path) -> str:
-    """Return the command that resumes a run."""
+def resume_line(path: Path, record: RunRecord) -> str:
+    """Return the command that resumes a run, with ``--trust`` if it would ask."""
+    try:
+        asks = examine(path, record) is not None
+    except JournalError:  # the error that ends the run tells more
+        asks = False
     given = path.name if path.parent == Path("skygrid-runs") else str(path)
-    return f"skygrid resume {shlex.quote(given)}"
+    return f"skygrid resume {shlex.quote(given)}{' --trust' if asks else ''}"
 
 
 def _make_folder(runs_dir: Path, name: str | None, search_file: Path) -> Path:
@@ -314,10 +320,11 @@ def refuse_taken_name(config: RunConfig) -> None:
 def _taken(path: Path) -> UsageError:
     """Return the error of a run whose name is taken; it advises to resume only what has ended."""
     try:
-        alive = RunRecord.read(path).seen_state() == "running"
+        record = RunRecord.read(path)
     except SkygridError:  # the folder holds no readable run, so nothing can be resumed
         return UsageError(f"there is {path} already: choose another --name")
-    advice = "; it still runs" if alive else f", or go on with it: {resume_line(path)}"
+    alive = record.seen_state() == "running"
+    advice = "; it still runs" if alive else f", or go on with it: {resume_line(path, record)}"
     return UsageError(f"there is a run {path.name} in {path.parent}: choose another --name{advice}")
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from skygrid.environment.credentials import reunite
-from skygrid.errors import SkygridError
+from skygrid.environment.credentials import reunite, separate
+from skygrid.errors import SkygridError, UsageError
 from skygrid.reports.run_record import RunRecord
 from skygrid.util.atomic_file import read_versioned
 
@@ -73,6 +73,14 @@ def recorded_settings(folder: Path, record: RunRecord) -> dict[str, Any]:
     ------
     SkygridError
         If the file cannot be read.
+    UsageError
+        If it would change more than credentials.
     """
     found = read_versioned(folder / FILE_NAME, Secrets, FORMAT, "Start a new run.")
-    return reunite(record.config, {} if found is None else found.settings)
+    settings = reunite(record.config, {} if found is None else found.settings)
+    # The mark of the folder confirms the record alone.
+    if found is not None and separate(settings)[0] != record.config:
+        raise UsageError(
+            f"{folder / FILE_NAME} does not belong to the run.json beside it. Start a new run"
+        )
+    return settings

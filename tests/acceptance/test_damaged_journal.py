@@ -52,7 +52,7 @@ def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     shutil.copytree(finished, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     path = tmp_path / "copy" / "skygrid-runs" / "r"
-    mark_own(path, RunRecord.read(path).id)
+    mark_own(path, RunRecord.read(path))
     return path
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import skygrid
+from tests.command import Command, skygrid
 from tests.terminal import Terminal
 
 SEARCH = """
@@ -57,6 +57,61 @@ def test_a_run_of_someone_else_is_not_resumed_without_consent(foreign, trace):
     skygrid(foreign, "resume", "r", "--trust", "--quiet")
     assert trace.read_text() == "executed "
     skygrid(foreign, "resume", "r", "--quiet")  # the consent is remembered
+
+
+def test_a_changed_run_is_foreign_also_in_its_place(foreign, trace):
+    """A run.json that names another search file, as an archive may bring it, runs nothing."""
+    there = foreign / "there"
+    evil = there / "evil.py"
+    evil.write_text(SEARCH.format(trace=str(trace)))
+    path = there / "skygrid-runs" / "r" / "run.json"
+    skygrid(there, "resume", "r", "--quiet")
+    trace.unlink()
+    path.write_text(path.read_text().replace("/search.py", "/evil.py"))
+
+    _, err = skygrid(there, "resume", "r", expect=2)
+
+    assert "it was made elsewhere, changed, or made by another user" in err
+    assert not trace.exists()
+
+
+def test_a_folder_that_others_can_write_is_asked_about_each_time(foreign, trace):
+    """A consent is not remembered while others can change the folder."""
+    there = foreign / "there"
+    (there / "skygrid-runs" / "r").chmod(0o777)
+
+    skygrid(there, "resume", "r", "--trust", "--quiet")
+    trace.unlink()
+    _, err = skygrid(there, "resume", "r", expect=2)
+
+    assert "other users can write to it" in err
+    assert not trace.exists()
+
+
+def test_secrets_of_another_run_are_refused(foreign, trace):
+    """secrets.json restores credentials, and changes no other setting."""
+    there = foreign / "there"
+    path = there / "skygrid-runs" / "r" / "secrets.json"
+    path.write_text('{"format": 1, "settings": {"environment.index_url": "http://evil/simple"}}')
+
+    _, err = skygrid(there, "resume", "r", expect=2)
+
+    assert "secrets.json does not belong to the run.json beside it" in err
+    assert not trace.exists()
+
+
+def test_the_hint_works_where_no_mark_can_be_made(foreign, trace):
+    """Without a home folder for the key, the printed resume line has --trust."""
+    (foreign / "file").touch()
+    env = {"XDG_STATE_HOME": str(foreign / "file")}
+    there = foreign / "there"
+    stopped = ("run", "search.py", "--name", "h", "--max-hours", "1e-9", "--quiet")
+    code, _, err = Command(there, *stopped, env=env).end()
+    assert code == 4, err
+    hint = err.split("go on with: skygrid ")[1].split("\n")[0].split()
+    assert hint == ["resume", "h", "--trust"]
+    code, _, err = Command(there, *hint, "--max-hours", "1", "--quiet", env=env).end()
+    assert code == 0, err
 
 
 def test_salvage_of_a_run_of_someone_else_needs_consent(foreign, trace):
@@ -130,4 +185,24 @@ def test_other_commands_work_beside_such_a_project_file(project, trace):
     out, _ = skygrid(project, "runs", "--json")
 
     assert json.loads(out) == []
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("name", ["result.json", "run.json", "journal.sqlite", "cloud.json"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "sparse"])
+def test_views_are_safe_on_every_folder(foreign, trace, name, kind):
+    """runs, show, logs and down end at once, without a bug, whatever a folder holds."""
+    path = foreign / "skygrid-runs" / "r" / name
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(2**40)
+
+    for command in ("runs", "show r", "show r --json", "logs r", "down r"):
+        _, err = skygrid(foreign, *command.split(), expect=None)
+        assert "a bug in skygrid" not in err, command
     assert not trace.exists()

@@ -379,7 +379,7 @@ class TestPlaces:
     def test_a_folder_of_that_name(self, path: Path, read_only: bool) -> None:
         """A folder in place of the file is reported."""
         path.mkdir()
-        with pytest.raises(JournalError, match="is a folder"):
+        with pytest.raises(JournalError, match="is not a regular file"):
             SqliteJournal(path, read_only=read_only)
 
     def test_odd_names(self, tmp_path: Path) -> None:

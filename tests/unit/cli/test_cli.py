@@ -133,7 +133,7 @@ def make_run(runs_dir: Path, name: str, **more: Any) -> Path:
     }
     record = RunRecord(**(settings | more))
     record.write(folder)
-    mark_own(folder, record.id)
+    mark_own(folder, record)
     return folder
 
 
