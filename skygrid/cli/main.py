@@ -15,12 +15,13 @@ from typing import Annotated
 import typer
 
 from skygrid.errors import InterruptedRunError, SkygridError
-from skygrid.util.process import Interruption, last_signal
+from skygrid.util.process import Interruption, StdoutError, last_signal
 from skygrid.util.terminal import say, show_warnings
 
 from . import cloud_commands as renting
 from . import search_commands as running
 from . import view_commands as looking
+from .output import unwritable
 from .suggestions import SuggestingGroup
 
 EXIT_BUG = 1
@@ -81,6 +82,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def exit_code(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; report each error on stderr."""
+    code = _exit_code(arguments)
+    try:
+        sys.stdout.flush()  # texts of typer may still be in the buffer
+    except BrokenPipeError:  # the reader has what it wanted, as ``| head`` does
+        return code
+    except StdoutError as error:
+        return code or _unwritable(error)
+    return code
+
+
+def _unwritable(error: StdoutError) -> int:
+    said = unwritable(error)
+    say(f"error: {said}")
+    return said.exit_code
+
+
+def _exit_code(arguments: Sequence[str]) -> int:
     try:
         app(args=list(arguments), prog_name="skygrid")
     except SystemExit as end:  # typer ends every command so, also a successful one
@@ -94,6 +112,8 @@ def exit_code(arguments: Sequence[str]) -> int:
     except SkygridError as error:
         say(f"error: {error}")
         return error.exit_code
+    except StdoutError as error:
+        return _unwritable(error)
     except Exception as error:  # noqa: BLE001  # the outermost handler
         _report_bug(error, arguments)
         return EXIT_BUG

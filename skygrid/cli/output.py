@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -33,14 +33,17 @@ def _write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        # Python flushes stdout again at exit, which would raise a second time.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             raise typer.Exit(0) from None
-        raise FolderError(
-            f"cannot write to stdout: {error.strerror or error}. Make room and repeat the command, "
-            "or print the results of a run again with `skygrid show RUN`"
-        ) from error
+        raise unwritable(error) from error
+
+
+def unwritable(error: OSError) -> FolderError:
+    """Return the error of a command whose stdout cannot be written."""
+    return FolderError(
+        f"cannot write to stdout: {error.strerror or error}. Make room and repeat the command, "
+        "or print the results of a run again with `skygrid show RUN`"
+    )
 
 
 def write_view(view: RenderableType) -> None:
@@ -57,11 +60,27 @@ def say_view(view: RenderableType) -> None:
 def _render(view: RenderableType, stream: TextIO) -> str:
     from skygrid.reports.console import SafeConsole
 
-    console = SafeConsole(stream)
-    with console.capture() as captured:
-        console.print(view)
+    captured = _Captured(stream)
+    SafeConsole(captured).print(view)
     # Rich pads each line to the width of its table; the padding would be copied with the text.
-    return "".join(line.rstrip() + "\n" for line in captured.get().splitlines())
+    return "".join(line.rstrip() + "\n" for line in captured.getvalue().splitlines())
+
+
+class _Captured(io.StringIO):
+    """A text that looks to rich like a stream: rich asks for colours and characters."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # the stub has None
+        """The encoding of the stream, which limits the characters of a table's lines."""
+        return self._stream.encoding
+
+    def isatty(self) -> bool:
+        """Return whether the stream is a terminal."""
+        return self._stream.isatty()
 
 
 def can_ask() -> bool:

@@ -19,6 +19,8 @@ from skygrid.engine.stopping import (
 from skygrid.listener import Listener
 from skygrid.nodes.registry import place_of
 from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy
+from skygrid.util.process import Interruption
+from skygrid.util.terminal import say
 
 
 def policies_of(config: RunConfig) -> QueuePolicies:
@@ -80,6 +82,9 @@ def nodes_of(
         try:
             engine.start(at_once=start)
             yield engine
+        except (Interruption, KeyboardInterrupt):
+            say("interrupted: ending what was started; once more to stop at once")
+            raise
         finally:
             engine.close()
     finally:

@@ -65,11 +65,37 @@ class _Forgiving(io.FileIO):
             return len(memoryview(data).cast("B"))
 
 
+class StdoutError(OSError):
+    """Standard output cannot be written, on a full disk for example."""
+
+
+class _Once(io.FileIO):
+    """Standard output. The first write that fails raises, later ones do nothing.
+
+    Python flushes its buffer again at exit, which would raise a second time.
+    """
+
+    failed = False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        if not self.failed:
+            try:
+                return super().write(data) or 0
+            except BrokenPipeError:
+                self.failed = True
+                raise
+            except OSError as error:
+                self.failed = True
+                raise StdoutError(error.errno, error.strerror) from error
+        return len(memoryview(data).cast("B"))
+
+
 def open_standard_streams() -> None:
     """Open ``/dev/null`` in place of closed standard streams, and make stderr accept everything.
 
     Otherwise pipes and files would get the descriptors 0, 1 and 2, and be written to as if they
-    were streams; and a message that cannot be written would end a run.
+    were streams; and a message that cannot be written would end a run. Errors of stdout are
+    `StdoutError`.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -79,6 +105,12 @@ def open_standard_streams() -> None:
             os.set_inheritable(number, True)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 (open to the end)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Once(1, "w", closefd=False)),
+        encoding=sys.stdout.encoding,
+        errors=sys.stdout.errors,
+        line_buffering=sys.stdout.isatty(),
+    )
     sys.stderr = io.TextIOWrapper(
         io.BufferedWriter(_Forgiving(2, "w", closefd=False)),
         encoding=sys.stderr.encoding,

@@ -40,6 +40,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a complete run, which tests only read."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "search.py").write_text(QUICK_SEARCH)
+    skygrid(folder, "run", "search.py", "--name", "r", "--quiet")
+    return folder
+
+
 def shell(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sh", "-c", line], cwd=folder, capture_output=True, text=True, check=False, timeout=120
@@ -47,16 +56,17 @@ def shell(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_while_the_file_is_loaded_ends_with_one_line(
+def test_a_signal_while_the_file_is_loaded_is_acknowledged(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    """A signal outside a session ends the command with 128 + number, and leaves no process."""
+    """A signal outside a session is acknowledged before the agents end; it leaves no process."""
     (tmp_path / "search.py").write_text(LOADING)
     command = Command(tmp_path, "run", "search.py")
     wait_for((tmp_path / "loading").exists, "the file is being loaded")
     family = command.family()
     command.signal(number)
-    assert command.end() == (128 + number, "", "error: interrupted\n")
+    said = "interrupted: ending what was started; once more to stop at once\nerror: interrupted\n"
+    assert command.end() == (128 + number, "", said)
     wait_for(lambda: gone(family), "agents end with the command")
     assert not (tmp_path / "skygrid-runs").exists()
 
@@ -99,6 +109,29 @@ def test_results_that_cannot_be_written_are_said_to_be_kept(folder: Path) -> Non
     )
     out, _ = skygrid(folder, "show", "r")
     assert "best" in out
+
+
+@pytest.mark.parametrize("unbuffered", ["", "PYTHONUNBUFFERED=1"])
+@pytest.mark.parametrize(
+    "command", ["--version", "run --help", "show r", "show r --json", "runs", "logs r"]
+)
+def test_every_command_names_a_full_disk_behind_stdout(
+    finished: Path, command: str, unbuffered: str
+) -> None:
+    """A text that cannot be written ends any command with 6 and advice, buffered or not."""
+    done = shell(finished, f"exec env {unbuffered} {SKYGRID} {command} >/dev/full")
+    assert done.returncode == 6, done.stderr
+    assert done.stderr.startswith("error: cannot write to stdout: No space left on device.")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "PYTHONUNBUFFERED=1"])
+@pytest.mark.parametrize("command", ["--help", "show r --json"])
+def test_a_reader_that_ends_early_is_no_error(
+    finished: Path, command: str, unbuffered: str
+) -> None:
+    """A closed pipe behind stdout ends a command without a message."""
+    done = shell(finished, f"env {unbuffered} {SKYGRID} {command} | true")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_texts_of_fits_reach_the_terminal_without_escape_sequences(folder: Path) -> None:
