@@ -81,3 +81,10 @@ class InterruptedRunError(SkygridError):
     """A signal interrupted the run; it can be resumed. The command ends with 128 + its number."""
 
     exit_code = 130
+
+
+def reason(error: BaseException) -> str:
+    """Return the text of an error; where it has none, in words or as its class."""
+    if str(error):
+        return str(error)
+    return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__

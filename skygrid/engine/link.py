@@ -17,7 +17,7 @@ import msgspec
 from skygrid.engine.preparation import Preparation
 from skygrid.engine.room import Room
 from skygrid.environment.credentials import MaskedLines, masked
-from skygrid.errors import NodeError, ProtocolError, SkygridError
+from skygrid.errors import NodeError, ProtocolError, SkygridError, reason
 from skygrid.nodes.interface import Transport, Watcher
 from skygrid.util.terminal import printable
 from skygrid.worker.limits import MAX_FIRST_FRAME, MAX_FRAME
@@ -346,7 +346,7 @@ class Link:
             text = printable(f"node {self.name} broke the protocol: {error}")
             return Gone(text, ProtocolError(text), at_fault=True)
         except (OSError, ValueError) as error:
-            return Gone(f"its channel broke: {error}")
+            return Gone(f"its channel broke: {reason(error)}")
         except Exception as error:  # noqa: BLE001  # report any failure: the run waits for this node
             return self._unforeseen("its messages could not be read", error)
         return Gone(self.transport.ended(), self.transport.error())

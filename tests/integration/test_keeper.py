@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
 import os
 import shutil
 import signal
@@ -75,8 +76,9 @@ def test_connections_that_break_cost_nothing(kept: Kept) -> None:
     assert kept.states[:2] == ["reconnecting", "connected"]
 
 
-def test_a_silent_connection_is_closed(kept: Kept) -> None:
-    """A half-open connection, which no read or write notices, is detected by its silence."""
+def test_a_silent_connection_is_closed(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    """A half-open connection, which no read or write notices, is closed; the log says why."""
+    caplog.set_level(logging.INFO, "skygrid.nodes.ssh.reconnecting")
     clock = ManualClock()
     other = kept.another(clock=clock)
 
@@ -89,6 +91,7 @@ def test_a_silent_connection_is_closed(kept: Kept) -> None:
 
     assert_as_scikit_learn(run(other, Trouble(100, fall_silent)))
     assert "connected" in other.states
+    assert f"a connection broke: it was silent for {QUICK.silence_seconds:g} s" in caplog.messages
 
 
 class OddChannel(BridgeProcess):

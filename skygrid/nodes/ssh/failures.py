@@ -15,7 +15,7 @@ from pathlib import Path
 import paramiko
 from paramiko.ssh_exception import IncompatiblePeer
 
-from skygrid.errors import NodeError
+from skygrid.errors import NodeError, reason
 
 from .targets import Target
 
@@ -234,7 +234,7 @@ def unreachable_through(
 
 def of_jump(jump: Target, error: HostError | UnreachableError) -> HostError | UnreachableError:
     """Return the same error with the name of the jump host."""
-    return type(error)(f"jump host {jump.spelled}: {error}")
+    return type(error)(f"jump host {jump.spelled}: {reason(error)}")
 
 
 def ssh_line(target: Target) -> str:

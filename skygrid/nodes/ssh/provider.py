@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ipaddress
 import re
 from collections.abc import Collection, Sequence
@@ -15,6 +16,9 @@ from skygrid.nodes.interface import Transport, Watcher
 from skygrid.nodes.ssh.agent_host import AgentPlace, HostNode
 from skygrid.nodes.ssh.reconnecting import Patience, ResumingTransport
 from skygrid.nodes.ssh.targets import SshOptions, Target, find_target
+
+LONGEST_NAME = 120
+"""Longest name of a node in characters: file names of at most 255 are made of it and more."""
 
 MOST_LOOKUPS = 8
 """Maximum number of parallel host look-ups; each runs one ``ssh -G``."""
@@ -110,7 +114,10 @@ def _refuse_unnamed(config: RunConfig) -> None:
 
 
 def _as_name(text: str) -> str:
-    """Return a node name that is also a valid file name."""
+    """Return a node name that is also a valid file name; a long one ends with its digest."""
     with contextlib.suppress(ValueError):  # a name, not an address
         return str(ipaddress.ip_address(text))
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "host"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "host"
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from skygrid.config import SshConfig, limits
-from skygrid.errors import NodeError
+from skygrid.errors import NodeError, reason
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.stream import SESSION_BYTES, RefusedError, ResumableStream, StreamError
 
@@ -138,6 +138,8 @@ class ResumingTransport:
         self._started = False
         self._broken = False
         self._trouble = ""
+        self._silence = ""
+        """Reason why this side closed the connection; empty if it did not."""
 
     # -- Transport
 
@@ -280,8 +282,8 @@ class ResumingTransport:
                 over = self._clock() > deadline and attempt > 1
                 if over or self._end is not None:
                     # NodeError, not NodeGoneError: a new agent would be just as unreachable.
-                    raise NodeError(f"it could not be reached: {error}") from error
-                LOGGER.info("attempt %d to connect failed: %s", attempt, error)
+                    raise NodeError(f"it could not be reached: {reason(error)}") from error
+                LOGGER.info("attempt %d to connect failed: %s", attempt, reason(error))
             self._pause(attempt)
             attempt += 1
 
@@ -321,7 +323,7 @@ class ResumingTransport:
         TakenOverError
             If the keeper refuses this session.
         """
-        channel, came = self._channel, False
+        channel, came, self._silence = self._channel, False, ""
         if channel is None:
             return False
         try:
@@ -335,11 +337,12 @@ class ResumingTransport:
                 if not came:
                     self._report_reconnection()
                 came = True
+            if self._silence:
+                self._note_trouble(self._silence)
         except RefusedError as error:
             raise TakenOverError(str(error)) from error
         except (OSError, StreamError) as error:
-            self._trouble = f": {error}"  # the next connection may work
-            LOGGER.info("a connection broke%s", self._trouble)
+            self._note_trouble(self._silence or reason(error))  # the next connection may work
         finally:
             with self._lock:
                 if self._channel is channel:
@@ -349,6 +352,10 @@ class ResumingTransport:
             self._broken = True
             self._on_state("reconnecting")
         return came
+
+    def _note_trouble(self, text: str) -> None:
+        self._trouble = f": {text}"
+        LOGGER.info("a connection broke%s", self._trouble)
 
     def _report_reconnection(self) -> None:
         """Report a reconnection, once data has arrived over the new connection."""
@@ -378,7 +385,7 @@ class ResumingTransport:
                     self._sendable.wait(self._patience.ping_seconds)
                 silent = self._clock() - self._heard > self._patience.silence_seconds
             if silent and channel is not None and channel is self._channel:
-                LOGGER.info("a connection was silent for %g s", self._patience.silence_seconds)
+                self._silence = f"it was silent for {self._patience.silence_seconds:g} s"
                 # Closing wakes the reader, which reconnects.
                 channel.close()
             self._send()

@@ -15,6 +15,7 @@ import paramiko
 
 from skygrid.config import limits
 from skygrid.environment.shell_commands import SHELL_MARK, for_login_shell
+from skygrid.errors import reason
 from skygrid.util.terminal import printable
 from skygrid.worker.keeper.bridge import MarkSkipper
 from skygrid.worker.wire.stream import StreamError
@@ -228,7 +229,7 @@ def _connection_errors() -> Iterator[None]:
     try:
         yield
     except (EOFError, paramiko.SSHException) as error:
-        raise ConnectionResetError(f"the connection broke: {error}") from error
+        raise ConnectionResetError(f"the connection broke: {reason(error)}") from error
 
 
 def _close_after_exit(channel: paramiko.Channel) -> None:

@@ -45,6 +45,10 @@ _FOR_SHELLS = re.compile(r"""['"`$\\;&<>|(){}]|^-|@-""")
 to a shell. OpenSSH refuses them in names of hosts and users since 9.6 (valid_hostname in ssh.c)."""
 
 
+MOST_HOST_BYTES = 253
+"""Longest name of a host (RFC 1035, section 2.3.4, without the lengths of its parts)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SshOptions:
     """SSH settings of the run's configuration; None leaves the choice to OpenSSH."""
@@ -133,6 +137,7 @@ def _find(spelled: str, options: SshOptions, *, with_jumps: bool) -> Target:
     settings = _settings(alias, user, port, options)
     first = {name: values[0] for name, values in settings.items() if values}
     _refuse_interface(spelled, first)
+    _refuse_overlong(spelled, first.get("hostname", alias))
     return Target(
         spelled=spelled,
         alias=alias,
@@ -202,6 +207,20 @@ def _key_files(settings: Mapping[str, list[str]], options: SshOptions) -> tuple[
 
 def _given(value: str | None) -> str | None:
     return None if value in (None, "none", "*") else value
+
+
+def _refuse_overlong(spelled: str, host: str) -> None:
+    """Refuse a host that cannot be looked up: a name has parts of 1 to 63 bytes (RFC 1035)."""
+    try:
+        encoded = host.encode("idna")
+    except UnicodeError:  # a part is empty or too long: refused below
+        encoded = b""
+    if not 0 < len(encoded) <= MOST_HOST_BYTES:
+        shown = spelled if len(spelled) <= 80 else f"{spelled[:80]}..."
+        raise ConfigError(
+            f"{shown} is no host: a name has at most {MOST_HOST_BYTES} characters, and 1 to 63 "
+            "between two dots"
+        )
 
 
 def _refuse_interface(spelled: str, first: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ from skygrid.config import RunConfig, SshConfig
 from skygrid.errors import ConfigError
 from skygrid.nodes.ssh import targets
 from skygrid.nodes.ssh.failures import ssh_line, unknown_host_key
-from skygrid.nodes.ssh.provider import find_targets
+from skygrid.nodes.ssh.provider import LONGEST_NAME, find_targets
 from skygrid.nodes.ssh.targets import (
     SshOptions,
     Target,
@@ -226,6 +226,25 @@ def test_a_node_is_named_as_its_host(spelled: str, name: str) -> None:
     """The name of a node is that of its host, addresses included."""
     config = RunConfig(ssh=SshConfig(hosts=(spelled,)))
     assert list(find_targets(config)) == [name]
+
+
+@pytest.mark.parametrize("host", ["x" * 64, "x" * 252, "x." * 130 + "x", "a..b", "é" * 60])
+def test_a_host_that_cannot_be_looked_up_is_refused(host: str) -> None:
+    """A name that is too long for DNS is refused when the config is read, by a short message."""
+    with pytest.raises(ConfigError, match="is no host: a name has at most 253") as caught:
+        find_targets(RunConfig(ssh=SshConfig(hosts=(host,))))
+    assert len(str(caught.value)) < 200
+
+
+def test_long_hosts_have_short_and_different_names(tmp_path: Path) -> None:
+    """A node's name is short enough for file names, whatever the host's is."""
+    long = ".".join(["x" * 63] * 3)
+    hosts = (f"{long}.a", f"{long}.b", "y" * 250)
+    config = tmp_path / "config"
+    config.write_text(f"Host {hosts[2]}\n  HostName 10.0.0.9\n")
+    names = list(find_targets(RunConfig(ssh=SshConfig(hosts=hosts, config_file=config))))
+    assert [len(name) for name in names] == [LONGEST_NAME] * 3
+    assert len(set(names)) == 3
 
 
 def test_a_host_key_alias_is_looked_up(options: SshOptions) -> None:
