@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,9 +124,16 @@ def resume(
         record = RunRecord.read(folder)
         require_trust(folder, record, trusted=trusted)  # its plans can be read only now
     merged = resume_config(recorded_settings(folder, record), said)
-    if record.state != "complete" and place_of(merged).rental is not None:
-        _rented(lambda listener: _prepare_resume(folder, merged, listener), merged)
-        return
+    if place_of(merged).rental is not None:
+        from skygrid.run.commands import is_complete, may_have_left_nodes
+
+        left = may_have_left_nodes(record, merged, folder)
+        if left:
+            say(f"{record.name} is complete; nodes of it that may be left are ended now")
+        if left or not is_complete(record):
+            prepare = partial(_prepare_resume, folder, merged)
+            _rented(prepare, merged, ask=not left)
+            return
 
     def start(listener: Listener) -> RunResult:
         from skygrid.run.commands import resume_run
@@ -179,12 +187,24 @@ def _prepare_resume(folder: Path, config: RunConfig, listener: Listener) -> Prep
     return prepare_resume(folder, config, listener)
 
 
-def _rented(prepare: Callable[[Listener], Prepared], config: RunConfig) -> None:
-    """Show the price of the nodes, ask for approval, then rent them."""
-    require_consent(config)
+def _rented(
+    prepare: Callable[[Listener], Prepared], config: RunConfig, *, ask: bool = True
+) -> None:
+    """Show the price of the nodes, ask for approval, then rent them.
+
+    Parameters
+    ----------
+    prepare : callable
+    config : RunConfig
+    ask : bool, default=True
+        False: nodes are only ended, which needs no approval.
+    """
+    if ask:
+        require_consent(config)
     with _progress(config, transient=True) as listener:
         prepared = prepare(listener)
-    approve(prepared.check, config)
+    if ask:
+        approve(prepared.check, config)
 
     def start(listener: Listener) -> RunResult:
         from skygrid.run.commands import run_prepared

@@ -79,6 +79,8 @@ class RentedNodes:
     listener : Listener
     stop : callable
         Condition other than cost under which no more fits start.
+    only_end : bool, default=False
+        True: start no nodes; end those that an earlier session left.
     """
 
     def __init__(
@@ -91,9 +93,11 @@ class RentedNodes:
         folder: Path,
         listener: Listener,
         stop: StopCondition,
+        only_end: bool = False,
     ) -> None:
         self._provider = offer.accept(run_id, run_name, folder, self._tell)
         self._name, self._listener = run_name, listener
+        self._only_end = only_end
         self._quote, self._limit = offer.quote, config.max_cost
         if config.max_cost is not None:
             stop = any_of(stop, cost_limit(config.max_cost, self._dollars_at_the_end))
@@ -210,6 +214,8 @@ class RentedNodes:
         return higher_limit(self._limit, self._quote, self._dollars_at_the_end())
 
     def _may_not_start(self, fresh: int, others: int) -> str | None:
+        if self._only_end:
+            return "the run was complete, so no nodes were asked for"
         if self._limit is None:
             return None
         return start_refusal(self._limit, self._quote, self._dollars_now(), fresh, others)

@@ -180,6 +180,16 @@ def is_complete(record: RunRecord) -> bool:
     return record.state == "complete"
 
 
+def may_have_left_nodes(record: RunRecord, config: RunConfig, folder: Path) -> bool:
+    """Return whether a complete run has rented nodes whose end was not verified.
+
+    Its driver was killed while it ended them, or the place did not answer.
+    """
+    rental = place_of(config).rental
+    ended = record.bill is not None and record.bill.verified
+    return rental is not None and is_complete(record) and not ended and rental.has_rented(folder)
+
+
 def prepare_run(path: Path, config: RunConfig, listener: Listener) -> Prepared:
     """Load a search and look up the price of its nodes; rent nothing.
 
@@ -256,6 +266,7 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
             folder=folder.path,
             listener=listener,
             stop=hours_over(config),
+            only_end=record is not None and is_complete(record),
         )
         try:
             with rented.running() as engine:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cloud.client import Cloud, cloud, cloud_server
 from tests.cloud_runs import LONG_SEARCH, RUN, CloudBench
-from tests.command import GATED_SEARCH, Command, recorded, wait_for
+from tests.command import GATED_SEARCH, SLOW_SEARCH, Command, recorded, result, wait_for
 
 __all__ = ["cloud", "cloud_server"]
 
@@ -72,6 +72,24 @@ def test_a_run_that_is_resumed_at_once_adopts_its_nodes(bench: CloudBench) -> No
     kill(bench.started(20, "--nodes", "2"))
     bench.ended_well(bench.resume())
     assert len(bench.cloud.nodes()) == 2
+
+
+def test_a_driver_that_dies_in_the_teardown_leaves_nothing(bench: CloudBench) -> None:
+    """After kill -9 of a driver that ends its nodes, resume ends them and completes the bill."""
+    bench.cloud.faults.set(shutdown_seconds=20.0)
+    (bench.folder / "search.py").write_text(SLOW_SEARCH)
+    command = bench.started(1, "--nodes", "2")
+    wait_for(lambda: bench.record()["state"] == "complete", "the results", bench.patience)
+    kill(command)
+    assert bench.record()["bill"] is None
+    code, _, err = Command(bench.folder, "resume", RUN, env=bench.bed.environment()).end(200)
+    assert code == 0, err
+    assert "r is complete; nodes of it that may be left are ended now" in err
+    bench.cloud.check_nothing_left()
+    assert bench.cloud.calls["ec2:RunInstances"] == 2
+    for bill in (bench.record()["bill"], result(bench.folder, RUN)["bill"]):
+        assert bill["verified"]
+        assert bill["dollars"] > 0
 
 
 def test_a_driver_that_dies_in_a_launch_leaves_nothing(bench: CloudBench) -> None:
