@@ -186,23 +186,3 @@ def test_other_commands_work_beside_such_a_project_file(project, trace):
 
     assert json.loads(out) == []
     assert not trace.exists()
-
-
-@pytest.mark.parametrize("name", ["result.json", "run.json", "journal.sqlite", "cloud.json"])
-@pytest.mark.parametrize("kind", ["pipe", "device", "sparse"])
-def test_views_are_safe_on_every_folder(foreign, trace, name, kind):
-    """runs, show, logs and down end at once, without a bug, whatever a folder holds."""
-    path = foreign / "skygrid-runs" / "r" / name
-    path.unlink(missing_ok=True)
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    else:
-        with path.open("wb") as file:
-            file.truncate(2**40)
-
-    for command in ("runs", "show r", "show r --json", "logs r", "down r"):
-        _, err = skygrid(foreign, *command.split(), expect=None)
-        assert "a bug in skygrid" not in err, command
-    assert not trace.exists()

@@ -574,6 +574,33 @@ def test_show_reads_the_result_alone(cli, tmp_path):
     assert json.loads(cli("show", "a-run", "--json").out)["best_params"] == {"C": 1}
 
 
+@pytest.mark.parametrize("kind", ["pipe", "device", "sparse"])
+@pytest.mark.parametrize(
+    "name",
+    ["result.json", "run.json", "journal.sqlite", "cloud.json", "logs/driver.log", "logs/one.log"],
+)
+def test_views_are_safe_on_every_folder(cli, tmp_path, name, kind):
+    """runs, show, logs and down end at once, without a bug, whatever stands for a file."""
+    folder = make_run(tmp_path / "skygrid-runs", "a-run", state="complete")
+    write_result(folder, result_json(summary(), {}))
+    (folder / "logs").mkdir()
+    (folder / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    elif kind == "device":
+        (folder / name).symlink_to("/dev/zero")
+    else:
+        with (folder / name).open("wb") as file:
+            file.truncate(2**40 if name.endswith(".json") else 2**20)
+
+    for command in ("runs", "show a-run", "show a-run --json", "logs a-run", "down a-run"):
+        answer = cli(*command.split())
+        assert "a bug in skygrid" not in answer.err, command
+    if name == "result.json":
+        why = {"sparse": "it has more than"}.get(kind, "it is not a regular file")
+        assert f"cannot read skygrid-runs/a-run/result.json: {why}" in cli("show", "a-run").err
+
+
 def test_show_of_a_run_without_its_driver(cli, tmp_path):
     """A run without its driver is shown as interrupted, with its number of recorded fits."""
     from skygrid.journal.sqlite import SqliteJournal
