@@ -176,7 +176,7 @@ def _places_in_libraries(wanted: frozenset[int]) -> dict[int, tuple[str, str]]:
         if wanted.isdisjoint(map(id, vars(loaded).values())):
             continue
         for name, found in vars(loaded).items():
-            if id(found) in wanted and not name.startswith("__"):
+            if id(found) in wanted and not _is_special(name):
                 places.setdefault(id(found), (module, name))
     return places
 
@@ -206,13 +206,18 @@ def _values_in(
 ) -> Iterator[tuple[str, Any]]:
     for name, value in list(namespace.items()):
         kind = type(value)
-        if name.startswith("__") or issubclass(kind, _NEVER) or is_made_anew(value):
+        if _is_special(name) or issubclass(kind, _NEVER) or is_made_anew(value):
             continue
         if issubclass(kind, _CODE) or _is_builtin(value) or _is_compiled(value):
             if _is_assigned(name, value, module, modules):
                 yield name, value
         elif kind.__module__ not in _OF_THE_LANGUAGE or kind is SimpleNamespace:
             yield name, value
+
+
+def _is_special(name: str) -> bool:
+    """Return whether Python sets a name itself, such as ``__file__``."""
+    return name.startswith("__") and name.endswith("__")
 
 
 def _is_builtin(value: Any) -> bool:
@@ -231,14 +236,16 @@ def _is_compiled(value: Any) -> bool:
 
 
 def _is_assigned(name: str, code: Any, module: str, modules: Iterable[str]) -> bool:
-    """Return whether a program may have assigned a function or class of another module.
+    """Return whether a program may have assigned a function or class.
 
     Most functions and classes are defined or imported by the module itself, under their names.
     """
     home = getattr(code, "__module__", None)
-    if home == module or not isinstance(home, str):
+    if not isinstance(home, str):
         return False
+    renamed = getattr(code, "__name__", name) != name
+    if home == module:
+        return renamed and is_named(code)
     if is_known(home) and home not in modules:
         return True  # of the program
-    own = home in modules
-    return (own or getattr(code, "__name__", name) != name) and is_named(code)
+    return (home in modules or renamed) and is_named(code)

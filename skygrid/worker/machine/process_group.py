@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -51,3 +52,27 @@ def signal_name(number: int) -> str:
     """Return the name of a signal; Python has none for most real-time signals."""
     known = number in {one.value for one in signal.Signals}
     return signal.Signals(number).name if known else f"signal {number}"
+
+
+def wait_for_end(pid: int) -> tuple[int, int]:
+    """Wait for the end of a child process and reap it.
+
+    Returns
+    -------
+    code : int
+        Its wait status, see `os.waitstatus_to_exitcode`.
+    peak_bytes : int
+        Most memory that it had.
+    """
+    # os.wait4 looks for `resource` among the imported modules, and a module of the user may have
+    # that name.
+    found = sys.modules.get("resource")
+    sys.modules["resource"] = resource
+    try:
+        _, code, usage = os.wait4(pid, 0)
+    finally:
+        if found is None:
+            del sys.modules["resource"]
+        else:
+            sys.modules["resource"] = found
+    return code, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

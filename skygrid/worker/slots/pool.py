@@ -21,7 +21,7 @@ import msgspec
 
 from skygrid.worker.limits import MAX_NEWS
 from skygrid.worker.machine import machine
-from skygrid.worker.machine.process_group import signal_name
+from skygrid.worker.machine.process_group import signal_name, wait_for_end
 from skygrid.worker.slots.loop import (
     LENGTH,
     OWN_EXIT,
@@ -257,13 +257,12 @@ class SlotPool:
     def reap(self, slot: Slot) -> SlotDeath:
         """Reap a slot that has ended or is ending; return the cause."""
         kill_group(slot.pid)
-        _, code, usage = os.wait4(slot.pid, 0)
+        code, peak = wait_for_end(slot.pid)
         os.close(slot.news)
         slot.orders.close()
         self.slots.remove(slot)
         status = self.status.read(slot.index)
         self.status.end(slot.index)
-        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         if slot.killed and slot.killed[2].lease == status.lease:
             cause, detail, record = slot.killed
             if cause == "abandoned" or record.candidate == status.candidate:

@@ -58,6 +58,14 @@ class Odd:
             raise ValueError("not this one")
         return Odd, ()
 
+def first():
+    return 1
+
+def second():
+    return 2
+
+CHOSEN = first
+__private = 0
 value, MISSING, plain, slotted, listed = None, object(), Plain(), Slotted(), Listed()
 table, items, names, counts = {}, [], set(), collections.Counter()
 ALIAS = table
@@ -263,6 +271,14 @@ def test_a_function_that_was_assigned_arrives(own: Any, assigned: Any) -> None:
     own.METRIC = assigned
     node, _ = on_a_node(sent(own))
     assert node.METRIC is assigned
+
+
+def test_a_switch_among_functions_of_a_module_arrives(own: Any) -> None:
+    """A global that names another function or class of its own module is sent."""
+    own.CHOSEN, own.__private = own.second, 7
+    node, _ = on_a_node(sent(own))
+    assert node.CHOSEN is node.second
+    assert node.__dict__["__private"] == 7
 
 
 def test_a_program_may_register_modules_with_cloudpickle(own: Any) -> None:
