@@ -34,6 +34,22 @@ On = Annotated[
     str | None,
     typer.Option("--on", metavar="WHERE", help=f"Where nodes are: {', '.join(PLACES)}."),
 ]
+ResumeOn = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="WHERE",
+        help=f"Where nodes are from now on: {', '.join(PLACES)}. Default: where they were.",
+    ),
+]
+ResumeConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A TOML file whose settings replace those of the run. Default: none.",
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from skygrid.config import RunConfig, load_config, resume_config
+from skygrid.errors import UsageError
 from skygrid.nodes.registry import place_of
 from skygrid.util.terminal import say
 
@@ -93,6 +94,8 @@ def resume(
     run: given.Run,
     nodes: given.Nodes = None,
     concurrency: given.Concurrency = None,
+    on: given.ResumeOn = None,
+    config: given.ResumeConfig = None,
     runs_dir: given.RunsDir = None,
     max_cost: given.MaxCost = None,
     max_hours: given.MaxHours = None,
@@ -123,7 +126,9 @@ def resume(
         say(salvage_run(folder))
         record = RunRecord.read(folder)
         require_trust(folder, record, trusted=trusted)  # its plans can be read only now
-    merged = resume_config(recorded_settings(folder, record), said)
+    settings = recorded_settings(folder, record)
+    merged = resume_config(settings, said, config)
+    _refuse_other_place(resume_config(settings, {}), merged)
     if place_of(merged).rental is not None:
         from skygrid.run.commands import is_complete, may_have_left_nodes
 
@@ -141,6 +146,15 @@ def resume(
         return resume_run(folder, merged, listener)
 
     _search(start, merged)
+
+
+def _refuse_other_place(before: RunConfig, now: RunConfig) -> None:
+    """Refuse to take a run away from a place that rents nodes: only there they are ended."""
+    if now.on != before.on and place_of(before).rental is not None:
+        raise UsageError(
+            f"the run has rented nodes on {before.on}, and is resumed there: leave out "
+            f"{now.origin('on')}"
+        )
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:

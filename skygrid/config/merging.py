@@ -55,8 +55,10 @@ def load_config(
     return _with(base, given)
 
 
-def resume_config(recorded: Mapping[str, Any], options: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration of a resumed run: as recorded, except for the options given now.
+def resume_config(
+    recorded: Mapping[str, Any], options: Mapping[str, Any], config_file: Path | None = None
+) -> RunConfig:
+    """Return the configuration of a resumed run: as recorded, except for the settings given now.
 
     Parameters
     ----------
@@ -64,6 +66,8 @@ def resume_config(recorded: Mapping[str, Any], options: Mapping[str, Any]) -> Ru
         The result of `config_to_json`.
     options : mapping of str to object
         As for `load_config`.
+    config_file : Path, optional
+        A file whose settings replace the recorded ones.
 
     Raises
     ------
@@ -71,7 +75,7 @@ def resume_config(recorded: Mapping[str, Any], options: Mapping[str, Any]) -> Ru
         An option is wrong, or a later version of skygrid recorded an unknown setting.
     """
     before = from_record(recorded)
-    now = from_options(options)
+    now = {**from_file(config_file), **from_options(options)}
     return _with(_with(RunConfig(), before), now)
 
 
