@@ -76,6 +76,9 @@ ImageId = Annotated[str, _text(r"ami-[0-9a-f]+", "the id of an image, ami-...")]
 SubnetId = Annotated[str, _text(r"subnet-[0-9a-f]+", "the id of a subnet, subnet-...")]
 UserName = Annotated[str, _text(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", "the name of a user")]
 Bucket = Annotated[str, _text(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "the name of a bucket")]
+CommandLine = Annotated[
+    str, _text(r"[^\x00]*\{agent\}[^\x00]*", "a command with {agent} where the agent is to run")
+]
 Url = Annotated[str, _text(r"https?://\S+", "an http or https address")]
 Network = Annotated[
     str, Meta(description="IPv4 addresses such as 203.0.113.0/24", extra=IS_NETWORK)
@@ -206,6 +209,29 @@ class AwsConfig:
     """Seconds without a driver after which an agent ends itself and removes its files."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CommandConfig:
+    """The ``[command]`` table: the command of ``on = "command"``."""
+
+    start: CommandLine | None = None
+    """Command for ``/bin/sh`` that runs ``{agent}`` on a node. ``{node}`` and ``{concurrency}``
+    are filled in too."""
+
+    shared: bool = False
+    """True if nodes have skygrid and its Python at the same paths as this machine."""
+
+    python: Text | None = None
+    """Python on a node; None: this one if `shared`, else the first of ``python3``, ``python3.X``
+    and ``python`` that has this machine's minor version and the packages."""
+
+    start_timeout: Seconds = 300.0
+    """Seconds in which a command must start its agent; an image may have to be pulled first."""
+
+    stop_timeout: Seconds = 15.0
+    """Seconds that a command may take to end when its agent has ended. Then it gets SIGTERM, and
+    SIGKILL after the same time."""
+
+
 def own_hash_seed() -> int:
     """Return the hash seed that this process was started with, 0 if none."""
     given = process_state.START.environment.get("PYTHONHASHSEED") or ""
@@ -276,6 +302,7 @@ class RunConfig:
 
     aws: AwsConfig = field(default_factory=AwsConfig)
     ssh: SshConfig = field(default_factory=SshConfig)
+    command: CommandConfig = field(default_factory=CommandConfig)
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Origin of each setting, for messages: ``--nodes``. It is not a setting itself."""
@@ -295,7 +322,12 @@ ON_WITH_NODES = "aws"
 NO_SETTINGS = ("origins", "found_file")
 """The fields of `RunConfig` that are no settings."""
 
-TABLES: dict[str, type] = {"aws": AwsConfig, "ssh": SshConfig, "environment": EnvironmentConfig}
+TABLES: dict[str, type] = {
+    "aws": AwsConfig,
+    "ssh": SshConfig,
+    "command": CommandConfig,
+    "environment": EnvironmentConfig,
+}
 """Tables of the config file; each is a field of `RunConfig` by the same name."""
 
 NOT_RECORDED = ("dry_run", "json", "quiet", "verbose", "yes")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from skygrid.config import limits
-from skygrid.engine.handshake import check_greeting
 from skygrid.engine.link import Gone, Link, LinkFailure
 from skygrid.engine.preparation import Preparation
 from skygrid.engine.round import RoundInProgress
 from skygrid.engine.settings import EngineSettings
 from skygrid.errors import HandshakeError
 from skygrid.listener import Listener
+from skygrid.nodes.handshake import check_greeting
 from skygrid.util.terminal import printable
 from skygrid.worker.machine import machine
 from skygrid.worker.wire.messages import Greeting, Heartbeat, OpenRound, Setup

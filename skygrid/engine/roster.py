@@ -197,6 +197,8 @@ class Roster:
         log, name = link.node_log, link.name
         gone = msgspec.structs.replace(gone, reason=printable(gone.reason, MOST_SAID))
         last_words = "" if isinstance(gone.error, HandshakeError | ProtocolError) else log.tail()
+        if last_words in gone.reason:
+            last_words = ""  # the transport's error has them
         self._drop(link)
         log.write(f"node {name} was lost: {gone.reason}\n".encode())
         self._listener.node_lost(name, gone.reason)

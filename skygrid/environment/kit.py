@@ -55,7 +55,7 @@ def build_kit(environment: Environment) -> Kit:
         If a wheel or a file of skygrid is missing.
     """
     try:
-        code = dict(_code())
+        code = {f"code/{name}": data for name, data in worker_code()}
         files = {**dict(_environment_files(environment)), **code}
     except OSError as error:
         raise PreparationError(f"cannot pack what a node needs: {error}") from error
@@ -66,11 +66,12 @@ def build_kit(environment: Environment) -> Kit:
     )
 
 
-def _code() -> Iterator[tuple[str, bytes]]:
-    yield "code/skygrid/__init__.py", PACKAGE_MARK
+def worker_code() -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of each file of the package that nodes import."""
+    yield "skygrid/__init__.py", PACKAGE_MARK
     folder = Path(skygrid.worker.__file__).parent
     for path in folder.rglob("*.py"):
-        yield f"code/skygrid/worker/{path.relative_to(folder).as_posix()}", path.read_bytes()
+        yield f"skygrid/worker/{path.relative_to(folder).as_posix()}", path.read_bytes()
 
 
 def _environment_files(environment: Environment) -> Iterator[tuple[str, bytes]]:

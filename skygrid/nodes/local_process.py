@@ -156,13 +156,17 @@ class LocalProcess:
             self._closed = True
             if self._process is None:
                 return
-            if not self._close_stream("stdin") or not self._ends_within(limits.AGENT_END):
-                self._process.kill()
-                self._process.wait()
+            self._end(self._process)
             # Slots end with their agent; processes that fits started may not.
             end_session(self._process.pid)
             for stream in STREAMS:
                 self._close_stream(stream)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """End the process and reap it."""
+        if not self._close_stream("stdin") or not self._ends_within(limits.AGENT_END):
+            process.kill()
+            process.wait()
 
     def _close_stream(self, stream: str) -> bool:
         """Close one stream; return False, and leave it open, if a thread still uses it."""

@@ -11,6 +11,7 @@ from skygrid.nodes.interface import Place, RentingPlace
 PLACES = {
     "local": "skygrid.nodes.local:PLACE",
     "ssh": "skygrid.nodes.ssh.place:PLACE",
+    "command": "skygrid.nodes.command.place:PLACE",
     "aws": "skygrid.nodes.ec2.place:PLACE",
 }
 """Module and variable of each `Place`, which is imported when it is used."""

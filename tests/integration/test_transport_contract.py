@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from skygrid.errors import NodeError
+from skygrid.nodes.command.agent_start import AgentStart
+from skygrid.nodes.command.channel import CommandChannel
 from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess, agent_command
 from skygrid.worker.wire.frames import FrameReader
@@ -45,9 +47,25 @@ def kept(command: Sequence[str], folder: Path) -> Transport:
     return Kept(folder, command=command).transport
 
 
+class _Silent:
+    def state(self, text: str) -> None: ...
+
+    def log(self, data: bytes) -> None: ...
+
+
+def through_a_command(command: Sequence[str], folder: Path) -> Transport:
+    """Return the transport of a user's command, which starts an agent of one slot."""
+    arguments = command[command.index("--slots") :]
+    start = AgentStart(arguments=arguments, hash_seed=0, shared=True)
+    return CommandChannel(
+        ["/bin/sh", "-c", "sh"], start, _Silent(), start_seconds=WAIT_SECONDS, stop_seconds=5.0
+    )
+
+
 TRANSPORTS: dict[str, Callable[[Sequence[str], Path], Transport]] = {
     "local": lambda command, folder: LocalProcess(command),
     "kept": kept,
+    "command": through_a_command,
 }
 """Transports by name, each for an agent that a command starts."""
 

@@ -12,13 +12,14 @@ import pytest
 
 from skygrid.config import (
     AwsConfig,
+    CommandConfig,
     RunConfig,
     SshConfig,
     config_to_json,
     load_config,
     resume_config,
 )
-from skygrid.config.records import NO_SETTINGS
+from skygrid.config.records import NO_SETTINGS, TABLES
 from skygrid.environment.settings import EnvironmentConfig
 from skygrid.errors import ConfigError
 from skygrid.nodes.registry import PLACES, place_of
@@ -301,9 +302,7 @@ def test_local_toml_shows_every_key(tmp_path):
     path = _uncommented(tmp_path, "local.toml")
 
     shown = set(tomllib.loads(path.read_text())) - {"version"}
-    assert shown == _names(
-        RunConfig, "name", "min_nodes", "max_cost", "yes", "aws", "ssh", "environment"
-    )
+    assert shown == _names(RunConfig, "name", "min_nodes", "max_cost", "yes", *TABLES)
     assert load_config({}, {}, config_file=path, cwd=tmp_path).nodes == 3
 
 
@@ -350,6 +349,27 @@ def test_aws_spot_toml_is_a_valid_config():
     assert config.min_nodes is not None
     assert config.min_nodes < config.nodes
     assert config.aws == AwsConfig(market="spot", instance_types=config.aws.instance_types)
+
+
+def test_command_toml_is_a_valid_config():
+    """The example file loads; each key that it sets, except the command, has its default value."""
+    path = ROOT / "configs" / "command.toml"
+
+    config = load_config({}, {}, config_file=path, cwd=ROOT)
+
+    start = config.command.start
+    assert config == RunConfig(on="command", command=CommandConfig(start=start))
+    assert "{agent}" in start
+
+
+def test_command_toml_shows_every_key(tmp_path):
+    """Every key of [command] is in the example, which loads uncommented."""
+    path = _uncommented(tmp_path, "command.toml")
+
+    shown = tomllib.loads(path.read_text())
+    assert set(shown["command"]) == _names(CommandConfig)
+    config = load_config({}, {}, config_file=path, cwd=tmp_path)
+    assert (config.nodes, config.concurrency, config.min_nodes) == (3, 4, 3)
 
 
 def test_paths_in_tables_are_relative_to_the_file(tmp_path):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from skygrid.engine.handshake import check_greeting
 from skygrid.errors import HandshakeError
+from skygrid.nodes.handshake import check_greeting
 from skygrid.worker.wire.messages import Greeting
 from skygrid.worker.wire.protocol import PROTOCOL
 
