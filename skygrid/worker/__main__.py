@@ -21,6 +21,10 @@ def main() -> None:
     parser.add_argument(
         "--interruptions", action="store_true", help="heed the interruption of a spot instance"
     )
+    parser.add_argument("--departures", action="store_true", help="heed the signals of a scheduler")
+    parser.add_argument(
+        "--orphan-after", type=float, help="seconds without a message after which the agent ends"
+    )
     args = parser.parse_args()
     vcpus = args.vcpus or machine.vcpus()
     slots = args.slots or vcpus
@@ -36,6 +40,7 @@ def main() -> None:
     # Imports create no garbage: collecting during them takes a tenth of their time for nothing.
     gc.disable()
     from skygrid.worker.agent.agent import Agent
+    from skygrid.worker.agent.departure import heed_signals
     from skygrid.worker.agent.spot_interruption import start_watching
     from skygrid.worker.data.cache import BlobCache
 
@@ -43,8 +48,17 @@ def main() -> None:
     gc.enable()
     cache = BlobCache(args.cache, args.cache_max_gb * 2**30) if args.cache else None
     notices = start_watching() if args.interruptions else None
+    if args.departures:
+        notices = heed_signals()
     agent = Agent(
-        source, sink, slots=slots, threads=threads, vcpus=vcpus, cache=cache, notices=notices
+        source,
+        sink,
+        slots=slots,
+        threads=threads,
+        vcpus=vcpus,
+        cache=cache,
+        notices=notices,
+        orphan_after=args.orphan_after,
     )
     agent.run()
 

@@ -50,6 +50,9 @@ BRIDGE_LOCK_SECONDS = 90.0
 
 # ---- agent ---------------------------------------------------------------------------------------
 
+ORPHANED_EXIT = 75
+"""Exit code of an agent whose driver was silent for too long: EX_TEMPFAIL of sysexits.h."""
+
 AGENT_TICK_SECONDS = 0.1
 """Longest time between two checks of the agent, such as for a heartbeat that is due."""
 

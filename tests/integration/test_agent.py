@@ -16,11 +16,13 @@ import psutil
 import pytest
 
 from skygrid.worker.evaluation.contents import RoundTasks, SearchData
+from skygrid.worker.limits import ORPHANED_EXIT
 from skygrid.worker.machine import machine
 from skygrid.worker.user_code.warning_rules import rules_now
 from skygrid.worker.wire.messages import (
     Abandon,
     AgentLog,
+    Alive,
     BlobAt,
     BlobChunk,
     Bye,
@@ -41,7 +43,15 @@ from skygrid.worker.wire.messages import (
 from skygrid.worker.wire.protocol import PROTOCOL
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver, samples, search_of
-from tests.processes import children, kill, leaving_nothing, running, wait_gone, wait_until
+from tests.processes import (
+    WAIT_SECONDS,
+    children,
+    kill,
+    leaving_nothing,
+    running,
+    wait_gone,
+    wait_until,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 2**20
@@ -678,3 +688,26 @@ def test_blobs_leave_nothing_behind(start_method: str, tmp_path: Path) -> None:
 
 def _named_files(pid: int) -> list[Any]:
     return [file for file in psutil.Process(pid).open_files() if "(deleted)" not in file.path]
+
+
+def test_an_agent_without_a_driver_ends_where_its_channel_does_not() -> None:
+    """With --orphan-after a silent driver ends the agent, although its input stays open."""
+    command = [sys.executable, "-P", "-m", "skygrid.worker", "--orphan-after", "0.2"]
+    with leaving_nothing():
+        agent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        assert agent.stdin is not None
+        try:
+            assert agent.wait(WAIT_SECONDS) == ORPHANED_EXIT
+        finally:
+            agent.kill()
+            agent.stdin.close()
+
+
+def test_a_sign_of_life_has_no_other_effect(agent: AgentDriver) -> None:
+    """`Alive` is accepted at any time and answered by nothing."""
+    agent.send(Alive())
+    agent.open(search_of(bad.Harmless(), bad.own_score))
+    agent.send(Alive())
+    (lease,) = agent.grant(0)
+    (end,) = agent.ends([lease])
+    assert isinstance(end, FitResult)

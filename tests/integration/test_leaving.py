@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from tests.driven import (
     tree_search,
 )
 from tests.notified_agent import command, notify
+from tests.processes import children
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -59,6 +61,25 @@ def test_a_leaving_agent_ends_running_fits_and_returns_the_rest(tmp_path: Path) 
         agent.fence()
         heard = agent.since_open(Leaving | Pull)  # type: ignore[arg-type]
         assert isinstance(heard[-1], Leaving)
+
+
+@pytest.mark.parametrize("number", [signal.SIGURG, signal.SIGTERM])
+def test_signals_of_a_scheduler_are_a_notice(tmp_path: Path, number: signal.Signals) -> None:
+    """A signal to all processes of the node is a notice; running fits end, the rest returns."""
+    gate = tmp_path / "gate"
+    scheduled = [sys.executable, "-P", "-m", "skygrid.worker", "--departures"]
+    with AgentDriver(slots=1, command=scheduled) as agent:
+        agent.setup()
+        agent.open(search_of(bad.Gated(a=0.5, path=str(gate)), bad.own_score))
+        first, second = agent.grant(0, 0)
+        agent.wait(Heartbeat, lambda beat: first in beat.running)
+        for pid in (*children(agent.pid), agent.pid):
+            os.kill(pid, number)
+        assert agent.wait(Leaving).seconds is None
+        assert agent.ends([second]) == ["returned"]
+        gate.touch()
+        (end,) = agent.ends([first])
+        assert isinstance(end, FitResult)
 
 
 def test_a_later_driver_gets_the_notice(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import sklearn.model_selection  # noqa: F401  # imported once here, forked into 
 from skygrid.worker.data.cache import BlobCache
 from skygrid.worker.errors import UnableError
 from skygrid.worker.evaluation.shared_folder import SharedFolder, forget_split, shared_folder
-from skygrid.worker.limits import AGENT_TICK_SECONDS, RECEIVING_SECONDS
+from skygrid.worker.limits import AGENT_TICK_SECONDS, ORPHANED_EXIT, RECEIVING_SECONDS
 from skygrid.worker.machine import machine
 from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.slots.loop import BLOBS
@@ -31,6 +31,7 @@ from skygrid.worker.wire.frames import FrameError
 from skygrid.worker.wire.messages import (
     Abandon,
     AgentLog,
+    Alive,
     Attach,
     BlobAt,
     BlobChunk,
@@ -80,6 +81,9 @@ class Agent:
         File descriptor of a pipe on which a frame with `Leaving` (``encode(Leaving(...))``) arrives
         when the provider is about to take the machine away. Another process writes it, because the
         agent forks and must have one thread.
+    orphan_after : float, optional
+        Seconds without a message of the driver after which the agent ends; the driver sends `Alive`
+        more often. None: the end of the input is enough.
     clock : callable, optional
         Returns the monotonic time.
     """
@@ -94,6 +98,7 @@ class Agent:
         vcpus: int,
         cache: BlobCache | None = None,
         notices: int | None = None,
+        orphan_after: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
@@ -109,6 +114,8 @@ class Agent:
         self._folder: SharedFolder | None = None
         self._notices = None if notices is None else Notices(notices)
         self._leaving: Leaving | None = None
+        self._orphan_after = orphan_after
+        self._driver_heard = clock()
         self._next_beat = 0.0
         self._forget_driver()
 
@@ -121,7 +128,9 @@ class Agent:
     def run(self) -> None:
         """Serve the driver until it sends `Stop` or is gone."""
         for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
-            signal.signal(ignored, signal.SIG_IGN)
+            # A handler of SIGTERM is that of `departure`.
+            if ignored == signal.SIGINT or not callable(signal.getsignal(ignored)):
+                signal.signal(ignored, signal.SIG_IGN)
         self._selector.register(self._driver.source, selectors.EVENT_READ, self._hear_driver)
         if self._notices is not None:
             self._selector.register(self._notices.source, selectors.EVENT_READ, self._hear_notice)
@@ -155,6 +164,8 @@ class Agent:
                 self._round.read_slot(key.data)
         self._data.turn()
         now = self._clock()
+        if self._orphan_after is not None and now > self._driver_heard + self._orphan_after:
+            sys.exit(ORPHANED_EXIT)
         if self._stop_at is not None:
             self._stop_when_done(self._stop_at, now)
         with self._driver.together():
@@ -178,6 +189,7 @@ class Agent:
         return self._stop_at is None and self._leaving is None
 
     def _hear_driver(self) -> None:
+        self._driver_heard = self._clock()
         for message in self._driver.read():
             self._obey(message)
 
@@ -215,6 +227,8 @@ class Agent:
                     self._round.give_back()
             case Setup():
                 self._setup = message
+            case Alive():
+                pass  # to be received is its purpose
             case Attach():
                 self._attach()
 

@@ -14,8 +14,10 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 from skygrid.worker.wire.messages import BlobOffer
@@ -116,6 +118,11 @@ def fetch(url: str, offset: int, size: int) -> None:
 
 
 def _opened(url: str, offset: int, size: int) -> Any:
+    if url.startswith("file:"):
+        path = urllib.request.url2pathname(urllib.parse.urlsplit(url).path)
+        file = Path(path).open("rb")  # noqa: SIM115  # the caller closes it
+        file.seek(offset)
+        return file
     wanted = {"Range": f"bytes={offset}-{size - 1}"} if offset else {}
     answer = urllib.request.urlopen(
         urllib.request.Request(url, headers=wanted), timeout=SILENCE_SECONDS

@@ -304,6 +304,14 @@ def _send(descriptor: int, payload: bytes) -> None:
         os._exit(0)
 
 
+survives_sigterm = False
+"""True on a node that gets SIGTERM as a notice: its fits may end first."""
+
+
+def _survive(number: int, frame: object) -> None:
+    """Do nothing. Programs that a fit starts get the default action, unlike with SIG_IGN."""
+
+
 def become_slot(agent: int) -> None:
     """Set the signals of a slot, and make this process end with its agent.
 
@@ -313,7 +321,8 @@ def become_slot(agent: int) -> None:
         Process id of the agent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _survive if survives_sigterm else signal.SIG_DFL)
+    signal.signal(signal.SIGURG, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if sys.platform == "linux":
         # prctl(2): the kernel kills this process when the thread that forked it ends.

@@ -264,8 +264,13 @@ class Attach(msgspec.Struct, frozen=True, kw_only=True, tag="attach"):
     `Greeting`."""
 
 
+class Alive(msgspec.Struct, frozen=True, kw_only=True, tag="alive"):
+    """The driver lives. Sent where a channel does not end with its driver."""
+
+
 ToAgent = (
-    Attach
+    Alive
+    | Attach
     | Setup
     | BlobOffer
     | BlobChunk
