@@ -33,7 +33,7 @@ PYTHONS = $(foreach minor,3.11 3.12 3.13,$(firstword \
 	$(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/$(minor).*/bin/python$(minor))))))
 
 .DEFAULT_GOAL := help
-.PHONY: help lock run cloud test test-chaos test-cloud test-aws test-digits test-faults sshd check format bench bench-peers \
+.PHONY: help lock run cloud test test-chaos test-cloud test-clusters test-aws test-digits test-faults sshd check format bench bench-peers \
 	bench-ssh test-all test-libraries test-sklearn test-sklearn-suite clean
 
 help: ## Say what there is
@@ -71,6 +71,9 @@ test-chaos: $(READY) sshd ## Play random schedules of faults on whole runs; SEED
 
 test-cloud: $(READY) sshd ## Run the tests of EC2 nodes on a cloud that boots
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m cloud
+
+test-clusters: $(READY) ## Run searches on a Slurm that the tests install and start (root)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m clusters
 
 test-aws: $(READY) ## Run the guide's search on AWS itself, if SKYGRID_TEST_AWS=1 (costs some cents)
 	$(BIN)/python -m pytest -m aws -rs tests/acceptance
@@ -140,7 +143,7 @@ test-libraries: .venv-libraries/$(STAMP) ## Compare searches over other librarie
 .venv-libraries/$(STAMP): $(LOCKED)
 	$(call sync,--group tests --group libraries)
 
-test-all: check test test-faults test-chaos test-cloud test-digits test-sklearn test-sklearn-suite test-libraries test-pythons ## Run every check and every test that costs no money
+test-all: check test test-faults test-chaos test-cloud test-clusters test-digits test-sklearn test-sklearn-suite test-libraries test-pythons ## Run every check and every test that costs no money
 
 clean: ## Remove the environments, caches and build products (runs are kept)
 	rm -rf $(VENV) .venv-peers .venv-libraries .venv-sklearn-* .venv-python-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

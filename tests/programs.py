@@ -1,6 +1,6 @@
 """Programs that tests use, and installation of missing ones.
 
-``python -m tests.programs`` installs all of them, as root, with apt-get.
+``python -m tests.programs`` installs those of `make test`, as root, with apt-get.
 """
 
 from __future__ import annotations
@@ -18,11 +18,18 @@ OPENSSH = ("sshd", "ssh", "ssh-keygen", "ssh-agent", "ssh-add", "scp")
 SHELLS = ("bash", "bsd-csh", "busybox", "dash", "fish", "ksh", "tcsh", "zsh")
 """Login shells that nodes may have."""
 
+SLURM = ("srun", "squeue", "scancel", "sinfo")
+"""Slurm's commands for users; tests that are marked `clusters` need them and its daemons."""
+
 PACKAGES = {
     **dict.fromkeys(OPENSSH, "openssh-client"),
     "sshd": "openssh-server",
     **{shell: shell for shell in SHELLS},
     "bsd-csh": "csh",
+    **dict.fromkeys(SLURM, "slurm-client"),
+    "slurmctld": "slurmctld",
+    "slurmd": "slurmd",
+    "munged": "munge",
 }
 """Package of Debian and Ubuntu for each program; other programs have the name of their package."""
 
@@ -71,6 +78,8 @@ def install(names: list[str]) -> None:
             _apt_get("update")
             # Ignore a failed update: the old index may still do.
             said = _apt_get("install", "--yes", "--no-install-recommends", *_packages(lacking))
+            if _lacking(names):  # Slurm's packages depend on one another in a circle
+                said = _apt_get("--fix-broken", "install", "--yes")
             if _lacking(names):
                 raise ProgramMissingError(_advice(lacking, f"apt-get says: {said}"))
 
@@ -124,6 +133,6 @@ def _no_services_started() -> Iterator[None]:
 
 if __name__ == "__main__":
     try:
-        install(list(PACKAGES))
+        install([*OPENSSH, *SHELLS])
     except ProgramMissingError as error:
         sys.exit(str(error))

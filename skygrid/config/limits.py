@@ -59,8 +59,31 @@ STOP_GRACE = 1.0
 AGENT_END = 5.0
 """Time that an agent gets to end after its channel was closed."""
 
+ALIVE = 10.0
+"""Interval between `Alive` messages to agents whose channel may outlive this process."""
+
+COMMAND_KILLED = 1.0
+"""Time that a killed command gets to end by SIGTERM, before SIGKILL."""
+
 STREAM_END = 2.0
 """Time that a reading or writing thread gets to end before its descriptor is left open."""
+
+# ---- Slurm ---------------------------------------------------------------------------------------
+
+SLURM_ANSWER = 60.0
+"""Limit of one of Slurm's commands; its controller may be busy."""
+
+SLURM_LOOK_FIRST = 1.0
+SLURM_LOOK = 10.0
+"""First and later intervals between looks at the queue; sites ask not to look more often."""
+
+SLURM_NOTICE = 60
+"""Seconds before the time limit of a job at which its agent takes no more work. Slurm may send the
+signal up to 60 seconds earlier still: https://slurm.schedmd.com/srun.html#OPT_signal
+"""
+
+SLURM_END = 60.0
+"""Limit of the wait for cancelled jobs to leave the queue."""
 
 # ---- connections that are mended -----------------------------------------------------------------
 

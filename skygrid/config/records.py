@@ -57,6 +57,7 @@ NotNegative = Annotated[int, Meta(ge=0, description="0 or more")]
 HashSeed = Annotated[int, Meta(ge=0, lt=2**32, description="0 to 4294967295")]
 DiskGib = Annotated[int, Meta(ge=8, le=16384, description="GiB, 8 to 16384")]
 Seconds = Annotated[float, _positive("seconds")]
+Orphaned = Annotated[float, Meta(ge=30, le=FINITE, description="seconds, 30 or more and finite")]
 Gib = Annotated[float, _positive("GiB")]
 GibFromZero = Annotated[float, _from_zero("GiB")]
 Budget = Annotated[float, _positive("USD")]
@@ -79,6 +80,14 @@ Bucket = Annotated[str, _text(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "the name of 
 CommandLine = Annotated[
     str, _text(r"[^\x00]*\{agent\}[^\x00]*", "a command with {agent} where the agent is to run")
 ]
+SlurmTime = Annotated[
+    str,
+    _text(
+        r"\d+(-\d+(:\d+){0,2})?|\d+(:\d+){1,2}",
+        'minutes or a time as Slurm writes it: "90", "2:30:00", "1-12"',
+    ),
+]
+SlurmSize = Annotated[str, _text(r"\d+[KMGT]?", 'memory as Slurm writes it: "4G", "500M"')]
 Url = Annotated[str, _text(r"https?://\S+", "an http or https address")]
 Network = Annotated[
     str, Meta(description="IPv4 addresses such as 203.0.113.0/24", extra=IS_NETWORK)
@@ -231,6 +240,49 @@ class CommandConfig:
     """Seconds that a command may take to end when its agent has ended. Then it gets SIGTERM, and
     SIGKILL after the same time."""
 
+    orphan_after: Orphaned = 120.0
+    """Seconds without a message of the driver after which an agent ends itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlurmConfig:
+    """The ``[slurm]`` table: jobs of ``on = "slurm"``."""
+
+    partition: Text | None = None
+    """Partition of the jobs; None: the cluster's default."""
+
+    account: Text | None = None
+    """Account that the jobs are charged to; None: the user's default."""
+
+    time: SlurmTime | None = None
+    """Time limit of a job, as Slurm writes it; None: the partition's."""
+
+    mem_per_slot: SlurmSize | None = None
+    """Memory of a job for each of its slots, as Slurm writes it; None: the partition's."""
+
+    constraint: Text | None = None
+    """Features that a node must have, as for ``srun --constraint``."""
+
+    extra: tuple[Text, ...] = ()
+    """Further options of ``srun``."""
+
+    shared_folder: Path | None = None
+    """Folder on a file system of all nodes, for data; None: data goes through the channel, once to
+    each node."""
+
+    python: Text | None = None
+    """Python on a node; None: this one if it is there, else as for ``[command]``."""
+
+    start_timeout: Seconds = 300.0
+    """Seconds in which a job that runs must start its agent."""
+
+    stop_timeout: Seconds = 15.0
+    """Seconds that ``srun`` may take to end when its agent has ended. Then it gets SIGTERM, and
+    SIGKILL after the same time."""
+
+    orphan_after: Orphaned = 120.0
+    """Seconds without a message of the driver after which an agent, and so its job, ends."""
+
 
 def own_hash_seed() -> int:
     """Return the hash seed that this process was started with, 0 if none."""
@@ -303,6 +355,7 @@ class RunConfig:
     aws: AwsConfig = field(default_factory=AwsConfig)
     ssh: SshConfig = field(default_factory=SshConfig)
     command: CommandConfig = field(default_factory=CommandConfig)
+    slurm: SlurmConfig = field(default_factory=SlurmConfig)
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Origin of each setting, for messages: ``--nodes``. It is not a setting itself."""
@@ -326,6 +379,7 @@ TABLES: dict[str, type] = {
     "aws": AwsConfig,
     "ssh": SshConfig,
     "command": CommandConfig,
+    "slurm": SlurmConfig,
     "environment": EnvironmentConfig,
 }
 """Tables of the config file; each is a field of `RunConfig` by the same name."""

@@ -12,6 +12,7 @@ PLACES = {
     "local": "skygrid.nodes.local:PLACE",
     "ssh": "skygrid.nodes.ssh.place:PLACE",
     "command": "skygrid.nodes.command.place:PLACE",
+    "slurm": "skygrid.nodes.slurm.place:PLACE",
     "aws": "skygrid.nodes.ec2.place:PLACE",
 }
 """Module and variable of each `Place`, which is imported when it is used."""

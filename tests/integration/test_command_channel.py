@@ -47,7 +47,7 @@ def through() -> Iterator[Maker]:
         line: str, *, shared: bool = True, start_seconds: float = WAIT_SECONDS
     ) -> CommandChannel:
         start = AgentStart(
-            arguments=("--slots", "1"), hash_seed=7, shared=shared, python=sys.executable
+            arguments=("--slots", "1"), hash_seed=7, shared=shared, pythons=[sys.executable]
         )
         channel = CommandChannel(
             ["/bin/sh", "-c", line], start, Log(), start_seconds=start_seconds, stop_seconds=5.0

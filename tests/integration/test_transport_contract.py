@@ -56,7 +56,7 @@ class _Silent:
 def through_a_command(command: Sequence[str], folder: Path) -> Transport:
     """Return the transport of a user's command, which starts an agent of one slot."""
     arguments = command[command.index("--slots") :]
-    start = AgentStart(arguments=arguments, hash_seed=0, shared=True)
+    start = AgentStart(arguments=arguments, hash_seed=0, shared=True, pythons=[sys.executable])
     return CommandChannel(
         ["/bin/sh", "-c", "sh"], start, _Silent(), start_seconds=WAIT_SECONDS, stop_seconds=5.0
     )

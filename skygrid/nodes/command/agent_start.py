@@ -14,12 +14,16 @@ from pathlib import Path
 from skygrid.environment.kit import worker_code
 from skygrid.nodes.command.boot import MARK
 
-__all__ = ["AGENT", "MARK", "AgentStart"]
+__all__ = ["AGENT", "ANY_PYTHON", "MARK", "MINOR", "AgentStart"]
 
 AGENT = "sh"
 """Stands for ``{agent}``. The shell reads all else from its standard input, so the word survives
 any number of shells on its way (``ssh``, ``bash -lc``, quotes) and any command line of a container.
 """
+
+MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
+ANY_PYTHON = ("python3", f"python{MINOR}", "python")
+"""Names that a Python may have on a node."""
 
 _FOLDER = Path(__file__).parent
 
@@ -37,15 +41,15 @@ class AgentStart:
     shared: bool = False
     """True if the node has this Python and skygrid at the same paths."""
 
-    python: str | None = None
-    """Python on the node; None: this one if shared, else the first one that fits."""
+    pythons: Sequence[str]
+    """Pythons on the node; the first one that fits is taken."""
 
     @property
     def line(self) -> bytes:
         """Command for the shell, ended by a line break."""
         words = [
             *("exec", "sh", "-c", _script(), "skygrid", _program()),
-            *("\n".join(self._pythons), _minor(), str(len(self.code)), str(self.hash_seed)),
+            *("\n".join(self.pythons), MINOR, str(len(self.code)), str(self.hash_seed)),
         ]
         return f"{shlex.join([*words, *self.arguments])}\n".encode()
 
@@ -53,16 +57,6 @@ class AgentStart:
     def code(self) -> bytes:
         """Bytes to send after `MARK`: a zip file of the worker's code; empty if shared."""
         return b"" if self.shared else _zipped()
-
-    @property
-    def _pythons(self) -> Sequence[str]:
-        if self.python is not None:
-            return [self.python]
-        return [sys.executable] if self.shared else ["python3", f"python{_minor()}", "python"]
-
-
-def _minor() -> str:
-    return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @functools.cache

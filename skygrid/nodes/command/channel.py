@@ -18,6 +18,8 @@ from skygrid.nodes.interface import Watcher
 from skygrid.nodes.local_process import LocalProcess
 from skygrid.util.terminal import printable
 from skygrid.worker.keeper.bridge import MarkSkipper
+from skygrid.worker.wire.frames import encode
+from skygrid.worker.wire.messages import Alive
 from skygrid.worker.wire.stream import StreamError
 
 LOGGER = logging.getLogger(__name__)
@@ -44,6 +46,9 @@ class CommandChannel(LocalProcess):
         after the same time.
     """
 
+    kill_signal = signal.SIGKILL
+    """Signal that ends the command at once."""
+
     # The agent may be in a container or on another machine.
     shares_files = False
 
@@ -60,7 +65,9 @@ class CommandChannel(LocalProcess):
         self._start = start
         self._watcher = watcher
         self._start_seconds, self._stop_seconds = start_seconds, stop_seconds
-        self._answered = self._late = False
+        self._answered = self._killed = False
+        self._given_up = ""
+        self._closing_now = threading.Event()
         self._early = b""
         self._last = bytearray()
         self._logs = threading.Thread(target=self._pass_log, name="command-log", daemon=True)
@@ -77,19 +84,38 @@ class CommandChannel(LocalProcess):
         super().start()
         # From now on: a command that prints more than a pipe holds would wait for its reader.
         self._logs.start()
-        with _Alarm(self._start_seconds, self._give_up):
+        with _Alarm(self._start_seconds, self._too_late):
             self._await_mark()
         self._answered = True
         try:
             super().write(self._start.code)
         except OSError as error:
             raise self._failed(self._how_it_ended()) from error
+        threading.Thread(target=self._keep_alive, name="command-alive", daemon=True).start()
+
+    @property
+    def answered(self) -> bool:
+        """True once an agent has answered."""
+        return self._answered
 
     # -- the start
 
-    def _give_up(self) -> None:
-        self._late = True
+    def give_up(self, reason: str) -> None:
+        """End a command whose agent has not answered; `start` fails with this reason."""
+        self._given_up = reason
         self.kill()
+
+    def _too_late(self) -> None:
+        self.give_up(
+            f"it started no agent within {self._start_seconds:g} s (start_timeout). Its standard "
+            "input must reach {agent} unread"
+        )
+
+    def _keep_alive(self) -> None:
+        # The streams of srun or ssh can stay open when this machine is gone.
+        with suppress(OSError):  # the command has ended; the reader reports it
+            while not self._closing_now.wait(limits.ALIVE):
+                super().write(encode(Alive()))
 
     def _await_mark(self) -> None:
         skipper = MarkSkipper(MARK)
@@ -108,13 +134,8 @@ class CommandChannel(LocalProcess):
             ) from error
 
     def _how_it_ended(self) -> str:
-        if self._closed:
-            return "it was given up"
-        if self._late:
-            return (
-                f"it started no agent within {self._start_seconds:g} s (start_timeout). Its "
-                "standard input must reach {agent} unread"
-            )
+        if self._given_up or self._closed:
+            return self._given_up or "it was given up"
         return f"it ended before an agent answered: {super().ended()}"
 
     def _failed(self, reason: str, output: bytes = b"") -> NodeError:
@@ -145,16 +166,19 @@ class CommandChannel(LocalProcess):
         return early or super().read()
 
     def kill(self) -> None:
-        """Send SIGKILL to the command and its process group."""
+        """Send `kill_signal` to the command and its process group."""
+        self._killed = True
         if self._process is not None:
-            _signal_group(self._process, signal.SIGKILL)
+            _signal_group(self._process, self.kill_signal)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
+        self._closing_now.set()
+        seconds = limits.COMMAND_KILLED if self._killed else self._stop_seconds
         # Programs such as kubectl and docker remove what they made when the agent has ended.
-        if self._answered and self._close_stream("stdin") and self._ends_within(self._stop_seconds):
+        if self._answered and self._close_stream("stdin") and self._ends_within(seconds):
             return
         _signal_group(process, signal.SIGTERM)
-        if self._ends_within(self._stop_seconds):
+        if self._ends_within(seconds):
             return
         LOGGER.info("process %d ignores SIGTERM", process.pid)
         _signal_group(process, signal.SIGKILL)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Collection, Mapping, Sequence
 
 from skygrid.config import RunConfig
-from skygrid.nodes.command.agent_start import AGENT, AgentStart
+from skygrid.nodes.command.agent_start import AGENT, ANY_PYTHON, AgentStart
 from skygrid.nodes.command.channel import CommandChannel
 from skygrid.nodes.interface import Transport, Watcher
 
@@ -37,10 +38,21 @@ class CommandProvider:
         command = self._config.command
         return CommandChannel(
             ["/bin/sh", "-c", filled_in(self._config, name)],
-            agent_start(self._config, shared=command.shared, python=command.python),
+            self._start(),
             watcher,
             start_seconds=command.start_timeout,
             stop_seconds=command.stop_timeout,
+        )
+
+    def _start(self) -> AgentStart:
+        command, slots = self._config.command, self._config.concurrency
+        orphan = ("--orphan-after", f"{command.orphan_after:g}")
+        pythons = (sys.executable,) if command.shared else ANY_PYTHON
+        return AgentStart(
+            arguments=(*orphan, "--slots", str(slots)) if slots else orphan,
+            hash_seed=self._config.hash_seed,
+            shared=command.shared,
+            pythons=(command.python,) if command.python else pythons,
         )
 
     def successor(self, name: str) -> str | None:
@@ -49,17 +61,6 @@ class CommandProvider:
 
     def close(self) -> None:
         """Do nothing: commands end with their channels."""
-
-
-def agent_start(config: RunConfig, *, shared: bool, python: str | None) -> AgentStart:
-    """Return what a node of a configuration needs to start an agent."""
-    slots = config.concurrency
-    return AgentStart(
-        arguments=("--slots", str(slots)) if slots else (),
-        hash_seed=config.hash_seed,
-        shared=shared,
-        python=python,
-    )
 
 
 def filled_in(config: RunConfig, node: str) -> str:

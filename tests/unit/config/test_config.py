@@ -14,6 +14,7 @@ from skygrid.config import (
     AwsConfig,
     CommandConfig,
     RunConfig,
+    SlurmConfig,
     SshConfig,
     config_to_json,
     load_config,
@@ -370,6 +371,25 @@ def test_command_toml_shows_every_key(tmp_path):
     assert set(shown["command"]) == _names(CommandConfig)
     config = load_config({}, {}, config_file=path, cwd=tmp_path)
     assert (config.nodes, config.concurrency, config.min_nodes) == (3, 4, 3)
+
+
+def test_slurm_toml_is_a_valid_config():
+    """The example file loads; each key that it sets has its default value."""
+    path = ROOT / "configs" / "slurm.toml"
+
+    config = load_config({}, {}, config_file=path, cwd=ROOT)
+
+    assert config == RunConfig(on="slurm", concurrency=4)
+
+
+def test_slurm_toml_shows_every_key(tmp_path):
+    """Every key of [slurm] is in the example, which loads uncommented."""
+    path = _uncommented(tmp_path, "slurm.toml")
+
+    shown = tomllib.loads(path.read_text())
+    assert set(shown["slurm"]) == _names(SlurmConfig)
+    config = load_config({}, {}, config_file=path, cwd=tmp_path)
+    assert (config.nodes, config.slurm.time, config.slurm.extra) == (3, "2:00:00", ("--qos=night",))
 
 
 def test_paths_in_tables_are_relative_to_the_file(tmp_path):

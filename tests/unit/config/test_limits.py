@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from skygrid.config import AwsConfig, SshConfig, limits
+from skygrid.config import AwsConfig, CommandConfig, SlurmConfig, SshConfig, limits
 from skygrid.engine import room
 from skygrid.worker import limits as worker
 
@@ -103,3 +103,13 @@ def test_printed_text_never_fills_a_stream() -> None:
     """Text is dropped, and received bytes are acknowledged, long before a stream is full."""
     assert ordered(worker.MOST_PRINTED, worker.MOST_UNSENT)
     assert ordered(worker.DATA_BYTES, worker.ACK_BYTES, worker.MOST_UNSENT)
+
+
+@pytest.mark.parametrize("settings", [CommandConfig(), SlurmConfig()])
+def test_an_agent_that_hears_its_driver_does_not_end(
+    settings: CommandConfig | SlurmConfig,
+) -> None:
+    """An agent without a channel's end misses several signs of life before it ends."""
+    shortest = 30.0  # what the config allows
+    assert ordered(2 * limits.ALIVE, shortest, settings.orphan_after)
+    assert ordered(limits.SLURM_LOOK_FIRST, limits.SLURM_LOOK, settings.start_timeout)

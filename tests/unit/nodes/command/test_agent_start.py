@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from skygrid.nodes.command.agent_start import MARK, AgentStart
+from skygrid.nodes.command.agent_start import ANY_PYTHON, MARK, AgentStart
 from skygrid.nodes.command.boot import problem
 from skygrid.nodes.command.provider import fill
 
@@ -56,7 +56,7 @@ def test_a_python_of_another_version_is_named() -> None:
 def test_a_node_without_python_is_named(tmp_path: Path) -> None:
     """A node without any of the names prints which names were tried, and does not answer."""
     (tmp_path / "sh").symlink_to("/bin/sh")
-    said = _answer(AgentStart(arguments=(), hash_seed=0), path=tmp_path)
+    said = _answer(AgentStart(arguments=(), hash_seed=0, pythons=ANY_PYTHON), path=tmp_path)
     assert (said.returncode, said.stdout) == (90, b"")
     assert said.stderr.decode() == (
         f"skygrid: the node has none of these on its PATH: python3 python{MINOR} python\n"
@@ -70,7 +70,7 @@ def test_the_first_python_that_has_the_packages_is_used(tmp_path: Path) -> None:
     bare = tmp_path / "python3"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # -S: without site-packages
     bare.chmod(0o755)
-    start = AgentStart(arguments=(), hash_seed=0)
+    start = AgentStart(arguments=(), hash_seed=0, pythons=ANY_PYTHON)
     assert (
         b"python3: it lacks scikit-learn, cloudpickle, msgspec"
         in _answer(start, path=tmp_path).stderr
@@ -84,15 +84,15 @@ def test_the_first_python_that_has_the_packages_is_used(tmp_path: Path) -> None:
 
 def test_the_code_is_the_worker_alone() -> None:
     """The zip file has the worker's modules and an empty package; a shared node gets none."""
-    start = AgentStart(arguments=(), hash_seed=0)
+    start = AgentStart(arguments=(), hash_seed=0, pythons=ANY_PYTHON)
     with zipfile.ZipFile(io.BytesIO(start.code)) as archive:
         names = archive.namelist()
     assert "skygrid/__init__.py" in names
     assert "skygrid/worker/agent/agent.py" in names
     assert all(name.startswith(("skygrid/worker/", "skygrid/__init__")) for name in names)
-    assert AgentStart(arguments=(), hash_seed=0, shared=True).code == b""
+    assert AgentStart(arguments=(), hash_seed=0, pythons=ANY_PYTHON, shared=True).code == b""
 
 
 def test_the_line_does_not_contain_the_mark() -> None:
     """A terminal that echoes the line is not taken for an agent."""
-    assert MARK.strip() not in AgentStart(arguments=(), hash_seed=0).line
+    assert MARK.strip() not in AgentStart(arguments=(), hash_seed=0, pythons=ANY_PYTHON).line
