@@ -14,7 +14,7 @@ import typer
 
 from skygrid.config import RunConfig, load_config, resume_config
 from skygrid.errors import UsageError
-from skygrid.nodes.registry import place_of
+from skygrid.nodes.registry import PLACES, place_named, place_of
 from skygrid.util.terminal import say
 
 from . import options as given
@@ -150,7 +150,8 @@ def resume(
 
 def _refuse_other_place(before: RunConfig, now: RunConfig) -> None:
     """Refuse to take a run away from a place that rents nodes: only there they are ended."""
-    if now.on != before.on and place_of(before).rental is not None:
+    # Without its checks: a run of a cluster may be resumed where that cluster is out of reach.
+    if now.on != before.on and before.on in PLACES and place_named(before.on).rental is not None:
         raise UsageError(
             f"the run has rented nodes on {before.on}, and is resumed there: leave out "
             f"{now.origin('on')}"

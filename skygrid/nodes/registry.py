@@ -19,7 +19,15 @@ PLACES = {
 
 
 def place_named(name: str) -> Place:
-    """Return the place of this name, which is one of `PLACES`."""
+    """Return the place of this name.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such place.
+    """
+    if name not in PLACES:
+        raise ConfigError(f"there is no place {name!r} for nodes; there are {', '.join(PLACES)}")
     place: Place = pkgutil.resolve_name(PLACES[name])
     return place
 

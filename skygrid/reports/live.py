@@ -69,6 +69,8 @@ def progress_line(view: ProgressView, width: int = 200) -> str:
         f"{view.failed} failed",
         *([f"{view.answered} derived"] if view.answered else []),
         f"{busy}/{slots} slots",
+        # The reason why nothing is fitted yet: a node that is prepared, or waits in a queue.
+        *([f"{view.nodes[0].name} {view.nodes[0].state}"] if view.nodes and not slots else []),
         rate_text(view.rate),
         f"{seconds_text(view.seconds_left)} left",
     ]

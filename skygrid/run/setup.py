@@ -17,7 +17,7 @@ from skygrid.engine.stopping import (
     unbounded,
 )
 from skygrid.listener import Listener
-from skygrid.nodes.registry import place_of
+from skygrid.nodes.registry import place_named, place_of
 from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy
 from skygrid.util.process import Interruption
 from skygrid.util.terminal import say
@@ -25,7 +25,7 @@ from skygrid.util.terminal import say
 
 def policies_of(config: RunConfig) -> QueuePolicies:
     """Return the policies of a run's queue: retries and lease timeout."""
-    lease = LeasePolicy(timeout_seconds=place_of(config).lease_seconds)
+    lease = LeasePolicy(timeout_seconds=place_named(config.on).lease_seconds)
     return QueuePolicies(retry=RetryPolicy(retries=config.retries), lease=lease)
 
 

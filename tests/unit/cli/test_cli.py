@@ -426,6 +426,28 @@ def test_check(cli, fake_runs):
     assert json.loads(cli("check", "search.py", "--json").out)["fits"] == 105
 
 
+def test_a_run_moves_from_a_cluster_that_is_out_of_reach(cli, fake_runs, tmp_path, monkeypatch):
+    """resume --on local takes a run of Slurm where there is no Slurm."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    config = config_to_json(RunConfig()) | {"on": "slurm"}
+    make_run(tmp_path / "skygrid-runs", "a-run", state="interrupted", config=config)
+
+    assert cli("resume", "a-run").code == 2
+    assert cli("resume", "a-run", "--on", "local").code == 0
+    assert [config.on for _, _, config in fake_runs.asked] == ["local"]
+
+
+def test_a_run_with_rented_nodes_stays_at_its_place(cli, tmp_path):
+    """resume --on local of a run on AWS is refused: its nodes would not be ended."""
+    config = config_to_json(RunConfig()) | {"on": "aws"}
+    make_run(tmp_path / "skygrid-runs", "a-run", state="interrupted", config=config)
+
+    answer = cli("resume", "a-run", "--on", "local")
+
+    assert answer.code == 2
+    assert "has rented nodes on aws, and is resumed there: leave out --on" in answer.err
+
+
 def test_resume_takes_the_recorded_configuration(cli, fake_runs, tmp_path):
     """resume uses the recorded configuration, except for options that are given now."""
     folder = make_run(tmp_path / "skygrid-runs", "a-run")

@@ -325,6 +325,17 @@ def test_a_line_without_a_terminal(progress, clock):
     )
 
 
+def test_a_line_before_the_first_node_says_what_it_waits_for(progress):
+    """Without a ready node the line has the state of the first one: queued, and why."""
+    progress.phase("searching")
+    progress.round_opened(plan(4, 1), [])
+    progress.node_changed("slurm-1", "queued 4 of 31, Priority")
+
+    line = progress_line(progress.view())
+
+    assert "0/0 slots  slurm-1 queued 4 of 31, Priority  - fits/s" in line
+
+
 @pytest.mark.parametrize(
     ("rate", "text"),
     [(None, "- fits/s"), (0.05, "3.0 fits/min"), (8.44, "8.4 fits/s"), (4321.0, "4,321 fits/s")],
