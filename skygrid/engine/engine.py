@@ -266,6 +266,8 @@ class PullEngine:
 
     def _check_preparation(self, link: Link, work: RoundInProgress, now: float) -> None:
         link.preparation = link.preparation.went_on(link.sent_bytes, link.received, now)
+        if link.uploads:  # for hours, if the data is large; the node can report nothing
+            link.preparation = link.preparation.interrupted(now)
         fault = link.preparation.fault(now)
         if fault is not None:
             self._lose(link, Gone(fault, at_fault=True), work)

@@ -197,6 +197,9 @@ class Link:
         self.sent_bytes = 0
         """Bytes that the node has taken; counted on the writer's thread."""
 
+        self.uploads = False
+        """True while data is brought to a place from which the node can fetch it."""
+
         self.preparation = Preparation(since=clock())
 
         self.leaving = False
@@ -412,7 +415,9 @@ class Link:
 
     def _transfer(self, blob: Blob) -> None:
         """Send the part of a blob that the node wants; return when the node has all."""
+        self.uploads = True
         url = self.transport.url_of(blob)
+        self.uploads = False
         # One answer to the offer, and one to each transfer.
         self._offered, self._answers_due = blob, MOST_TRANSFERS + 1
         self.transport.write(encode(BlobOffer(digest=blob.digest, size=blob.size, url=url)))

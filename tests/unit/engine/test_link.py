@@ -14,10 +14,11 @@ from skygrid.engine.engine import UNLIMITED
 from skygrid.engine.link import FREE_MESSAGES, MESSAGES_PER_SECOND, Event, Gone, Link, NodeLog
 from skygrid.nodes.interface import Watcher
 from skygrid.worker.limits import MAX_FIRST_FRAME
+from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.frames import encode
 from skygrid.worker.wire.messages import Heartbeat, Pull, Refusal
 from tests.clocks import ManualClock
-from tests.processes import WAIT_SECONDS
+from tests.processes import WAIT_SECONDS, wait_until
 
 BEAT = encode(Heartbeat(busy=0, running=[], slots_bytes=0, load=0.0))
 
@@ -122,3 +123,37 @@ def test_a_large_message_before_the_greeting_loses_the_node(connect: Callable[..
     assert messages == []
     assert "is over the limit of 1048576" in gone.reason
     assert gone.at_fault
+
+
+class Uploading(Talking):
+    """Transport that uploads data until the test lets it end."""
+
+    def __init__(self) -> None:
+        super().__init__(self._silence)
+        self.begun, self.may_end = threading.Event(), threading.Event()
+
+    def _silence(self) -> Iterator[bytes]:
+        self._closed.wait(WAIT_SECONDS)
+        yield b""
+
+    def url_of(self, blob: Blob) -> str:
+        self.begun.set()
+        self.may_end.wait(WAIT_SECONDS)
+        return "http://127.0.0.1/data"
+
+
+def test_an_upload_is_no_silence_of_the_node() -> None:
+    """While data is uploaded, the time in which the node has to become ready does not count."""
+    far = Uploading()
+    inbox: SimpleQueue[Event | None] = SimpleQueue()
+    link = Link("node-1", lambda name, watcher: far, inbox, NodeLog(), ManualClock())
+    link.start()
+    try:
+        link.send_blob(Blob({"X": 1}), offered=True)
+        assert far.begun.wait(WAIT_SECONDS)
+        assert link.uploads
+        far.may_end.set()
+        wait_until(lambda: not link.uploads, "the end of the upload")
+    finally:
+        far.may_end.set()
+        link.close()
