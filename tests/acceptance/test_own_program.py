@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,20 @@ class CountedWarning(UserWarning):
 """
 
 
+def run_script(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``script.py`` in its folder to its end."""
+    return subprocess.run(
+        [sys.executable, "script.py", *arguments],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 def test_classes_functions_and_settings_of_a_script_reach_fits(
     tmp_path: Path, start_method: str
@@ -106,13 +121,7 @@ def test_classes_functions_and_settings_of_a_script_reach_fits(
     """In a fit, classes and functions of the script are themselves, and its settings apply."""
     (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "registry.py").write_text(REGISTRY)
-    done = subprocess.run(
-        [sys.executable, "script.py", start_method],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(tmp_path, start_method)
     assert done.stdout == "[1.25 1.25] [1.25 1.25]\n" * 2, done.stderr
 
 
@@ -121,13 +130,7 @@ def test_a_warning_filter_imports_nothing_on_nodes(tmp_path: Path, start_method:
     """Nodes do not import the module of a warning that a filter names."""
     (tmp_path / "script.py").write_text(FILTERING)
     (tmp_path / "counted.py").write_text(COUNTED)
-    done = subprocess.run(
-        [sys.executable, "script.py", start_method],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(tmp_path, start_method)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "counted.py.imports").read_text() == "x"
 
@@ -158,14 +161,7 @@ def test_a_search_gets_slots_with_its_variables(tmp_path: Path) -> None:
     """Slots that have imported a library with other variables serve no later search."""
     (tmp_path / "script.py").write_text(SWITCHING)
     environment = {name: text for name, text in os.environ.items() if name != "SCIPY_ARRAY_API"}
-    done = subprocess.run(
-        [sys.executable, "script.py"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(tmp_path, env=environment)
     assert done.stdout.split() == ["0.0", "1.0", "1.0", "0.0"], done.stderr
 
 
@@ -233,11 +229,5 @@ def test_modules_that_no_fit_needs_are_not_imported(tmp_path: Path, start_method
     (tmp_path / "script.py").write_text(UNTOUCHED)
     (tmp_path / "unused.py").write_text(UNUSED)
     (tmp_path / "other.py").write_text("PARTS = {}\n")
-    done = subprocess.run(
-        [sys.executable, "script.py", start_method],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(tmp_path, start_method)
     assert done.stdout == "[1.]\nmade by a function\n", done.stderr

@@ -122,7 +122,7 @@ def _ours(slurm: Slurm) -> list[str]:
 
 
 def _full(slurm: Slurm) -> subprocess.Popen[bytes]:
-    """Fill all nodes with a job of somebody else."""
+    """Fill all nodes with another job."""
     words = ["srun", f"-N{NODES}", f"-n{NODES}", f"-c{CPUS}", "--exclusive", "-Jother", "-Q"]
     job = subprocess.Popen([*words, "sleep", "1000"], env=slurm.environment())
     wait_for(lambda: any(line.startswith("other RUNNING") for line in slurm.jobs()), "a full house")

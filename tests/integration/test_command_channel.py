@@ -78,7 +78,7 @@ def greeting(channel: CommandChannel) -> Greeting:
     ids=["plain", "banner", "empty environment"],
 )
 def test_the_code_reaches_a_node_that_has_no_skygrid(through: Maker, line: str) -> None:
-    """An agent starts from the code that the channel brings, whatever is printed before it."""
+    """An agent starts from the code that the channel brings, also after other output."""
     said = greeting(through(line, shared=False))
     assert said.slots == 1
     assert said.host == os.uname().nodename
@@ -192,7 +192,7 @@ def test_settings_of_a_command_are_checked(tmp_path: Path, table: str, error: st
 
 
 def test_a_command_of_a_found_file_is_not_run(tmp_path: Path) -> None:
-    """A skygrid.toml that nobody named cannot run commands on this machine."""
+    """A skygrid.toml that the user did not name cannot run commands on this machine."""
     (tmp_path / "skygrid.toml").write_text('on = "command"\n[command]\nstart = "{agent}"\n')
     with pytest.raises(ConfigError, match=r"name the file yourself: --config .*skygrid\.toml"):
         place_of(load_config({}, {}, cwd=tmp_path))

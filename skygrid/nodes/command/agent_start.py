@@ -30,7 +30,7 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class AgentStart:
-    """What a shell on a node needs to start an agent."""
+    """Program, code and arguments with which a shell on a node starts an agent."""
 
     arguments: Sequence[str]
     """Command-line arguments of the agent."""

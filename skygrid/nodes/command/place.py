@@ -18,7 +18,7 @@ class CommandPlace:
     rental = None
 
     def check(self, config: RunConfig) -> None:
-        """Refuse a run without a command, and a command that nobody named."""
+        """Refuse a run without a command, and a command of a file that the user did not name."""
         start = config.command.start
         if start is None:
             raise ConfigError(

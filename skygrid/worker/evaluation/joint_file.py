@@ -1,9 +1,9 @@
 """A file that several processes write together, a portion each at a time.
 
-Which portions are written stands in the file itself, in a ledger of little-endian doubles: 0 until
-a portion is there, then the seconds that it took. Whoever writes a portion has a lock on its place
-in the ledger. The kernel frees the locks of a process that ends, however it ends, and what that has
-not written another one writes. A child that is forked meanwhile inherits no such lock.
+The file has a ledger of little-endian doubles, one for each portion: 0 until the portion is
+written, then the seconds that it took. A process locks the portion's place in the ledger while it
+writes. The kernel frees the locks of a process that ends, so another process can write the portion.
+A forked child inherits no such lock.
 
 Source: fcntl(2), "Advisory record locking".
 """
@@ -17,39 +17,39 @@ from collections.abc import Callable
 
 _PLACE = struct.Struct("<d")
 _WRITTEN = 1e-9
-"""Seconds, at the least, of a portion that is there."""
+"""Least number of seconds in the ledger for a written portion."""
 
 
 def ledger_bytes(portions: int) -> int:
-    """Size of the ledger of so many portions, which a new file has as zeros."""
+    """Return the size of a ledger in bytes. In a new file it is filled with zeros."""
     return portions * _PLACE.size
 
 
 def write_together(file: int, ledger: int, portions: int, write: Callable[[int], float]) -> float:
-    """Write what is missing, together with all who do the same.
+    """Write the missing portions, together with other processes that call this.
 
     Parameters
     ----------
     file : int
-        File descriptor, open for reading and writing. The process has no other one of this file
-        that it might close meanwhile: the locks would go with it.
+        File descriptor, open for reading and writing. The process must not close another
+        descriptor of this file meanwhile: that would free the locks.
     ledger : int
         Offset of the ledger in the file.
     portions : int
-        How many there are.
+        Number of portions.
     write : callable
-        Writes a portion, given its number; returns the seconds that count.
+        Writes the portion with this number; returns the seconds for the ledger.
 
     Returns
     -------
     seconds : float
-        Of all portions, all slots together. Every portion is written.
+        Sum over all portions, which are written now.
     """
     written = _Ledger(file, ledger, portions)
     while missing := [number for number, seconds in enumerate(written.read()) if not seconds]:
         had_some = [written.add(number, write, wait=False) for number in missing]
         if not any(had_some):
-            # All in other hands: that of a process that dies comes free.
+            # Other processes write them all: wait for one, in case its process dies.
             written.add(missing[0], write, wait=True)
     return sum(written.read())
 
@@ -63,12 +63,12 @@ class _Ledger:
         return [seconds for (seconds,) in _PLACE.iter_unpack(data)]
 
     def add(self, number: int, write: Callable[[int], float], *, wait: bool) -> bool:
-        """See to it that a portion is there; False where another process does."""
+        """Write a portion if it is missing; return False if another process writes it."""
         place = self._offset + number * _PLACE.size
         try:
             flags = fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)
             fcntl.lockf(self._file, flags, _PLACE.size, place)
-        except (BlockingIOError, PermissionError):  # POSIX has either
+        except (BlockingIOError, PermissionError):  # POSIX allows both
             return False
         try:
             if os.pread(self._file, _PLACE.size, place) == bytes(_PLACE.size):

@@ -1,7 +1,7 @@
-"""A file as memory of this process's own: pages are copied when they are written to.
+"""A file mapped as private memory: a page is copied when the process writes to it.
 
-To map a large file anew for every fit takes as long as to copy it, as the kernel finds each page
-anew. A mapping that no array uses and that was never written to is as good as a new one.
+Mapping a large file for every fit takes as long as copying it, because the kernel looks up each
+page again. A mapping that no array uses and that was never written to is used again instead.
 
 Source: the kernel's admin-guide/mm/pagemap, for ``/proc/PID/pagemap``: 8 bytes for each page, bit
 61 of a page of a file, 62 of one that is swapped out, 63 of one that is in memory.
@@ -25,7 +25,7 @@ _OF_A_FILE, _SWAPPED, _PRESENT = (np.uint64(1 << bit) for bit in (61, 62, 63))
 
 
 class PrivateMapping:
-    """All of a file, mapped.
+    """Private mapping of a whole file.
 
     Parameters
     ----------
@@ -39,20 +39,17 @@ class PrivateMapping:
         self._address = np.frombuffer(self._mapped, np.uint8).ctypes.data
 
     def array(self, shape: tuple[int, ...], dtype: Any, offset: int) -> Any:
-        """An array in this memory, which lives as long as the array does."""
+        """Return an array in this memory, which lives as long as the array."""
         return np.ndarray(shape, dtype, self._mapped, offset)
 
     def head(self, size: int) -> bytes:
-        """The first bytes."""
+        """Return the first `size` bytes."""
         return self._mapped[:size]
 
     @property
     def pristine(self) -> bool:
-        """Return whether no array uses it and nothing was written to it.
-
-        False also where that is not to be found out.
-        """
-        # One reference is ours, one the call's.
+        """True if no array uses the memory and nothing was written to it. False if unknown."""
+        # One reference is the attribute's, one the call's.
         return sys.getrefcount(self._mapped) <= 2 and not self._written
 
     @property

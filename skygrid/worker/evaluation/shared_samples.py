@@ -1,13 +1,12 @@
 """The samples of a split, taken out of a large X once per node.
 
-scikit-learn takes them anew for each fit, into memory of the fit's own: with a slot for every core
-that is many times X, and it may take longer than the fit. Here the slots that need them first put
-them in a file in memory, each a part, and all map it privately: what a fit writes into them no
-other fit sees.
+scikit-learn takes the samples out of X for each fit, into memory of its own. With a slot for every
+core this is many times X, and it may take longer than the fit. Here the slots write them together
+into a file in memory, and each slot maps it privately: no fit sees the changes of another.
 
-A file holds the processor seconds that taking its rows took, after 16 bytes the rows, as allocated
-memory begins that far behind a page as well, and a sum may depend on how its numbers are aligned;
-then the ledger of those who make it.
+A file has the processor seconds that taking the rows took, the rows from byte 16, and the ledger of
+`joint_file`. Allocated memory begins 16 bytes behind a page too, and a sum may depend on the
+alignment of its numbers.
 """
 
 from __future__ import annotations
@@ -32,29 +31,29 @@ from .private_mapping import PrivateMapping
 from .shared_folder import SAMPLES, files_of, is_memory, locked
 
 PORTION_BYTES = 2 * 1024 * 1024
-"""About what is taken out of X at a time; a processor's cache holds it."""
+"""Bytes that are taken out of X at a time; a processor's cache holds them."""
 
 LIMIT_FACTOR = 2
-"""Most samples in use on a node, as a multiple of a split's: of one that ends, and the next."""
+"""Most samples on a node, as a multiple of those of a split: the split that ends, and the next."""
 
 LONG_FIT = 50
-"""Fits that take so many times what their rows take would hardly gain from sharing them: with the
-new memory that they need, a copy takes about three times that."""
+"""A fit is long if it takes this many times as long as taking its rows out of X. It would gain
+little from shared rows: its own copy, with new memory, takes about three times as long."""
 
 ROOMY_SHARE = 0.25
-"""Of a node's memory: where a split's samples for every slot fit into that, memory is not scarce.
+"""Share of the node's memory. If a copy of a split's samples for each slot fits into it, long fits
+get copies.
 
-Long fits then have copies of their own. The kernel puts those on huge pages and files in memory on
-small ones; a tree that gathers single numbers from all over X was 9 to 13 % slower on these."""
+The kernel uses huge pages for copies and small ones for files in memory. A tree that reads single
+numbers all over X was 9 to 13 % slower with small pages."""
 
 _HEADER = struct.Struct("<d8x")
 
 
 class SharedSamples(np.ndarray[Any, Any]):
-    """X as it is handed to scikit-learn: the rows of a split come from the node's files.
+    """X for scikit-learn, with the rows of a split from the node's files; see `share_samples`.
 
-    They come as plain arrays, and all else that is picked out of it as well: an estimator never
-    sees this class. Made by `share_samples`.
+    Indexing gives plain arrays, so an estimator never sees this class.
     """
 
     _samples: _Samples | None = None
@@ -70,7 +69,7 @@ class SharedSamples(np.ndarray[Any, Any]):
         return self.view(np.ndarray)[key]
 
     def take(self, *args: Any, **kwargs: Any) -> Any:
-        """As of a plain array: so scikit-learn asks where it dispatches by array API."""
+        """Take from the plain array. scikit-learn uses it where it dispatches by array API."""
         return self.view(np.ndarray).take(*args, **kwargs)
 
     @property
@@ -83,18 +82,18 @@ class SharedSamples(np.ndarray[Any, Any]):
 def share_samples(
     X: Any, splits: Sequence[tuple[Any, Any]], folder: str, slots: int
 ) -> SharedSamples | None:
-    """X as it is handed to scikit-learn, None where its samples cannot be shared.
+    """Return X for scikit-learn; None if its samples cannot be shared.
 
     Parameters
     ----------
     X : ndarray
-        One that `can_share`.
+        `can_share` is true for it.
     splits : sequence of (train, test)
-        The round's own arrays of indices: samples are known by these very objects.
+        Arrays of indices of the round. Samples are found by the identity of these arrays.
     folder : str
-        What the node's slots share.
+        Folder that the node's slots share.
     slots : int
-        How many they are.
+        Number of these slots.
     """
     if not can_share(X) or not is_memory(Path(folder)):
         return None
@@ -113,7 +112,7 @@ class _Samples:
         self._row_bytes: int = X.nbytes // len(X)
         self._portion_rows: int = max(1, PORTION_BYTES // self._row_bytes)
         self._mappings: dict[Path, PrivateMapping] = {}
-        """Of the split that was asked for last."""
+        """Mappings of the last requested split, by the path of the file."""
 
         self._paths: dict[int, Path] = {}
         most = 0
@@ -134,7 +133,7 @@ class _Samples:
         """True while fits get their own copies."""
 
     def rows(self, indices: object) -> Any:
-        """The rows of X at a split's indices; None where X itself is to be asked."""
+        """Return the rows of X at a split's indices; None if they are to be taken from X."""
         path = self._paths.get(id(indices))
         if path is None:
             return None
@@ -149,7 +148,7 @@ class _Samples:
         return found
 
     def remember_length(self, seconds: float) -> None:
-        """Take note of the processor time that a fit of this slot took."""
+        """Remember the processor time of a fit of this slot, in seconds."""
         self._lengths = (self._lengths[-1], seconds)
 
     def _is_long(self) -> bool:
@@ -157,7 +156,7 @@ class _Samples:
         return self._roomy and min(self._lengths) > LONG_FIT * self._take_seconds > 0
 
     def _found(self, path: Path, indices: Any) -> Any:
-        """These rows; None where they are not shared."""
+        """Return these rows; None if they are not shared."""
         self._drop_other_splits(_split_of(path.name))
         while (found := self._mapped(path, len(indices))) is None:
             # A slot that goes on to another split may remove the file before it is mapped here.
@@ -166,7 +165,7 @@ class _Samples:
         return found
 
     def _drop_other_splits(self, split: str) -> None:
-        # What one slot has, no slot can give back.
+        # A file that a slot has mapped cannot be removed.
         self._mappings = {p: m for p, m in self._mappings.items() if _split_of(p.name) == split}
 
     def _mapped(self, path: Path, count: int) -> Any:
@@ -186,10 +185,10 @@ class _Samples:
         return mapping.array((count, *self._X.shape[1:]), self._X.dtype, _HEADER.size)
 
     def _make_room(self, path: Path, size: int) -> bool:
-        """Drop what no fit on this node uses now; whether there is room for a file then."""
+        """Remove files that no fit on this node uses; return whether there is room for a file."""
         split, used = _split_of(path.name), 0
         for entry in files_of(self._folder, SAMPLES):
-            with contextlib.suppress(FileNotFoundError):  # given back just now
+            with contextlib.suppress(FileNotFoundError):  # just removed
                 if _split_of(entry.name) != split and _is_unused(entry.path):
                     os.unlink(entry.path)
                 else:
@@ -205,7 +204,7 @@ class _Samples:
         )
 
     def _make(self, path: Path, indices: Any) -> bool:
-        """Make a file, with all slots that need it; whether it is there, or may be."""
+        """Make a file, together with other slots; return False if no slot makes it."""
         new = Path(f"{path}.new")
         file = self._open_new(path, new, len(indices))
         if file is None:
@@ -229,8 +228,8 @@ class _Samples:
         return True
 
     def _open_new(self, path: Path, new: Path, count: int) -> IO[bytes] | None:
-        """The file that is to be made, by others perhaps already; None where it is not to be."""
-        # Whoever looks for room next sees how large it will be, and that it is in use.
+        """Open the file to be written, which another slot may have begun; None: do not write it."""
+        # The full size and the lock show the next slot that the file takes room and is in use.
         with locked(f"{self._folder / SAMPLES}.lock"):
             if path.exists():
                 return None
@@ -252,7 +251,7 @@ class _Samples:
         return -(-count // self._portion_rows)
 
     def _write(self, file: int, indices: Any, number: int) -> float:
-        """Write one portion; the processor seconds that it took to take it out of X."""
+        """Write one portion; return the processor seconds of taking it out of X."""
         first = number * self._portion_rows
         start = time.thread_time()
         rows = self._X[indices[first : first + self._portion_rows], ...]
@@ -283,12 +282,12 @@ def can_share(X: Any) -> bool:
     """Return whether the samples of X are rows of numbers that a file can hold."""
     if type(X) not in (np.ndarray, np.memmap) or X.dtype.kind not in "biufc" or not X.nbytes:
         return False
-    # What NumPy picks out of either is in C order.
+    # NumPy's selection from either is in C order.
     return bool(X.flags.c_contiguous or (X.flags.f_contiguous and X.ndim == 2))
 
 
 def samples_bytes(X: Any, splits: Sequence[tuple[Any, Any]]) -> int:
-    """Most bytes that the training samples of a split take."""
+    """Return the largest size of a split's training samples in bytes."""
     longest = max((len(train) for train, _ in splits if are_rows(train, X)), default=0)
     return longest * (int(X.nbytes) // len(X))
 

@@ -602,7 +602,7 @@ def test_show_reads_the_result_alone(cli, tmp_path):
     ["result.json", "run.json", "journal.sqlite", "cloud.json", "logs/driver.log", "logs/one.log"],
 )
 def test_views_are_safe_on_every_folder(cli, tmp_path, name, kind):
-    """runs, show, logs and down end at once, without a bug, whatever stands for a file."""
+    """runs, show, logs and down end at once if a pipe or device has the place of a file."""
     folder = make_run(tmp_path / "skygrid-runs", "a-run", state="complete")
     write_result(folder, result_json(summary(), {}))
     (folder / "logs").mkdir()

@@ -1,4 +1,4 @@
-"""What a shell on a node gets: a filled-in command, a line that starts an agent, the code."""
+"""The command of a node, the line that starts its agent, and the worker's code."""
 
 from __future__ import annotations
 

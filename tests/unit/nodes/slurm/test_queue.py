@@ -1,4 +1,4 @@
-"""What squeue prints becomes the state of a node."""
+"""The state of a node from the output of squeue."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def test_a_host_that_cannot_be_looked_up_is_refused(host: str) -> None:
 
 
 def test_long_hosts_have_short_and_different_names(tmp_path: Path) -> None:
-    """A node's name is short enough for file names, whatever the host's is."""
+    """A host name of any length gives a node name that file names can hold."""
     long = ".".join(["x" * 63] * 3)
     hosts = (f"{long}.a", f"{long}.b", "y" * 250)
     config = tmp_path / "config"
