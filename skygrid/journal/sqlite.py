@@ -16,7 +16,7 @@ import msgspec
 from skygrid.errors import DamagedJournalError, JournalError
 from skygrid.journal.fingerprints import check_fingerprint, check_round
 from skygrid.journal.intact import Examination
-from skygrid.journal.rows import from_row, seal, to_row, unseal
+from skygrid.journal.rows import from_row, is_intact, seal, to_row, unseal
 from skygrid.journal.schema import (
     ADD,
     APPLICATION_ID,
@@ -373,6 +373,8 @@ def recorded_outcomes(path: Path) -> int:
 def plan_digests(path: Path) -> list[tuple[int, str]]:
     """Return round and SHA-256 digest of each pickled plan in a journal; unpickle nothing.
 
+    Rows that do not match their checksum are left out: such a plan is never unpickled.
+
     Raises
     ------
     DamagedJournalError
@@ -383,7 +385,7 @@ def plan_digests(path: Path) -> list[tuple[int, str]]:
     options = "mode=ro" if _has_log(path) else "mode=ro&immutable=1"
     try:
         with closing(connect(path, options, busy_timeout=5.0)) as connection:
-            rows = connection.execute(READ_PLANS)
+            rows = filter(is_intact, connection.execute(READ_PLANS))
             return [(int(row[0]), _sha256(row[1])) for row in rows if row[1]]
     except (IndexError, TypeError, ValueError) as error:  # tables of another form
         raise DamagedJournalError(f"the journal {path} is damaged: {error}") from error

@@ -90,6 +90,22 @@ def test_the_printed_command_salvages_intact_outcomes(
     assert answer_of(result(run.parents[1], "r")) == before
 
 
+@pytest.mark.parametrize("column", ["plan", "round", "checksum"])
+def test_a_damaged_plan_is_damage(
+    run: Path, capsys: pytest.CaptureFixture[str], column: str
+) -> None:
+    """A changed byte in a plan's row is refused as damage, not as the plan of someone else."""
+    with closing(sqlite3.connect(run / "journal.sqlite")) as connection:
+        (value,) = connection.execute(f"SELECT {column} FROM rounds").fetchone()
+        changed = value + 1 if isinstance(value, int) else value[:-9] + b"?" + value[-8:]
+        connection.execute(f"UPDATE rounds SET {column} = ?", (changed,))
+        connection.commit()
+
+    err, _ = refused(capsys)
+
+    assert "table rounds" in err
+
+
 def test_a_missing_journal_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run with recorded fits is refused without its journal, and not drawn again."""
     (run / "journal.sqlite").unlink()
