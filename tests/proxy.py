@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -52,7 +52,9 @@ class FaultProxy:
     """Forwards TCP connections to `target_host`:`target_port`, with the faults that are set.
 
     `delay` is one way, in seconds; it does not limit the bandwidth, and may be set at any time.
-    `bytes_up` and `bytes_down` count delivered bytes, `connections` counts accepted connections.
+    `bytes_up` and `bytes_down` count delivered bytes, `connections` counts accepted connections,
+    `corrupted` counts flipped bits. The loop answers for them, so that bytes which a client has
+    received are always counted.
     """
 
     def __init__(
@@ -64,10 +66,7 @@ class FaultProxy:
     ) -> None:
         self.target = (target_host, target_port)
         self.delay = delay
-        self.bytes_up = 0
-        self.bytes_down = 0
-        self.connections = 0
-        self.corrupted = 0
+        self._counts = Counter[str]()
         self._corrupt: dict[Direction, int] = {}
         self._open: set[_Connection] = set()
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -88,6 +87,22 @@ class FaultProxy:
         self.close()
 
     # ---- calls of tests -------------------------------------------------------------------------
+
+    @property
+    def bytes_up(self) -> int:
+        return self._count("up")
+
+    @property
+    def bytes_down(self) -> int:
+        return self._count("down")
+
+    @property
+    def connections(self) -> int:
+        return self._count("connections")
+
+    @property
+    def corrupted(self) -> int:
+        return self._count("corrupted")
 
     @property
     def open_connections(self) -> int:
@@ -116,6 +131,10 @@ class FaultProxy:
             self._thread.join()
             for end in (self._wake_read, self._wake_write):
                 end.close()
+
+    def _count(self, name: str) -> int:
+        self._do(lambda: None)  # the loop counts what it has just sent
+        return self._counts[name]
 
     def _do(self, call: Callable[[], None]) -> None:
         """Run a call in the loop and wait for it; a closed proxy does nothing."""
@@ -200,7 +219,7 @@ class FaultProxy:
             for end in (client, server):
                 end.setblocking(False)
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.connections += 1
+            self._counts["connections"] += 1
             self._open.add(_Connection(client, server))
             server.connect_ex(self.target)
 
@@ -249,7 +268,7 @@ class FaultProxy:
             self._corrupt[direction] = left - len(data)
             return data
         del self._corrupt[direction]
-        self.corrupted += 1
+        self._counts["corrupted"] += 1
         changed = bytearray(data)
         changed[left] ^= 1
         return bytes(changed)
@@ -267,10 +286,7 @@ class FaultProxy:
             except BlockingIOError:
                 return
             line.queued -= sent
-            if line.direction == "up":
-                self.bytes_up += sent
-            else:
-                self.bytes_down += sent
+            self._counts[line.direction] += sent
             if sent == len(data):
                 line.queue.popleft()
             else:
