@@ -72,8 +72,12 @@ test-chaos: $(READY) sshd ## Play random schedules of faults on whole runs; SEED
 test-cloud: $(READY) sshd ## Run the tests of EC2 nodes on a cloud that boots
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m cloud
 
-test-clusters: $(READY) ## Run searches on a Slurm that the tests install and start (root)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m clusters
+# Clusters that the tests install and start, in an environment with the library of Ray.
+test-clusters: .venv-clusters/$(STAMP) ## Run searches and the contract of nodes on real clusters: Slurm (root), Ray
+	.venv-clusters/bin/python -m pytest -n 2 --dist loadfile -m clusters
+
+.venv-clusters/$(STAMP): $(LOCKED)
+	$(call sync,--extra dev --extra ray --group sklearn-newest)
 
 test-aws: $(READY) ## Run the guide's search on AWS itself, if SKYGRID_TEST_AWS=1 (costs some cents)
 	$(BIN)/python -m pytest -m aws -rs tests/acceptance
@@ -146,5 +150,5 @@ test-libraries: .venv-libraries/$(STAMP) ## Compare searches over other librarie
 test-all: check test test-faults test-chaos test-cloud test-clusters test-digits test-sklearn test-sklearn-suite test-libraries test-pythons ## Run every check and every test that costs no money
 
 clean: ## Remove the environments, caches and build products (runs are kept)
-	rm -rf $(VENV) .venv-peers .venv-libraries .venv-sklearn-* .venv-python-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-peers .venv-libraries .venv-clusters .venv-sklearn-* .venv-python-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find skygrid tests tools guides -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -46,7 +46,7 @@ def _processes_are_forked() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _commands_of_fault_tests_are_started(request: pytest.FixtureRequest) -> Iterator[None]:
     """Start each command as users do where its processes are counted and killed."""
-    if request.node.get_closest_marker("faults"):
+    if any(map(request.node.get_closest_marker, ("faults", "clusters"))):
         PARENT.modules.discard("skygrid")
     yield
     PARENT.modules.update(FORKED)

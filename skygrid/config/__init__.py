@@ -7,12 +7,21 @@ them, `merging` merges them.
 from __future__ import annotations
 
 from .merging import config_to_json, load_config, resume_config
-from .records import AwsConfig, CommandConfig, Market, RunConfig, SlurmConfig, SshConfig
+from .records import (
+    AwsConfig,
+    CommandConfig,
+    Market,
+    RayConfig,
+    RunConfig,
+    SlurmConfig,
+    SshConfig,
+)
 
 __all__ = [
     "AwsConfig",
     "CommandConfig",
     "Market",
+    "RayConfig",
     "RunConfig",
     "SlurmConfig",
     "SshConfig",

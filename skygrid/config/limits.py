@@ -103,6 +103,17 @@ EC2_RECONNECT_LONGEST = 5.0
 CLOSE = 2.0
 """Time for the last bytes to arrive when a transport is closed."""
 
+# ---- gateways ------------------------------------------------------------------------------------
+
+GATEWAY_END = 20.0
+"""Time that a gateway gets to end its hosts, and a cluster that it started."""
+
+GATEWAY_LOOK = 1.0
+"""Interval between questions to a cluster why a host does not start yet."""
+
+GATEWAY_PROBE = 10.0
+"""Time for the address of a cluster to accept a connection."""
+
 # ---- SSH -----------------------------------------------------------------------------------------
 
 SSH_LOOKUP = 15.0

@@ -77,6 +77,10 @@ ImageId = Annotated[str, _text(r"ami-[0-9a-f]+", "the id of an image, ami-...")]
 SubnetId = Annotated[str, _text(r"subnet-[0-9a-f]+", "the id of a subnet, subnet-...")]
 UserName = Annotated[str, _text(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", "the name of a user")]
 Bucket = Annotated[str, _text(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "the name of a bucket")]
+ClusterAddress = Annotated[
+    str, Meta(pattern=r"^\S+\Z", description="an address without spaces: HOST:PORT")
+]
+Amount = Annotated[float, _positive("an amount")]
 CommandLine = Annotated[
     str, _text(r"[^\x00]*\{agent\}[^\x00]*", "a command with {agent} where the agent is to run")
 ]
@@ -284,6 +288,26 @@ class SlurmConfig:
     """Seconds without a message of the driver after which an agent, and so its job, ends."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RayConfig:
+    """The ``[ray]`` table: the Ray cluster of ``on = "ray"``."""
+
+    address: ClusterAddress | None = None
+    """``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; None: start and end Ray here."""
+
+    resources: Mapping[str, Amount] = field(default_factory=dict)
+    """Resources that each node asks for besides its CPUs, such as ``{GPU = 1}``."""
+
+    autoscaling: bool = False
+    """True if the cluster grows on demand: nodes wait that no present machine could hold."""
+
+    connect_timeout: Seconds = 120.0
+    """Seconds in which the cluster must answer, or start on this machine."""
+
+    start_timeout: Seconds = 300.0
+    """Seconds in which a node must start its agent, once the cluster has placed it."""
+
+
 def own_hash_seed() -> int:
     """Return the hash seed that this process was started with, 0 if none."""
     given = process_state.START.environment.get("PYTHONHASHSEED") or ""
@@ -356,6 +380,7 @@ class RunConfig:
     ssh: SshConfig = field(default_factory=SshConfig)
     command: CommandConfig = field(default_factory=CommandConfig)
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
+    ray: RayConfig = field(default_factory=RayConfig)
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Origin of each setting, for messages: ``--nodes``. It is not a setting itself."""
@@ -380,6 +405,7 @@ TABLES: dict[str, type] = {
     "ssh": SshConfig,
     "command": CommandConfig,
     "slurm": SlurmConfig,
+    "ray": RayConfig,
     "environment": EnvironmentConfig,
 }
 """Tables of the config file; each is a field of `RunConfig` by the same name."""

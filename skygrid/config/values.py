@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -28,6 +28,7 @@ KINDS: dict[Any, str] = {
     str: "text",
     Path: "a path",
     tuple: 'a list of texts: ["...", "..."]',
+    Mapping: "a table of names and positive numbers: { name = 1 }",
 }
 
 

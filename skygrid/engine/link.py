@@ -18,7 +18,7 @@ from skygrid.engine.preparation import Preparation
 from skygrid.engine.room import Room
 from skygrid.environment.credentials import MaskedLines, masked
 from skygrid.errors import NodeError, ProtocolError, SkygridError, reason
-from skygrid.nodes.interface import Transport, Watcher
+from skygrid.nodes.interface import ON_NODE, Transport, Watcher
 from skygrid.util.terminal import printable
 from skygrid.worker.limits import MAX_FIRST_FRAME, MAX_FRAME
 from skygrid.worker.wire.blobs import Blob
@@ -222,6 +222,9 @@ class Link:
         self._inbox = inbox
         self._outbox: SimpleQueue[Any] = SimpleQueue()
         self._sent_blobs: set[str] = set()
+        self._at_node: set[str] = set()
+        """Blobs that the agent uses as files of its machine, until the round is over."""
+
         self._unopened: dict[str, Blob] = {}
         """Blobs whose files the agent has yet to open; a file is deleted with its blob."""
 
@@ -299,6 +302,7 @@ class Link:
             if self.transport.shares_files:
                 # The node closes the files, so X takes no memory while no round is open.
                 self.keep_blobs(set())
+            self._sent_blobs -= self._at_node
 
     def close(self) -> None:
         """End the channel and the agent."""
@@ -416,11 +420,17 @@ class Link:
     def _transfer(self, blob: Blob) -> None:
         """Send the part of a blob that the node wants; return when the node has all."""
         self.uploads = True
-        url = self.transport.url_of(blob)
+        url = self.transport.url_of(blob) or ""
         self.uploads = False
         # One answer to the offer, and one to each transfer.
         self._offered, self._answers_due = blob, MOST_TRANSFERS + 1
-        self.transport.write(encode(BlobOffer(digest=blob.digest, size=blob.size, url=url)))
+        if url.startswith(ON_NODE):
+            self._at_node.add(blob.digest)
+            there = BlobAt(name=blob.digest, size=blob.size, path=url.removeprefix(ON_NODE))
+            self.transport.write(encode(there))
+        else:
+            offer = BlobOffer(digest=blob.digest, size=blob.size, url=url or None)
+            self.transport.write(encode(offer))
         for transfers_left in reversed(range(MOST_TRANSFERS + 1)):
             offset = self._answers.get()
             LOGGER.debug("%s has %s of %d bytes of the data", self.name, offset, blob.size)

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 """Receives messages for the user."""
 
+ON_NODE = "node-file:"
+"""Beginning of a URL that names a file in a node's memory. A ``file:`` URL may name a file on a
+slow or shared disk, which the agent copies."""
+
 
 class Watcher(Protocol):
     """Receives the events of a transport, on the transport's own threads."""
@@ -69,7 +73,8 @@ class Transport(Protocol):
     def url_of(self, blob: Blob) -> str | None:
         """Return a URL from which the agent can fetch a blob; None if it must be sent.
 
-        Waits until the blob is uploaded.
+        Waits until the blob is uploaded. After `ON_NODE` comes the path of a file on the node that
+        stays there as long as the blob exists: the agent maps it without a copy.
         """
 
     def mending(self) -> bool:

@@ -13,6 +13,7 @@ PLACES = {
     "ssh": "skygrid.nodes.ssh.place:PLACE",
     "command": "skygrid.nodes.command.place:PLACE",
     "slurm": "skygrid.nodes.slurm.place:PLACE",
+    "ray": "skygrid.nodes.ray.place:PLACE",
     "aws": "skygrid.nodes.ec2.place:PLACE",
 }
 """Module and variable of each `Place`, which is imported when it is used."""

@@ -15,6 +15,9 @@ import pytest
 from skygrid.errors import NodeError
 from skygrid.nodes.command.agent_start import AgentStart
 from skygrid.nodes.command.channel import CommandChannel
+from skygrid.nodes.gateway.channel import GatewayChannel
+from skygrid.nodes.gateway.cluster import GatewaySettings
+from skygrid.nodes.gateway.process import Gateway
 from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess, agent_command
 from skygrid.worker.wire.frames import FrameReader
@@ -62,10 +65,34 @@ def through_a_command(command: Sequence[str], folder: Path) -> Transport:
     )
 
 
+class _WithGateway(GatewayChannel):
+    """A channel that closes the gateway of its own too."""
+
+    def close(self) -> None:
+        super().close()
+        self._gateway.close()
+
+
+def through_a_gateway(command: Sequence[str], folder: Path) -> Transport:
+    """Return the transport of Ray nodes, to a cluster that needs no library."""
+    settings = GatewaySettings(
+        place={},
+        nodes=1,
+        slots=1,
+        hash_seed=0,
+        connect_seconds=WAIT_SECONDS,
+        start_seconds=WAIT_SECONDS,
+        lease_seconds=WAIT_SECONDS,
+        folder="",
+    )
+    return _WithGateway(Gateway("tests.toy_cluster", "toys", settings), 0, _Silent())
+
+
 TRANSPORTS: dict[str, Callable[[Sequence[str], Path], Transport]] = {
     "local": lambda command, folder: LocalProcess(command),
     "kept": kept,
     "command": through_a_command,
+    "gateway": through_a_gateway,
 }
 """Transports by name, each for an agent that a command starts."""
 

@@ -39,6 +39,8 @@ HEAVY = (
     "pandas",
     "boto3",
     "botocore",
+    "ray",
+    "distributed",
     "paramiko",
     "plotly",
     "sqlite3",
@@ -343,8 +345,8 @@ def test_wrong_values_of_options(cli, fake_runs):
 
 
 def test_an_unknown_place_is_refused(cli, fake_runs):
-    """--on ray is refused; the search does not run on this machine instead."""
-    answer = cli("run", "search.py", "--on", "ray")
+    """--on with another name is refused; the search does not run on this machine instead."""
+    answer = cli("run", "search.py", "--on", "moon")
 
     assert answer.code == 2
     assert f"must be one of {', '.join(PLACES)}" in answer.err

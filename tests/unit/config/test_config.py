@@ -13,6 +13,7 @@ import pytest
 from skygrid.config import (
     AwsConfig,
     CommandConfig,
+    RayConfig,
     RunConfig,
     SlurmConfig,
     SshConfig,
@@ -209,7 +210,7 @@ def test_environment_reads_text(tmp_path):
     assert config.runs_dir == Path("elsewhere")
 
 
-@pytest.mark.parametrize("place", ["ray", "dask"])
+@pytest.mark.parametrize("place", ["spark", "k8s"])
 def test_other_places_are_refused(tmp_path, place):
     """An unknown place is refused by name and never replaced by this machine."""
     with pytest.raises(
@@ -390,6 +391,23 @@ def test_slurm_toml_shows_every_key(tmp_path):
     assert set(shown["slurm"]) == _names(SlurmConfig)
     config = load_config({}, {}, config_file=path, cwd=tmp_path)
     assert (config.nodes, config.slurm.time, config.slurm.extra) == (3, "2:00:00", ("--qos=night",))
+
+
+def test_ray_toml_is_a_valid_config():
+    """The example file loads; each key that it sets has its default value."""
+    path = ROOT / "configs" / "ray.toml"
+
+    assert load_config({}, {}, config_file=path, cwd=ROOT) == RunConfig(on="ray")
+
+
+def test_ray_toml_shows_every_key(tmp_path):
+    """Every key of [ray] is in the example, which loads uncommented."""
+    path = _uncommented(tmp_path, "ray.toml")
+
+    shown = tomllib.loads(path.read_text())
+    assert set(shown["ray"]) == _names(RayConfig)
+    config = load_config({}, {}, config_file=path, cwd=tmp_path)
+    assert (config.nodes, config.concurrency, config.ray.resources) == (3, 4, {"GPU": 1.0})
 
 
 def test_paths_in_tables_are_relative_to_the_file(tmp_path):

@@ -24,7 +24,9 @@ def names_defined(tree: ast.AST) -> Iterator[str]:
     """Return the private names that a module defines: functions, classes, attributes."""
     for node in ast.walk(tree):
         match node:
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name
+            case ast.ClassDef(name=name):
                 yield name
             case ast.Attribute(attr=name, ctx=ast.Store()) | ast.Name(id=name, ctx=ast.Store()):
                 yield name
