@@ -72,12 +72,12 @@ test-chaos: $(READY) sshd ## Play random schedules of faults on whole runs; SEED
 test-cloud: $(READY) sshd ## Run the tests of EC2 nodes on a cloud that boots
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m cloud
 
-# Clusters that the tests install and start, in an environment with the library of Ray.
-test-clusters: .venv-clusters/$(STAMP) ## Run searches and the contract of nodes on real clusters: Slurm (root), Ray
+# Clusters that the tests install and start, in an environment with the libraries of Ray and Dask.
+test-clusters: .venv-clusters/$(STAMP) ## Run searches and the contract of nodes on real clusters: Slurm (root), Ray, Dask
 	.venv-clusters/bin/python -m pytest -n 2 --dist loadfile -m clusters
 
 .venv-clusters/$(STAMP): $(LOCKED)
-	$(call sync,--extra dev --extra ray --group sklearn-newest)
+	$(call sync,--extra dev --extra ray --extra dask --group sklearn-newest)
 
 test-aws: $(READY) ## Run the guide's search on AWS itself, if SKYGRID_TEST_AWS=1 (costs some cents)
 	$(BIN)/python -m pytest -m aws -rs tests/acceptance

@@ -48,7 +48,7 @@ class Cluster:
         config.
     concurrency : int, optional
         Fits at a time on each node; default: the node's vCPUs.
-    on : {"local", "ssh", "command", "slurm", "ray", "aws"}, optional
+    on : {"local", "ssh", "command", "slurm", "ray", "dask", "aws"}, optional
         Place of the nodes. Default: the place in the config; without one, "aws" if `nodes` is
         given, as on the command line, else "local". Nodes on AWS start with the first search,
         after a line on stderr with their price and without a question.

@@ -10,6 +10,7 @@ from .merging import config_to_json, load_config, resume_config
 from .records import (
     AwsConfig,
     CommandConfig,
+    DaskConfig,
     Market,
     RayConfig,
     RunConfig,
@@ -20,6 +21,7 @@ from .records import (
 __all__ = [
     "AwsConfig",
     "CommandConfig",
+    "DaskConfig",
     "Market",
     "RayConfig",
     "RunConfig",

@@ -103,7 +103,7 @@ EC2_RECONNECT_LONGEST = 5.0
 CLOSE = 2.0
 """Time for the last bytes to arrive when a transport is closed."""
 
-# ---- gateways ------------------------------------------------------------------------------------
+# ---- gateways to Ray and Dask --------------------------------------------------------------------
 
 GATEWAY_END = 20.0
 """Time that a gateway gets to end its hosts, and a cluster that it started."""

@@ -308,6 +308,23 @@ class RayConfig:
     """Seconds in which a node must start its agent, once the cluster has placed it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DaskConfig:
+    """The ``[dask]`` table: the Dask cluster of ``on = "dask"``."""
+
+    address: ClusterAddress | None = None
+    """Address of the scheduler, ``tcp://HOST:8786``; None: see `scheduler_file`."""
+
+    scheduler_file: Path | None = None
+    """File that the scheduler has written; None, and no `address`: start Dask on this machine."""
+
+    connect_timeout: Seconds = 120.0
+    """Seconds in which the scheduler must answer, or start on this machine."""
+
+    start_timeout: Seconds = 300.0
+    """Seconds in which a node must start its agent, once it has a worker."""
+
+
 def own_hash_seed() -> int:
     """Return the hash seed that this process was started with, 0 if none."""
     given = process_state.START.environment.get("PYTHONHASHSEED") or ""
@@ -381,6 +398,7 @@ class RunConfig:
     command: CommandConfig = field(default_factory=CommandConfig)
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
     ray: RayConfig = field(default_factory=RayConfig)
+    dask: DaskConfig = field(default_factory=DaskConfig)
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Origin of each setting, for messages: ``--nodes``. It is not a setting itself."""
@@ -406,6 +424,7 @@ TABLES: dict[str, type] = {
     "command": CommandConfig,
     "slurm": SlurmConfig,
     "ray": RayConfig,
+    "dask": DaskConfig,
     "environment": EnvironmentConfig,
 }
 """Tables of the config file; each is a field of `RunConfig` by the same name."""

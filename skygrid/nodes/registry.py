@@ -14,6 +14,7 @@ PLACES = {
     "command": "skygrid.nodes.command.place:PLACE",
     "slurm": "skygrid.nodes.slurm.place:PLACE",
     "ray": "skygrid.nodes.ray.place:PLACE",
+    "dask": "skygrid.nodes.dask.place:PLACE",
     "aws": "skygrid.nodes.ec2.place:PLACE",
 }
 """Module and variable of each `Place`, which is imported when it is used."""

@@ -193,11 +193,78 @@ class RayClientBed(RayBed):
         self.config = f'on = "ray"\n[ray]\naddress = "{self.client_address}"\n'
 
 
+class DaskBed:
+    """A Dask cluster of one worker with four threads."""
+
+    name, grows = "dask", True
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = folder / "scheduler.json"
+        self._programs = [
+            self._start("scheduler", "--port", "0", "--no-show", "--no-dashboard"),
+        ]
+        wait_for(self._file.exists, "the scheduler")
+        self.address = json.loads(self._file.read_text())["address"]
+        self.config = f'on = "dask"\n[dask]\nscheduler_file = "{self._file}"\n'
+        self.grow()
+
+    def _start(self, program: str, *options: str) -> subprocess.Popen[bytes]:
+        module = f"distributed.cli.dask_{program}"
+        words = ["--scheduler-file", str(self._file), "--host", "127.0.0.1", *options]
+        with (self._folder / f"{program}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", module, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+            )
+
+    def lose(self, agent: psutil.Process) -> None:
+        worker = agent.parent()
+        assert worker is not None
+        worker.kill()
+
+    def lose_all(self) -> None:
+        self._end()
+
+    def grow(self) -> None:
+        self._programs.append(
+            self._start("worker", "--nthreads", "4", "--no-dashboard", "--memory-limit", "0")
+        )
+
+    def left(self) -> Sequence[str]:
+        script = (
+            "from distributed import Client\n"
+            f"with Client({self.address!r}) as client:\n"
+            "    tasks = client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.tasks])\n"
+            "print(len(tasks))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], check=True, capture_output=True, text=True
+        )
+        return ["tasks"] * int(done.stdout.splitlines()[-1])
+
+    def _end(self) -> None:
+        for program in self._programs:
+            family = _children(psutil.Process(program.pid)) if program.poll() is None else []
+            program.kill()
+            program.wait()
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+    def close(self) -> None:
+        self._end()
+
+
 BEDS: dict[str, type] = {
     "local": LocalBed,
     "command": CommandBed,
     "ray": RayBed,
     "ray-client": RayClientBed,
+    "dask": DaskBed,
 }
 
 

@@ -120,7 +120,7 @@ def test_scores_are_scikit_learns(shared_bed: Bed, tmp_path: Path) -> None:
     X, y = load_iris(return_X_y=True)
     tree = DecisionTreeClassifier(random_state=0)
     expected = GridSearchCV(tree, {"max_depth": [1, 2, 3]}, cv=4).fit(X, y)
-    if shared_bed.name == "command":
+    if shared_bed.name in ("command", "dask"):
         shared_bed.grow()
 
     said = {"min_nodes": 2, "runs_dir": folder / "runs", "name": "r"}
@@ -137,7 +137,7 @@ def test_scores_are_scikit_learns(shared_bed: Bed, tmp_path: Path) -> None:
 
 def test_data_reaches_a_node_without_its_channel(shared_bed: Bed, tmp_path: Path) -> None:
     """X is brought by the cluster, once for each node; the driver sends it to none."""
-    if shared_bed.name != "ray":
+    if shared_bed.name not in ("ray", "dask"):
         pytest.skip("the place has no way of its own for data")
     folder = _folder(tmp_path, shared_bed, LARGE, nodes=1)
     skygrid(folder, "run", "search.py", "--config", "own.toml", "--name", "r", "-vv", seconds=LONG)

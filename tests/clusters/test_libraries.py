@@ -1,4 +1,4 @@
-"""Ray that is started for a run, and clusters that cannot be used."""
+"""Ray and Dask that are started for a run, and clusters that cannot be used."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ cv = 4
 """
 
 
-@pytest.mark.parametrize("place", ["ray"])
+@pytest.mark.parametrize("place", ["ray", "dask"])
 def test_the_command_of_the_guide_gives_the_local_answer(place: str, tmp_path: Path) -> None:
-    """The digits search on a Ray of this machine has the local answer; nothing stays."""
+    """The digits search on a Ray or Dask of this machine has the local answer; nothing stays."""
     guide = (ROOT / "guides" / f"{place}.md").read_text()
     (line,) = re.findall(rf"^    skygrid (run search.py --on {place} .*)$", guide, re.MULTILINE)
     (tmp_path / "search.py").write_text((ROOT / "guides/digits/search.py").read_text())
@@ -55,6 +55,8 @@ def test_the_command_of_the_guide_gives_the_local_answer(place: str, tmp_path: P
     [
         ('on = "ray"\n[ray]\naddress = "127.0.0.1:9"', "no Ray cluster answers at 127.0.0.1:9"),
         ('on = "ray"\n[ray]\naddress = "ray://127.0.0.1:9"', "no Ray cluster answers at ray://"),
+        ('on = "dask"\n[dask]\naddress = "tcp://127.0.0.1:9"', "no Dask scheduler answers at tcp:"),
+        ('on = "dask"\n[dask]\nscheduler_file = "none.json"', "none.json"),
     ],
 )
 def test_a_cluster_out_of_reach_is_exit_3(tmp_path: Path, config: str, message: str) -> None:

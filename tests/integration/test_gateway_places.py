@@ -13,7 +13,7 @@ from skygrid.config import load_config
 from skygrid.errors import ConfigError
 from skygrid.nodes.registry import place_of
 
-LIBRARIES = {"ray": "ray"}
+LIBRARIES = {"ray": "ray", "dask": "distributed"}
 """Place -> library."""
 
 
@@ -53,6 +53,22 @@ def test_a_missing_library_is_one_line(
 def test_settings_of_ray_are_checked(tmp_path: Path, table: str, error: str) -> None:
     """Wrong settings are refused with the key and the remedy."""
     (tmp_path / "own.toml").write_text(f'on = "ray"\n{table}\n')
+    with pytest.raises(ConfigError, match=error):
+        place_of(load_config({}, {}, config_file=Path("own.toml"), cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("table", "error"),
+    [
+        ('[dask]\naddress = "tcp://x:1"\nscheduler_file = "file"', "keep one"),
+        ("[dask]\nadress = 1", "did you mean address"),
+        ('[environment]\nsetup = ["true"]', "install the packages on the workers"),
+    ],
+)
+@pytest.mark.usefixtures("installed")
+def test_settings_of_dask_are_checked(tmp_path: Path, table: str, error: str) -> None:
+    """Wrong settings are refused with the key and the remedy."""
+    (tmp_path / "own.toml").write_text(f'on = "dask"\n{table}\n')
     with pytest.raises(ConfigError, match=error):
         place_of(load_config({}, {}, config_file=Path("own.toml"), cwd=tmp_path))
 

@@ -74,7 +74,7 @@ class _WithGateway(GatewayChannel):
 
 
 def through_a_gateway(command: Sequence[str], folder: Path) -> Transport:
-    """Return the transport of Ray nodes, to a cluster that needs no library."""
+    """Return the transport of Ray and Dask nodes, to a cluster that needs no library."""
     settings = GatewaySettings(
         place={},
         nodes=1,

@@ -1,4 +1,4 @@
-"""Nodes behind the library of a cluster, such as Ray.
+"""Nodes behind the library of a cluster, such as Ray or Dask.
 
 `carrier` is the actor on a node, which starts the agent. A gateway is the process on the driver's
 machine that uses the cluster's library: `server` is its program, `process` starts it, `channel`

@@ -49,6 +49,15 @@ def skygrid_here(*, sharing: bool = True) -> Iterator[Fit]:
 
 
 @contextmanager
+def skygrid_on(place: str) -> Iterator[Fit]:
+    """skygrid on a cluster that it starts on this machine."""
+    import skygrid
+
+    with skygrid.cluster(on=place, nodes=1, concurrency=CORES) as cluster:
+        yield cluster.fit
+
+
+@contextmanager
 def with_joblib(backend: str) -> Iterator[Fit]:
     """scikit-learn's own loop on a backend of joblib."""
     import joblib
@@ -122,6 +131,8 @@ def dask_ml(cluster: AbstractContextManager[Any]) -> Iterator[Fit]:
 CONTENDERS: dict[str, Callable[[], AbstractContextManager[Fit]]] = {
     "skygrid": skygrid_here,
     "skygrid-no-sharing": lambda: skygrid_here(sharing=False),
+    "skygrid-ray": lambda: skygrid_on("ray"),
+    "skygrid-dask": lambda: skygrid_on("dask"),
     "loky": lambda: with_joblib("loky"),
     "ray": ray_cluster,
     "dask": dask_joblib,

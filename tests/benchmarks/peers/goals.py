@@ -19,6 +19,12 @@ FLOOR = 1.10
 TIMES_FASTER = 8.0
 """Smallest allowed ratio of the best peer's time to skygrid's, for 50,000 tiny fits."""
 
+ELSEWHERE, PLACES = 1.10, ("skygrid-ray", "skygrid-dask")
+"""Largest allowed ratio of skygrid's time on a cluster's library to its time without one."""
+
+BACKENDS = 4.0
+"""Smallest allowed ratio of the time of a library's own joblib backend to skygrid's on it."""
+
 FLAT = 1.20
 """Largest allowed ratio of the costs per fit between lengths of a search. Judged with and without
 the cost of starting a search, which is the same for all lengths.
@@ -33,6 +39,7 @@ def judged(searches: Sequence[Row], growth: Sequence[Row]) -> str:
         *_share(named, "text", TEXT),
         *_floor(named),
         *_faster(named),
+        *_elsewhere(named),
         *_flat(growth),
         *_memory(named),
         *_first(searches),
@@ -51,6 +58,22 @@ def _share(rows: dict[str, Row], name: str, goal: float) -> Iterator[Judgement]:
         return
     share = tables.ratio(ours, loky, warm)
     yield f"{name}: at most {goal:.2f} of loky's time", _number(share), _at_most(share, goal)
+
+
+def _elsewhere(rows: dict[str, Row]) -> Iterator[Judgement]:
+    for name, who in itertools.product(("tiny-5000", "digits"), PLACES):
+        row = rows.get(name)
+        theirs, ours = (row.cell(who), row.cell(OURS)) if row else (None, None)
+        if row is None or theirs is None or ours is None:
+            continue
+        share = tables.ratio(theirs, ours, warm)
+        goal = f"{name}: {who} at most {ELSEWHERE:.2f} of skygrid's time"
+        yield goal, _number(share), _at_most(share, ELSEWHERE)
+        backend = row.cell(who.removeprefix(f"{OURS}-"))
+        if name == "tiny-5000" and backend is not None:
+            times = tables.ratio(backend, theirs, warm)
+            met = times is not None and times >= BACKENDS
+            yield f"{name}: {who} {BACKENDS:.0f} times as fast as joblib on it", _number(times), met
 
 
 def _floor(rows: dict[str, Row]) -> Iterator[Judgement]:

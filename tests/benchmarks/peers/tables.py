@@ -12,6 +12,8 @@ OURS = "skygrid"
 TITLES = {
     "skygrid": "skygrid",
     "skygrid-no-sharing": "skygrid, no sharing",
+    "skygrid-ray": "skygrid on Ray",
+    "skygrid-dask": "skygrid on Dask",
     "loky": "scikit-learn, loky",
     "ray": "joblib, Ray",
     "dask": "joblib, Dask",

@@ -13,6 +13,7 @@ import pytest
 from skygrid.config import (
     AwsConfig,
     CommandConfig,
+    DaskConfig,
     RayConfig,
     RunConfig,
     SlurmConfig,
@@ -408,6 +409,23 @@ def test_ray_toml_shows_every_key(tmp_path):
     assert set(shown["ray"]) == _names(RayConfig)
     config = load_config({}, {}, config_file=path, cwd=tmp_path)
     assert (config.nodes, config.concurrency, config.ray.resources) == (3, 4, {"GPU": 1.0})
+
+
+def test_dask_toml_is_a_valid_config():
+    """The example file loads; each key that it sets has its default value."""
+    path = ROOT / "configs" / "dask.toml"
+
+    assert load_config({}, {}, config_file=path, cwd=ROOT) == RunConfig(on="dask")
+
+
+def test_dask_toml_shows_every_key(tmp_path):
+    """Every key of [dask] is in the example, which loads uncommented."""
+    path = _uncommented(tmp_path, "dask.toml")
+
+    shown = tomllib.loads(path.read_text())
+    assert set(shown["dask"]) == _names(DaskConfig)
+    config = load_config({}, {}, config_file=path, cwd=tmp_path)
+    assert (config.nodes, config.concurrency, config.min_nodes) == (3, 4, 3)
 
 
 def test_paths_in_tables_are_relative_to_the_file(tmp_path):

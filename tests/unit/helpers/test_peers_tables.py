@@ -84,6 +84,14 @@ def test_goals_are_judged(ours: float, met: str) -> None:
     assert f"| digits: at most 0.70 of loky's time | {met} |" in text
 
 
+def test_places_are_judged_by_skygrid_on_this_machine() -> None:
+    """skygrid on Ray may take 1.1 times its time here, and a quarter of joblib's on Ray."""
+    cells = {"skygrid": done(10), "skygrid-ray": done(10.5), "ray": done(50)}
+    text = goals.judged([row("tiny-5000", **cells)], [])
+    assert "skygrid-ray at most 1.10 of skygrid's time | 1.05 | yes |" in text
+    assert "skygrid-ray 4 times as fast as joblib on it | 4.76 | yes |" in text
+
+
 def test_growth_is_judged_by_its_spread() -> None:
     """A time per fit that doubles with the length of the search is not flat."""
     growth = [
