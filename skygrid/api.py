@@ -11,23 +11,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from joblib import parallel_config, register_parallel_backend
+
 from skygrid.config import RunConfig, load_config
 from skygrid.engine.engine import PullEngine
 from skygrid.engine.stopping import never
 from skygrid.errors import UsageError
+from skygrid.joblib_backend.backend import SkygridBackend
+from skygrid.joblib_backend.pool import CallPool
 from skygrid.journal.in_memory import MemoryJournal
 from skygrid.listener import SilentListener
 from skygrid.nodes.registry import place_of
 from skygrid.reports.money import bill_text, quote_text
 from skygrid.run.cloud_nodes import RentedNodes, make_offer
 from skygrid.run.rounds import JournaledRounds
-from skygrid.run.setup import nodes_of, policies_of
+from skygrid.run.setup import call_policies_of, nodes_of, policies_of
 from skygrid.search_file.portable import obstacles_named
 from skygrid.search_file.searches import refuse_undistributable
 from skygrid.sklearn_search.driven_search import fit_search, refuse_callbacks
 from skygrid.user_code.program_needs import code_of_program, needs_of
 from skygrid.user_code.source import did_you_mean
 from skygrid.util.terminal import say
+
+NOT_RUNNING = "no nodes run: use the cluster inside its `with` statement"
 
 
 class Cluster:
@@ -100,6 +106,7 @@ class Cluster:
         self._rents = place_of(self._config).rental is not None
         self._stack = ExitStack()
         self._engine: PullEngine | None = None
+        self._calls: CallPool | None = None
 
     def __enter__(self) -> Self:
         # No stop condition: the program closes the cluster.
@@ -116,7 +123,7 @@ class Cluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._engine = None
+        self._engine = self._calls = None
         self._stack.__exit__(kind, error, trace)
 
     def fit(self, search: Any, X: Any, y: Any = None, **fit_params: Any) -> Any:
@@ -148,7 +155,7 @@ class Cluster:
         _refuse(search)
         engine = self._engine
         if engine is None:
-            raise UsageError("no nodes run: use the cluster inside its `with` statement")
+            raise UsageError(NOT_RUNNING)
         code = code_of_program(shares_modules=engine.shares_modules)
         if not engine.shares_modules:
             with obstacles_named(search=search, X=X, y=y, fit_params=fit_params):
@@ -166,6 +173,52 @@ class Cluster:
             return fit_search(search, X, y, fit_params, rounds)
         finally:
             rounds.warnings.issue()
+
+    @contextmanager
+    def joblib(self, *, n_jobs: int = -1, trust_nodes: bool = False) -> Iterator[None]:
+        """Run everything in the block that uses `joblib.Parallel` on the nodes.
+
+        ``cross_val_score``, forests, ``permutation_importance`` and loops of your own need no
+        change. Arrays above joblib's ``max_nbytes`` travel once to each node and are read-only
+        there. A call of a lost node runs again on another one. Calls inside a call run in its slot,
+        one after another. The block concerns its own thread, as `joblib.parallel_config` does.
+
+        Parameters
+        ----------
+        n_jobs : int, default=-1
+            Calls at a time where the caller does not say; -1: as many as the cluster has slots. A
+            caller's ``n_jobs=1`` runs in this process.
+        trust_nodes : bool, default=False
+            True: the nodes may run code in this process. Results are pickled objects, and opening a
+            pickle runs the code in it. Required for every place but "local".
+
+        Raises
+        ------
+        UsageError
+            If the cluster is not running, or its nodes must be trusted and are not.
+        """
+        pool = self.call_pool(trust_nodes=trust_nodes)
+        backend = SkygridBackend(self, trust_nodes=trust_nodes)
+        try:
+            with parallel_config(backend, n_jobs=n_jobs):
+                yield
+        finally:
+            pool.release()
+
+    def call_pool(self, *, trust_nodes: bool) -> CallPool:
+        """Return the pool of the calls that joblib's backend runs; see `joblib`."""
+        if self._engine is None:
+            raise UsageError(NOT_RUNNING)
+        if self._config.on != RunConfig.on and not trust_nodes:
+            raise UsageError(
+                f"joblib's results are pickled objects, and opening one runs the code that its "
+                f"node put into it. With on={self._config.on!r}, write "
+                f"cluster.joblib(trust_nodes=True) if you trust every node as you trust this "
+                f"machine"
+            )
+        if self._calls is None:
+            self._calls = CallPool(self._engine, call_policies_of(self._config))
+        return self._calls
 
 
 @contextmanager
@@ -201,6 +254,10 @@ def _config(said: Mapping[str, Any], file: str | os.PathLike[str] | None) -> Run
         return RunConfig(**{name: value for name, value in said.items() if value is not None})
     path = None if file is None else Path(file)
     return load_config(said, os.environ, config_file=path, cwd=Path.cwd())
+
+
+# As joblib.parallel_config("skygrid", cluster=cluster).
+register_parallel_backend("skygrid", SkygridBackend)
 
 
 def cluster(nodes: int | None = None, concurrency: int | None = None, **options: Any) -> Cluster:

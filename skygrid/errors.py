@@ -21,6 +21,10 @@ class FitKilledError(SearchFailedError):
     """A fit was given up because its slot died, under ``error_score="raise"``."""
 
 
+class CallKilledError(SkygridError):
+    """A call of joblib was given up because it took its slot down, or because nodes were lost."""
+
+
 class FolderError(SkygridError):
     """A run's folder or its output cannot be written: disk full, read-only, forbidden."""
 

@@ -15,12 +15,13 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from skygrid.config import limits
+from skygrid.engine.calls import CallRound
 from skygrid.engine.garbage import only_new_garbage
 from skygrid.engine.link import Cure, Event, Gone, Link, LinkFailure, NodeState
 from skygrid.engine.onboarding import Onboarding
 from skygrid.engine.report_handler import FitRaised, ReportHandler
 from skygrid.engine.roster import Roster
-from skygrid.engine.round import RoundBlobs, RoundInProgress
+from skygrid.engine.round import Round, RoundBlobs, RoundInProgress
 from skygrid.engine.settings import EngineSettings
 from skygrid.engine.turns import Turns
 from skygrid.errors import (
@@ -36,8 +37,8 @@ from skygrid.queue.work_queue import WorkQueue
 from skygrid.util.terminal import printable
 from skygrid.worker.wire.messages import (
     Bye,
+    CallReport,
     Forget,
-    Grant,
     Greeting,
     Heartbeat,
     Leaving,
@@ -45,6 +46,7 @@ from skygrid.worker.wire.messages import (
     Recall,
     Refusal,
     Report,
+    ResultPart,
     Returned,
     RoundReady,
     SlotDied,
@@ -75,11 +77,11 @@ class PullEngine:
         )
         self._onboarding = Onboarding(settings, listener)
         self._reports = ReportHandler(self._roster, listener)
-        self._open: RoundInProgress | None = None
+        self._open: Round | None = None
         self._serial = -1
         self._interrupted = False
         self._next_stop_check = 0.0
-        self._turns = Turns()
+        self._turns = Turns(self.wake)
         self.shares_modules = provider.shares_modules
 
     # -- life
@@ -168,49 +170,78 @@ class PullEngine:
             The engine is closed, or this thread runs a round already.
         """
         with self._turns.turn():
-            self._serial += 1
-            begin = time.monotonic()
-            work = self._open = RoundInProgress(
-                serial=self._serial,
+            work = RoundInProgress(
+                serial=-1,
                 plan=plan,
                 blobs=blobs,
                 queue=queue,
                 record=record,
                 listener=self._listener,
             )
-            try:
-                self._run(work)
-            except (InterruptedRunError, BudgetReachedError) as error:
-                LOGGER.info("no more fits start: %s", error)
-                self._wind_down(work)
-                raise
-            finally:
-                for link in self._roster.links.values():
-                    link.close_round(work.serial)
-                work.record_all()
-                self._open = None
-                LOGGER.info("round %d took %.3f s", plan.round, time.monotonic() - begin)
+            begin = time.monotonic()
+            self._run_to_end(work)
+            LOGGER.info("round %d took %.3f s", plan.round, time.monotonic() - begin)
 
-    def _run(self, work: RoundInProgress) -> None:
+    def run_calls(self, calls: CallRound) -> None:
+        """Run the calls that arrive until the round ends; an error ends all of them.
+
+        Parameters
+        ----------
+        calls : CallRound
+        """
+        try:
+            with self._turns.turn():
+                self._run_to_end(calls)
+        except BaseException as error:  # noqa: BLE001 (raised again by those who wait for calls)
+            calls.fail(error)
+
+    def wake(self) -> None:
+        """Make the engine look at its round at once. Safe in a signal handler and in any thread."""
+        self._inbox.put(None)
+
+    def _run_to_end(self, work: Round) -> None:
+        self._serial += 1
+        work.serial = self._serial
+        self._open = work
+        try:
+            self._run(work)
+        except (InterruptedRunError, BudgetReachedError) as error:
+            LOGGER.info("no more fits start: %s", error)
+            self._wind_down(work)
+            raise
+        finally:
+            for link in self._roster.links.values():
+                link.close_round(work.serial)
+            work.end()
+            self._open = None
+
+    def _run(self, work: Round) -> None:
         if not self._roster.links:  # the first round, or an earlier search lost all nodes
             self._next_stop_check = 0.0
             self._check_stop()
             self._roster.start()
         for link in self._roster.links.values():
             self._onboarding.open_on(link, work, time.monotonic())
+        if work.calls:
+            # The program goes on meanwhile and makes garbage of its own.
+            self._loop(work)
+            return
         with only_new_garbage():
             self._loop(work)
 
-    def _loop(self, work: RoundInProgress) -> None:
+    def _loop(self, work: Round) -> None:
         housekeeping = 0.0
-        while not work.queue.finished:
+        while not work.finished:
             self._check_stop()
+            if self._turns.wanted:
+                work.yield_turn()
             for event in self._events(work.wait_seconds or limits.HOUSEKEEPING):
                 self._handle(event, work)
             now = time.monotonic()
             if now >= housekeeping:
                 housekeeping = now + limits.HOUSEKEEPING
                 self._keep_house(work, now)
+            work.take_arrivals()
             self._serve_hungry(work, now)
             work.record_due(now)
 
@@ -238,7 +269,7 @@ class PullEngine:
         except Empty:  # all events that have arrived are handled
             return
 
-    def _keep_house(self, work: RoundInProgress, now: float) -> None:
+    def _keep_house(self, work: Round, now: float) -> None:
         for link in self._roster.links.values():
             if link.transport.mending():
                 work.queue.renew(link.name, now, reachable=False)
@@ -260,11 +291,12 @@ class PullEngine:
                 self._lose(link, Gone("its machine is being taken away"), work)
         for name, count in work.queue.recall(now):
             self._roster.links[name].send(Recall(count=count))
+        work.see_nodes(self._roster.links, enough=self._roster.enough)
         self._forget_finished_splits(work)
         for quarantine in work.queue.take_quarantined():
             work.give_up(quarantine, quarantine.reason)
 
-    def _check_preparation(self, link: Link, work: RoundInProgress, now: float) -> None:
+    def _check_preparation(self, link: Link, work: Round, now: float) -> None:
         link.preparation = link.preparation.went_on(link.sent_bytes, link.received, now)
         if link.uploads:  # for hours, if the data is large; the node can report nothing
             link.preparation = link.preparation.interrupted(now)
@@ -272,15 +304,15 @@ class PullEngine:
         if fault is not None:
             self._lose(link, Gone(fault, at_fault=True), work)
 
-    def _forget_finished_splits(self, work: RoundInProgress) -> None:
+    def _forget_finished_splits(self, work: Round) -> None:
         """Let nodes free the memory that fits on finished splits shared."""
         splits = work.queue.take_splits_over()
-        if splits and work.plan.sharing.on_nodes:
+        if splits and work.keeps and not work.calls:
             for link in self._roster.links.values():
                 if link.ready_round == work.serial:
                     link.send(Forget(round=work.serial, splits=splits))
 
-    def _serve_hungry(self, work: RoundInProgress, now: float) -> None:
+    def _serve_hungry(self, work: Round, now: float) -> None:
         if not self._roster.enough:
             return
         hungry = [
@@ -298,11 +330,11 @@ class PullEngine:
             if leases:
                 link.wanted = 0
                 link.granted += sum(lease.n_tasks for lease in leases)
-                link.send(Grant(round=work.serial, leases=leases))
+                work.grant(link, leases)
 
     # -- messages
 
-    def _handle(self, event: Event, work: RoundInProgress) -> None:
+    def _handle(self, event: Event, work: Round) -> None:
         link, message = event.link, event.message
         if not self._roster.has(link):
             return
@@ -316,9 +348,9 @@ class PullEngine:
         except LinkFailure as failure:
             self._lose(link, failure.gone, work, failure.cure)
 
-    def _dispatch(self, link: Link, message: Any, work: RoundInProgress, now: float) -> None:
+    def _dispatch(self, link: Link, message: Any, work: Round, now: float) -> None:
         match message:
-            case Report() | Pull() | Returned() | SlotDied():
+            case Report() | CallReport() | ResultPart() | Pull() | Returned() | SlotDied():
                 if message.round == work.serial:
                     self._reports.take(link, message, work, now)
             case Heartbeat():
@@ -332,6 +364,7 @@ class PullEngine:
                 self._onboarding.open_on(link, work, now)
             case RoundReady():
                 self._roster.ready(link, message.round)
+                work.see_nodes(self._roster.links, enough=self._roster.enough)
                 self._tell_state(link, "working")
             case NodeState():
                 works = message.text == "connected" and link.ready_round == work.serial
@@ -354,13 +387,14 @@ class PullEngine:
         leaves = link.leaving and state == "working"
         self._listener.node_changed(link.name, "leaving" if leaves else state)
 
-    def _lose(self, link: Link, gone: Gone, work: RoundInProgress, cure: Cure = "agent") -> None:
+    def _lose(self, link: Link, gone: Gone, work: Round, cure: Cure = "agent") -> None:
         work.queue.node_lost(link.name, charged=not (link.leaving or gone.at_fault))
+        work.lost(link)
         self._roster.lose(link, gone, cure)
 
     # -- stopping
 
-    def _wind_down(self, work: RoundInProgress) -> None:
+    def _wind_down(self, work: Round) -> None:
         """Give running fits a grace period, take what has ended, end the nodes."""
         for link in self._roster.links.values():
             link.send(Stop(grace_seconds=limits.STOP_GRACE))
@@ -373,7 +407,7 @@ class PullEngine:
                 elif isinstance(event.message, Report):
                     self._take_last_report(event, work)
 
-    def _take_last_report(self, event: Event, work: RoundInProgress) -> None:
+    def _take_last_report(self, event: Event, work: Round) -> None:
         try:
             self._handle(event, work)
         except FitRaised:

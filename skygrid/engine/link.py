@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal
 
 import msgspec
 
+from skygrid.engine.kept_blobs import KeptBlobs
 from skygrid.engine.preparation import Preparation
 from skygrid.engine.room import Room
 from skygrid.environment.credentials import MaskedLines, masked
@@ -30,6 +31,7 @@ from skygrid.worker.wire.messages import (
     BlobOffer,
     BlobWanted,
     CloseRound,
+    DropBlobs,
     FromAgent,
     Greeting,
     Heartbeat,
@@ -214,6 +216,9 @@ class Link:
         self.granted = 0
         """Number of tasks leased to the node."""
 
+        self.call_blobs = KeptBlobs()
+        """Blobs of calls that the node has."""
+
         self._said = 0
         self._closed = False
         self._room = Room()
@@ -225,8 +230,9 @@ class Link:
         self._at_node: set[str] = set()
         """Blobs that the agent uses as files of its machine, until the round is over."""
 
-        self._unopened: dict[str, Blob] = {}
-        """Blobs whose files the agent has yet to open; a file is deleted with its blob."""
+        self._unopened: dict[str, list[Blob]] = {}
+        """Blobs whose files the agent has yet to open, once for each message that names the file; a
+        file is deleted with its blob."""
 
         self._offered: Blob | None = None
         self._answers_due = 0
@@ -281,7 +287,7 @@ class Link:
         if name not in self._sent_blobs:
             self._sent_blobs.add(name)
             if shared:
-                self._unopened[name] = blob
+                self._unopened.setdefault(name, []).append(blob)
                 self._outbox.put(BlobAt(name=name, size=blob.size, path=blob.path))
             else:
                 self._outbox.put(_Offer(blob) if offered else blob)
@@ -294,6 +300,15 @@ class Link:
     def keep_blobs(self, names: set[str]) -> None:
         """Note that the node drops all other blobs: they must be sent again when needed."""
         self._sent_blobs &= names
+        if not names.issuperset(self.call_blobs.names):
+            self.call_blobs.clear()
+
+    def drop_blobs(self, names: Sequence[str]) -> None:
+        """Make the node drop these blobs of calls."""
+        if names:
+            self.send(DropBlobs(names=list(names)))
+            self._sent_blobs.difference_update(names)
+            self.call_blobs.forget(names)
 
     def close_round(self, serial: int) -> None:
         """Tell the node that a round is over, if the node has opened it."""
@@ -342,8 +357,8 @@ class Link:
                     if not isinstance(message, AgentLog) and self._sends_too_much():
                         text = "it sent far more messages than its work needs"
                         return Gone(text, NodeError(text), at_fault=True)
-                    if isinstance(message, BlobWanted) and message.digest in self._unopened:
-                        del self._unopened[message.digest]
+                    if isinstance(message, BlobWanted) and self._unopened.get(message.digest):
+                        self._unopened[message.digest].pop()
                         continue
                     if isinstance(message, BlobWanted) and not self._is_due(message):
                         text = "it asked for data that it was not offered"

@@ -7,7 +7,7 @@ import msgspec
 from skygrid.config import limits
 from skygrid.engine.link import Gone, Link, LinkFailure
 from skygrid.engine.preparation import Preparation
-from skygrid.engine.round import RoundInProgress
+from skygrid.engine.round import Round
 from skygrid.engine.settings import EngineSettings
 from skygrid.errors import HandshakeError
 from skygrid.listener import Listener
@@ -68,7 +68,7 @@ class Onboarding:
         link.send(self._setup)
         return greeting
 
-    def open_on(self, link: Link, work: RoundInProgress, now: float) -> None:
+    def open_on(self, link: Link, work: Round, now: float) -> None:
         """Send a node the contents of a round, once; not before its greeting, nor if it leaves."""
         if link.greeting is None or link.leaving or link.opened_round == work.serial:
             return
@@ -82,11 +82,13 @@ class Onboarding:
             data=link.send_blob(blobs.data, offered=blobs.data.size >= OFFERED_FROM_BYTES),
             search=link.send_blob(blobs.search),
             plan=link.send_blob(blobs.plan),
-            keeps=work.plan.sharing.on_nodes,
+            keeps=work.keeps,
+            calls=work.calls,
+            blobs=link.call_blobs.names if work.calls else (),
             environment=dict(blobs.environment),
         )
         link.send(order)
-        link.keep_blobs({order.data, order.search, order.plan})
+        link.keep_blobs({order.data, order.search, order.plan, *order.blobs})
 
     def tell_progress(self, link: Link, beat: Heartbeat) -> None:
         """Report how much of the data has arrived, from a heartbeat."""

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 
+from skygrid.engine.calls import CallRound
 from skygrid.engine.link import Gone, Link, LinkFailure
 from skygrid.engine.result_check import fault_of, safe
 from skygrid.engine.roster import Roster
-from skygrid.engine.round import RoundInProgress
+from skygrid.engine.round import Round, RoundInProgress
 from skygrid.listener import Listener
 from skygrid.queue.verdicts import Quarantine, Verdict
 from skygrid.util.terminal import printable
 from skygrid.worker.wire.messages import (
     MOST_IN_HAND,
     Abandon,
+    CallReport,
     FitResult,
     Pull,
     Report,
+    ResultPart,
     Returned,
     SlotDied,
 )
@@ -24,7 +27,7 @@ from skygrid.worker.wire.messages import (
 MOST_DETAIL = 500
 """Maximum length of a node's text about a slot's death, in characters."""
 
-OfLeases = Report | Pull | Returned | SlotDied
+OfLeases = Report | CallReport | ResultPart | Pull | Returned | SlotDied
 
 
 class FitRaised(Exception):
@@ -44,7 +47,7 @@ class ReportHandler:
         self.slot_deaths = 0
         """Number of slots that died during a fit."""
 
-    def take(self, link: Link, message: OfLeases, work: RoundInProgress, now: float) -> None:
+    def take(self, link: Link, message: OfLeases, work: Round, now: float) -> None:
         """Process one message about leases of the round.
 
         Raises
@@ -55,8 +58,13 @@ class ReportHandler:
             If a fit raised and the search is to raise it.
         """
         match message:
-            case Report():
+            case Report() if isinstance(work, RoundInProgress):
                 self._take_report(link, message, work, now)
+            case CallReport() | ResultPart() if isinstance(work, CallRound):
+                self._roster.reported(link)
+                work.take(link, message, now)
+            case Report() | CallReport() | ResultPart():
+                raise LinkFailure(Gone("it sent results of another kind of round"))
             case Pull():
                 link.wanted = min(message.count, MOST_IN_HAND)
             case Returned():
@@ -94,12 +102,13 @@ class ReportHandler:
                 raise FitRaised(done.candidate, done.split, safe(result))
             work.take(link.name, safe(result), done, finished_at)
 
-    def _take_death(self, link: Link, death: SlotDied, work: RoundInProgress, now: float) -> None:
+    def _take_death(self, link: Link, death: SlotDied, work: Round, now: float) -> None:
         answer = work.queue.slot_died(
-            link.name, death.lease, death.cause, now, candidate=death.candidate
+            link.name, death.lease, death.cause, now, candidate=work.candidate_of(death)
         )
         if answer is None:
             return
+        work.retried(answer.candidate, death)
         self.slot_deaths += 1
         said = printable(death.detail, MOST_DETAIL)
         detail = f"{death.cause}: {said}, peak memory {death.peak_bytes / 2**20:.0f} MiB"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from skygrid.config import limits
+from skygrid.engine.link import Link
 from skygrid.listener import Listener
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.queue.verdicts import Completion, Quarantine
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.worker.wire.blobs import Blob
-from skygrid.worker.wire.messages import FitFacts, FitResult
+from skygrid.worker.wire.messages import FitFacts, FitResult, Grant, Lease, SlotDied
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +34,79 @@ class RoundBlobs:
     """Environment variables that libraries read when they are imported; None: unset."""
 
 
-@dataclass(kw_only=True)
-class RoundInProgress:
-    """One round from its opening to its last outcome."""
+class Round(Protocol):
+    """What an engine runs in one turn. The engine's thread makes all calls."""
 
     serial: int
     """Number of the round on the wire: an engine may run several searches one after another."""
 
+    calls: bool
+    """True if the leases are calls, false if they are fits."""
+
+    @property
+    def blobs(self) -> RoundBlobs:
+        """Everything that nodes need before the first lease."""
+
+    @property
+    def queue(self) -> WorkQueue:
+        """The tasks of the round."""
+
+    @property
+    def keeps(self) -> bool:
+        """True if the slots of a node share files."""
+
+    @property
+    def finished(self) -> bool:
+        """True if the round ends now."""
+
+    @property
+    def wait_seconds(self) -> float | None:
+        """Maximum wait for events in seconds; None for the usual one."""
+
+    def take_arrivals(self) -> None:
+        """Bring tasks that have arrived into the queue."""
+
+    def record_due(self, now: float) -> None:
+        """Record outcomes that have waited long enough."""
+
+    def yield_turn(self) -> None:
+        """Note that another round waits for its turn."""
+
+    def see_nodes(self, links: Mapping[str, Link], *, enough: bool) -> None:
+        """Look at the nodes by name. Called when they may have changed.
+
+        Parameters
+        ----------
+        enough : bool
+            True if leases are handed out.
+        """
+
+    def grant(self, link: Link, leases: Sequence[Lease]) -> None:
+        """Send leases to a node."""
+
+    def candidate_of(self, death: SlotDied) -> int | None:
+        """Return the candidate under which a slot died; None if its lease has one only."""
+
+    def retried(self, candidate: int, death: SlotDied) -> None:
+        """Note that a slot died under a candidate; it is tried again or given up."""
+
+    def give_up(
+        self, quarantine: Quarantine, reason: str, *, slot: int = -1, seconds: float = 0.0
+    ) -> None:
+        """Take the failure of a task that is given up."""
+
+    def lost(self, link: Link) -> None:
+        """Note that a node is lost."""
+
+    def end(self) -> None:
+        """Finish what is left when the round ends, for whatever reason."""
+
+
+@dataclass(kw_only=True)
+class RoundInProgress:
+    """A round of fits, from its opening to its last outcome."""
+
+    serial: int
     plan: RoundPlan
     blobs: RoundBlobs
     queue: WorkQueue
@@ -49,8 +117,38 @@ class RoundInProgress:
     began_at: float = field(default_factory=time.time)
     """Time of day: unlike the monotonic clock, it also counts while the machine is suspended."""
 
+    calls: bool = False
     _unrecorded: list[Outcome] = field(default_factory=list)
     _record_at: float = 0.0
+
+    @property
+    def keeps(self) -> bool:
+        return self.plan.sharing.on_nodes
+
+    @property
+    def finished(self) -> bool:
+        return self.queue.finished
+
+    def yield_turn(self) -> None:
+        """Do nothing: the round ends with its last fit."""
+
+    def see_nodes(self, links: Mapping[str, Link], *, enough: bool) -> None:
+        """Do nothing: fits are independent of the number of nodes."""
+
+    def grant(self, link: Link, leases: Sequence[Lease]) -> None:
+        link.send(Grant(round=self.serial, leases=list(leases)))
+
+    def candidate_of(self, death: SlotDied) -> int | None:
+        return death.candidate
+
+    def retried(self, candidate: int, death: SlotDied) -> None:
+        """Do nothing: the next attempt is like the first."""
+
+    def lost(self, link: Link) -> None:
+        """Do nothing: the node's outcomes so far count."""
+
+    def end(self) -> None:
+        self.record_all()
 
     @property
     def wait_seconds(self) -> float | None:
@@ -98,6 +196,9 @@ class RoundInProgress:
         if not self._unrecorded:
             self._record_at = time.monotonic() + limits.RECORD_AFTER
         self._unrecorded.append(outcome)
+
+    def take_arrivals(self) -> None:
+        """Do nothing: the tasks are known from the beginning."""
 
     def record_due(self, now: float) -> None:
         """Record outcomes that have waited long enough."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from skygrid.errors import UsageError
@@ -24,9 +24,15 @@ class Turns:
     """Lets one thread at a time run a round, in the order of requests.
 
     Turns are given only between `open` and `close`.
+
+    Parameters
+    ----------
+    on_request : callable
+        Called when a thread begins to wait, and when no more turns are given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_request: Callable[[], None] = lambda: None) -> None:
+        self._on_request = on_request
         # The condition's lock is reentrant: a signal handler may enter while its own thread holds
         # it.
         self._changed = threading.Condition()
@@ -56,6 +62,7 @@ class Turns:
         try:
             with self._changed:
                 self._threads.append(me)
+                self._on_request()
                 self._changed.wait_for(lambda: self._threads[0] == me or not self.are_given)
             self.check()
             yield
@@ -64,6 +71,11 @@ class Turns:
                 if me in self._threads:  # absent if Ctrl-C came first
                     self._threads.remove(me)
                 self._changed.notify_all()
+
+    @property
+    def wanted(self) -> bool:
+        """True if a thread waits for its turn."""
+        return len(self._threads) > 1
 
     def check(self) -> None:
         """Raise if no more turns are given.
@@ -82,4 +94,5 @@ class Turns:
         with self._changed:
             self.are_given = False
             self._changed.notify_all()
+            self._on_request()
             self._changed.wait_for(lambda: all(one == me for one in self._threads))

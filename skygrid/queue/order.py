@@ -25,6 +25,9 @@ class Ranking(Protocol):
     def returned(self, task: int) -> None:
         """Note that the task waits again."""
 
+    def extended(self) -> None:
+        """Note that the owner has added candidates."""
+
 
 class LongestFirst:
     """Tasks that wait for a first attempt, or for another one after a failure that is not theirs.
@@ -66,6 +69,13 @@ class LongestFirst:
         if self._estimates[candidate] == UNKNOWN:
             self._estimates[candidate] = seconds
             self._ranking.learned(candidate)
+
+    def extend(self, count: int) -> None:
+        """Add `count` candidates, whose tasks wait."""
+        self._waits += b"\x01" * (count * self._n_splits)
+        self._n_waiting += count * self._n_splits
+        self._estimates.extend([UNKNOWN] * count)
+        self._ranking.extended()
 
     def withdraw(self, task: int) -> None:
         """Remove a task from the waiting ones. No effect if it does not wait."""
@@ -142,6 +152,9 @@ class FirstSplitFirst:
         else:
             self._rank(candidate)
 
+    def extended(self) -> None:
+        self._in_longest += bytes(len(self._estimates) - len(self._in_longest))
+
     def _rank(self, candidate: int) -> None:
         if not self._in_longest[candidate]:
             self._in_longest[candidate] = 1
@@ -205,6 +218,11 @@ class SplitBySplit:
 
     def returned(self, task: int) -> None:
         self._rank(task // self._n_splits)
+
+    def extended(self) -> None:
+        for candidate in range(len(self._counts), len(self._estimates)):
+            self._counts.append(None)
+            self._rank(candidate)
 
     def _rank(self, candidate: int) -> None:
         base = candidate * self._n_splits

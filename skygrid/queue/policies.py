@@ -48,6 +48,9 @@ class RetryPolicy:
     fit that kills nodes would drag its innocent neighbours into quarantine.
     """
 
+    noun: str = "fit"
+    """Word for the task in reasons."""
+
     max_node_losses: int = 5
     """Node losses that a fit survives; at the next one it is given up."""
 
@@ -63,14 +66,16 @@ class RetryPolicy:
         timeouts, timeouts_allowed = causes.count("timeout"), min(1, self.retries)
         if len(causes) > self.retries or timeouts > timeouts_allowed:
             times = "once" if len(causes) == 1 else f"{len(causes)} times"
-            return GiveUp(reason=f"the fit took its slot down {times} ({', '.join(causes)})")
+            return GiveUp(
+                reason=f"the {self.noun} took its slot down {times} ({', '.join(causes)})"
+            )
         last = len(causes) == self.retries or (causes[-1] == "timeout" and timeouts == 1)
         return TryAgain(alone=last)
 
     def after_loss(self, losses: int) -> TryAgain | GiveUp:
         """Decide after a node was lost while it held the fit, for the `losses`-th time."""
         if losses > self.max_node_losses:
-            return GiveUp(reason=f"{losses} nodes were lost while they held the fit")
+            return GiveUp(reason=f"{losses} nodes were lost while they held the {self.noun}")
         return TryAgain(alone=losses >= self.isolate_after)
 
 

@@ -66,6 +66,15 @@ class RoundState:
         self._left = array("l", [n_candidates]) * n_splits
         """By split: number of candidates that have not ended."""
 
+    def extend(self, count: int) -> None:
+        """Add `count` candidates, whose tasks wait."""
+        if self.groups is not None:
+            raise ValueError("a round whose candidates share fits cannot grow")
+        self.ended += bytes(count * self.n_splits)
+        self.order.extend(count)
+        for split in range(self.n_splits):
+            self._left[split] += count
+
     # ---- a task is leased ----------------------------------------------------------------------
 
     def lease(self, tasks: Sequence[int], node: Node, *, copy: bool = False) -> Lease:

@@ -112,6 +112,38 @@ class WorkQueue:
         member = self._state.nodes.get(node)
         return len(member.held) if member else 0
 
+    # ---- a round that grows --------------------------------------------------------------------
+
+    def extend(self, count: int) -> int:
+        """Add `count` candidates to the round; return the number of the first.
+
+        Raises
+        ------
+        ValueError
+            Candidates of the round share fits or prefixes, which are known when it begins.
+        """
+        first = self._n_candidates
+        self._state.extend(count)
+        self._n_candidates += count
+        return first
+
+    def cancel(self, candidates: Iterable[int]) -> list[tuple[str, int]]:
+        """End all tasks of these candidates without an outcome.
+
+        Returns
+        -------
+        list of (node, lease)
+            Leases that nodes should give up.
+        """
+        state, book = self._state, self._state.book
+        leases: list[int] = []
+        for candidate in candidates:
+            base = self._number(candidate, 0)
+            for task in range(base, base + state.n_splits):
+                if not state.ended[task]:
+                    leases += state.end(task)
+        return [(state.nodes.name(book.node(lease)), lease) for lease in leases]
+
     # ---- nodes ask and live --------------------------------------------------------------------
 
     def pull(self, node: str, count: int, now: float, slots: int = 0) -> list[Lease]:

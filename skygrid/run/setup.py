@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from skygrid.config import RunConfig
 from skygrid.engine.engine import PullEngine
@@ -27,6 +28,12 @@ def policies_of(config: RunConfig) -> QueuePolicies:
     """Return the policies of a run's queue: retries and lease timeout."""
     lease = LeasePolicy(timeout_seconds=place_named(config.on).lease_seconds)
     return QueuePolicies(retry=RetryPolicy(retries=config.retries), lease=lease)
+
+
+def call_policies_of(config: RunConfig) -> QueuePolicies:
+    """Return the policies for calls: a slow one gets no copy, because it may have side effects."""
+    fits = policies_of(config)
+    return replace(fits, retry=replace(fits.retry, noun="call"), speculation=None)
 
 
 def settings_of(

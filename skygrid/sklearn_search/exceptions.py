@@ -15,7 +15,13 @@ from skygrid.errors import SearchFailedError
 from skygrid.sklearn_search.exception_values import loaded_class, plain_text, read_value
 from skygrid.util.terminal import printable
 from skygrid.worker.evaluation.exception_records import slots_of, text_or_none
-from skygrid.worker.wire.messages import ClassName, ExceptionRecord, FitResult, PlainValue
+from skygrid.worker.wire.messages import (
+    CallDone,
+    ClassName,
+    ExceptionRecord,
+    FitResult,
+    PlainValue,
+)
 
 MOST_TRACEBACK = 100_000
 """Maximum length of the attached traceback, in characters."""
@@ -47,7 +53,7 @@ def raise_again(result: FitResult, place: str) -> NoReturn:
         del error
 
 
-def exception_of(result: FitResult, place: str) -> BaseException:
+def exception_of(result: FitResult | CallDone, place: str) -> BaseException:
     """Make the exception that `raise_again` raises."""
     error = _Rebuilder(result.exception).rebuilt()
     traceback = printable(result.fit_error or "", MOST_TRACEBACK)

@@ -11,14 +11,14 @@ from collections.abc import Iterable
 
 from skygrid.plan.records import Outcome
 from skygrid.sklearn_search.exception_values import loaded_class
-from skygrid.worker.wire.messages import ClassName, FitResult, WarningNote
+from skygrid.worker.wire.messages import CallDone, ClassName, FitResult, WarningNote
 
 
 class WarningCounter:
     def __init__(self) -> None:
         self._counts: Counter[WarningNote] = Counter()
 
-    def add(self, outcomes: Iterable[Outcome | FitResult]) -> None:
+    def add(self, outcomes: Iterable[Outcome | FitResult | CallDone]) -> None:
         """Count the warnings of these outcomes."""
         for outcome in outcomes:
             if outcome.warnings:

@@ -98,6 +98,13 @@ def needs_of(code: UserCode, *objects: Any) -> frozenset[str]:
     return (modules_of(objects) | imported_modules(own, frozenset(sys.modules))) - left_out
 
 
+def needs_of_program(code: UserCode) -> frozenset[str]:
+    """Return the top-level names of the modules that the program and its modules import."""
+    left_out = {name.partition(".")[0] for name in code.modules} | {"__main__", "skygrid"}
+    own = [*code.modules, "__main__"]
+    return imported_modules(own, frozenset(sys.modules)) - left_out
+
+
 def modules_of(objects: Any) -> frozenset[str]:
     """Return the top-level names of all modules that unpickling these objects imports."""
     pickler = _Noting(Nowhere(), own_references(), protocol=5, buffer_callback=lambda buffer: None)

@@ -77,6 +77,10 @@ bytes.
 MAX_RESULT = 4 * 1024 * 1024
 """Bytes in the largest result that a slot sends uncut; half of `MAX_FRAME`."""
 
+INLINE_BYTES = 256 * 1024
+"""Bytes of the largest pickle of a call's results within a message. A larger one is a file, so that
+heartbeats and other results pass it."""
+
 MAX_NEWS = MAX_RESULT + 1024
 """Bytes in the largest message that an agent accepts from a slot."""
 

@@ -75,15 +75,22 @@ def test_python_that_reads_a_result_runs(run: tuple[Path, str], page: str) -> No
         exec(compile(block, page, "exec"), {"__name__": "page"})
 
 
-def test_python_of_the_python_guide_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("page", "printed"), [("guides/python.md", "{'C': "), ("guides/joblib.md", "[1, 2, 3, 4]")]
+)
+def test_python_of_a_guide_runs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    page: str,
+    printed: str,
 ) -> None:
-    """The blocks of the Python guide run one after another as one program."""
+    """The blocks of a guide to the Python interface run one after another as one program."""
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "page"}
-    for block in _blocks(_text("guides/python.md"), "python"):
-        exec(compile(block, "python.md", "exec"), names)
-    assert "{'C': " in capfd.readouterr().out
+    for block in _blocks(_text(page), "python"):
+        exec(compile(block, page, "exec"), names)
+    assert printed in capfd.readouterr().out
 
 
 @each_page

@@ -38,6 +38,8 @@ from skygrid.worker.wire.messages import (
     BlobOffer,
     Bye,
     CloseRound,
+    DropBlobs,
+    FetchResult,
     Forget,
     Grant,
     Greeting,
@@ -51,6 +53,7 @@ from skygrid.worker.wire.messages import (
 )
 from skygrid.worker.wire.protocol import PROTOCOL
 
+from .calls import AgentCalls
 from .data import AgentData
 from .driver_link import DriverGone, DriverLink
 from .guard import SlotGuard
@@ -219,6 +222,8 @@ class Agent:
                 self._data.offered(message)
             case OpenRound():
                 self._open(message)
+            case FetchResult() | DropBlobs():
+                self._obey_in_calls(message)
             case Recall() | Abandon() | Forget() | CloseRound() if self._round is not None:
                 self._obey_in(self._round, message)
             case Stop():
@@ -245,6 +250,17 @@ class Agent:
                 self._close_round()
                 self._data.store.drop_adopted()
 
+    def _obey_in_calls(self, message: FetchResult | DropBlobs) -> None:
+        round = self._round if isinstance(self._round, AgentCalls) else None
+        match message:
+            case FetchResult() if round is not None and message.round == round.number:
+                round.fetch(message.lease, message.offset)
+            case DropBlobs():
+                # The links first: they name descriptors, whose numbers are used again.
+                if round is not None:
+                    round.drop_blobs(message.names)
+                self._data.store.drop(message.names)
+
     def _attach(self) -> None:
         """Serve another driver: drop the work of the previous one, keep complete data."""
         self._close_round()
@@ -258,7 +274,10 @@ class Agent:
     def _take_leases(self, grant: Grant) -> None:
         if self._round is None or grant.round != self._round.number:
             return
-        self._round.granted(grant.leases)
+        if isinstance(self._round, AgentCalls):
+            self._round.called(grant.leases, grant.calls)
+        else:
+            self._round.granted(grant.leases)
         if not self._takes_work:
             self._round.give_back()
 
@@ -315,7 +334,7 @@ class Agent:
 
     def _open(self, order: OpenRound) -> None:
         self._close_round()
-        self._data.store.keep_only({order.data, order.search, order.plan})
+        self._data.store.keep_only({order.data, order.search, order.plan, *order.blobs})
         self._folder = shared_folder() if order.keeps else None
         folder = str(self._folder.path) if self._folder else None
         try:
@@ -327,9 +346,21 @@ class Agent:
         self._pool.open_round(order.round, [files[name] for name in BLOBS], folder)
         kept = self._folder.path if self._folder else None
         guard = SlotGuard(self._setup, kept, self._clock)
-        self._round = AgentRound(
-            order.round, self._pool, self._count, guard, self._driver, self._selector, self._clock
+        round = (
+            order.round,
+            self._pool,
+            self._count,
+            guard,
+            self._driver,
+            self._selector,
+            self._clock,
         )
+        if order.calls:
+            if kept is None:
+                raise UnableError("there is no room on this node for the arguments of calls")
+            self._round = AgentCalls(*round, folder=kept, data=self._data)
+        else:
+            self._round = AgentRound(*round)
 
     def _close_in_child(self) -> None:
         self._driver.close_in_child()

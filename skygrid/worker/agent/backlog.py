@@ -10,10 +10,11 @@ import math
 import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from skygrid.worker.limits import REPORT_SECONDS
 from skygrid.worker.slots.pool import AT_ONCE, SlotPool
-from skygrid.worker.wire.messages import FitResult, Lease
+from skygrid.worker.wire.messages import CallDone, FitResult, Lease
 
 HORIZON_SECONDS = 0.06
 """Work to hold beyond the round trip, in seconds: results are read in portions, and the driver
@@ -45,6 +46,9 @@ SMOOTHING = 0.2
 SETTLE_SECONDS = 0.5
 """Time after a slot's death, in seconds, at which a lease that no slot has run or reported since
 counts as lost with the slot."""
+
+
+_Result = TypeVar("_Result", FitResult, CallDone)
 
 
 class Backlog:
@@ -148,6 +152,10 @@ class Backlog:
         ahead = min(reserve + batch, MOST_PER_SLOT)
         return math.ceil(self._slots * ahead), int(self._slots * batch * ahead / (reserve + batch))
 
+    def holds(self, lease: int) -> bool:
+        """Return whether a lease is in hand."""
+        return lease in self._in_hand
+
     @property
     def empty(self) -> bool:
         """True if no lease is in hand."""
@@ -202,7 +210,7 @@ class Backlog:
 
     # -- ending
 
-    def accept(self, results: Sequence[FitResult]) -> list[FitResult]:
+    def accept(self, results: Sequence[_Result]) -> list[_Result]:
         """Return the results of leases in hand; drop repeated ones."""
         accepted = []
         for result in results:
@@ -218,7 +226,7 @@ class Backlog:
                     self._lease_seconds = _mean(self._lease_seconds, seconds)
         return accepted
 
-    def _is_last(self, result: FitResult) -> bool:
+    def _is_last(self, result: FitResult | CallDone) -> bool:
         """Count a result; return whether it is the last of its lease."""
         to_come = self._to_come.get(result.lease, 1) - 1
         if to_come:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import selectors
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from skygrid.worker.errors import UnableError
 from skygrid.worker.limits import AGENT_TICK_SECONDS, REPORT_SECONDS
+from skygrid.worker.slots.loop import SlotNews
 from skygrid.worker.slots.pool import Slot, SlotDeath, SlotPool
 from skygrid.worker.slots.status_page import SlotStatus
 from skygrid.worker.wire.messages import (
@@ -192,7 +193,7 @@ class AgentRound:
                 if piece.refusal:
                     raise UnableError(f"the search cannot be loaded in a slot:\n{piece.refusal}")
                 self._announce()
-        self._take([piece.result for piece in news if piece.result])
+        self._take_news(news)
         if not alive:
             self._replace(slot)
 
@@ -200,7 +201,10 @@ class AgentRound:
         """Collect the results that slots have sent, before the agent ends."""
         for slot in self._pool.slots:
             news, _ = self._pool.read_news(slot)
-            self._take([piece.result for piece in news if piece.result])
+            self._take_news(news)
+
+    def _take_news(self, news: Iterable[SlotNews]) -> None:
+        self._take([piece.result for piece in news if piece.result])
 
     def _announce(self) -> None:
         # Announce the round with the first ready slot: the others follow or refuse.

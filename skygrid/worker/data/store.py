@@ -7,7 +7,7 @@ on disk. Offered blobs (the data) are kept in the node's cache instead, if it ha
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import IO, Any
 
 from skygrid.worker.wire.blobs import BlobError, open_blob, unnamed_file
@@ -203,6 +203,10 @@ class BlobStore:
         for digest in set(self._files) - digests:
             self._files.pop(digest)[0].close()
         self._adopted &= digests
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Drop some blobs."""
+        self.keep_only(set(self._files).difference(names))
 
     def drop_adopted(self) -> None:
         """Drop the driver's files; `BlobAt` names them again when they are needed."""

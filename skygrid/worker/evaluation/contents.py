@@ -79,6 +79,23 @@ class SearchWork:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CallSetup:
+    """Everything that all calls of a round need. It takes the place of a `SearchWork`.
+
+    The fields stand in the order in which they are unpickled, as in `SearchWork`.
+    """
+
+    process: ProcessState | None = None
+    """Settings of the driver's process; None: unchanged."""
+
+    modules: UserFiles | None = None
+    """The user's modules; None: those that are installed."""
+
+    joblib: JoblibContext
+    """State of joblib in a slot."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Group:
     """Candidates that one fit answers, on any one split."""
 

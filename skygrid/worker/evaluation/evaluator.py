@@ -36,7 +36,7 @@ ONCE_ACTIONS = frozenset({"default", "module", "once"})
 """Filter actions that show a warning once. Slots record every warning; the driver shows it once."""
 
 
-def _random_state() -> tuple[str, Any, int, int, float]:
+def random_state() -> tuple[str, Any, int, int, float]:
     """Return a random state for NumPy's generator from the system's random bytes.
 
     `np.random.seed()` takes a millisecond of page faults in a newly forked process.
@@ -115,7 +115,7 @@ class Evaluator:
         know_plain_arrays()
         # Forked slots inherit one random state; unseeded estimators must differ between them.
         random.seed()
-        np.random.set_state(_random_state())
+        np.random.set_state(random_state())
         warnings.showwarning = self._note_warning
         warnings.resetwarnings()
         warnings.filters.extend(  # type: ignore[attr-defined]  # a list, typed as a sequence

@@ -125,6 +125,31 @@ def run_in_process(context: JoblibContext) -> None:
         _configured = joblib.parallel_config(n_jobs=context.n_jobs)
 
 
+@contextlib.contextmanager
+def nested(level: int) -> Iterator[None]:
+    """Run calls of joblib in the block one after another, in this thread.
+
+    Parameters
+    ----------
+    level : int
+        Nesting level of the block.
+    """
+    with joblib.parallel_config(SequentialBackend(nesting_level=level), n_jobs=None):
+        yield
+
+
+def context_of_calls() -> JoblibContext:
+    """Return the state of joblib in a slot that runs calls."""
+    return JoblibContext(
+        backend="sequential",
+        nesting_level=1,
+        explicit=True,
+        n_jobs=None,
+        below_threads=False,
+        processors=joblib.cpu_count(),
+    )
+
+
 class _Deferred:
     """A batch that runs when its results are requested.
 

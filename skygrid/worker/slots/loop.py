@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import functools
 import gc
 import os
 import select
@@ -27,15 +28,22 @@ from typing import IO, NoReturn
 
 import msgspec
 
+from skygrid.worker.evaluation.calls import CallRunner
 from skygrid.worker.evaluation.exception_records import TEXT_LIMIT, records_of, shortened
 from skygrid.worker.limits import MAX_RESULT
 from skygrid.worker.machine import machine
 from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.slots.status_page import StatusPage
-from skygrid.worker.slots.work import RoundWork, load_round
+from skygrid.worker.slots.work import SlotWork, load_round
 from skygrid.worker.user_code.module_values import forget_values
 from skygrid.worker.wire.blobs import any_mapped
-from skygrid.worker.wire.messages import MOST_MEMBERS, MOST_WARNINGS, FitResult, WarningNote
+from skygrid.worker.wire.messages import (
+    MOST_MEMBERS,
+    MOST_WARNINGS,
+    CallDone,
+    FitResult,
+    WarningNote,
+)
 
 TASK = struct.Struct(f"<IQII{MOST_MEMBERS // 8}s")
 """A task in the pipe: round, lease, candidate, split, and `messages.Lease.members` padded with
@@ -74,6 +82,7 @@ class SlotNews(msgspec.Struct, frozen=True, omit_defaults=True):
     """Traceback of the failure to load the round; empty if the slot does not refuse."""
 
     result: FitResult | None = None
+    call: CallDone | None = None
 
 
 @dataclass(frozen=True)
@@ -104,17 +113,17 @@ class SlotLoop:
     Parameters
     ----------
     ends : SlotEnds
-    work : RoundWork
+    work : SlotWork
         Work of the first round.
     pools : ThreadPools
         Thread pools to limit in later rounds.
     """
 
-    def __init__(self, ends: SlotEnds, work: RoundWork, pools: ThreadPools) -> None:
+    def __init__(self, ends: SlotEnds, work: SlotWork, pools: ThreadPools) -> None:
         self._index, self._round = ends.index, ends.round
         self._tasks, self._news, self._orders = ends.tasks, ends.news, ends.orders
         self._status = ends.status
-        self._work: RoundWork | None = work
+        self._work: SlotWork | None = work
         self._pools = pools
         self._own_threads = threading.active_count()
         self._poll = select.poll()
@@ -135,6 +144,9 @@ class SlotLoop:
         """Run one task; keep its next member on the status page."""
         work = self._work
         assert work is not None
+        if isinstance(work, CallRunner):
+            self._run_calls(work, lease)
+            return
         members = work.members(candidate, bits)
         began = time.monotonic()
         self._status.begin(self._index, lease, members[0], began)
@@ -150,6 +162,18 @@ class SlotLoop:
                 self._status.begin(self._index, lease, next(iter(left)), began)
         self._status.end(self._index)
 
+    def _run_calls(self, work: CallRunner, lease: int) -> None:
+        """Run the calls of a lease; keep the position of the running one on the status page."""
+        began = time.monotonic()
+        self._status.begin(self._index, lease, 0, began)
+        done = work.run(lease, self._index, functools.partial(self._begin_call, lease))
+        timed = msgspec.structs.replace(done, busy_seconds=time.monotonic() - began)
+        _send(self._news, _encode_result(timed))
+        self._status.end(self._index)
+
+    def _begin_call(self, lease: int, position: int) -> None:
+        self._status.begin(self._index, lease, position, time.monotonic())
+
     def _next_task(self) -> bytes:
         while True:
             try:
@@ -164,7 +188,7 @@ class SlotLoop:
     def _take_order(self) -> None:
         """Drop the last round, and load the next one if the order has files."""
         if self._work is not None:
-            self._work.evaluator.leave_process()
+            self._work.leave_process()
             self._work = None
             forget_values()
         order, files = receive_order(self._orders)
@@ -179,7 +203,7 @@ class SlotLoop:
             data, search, plan = files
             self._work = load_round(data, search, plan, order.folder, order.slots)
             self._pools.look()
-            self._work.evaluator.prepare_process(self._pools)
+            self._work.prepare_process(self._pools)
         except BaseException as error:  # noqa: BLE001 (reported to the driver)
             refuse(self._news, order.round, error)
         finally:
@@ -247,23 +271,29 @@ def send_news(descriptor: int, news: SlotNews) -> None:
     _send(descriptor, msgspec.msgpack.encode(news))
 
 
-def _encode_result(result: FitResult) -> bytes:
+def _encode_result(result: FitResult | CallDone) -> bytes:
     """Encode a result: whole if possible, else with its texts cut, else as a failure."""
     try:
-        payload = msgspec.msgpack.encode(SlotNews(result=result))
+        payload = _encode(result)
         if len(payload) <= MAX_RESULT and len(result.warnings) <= MOST_WARNINGS:
             return payload
         reason = f"it takes {len(payload)} bytes"
     except (ValueError, TypeError, OverflowError) as error:
         # For example text with lone surrogates, which UTF-8 cannot encode.
         reason = str(error)
-    payload = msgspec.msgpack.encode(SlotNews(result=_cut_result(result)))
+    payload = _encode(_cut_result(result))
     if len(payload) <= MAX_RESULT:
         return payload
-    return msgspec.msgpack.encode(SlotNews(result=_unsendable(result, reason)))
+    return _encode(_unsendable(result, reason))
 
 
-def _cut_result(result: FitResult) -> FitResult:
+def _encode(result: FitResult | CallDone) -> bytes:
+    if isinstance(result, CallDone):
+        return msgspec.msgpack.encode(SlotNews(call=result))
+    return msgspec.msgpack.encode(SlotNews(result=result))
+
+
+def _cut_result(result: FitResult | CallDone) -> FitResult | CallDone:
     notes = dict.fromkeys(
         WarningNote(_cut(note.category), _cut(note.message), _cut(note.filename), note.lineno)
         for note in result.warnings[: WARNINGS_LIMIT**2]
@@ -280,8 +310,17 @@ def _cut(text: str) -> str:
     return shortened(text, TEXT_LIMIT).encode("utf-8", "backslashreplace").decode()
 
 
-def _unsendable(result: FitResult, reason: str) -> FitResult:
+def _unsendable(result: FitResult | CallDone, reason: str) -> FitResult | CallDone:
     text = _cut(f"the result of this fit cannot be sent: {reason}")
+    if isinstance(result, CallDone):
+        return CallDone(
+            lease=result.lease,
+            slot=result.slot,
+            status="raised",
+            fit_error=text,
+            exception=records_of(ValueError(text)),
+            busy_seconds=result.busy_seconds,
+        )
     return FitResult(
         lease=result.lease,
         candidate=result.candidate,
@@ -376,7 +415,7 @@ def _loaded(args: argparse.Namespace) -> SlotLoop:
     for file, _ in files:
         file.close()
     pools = ThreadPools(args.threads)
-    work.evaluator.prepare_process(pools)
+    work.prepare_process(pools)
     ends = SlotEnds(
         index=args.index,
         round=args.round,

@@ -19,7 +19,7 @@ from skygrid.worker.errors import UnableError
 from skygrid.worker.machine import machine
 from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.slots.loop import BLOBS, SlotEnds, SlotLoop, become_slot
-from skygrid.worker.slots.work import RoundWork, load_round
+from skygrid.worker.slots.work import SlotWork, load_round
 from skygrid.worker.user_code.module_values import forget_values
 from skygrid.worker.wire.blobs import any_mapped
 
@@ -62,7 +62,7 @@ class SlotStarter:
         self._method = "auto"
         self._started_with: Mapping[str, str] = {}
         self._environment: dict[str, str | None] = {}
-        self._work: RoundWork | None = None
+        self._work: SlotWork | None = None
 
     def prepare(self) -> None:
         """Find the thread pools and count the threads of this process, before the first round."""
@@ -162,7 +162,7 @@ class SlotStarter:
             self._close_in_child()
             become_slot(agent)
             assert self._work is not None
-            self._work.evaluator.prepare_process(self._pools)
+            self._work.prepare_process(self._pools)
             loop = SlotLoop(ends, self._work, self._pools)
             # The loop must hold the only reference to the round, to free it at its end.
             self._work = None

@@ -6,9 +6,17 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from skygrid.worker.evaluation.contents import RoundTasks, SearchData, SearchWork, Sharing
+from skygrid.worker.evaluation.calls import CallRunner
+from skygrid.worker.evaluation.contents import (
+    CallSetup,
+    RoundTasks,
+    SearchData,
+    SearchWork,
+    Sharing,
+)
 from skygrid.worker.evaluation.evaluator import Evaluator
 from skygrid.worker.evaluation.shared_samples import share_samples
+from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.sharing.shared_fits import SharedFits
 from skygrid.worker.user_code.module_values import put_data
 from skygrid.worker.wire.blobs import open_blob
@@ -34,6 +42,14 @@ class RoundWork:
         self._groups: dict[int, Sequence[int]] = {
             member: group.members for group in sharing.groups for member in group.members
         }
+
+    def prepare_process(self, pools: ThreadPools) -> None:
+        """Make this process a slot for the round; see `Evaluator.prepare_process`."""
+        self.evaluator.prepare_process(pools)
+
+    def leave_process(self) -> None:
+        """Drop what refers to the round's data; see `Evaluator.leave_process`."""
+        self.evaluator.leave_process()
 
     def members(self, candidate: int, members: bytes) -> tuple[int, ...]:
         """Return the candidates of a task; see `messages.Lease.members`."""
@@ -82,9 +98,13 @@ class RoundWork:
         return candidate < len(self._prefixes) and self._prefixes[candidate] >= 0
 
 
+SlotWork = RoundWork | CallRunner
+"""Work of a slot in a round of fits or of calls."""
+
+
 def load_round(
     data: Any, search: Any, plan: Any, folder: str | None = None, slots: int = 1
-) -> RoundWork:
+) -> SlotWork:
     """Open the three blobs of a round, each given as (file, size).
 
     Parameters
@@ -96,7 +116,11 @@ def load_round(
         Number of slots of this node.
     """
     # Open the search first: it installs the modules that the other blobs may need.
-    work: SearchWork = open_blob(*search)
+    work: SearchWork | CallSetup = open_blob(*search)
+    if isinstance(work, CallSetup):
+        if folder is None:
+            raise OSError("there is no folder for the arguments of calls: is the disk full?")
+        return CallRunner(work, folder)
     opened_data: SearchData = open_blob(*data)
     if work.values is not None:
         parts = {"X": opened_data.X, "y": opened_data.y, **opened_data.fit_params}

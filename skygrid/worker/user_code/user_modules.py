@@ -95,6 +95,11 @@ def program(name: str, package: str | None, path: str | None, imports: Sequence[
     return module
 
 
+def program_of(name: str | None) -> ModuleType | None:
+    """Return the program of this name that was made here; None if none was."""
+    return None if name is None else _programs.get(name)
+
+
 def set_globals(module: ModuleType, values: Mapping[str, Any]) -> None:
     """Set globals of the program."""
     vars(module).update(values)

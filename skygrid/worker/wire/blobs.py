@@ -125,6 +125,26 @@ class Blob:
                 offset += len(data)
 
 
+class RawBlob(Blob):
+    """Bytes without a layout, which are copied: the original may change afterwards.
+
+    Its token is its digest: the same bytes are one blob, whoever made it.
+
+    Parameters
+    ----------
+    content : memoryview
+        Contiguous bytes, at least one.
+    """
+
+    def __init__(self, content: memoryview) -> None:
+        self.size = content.nbytes
+        self._parts = [content]
+        # Written now, and read from the file from now on.
+        mapped = mmap.mmap(self.file.fileno(), self.size, access=mmap.ACCESS_READ)
+        self._parts = [memoryview(mapped)]
+        self.token = self.digest
+
+
 def unnamed_file(size: int) -> IO[bytes]:
     """Return a new unnamed file, which disappears when the last process closes it.
 

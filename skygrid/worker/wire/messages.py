@@ -149,6 +149,17 @@ class Lease(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return max(1, int.from_bytes(self.members, "little").bit_count())
 
 
+class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Work of a lease in a round of calls."""
+
+    lease: int
+    data: bytes
+    """Pickle of a `CallBatch`."""
+
+    blobs: tuple[str, ...] = ()
+    """Names of the blobs that it refers to. They were sent before."""
+
+
 # ---- from the driver ---------------------------------------------------------------------------
 
 
@@ -213,7 +224,13 @@ class OpenRound(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     """Name of the blob with the round's candidates and splits."""
 
     keeps: bool = False
-    """True if slots share the first steps of pipelines, for which they need a folder."""
+    """True if slots share files, for which they need a folder."""
+
+    calls: bool = False
+    """True if the leases are calls, see `Grant.calls`."""
+
+    blobs: tuple[str, ...] = ()
+    """Names of further blobs that the node keeps."""
 
     environment: dict[str, str | None] = {}
     """Environment variables that slots need when their interpreters start; None: unset."""
@@ -224,6 +241,23 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, tag="grant"):
 
     round: int
     leases: list[Lease]
+    calls: list[Call] = []
+    """In a round of calls: one for each lease."""
+
+
+class DropBlobs(msgspec.Struct, frozen=True, kw_only=True, tag="drop"):
+    """Delete blobs that no lease needs."""
+
+    names: list[str]
+
+
+class FetchResult(msgspec.Struct, frozen=True, kw_only=True, tag="fetch"):
+    """Send the next part of a result that is in a file (`CallDone.size`). At the end of the file:
+    delete it."""
+
+    round: int
+    lease: int
+    offset: int
 
 
 class Recall(msgspec.Struct, frozen=True, kw_only=True, tag="recall"):
@@ -277,6 +311,8 @@ ToAgent = (
     | BlobAt
     | OpenRound
     | Grant
+    | DropBlobs
+    | FetchResult
     | Recall
     | Abandon
     | Forget
@@ -383,13 +419,58 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
     results: Annotated[list[FitResult], msgspec.Meta(max_length=MOST_IN_HAND)]
 
 
+class CallDone(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """End of a lease in a round of calls.
+
+    The results are a pickle, which is opened only where the user trusts the nodes.
+    """
+
+    lease: Count
+    slot: Count
+    status: Literal["returned", "raised"]
+    data: bytes = b""
+    """Pickle of the list of results, or of the exception if it can be pickled."""
+
+    size: Count = 0
+    """Bytes of this pickle in a file of the node; 0 if `data` has it."""
+
+    path: str = ""
+    """Path of this file."""
+
+    busy_seconds: Seconds = 0.0
+    fit_error: str | None = None
+    """If raised: text of the traceback."""
+
+    exception: Annotated[tuple[ExceptionRecord, ...], msgspec.Meta(max_length=MOST_EXCEPTIONS)] = ()
+    """If raised: as in `FitResult`."""
+
+    warnings: tuple[WarningNote, ...] = ()
+
+
+class CallReport(msgspec.Struct, frozen=True, kw_only=True, tag="calls"):
+    """Calls that ended."""
+
+    round: int
+    results: list[CallDone]
+
+
+class ResultPart(msgspec.Struct, frozen=True, kw_only=True, tag="part"):
+    """Part of a result, in answer to `FetchResult`."""
+
+    round: int
+    lease: Count
+    offset: Count
+    data: bytes
+
+
 class SlotDied(msgspec.Struct, frozen=True, kw_only=True, tag="died"):
     """A slot ended while it ran a lease; the agent has replaced it."""
 
     round: int
     lease: Count
     candidate: Count
-    """Candidate that was running; for a lease with several members, the first unreported one."""
+    """Candidate that was running; for a lease with several members, the first unreported one. In a
+    round of calls: position of the call in its batch."""
 
     slot: Count
     cause: Literal["signal", "exit", "timeout", "memory"]
@@ -457,6 +538,8 @@ FromAgent = (
     | RoundReady
     | Pull
     | Report
+    | CallReport
+    | ResultPart
     | SlotDied
     | Returned
     | Heartbeat

@@ -113,3 +113,8 @@ def test_an_agent_that_hears_its_driver_does_not_end(
     shortest = 30.0  # what the config allows
     assert ordered(2 * limits.ALIVE, shortest, settings.orphan_after)
     assert ordered(limits.SLURM_LOOK_FIRST, limits.SLURM_LOOK, settings.start_timeout)
+
+
+def test_a_result_within_a_message_leaves_room_for_others() -> None:
+    """Several results of calls fit into a message, and a part of a large result does too."""
+    assert ordered(worker.INLINE_BYTES, worker.CHUNK_BYTES, worker.MAX_RESULT, worker.MAX_FRAME)

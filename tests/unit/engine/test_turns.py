@@ -131,3 +131,19 @@ def test_ctrl_c_removes_a_waiting_thread_from_the_line(turns: Turns) -> None:
     log: list[Asking] = []
     Asking(turns, log).end()
     assert len(log) == 1
+
+
+def test_a_request_is_announced() -> None:
+    """The thread that has the turn can find out that another one waits, and that it must end."""
+    requests: list[bool] = []
+    turns = Turns(lambda: requests.append(turns.wanted))
+    turns.open()
+    with turns.turn():
+        assert requests == [False]
+        other = Asking(turns, [])
+        assert requests == [False, True]
+        assert turns.wanted
+    other.join(WAIT_SECONDS)
+    assert not turns.wanted
+    turns.close()
+    assert len(requests) == 3

@@ -394,6 +394,29 @@ class WorkQueueMachine(RuleBasedStateMachine):
             assert starved - {node}, "asked for its own sake"
         self.asked.update(node for node, _ in asked)
 
+    # ---- a round that grows --------------------------------------------------------------------
+
+    @rule(count=st.integers(0, 3))
+    def extend(self, count: int) -> None:
+        state = self.queue._state
+        if state.groups is not None:
+            return
+        first = len(state.ended) // state.n_splits
+        assert self.queue.extend(count) == first
+        new = {(c, s) for c in range(first, first + count) for s in range(state.n_splits)}
+        self.all_tasks |= new
+        self.deaths |= dict.fromkeys(new, 0)
+        self.losses |= dict.fromkeys(new, 0)
+
+    @precondition(lambda self: self.all_tasks)
+    @rule(pick=picks)
+    def cancel(self, pick: int) -> None:
+        candidate = sorted(self.all_tasks)[pick % len(self.all_tasks)][0]
+        useless = set()
+        for task in [one for one in self.all_tasks - self.ended if one[0] == candidate]:
+            useless |= {(lease.node, lease.id) for lease in self.end(task)}
+        assert set(self.queue.cancel([candidate])) == useless
+
     # ---- invariants ----------------------------------------------------------------------------
 
     @invariant()

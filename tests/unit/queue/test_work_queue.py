@@ -587,3 +587,31 @@ class TestRecall:
         queue.started("a", [lease.id for lease in queue.pull("a", 4, 0.0)], 0.0)
         queue.pull("b", 4, 0.0)
         assert queue.recall(0.0) == []
+
+
+class TestGrowth:
+    @pytest.mark.parametrize("by_split", [False, True])
+    def test_added_candidates_are_leased(self, by_split: bool) -> None:
+        """Candidates that are added to a finished round wait, and the round is open again."""
+        queue = make_queue(1, 1, by_split=by_split)
+        (lease,) = queue.pull("a", 5, 0.0)
+        verdict(queue, "a", lease)
+        assert queue.finished
+        assert queue.extend(2) == 1
+        assert counts(queue) == (2, 0, 1)
+        assert tasks(queue.pull("a", 5, 0.0)) == [(1, 0), (2, 0)]
+
+    def test_a_round_with_shared_fits_does_not_grow(self) -> None:
+        """Groups are known when a round begins."""
+        queue = WorkQueue(round=0, n_candidates=2, n_splits=1, groups=[(0, 1)])
+        with pytest.raises(ValueError, match="cannot grow"):
+            queue.extend(1)
+
+    def test_cancelled_candidates_end(self) -> None:
+        """Cancelled tasks are leased to no node, and nodes that hold them are named."""
+        queue = make_queue(2, 1)
+        (lease,) = queue.pull("a", 1, 0.0)
+        assert queue.cancel([0, 1]) == [("a", lease.id)]
+        assert queue.finished
+        assert queue.pull("b", 2, 0.0) == []
+        assert verdict(queue, "a", lease) is Verdict.LATE

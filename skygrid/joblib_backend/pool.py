@@ -1,0 +1,117 @@
+"""The calls of a cluster: one round of the engine after another, opened when calls come."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from skygrid.engine.calls import CallRound
+from skygrid.engine.engine import PullEngine
+from skygrid.engine.round import RoundBlobs
+from skygrid.joblib_backend.payload import BlobStore
+from skygrid.queue.policies import QueuePolicies
+from skygrid.user_code.program_needs import code_of_program, needs_of_program
+from skygrid.user_code.sources import files_in_place, files_to_send
+from skygrid.worker.evaluation.contents import CallSetup
+from skygrid.worker.evaluation.joblib_backend import context_of_calls
+from skygrid.worker.machine import machine
+from skygrid.worker.user_code import process_state
+from skygrid.worker.wire.blobs import Blob
+
+IDLE_SECONDS = 10.0
+"""Time without calls after which nodes free what calls have left there."""
+
+STORE_SHARE = 8
+"""Large arguments of recent calls take up to this fraction of this machine's memory."""
+
+
+class CallPool:
+    """Runs calls on the nodes of an engine. Safe for use from several threads.
+
+    Parameters
+    ----------
+    engine : PullEngine
+    policies : QueuePolicies
+    """
+
+    def __init__(self, engine: PullEngine, policies: QueuePolicies) -> None:
+        self._engine = engine
+        self._policies = policies
+        self._lock = threading.Lock()
+        self._round: CallRound | None = None
+        self._setup: Blob | None = None
+        """Setup of the open round."""
+
+        self._nothing = (Blob(None), Blob(None))
+        self.blobs = BlobStore(machine.memory_bytes() // STORE_SHARE)
+
+    @property
+    def shares_files(self) -> bool:
+        """True if nodes are processes of this machine."""
+        return self._engine.shares_modules
+
+    def setup(self) -> Blob:
+        """Return what every call needs, as it is now: modules and settings of this process."""
+        here = self._engine.shares_modules
+        code = code_of_program(shares_modules=here)
+        if not here:
+            self._engine.set_modules(needs_of_program(code))
+        now = process_state.taken()
+        return Blob(
+            CallSetup(
+                process=process_state.changes(process_state.START, now, shares_modules=here),
+                modules=files_in_place(code) if here else files_to_send(code),
+                joblib=context_of_calls(),
+            )
+        )
+
+    def round(self, setup: Blob) -> CallRound:
+        """Return an open round whose slots have this setup."""
+        with self._lock:
+            current = self._round
+            if current is not None and current.accepts and self._setup is not None:
+                if self._setup.digest == setup.digest:
+                    return current
+                current.close()
+            data, plan = self._nothing
+            self._setup = setup
+            self._round = CallRound(
+                RoundBlobs(data=data, search=setup, plan=plan),
+                self._policies,
+                self._engine.wake,
+                IDLE_SECONDS,
+            )
+            _in_thread(self._run, self._round)
+            return self._round
+
+    def _run(self, calls: CallRound) -> None:
+        """Run a round; free the memory of its arguments if no other one follows."""
+        self._engine.run_calls(calls)
+        with self._lock:
+            if self._round is calls:
+                self._round = self._setup = None
+                self.blobs.clear()
+
+    def slots(self) -> int:
+        """Return the number of slots of the cluster, once its first nodes are ready.
+
+        Raises
+        ------
+        SkygridError
+            If nodes cannot be had.
+        """
+        with self._lock:
+            current = self._round
+        if current is None or not current.accepts:
+            current = self.round(self.setup())
+        return current.slots()
+
+    def release(self) -> None:
+        """End the round once its calls have ended, so that nodes free their memory."""
+        with self._lock:
+            if self._round is not None:
+                self._round.close()
+
+
+def _in_thread(target: Callable[[CallRound], None], calls: CallRound) -> None:
+    threading.Thread(target=target, args=(calls,), name="skygrid-calls", daemon=True).start()
