@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from skygrid.engine.large_results import LargeResults
 from skygrid.engine.link import Gone, Link, LinkFailure
+from skygrid.engine.result_check import safe
 from skygrid.engine.round import RoundBlobs
 from skygrid.queue.policies import QueuePolicies
 from skygrid.queue.verdicts import Quarantine, Verdict
@@ -127,6 +128,9 @@ class CallRound:
 
         self._large = LargeResults()
         self._links: Mapping[str, Link] = {}
+        self._sent: dict[str, int] = {}
+        """Bytes that each node had taken when it was last looked at."""
+
         self._ready = threading.Event()
         self._waiting = 0
         """Threads that wait for the number of slots."""
@@ -218,10 +222,18 @@ class CallRound:
     def see_nodes(self, links: Mapping[str, Link], *, enough: bool) -> None:
         """Count the slots of the nodes; nodes that have not greeted count like the others."""
         self._links = links
+        self._note_transfers(time.monotonic())
         known = [link.greeting.slots for link in links.values() if link.greeting is not None]
         if enough and known:
             self._slots = sum(known) + (len(links) - len(known)) * (sum(known) // len(known))
             self._ready.set()
+
+    def _note_transfers(self, now: float) -> None:
+        """Note the nodes that take arguments: they start calls only when these have arrived."""
+        for name, link in self._links.items():
+            if link.sent_bytes != self._sent.get(name):
+                self._sent[name] = link.sent_bytes
+                self.queue.transferred(name, now)
 
     def record_due(self, now: float) -> None:
         """Do nothing: calls are not recorded."""
@@ -329,8 +341,13 @@ class CallRound:
         """Drop the results that were fetched from a node."""
         self._large.forget(link)
 
-    def take(self, link: Link, message: CallReport | ResultPart, now: float) -> None:
+    def take(self, link: Link, message: CallReport | ResultPart, now: float) -> bool:
         """Take ends of calls, or a part of a large result.
+
+        Returns
+        -------
+        work : bool
+            False if all of it was known before: repeated reports must not count as work.
 
         Raises
         ------
@@ -339,22 +356,26 @@ class CallRound:
         """
         if isinstance(message, ResultPart):
             whole = self._large.take(link, message)
+            self.queue.transferred(link.name, now)
             if whole is not None:
                 self._end(link, whole.done, whole.content, now)
-            return
+            return True
         self._large.round = self.serial
+        work = False
         for done in message.results:
             if not done.size:
-                self._end(link, done, done.data, now)
+                work |= self._end(link, done, done.data, now)
             elif link.transport.shares_files:
-                self._end(link, done, _opened(done), now)
+                work |= self._end(link, done, _opened(done), now)
                 self._large.delete(link, done)
             else:
                 self._large.fetch(link, done)
+        return work
 
     def _end(
         self, link: Link, done: CallDone, content: bytes | bytearray | BinaryIO, now: float
-    ) -> None:
+    ) -> bool:
+        """Report the end of a batch; return False if it had ended before."""
         ended = self.queue.complete(
             link.name, done.lease, done.busy_seconds, now, busy_seconds=done.busy_seconds
         )
@@ -363,13 +384,15 @@ class CallRound:
         if call is not None:
             if call.whole is not None:
                 link.drop_blobs([call.whole.digest])
-            call.ended(CallEnd(node=link.name, done=done, content=content))
-            return
+            call.ended(CallEnd(node=link.name, done=safe(done), content=content))
+            return True
         if not isinstance(content, bytes | bytearray):
             content.close()
         if ended.verdict is Verdict.UNKNOWN and ended.candidate < 0:
-            raise LinkFailure(Gone("it reported a call that it was never given"), cure="machine")
+            lie = Gone("it reported a call that it was never given", at_fault=True)
+            raise LinkFailure(lie, cure="machine")
         link.node_log.write(f"{ended.verdict.value} result dropped\n".encode())
+        return False
 
 
 def _opened(done: CallDone) -> BinaryIO:

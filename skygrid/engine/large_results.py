@@ -56,12 +56,12 @@ class LargeResults:
         """
         waiting = self._of.get(link.name)
         if not waiting or waiting[0].done.lease != part.lease:
-            raise LinkFailure(Gone("it sent a result that was not requested"))
+            raise LinkFailure(Gone("it sent a result that was not requested", at_fault=True))
         done, content = waiting[0].done, waiting[0].content
         if not part.data:
             raise LinkFailure(Gone("it lost a result"))
         if part.offset != len(content) or part.offset + len(part.data) > done.size:
-            raise LinkFailure(Gone("it sent a result in disorder"))
+            raise LinkFailure(Gone("it sent a result in disorder", at_fault=True))
         content += part.data
         further = part.offset + PARTS_AHEAD * CHUNK_BYTES
         if further < done.size:

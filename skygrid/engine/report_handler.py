@@ -61,10 +61,10 @@ class ReportHandler:
             case Report() if isinstance(work, RoundInProgress):
                 self._take_report(link, message, work, now)
             case CallReport() | ResultPart() if isinstance(work, CallRound):
-                self._roster.reported(link)
-                work.take(link, message, now)
+                if work.take(link, message, now):
+                    self._roster.reported(link)
             case Report() | CallReport() | ResultPart():
-                raise LinkFailure(Gone("it sent results of another kind of round"))
+                raise LinkFailure(Gone("it sent results of another kind of round", at_fault=True))
             case Pull():
                 link.wanted = min(message.count, MOST_IN_HAND)
             case Returned():

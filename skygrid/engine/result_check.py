@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
 from skygrid.plan.records import ScoreForm
 from skygrid.util.terminal import without_escapes
-from skygrid.worker.wire.messages import FitResult, Scores, WarningNote
+from skygrid.worker.wire.messages import CallDone, FitResult, Scores, WarningNote
+
+_Result = TypeVar("_Result", FitResult, CallDone)
 
 CLOCK_STEP = 24 * 3600.0
 """Seconds by which the clock of an honest node may be set during a fit, in either direction."""
@@ -52,7 +56,7 @@ def _fault_of_scored(result: FitResult, form: ScoreForm) -> str | None:
     return None
 
 
-def safe(result: FitResult) -> FitResult:
+def safe(result: _Result) -> _Result:
     """Return a result whose texts may be written to a terminal: a script shows its warnings."""
     if result.fit_error is None and not result.warnings:
         return result

@@ -191,6 +191,18 @@ class WorkQueue:
                 member.running[lease_id] = member.active_at = now
                 self._state.book.set_state(lease_id, RUNNING)
 
+    def transferred(self, node: str, now: float) -> None:
+        """Note that data moves to or from a node.
+
+        The node starts leases, and answers recalls, only when the messages before them have
+        arrived. No effect for an unknown or lost node.
+        """
+        member = self._state.nodes.get(node)
+        if member is not None:
+            member.active_at = now
+            if member.recalled:
+                member.recalled_at = now
+
     # ---- nodes report --------------------------------------------------------------------------
 
     def complete(

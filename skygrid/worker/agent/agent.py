@@ -29,6 +29,7 @@ from skygrid.worker.slots.reuse import SlotStarter
 from skygrid.worker.wire.blobs import BlobError
 from skygrid.worker.wire.frames import FrameError
 from skygrid.worker.wire.messages import (
+    MOST_BLOBS,
     Abandon,
     AgentLog,
     Alive,
@@ -327,7 +328,7 @@ class Agent:
             slots=self._count,
             threads_per_slot=self._threads,
             pid=os.getpid(),
-            blobs=self._data.store.complete,
+            blobs=self._data.store.complete[:MOST_BLOBS],
         )
 
     # -- a round

@@ -19,6 +19,7 @@ from skygrid.worker.evaluation.calls import payload_path, result_path
 from skygrid.worker.limits import CHUNK_BYTES
 from skygrid.worker.slots.loop import SlotNews
 from skygrid.worker.slots.pool import SlotDeath
+from skygrid.worker.wire.frames import FrameError
 from skygrid.worker.wire.messages import Call, CallDone, CallReport, Lease, ResultPart
 
 from .data import AgentData
@@ -101,8 +102,16 @@ class AgentCalls(AgentRound):
         # Each end lets the driver hand out the next call, so none waits for others.
         if self._ended_calls:
             ended, self._ended_calls = self._ended_calls, []
-            self._driver.send(CallReport(round=self.number, results=ended))
+            self._report(ended)
         super().turn(now, asks=asks, speaks=speaks)
+
+    def _report(self, ended: list[CallDone]) -> None:
+        try:
+            self._driver.send(CallReport(round=self.number, results=ended))
+        except FrameError:  # too large together; a single one never is
+            half = len(ended) // 2
+            self._report(ended[:half])
+            self._report(ended[half:])
 
     def pause_seconds(self, now: float) -> float:
         return 0.0

@@ -53,6 +53,12 @@ Leases = Annotated[list[int], msgspec.Meta(max_length=MOST_IN_HAND)]
 Digest = Annotated[str, msgspec.Meta(max_length=200)]
 """Name of a blob."""
 
+MOST_BLOBS = 1000
+"""Most blobs in a greeting. A node may have more after calls with many arguments."""
+
+MOST_PATH = 4096
+"""Most characters in the path of a file, as on Linux."""
+
 Scores = float | TypedNumber | dict[str, float | TypedNumber]
 """One score, or one for each name of a multimetric scorer."""
 
@@ -340,7 +346,7 @@ class Greeting(msgspec.Struct, frozen=True, kw_only=True, tag="greeting"):
     slots: Processors
     threads_per_slot: Processors
     pid: Count
-    blobs: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=1000)] = ()
+    blobs: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=MOST_BLOBS)] = ()
     """Digests of blobs that the agent has completely."""
 
 
@@ -434,7 +440,7 @@ class CallDone(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fa
     size: Count = 0
     """Bytes of this pickle in a file of the node; 0 if `data` has it."""
 
-    path: str = ""
+    path: Annotated[str, msgspec.Meta(max_length=MOST_PATH)] = ""
     """Path of this file."""
 
     busy_seconds: Seconds = 0.0
@@ -444,14 +450,14 @@ class CallDone(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fa
     exception: Annotated[tuple[ExceptionRecord, ...], msgspec.Meta(max_length=MOST_EXCEPTIONS)] = ()
     """If raised: as in `FitResult`."""
 
-    warnings: tuple[WarningNote, ...] = ()
+    warnings: Annotated[tuple[WarningNote, ...], msgspec.Meta(max_length=MOST_WARNINGS)] = ()
 
 
 class CallReport(msgspec.Struct, frozen=True, kw_only=True, tag="calls"):
     """Calls that ended."""
 
     round: int
-    results: list[CallDone]
+    results: Annotated[list[CallDone], msgspec.Meta(max_length=MOST_IN_HAND)]
 
 
 class ResultPart(msgspec.Struct, frozen=True, kw_only=True, tag="part"):

@@ -368,6 +368,22 @@ class TestLosses:
         queue.renew("b", 700.0)
         assert queue.expire(701.0) == []
 
+    def test_a_node_that_data_reaches_is_not_blamed(self) -> None:
+        """While its arguments arrive, a node can neither start leases nor return them."""
+        queue = make_queue()
+        queue.pull("a", 6, 0.0)
+        queue.pull("b", 1, 0.0)
+        queue.recall(1.0)
+        for now in (50.0, 100.0, 650.0):
+            queue.transferred("a", now)
+        queue.started("b", [7], 650.0)
+        for now in (651.0, 710.0):
+            queue.renew("a", now)
+            queue.renew("b", now)
+        assert queue.expire(709.9) == []
+        reason = "it did not answer for 60 s when fits were asked back"
+        assert queue.expire(710.0) == [("a", Fault(reason=reason, silent=False))]
+
     def test_a_fit_that_runs_long_keeps_its_node(self) -> None:
         """Leases that wait behind a running fit are no reason to drop a node."""
         queue = make_queue()
