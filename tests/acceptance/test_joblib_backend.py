@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -489,6 +491,49 @@ def test_settings_of_this_process_reach_the_calls(
     for value in "ab":
         monkeypatch.setenv("OF_THIS_TEST", value)
         assert Parallel()(delayed(os.getenv)("OF_THIS_TEST") for _ in range(2)) == [value] * 2
+
+
+BESIDE = """
+LIMIT = 1
+SEEN = []
+
+def limit(_):
+    return LIMIT, list(SEEN)
+"""
+
+PROGRAM = """
+import beside
+import skygrid
+from joblib import Parallel, delayed
+
+if __name__ == "__main__":
+    with skygrid.cluster(on="local", concurrency=2) as cluster, cluster.joblib():
+        for value in (2, 3):
+            beside.LIMIT = value
+            beside.SEEN.append(value)
+            print(Parallel()(delayed(beside.limit)(i) for i in range(2)))
+            print(Parallel()([delayed(len)(beside.SEEN)] * 2))
+"""
+
+
+def test_globals_of_modules_reach_the_calls(tmp_path: Path) -> None:
+    """Calls see the globals that a loop finds in the program's modules as it begins."""
+    (tmp_path / "beside.py").write_text(BESIDE)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=WAIT_SECONDS,
+    )
+    assert done.stdout.splitlines() == [
+        "[(2, [2]), (2, [2])]",
+        "[1, 1]",
+        "[(3, [2, 3]), (3, [2, 3])]",
+        "[2, 2]",
+    ]
 
 
 # ---- slots and nodes that end --------------------------------------------------------------------

@@ -91,6 +91,9 @@ class CallSetup:
     modules: UserFiles | None = None
     """The user's modules; None: those that are installed."""
 
+    values: ModuleValues | None = None
+    """Values of the globals of these modules."""
+
     joblib: JoblibContext
     """State of joblib in a slot."""
 
