@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Protocol
 
 import psutil
 
 from tests.command import gone, wait_for
+from tests.slurm import running_slurm
 
 BIN = Path(sys.executable).parent
 
@@ -259,9 +260,47 @@ class DaskBed:
         self._end()
 
 
+class SlurmBed:
+    """A Slurm of three nodes of four CPUs, of which one takes jobs at first."""
+
+    name, grows, config = "slurm", True, 'on = "slurm"\n[slurm]\nstop_timeout = 5\n'
+
+    def __init__(self, folder: Path) -> None:
+        self._before = os.environ.get("SLURM_CONF")
+        self._opened = ExitStack()
+        self._slurm = self._opened.enter_context(running_slurm())
+        os.environ["SLURM_CONF"] = str(self._slurm.conf)
+        self._update("NodeName=n[2-3]", "State=DRAIN", "Reason=test")
+
+    def _update(self, *words: str) -> None:
+        self._slurm.ask("scontrol", "update", *words)
+
+    def lose(self, agent: psutil.Process) -> None:
+        self._slurm.ask("scancel", "--signal=KILL", "--full", agent.environ()["SLURM_JOB_ID"])
+
+    def lose_all(self) -> None:
+        self._update("PartitionName=main", "State=INACTIVE")
+        for agent in agents():
+            self.lose(agent)
+
+    def grow(self) -> None:
+        self._update("NodeName=n2", "State=RESUME")
+
+    def left(self) -> Sequence[str]:
+        return [job for job in self._slurm.jobs() if "COMPLETING" not in job]
+
+    def close(self) -> None:
+        self._opened.close()
+        if self._before is None:
+            del os.environ["SLURM_CONF"]
+        else:
+            os.environ["SLURM_CONF"] = self._before
+
+
 BEDS: dict[str, type] = {
     "local": LocalBed,
     "command": CommandBed,
+    "slurm": SlurmBed,
     "ray": RayBed,
     "ray-client": RayClientBed,
     "dask": DaskBed,

@@ -120,7 +120,7 @@ def test_scores_are_scikit_learns(shared_bed: Bed, tmp_path: Path) -> None:
     X, y = load_iris(return_X_y=True)
     tree = DecisionTreeClassifier(random_state=0)
     expected = GridSearchCV(tree, {"max_depth": [1, 2, 3]}, cv=4).fit(X, y)
-    if shared_bed.name in ("command", "dask"):
+    if shared_bed.name in ("command", "slurm", "dask"):
         shared_bed.grow()
 
     said = {"min_nodes": 2, "runs_dir": folder / "runs", "name": "r"}
@@ -251,8 +251,8 @@ def test_the_loss_of_all_nodes_is_exit_3(bed: Bed, tmp_path: Path) -> None:
 
 def test_the_doctor_starts_a_node_and_ends_it(shared_bed: Bed, tmp_path: Path) -> None:
     """The doctor reports the versions and slots of a node, and leaves nothing."""
-    if shared_bed.name == "local":
-        pytest.skip("the doctor always examines this machine")
+    if shared_bed.name in ("local", "slurm"):
+        pytest.skip("the doctor examines this machine, and asks Slurm, without a node")
     folder = _folder(tmp_path, shared_bed, SEARCH)
     out, _ = skygrid(folder, "doctor", "--config", "own.toml", seconds=LONG)
     assert "an agent of 2 slots started in" in out
