@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,23 +14,18 @@ from joblib import parallel_config, register_parallel_backend
 
 from skygrid.config import RunConfig, load_config
 from skygrid.engine.engine import PullEngine
-from skygrid.engine.stopping import never
 from skygrid.errors import UsageError
 from skygrid.joblib_backend.backend import SkygridBackend
 from skygrid.joblib_backend.pool import CallPool
-from skygrid.journal.in_memory import MemoryJournal
-from skygrid.listener import SilentListener
+from skygrid.joblib_backend.searches import searches_on_nodes
+from skygrid.listener import NotingListener, SilentListener
 from skygrid.nodes.registry import place_of
-from skygrid.reports.money import bill_text, quote_text
-from skygrid.run.cloud_nodes import RentedNodes, make_offer
-from skygrid.run.rounds import JournaledRounds
-from skygrid.run.setup import call_policies_of, nodes_of, policies_of
-from skygrid.search_file.portable import obstacles_named
+from skygrid.run.cloud_nodes import make_offer
+from skygrid.run.program import rented_nodes, rounds_of
+from skygrid.run.setup import call_policies_of, nodes_of
 from skygrid.search_file.searches import refuse_undistributable
 from skygrid.sklearn_search.driven_search import fit_search, refuse_callbacks
-from skygrid.user_code.program_needs import code_of_program, needs_of
 from skygrid.user_code.source import did_you_mean
-from skygrid.util.terminal import say
 
 NOT_RUNNING = "no nodes run: use the cluster inside its `with` statement"
 
@@ -111,7 +105,8 @@ class Cluster:
     def __enter__(self) -> Self:
         # No stop condition: the program closes the cluster.
         if self._rents:
-            nodes = _rented(self._config)
+            offer = make_offer(self._config)
+            nodes = rented_nodes(self._config, offer, "python", listener=NotingListener(quiet=True))
         else:
             nodes = nodes_of(self._config, SilentListener(), secrets.token_hex(8))
         self._engine = self._stack.enter_context(nodes)
@@ -156,19 +151,7 @@ class Cluster:
         engine = self._engine
         if engine is None:
             raise UsageError(NOT_RUNNING)
-        code = code_of_program(shares_modules=engine.shares_modules)
-        if not engine.shares_modules:
-            with obstacles_named(search=search, X=X, y=y, fit_params=fit_params):
-                needs = needs_of(code, search, X, y, fit_params)
-            engine.set_modules(needs)
-        rounds = JournaledRounds(
-            engine,
-            MemoryJournal(),
-            policies_of(self._config),
-            SilentListener(),
-            code=code,
-            sharing=not self._config.no_sharing,
-        )
+        rounds = rounds_of(engine, self._config, search, X, y, fit_params)
         try:
             return fit_search(search, X, y, fit_params, rounds)
         finally:
@@ -200,7 +183,10 @@ class Cluster:
         pool = self.call_pool(trust_nodes=trust_nodes)
         backend = SkygridBackend(self, trust_nodes=trust_nodes)
         try:
-            with parallel_config(backend, n_jobs=n_jobs):
+            with (
+                parallel_config(backend, n_jobs=n_jobs),
+                searches_on_nodes(pool.engine, self._config),
+            ):
                 yield
         finally:
             pool.release()
@@ -219,33 +205,6 @@ class Cluster:
         if self._calls is None:
             self._calls = CallPool(self._engine, call_policies_of(self._config))
         return self._calls
-
-
-@contextmanager
-def _rented(config: RunConfig) -> Iterator[PullEngine]:
-    """Rent nodes; print their price before and their cost after, as the command line does."""
-    offer = make_offer(config)
-    run_id = secrets.token_hex(8)
-    name = f"python-{run_id[:8]}"
-    folder = config.runs_dir / name
-    folder.mkdir(mode=0o700, parents=True)
-    say(f"{name}: {quote_text(offer.quote)}")
-    rented = RentedNodes(
-        config,
-        offer,
-        run_id=run_id,
-        run_name=name,
-        folder=folder,
-        listener=SilentListener(),
-        stop=never,
-    )
-    with rented.running() as engine:
-        yield engine
-    say(f"{name}: {bill_text(rented.bill())}")
-    if rented.trouble is not None:
-        raise rented.trouble
-    # The folder serves to find nodes again, and none is left.
-    shutil.rmtree(folder)
 
 
 def _config(said: Mapping[str, Any], file: str | os.PathLike[str] | None) -> RunConfig:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from skygrid.plan.records import Outcome, RoundPlan
+from skygrid.util.terminal import say
 from skygrid.worker.wire.messages import Greeting, Heartbeat
 
 
@@ -66,3 +67,34 @@ class SilentListener:
     def phase(self, name: str) -> None: ...
     def message(self, text: str, *, always: bool) -> None: ...
     def cost_source(self, dollars: Callable[[], float | None]) -> None: ...
+
+
+class NotingListener(SilentListener):
+    """A listener that writes lines to stderr: for programs, which may write there too.
+
+    Parameters
+    ----------
+    quiet : bool, default=False
+        True: only messages that every user gets.
+    verbose : bool, default=False
+        True: messages and states of nodes too.
+    """
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+        self._quiet, self._verbose = quiet, verbose
+
+    def node_changed(self, node: str, state: str) -> None:
+        if self._verbose:
+            say(f"{node}: {state}")
+
+    def node_lost(self, node: str, reason: str) -> None:
+        if not self._quiet:
+            say(f"{node} is lost: {reason}")
+
+    def attempt_failed(self, node: str, candidate: int, split: int, detail: str) -> None:
+        if self._verbose:
+            say(f"{node}: a slot ended: {detail}")
+
+    def message(self, text: str, *, always: bool) -> None:
+        if always or self._verbose:
+            say(text)

@@ -17,8 +17,14 @@ if TYPE_CHECKING:
     from skygrid.reports.views import CheckResult
 
 
-def require_consent(config: RunConfig) -> None:
+def require_consent(config: RunConfig, *, dry_run: bool = True) -> None:
     """Refuse to spend money if no terminal is there for the question.
+
+    Parameters
+    ----------
+    config : RunConfig
+    dry_run : bool, default=True
+        True if the command has ``--dry-run``.
 
     Raises
     ------
@@ -28,7 +34,7 @@ def require_consent(config: RunConfig) -> None:
     if not config.yes and not can_ask():
         raise UsageError(
             f"nodes on {place_of(config).title} cost money, and there is no terminal to ask on: "
-            "add --yes to spend it, or --dry-run to see the price"
+            f"add --yes to spend it{', or --dry-run to see the price' if dry_run else ''}"
         )
 
 

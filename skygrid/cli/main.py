@@ -19,6 +19,7 @@ from skygrid.util.process import Interruption, StdoutError, last_signal
 from skygrid.util.terminal import say, show_warnings
 
 from . import cloud_commands as renting
+from . import exec_command as executing
 from . import search_commands as running
 from . import view_commands as looking
 from .output import unwritable
@@ -60,6 +61,7 @@ app.command("init")(running.init)
 app.command("check")(running.check)
 app.command("run")(running.run)
 app.command("resume")(running.resume)
+app.command("exec", context_settings=executing.SETTINGS)(executing.execute)
 app.command("runs")(looking.runs)
 app.command("show")(looking.show)
 app.command("logs")(looking.logs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -63,9 +64,15 @@ class SkygridBackend(ParallelBackendBase):
         if cluster is None:
             raise UsageError(NO_CLUSTER)
         self._pool = cluster.call_pool(trust_nodes=trust_nodes)
+        self._process = os.getpid()
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return the number of jobs: `n_jobs`, or counted back from the slots of the cluster."""
+        """Return the number of jobs: `n_jobs`, or counted back from the slots of the cluster.
+
+        1 in a process that was forked from the cluster's: it has no connection to the nodes.
+        """
+        if os.getpid() != self._process:
+            return 1
         return jobs(self._pool, n_jobs)
 
     def configure(self, n_jobs: int | None = 1, parallel: Any = None, **options: Any) -> int:

@@ -55,7 +55,7 @@ class CallPool:
     """
 
     def __init__(self, engine: PullEngine, policies: QueuePolicies) -> None:
-        self._engine = engine
+        self.engine = engine
         self._policies = policies
         self._lock = threading.Lock()
         self._round: CallRound | None = None
@@ -63,12 +63,15 @@ class CallPool:
         """Setup of the open round."""
 
         self._nothing = (Blob(None), Blob(None))
+        self.used = False
+        """True once a loop has asked for the nodes."""
+
         self.blobs = BlobStore(machine.memory_bytes() // STORE_SHARE)
 
     @property
     def shares_files(self) -> bool:
         """True if nodes are processes of this machine."""
-        return self._engine.shares_modules
+        return self.engine.shares_modules
 
     def setup(self) -> PackedSetup:
         """Return what every call needs, as it is now: modules with their globals, and settings.
@@ -76,10 +79,10 @@ class CallPool:
         Calls get their arguments by value, also those that are globals: a loop may change them
         between two calls.
         """
-        here = self._engine.shares_modules
+        here = self.engine.shares_modules
         code = code_of_program(shares_modules=here)
         if not here:
-            self._engine.set_modules(needs_of_program(code))
+            self.engine.set_modules(needs_of_program(code))
         process = process_state.changes(
             process_state.START, process_state.taken(), shares_modules=here
         )
@@ -100,6 +103,7 @@ class CallPool:
 
     def round(self, setup: PackedSetup) -> CallRound:
         """Return an open round whose slots have this setup."""
+        self.used = True
         with self._lock:
             current = self._round
             if current is not None and current.accepts and self._setup is not None:
@@ -111,7 +115,7 @@ class CallPool:
             self._round = CallRound(
                 RoundBlobs(data=data, search=setup.blob, plan=plan, environment=setup.environment),
                 self._policies,
-                self._engine.wake,
+                self.engine.wake,
                 IDLE_SECONDS,
             )
             _in_thread(self._run, self._round)
@@ -119,7 +123,7 @@ class CallPool:
 
     def _run(self, calls: CallRound) -> None:
         """Run a round; free the memory of its arguments if no other one follows."""
-        self._engine.run_calls(calls)
+        self.engine.run_calls(calls)
         with self._lock:
             if self._round is calls:
                 self._round = self._setup = None

@@ -8,6 +8,7 @@ from typing import Any
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 
+from skygrid.errors import SearchFileError
 from skygrid.search_file.estimators import check_estimator, is_estimator, is_search
 from skygrid.search_file.names import GRID, OPTIONS, RANDOMIZED, Names
 from skygrid.search_file.parameters import check_distributions, check_grid
@@ -157,6 +158,11 @@ def _missing_estimator(names: Names) -> Exception:
         return names.place(found).mistake(
             "is not a name that skygrid reads",
             f"did you mean 'estimator'? Write estimator = {found}",
+        )
+    if names.defines("main"):
+        return SearchFileError(
+            f"{names.file.shown} has no 'search', but a function main(). To run it as a script "
+            f"whose searches and loops use nodes: skygrid exec {names.file.shown}"
         )
     return names.missing("estimator", "write e.g. estimator = SVC(), or search = GridSearchCV(...)")
 

@@ -106,6 +106,10 @@ class Names:
         """Return a name that the file binds itself and whose value passes `test`."""
         return next((own for own in self._own_names() if test(self._values[own])), None)
 
+    def defines(self, name: str) -> bool:
+        """Return whether the file defines a function of this name."""
+        return name in self._own_names() and inspect.isfunction(self._values[name])
+
     def _own_names(self) -> list[str]:
         """Return names that the file assigns or defines, in the order of their lines."""
         own = [name for name in self.file.assigned if name in self._values]

@@ -14,7 +14,8 @@ import functools
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -67,6 +68,13 @@ class RoundEvaluator(Protocol):
         outcomes : sequence of Outcome
             Of length candidates x splits, candidates first, as scikit-learn orders them.
         """
+
+
+OutcomeSource = Callable[[Any, Any, Mapping[str, Any]], AbstractContextManager[RoundEvaluator]]
+"""Makes the evaluator of one ``fit``, from its X, y and keyword arguments."""
+
+Chooser = Callable[[Any], OutcomeSource | None]
+"""Decides for a search whether its outcomes come from elsewhere, see `take_over`."""
 
 
 def fit_search(
@@ -150,17 +158,56 @@ _drivers: list[_Driver] = []
 because they may be compared, copied or pickled at any moment.
 """
 
+_choosers: list[Chooser] = []
+"""Functions of `take_over`, the newest last."""
+
 _drivers_lock = threading.Lock()
-"""Guards `_drivers` and the body of `fit`, which is `_fit` as long as there is a driver."""
+"""Guards `_drivers`, `_choosers` and the body of `fit`, which is `_fit` while either has items."""
 
 
 @functools.wraps(BODY_OF_FIT)
 def _fit(self: Any, X: Any, y: Any = None, **params: Any) -> Any:
     drivers = reversed(_drivers.copy())
     driver = next((driver for driver in drivers if driver.search is self), None)
-    if driver is None:  # another search: inside the driven one, or of another thread
-        return BODY_OF_FIT(self, X, y, **params)
-    return driver.fit(X, y, **params)
+    if driver is not None:
+        return driver.fit(X, y, **params)
+    # Another search: inside the driven one, of another thread, or in a block of `take_over`.
+    for choose in reversed(_choosers.copy()):
+        source = choose(self)
+        if source is not None:
+            with source(X, y, params) as evaluator:
+                return _Driver(self, evaluator).fit(X, y, **params)
+    return BODY_OF_FIT(self, X, y, **params)
+
+
+@contextlib.contextmanager
+def take_over(choose: Chooser) -> Iterator[None]:
+    """Fit searches of the block, in all threads, with outcomes that were computed elsewhere.
+
+    Parameters
+    ----------
+    choose : callable
+        Called with each search whose ``fit`` reaches `BaseSearchCV.fit`. Returns the source of its
+        outcomes, or None if scikit-learn is to fit it.
+    """
+    _install(_choosers, choose)
+    try:
+        yield
+    finally:
+        _remove(_choosers, choose)
+
+
+def _install(items: list[Any], item: Any) -> None:
+    with _drivers_lock:
+        items.append(item)
+        sklearn_private.fit_with(_fit)
+
+
+def _remove(items: list[Any], item: Any) -> None:
+    with _drivers_lock:
+        items.remove(item)
+        if not _drivers and not _choosers:
+            sklearn_private.fit_with(BODY_OF_FIT)
 
 
 class _Driver:
@@ -177,16 +224,11 @@ class _Driver:
     @contextlib.contextmanager
     def in_place_of_scikit_learn(self) -> Iterator[None]:
         """Have `BaseSearchCV.fit` call `fit` for this search, in all threads."""
-        with _drivers_lock:
-            _drivers.append(self)
-            sklearn_private.fit_with(_fit)
+        _install(_drivers, self)
         try:
             yield
         finally:
-            with _drivers_lock:
-                _drivers.remove(self)
-                if not _drivers:
-                    sklearn_private.fit_with(BODY_OF_FIT)
+            _remove(_drivers, self)
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Do the steps of `BaseSearchCV.fit`, in the same order, with the evaluator's outcomes."""

@@ -74,6 +74,14 @@ def in_summary() -> Iterator[None]:
         _in_summary.reset(token)
 
 
+_shown_by_python = warnings.showwarning
+
+
+def show_warnings_as_python() -> None:
+    """Undo `show_warnings`: a script's warnings look as they do under ``python``."""
+    warnings.showwarning = _shown_by_python
+
+
 def show_warnings() -> None:
     """Show warnings through `say`, because their text comes from fits."""
 

@@ -320,7 +320,7 @@ def test_wrong_usage(cli, arguments):
         ("search.py --nodes 2", "did you mean: skygrid run search.py --nodes 2"),
         ("zzz", "there is no command zzz; the commands are init, check, run,"),
         ("--verion", "there is no option --verion; did you mean --version?"),
-        ("--nodes 2 run s.py", "an option of check, run, resume, doctor: write it after"),
+        ("--nodes 2 run s.py", "an option of check, run, resume, exec, doctor: write it after"),
         ("run s.py --node 2", "there is no option --node; did you mean --nodes?"),
         ("run s.py --n-jobs=2", "there is no option --n-jobs; did you mean --concurrency?"),
         ("run s.py -j 2", "there is no option -j; did you mean --concurrency?"),

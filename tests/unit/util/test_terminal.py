@@ -25,6 +25,7 @@ DOORS = {
     "reports/live.py": "passes stderr to SafeConsole",
     "cli/main.py": "the version of skygrid",
     "environment/fetch_uv.py": "a program for nodes, whose own errors it prints",
+    "script/running.py": "gives the user's script Python's own streams",
     "__main__.py": "errors of its own, before anything can be imported",
     "user_code/output.py": "moves the user's own output from stdout to stderr",
     "user_code/own_names.py": "a program for another interpreter",
