@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import Command
 from tests.ssh_runs import Bench
 from tests.sshd import NODE_MARK, SshBed, ssh_bed
 
@@ -116,4 +117,44 @@ def test_a_program_runs_its_calls_on_a_host(tmp_path: Path, ssh_bed: SshBed) -> 
     assert centres == [(400_000 - 1 + i) / 2 for i in range(4)]
     assert scores == alone
     assert "in fail\n    raise KeyError(number)" in cause
+    ssh_bed.wait_clean()
+
+
+SCRIPT = f"""
+import os
+import sys
+
+from joblib import Parallel, delayed
+from sklearn.datasets import load_iris
+from sklearn.model_selection import GridSearchCV
+from sklearn.svm import SVC
+
+X, y = load_iris(return_X_y=True)
+
+
+def where(number):
+    return os.environ.get({NODE_MARK!r}, "here")
+
+
+if __name__ == "__main__":
+    search = GridSearchCV(SVC(), {{"C": [0.1, 1]}}, n_jobs=-1).fit(X, y)
+    print(sys.argv[1:], *set(Parallel(n_jobs=-1)(delayed(where)(i) for i in range(4))), end=" ")
+    print(search.best_score_, GridSearchCV(SVC(), {{"C": [0.1, 1]}}).fit(X, y).best_score_)
+    sys.exit(5)
+"""
+
+
+@pytest.mark.timeout(500)
+def test_a_script_runs_on_a_host(tmp_path: Path, ssh_bed: SshBed) -> None:
+    """`skygrid exec` runs the loops and searches of a script on a host, and ends what it started."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    bench = Bench(tmp_path, ssh_bed, connect_timeout=30.0)
+    node = bench.node()
+    bench.write_config()
+    arguments = ("exec", "--trust-nodes", "script.py", "a", "-v")
+    code, out, err = Command(tmp_path, *arguments, env=ssh_bed.environment()).end(400)
+    assert code == 5, err
+    said = out.split()
+    assert said[:3] == ["['a',", "'-v']", node.id]
+    assert said[3] == said[4]
     ssh_bed.wait_clean()
