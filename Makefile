@@ -95,6 +95,7 @@ check: $(READY) ## Lint, format, types, room boundaries, guides/reference.md aga
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/check_reference.py
 	$(BIN)/python tools/check_uv.py
+	$(BIN)/python tools/json_schema.py
 
 format: $(READY) ## Format the code and mend what ruff can mend by itself
 	$(BIN)/ruff check --fix .

@@ -6,11 +6,18 @@ and the next step. Any other exception that reaches the user is a bug.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 class SkygridError(Exception):
     """Base of all errors that skygrid raises on purpose."""
 
     exit_code = 1
+    folder: Path | None = None
+    """Folder of the run that the error ended, if its ``result.json`` has the error."""
 
 
 class SearchFailedError(SkygridError):

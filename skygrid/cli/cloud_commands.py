@@ -14,7 +14,7 @@ from skygrid.errors import InterruptedRunError, NodeError, UsageError
 from skygrid.util.terminal import say
 
 from . import options as given
-from .output import agrees, can_ask, say_view, write_result, write_view
+from .output import agrees, can_ask, say_view, write_document, write_view
 from .run_names import find_run, run_folders
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def nodes(
 
     view = find_nodes(merged, runs_here(merged, run_folders(merged.runs_dir), say), time.time())
     if merged.json:
-        write_result(nodes_json(view))
+        write_document(nodes_json(view))
     elif view.nodes:
         write_view(nodes_view(view))
     else:

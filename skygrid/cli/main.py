@@ -5,6 +5,8 @@ Heavy modules are imported inside the commands, so that ``skygrid --help`` stays
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import tempfile
 import traceback
@@ -15,6 +17,7 @@ from typing import Annotated
 import typer
 
 from skygrid.errors import InterruptedRunError, SkygridError
+from skygrid.reports.envelope import error_json
 from skygrid.util.process import Interruption, StdoutError, last_signal
 from skygrid.util.terminal import say, show_warnings
 
@@ -22,8 +25,13 @@ from . import cloud_commands as renting
 from . import exec_command as executing
 from . import search_commands as running
 from . import view_commands as looking
-from .output import unwritable
+from .output import begin_output, lacks_document, unwritable, write_document
 from .suggestions import SuggestingGroup
+
+LOGGER = logging.getLogger(__name__)
+
+TRUE = ("1", "true", "yes", "on")
+"""Texts that switch a setting on in the environment."""
 
 EXIT_BUG = 1
 """Exit code of an unexpected error, the same as of a failed search."""
@@ -84,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def exit_code(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; report each error on stderr."""
+    begin_output(json=_asks_for_json(arguments))
     code = _exit_code(arguments)
     try:
         sys.stdout.flush()  # texts of typer may still be in the buffer
@@ -104,22 +113,50 @@ def _exit_code(arguments: Sequence[str]) -> int:
     try:
         app(args=list(arguments), prog_name="skygrid")
     except SystemExit as end:  # typer ends every command so, also a successful one
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        return _with_document(code, "wrong usage; the message is on stderr") if code else 0
     except (Interruption, KeyboardInterrupt):
         say("error: interrupted")
-        return 128 + last_signal()
+        return _with_document(128 + last_signal(), "interrupted")
     except InterruptedRunError as error:
         say(f"error: {error}")
-        return 128 + last_signal()
+        return _with_document(128 + last_signal(), error)
     except SkygridError as error:
         say(f"error: {error}")
-        return error.exit_code
+        return _with_document(error.exit_code, error)
     except StdoutError as error:
         return _unwritable(error)
     except Exception as error:  # noqa: BLE001  # the outermost handler
         _report_bug(error, arguments)
-        return EXIT_BUG
+        return _with_document(EXIT_BUG, f"{type(error).__name__}: {error}")
     return 0
+
+
+def _with_document(code: int, error: SkygridError | str) -> int:
+    """Write the JSON document of a command that failed, if one was asked for; return the code."""
+    if lacks_document():
+        try:
+            write_document(_document_of(error) or error_json(str(error), code))
+        except (SkygridError, SystemExit) as problem:  # stdout is full or closed
+            LOGGER.debug("no document on stdout: %s", problem)
+    return code
+
+
+def _document_of(error: BaseException | str) -> str | None:
+    """Return the document of the run that the error ended; None: it ended no run."""
+    from skygrid.reports.result_json import read_document
+
+    while isinstance(error, SkygridError):
+        if error.folder is not None:
+            return read_document(error.folder)
+        if error.__cause__ is None:
+            return None
+        error = error.__cause__
+    return None
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    return "--json" in arguments or os.environ.get("SKYGRID_JSON", "").strip().lower() in TRUE
 
 
 def _report_bug(error: Exception, arguments: Sequence[str]) -> None:

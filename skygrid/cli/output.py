@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TextIO
 
 import typer
@@ -14,6 +15,32 @@ from skygrid.util.terminal import say, without_controls
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+_json_asked: ContextVar[bool] = ContextVar("json_asked", default=False)
+_document_written: ContextVar[bool] = ContextVar("document_written", default=False)
+
+
+def begin_output(*, json: bool) -> None:
+    """Begin the output of a command; `json`: it is to write one JSON document."""
+    _json_asked.set(json)
+    _document_written.set(False)
+
+
+def ask_for_json() -> None:
+    """Note that a config file asks for JSON."""
+    _json_asked.set(True)
+
+
+def write_document(text: str) -> None:
+    """Write the one JSON document of a command to stdout."""
+    _document_written.set(True)
+    write_result(text)
+
+
+def lacks_document() -> bool:
+    """Return True if the command was to write a JSON document and has not."""
+    return _json_asked.get() and not _document_written.get()
 
 
 def write_result(text: str) -> None:

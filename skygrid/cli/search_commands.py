@@ -19,7 +19,7 @@ from skygrid.util.terminal import say
 
 from . import options as given
 from .confirm import approve, require_consent, require_trust
-from .output import write_result, write_view
+from .output import ask_for_json, write_document, write_view
 from .template import write_template
 
 if TYPE_CHECKING:
@@ -167,7 +167,12 @@ def _said(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _config(file: Path, config_file: Path | None, said: Mapping[str, Any]) -> RunConfig:
-    return load_config(said, os.environ, search_file=file, config_file=config_file, cwd=Path.cwd())
+    merged = load_config(
+        said, os.environ, search_file=file, config_file=config_file, cwd=Path.cwd()
+    )
+    if merged.json:
+        ask_for_json()
+    return merged
 
 
 def _runs_dir(option: Path | None) -> Path:
@@ -241,7 +246,7 @@ def _show(result: RunResult, config: RunConfig) -> None:
     if config.json:
         from skygrid.reports.result_json import read_document
 
-        write_result(read_document(result.folder))
+        write_document(read_document(result.folder))
     else:
         from skygrid.reports.console import summary_view
 
@@ -256,7 +261,7 @@ def _check(file: Path, config: RunConfig) -> None:
     if config.json:
         from skygrid.reports.views import check_json
 
-        write_result(check_json(found))
+        write_document(check_json(found))
     else:
         from skygrid.reports.console import check_view
 

@@ -14,7 +14,7 @@ from skygrid.config import load_config
 from skygrid.util.terminal import say
 
 from . import options as given
-from .output import write_result, write_view
+from .output import write_document, write_result, write_view
 from .run_names import find_run, run_folders
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def runs(runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
     from skygrid.reports import run_view
 
     if config.json:
-        write_result(run_view.runs_json(views))
+        write_document(run_view.runs_json(views))
     elif views:
         from skygrid.reports.console import runs_view
 
@@ -49,16 +49,16 @@ def runs(runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
 
 def show(run: given.Run, runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
     """Show the results of a run, or its progress so far."""
-    from skygrid.reports.result_json import read_document, read_summary
+    from skygrid.reports.result_json import read_summary
 
     config = load_config({"runs_dir": runs_dir, "json": json}, os.environ, cwd=Path.cwd())
     folder = find_run(run, config.runs_dir)
     view = _view(folder)
     summary = read_summary(folder) if view.record.state == "complete" else None
     if config.json:
-        from skygrid.reports.run_view import run_json
+        from skygrid.reports.run_view import shown_json
 
-        write_result(read_document(folder) if summary is not None else run_json(view))
+        write_document(shown_json(view))
         return
     from skygrid.reports.console import run_panel, summary_view
 
@@ -107,13 +107,14 @@ def doctor(
     from skygrid.run.doctor import examine
 
     findings = examine(merged)
+    troubled = [one.name for one in findings if one.problems]
+    trouble = NodeError(f"there is trouble with {', '.join(troubled)}") if troubled else None
     if merged.json:
-        write_result(findings_json(findings))
+        write_document(findings_json(findings, trouble))
     else:
         write_view(findings_view(findings))
-    troubled = [one.name for one in findings if one.problems]
-    if troubled:
-        raise NodeError(f"there is trouble with {', '.join(troubled)}")
+    if trouble is not None:
+        raise trouble
 
 
 def _readable(folder: Path) -> RunView | None:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import msgspec
 
+from skygrid.errors import SkygridError
 from skygrid.nodes.records import Finding
 
-FORMAT = 1
-"""Version of the JSON document."""
+from .envelope import envelope, json_text
 
 
-def findings_json(findings: Sequence[Finding]) -> str:
-    """Return the findings as one JSON document."""
-    document = {"format": FORMAT, "places": msgspec.to_builtins(list(findings))}
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+def findings_json(findings: Sequence[Finding], trouble: SkygridError | None = None) -> str:
+    """Return the findings as one JSON document; `trouble`: the error that the command ends with."""
+    head = envelope("doctor")
+    if trouble is not None:
+        head = envelope("doctor", "failed", str(trouble), trouble.exit_code)
+    return json_text(head | {"places": msgspec.to_builtins(list(findings))})

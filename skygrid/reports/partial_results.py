@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from skygrid.plan.records import Outcome
 from skygrid.worker.wire.scores import as_float, from_wire
 
 from .failures import count_failures
-from .plain_values import plain_parameter, plain_parameters, plain_score
+from .plain_values import plain_parameters, plain_score
 from .shared_work import shared_work
 from .slot_use import slot_use
 from .summary import (
@@ -49,7 +50,7 @@ def partial_results(
     results : dict of str to list of length n_candidates
         As scikit-learn names its columns, and ``splits_scored``: the number of recorded splits.
         Means and standard deviations are those of the recorded splits. A failed fit counts as NaN,
-        so that its candidate has no mean, as in scikit-learn. Numbers that are not finite are None.
+        so that its candidate has no mean, as in scikit-learn.
     """
     rows = _rows(candidates, outcomes)
     n_splits = max(splits, *(one.split + 1 for one in outcomes), 0)
@@ -63,14 +64,13 @@ def partial_results(
         _add_statistics(results, f"{name}_time", [_row(row, seconds) for row in table.values()])
     params = [_params(candidates, *row) for row in rows]
     for name in dict.fromkeys(name for one in params for name in one):
-        column = (plain_parameter(one[name]) if name in one else None for one in params)
-        results[f"param_{name}"] = list(column)
-    results["params"] = [plain_parameters(one) for one in params]
+        results[f"param_{name}"] = [one.get(name) for one in params]
+    results["params"] = params
     for metric in metrics_of(outcomes):
         scores = [_row(row, lambda one, key=metric: _score(one, key)) for row in table.values()]
         for split in range(n_splits):
-            column = (row.get(split, math.nan) for row in scores)
-            results[f"split{split}_test_{metric}"] = [plain_score(value) for value in column]
+            column = [row.get(split, math.nan) for row in scores]
+            results[f"split{split}_test_{metric}"] = column
         _add_statistics(results, f"test_{metric}", scores)
     results["splits_scored"] = [sum(one is not None for one in row) for row in table.values()]
     return results
@@ -120,14 +120,19 @@ def _add_statistics(
     results: dict[str, list[Any]], name: str, rows: Sequence[Mapping[int, float]]
 ) -> None:
     arrays = [np.array(list(row.values()), dtype=float) for row in rows]
-    results[f"mean_{name}"] = [plain_score(np.average(one)) if one.size else None for one in arrays]
-    results[f"std_{name}"] = [plain_score(np.std(one)) if one.size else None for one in arrays]
+    with np.errstate(all="ignore"):  # scores may be infinite
+        _add_moments(results, name, arrays)
+
+
+def _add_moments(results: dict[str, list[Any]], name: str, arrays: Sequence[Any]) -> None:
+    results[f"mean_{name}"] = [float(np.average(one)) if one.size else math.nan for one in arrays]
+    results[f"std_{name}"] = [float(np.std(one)) if one.size else math.nan for one in arrays]
 
 
 def partial_summary(
     facts: RunFacts, search: str = "", splits: int = 0, metric: str | None = None
 ) -> Summary:
-    """Make the summary of a search that has not ended, or whose results could not be made.
+    """Make the summary of a search without ``cv_results_``.
 
     Parameters
     ----------
@@ -145,9 +150,11 @@ def partial_summary(
         The best candidates are those with an outcome for every split, in the last round.
     """
     results = partial_results(facts.candidates, facts.outcomes, splits)
+    n_splits = sum(re.fullmatch(r"split\d+_test_.*", name) is not None for name in results)
     metrics = metrics_of(facts.outcomes)
     ranked = metric if metric in metrics else metrics[0]
-    top = _top(results, ranked)
+    n_splits //= len(metrics)
+    top = _top(results, ranked, n_splits)
     best = top[0] if top else None
     status = Counter(outcome.status for outcome in facts.outcomes)
     return Summary(
@@ -157,7 +164,7 @@ def partial_summary(
         metric=ranked,
         metrics=metrics,
         candidates=len(results["params"]),
-        splits=sum(name.startswith("split") and name.endswith(f"_{ranked}") for name in results),
+        splits=n_splits,
         best_index=None if best is None else best.index,
         best_params=None if best is None else best.params,
         best_score=None if best is None else best.mean,
@@ -181,14 +188,15 @@ def partial_summary(
     )
 
 
-def _top(results: Mapping[str, Sequence[Any]], metric: str) -> tuple[CandidateRow, ...]:
+def _top(
+    results: Mapping[str, Sequence[Any]], metric: str, splits: int
+) -> tuple[CandidateRow, ...]:
     means, iterations = results[f"mean_test_{metric}"], results.get("iter")
-    splits = max(results["splits_scored"], default=0)
     last = max(iterations, default=0) if iterations else 0
     rows = [
         row
         for row, mean in enumerate(means)
-        if mean is not None
+        if not math.isnan(mean)
         and results["splits_scored"][row] == splits
         and (not iterations or iterations[row] == last)
     ]
@@ -198,10 +206,10 @@ def _top(results: Mapping[str, Sequence[Any]], metric: str) -> tuple[CandidateRo
         CandidateRow(
             index=row,
             rank=1 + ranked.index(-means[row]),
-            mean=means[row],
-            std=results[f"std_test_{metric}"][row],
-            mean_fit_seconds=results["mean_fit_time"][row],
-            params=results["params"][row],
+            mean=plain_score(means[row]),
+            std=plain_score(results[f"std_test_{metric}"][row]),
+            mean_fit_seconds=plain_score(results["mean_fit_time"][row]),
+            params=plain_parameters(results["params"][row]),
         )
         for row in rows[:TOP_CANDIDATES]
     )

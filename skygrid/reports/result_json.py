@@ -15,11 +15,9 @@ from skygrid.plan.records import Outcome
 from skygrid.util.atomic_file import DOCUMENT_BYTES, read_versioned, write_atomic
 from skygrid.util.regular_file import read_regular
 
+from .envelope import FORMAT, DocumentState, envelope
 from .plain_values import plain_parameter, plain_parameters
 from .summary import Summary
-
-FORMAT = 1
-"""Version of the document. New keys need no new version; keys are never removed or changed."""
 
 FILE_NAME = "result.json"
 HINT = "`skygrid resume` writes it anew from the journal."
@@ -32,7 +30,13 @@ PER_FIT: dict[str, Callable[[Outcome], int | None]] = {
 
 
 def result_json(
-    summary: Summary, results: Mapping[str, Any], outcomes: Sequence[Outcome] = ()
+    summary: Summary,
+    results: Mapping[str, Any],
+    outcomes: Sequence[Outcome] = (),
+    *,
+    state: DocumentState = "complete",
+    error: str | None = None,
+    exit_code: int = 0,
 ) -> str:
     """Return the document.
 
@@ -43,14 +47,14 @@ def result_json(
         ``cv_results_`` of the fitted search.
     outcomes : sequence of Outcome
         All recorded outcomes.
+    state, error, exit_code
+        As in `Envelope`.
 
     Returns
     -------
     text : str
-        The fields of `Summary`, and:
+        The keys of `Envelope`, the fields of `Summary`, and:
 
-        format
-            `FORMAT`.
         cv_results
             ``cv_results_``: one list of length n_candidates per key. Floats read back bit for bit.
             NaN and infinite scores and times, and missing parameters, are null. Parameter values
@@ -64,8 +68,8 @@ def result_json(
             In the same shape: true if the fit time is derived, from the candidate's share of a
             shared fit or from the time of reused pipeline steps.
     """
-    document: dict[str, Any] = {"format": FORMAT, **msgspec.to_builtins(summary)}
-    document["cv_results"] = {name: _column(name, column) for name, column in results.items()}
+    document = envelope("result", state, error, exit_code) | msgspec.to_builtins(summary)
+    document["cv_results"] = columns_json(results)
     places = {node.name: place for place, node in enumerate(summary.nodes)}
     document["placement"] = _per_fit(outcomes, lambda outcome: places.get(outcome.node))
     document |= {key: _per_fit(outcomes, value) for key, value in PER_FIT.items()}
@@ -74,9 +78,33 @@ def result_json(
 
 def add_bill(folder: Path, bill: Bill) -> None:
     """Add the cost of the nodes to a run's document, after it is known."""
-    document = msgspec.json.decode(read_regular(folder / FILE_NAME, DOCUMENT_BYTES))
-    document["bill"] = msgspec.to_builtins(bill)
-    write_result(folder, _layout(document) + "\n")
+    amend(folder, bill=msgspec.to_builtins(bill))
+
+
+def amend(folder: Path, **changes: Any) -> None:
+    """Replace values of a run's document.
+
+    Raises
+    ------
+    SkygridError
+        If the file cannot be read, decoded or written.
+    """
+    text = read_document(folder)
+    try:
+        document = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise SkygridError(f"cannot read {folder / FILE_NAME}: {error}. {HINT}") from error
+    write_result(folder, _layout(document | changes) + "\n")
+
+
+class _Head(msgspec.Struct):
+    state: str
+
+
+def is_about(folder: Path, state: str) -> bool:
+    """Return whether a run's document is about the run in this state, and no earlier one."""
+    head = read_versioned(folder / FILE_NAME, _Head, FORMAT, HINT)
+    return head is not None and head.state == state
 
 
 def write_result(folder: Path, text: str) -> None:
@@ -112,6 +140,11 @@ def read_summary(folder: Path) -> Summary | None:
         If a later version of skygrid wrote it.
     """
     return read_versioned(folder / FILE_NAME, Summary, FORMAT, HINT)
+
+
+def columns_json(results: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return ``cv_results_`` as JSON data: one list per key."""
+    return {name: _column(name, column) for name, column in results.items()}
 
 
 def _column(name: str, column: Any) -> list[Any]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from .envelope import envelope, json_text
+from .result_json import is_about, read_document
 from .run_record import RunRecord, State
 
 
@@ -42,18 +44,34 @@ class RunView:
 
 def run_json(view: RunView) -> str:
     """Return one JSON document: the run's record with its present state, and its folder."""
-    return msgspec.json.format(msgspec.json.encode(_document(view)), indent=2).decode() + "\n"
+    head = envelope("run", view.state, view.record.error, None)
+    return json_text(head | _document(view))
+
+
+def shown_json(view: RunView) -> str:
+    """Return the JSON document of a run: that of its results, if it has them.
+
+    Raises
+    ------
+    SkygridError
+        If the file with the results cannot be read.
+    """
+    folder = Path(view.folder)
+    if view.record.state == "running" or not is_about(folder, view.record.state):
+        return run_json(view)
+    return read_document(folder)
 
 
 def runs_json(views: Sequence[RunView]) -> str:
-    """Return one JSON document: a list with the content of `run_json` for each run."""
-    documents = [_document(view) for view in views]
-    return msgspec.json.format(msgspec.json.encode(documents), indent=2).decode() + "\n"
+    """Return one JSON document, with the content of `run_json` for each run under ``runs``."""
+    return json_text(envelope("runs") | {"runs": [_document(view) for view in views]})
 
 
 def _document(view: RunView) -> dict[str, Any]:
+    record = msgspec.to_builtins(view.record)
+    del record["format"]  # the version of run.json
     return {
-        **msgspec.to_builtins(view.record),
+        **record,
         "state": view.state,
         "fits_recorded": view.fits_recorded,
         "folder": view.folder,

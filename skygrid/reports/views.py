@@ -6,11 +6,10 @@ import msgspec
 
 from skygrid.nodes.records import NodeList, Quote
 
+from .envelope import envelope, json_text
+from .failures import error_of
 from .plain_values import Plain
 from .shared_work import SharedWork
-
-FORMAT = 1
-"""Version of both JSON documents."""
 
 
 class RoundSize(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,9 +100,12 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_json(check: CheckResult) -> str:
-    """Return the check as one JSON document: its fields, the totals, and ``format``."""
+    """Return the check as one JSON document: its fields and the totals."""
+    head = envelope("check")
+    if check.sample_error is not None:
+        head = envelope("check", "failed", error_of(check.sample_error), 1)
     document = {
-        "format": FORMAT,
+        **head,
         "candidates": check.candidates,
         "splits": check.splits,
         "fits": check.fits,
@@ -111,10 +113,9 @@ def check_json(check: CheckResult) -> str:
         "estimated_dollars": check.estimated_dollars,
         **msgspec.to_builtins(check),
     }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    return json_text(document)
 
 
 def nodes_json(found: NodeList) -> str:
-    """Return one JSON document: the fields of `NodeList`, and ``format``."""
-    document = {"format": FORMAT, **msgspec.to_builtins(found)}
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    """Return one JSON document: the fields of `NodeList`."""
+    return json_text(envelope("nodes") | msgspec.to_builtins(found))

@@ -19,7 +19,7 @@ import msgspec
 
 from skygrid.config import RunConfig
 from skygrid.engine.engine import PullEngine
-from skygrid.errors import FolderError, UsageError
+from skygrid.errors import SkygridError, UsageError
 from skygrid.listener import Listener
 from skygrid.nodes.interface import Offer
 from skygrid.nodes.registry import place_of
@@ -30,6 +30,7 @@ from skygrid.run.cloud_nodes import RentedNodes, make_offer
 from skygrid.run.driver_log import kept, written_to
 from skygrid.run.folder import LOGS, RunFolder, refuse_taken_name
 from skygrid.run.setup import hours_over, nodes_of
+from skygrid.util.process import exit_code_of
 
 if TYPE_CHECKING:
     from skygrid.run.session import RunResult
@@ -289,9 +290,12 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
 
 
 def _charge(folder: RunFolder, rented: RentedNodes, listener: Listener) -> None:
+    trouble = rented.trouble
     try:
         folder.charge(rented.bill(), rented.nodes())
-    except FolderError as error:  # the results and the report of the nodes matter more
+        if trouble is not None and folder.has_document:
+            folder.add_trouble(str(trouble), exit_code_of(trouble))
+    except SkygridError as error:  # the results and the report of the nodes matter more
         listener.message(str(error), always=True)
 
 

@@ -30,7 +30,7 @@ from skygrid.journal.sqlite import SqliteJournal
 from skygrid.nodes.records import Bill, RentedNode
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.reports.csv import write_csv
-from skygrid.reports.result_json import add_bill, result_json, write_result
+from skygrid.reports.result_json import FILE_NAME, add_bill, amend, result_json, write_result
 from skygrid.reports.run_record import NodeRecord, RunRecord, State, driver_mark
 from skygrid.reports.summary import Summary
 from skygrid.run.secrets_file import remove_secrets, write_secrets
@@ -198,11 +198,37 @@ class RunFolder:
         return problem
 
     def save_results(
-        self, results: Mapping[str, Any], summary: Summary, outcomes: Sequence[Outcome]
+        self,
+        results: Mapping[str, Any],
+        summary: Summary,
+        outcomes: Sequence[Outcome],
+        *,
+        state: State = "complete",
+        error: str | None = None,
+        exit_code: int = 0,
     ) -> None:
         """Write ``cv_results.csv`` and ``result.json``."""
         write_csv(self.path, results)
-        write_result(self.path, result_json(summary, results, outcomes))
+        error = None if error is None else masked(error)
+        text = result_json(
+            summary, results, outcomes, state=state, error=error, exit_code=exit_code
+        )
+        write_result(self.path, text)
+
+    @property
+    def has_document(self) -> bool:
+        """True if the run has a ``result.json``, of this session or an earlier one."""
+        return (self.path / FILE_NAME).is_file()
+
+    def amend(self, state: State, error: str, exit_code: int) -> None:
+        """Write the end of a session into ``result.json``."""
+        amend(self.path, state=state, error=masked(error), exit_code=exit_code)
+
+    def add_trouble(self, trouble: str, exit_code: int) -> None:
+        """Write into ``result.json`` that something may be left, after the error of the run."""
+        before = self.record.error
+        text = trouble if before is None else f"{before}\n{trouble}"
+        self.amend(self.record.state, text, exit_code)
 
     def charge(self, bill: Bill, rented: Iterable[RentedNode]) -> None:
         """Record the cost of the nodes, and the instance of each."""
@@ -216,7 +242,7 @@ class RunFolder:
                 market=one.market,
             )
         self._update(bill=bill, nodes=tuple(nodes.values()))
-        if self.record.state == "complete":
+        if self.has_document:
             add_bill(self.path, bill)
 
     def close(self) -> None:

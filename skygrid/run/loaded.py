@@ -23,7 +23,7 @@ from skygrid.reports.failures import FailureCount
 from skygrid.reports.frames import data_frame
 from skygrid.reports.notebook import best_facts, score_text, summary_html, table_html
 from skygrid.reports.partial_results import partial_results, partial_summary
-from skygrid.reports.result_json import FILE_NAME, read_document, read_summary
+from skygrid.reports.result_json import columns_json, is_about, read_document, read_summary
 from skygrid.reports.run_record import RunRecord, State
 from skygrid.reports.summary import RunFacts, Summary
 from skygrid.run.folder import JOURNAL, SEARCH, resume_line
@@ -107,7 +107,8 @@ class Run:
             document = msgspec.json.decode(read_document(self.path))
             return data_frame(document["cv_results"])
         found = self._recorded()
-        return data_frame(partial_results(_candidates(found), found.outcomes, _splits(found)))
+        table = partial_results(_candidates(found), found.outcomes, _splits(found))
+        return data_frame(columns_json(table))
 
     @property
     def summary(self) -> Summary:
@@ -156,8 +157,8 @@ class Run:
 
     def _has_results(self) -> bool:
         """Return whether the run has its results in a file."""
-        record = self.record
-        return record.state in ("complete", "failed") and (self.path / FILE_NAME).is_file()
+        state = self.record.state
+        return state != "running" and is_about(self.path, state)
 
     def _without_search(self, record: RunRecord) -> str:
         state = record.seen_state()

@@ -7,9 +7,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sklearn
 
@@ -28,6 +28,7 @@ from skygrid.plan.fingerprint import fingerprint
 from skygrid.plan.spec import SearchSpec
 from skygrid.queue.policies import QueuePolicies
 from skygrid.reports.failures import count_failures, failure_line, failures_text
+from skygrid.reports.partial_results import partial_results, partial_summary
 from skygrid.reports.run_record import State
 from skygrid.reports.summary import RunFacts, Summary, summarise
 from skygrid.run.folder import RunFolder
@@ -38,9 +39,12 @@ from skygrid.run.setup import policies_of
 from skygrid.search_file import load_search
 from skygrid.sklearn_search.driven_search import fit_search, refuse_callbacks
 from skygrid.user_code.output import stdout_to_stderr
+from skygrid.util.process import exit_code_of
 from skygrid.worker.machine import machine
 
 LOGGER = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=SkygridError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,8 @@ class Session:
         self._interrupts = interrupts or Interrupts(engine.interrupt, engine.kill)
         self._begin = time.monotonic()
         self._rounds: JournaledRounds | None = None
+        self._saved = False
+        """True once this session has written results."""
 
     def complete(self) -> RunResult:
         """Search, refit, score and save; record the end of the session, errors included."""
@@ -97,24 +103,54 @@ class Session:
         except (InterruptedRunError, BudgetReachedError) as error:
             state: State = "stopped" if isinstance(error, BudgetReachedError) else "interrupted"
             text = f"{error}; {self._folder.progress(self._higher_limit(error))}"
-            self._folder.end_early(state, text)
-            raise type(error)(text) from None
+            raise self._ended(state, type(error)(text)) from None
         except (NodeError, FolderError) as error:
             # The search has not failed: it can be resumed with other nodes, or room on the disk.
             text = f"{error}\n{self._folder.progress()}"
-            self._folder.end_early("interrupted", text)
-            raise type(error)(text) from None
+            raise self._ended("interrupted", type(error)(text)) from None
         except SearchFailedError as error:
-            text = self._explained(error)
-            self._folder.end_early("failed", text)
-            raise SearchFailedError(text) from error
+            raise self._ended("failed", SearchFailedError(self._explained(error))) from error
         except SkygridError as error:
-            self._folder.end_early("failed", str(error))
-            raise
+            raise self._ended("failed", error)  # noqa: B904 (the same error)
         except BaseException as error:
             LOGGER.debug("a bug, or an error of the system", exc_info=True)
-            self._folder.end_early("failed", f"{type(error).__name__}: {error}")
+            self._end_early("failed", f"{type(error).__name__}: {error}", exit_code_of(error))
             raise
+
+    def _ended(self, state: State, error: E) -> E:
+        """Record the end of the session by an error, and return the error."""
+        if self._end_early(state, str(error), exit_code_of(error)):
+            error.folder = self._folder.path
+        return error
+
+    def _end_early(self, state: State, text: str, exit_code: int) -> bool:
+        """Record an early end in ``result.json`` and ``run.json``; return whether the first has
+        it."""
+        try:
+            self._save_partly(state, text, exit_code)
+            saved = True
+        except SkygridError as problem:  # the error that ends the session matters more
+            LOGGER.warning("%s", problem)
+            saved = False
+        self._folder.end_early(state, text)
+        return saved
+
+    def _save_partly(self, state: State, text: str, exit_code: int) -> None:
+        rounds = self._rounds
+        outcomes = () if rounds is None else rounds.outcomes
+        if self._folder.has_document and (self._saved or not outcomes):
+            self._folder.amend(state, text, exit_code)
+            return
+        plans = () if rounds is None else rounds.plans
+        splits = max((len(plan.splits) for plan in plans), default=0)
+        refit = getattr(self._spec.search, "refit", None)
+        metric = refit if isinstance(refit, str) else None
+        facts = self._facts(rounds, None)
+        summary = partial_summary(facts, type(self._spec.search).__name__, splits, metric)
+        table = partial_results(facts.candidates, outcomes, splits)
+        self._folder.save_results(
+            table, summary, outcomes, state=state, error=text, exit_code=exit_code
+        )
 
     def _complete(self) -> RunResult:
         self._engine.keep_logs(self._folder.logs)
@@ -192,22 +228,31 @@ class Session:
             self._folder.save_results(results, self._summary(search, rounds, None), rounds.outcomes)
         except FolderError as problem:
             return str(problem)
+        self._saved = True
         return f"The results of all fits are in {self._folder.path}: cv_results.csv, result.json"
 
     def _summary(self, search: Any, rounds: JournaledRounds, holdout: Any) -> Summary:
+        return summarise(search, self._facts(rounds, holdout))
+
+    def _facts(self, rounds: JournaledRounds | None, holdout: Any) -> RunFacts:
         facts = RunFacts(
             name=self._folder.path.name,
             folder=str(self._folder.path),
             wall_seconds=time.monotonic() - self._begin,
+            outcomes=(),
+            holdout_score=holdout,
+            retries=self._engine.slot_deaths,
+        )
+        if rounds is None:
+            return facts
+        return replace(
+            facts,
             outcomes=rounds.outcomes,
             nodes=rounds.known_nodes(),
-            holdout_score=holdout,
             fresh=rounds.fresh,
             reused=rounds.reused,
-            retries=self._engine.slot_deaths,
             candidates=_candidates(rounds),
         )
-        return summarise(search, facts)
 
 
 def _candidates(rounds: JournaledRounds) -> dict[int, Sequence[Mapping[str, Any]]]:

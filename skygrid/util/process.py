@@ -9,6 +9,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from skygrid.errors import InterruptedRunError, SkygridError
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -30,6 +32,13 @@ _last = [int(signal.SIGINT)]
 def last_signal() -> int:
     """Return the number of the last signal; SIGINT if none has arrived."""
     return _last[0]
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code of a command that ends with this error."""
+    if isinstance(error, InterruptedRunError | Interruption | KeyboardInterrupt):
+        return 128 + last_signal()
+    return error.exit_code if isinstance(error, SkygridError) else 1
 
 
 def note_signal(number: int) -> None:

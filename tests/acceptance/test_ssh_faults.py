@@ -266,7 +266,7 @@ def test_the_doctor_reports_all_problems_at_once(tmp_path: Path, ssh_bed: SshBed
     code, out, err = bench.doctor().end()
     assert code == 3
     document = json.loads(out)
-    assert document["format"] == 1
+    assert document["format"] == 2
     here, first, *others = document["places"]
     assert (here["name"], here["problems"]) == ("this machine", [])
     assert (first["name"], first["problems"]) == ("node1", [])

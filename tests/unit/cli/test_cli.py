@@ -470,15 +470,15 @@ def test_runs_newest_first(cli, tmp_path):
     make_run(tmp_path / "skygrid-runs", "new", started_at=2.0)
 
     assert [line.split()[0] for line in cli("runs").out.splitlines()[1:3]] == ["new", "old"]
-    assert [run["name"] for run in json.loads(cli("runs", "--json").out)] == ["new", "old"]
+    assert [run["name"] for run in json.loads(cli("runs", "--json").out)["runs"]] == ["new", "old"]
 
 
 def test_no_runs(cli):
-    """Without runs, stderr says so and the JSON is an empty list."""
+    """Without runs, stderr says so and the JSON has an empty list."""
     answer = cli("runs")
 
     assert (answer.code, answer.out, answer.err) == (0, "", "no runs in skygrid-runs\n")
-    assert json.loads(cli("runs", "--json").out) == []
+    assert json.loads(cli("runs", "--json").out)["runs"] == []
 
 
 def test_one_damaged_run_does_not_hide_the_others(cli, tmp_path):

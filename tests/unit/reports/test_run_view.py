@@ -214,7 +214,7 @@ def test_check_adds_up():
     assert (check.candidates, check.splits, check.fits) == (7, 5, 50)
     assert check.estimated_seconds == (9 + 4) * 0.5
     document = json.loads(check_json(check))
-    assert (document["format"], document["fits"], document["estimated_seconds"]) == (1, 50, 6.5)
+    assert (document["format"], document["fits"], document["estimated_seconds"]) == (2, 50, 6.5)
     text = text_of(check_view(check))
     assert "7 candidates x 5 splits = 35 fits" in text
     assert "together   50 fits" in text

@@ -195,7 +195,7 @@ def test_numbers_in_json_are_exact(search):
     """Every float of cv_results_ has the same bits after the JSON."""
     document = json.loads(result_json(summarise(search, facts()), search.cv_results_))
 
-    assert document["format"] == 1
+    assert document["format"] == 2
     assert set(document["cv_results"]) == set(search.cv_results_)
     for name, column in search.cv_results_.items():
         if name != "params" and not name.startswith("param_"):
@@ -351,8 +351,8 @@ def test_derived_fit_times_are_marked(search):
 
 def test_later_formats_are_refused(tmp_path):
     """A document of a later format is refused with an error that names it."""
-    (tmp_path / "result.json").write_text('{"format": 2, "name": 3}')
-    with pytest.raises(UsageError, match="has format 2 and this skygrid reads up to 1"):
+    (tmp_path / "result.json").write_text('{"format": 3, "name": 3}')
+    with pytest.raises(UsageError, match="has format 3 and this skygrid reads up to 2"):
         read_summary(tmp_path)
 
 
