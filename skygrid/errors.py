@@ -64,6 +64,12 @@ class FingerprintError(UsageError):
     """A journal belongs to another search than the present one."""
 
 
+class BelowScoreError(SkygridError):
+    """The search is complete, but its best score is below ``--fail-under``."""
+
+    exit_code = 5
+
+
 class NodeError(SkygridError):
     """Nodes could not be had, reached or prepared."""
 

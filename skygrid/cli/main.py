@@ -23,6 +23,7 @@ from skygrid.util.terminal import say, show_warnings
 
 from . import cloud_commands as renting
 from . import exec_command as executing
+from . import github
 from . import search_commands as running
 from . import view_commands as looking
 from .output import begin_output, lacks_document, unwritable, write_document
@@ -114,43 +115,49 @@ def _exit_code(arguments: Sequence[str]) -> int:
         app(args=list(arguments), prog_name="skygrid")
     except SystemExit as end:  # typer ends every command so, also a successful one
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        return _with_document(code, "wrong usage; the message is on stderr") if code else 0
+        return _failed(code, "wrong usage; the message is on stderr", arguments) if code else 0
     except (Interruption, KeyboardInterrupt):
         say("error: interrupted")
-        return _with_document(128 + last_signal(), "interrupted")
+        return _failed(128 + last_signal(), "interrupted", arguments)
     except InterruptedRunError as error:
         say(f"error: {error}")
-        return _with_document(128 + last_signal(), error)
+        return _failed(128 + last_signal(), error, arguments)
     except SkygridError as error:
         say(f"error: {error}")
-        return _with_document(error.exit_code, error)
+        return _failed(error.exit_code, error, arguments)
     except StdoutError as error:
         return _unwritable(error)
     except Exception as error:  # noqa: BLE001  # the outermost handler
         _report_bug(error, arguments)
-        return _with_document(EXIT_BUG, f"{type(error).__name__}: {error}")
+        return _failed(EXIT_BUG, f"{type(error).__name__}: {error}", arguments)
     return 0
 
 
-def _with_document(code: int, error: SkygridError | str) -> int:
-    """Write the JSON document of a command that failed, if one was asked for; return the code."""
+def _failed(code: int, error: SkygridError | str, arguments: Sequence[str]) -> int:
+    """Report a failure to programs: the JSON document if one was asked for, and GitHub Actions.
+
+    Return the exit code.
+    """
+    folder = _folder_of(error)
     if lacks_document():
+        from skygrid.reports.result_json import read_document
+
         try:
-            write_document(_document_of(error) or error_json(str(error), code))
-        except (SkygridError, SystemExit) as problem:  # stdout is full or closed
+            write_document(
+                error_json(str(error), code) if folder is None else read_document(folder)
+            )
+        except (SkygridError, typer.Exit) as problem:  # stdout is full or closed
             LOGGER.debug("no document on stdout: %s", problem)
+    if github.runs_here():
+        github.report(arguments, folder, str(error))
     return code
 
 
-def _document_of(error: BaseException | str) -> str | None:
-    """Return the document of the run that the error ended; None: it ended no run."""
-    from skygrid.reports.result_json import read_document
-
+def _folder_of(error: BaseException | str | None) -> Path | None:
+    """Return the folder of the run that the error ended; None: it ended no run."""
     while isinstance(error, SkygridError):
         if error.folder is not None:
-            return read_document(error.folder)
-        if error.__cause__ is None:
-            return None
+            return error.folder
         error = error.__cause__
     return None
 

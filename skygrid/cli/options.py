@@ -95,6 +95,14 @@ Retries = Annotated[
         help=f"Retries of a fit that took its slot down. Default: {RunConfig.retries}.",
     ),
 ]
+FailUnder = Annotated[
+    float | None,
+    typer.Option(
+        "--fail-under",
+        metavar="SCORE",
+        help="Exit with 5 when the best score is below this one. Default: none.",
+    ),
+]
 NO_SHARING_HELP = "One fit for each candidate and split, as scikit-learn does."
 NoSharing = Annotated[bool | None, typer.Option("--no-sharing", help=NO_SHARING_HELP)]
 ChangedSharing = Annotated[

@@ -17,6 +17,7 @@ from skygrid.errors import UsageError
 from skygrid.nodes.registry import PLACES, place_named, place_of
 from skygrid.util.terminal import say
 
+from . import github
 from . import options as given
 from .confirm import approve, require_consent, require_trust
 from .output import ask_for_json, write_document, write_view
@@ -66,6 +67,7 @@ def run(
     max_hours: given.MaxHours = None,
     fit_timeout: given.FitTimeout = None,
     retries: given.Retries = None,
+    fail_under: given.FailUnder = None,
     no_sharing: given.NoSharing = None,
     dry_run: given.DryRun = None,
     yes: given.Yes = None,
@@ -101,6 +103,7 @@ def resume(
     max_hours: given.MaxHours = None,
     fit_timeout: given.FitTimeout = None,
     retries: given.Retries = None,
+    fail_under: given.FailUnder = None,
     no_sharing: given.ChangedSharing = None,
     salvage: given.Salvage = False,
     trust: given.Trust = False,
@@ -239,7 +242,10 @@ def _search(start: Callable[[Listener], RunResult], config: RunConfig) -> None:
         result = start(listener)
     _show(result, config)
     if result.trouble is not None:
+        result.trouble.folder = result.folder
         raise result.trouble
+    if github.runs_here():
+        github.report(github.COMMANDS, result.folder, None)
 
 
 def _show(result: RunResult, config: RunConfig) -> None:

@@ -62,6 +62,7 @@ Gib = Annotated[float, _positive("GiB")]
 GibFromZero = Annotated[float, _from_zero("GiB")]
 Budget = Annotated[float, _positive("USD")]
 Price = Annotated[float, _from_zero("USD")]
+Score = Annotated[float, Meta(ge=-FINITE, le=FINITE, description="a score, finite")]
 Hours = Annotated[float, Meta(gt=0, description="hours, more than 0")]
 LeaseMinutes = Annotated[
     float, Meta(gt=0, le=1440, description="minutes, more than 0 and at most 1440")
@@ -363,6 +364,9 @@ class RunConfig:
 
     retries: NotNegative = 2
     """Further attempts for a fit whose slot died."""
+
+    fail_under: Score | None = None
+    """Score of the best candidate below which a command ends with exit code 5; None: none."""
 
     no_sharing: bool = False
     """One fit per candidate and split, even where one fit would answer several candidates."""

@@ -286,7 +286,7 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
         finally:
             _charge(folder, rented, listener)
     billed = msgspec.structs.replace(result.summary, bill=rented.bill())
-    return dataclasses.replace(result, summary=billed, trouble=rented.trouble)
+    return dataclasses.replace(result, summary=billed, trouble=rented.trouble or result.trouble)
 
 
 def _charge(folder: RunFolder, rented: RentedNodes, listener: Listener) -> None:

@@ -182,8 +182,22 @@ class RunFolder:
         except FolderError as problem:
             LOGGER.warning("%s", problem)
 
-    def save(self, search: Any, summary: Summary, outcomes: Sequence[Outcome]) -> str | None:
+    def save(
+        self,
+        search: Any,
+        summary: Summary,
+        outcomes: Sequence[Outcome],
+        trouble: SkygridError | None = None,
+    ) -> str | None:
         """Write the results and end the run as complete.
+
+        Parameters
+        ----------
+        search : BaseSearchCV
+        summary : Summary
+        outcomes : sequence of Outcome
+        trouble : SkygridError, optional
+            Error that the command ends with although the run is complete.
 
         Returns
         -------
@@ -192,7 +206,8 @@ class RunFolder:
         """
         with atomic_file(self.path / SEARCH) as file:
             problem = save_search(search, file)
-        self.save_results(search.cv_results_, summary, outcomes)
+        error, code = (None, 0) if trouble is None else (str(trouble), trouble.exit_code)
+        self.save_results(search.cv_results_, summary, outcomes, error=error, exit_code=code)
         self.end("complete", None)
         remove_secrets(self.path)
         return problem

@@ -16,6 +16,7 @@ import sklearn
 from skygrid.config import RunConfig
 from skygrid.engine.engine import PullEngine
 from skygrid.errors import (
+    BelowScoreError,
     BudgetReachedError,
     FolderError,
     InterruptedRunError,
@@ -31,6 +32,7 @@ from skygrid.reports.failures import count_failures, failure_line, failures_text
 from skygrid.reports.partial_results import partial_results, partial_summary
 from skygrid.reports.run_record import State
 from skygrid.reports.summary import RunFacts, Summary, summarise
+from skygrid.reports.verdict import shortfall
 from skygrid.run.folder import RunFolder
 from skygrid.run.interrupts import Interrupts
 from skygrid.run.preview import search_errors
@@ -57,7 +59,8 @@ class RunResult:
     folder: Path
     summary: Summary
     trouble: SkygridError | None = None
-    """Error that names nodes that may be left although the run is complete."""
+    """Error that the command ends with although the run is complete: it names nodes that may be
+    left, or the score that was not reached."""
 
 
 def load(path: Path, listener: Listener) -> SearchSpec:
@@ -180,7 +183,9 @@ class Session:
             holdout = self._holdout(search)
         self._listener.phase("saving")
         summary = self._summary(search, rounds, holdout)
-        problem = self._folder.save(search, summary, rounds.outcomes)
+        reason = shortfall(summary, self._config.fail_under)
+        below = None if reason is None else BelowScoreError(reason)
+        problem = self._folder.save(search, summary, rounds.outcomes, below)
         if problem is not None:
             self._listener.message(
                 f"search.pkl opens only where {', '.join(spec.code.modules)} can be imported: "
@@ -188,7 +193,7 @@ class Session:
                 always=True,
             )
         self._listener.phase("done")
-        return RunResult(search=search, folder=self._folder.path, summary=summary)
+        return RunResult(search=search, folder=self._folder.path, summary=summary, trouble=below)
 
     @property
     def _policies(self) -> QueuePolicies:

@@ -115,3 +115,25 @@ def test_an_interrupted_run_has_a_result_with_what_is_recorded(tmp_path: Path) -
     document = document_of(resumed, 0, "result", "complete")
     assert document == result(tmp_path, "a")
     assert document["fits"] == 40
+
+
+def test_a_score_below_the_limit_is_exit_code_five(tmp_path: Path) -> None:
+    """--fail-under ends a complete run with 5; GitHub gets the reason and the table."""
+    (tmp_path / "search.py").write_text(TUPLES)
+    job = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    limit = {"SKYGRID_FAIL_UNDER": "0.999"}
+    command = Command(tmp_path, "run", "search.py", "--name", "a", "--json", "-q", env=job | limit)
+    code, out, err = command.end()
+    assert code == 5
+    document = json.loads(out)
+    VALIDATOR.validate(document)
+    assert (document["state"], document["exit_code"]) == ("complete", 5)
+    assert document["error"] in err
+    assert f"::error title=skygrid::{document['error']}" in err.splitlines()
+    assert any(line.startswith("::warning title=skygrid::4 x ") for line in err.splitlines())
+    text = (tmp_path / "summary.md").read_text()
+    assert "### skygrid: a, not passed" in text
+    assert f"{document['best_score']:.5f}" in text
+    again = Command(tmp_path, "resume", "a", "--fail-under", "0.1", "--json", env=job)
+    document_of(again, 0, "result", "complete")
+    assert "### skygrid: a, complete" in (tmp_path / "summary.md").read_text()
