@@ -87,6 +87,12 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str] = {}
     """Versions on the driver: skygrid, python, scikit-learn, numpy, scipy."""
 
+    commit: str | None = None
+    """Git commit that was checked out in the search file's folder; None: no repository."""
+
+    commit_changed: bool = False
+    """True if the search file was not in that commit as it was."""
+
     fingerprint: dict[str, str] = {}
     """Parts of the search's fingerprint, by name."""
 

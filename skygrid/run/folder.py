@@ -30,10 +30,12 @@ from skygrid.journal.sqlite import SqliteJournal
 from skygrid.nodes.records import Bill, RentedNode
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.reports.csv import write_csv
+from skygrid.reports.parquet import write_parquet
 from skygrid.reports.result_json import FILE_NAME, add_bill, amend, result_json, write_result
 from skygrid.reports.run_record import NodeRecord, RunRecord, State, driver_mark
 from skygrid.reports.summary import Summary
 from skygrid.run.secrets_file import remove_secrets, write_secrets
+from skygrid.run.source_copy import copy_search_file, origin_of
 from skygrid.run.trust import examine, mark_own, mark_plan
 from skygrid.sklearn_search.saved_search import save_search
 from skygrid.util.atomic_file import atomic_file
@@ -85,11 +87,16 @@ class RunFolder:
         """
         path = _make_folder(started_in / config.runs_dir, config.name, search_file)
         settings, private = separate(config_to_json(config))
+        source = (started_in / search_file).resolve()
+        copy_search_file(source, path)
+        origin = origin_of(source)
         record = RunRecord(
             id=run_id,
             name=path.name,
             state="running",
-            search_file=str((started_in / search_file).resolve()),
+            search_file=str(source),
+            commit=None if origin is None else origin.commit,
+            commit_changed=origin is not None and origin.changed,
             argv=tuple(map(masked, sys.argv)),
             config=settings,
             started_at=time.time(),
@@ -222,8 +229,9 @@ class RunFolder:
         error: str | None = None,
         exit_code: int = 0,
     ) -> None:
-        """Write ``cv_results.csv`` and ``result.json``."""
+        """Write ``cv_results.csv``, ``cv_results.parquet`` and ``result.json``."""
         write_csv(self.path, results)
+        write_parquet(self.path, results)
         error = None if error is None else masked(error)
         text = result_json(
             summary, results, outcomes, state=state, error=error, exit_code=exit_code
