@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from joblib import parallel_config, register_parallel_backend
 
@@ -26,6 +27,8 @@ from skygrid.run.setup import call_policies_of, nodes_of
 from skygrid.search_file.searches import refuse_undistributable
 from skygrid.sklearn_search.driven_search import fit_search, refuse_callbacks
 from skygrid.user_code.source import did_you_mean
+
+Search = TypeVar("Search")
 
 NOT_RUNNING = "no nodes run: use the cluster inside its `with` statement"
 
@@ -49,9 +52,9 @@ class Cluster:
     concurrency : int, optional
         Fits at a time on each node; default: the node's vCPUs.
     on : {"local", "ssh", "command", "slurm", "ray", "dask", "aws"}, optional
-        Place of the nodes. Default: the place in the config; without one, "aws" if `nodes` is
-        given, as on the command line, else "local". Nodes on AWS start with the first search,
-        after a line on stderr with their price and without a question.
+        Place of the nodes. Default: the place in the config, else "local". Only ``on="aws"`` rents
+        nodes: they start with the first search, after a line on stderr with their price and without
+        a question.
     max_cost : float, optional
         USD after which no more fits are started; default: no limit.
     config : path, optional
@@ -71,6 +74,8 @@ class Cluster:
     ------
     ConfigError
         If a value is invalid, or a host is named twice.
+    UsageError
+        If the config, or `nodes` alone, asks for nodes that cost money.
     """
 
     def __init__(
@@ -121,7 +126,7 @@ class Cluster:
         self._engine = self._calls = None
         self._stack.__exit__(kind, error, trace)
 
-    def fit(self, search: Any, X: Any, y: Any = None, **fit_params: Any) -> Any:
+    def fit(self, search: Search, X: Any, y: Any = None, **fit_params: Any) -> Search:
         """Fit a search in place, as ``search.fit(X, y, **fit_params)`` would.
 
         Parameters
@@ -153,9 +158,10 @@ class Cluster:
             raise UsageError(NOT_RUNNING)
         rounds = rounds_of(engine, self._config, search, X, y, fit_params)
         try:
-            return fit_search(search, X, y, fit_params, rounds)
+            fit_search(search, X, y, fit_params, rounds)
         finally:
             rounds.warnings.issue()
+        return search
 
     @contextmanager
     def joblib(self, *, n_jobs: int = -1, trust_nodes: bool = False) -> Iterator[None]:
@@ -212,20 +218,58 @@ def _config(said: Mapping[str, Any], file: str | os.PathLike[str] | None) -> Run
     if file is None and here:
         return RunConfig(**{name: value for name, value in said.items() if value is not None})
     path = None if file is None else Path(file)
-    return load_config(said, os.environ, config_file=path, cwd=Path.cwd())
+    config = load_config(said, os.environ, config_file=path, cwd=Path.cwd())
+    _refuse_to_rent(said, config)
+    return config
+
+
+def _refuse_to_rent(said: Mapping[str, Any], config: RunConfig) -> None:
+    """Refuse nodes that cost money, unless the call names their place: nobody is asked here."""
+    if place_of(config).rental is None or said["on"] == config.on:
+        return
+    if "on" in config.origins and "--nodes" not in config.origin("on"):
+        raise UsageError(
+            f"{config.origin('on')} asks for nodes on {config.on}, which cost money: "
+            f"write on={config.on!r} in the call, or on='local'"
+        )
+    raise UsageError(
+        f"nodes={said['nodes']} does not say where the nodes are: write on='local' to start them "
+        f"on this machine, or on={config.on!r} to rent them, which costs money"
+    )
 
 
 # As joblib.parallel_config("skygrid", cluster=cluster).
 register_parallel_backend("skygrid", SkygridBackend)
 
 
-def cluster(nodes: int | None = None, concurrency: int | None = None, **options: Any) -> Cluster:
+def cluster(
+    nodes: int | None = None,
+    concurrency: int | None = None,
+    on: str | None = None,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    max_cost: float | None = None,
+    fit_timeout: float | None = None,
+    retries: int | None = None,
+    sharing: bool = True,
+    start_method: Literal["auto", "fork", "spawn"] | None = None,
+) -> Cluster:
     """Return nodes that stay up for several searches; see `Cluster` for the parameters."""
-    return Cluster(nodes, concurrency, **options)
+    return Cluster(
+        nodes,
+        concurrency,
+        on,
+        config=config,
+        max_cost=max_cost,
+        fit_timeout=fit_timeout,
+        retries=retries,
+        sharing=sharing,
+        start_method=start_method,
+    )
 
 
 def fit(
-    search: Any,
+    search: Search,
     X: Any,
     y: Any = None,
     *,
@@ -240,7 +284,7 @@ def fit(
     start_method: Literal["auto", "fork", "spawn"] | None = None,
     fit_params: Mapping[str, Any] | None = None,
     **more_fit_params: Any,
-) -> Any:
+) -> Search:
     """Fit one search on nodes that are started for it and ended after it.
 
     Parameters
@@ -268,20 +312,30 @@ def fit(
     SkygridError, Exception
         As for `Cluster.fit`.
     """
-    options: dict[str, Any] = {
-        "on": on,
-        "config": config,
-        "max_cost": max_cost,
-        "fit_timeout": fit_timeout,
-        "retries": retries,
-        "sharing": sharing,
-        "start_method": start_method,
-    }
     _refuse(search)
-    _refuse_misspelt(more_fit_params, ["nodes", "concurrency", "fit_params", *options])
+    _refuse_misspelt(more_fit_params, _OPTIONS)
     keywords = dict(**(fit_params or {}), **more_fit_params)
-    with Cluster(nodes, concurrency, **options) as running:
+    nodes_for_it = Cluster(
+        nodes,
+        concurrency,
+        on,
+        config=config,
+        max_cost=max_cost,
+        fit_timeout=fit_timeout,
+        retries=retries,
+        sharing=sharing,
+        start_method=start_method,
+    )
+    with nodes_for_it as running:
         return running.fit(search, X, y, **keywords)
+
+
+_OPTIONS = tuple(
+    name
+    for name, one in inspect.signature(fit).parameters.items()
+    if one.kind is inspect.Parameter.KEYWORD_ONLY
+)
+"""Options of `fit`."""
 
 
 def _refuse(search: Any) -> None:

@@ -115,7 +115,9 @@ def _exit_code(arguments: Sequence[str]) -> int:
         app(args=list(arguments), prog_name="skygrid")
     except SystemExit as end:  # typer ends every command so, also a successful one
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        return _failed(code, "wrong usage; the message is on stderr", arguments) if code else 0
+        if not code or _runs_a_script(arguments):
+            return code
+        return _failed(code, "wrong usage; the message is on stderr", arguments)
     except (Interruption, KeyboardInterrupt):
         say("error: interrupted")
         return _failed(128 + last_signal(), "interrupted", arguments)
@@ -162,7 +164,14 @@ def _folder_of(error: BaseException | str | None) -> Path | None:
     return None
 
 
+def _runs_a_script(arguments: Sequence[str]) -> bool:
+    """Return whether exit code, stdout and most arguments are those of a script."""
+    return list(arguments[:1]) == ["exec"]
+
+
 def _asks_for_json(arguments: Sequence[str]) -> bool:
+    if _runs_a_script(arguments):
+        return False
     return "--json" in arguments or os.environ.get("SKYGRID_JSON", "").strip().lower() in TRUE
 
 

@@ -44,7 +44,7 @@ def test_several_searches_on_the_same_rented_nodes(
 ) -> None:
     """A cluster on AWS prints its price, fits like scikit-learn and leaves nothing behind."""
     X, y = load_iris(return_X_y=True)
-    with skygrid.cluster(nodes=2, concurrency=1) as cluster:
+    with skygrid.cluster(nodes=2, concurrency=1, on="aws") as cluster:
         assert not aws.calls["ec2:RunInstances"], "no fit was requested yet"
         for grid in ({"C": [0.1, 1, 10]}, {"gamma": [0.01, 0.1]}):
             ours = cluster.fit(GridSearchCV(SVC(), grid, cv=3), X, y)
@@ -64,5 +64,5 @@ def test_a_budget_that_is_too_small_rents_nothing(aws: Cloud) -> None:
     """A budget below the cost of start and teardown is refused."""
     X, y = load_iris(return_X_y=True)
     with pytest.raises(ConfigError, match="before the first fit"):
-        skygrid.fit(GridSearchCV(SVC(), {"C": [1]}), X, y, nodes=2, max_cost=0.001)
+        skygrid.fit(GridSearchCV(SVC(), {"C": [1]}), X, y, nodes=2, on="aws", max_cost=0.001)
     assert not aws.calls["ec2:RunInstances"]
