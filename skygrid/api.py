@@ -1,4 +1,4 @@
-"""skygrid from Python: fit a search object on nodes without a search file or a run's folder."""
+"""skygrid from Python: fit a search object on nodes without a search file."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, cast
 
 from joblib import parallel_config, register_parallel_backend
 
-from skygrid.config import RunConfig, load_config
+from skygrid.config import RunConfig, load_config, resume_config
 from skygrid.engine.engine import PullEngine
 from skygrid.errors import UsageError
 from skygrid.joblib_backend.backend import SkygridBackend
 from skygrid.joblib_backend.pool import CallPool
 from skygrid.joblib_backend.searches import searches_on_nodes
-from skygrid.listener import NotingListener, SilentListener
+from skygrid.listener import Listener, NotingListener, SilentListener
 from skygrid.nodes.registry import place_of
+from skygrid.reports.notebook import table_html
 from skygrid.run.cloud_nodes import make_offer
+from skygrid.run.display import Relay, display
 from skygrid.run.program import rented_nodes, rounds_of
+from skygrid.run.program_run import fit_in_folder
 from skygrid.run.setup import call_policies_of, nodes_of
 from skygrid.search_file.searches import refuse_undistributable
 from skygrid.sklearn_search.driven_search import fit_search, refuse_callbacks
@@ -69,6 +73,9 @@ class Cluster:
         True: candidates that one fit answers are fitted once. The scores are the same.
     start_method : {"auto", "fork", "spawn"}, optional
         Start method of slots. Default: "auto", which is fork on Linux, spawn elsewhere.
+    progress : bool, optional
+        True: show the progress of each search; where no terminal or notebook is, as a line on
+        stderr every few seconds. False: never. Default: in a terminal and a notebook.
 
     Raises
     ------
@@ -90,6 +97,7 @@ class Cluster:
         retries: int | None = None,
         sharing: bool = True,
         start_method: Literal["auto", "fork", "spawn"] | None = None,
+        progress: bool | None = None,
     ) -> None:
         said = {
             "nodes": nodes,
@@ -104,16 +112,28 @@ class Cluster:
         self._config = _config(said, config)
         self._rents = place_of(self._config).rental is not None
         self._stack = ExitStack()
+        self._progress = progress
+        self._silent = NotingListener(quiet=True) if self._rents else SilentListener()
+        self._relay = Relay(self._silent)
         self._engine: PullEngine | None = None
         self._calls: CallPool | None = None
 
+    def settings(self, name: str | None, runs_dir: str | os.PathLike[str] | None) -> RunConfig:
+        """Return the configuration for a run with this name, below this folder."""
+        said = {"name": name, "runs_dir": None if runs_dir is None else Path(runs_dir)}
+        checked = resume_config({}, said)
+        folder = self._config.runs_dir if runs_dir is None else checked.runs_dir
+        return replace(self._config, name=checked.name, runs_dir=folder)
+
     def __enter__(self) -> Self:
         # No stop condition: the program closes the cluster.
+        listener = cast("Listener", self._relay)
         if self._rents:
-            offer = make_offer(self._config)
-            nodes = rented_nodes(self._config, offer, "python", listener=NotingListener(quiet=True))
+            nodes = rented_nodes(
+                self._config, make_offer(self._config), "python", listener=listener
+            )
         else:
-            nodes = nodes_of(self._config, SilentListener(), secrets.token_hex(8))
+            nodes = nodes_of(self._config, listener, secrets.token_hex(8))
         self._engine = self._stack.enter_context(nodes)
         return self
 
@@ -156,12 +176,42 @@ class Cluster:
         engine = self._engine
         if engine is None:
             raise UsageError(NOT_RUNNING)
-        rounds = rounds_of(engine, self._config, search, X, y, fit_params)
-        try:
-            fit_search(search, X, y, fit_params, rounds)
-        finally:
-            rounds.warnings.issue()
+        with self._shown(engine) as listener:
+            rounds = rounds_of(engine, self._config, search, X, y, fit_params, listener=listener)
+            try:
+                fit_search(search, X, y, fit_params, rounds)
+            finally:
+                rounds.warnings.issue()
         return search
+
+    @contextmanager
+    def _shown(self, engine: PullEngine) -> Iterator[Listener]:
+        """Show the progress of a search while the block runs."""
+        with display(self._progress, self._silent) as listener:
+            if listener is self._silent:
+                yield listener
+                return
+            self._relay.target = listener
+            for name, greeting in dict(engine.greetings).items():
+                listener.node_changed(name, "working")
+                listener.node_greeted(name, greeting)
+            listener.phase("searching")
+            try:
+                yield listener
+                listener.phase("done")
+            finally:
+                self._relay.target = self._silent
+
+    def _repr_html_(self) -> str:
+        """Return the cluster as HTML, which notebooks show."""
+        engine = self._engine
+        greetings = {} if engine is None else dict(engine.greetings)
+        facts = [
+            (name, f"{one.slots} slots, {one.host}, {one.cpu}")
+            for name, one in sorted(greetings.items())
+        ]
+        state = "not running" if engine is None else f"{len(facts)} nodes have answered"
+        return table_html(f"cluster on {self._config.on}: {state}", facts)
 
     @contextmanager
     def joblib(self, *, n_jobs: int = -1, trust_nodes: bool = False) -> Iterator[None]:
@@ -253,6 +303,7 @@ def cluster(
     retries: int | None = None,
     sharing: bool = True,
     start_method: Literal["auto", "fork", "spawn"] | None = None,
+    progress: bool | None = None,
 ) -> Cluster:
     """Return nodes that stay up for several searches; see `Cluster` for the parameters."""
     return Cluster(
@@ -265,6 +316,7 @@ def cluster(
         retries=retries,
         sharing=sharing,
         start_method=start_method,
+        progress=progress,
     )
 
 
@@ -282,6 +334,10 @@ def fit(
     retries: int | None = None,
     sharing: bool = True,
     start_method: Literal["auto", "fork", "spawn"] | None = None,
+    progress: bool | None = None,
+    name: str | None = None,
+    runs_dir: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     fit_params: Mapping[str, Any] | None = None,
     **more_fit_params: Any,
 ) -> Search:
@@ -292,8 +348,16 @@ def fit(
     search : BaseSearchCV
     X : array-like of shape (n_samples, n_features)
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
-    nodes, concurrency, on, config, max_cost, fit_timeout, retries, sharing, start_method
+    nodes, concurrency, on, config, max_cost, fit_timeout, retries, sharing, start_method, progress
         As for `Cluster`.
+    name : str, optional
+        Name of the run. With it, or with `runs_dir`, the search has a run's folder as from the
+        command line: every outcome is on disk, and the run can be resumed, shown and loaded.
+    runs_dir : path, optional
+        Folder of all runs. Default: ``skygrid-runs``.
+    resume : bool, default=False
+        True: continue the run `name` if there is one, else start it. Recorded fits are not fitted
+        again.
     fit_params : mapping, optional
         Keyword arguments of ``search.fit`` whose names are also parameters of this function.
     **more_fit_params
@@ -315,6 +379,8 @@ def fit(
     _refuse(search)
     _refuse_misspelt(more_fit_params, _OPTIONS)
     keywords = dict(**(fit_params or {}), **more_fit_params)
+    if resume and name is None:
+        raise UsageError("resume=True needs the name of the run: name='...'")
     nodes_for_it = Cluster(
         nodes,
         concurrency,
@@ -325,9 +391,15 @@ def fit(
         retries=retries,
         sharing=sharing,
         start_method=start_method,
+        progress=progress,
     )
-    with nodes_for_it as running:
-        return running.fit(search, X, y, **keywords)
+    if name is None and runs_dir is None:
+        with nodes_for_it as running:
+            return running.fit(search, X, y, **keywords)
+    settings = nodes_for_it.settings(name, runs_dir)
+    with display(progress) as listener:
+        fit_in_folder(search, X, y, keywords, settings, listener, resume=resume)
+    return search
 
 
 _OPTIONS = tuple(

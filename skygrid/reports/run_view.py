@@ -38,8 +38,10 @@ class RunView:
 
     @property
     def resumable(self) -> bool:
-        """True if `skygrid resume` can continue the run; a failed search would fail again."""
-        return self.state in ("interrupted", "stopped")
+        """True if `skygrid resume` can continue the run; a failed search would fail again, and the
+        search of a Python program is there only."""
+        there = self.record.search_file is not None
+        return there and self.state in ("interrupted", "stopped")
 
 
 def run_json(view: RunView) -> str:

@@ -28,7 +28,7 @@ from skygrid.reports.run_record import RunRecord
 from skygrid.reports.views import CheckResult
 from skygrid.run.cloud_nodes import RentedNodes, make_offer
 from skygrid.run.driver_log import kept, written_to
-from skygrid.run.folder import LOGS, RunFolder, refuse_taken_name
+from skygrid.run.folder import LOGS, RunFolder, program_line, refuse_taken_name
 from skygrid.run.setup import hours_over, nodes_of
 from skygrid.util.process import exit_code_of
 
@@ -284,12 +284,13 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
                 )
                 result = run.complete()
         finally:
-            _charge(folder, rented, listener)
+            charge(folder, rented, listener)
     billed = msgspec.structs.replace(result.summary, bill=rented.bill())
     return dataclasses.replace(result, summary=billed, trouble=rented.trouble or result.trouble)
 
 
-def _charge(folder: RunFolder, rented: RentedNodes, listener: Listener) -> None:
+def charge(folder: RunFolder, rented: RentedNodes, listener: Listener) -> None:
+    """Record the cost of a run's nodes, and what may be left of them."""
     trouble = rented.trouble
     try:
         folder.charge(rented.bill(), rented.nodes())
@@ -312,5 +313,8 @@ def _importing() -> Iterator[None]:
 
 def _search_file(record: RunRecord) -> Path:
     if record.search_file is None:
-        raise UsageError(f"run {record.name} has no search file to load its search from")
+        raise UsageError(
+            f"run {record.name} has no search file, because a Python program made it. "
+            f"Go on with it there: {program_line(record)}"
+        )
     return Path(record.search_file)

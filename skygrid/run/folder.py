@@ -66,14 +66,15 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, config: RunConfig, search_file: Path, run_id: str, started_in: Path = Path()
+        cls, config: RunConfig, search_file: Path | None, run_id: str, started_in: Path = Path()
     ) -> RunFolder:
         """Make the folder of a new run.
 
         Parameters
         ----------
         config : RunConfig
-        search_file : Path
+        search_file : Path or None
+            None: the search comes from a Python program.
         run_id : str
         started_in : Path, optional
             Base of relative paths.
@@ -85,16 +86,19 @@ class RunFolder:
         FolderError
             If the folder cannot be made.
         """
-        path = _make_folder(started_in / config.runs_dir, config.name, search_file)
+        stem = Path("python") if search_file is None else search_file
+        path = _make_folder(started_in / config.runs_dir, config.name, stem)
         settings, private = separate(config_to_json(config))
-        source = (started_in / search_file).resolve()
-        copy_search_file(source, path)
-        origin = origin_of(source)
+        source = None if search_file is None else (started_in / search_file).resolve()
+        origin = None
+        if source is not None:
+            copy_search_file(source, path)
+            origin = origin_of(source)
         record = RunRecord(
             id=run_id,
             name=path.name,
             state="running",
-            search_file=str(source),
+            search_file=None if source is None else str(source),
             commit=None if origin is None else origin.commit,
             commit_changed=origin is not None and origin.changed,
             argv=tuple(map(masked, sys.argv)),
@@ -165,7 +169,8 @@ class RunFolder:
             recorded = f"{self.journal.count()}{total} fits are recorded"
         except JournalError:  # the error that ends the run tells more
             recorded = "recorded fits are kept"
-        return f"{recorded}; go on with: {resume_line(self.path, self.record)}{options}"
+        line = resume_line(self.path, self.record)
+        return f"{recorded}; go on with: {line}{options if self.record.search_file else ''}"
 
     def end(self, state: State, error: str | None) -> None:
         """Record the end of this session."""
@@ -328,12 +333,19 @@ def _open_journal(path: Path, record: RunRecord) -> SqliteJournal:
 
 def resume_line(path: Path, record: RunRecord) -> str:
     """Return the command that resumes a run, with ``--trust`` if it would ask."""
+    if record.search_file is None:
+        return program_line(record)
     try:
         asks = examine(path, record) is not None
     except JournalError:  # the error that ends the run tells more
         asks = False
     given = path.name if path.parent == Path("skygrid-runs") else str(path)
     return f"skygrid resume {shlex.quote(given)}{' --trust' if asks else ''}"
+
+
+def program_line(record: RunRecord) -> str:
+    """Return the call that resumes a run of a Python program."""
+    return f"skygrid.fit(search, X, y, name={record.name!r}, resume=True)"
 
 
 def _make_folder(runs_dir: Path, name: str | None, search_file: Path) -> Path:

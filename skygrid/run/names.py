@@ -18,14 +18,14 @@ JOURNAL_FILE = "journal.sqlite"
 def run_folders(runs_dir: Path) -> list[Path]:
     """Return the folders of all runs in `runs_dir`, sorted by name; empty if it does not exist."""
     try:
-        return sorted(folder for folder in runs_dir.iterdir() if _is_run(folder))
+        return sorted(folder for folder in runs_dir.iterdir() if is_run(folder))
     except (FileNotFoundError, NotADirectoryError):  # no run was started yet
         return []
     except OSError as error:
         raise UsageError(f"cannot look into {runs_dir}: {error.strerror}") from error
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
     """Return whether a folder holds a run; no for one that this user may not enter."""
     return os.path.isfile(folder / RUN_FILE)  # Path.is_file raises PermissionError
 
@@ -48,7 +48,7 @@ def find_run(run: str, runs_dir: Path) -> Path:
     folders = {folder.name: folder for folder in run_folders(runs_dir)}
     if run in folders:
         return folders[run]
-    if _is_run(Path(run)):
+    if is_run(Path(run)):
         return Path(run)
     if run and (runs_dir / run / JOURNAL_FILE).is_file():
         raise UsageError(

@@ -32,6 +32,7 @@ def rounds_of(
     y: Any,
     fit_params: Mapping[str, Any],
     kind: type[JournaledRounds] = JournaledRounds,
+    listener: Listener | None = None,
 ) -> JournaledRounds:
     """Return the rounds of a search, with the modules of the program as they are now."""
     code = code_of_program(shares_modules=engine.shares_modules)
@@ -43,7 +44,7 @@ def rounds_of(
         engine,
         MemoryJournal(),
         policies_of(config),
-        SilentListener(),
+        listener or SilentListener(),
         code=code,
         sharing=not config.no_sharing,
     )

@@ -6,7 +6,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,7 +41,7 @@ from skygrid.run.setup import policies_of
 from skygrid.search_file import load_search
 from skygrid.sklearn_search.driven_search import fit_search, refuse_callbacks
 from skygrid.user_code.output import stdout_to_stderr
-from skygrid.util.process import exit_code_of
+from skygrid.util.process import Interruption, exit_code_of
 from skygrid.worker.machine import machine
 
 LOGGER = logging.getLogger(__name__)
@@ -95,6 +95,8 @@ class Session:
         self._interrupts = interrupts or Interrupts(engine.interrupt, engine.kill)
         self._begin = time.monotonic()
         self._rounds: JournaledRounds | None = None
+        # A refit and a scorer may print; the command line's stdout is for the result.
+        self._prints: Callable[[], AbstractContextManager[Any]] = stdout_to_stderr
         self._saved = False
         """True once this session has written results."""
 
@@ -116,9 +118,20 @@ class Session:
         except SkygridError as error:
             raise self._ended("failed", error)  # noqa: B904 (the same error)
         except BaseException as error:
-            LOGGER.debug("a bug, or an error of the system", exc_info=True)
-            self._end_early("failed", f"{type(error).__name__}: {error}", exit_code_of(error))
+            LOGGER.debug("a bug, a signal, or an error of the system", exc_info=True)
+            signalled = isinstance(error, KeyboardInterrupt | Interruption)
+            state = "interrupted" if signalled else "failed"
+            self._end_early(state, f"{type(error).__name__}: {error}", exit_code_of(error))
             raise
+
+    def print_where_the_program_does(self) -> None:
+        """Leave stdout as it is for the refit and scorers: it is a program's own."""
+        self._prints = nullcontext
+
+    def issue_warnings(self) -> None:
+        """Issue the warnings of fits, as ``search.fit`` would have done."""
+        if self._rounds is not None:
+            self._rounds.warnings.issue()
 
     def _ended(self, state: State, error: E) -> E:
         """Record the end of the session by an error, and return the error."""
@@ -178,7 +191,7 @@ class Session:
         refit = getattr(spec.search, "refit", None)  # some searches set it in fit
         if isinstance(refit, str):
             self._listener.ranked_by(refit)
-        with stdout_to_stderr():  # a refit and a scorer may print; stdout is for the result
+        with self._prints():  # a refit and a scorer may print; stdout is for the result
             search = fit_search(spec.search, spec.X, spec.y, spec.fit_params, rounds)
             holdout = self._holdout(search)
         self._listener.phase("saving")
