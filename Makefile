@@ -48,8 +48,14 @@ lock: ## Update uv.lock from pyproject.toml; ARGS=--upgrade takes the newest rel
 	$(BIN)/uv lock $(ARGS)
 	$(BIN)/python tools/check_uv.py --write
 
-run: $(READY) ## Run the digits search of the guide on all cores
-	$(BIN)/skygrid run guides/digits/search.py
+# The product alone, without the tools of the tests, and with uv's progress on the terminal.
+.venv-run/$(STAMP): $(LOCKED)
+	$(call uv,$(@D))
+	UV_PROJECT_ENVIRONMENT=$(@D) UV_PYTHON_DOWNLOADS=never $(@D)/bin/uv sync --locked
+	touch $@
+
+run: .venv-run/$(STAMP) ## Install skygrid alone and run the digits search of the guide on all cores
+	.venv-run/bin/skygrid run guides/digits/search.py
 
 cloud: $(READY) sshd ## Start a cloud on this machine to try EC2 without an account (root)
 	@$(BIN)/python -m tests.cloud $(if $(PORT),--port $(PORT)) $(if $(BOOT),--boot $(BOOT))
@@ -151,5 +157,5 @@ test-libraries: .venv-libraries/$(STAMP) ## Compare searches over other librarie
 test-all: check test test-faults test-chaos test-cloud test-clusters test-digits test-sklearn test-sklearn-suite test-libraries test-pythons ## Run every check and every test that costs no money
 
 clean: ## Remove the environments, caches and build products (runs are kept)
-	rm -rf $(VENV) .venv-peers .venv-libraries .venv-clusters .venv-sklearn-* .venv-python-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-run .venv-peers .venv-libraries .venv-clusters .venv-sklearn-* .venv-python-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find skygrid tests tools guides -name __pycache__ -type d -prune -exec rm -rf {} +
