@@ -157,3 +157,40 @@ def test_a_search_with_an_unpicklable_object_needs_the_users_files(tmp_path: Pat
     assert "generator" in problem
     assert pickle.loads(file.getvalue()).func is sys.modules["generating"].f
     assert "generating" in spec.code.modules
+
+
+SAVE_AGAIN = """
+import pickle, sys
+import cloudpickle
+
+with open(sys.argv[1], "rb") as file:
+    search, X = pickle.load(file)
+with open(sys.argv[1], "wb") as file:
+    cloudpickle.dump((search, X), file)
+"""
+
+
+def test_a_loaded_search_is_saved_again_by_cloudpickle(tmp_path: Path) -> None:
+    """Where the search file is gone, cloudpickle saves its classes and functions once more."""
+    (tmp_path / "search.py").write_text(
+        "from sklearn.datasets import load_iris\n"
+        "from sklearn.pipeline import make_pipeline\n"
+        "from sklearn.preprocessing import FunctionTransformer\n"
+        "from sklearn.svm import SVC\n"
+        "class Own(SVC): pass\n"
+        "def doubled(X): return X * 2\n"
+        "dataset = load_iris(return_X_y=True)\n"
+        "estimator = make_pipeline(FunctionTransformer(doubled), Own())\n"
+        "param_grid = {'own__C': [1]}\n"
+    )
+    spec = load_search(tmp_path / "search.py")
+    search = spec.search.fit(spec.X, spec.y)
+    saved = tmp_path / "elsewhere" / "search.pkl"
+    saved.parent.mkdir()
+    with saved.open("wb") as file:
+        assert save_search((search, spec.X), file) is None
+    for code, *arguments in ((SAVE_AGAIN, saved), (OPEN, saved, saved.parent / "predicted.npy")):
+        command = [sys.executable, "-I", "-c", code, *map(str, arguments)]
+        subprocess.run(command, check=True, capture_output=True)
+    predicted = np.load(saved.parent / "predicted.npy")
+    assert predicted.tolist() == search.predict(spec.X).tolist()
