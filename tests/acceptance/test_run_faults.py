@@ -73,7 +73,7 @@ def test_a_killed_driver_costs_only_the_fits_in_flight(slow: Path) -> None:
     before, done = recorded(slow, "r"), _ledger(slow)
     assert 6 <= before < 40
     out, _ = skygrid(slow, "runs", "--json")
-    assert json.loads(out)[0]["state"] == "interrupted"
+    assert json.loads(out)["runs"][0]["state"] == "interrupted"
     skygrid(slow, "resume", "r")
     assert result(slow, "r")["reused"] == before
     again = _ledger(slow) - done
