@@ -18,6 +18,7 @@ from skygrid.config import RunConfig, load_config, resume_config
 from skygrid.engine.engine import PullEngine
 from skygrid.errors import UsageError
 from skygrid.joblib_backend.backend import SkygridBackend
+from skygrid.joblib_backend.folds import nested_cross_validation
 from skygrid.joblib_backend.pool import CallPool
 from skygrid.joblib_backend.searches import searches_on_nodes
 from skygrid.listener import Listener, NotingListener, SilentListener
@@ -212,6 +213,38 @@ class Cluster:
         ]
         state = "not running" if engine is None else f"{len(facts)} nodes have answered"
         return table_html(f"cluster on {self._config.on}: {state}", facts)
+
+    def cross_validate(self, estimator: Any, X: Any, y: Any = None, **options: Any) -> Any:
+        """Cross-validate a search: scikit-learn's `cross_validate`, with its searches on the nodes.
+
+        The fits of the searches of all outer folds are one queue. Refits, and everything else that
+        an outer fold does, run in this process.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A search, or an estimator that holds one, such as a Pipeline.
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
+        **options
+            Other arguments of `sklearn.model_selection.cross_validate` in the installed release,
+            except ``n_jobs`` and ``pre_dispatch``.
+
+        Returns
+        -------
+        scores : dict of str to array of shape (n_outer_folds,)
+            As scikit-learn returns it.
+
+        Raises
+        ------
+        UsageError
+            If `estimator` holds no search, or one whose fits cannot be distributed.
+        SkygridError, Exception
+            As for `fit`.
+        """
+        if self._engine is None:
+            raise UsageError(NOT_RUNNING)
+        return nested_cross_validation(self._engine, self._config, estimator, X, y, options)
 
     @contextmanager
     def joblib(self, *, n_jobs: int = -1, trust_nodes: bool = False) -> Iterator[None]:

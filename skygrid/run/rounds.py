@@ -27,7 +27,7 @@ from skygrid.sklearn_search.warnings import WarningCounter
 from skygrid.user_code.pickled_values import packed_values
 from skygrid.user_code.sendable_values import MOST_BYTES, values_to_send
 from skygrid.user_code.sources import files_in_place, files_to_send
-from skygrid.worker.evaluation.contents import RoundTasks, SearchData, SearchWork
+from skygrid.worker.evaluation.contents import JointData, RoundTasks, SearchData, SearchWork
 from skygrid.worker.evaluation.joblib_backend import context_of_fits
 from skygrid.worker.user_code import process_state
 from skygrid.worker.user_code.pickling import NodePickler
@@ -263,20 +263,23 @@ def too_large_note(name: str) -> str:
 
 
 def work_blobs(
-    data: SearchData, work: SearchWork, code: UserCode, *, shares_modules: bool
+    data: SearchData | JointData, work: SearchWork, code: UserCode, *, shares_modules: bool
 ) -> WorkBlobs:
     """Return the blobs that every fit of a search needs.
 
     Parameters
     ----------
-    data : SearchData
+    data : SearchData or JointData
     work : SearchWork
     code : UserCode
         The user's modules.
     shares_modules : bool
         True if nodes find modules where this process does.
     """
-    parts = {"X": data.X, "y": data.y, **data.fit_params}
+    # The data of joint rounds are samples that the driver has selected: no module has them.
+    parts = {}
+    if isinstance(data, SearchData):
+        parts = {"X": data.X, "y": data.y, **data.fit_params}
     values = values_to_send(code, parts, shares_modules=shares_modules)
     pickler = functools.partial(node_pickler, references=values.references)
     process = process_state.changes(

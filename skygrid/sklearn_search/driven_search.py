@@ -128,7 +128,7 @@ def refuse_callbacks(search: Any) -> None:
         return
     found = [
         f"{type(callback).__name__} on {type(owner).__name__}"
-        for owner in _estimators_within(search)
+        for owner in estimators_within(search)
         for callback in sklearn_private.callbacks_of(owner)
     ]
     if found:
@@ -138,19 +138,20 @@ def refuse_callbacks(search: Any) -> None:
         )
 
 
-def _estimators_within(value: Any) -> Iterable[Any]:
+def estimators_within(value: Any) -> Iterable[Any]:
+    """Yield the estimators in a value: itself, and those in its parameters and containers."""
     if isinstance(value, Mapping):
         for item in value.values():
-            yield from _estimators_within(item)
+            yield from estimators_within(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _estimators_within(item)
+            yield from estimators_within(item)
     elif isinstance(value, np.ndarray) and value.dtype.hasobject:
         for item in value.flat:
-            yield from _estimators_within(item)
+            yield from estimators_within(item)
     elif hasattr(value, "get_params") and not isinstance(value, type):
         yield value
-        yield from _estimators_within(value.get_params(deep=False))
+        yield from estimators_within(value.get_params(deep=False))
 
 
 _drivers: list[_Driver] = []

@@ -146,7 +146,7 @@ if __name__ == "__main__":
 
 @pytest.mark.timeout(500)
 def test_a_script_runs_on_a_host(tmp_path: Path, ssh_bed: SshBed) -> None:
-    """`skygrid exec` runs the loops and searches of a script on a host, and ends all it started."""
+    """`skygrid exec` runs the loops and searches of a script on a host, and leaves nothing."""
     (tmp_path / "script.py").write_text(SCRIPT)
     bench = Bench(tmp_path, ssh_bed, connect_timeout=30.0)
     node = bench.node()

@@ -32,6 +32,13 @@ class SearchData:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JointData:
+    """Data of several searches whose fits are one round. It takes the place of a `SearchData`."""
+
+    parts: tuple[SearchData, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchWork:
     """Everything else that all fits of a search need.
 
@@ -144,3 +151,5 @@ class RoundTasks:
     """(train, test) index arrays, in scikit-learn's order."""
 
     sharing: Sharing = field(default_factory=Sharing)
+    parts: tuple[int, ...] = ()
+    """Per split: number of its data in `JointData.parts`. Empty: the round has one `SearchData`."""

@@ -24,7 +24,7 @@ from skygrid.worker.user_code.warning_rules import filters_of
 from skygrid.worker.wire.messages import FitResult, WarningNote
 from skygrid.worker.wire.scores import to_wire
 
-from .contents import RoundTasks, SearchData, SearchWork
+from .contents import JointData, RoundTasks, SearchData, SearchWork
 from .exception_records import records_of
 from .joblib_backend import run_in_process
 from .plain_arrays import know_plain_arrays
@@ -50,7 +50,7 @@ class Evaluator:
 
     Parameters
     ----------
-    data : SearchData
+    data : SearchData or JointData
     work : SearchWork
     tasks : RoundTasks
     shared : SharedSamples, optional
@@ -59,24 +59,27 @@ class Evaluator:
 
     def __init__(
         self,
-        data: SearchData,
+        data: SearchData | JointData,
         work: SearchWork,
         tasks: RoundTasks,
         shared: SharedSamples | None = None,
     ) -> None:
-        self._X, self._y = data.X if shared is None else shared, data.y
+        parts = data.parts if isinstance(data, JointData) else (data,)
+        self._Xs = [part.X for part in parts] if shared is None else [shared]
+        self._parts = parts
+        self._part_of = tasks.parts or (0,) * len(tasks.splits)
         self._shared = None if shared is None else shared.samples
         self._work = work
         self._candidates, self._splits = tasks.candidates, tasks.splits
-        self.samples = SplitSamples(self._X, self._y, self._splits)
+        self._samples = [
+            SplitSamples(X, part.y, self._splits) for X, part in zip(self._Xs, parts, strict=True)
+        ]
         self._fit_seconds = 0.0
         self.noted: list[WarningNote] = []
         """Warnings of the current or last fit."""
 
         self._kwargs = {
             "scorer": work.scorer,
-            "fit_params": data.fit_params,
-            "score_params": data.score_params,
             "return_train_score": work.return_train_score,
             "return_n_test_samples": True,
             "return_times": True,
@@ -94,6 +97,10 @@ class Evaluator:
     def scorer(self) -> Any:
         """The search's scorer, a single callable also for several metrics."""
         return self._work.scorer
+
+    def samples_of(self, split: int) -> SplitSamples:
+        """Return the samples of the data that a split divides."""
+        return self._samples[self._part_of[split]]
 
     def prepare_process(self, pools: ThreadPools) -> None:
         """Make this process a slot: set threads, joblib, warnings, random states and configuration.
@@ -178,16 +185,20 @@ class Evaluator:
         if self._shared is not None:
             self._shared.handed_out = False
         train, test = self._splits[split]
+        number = self._part_of[split]
+        data = self._parts[number]
         try:
             estimator = clone(self._work.estimator)
             if prepare is not None:
                 prepare(estimator)
             began = time.thread_time()
-            with self.samples.unchecked(split):
+            with self._samples[number].unchecked(split):
                 out = fit_and_score(
                     estimator,
-                    self._X,
-                    self._y,
+                    self._Xs[number],
+                    data.y,
+                    fit_params=data.fit_params,
+                    score_params=data.score_params,
                     train=train,
                     test=test,
                     parameters=self._candidates[candidate],

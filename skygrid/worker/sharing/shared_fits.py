@@ -88,9 +88,10 @@ class SharedFits:
         if self._scores is None:
             yield from self._answered(lease, slot, ordered, split, rule)
             return
-        with self._evaluator.samples.asked_once():
+        samples = self._evaluator.samples_of(split)
+        with samples.asked_once():
             yield from self._answered(lease, slot, ordered, split, rule)
-        if not self._evaluator.samples.kept:
+        if not samples.kept:
             self._scores.forget()
 
     def _answered(

@@ -9,6 +9,7 @@ from typing import Any
 from skygrid.worker.evaluation.calls import CallRunner
 from skygrid.worker.evaluation.contents import (
     CallSetup,
+    JointData,
     RoundTasks,
     SearchData,
     SearchWork,
@@ -121,11 +122,14 @@ def load_round(
         if folder is None:
             raise OSError("there is no folder for the arguments of calls: is the disk full?")
         return CallRunner(work, folder)
-    opened_data: SearchData = open_blob(*data)
+    opened_data: SearchData | JointData = open_blob(*data)
+    if isinstance(opened_data, JointData):
+        tasks: RoundTasks = open_blob(*plan)
+        return RoundWork(Evaluator(opened_data, work, tasks), tasks.sharing, folder)
     if work.values is not None:
         parts = {"X": opened_data.X, "y": opened_data.y, **opened_data.fit_params}
         put_data(work.values.shared, parts)
-    tasks: RoundTasks = open_blob(*plan)
+    tasks = open_blob(*plan)
     shared = None
     if folder is not None and tasks.sharing.samples:
         shared = share_samples(opened_data.X, tasks.splits, folder, slots)

@@ -188,12 +188,12 @@ def test_samples_are_taken_once(
     X = np.arange(40.0).reshape(20, 2)
     work = evaluator(X, np.arange(20) % 2)
     for _ in range(2):
-        with work.samples.asked_once():
+        with work.samples_of(0).asked_once():
             assert [work.evaluate(0, 0, member, 0).status for member in (0, 1)] == ["scored"] * 2
     groups = Remembering.seen[:2], Remembering.seen[2:]
     assert [len(set(group)) for group in groups] == [1, 1]
     assert (groups[0] == groups[1]) or not between_groups
-    assert bool(work.samples._samples) == between_groups
+    assert bool(work.samples_of(0)._samples) == between_groups
     if between_groups:
         work.evaluate(0, 0, 0, 0)  # outside a group it gets its own
         assert Remembering.seen[-1] != groups[1][-1]
