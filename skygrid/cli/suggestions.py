@@ -23,6 +23,7 @@ COMMANDS_ELSEWHERE = {
     "new": "init",
     "plan": "check",
     "ps": "nodes",
+    "python": "exec",
     "restart": "resume",
     "results": "show",
     "start": "run",

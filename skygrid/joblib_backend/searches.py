@@ -55,7 +55,8 @@ def searches_on_nodes(
     def _rounds(
         search: Any, X: Any, y: Any, params: Mapping[str, Any]
     ) -> Iterator[JournaledRounds]:
-        rounds = rounds_of(engine, config, search, X, y, params, kind=_AsByLoky)
+        # Loops that follow may need more of the program than this search.
+        rounds = rounds_of(engine, config, search, X, y, params, kind=_AsByLoky, whole_program=True)
         try:
             yield rounds
         finally:

@@ -20,7 +20,7 @@ from skygrid.run.cloud_nodes import RentedNodes
 from skygrid.run.rounds import JournaledRounds
 from skygrid.run.setup import policies_of
 from skygrid.search_file.portable import obstacles_named
-from skygrid.user_code.program_needs import code_of_program, needs_of
+from skygrid.user_code.program_needs import code_of_program, needs_of, needs_of_program
 from skygrid.util.terminal import say
 
 
@@ -33,13 +33,20 @@ def rounds_of(
     fit_params: Mapping[str, Any],
     kind: type[JournaledRounds] = JournaledRounds,
     listener: Listener | None = None,
+    whole_program: bool = False,
 ) -> JournaledRounds:
-    """Return the rounds of a search, with the modules of the program as they are now."""
+    """Return the rounds of a search, with the modules of the program as they are now.
+
+    Parameters
+    ----------
+    whole_program : bool, default=False
+        True: nodes need everything that the program imports, not only what the search is made of.
+    """
     code = code_of_program(shares_modules=engine.shares_modules)
     if not engine.shares_modules:
         with obstacles_named(search=search, X=X, y=y, fit_params=fit_params):
             needs = needs_of(code, search, X, y, fit_params)
-        engine.set_modules(needs)
+        engine.set_modules(needs | needs_of_program(code) if whole_program else needs)
     return kind(
         engine,
         MemoryJournal(),

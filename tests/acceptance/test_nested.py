@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+import skygrid
 from skygrid.errors import UsageError
 from tests.acceptance.doubles import FailingClassifier, Refusal
 from tests.acceptance.sameness import differences
@@ -123,7 +125,9 @@ def quietly(call: Callable[..., Any], *args: Any, **options: Any) -> Any:
             # skygrid's note names the fit.
             text = str(error).partition("\nRaised by candidate")[0]
             result = type(error), [line for line in text.splitlines() if line[:1] not in ("", " ")]
-    return result, {note.category for note in noted}
+    # NumPy casts uninitialised memory under the mask of a parameter, with a warning now and then.
+    from_fits = [note for note in noted if not note.filename.endswith("numpy/ma/core.py")]
+    return result, {note.category for note in from_fits}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -232,6 +236,37 @@ def main():
 
 main()
 """
+
+
+class WaitingClassifier(DecisionTreeClassifier):
+    def __init__(self, mark: str = "", max_depth: int | None = None) -> None:
+        super().__init__(max_depth=max_depth)
+        self.mark = mark
+
+    def fit(self, X: Any, y: Any) -> Any:
+        Path(self.mark).touch()
+        while True:
+            time.sleep(0.05)
+
+
+def test_a_cluster_that_is_closed_makes_no_failed_folds(tmp_path: Path) -> None:
+    """An error of the nodes is raised; it does not become the NaN score of a fold."""
+    mark = tmp_path / "mark"
+    X, y = data()
+    raised: list[BaseException] = []
+
+    def validate() -> None:
+        try:
+            running.cross_validate(grid(WaitingClassifier(str(mark))), X, y)
+        except UsageError as error:
+            raised.append(error)
+
+    with skygrid.cluster(on="local", nodes=1, concurrency=1) as running:
+        thread = threading.Thread(target=validate)
+        thread.start()
+        wait_for(mark.exists, "a fit runs")
+    thread.join(WAIT_SECONDS)
+    assert "also in other threads" in str(raised[0])
 
 
 def test_ctrl_c_ends_all_folds_and_nodes(tmp_path: Path) -> None:
