@@ -5,6 +5,7 @@ Libraries are imported inside functions, because only `make test-libraries` inst
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 
 from tests.acceptance.searches import Job, Row, assert_same_answer, flowers, patients, rows
 
@@ -237,3 +239,50 @@ def bayesian() -> Job:
 def test_libraries(cluster: Any, row: Row, capfd: Any) -> None:
     """A search over another library's estimators gives scikit-learn's answer."""
     assert_same_answer(cluster, row, capfd)
+
+
+# ---- searches that skygrid cannot take over ------------------------------------------------------
+
+
+def genetic(X: Any, y: Any) -> Any:
+    """Return the scores of a search that has a ``fit`` of its own."""
+    from sklearn_genetic import GASearchCV
+    from sklearn_genetic.space import Integer
+
+    random.seed(0)  # where it draws its candidates
+    np.random.seed(0)
+    space = {"max_depth": Integer(1, 6), "min_samples_leaf": Integer(1, 9)}
+    search = GASearchCV(
+        DecisionTreeClassifier(random_state=0),
+        param_grid=space,
+        cv=3,
+        population_size=4,
+        generations=2,
+        n_jobs=-1,
+        verbose=False,
+    ).fit(X, y)
+    return search.best_params_, list(search.cv_results_["mean_test_score"])
+
+
+def sampled(X: Any, y: Any) -> Any:
+    """Return the scores of a search that is none of scikit-learn's."""
+    from optuna.distributions import IntDistribution
+    from optuna_integration.sklearn import OptunaSearchCV
+
+    space = {"max_depth": IntDistribution(1, 6)}
+    tree = DecisionTreeClassifier(random_state=0)
+    search = OptunaSearchCV(tree, space, cv=3, n_trials=6, random_state=0).fit(X, y)
+    return search.best_params_, [trial.value for trial in search.trials_]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("fit", [genetic, sampled])
+def test_searches_of_their_own_run_through_joblib(fit: Any, cluster: Any) -> None:
+    """GASearchCV and OptunaSearchCV give the same answer inside `cluster.joblib()`, on nodes."""
+    job = flowers()
+    alone = fit(*job)
+    pool = cluster.call_pool(trust_nodes=False)
+    pool.used = False
+    with cluster.joblib():
+        assert fit(*job) == alone
+    assert pool.used
