@@ -33,6 +33,10 @@ from skygrid.search_file.portable import obstacles_named
 from skygrid.worker.evaluation.contents import JointData, RoundTasks, SearchData, SearchWork
 from skygrid.worker.wire.blobs import Blob
 
+MOST_TASKS = 1_000_000
+"""Tasks of a joint round, those that belong to no search included: a queue keeps a few bytes for
+each. More of them are divided into several rounds."""
+
 
 class FoldStopped(BaseException):
     """The nested cross-validation has ended; the owner raises the reason.
@@ -181,6 +185,11 @@ class JointRounds:
         run, because one of them may raise another error.
         """
         joint = join([one.plan for one in asked], [_content(one.plan.candidates) for one in asked])
+        if joint.plan.n_tasks > MOST_TASKS and len(asked) > 1:
+            half = len(asked) // 2
+            self._run(asked[:half])
+            self._run(asked[half:])
+            return
         blobs = None
 
         def record(batch: Sequence[Outcome]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -127,6 +128,46 @@ def test_scikit_learn_gives_the_same_numbers(anywhere: Any, name: str) -> None:
     expected = SKLEARN[name](X, y)
     here.unregister()
     np.testing.assert_array_equal(SKLEARN[name](X, y), expected)
+
+
+def test_a_search_shares_fits(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that asks for all slots shares fits as in `Cluster.fit`; n_jobs=1 stays here."""
+    plans: list[Any] = []
+    run_round = place._engine.run_round
+
+    def note(plan: Any, *rest: Any) -> None:
+        plans.append(plan)
+        run_round(plan, *rest)
+
+    monkeypatch.setattr(place._engine, "run_round", note)
+    X, y = data()
+    forest = RandomForestClassifier(random_state=0)
+    grid = {"n_estimators": [2, 4, 6]}
+    scores = []
+    for n_jobs in (-1, None, 1):
+        search = GridSearchCV(forest, grid, cv=3, n_jobs=n_jobs).fit(X, y)
+        scores.append(search.cv_results_["mean_test_score"])
+    np.testing.assert_array_equal(scores[0], scores[2])
+    np.testing.assert_array_equal(scores[1], scores[2])
+    assert [len(plan.sharing.groups) for plan in plans] == [1, 1]
+
+
+def test_a_forked_process_uses_no_nodes(place: Any) -> None:
+    """Loops and searches in a process that this one forks run there."""
+
+    def in_child() -> None:
+        grid = GridSearchCV(TREE, {"max_depth": [1, 2]}, cv=3, n_jobs=-1).fit(*data())
+        pids = set(Parallel(n_jobs=-1)(delayed(pid)(i) for i in range(3)))
+        connection.send((grid.best_score_, pids == {os.getpid()}))
+
+    here, connection = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=in_child)
+    child.start()
+    assert here.poll(WAIT_SECONDS)
+    score, own = here.recv()
+    child.join(WAIT_SECONDS)
+    assert own
+    assert score == GridSearchCV(TREE, {"max_depth": [1, 2]}, cv=3).fit(*data()).best_score_
 
 
 def test_fitted_estimators_come_back(anywhere: Any) -> None:

@@ -179,6 +179,14 @@ def test_inner_fits_of_all_folds_are_one_queue(
     assert len(plan.sharing.groups) == 1
 
 
+def test_a_joint_round_has_a_size(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folds that are too many for one round run in several, with the same answer."""
+    monkeypatch.setattr("skygrid.run.joint_rounds.MOST_TASKS", 20)
+    X, y = data()
+    ours = cluster.cross_validate(grid(), X, y)["test_score"]
+    np.testing.assert_array_equal(ours, cross_validate(grid(), X, y)["test_score"])
+
+
 def test_threads_share_a_cluster(cluster: Any) -> None:
     """Nested cross-validations and searches of several threads end with their own answers."""
     X, y = data()
