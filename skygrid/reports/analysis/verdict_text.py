@@ -1,0 +1,94 @@
+"""The verdict as plain sentences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from skygrid.reports.plain_values import count_text
+
+from .means import mean_fit_seconds, mean_scores
+from .records import CandidateTable, Verdict
+from .texts import gain_text, score_text, seconds_text, settings_text
+
+WORTHWHILE = 0.8
+"""Largest ratio of the cheapest candidate's fit time to the best one's that is worth a sentence."""
+
+
+def verdict_sentences(table: CandidateTable, verdict: Verdict) -> Verdict:
+    """Return the verdict with its sentences."""
+    sentences = (
+        _best(table, verdict),
+        _gains(verdict),
+        _certainty(verdict),
+        _cheapest(table, verdict),
+        _simplest(table, verdict),
+    )
+    return replace(verdict, sentences=tuple(text for text in sentences if text))
+
+
+def _best(table: CandidateTable, verdict: Verdict) -> str:
+    if verdict.mean is None or verdict.std is None:
+        return ""
+    if verdict.splits == 1:
+        return f"The best {table.metric} is {score_text(verdict.mean)}, on one split."
+    return (
+        f"The best mean {table.metric} is {score_text(verdict.mean)}, with a standard deviation of"
+        f" {gain_text(verdict.std)} over {verdict.splits} splits."
+    )
+
+
+def _gains(verdict: Verdict) -> str:
+    if verdict.gain_over_median is None or verdict.scored < 2:
+        return ""
+    parts = [f"{_better(verdict.gain_over_median)} the median candidate"]
+    if verdict.default is not None and verdict.default == verdict.best:
+        return f"That is {parts[0]}. It has the estimator's default parameters."
+    if verdict.gain_over_default is not None:
+        parts.append(f"{_better(verdict.gain_over_default)} the estimator's default parameters")
+    return f"That is {' and '.join(parts)}."
+
+
+def _better(gain: float) -> str:
+    if gain == 0:
+        return "as good as"
+    return f"{gain_text(abs(gain))} {'better' if gain > 0 else 'worse'} than"
+
+
+def _certainty(verdict: Verdict) -> str:
+    comparison = verdict.comparison
+    if not comparison.test:
+        return "" if verdict.scored < 2 else f"No test of the difference: {comparison.reason}."
+    level = f"{comparison.test}, level {100 * comparison.significance:g} %"
+    alike, others = len(comparison.indistinguishable), comparison.compared
+    if not alike:
+        who = "the other candidate" if others == 1 else f"all {others} other candidates"
+        return f"The difference from {who} is significant ({level})."
+    return (
+        f"{alike} of the {count_text(others, 'other candidate')}"
+        f" {'is' if alike == 1 else 'are'} statistically indistinguishable from it ({level})."
+    )
+
+
+def _cheapest(table: CandidateTable, verdict: Verdict) -> str:
+    best, other = verdict.best, verdict.cheapest
+    if best is None or other is None or other == best:
+        return ""
+    seconds, means = mean_fit_seconds(table), mean_scores(table)
+    if not seconds[other] <= WORTHWHILE * seconds[best]:
+        return ""
+    return (
+        f"The cheapest of them fits in {seconds_text(float(seconds[other]))} instead of"
+        f" {seconds_text(float(seconds[best]))}, with a mean of {score_text(float(means[other]))}:"
+        f" {settings_text(table.params[other], table.params[best])}."
+    )
+
+
+def _simplest(table: CandidateTable, verdict: Verdict) -> str:
+    best, other = verdict.best, verdict.simplest
+    if best is None or other is None:
+        return ""
+    if other == verdict.cheapest and _cheapest(table, verdict):
+        return "It is also the simplest of them."
+    mean = score_text(float(mean_scores(table)[other]))
+    own = settings_text(table.params[other], table.params[best])
+    return f"The simplest of them has a mean of {mean}: {own}."
