@@ -1,4 +1,4 @@
-"""The commands that inspect runs and places: runs, show, logs, doctor."""
+"""The commands that inspect runs and places: runs, show, report, logs, doctor."""
 
 from __future__ import annotations
 
@@ -63,6 +63,35 @@ def show(run: given.Run, runs_dir: given.RunsDir = None, json: given.Json = None
     from skygrid.reports.console import run_panel, summary_view
 
     write_view(summary_view(summary) if summary else run_panel(view, now=time.time()))
+
+
+def report(
+    run: given.Run,
+    show_it: Annotated[
+        bool, typer.Option("--open", help="Open the report in the web browser.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The file to write. Default: report.html in the run's folder.",
+        ),
+    ] = None,
+    runs_dir: given.RunsDir = None,
+) -> None:
+    """Write the HTML report of a run, complete or not."""
+    from skygrid.run.report import write_report
+
+    config = load_config({"runs_dir": runs_dir}, os.environ, cwd=Path.cwd())
+    path = write_report(find_run(run, config.runs_dir), output)
+    write_result(f"{path}\n")
+    if show_it:
+        import webbrowser
+
+        if not webbrowser.open(path.resolve().as_uri()):
+            say(f"there is no web browser here; open {path} in one")
 
 
 def logs(

@@ -286,13 +286,20 @@ def _holdout(score: Any) -> float | dict[str, float | None] | None:
 
 
 def _nodes(facts: RunFacts) -> tuple[NodeSummary, ...]:
-    fits = Counter(outcome.node for outcome in facts.outcomes)
+    return node_summaries(facts.outcomes, facts.nodes)
+
+
+def node_summaries(
+    outcomes: Sequence[Outcome], nodes: Mapping[str, Greeting]
+) -> tuple[NodeSummary, ...]:
+    """Return each node with its work, by name; nodes that ran nothing are among them."""
+    fits = Counter(outcome.node for outcome in outcomes)
     seconds: dict[str, float] = dict.fromkeys(fits, 0.0)
-    for outcome in facts.outcomes:
+    for outcome in outcomes:
         seconds[outcome.node] += outcome.busy_seconds
     return tuple(
-        _node(name, fits[name], seconds.get(name, 0.0), facts.nodes.get(name))
-        for name in sorted({*fits, *facts.nodes})
+        _node(name, fits[name], seconds.get(name, 0.0), nodes.get(name))
+        for name in sorted({*fits, *nodes})
     )
 
 

@@ -31,7 +31,13 @@ from skygrid.nodes.records import Bill, RentedNode
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.reports.csv import write_csv
 from skygrid.reports.result_json import add_bill, result_json, write_result
-from skygrid.reports.run_record import NodeRecord, RunRecord, State, driver_mark
+from skygrid.reports.run_record import (
+    NodeRecord,
+    RunRecord,
+    SearchFacts,
+    State,
+    driver_mark,
+)
 from skygrid.reports.summary import Summary
 from skygrid.run.secrets_file import remove_secrets, write_secrets
 from skygrid.run.trust import examine, mark_own, mark_plan
@@ -117,7 +123,12 @@ class RunFolder:
         mark_own(self.path, self.record)  # first: a record without a mark is a stranger's
         self._update(state="running", ended_at=None, error=None, driver=driver_mark())
 
-    def begin(self, parts: Mapping[str, str], versions: Mapping[str, str]) -> SqliteJournal:
+    def begin(
+        self,
+        parts: Mapping[str, str],
+        versions: Mapping[str, str],
+        facts: SearchFacts | None = None,
+    ) -> SqliteJournal:
         """Begin a session: claim the journal for this search.
 
         Parameters
@@ -126,6 +137,8 @@ class RunFolder:
             The search's fingerprint.
         versions : mapping of str to str
             Versions on the driver.
+        facts : SearchFacts, optional
+            For reports.
 
         Raises
         ------
@@ -134,7 +147,11 @@ class RunFolder:
         """
         self.journal.claim(parts)
         self._begin()
-        self._update(versions={"skygrid": __version__, **versions}, fingerprint=dict(parts))
+        self._update(
+            versions={"skygrid": __version__, **versions},
+            fingerprint=dict(parts),
+            search=facts or self.record.search,
+        )
         return self.journal
 
     @property
