@@ -15,7 +15,7 @@ from .values import COUNT_OR_FRACTION, as_number, last_part, value_key
 
 Codes = NDArray[np.intp]
 
-LOG_RATIO = 5.0
+LOG_RATIO = 4.0
 """Smallest ratio of the largest to the smallest number on a logarithmic axis."""
 
 
@@ -87,7 +87,8 @@ def axis_of(numbers: Floats) -> Axis:
         return "log"
     middle = float(np.median(numbers))
     linear = abs((middle - low) / (high - low) - 0.5)
-    logs = abs(np.log(middle / low) / np.log(high / low) - 0.5)
+    bottom, centre, top = np.log([low, middle, high])
+    logs = abs((centre - bottom) / (top - bottom) - 0.5)
     return "log" if logs < linear else "linear"
 
 

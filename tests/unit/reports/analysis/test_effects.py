@@ -30,6 +30,7 @@ from tests.candidate_tables import grid_table, table_of
         ([1, 2, 3, 4, 5], "linear"),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], "linear"),
         ([10, 50, 100], "linear"),
+        ([50, 100, 200], "log"),
         ([-1, 0, 1], "linear"),
         ([0, 5, 10], "linear"),
         ([0, 0.001, 0.01, 0.1], "category"),
