@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from skygrid.reports.analysis.advice import advise
 from skygrid.reports.analysis.cost import cost
 from skygrid.reports.analysis.effects import effects
 from skygrid.reports.analysis.families import split_families
@@ -60,7 +61,7 @@ def analyse(report: Report) -> Analysis:
 
     return Analysis(
         verdict=part(judge, None),
-        advice=(),
+        advice=part(advise, ()),
         families=part(split_families, ()),
         effects=part(effects, ()),
         importances=part(importances, ()),

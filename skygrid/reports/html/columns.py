@@ -30,6 +30,12 @@ def first_rows(outcomes: Sequence[Outcome], plans: Mapping[int, PlanValues]) -> 
     return offsets
 
 
+def n_splits(outcomes: Sequence[Outcome], plans: Mapping[int, PlanValues]) -> int:
+    """Return the largest number of splits of a round."""
+    planned = max((len(plan.n_train) for plan in plans.values()), default=0)
+    return max(planned, 1 + max((one.split for one in outcomes), default=-1))
+
+
 def candidates_of(
     outcomes: Sequence[Outcome],
     plans: Mapping[int, PlanValues],
@@ -55,7 +61,7 @@ def candidates_of(
     params = [one for round in sorted(offsets) if round in plans for one in plans[round].candidates]
     if len(params) != n_rows:
         params = written or [{} for _ in range(n_rows)]
-    columns = _Columns(n_rows, 1 + max((one.split for one in outcomes), default=-1))
+    columns = _Columns(n_rows, n_splits(outcomes, plans))
     for one in outcomes:
         columns.add(offsets[one.round] + one.candidate, one)
     means = {name: _column(results, f"mean_test_{name}", table, _mean)

@@ -13,7 +13,7 @@ from skygrid.errors import JournalError, SkygridError
 from skygrid.journal.plan_values import PlanValues, plan_values
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.plan.records import Outcome
-from skygrid.reports.html.columns import candidates_of, first_rows
+from skygrid.reports.html.columns import candidates_of, first_rows, n_splits
 from skygrid.reports.html.error_groups import failure_groups, warning_groups
 from skygrid.reports.html.log_events import LOG_BYTES, attempts_lost, node_events
 from skygrid.reports.html.records import Candidates, Report
@@ -81,9 +81,7 @@ def gather(folder: Path, *, now: float, diagram: str | None = None) -> Report:
         metric=metric,
         metrics=metrics,
         candidates=candidates,
-        splits=max((one.split for one in outcomes), default=-1) + 1
-        if last is None
-        else len(recorded.plans[last].n_train),
+        splits=n_splits(outcomes, recorded.plans),
         n_train=() if last is None else recorded.plans[last].n_train,
         n_test=() if last is None else recorded.plans[last].n_test,
         best=_best(candidates, metric, summary),

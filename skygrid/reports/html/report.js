@@ -49,8 +49,8 @@
   const frame = $("iframe.diagram");
   if (frame) {
     const fit = () => {
-      const inside = frame.contentDocument && frame.contentDocument.documentElement;
-      if (inside) frame.style.height = Math.min(600, Math.max(80, inside.scrollHeight + 4)) + "px";
+      const inside = frame.contentDocument && frame.contentDocument.body;
+      if (inside) frame.style.height = Math.min(600, Math.max(80, inside.offsetHeight + 28)) + "px";
     };
     frame.addEventListener("load", fit);
     fit();
@@ -280,6 +280,7 @@
   // ---- effects -----------------------------------------------------------------------------------
 
   const MOST_POINTS = 2500;
+  const POWERS = { dtick: 1, exponentformat: "power" };
 
   function effectRows(column) {
     return rows.filter((row) => inFamily(row) && inFirstRound(row) && has(column, row) && score(row) != null);
@@ -337,7 +338,7 @@
           { type: "scatter", mode: "lines+markers", x: lines.map((one) => one.x), y: lines.map((one) => one.mean), hovertemplate: "%{x}: mean %{y:.5g}<extra></extra>", line: { color: theme.accent, width: 2 }, marker: { size: 6, color: theme.accent } },
           { type: "scatter", mode: "markers", x: lines.map((one) => one.x), y: lines.map((one) => one.best), hovertemplate: "best candidate %{y:.5g}<extra></extra>", marker: { symbol: "line-ew-open", size: 13, line: { width: 2 }, color: theme.mark } },
         ],
-        layout: layout({ xaxis: { type: kind === "log" ? "log" : "linear", ...(kind === "log" ? { dtick: 1, exponentformat: "power" } : {}), ...ticks(kind, lines) }, yaxis: { title: { text: plain(metricLabel[state.metric]) } } }),
+        layout: layout({ xaxis: { type: kind === "log" ? "log" : "linear", ...(kind === "log" ? POWERS : {}), ...ticks(kind, lines) }, yaxis: { title: { text: plain(metricLabel[state.metric]) } } }),
       };
     }, () => ({
       head: [column.name, "mean " + metricLabel[state.metric], "best candidate", "candidates"],
@@ -485,6 +486,7 @@
         const used = shuffled(cells.used).slice(0, 4000).sort((a, b) => score(a) - score(b));
         const place = (column, row) => (column.kind === "n" ? valueOf(column, row) : plain(label(column, row)));
         for (const [axis, column] of [["xaxis", cells.x], ["yaxis", cells.y]]) titles[axis].type = column.kind === "n" ? (axisKind(column, state.family, cells.used) === "log" ? "log" : "linear") : "category";
+        for (const axis of ["xaxis", "yaxis"]) if (titles[axis].type === "log") Object.assign(titles[axis], POWERS);
         return { height: 380, data: [{ type: "scatter", mode: "markers", x: used.map((row) => place(cells.x, row)), y: used.map((row) => place(cells.y, row)), customdata: used, text: used.map(hover), hovertemplate: "%{marker.color:.5g}<br>%{text}<extra></extra>", marker: { size: 7, color: used.map(score), colorscale: scale, colorbar: bar, cmin: low(used.map(score)), line: { width: 0.5, color: theme.bg } } }], layout: layout(titles) };
       }
       const flat = cells.z.flat().filter((one) => one != null);
@@ -874,7 +876,8 @@
     const rung = (round) => { const first = D.round.indexOf(round); return `${round}: ${count(D.round.filter((one) => one === round).length, "candidate")}, n_resources ${resources(first).toLocaleString("en")}`; };
     function example() {
       const number = varying.find((one) => one.kind === "n"), other = varying.find((one) => one.kind === "c");
-      return [number ? `${number.name}>${num(number.values.find((one) => one != null))}` : "mean>0.5", other ? `${other.name}=${other.values[0]}`.slice(0, 30) : null].filter(Boolean).join(" ");
+      const middle = number && number.values.filter((one) => one != null).sort((a, b) => a - b);
+      return [number ? `${number.name}>=${num(middle[Math.floor(middle.length / 2)], 3)}` : "mean>0.5", other ? `${other.name}=${other.values[0]}`.slice(0, 30) : null].filter(Boolean).join(" ");
     }
     function refresh() {
       if (!box || !body) return;

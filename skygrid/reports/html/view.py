@@ -48,13 +48,13 @@ def page_view(report: Report, analysis: Analysis) -> View:
         "facts": _facts(report),
         "partial": report.partial,
         "partial_text": _partial(report),
-        "error": record.error if report.partial and report.state != "running" else None,
+        "error": record.error if report.state == "failed" else None,
         "notes": (*report.notes, *analysis.notes),
         "sections": _sections(report, has_candidates=has_candidates),
         "verdict": _verdict(report, analysis),
         "no_verdict": _no_verdict(report),
         "advice": [_advice(one) for one in analysis.advice],
-        "no_advice": "Nothing stands out." if has_candidates else "There are no scores yet.",
+        "no_advice": _no_advice(report, analysis),
         "has_candidates": has_candidates,
         "effects_lead": _effects_lead(report),
         "families": len(analysis.families) > 1,
@@ -109,7 +109,8 @@ def _partial(report: Report) -> str:
         )
     if report.state == "failed":
         return f"The search failed; {done}."
-    return f"{done}. Go on with: skygrid resume {_given(report)}"
+    reason = report.record.error or f"{done}; go on with: skygrid resume {_given(report)}"
+    return reason[0].upper() + reason[1:]
 
 
 def _sections(report: Report, *, has_candidates: bool) -> list[tuple[str, str]]:
@@ -145,7 +146,7 @@ def _verdict(report: Report, analysis: Analysis) -> View | None:
         "std": f"{std:.3g}" if std is not None and done > 1 else "",
         "under": f"mean ± standard deviation over {of} splits" if done > 1 else f"{of} splits",
         "tiles": _verdict_tiles(report, analysis),
-        "text": " ".join(analysis.verdict.sentences) if analysis.verdict else "",
+        "text": _sentences(report, analysis),
         "code": python_dict(table.params[best], table.texts[best] if table.texts else {}),
     }
 
@@ -182,6 +183,20 @@ def _verdict_tiles(report: Report, analysis: Analysis) -> list[View]:
                 _tile("Its mean fit time", seconds_text(math.fsum(seconds) / len(seconds)))
             )
     return tiles
+
+
+def _sentences(report: Report, analysis: Analysis) -> str:
+    if analysis.verdict is None:
+        return ""
+    if analysis.verdict.best is None and report.partial:
+        return "No candidate has scores on all splits yet, so the comparison is missing."
+    return " ".join(analysis.verdict.sentences)
+
+
+def _no_advice(report: Report, analysis: Analysis) -> str:
+    if analysis.verdict is None or analysis.verdict.best is None:
+        return "Too few fits have a score."
+    return "Nothing stands out." if not report.partial else "Nothing stands out so far."
 
 
 def _no_verdict(report: Report) -> str:
@@ -445,7 +460,13 @@ def _repeat(report: Report) -> View:
 def _sizes(report: Report) -> list[tuple[str, str]]:
     if not report.n_train or not any(report.n_train):
         return []
-    return [("samples per split", f"{_range(report.n_train)} train, {_range(report.n_test)} test")]
+    last = " in the last iteration" if len(set(report.candidates.rounds)) > 1 else ""
+    return [
+        (
+            f"samples per split{last}",
+            f"{_range(report.n_train)} train, {_range(report.n_test)} test",
+        )
+    ]
 
 
 def _range(numbers: Sequence[int]) -> str:
