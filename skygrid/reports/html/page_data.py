@@ -198,11 +198,8 @@ def _analysis(analysis: Analysis) -> Json:
             }
             for one in analysis.importances
         ],
-        "front": [analysis.cost.points[place].row for place in analysis.cost.front]
-        if analysis.cost
-        else [],
         "costRows": None
-        if analysis.cost is None or len(analysis.cost.points) == n_rows
+        if analysis.cost is None or len(analysis.cost.points) in (0, n_rows)
         else [point.row for point in analysis.cost.points],
         "alike": list(analysis.verdict.comparison.indistinguishable) if analysis.verdict else [],
     }
