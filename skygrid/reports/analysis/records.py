@@ -183,7 +183,8 @@ class Advice:
     """Name of the parameter; None if the hint concerns the search."""
 
     line: str | None = None
-    """Line to paste into the grid, as ``"C": [1e-05, 0.0001, 0.001],``; None if there is none."""
+    """Line to paste into the grid, as ``"C": [1e-05, 0.0001, 0.001],``; None if there is none. A
+    hint to split the grid has the whole ``param_grid = [...]`` in several lines."""
 
     imports: str | None = None
     """Import that the line needs, as ``from scipy.stats import loguniform``; None if it needs

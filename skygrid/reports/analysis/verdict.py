@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .columns import make_columns
+from .comparable import comparable
 from .means import best_row, mean_fit_seconds, mean_scores, rungs
 from .records import CandidateTable, Comparison, Floats, Verdict
 from .resampled_t_test import NAME, size_ratio, t_statistics, two_sided_p
@@ -23,6 +24,8 @@ def judge(table: CandidateTable) -> Verdict:
     In a halving search the other candidates are those of its iteration, because earlier ones saw
     other splits or fewer samples.
     """
+    every = table.scores.shape[1]
+    table = comparable(table)
     best = best_row(table)
     if best is None:
         return _without_scores(len(table.params))
@@ -50,7 +53,7 @@ def judge(table: CandidateTable) -> Verdict:
         simplest=_simplest(table, best, comparison),
         sentences=(),
     )
-    return verdict_sentences(table, verdict)
+    return verdict_sentences(table, verdict, every)
 
 
 def compare(table: CandidateTable, best: int, peers: NDArray[np.intp]) -> Comparison:

@@ -14,21 +14,37 @@ WORTHWHILE = 0.8
 """Largest ratio of the cheapest candidate's fit time to the best one's that is worth a sentence."""
 
 
-def verdict_sentences(table: CandidateTable, verdict: Verdict) -> Verdict:
-    """Return the verdict with its sentences."""
+def verdict_sentences(table: CandidateTable, verdict: Verdict, every: int) -> Verdict:
+    """Return the verdict with its sentences.
+
+    Parameters
+    ----------
+    table : CandidateTable
+    verdict : Verdict
+    every : int
+        Number of splits of the search, of which the table may have a part.
+    """
     sentences = (
-        _best(table, verdict),
-        _gains(verdict),
-        _certainty(verdict),
+        _best(table, verdict, every),
+        _gains(verdict, _peers(table)),
+        _certainty(verdict, _peers(table)),
         _cheapest(table, verdict),
         _simplest(table, verdict),
     )
     return replace(verdict, sentences=tuple(text for text in sentences if text))
 
 
-def _best(table: CandidateTable, verdict: Verdict) -> str:
+def _peers(table: CandidateTable) -> str:
+    """Return the addition to "candidates" that names those compared."""
+    return " of the last iteration" if len(set(table.rung)) > 1 else ""
+
+
+def _best(table: CandidateTable, verdict: Verdict, every: int) -> str:
     if verdict.mean is None or verdict.std is None:
         return ""
+    if every > table.scores.shape[1]:
+        count = f"{verdict.splits} of {every} splits"
+        return f"So far the best {table.metric} is {score_text(verdict.mean)}, on {count}."
     if verdict.splits == 1:
         return f"The best {table.metric} is {score_text(verdict.mean)}, on one split."
     return (
@@ -37,10 +53,10 @@ def _best(table: CandidateTable, verdict: Verdict) -> str:
     )
 
 
-def _gains(verdict: Verdict) -> str:
+def _gains(verdict: Verdict, peers: str) -> str:
     if verdict.gain_over_median is None or verdict.scored < 2:
         return ""
-    parts = [f"{_better(verdict.gain_over_median)} the median candidate"]
+    parts = [f"{_better(verdict.gain_over_median)} the median candidate{peers}"]
     if verdict.default is not None and verdict.default == verdict.best:
         return f"That is {parts[0]}. It has the estimator's default parameters."
     if verdict.gain_over_default is not None:
@@ -54,19 +70,22 @@ def _better(gain: float) -> str:
     return f"{gain_text(abs(gain))} {'better' if gain > 0 else 'worse'} than"
 
 
-def _certainty(verdict: Verdict) -> str:
+def _certainty(verdict: Verdict, peers: str) -> str:
     comparison = verdict.comparison
     if not comparison.test:
         return "" if verdict.scored < 2 else f"No test of the difference: {comparison.reason}."
-    level = f"{comparison.test}, level {100 * comparison.significance:g} %"
+    level = f"at the {100 * comparison.significance:g} % level of the {comparison.test}"
     alike, others = len(comparison.indistinguishable), comparison.compared
     if not alike:
         who = "the other candidate" if others == 1 else f"all {others} other candidates"
-        return f"The difference from {who} is significant ({level})."
-    return (
-        f"{alike} of the {count_text(others, 'other candidate')}"
-        f" {'is' if alike == 1 else 'are'} statistically indistinguishable from it ({level})."
-    )
+        return f"The difference from {who}{peers} is significant {level}."
+    if alike == others:
+        many = "Both" if others == 2 else f"All {others}"
+        who = "The other candidate" if others == 1 else f"{many} other candidates"
+    else:
+        who = f"{alike} of the {count_text(others, 'other candidate')}"
+    verb = "is" if alike == 1 else "are"
+    return f"{who}{peers} {verb} statistically indistinguishable from it {level}."
 
 
 def _cheapest(table: CandidateTable, verdict: Verdict) -> str:
