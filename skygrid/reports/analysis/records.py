@@ -148,11 +148,11 @@ class Verdict:
     gain_over_default: float | None
     comparison: Comparison
     cheapest: int | None
-    """Row with the shortest mean fit time among the best candidate and the indistinguishable ones;
-    None without a test or without fit times."""
+    """Row with the shortest mean fit time among the best candidate and the indistinguishable ones
+    within one standard deviation of it; None without a test or without fit times."""
 
     simplest: int | None
-    """Row of the simplest indistinguishable candidate: each parameter that differs from the best
+    """Row of the simplest of the same candidates: each parameter that differs from the best
     candidate's has a value that makes a simpler model, as a smaller ``max_depth``. None if there is
     none, or if the parameters do not say."""
 

@@ -10,6 +10,9 @@ from .means import mean_fit_seconds, mean_scores
 from .records import CandidateTable, Verdict
 from .texts import gain_text, score_text, seconds_text, settings_text
 
+FEW_SPLITS = 5
+"""Number of splits below which the test has little power."""
+
 WORTHWHILE = 0.8
 """Largest ratio of the cheapest candidate's fit time to the best one's that is worth a sentence."""
 
@@ -85,7 +88,10 @@ def _certainty(verdict: Verdict, peers: str) -> str:
     else:
         who = f"{alike} of the {count_text(others, 'other candidate')}"
     verb = "is" if alike == 1 else "are"
-    return f"{who}{peers} {verb} statistically indistinguishable from it {level}."
+    text = f"{who}{peers} {verb} statistically indistinguishable from it {level}."
+    if verdict.splits < FEW_SPLITS:
+        text += f" With {verdict.splits} splits the test sees large differences only."
+    return text
 
 
 def _cheapest(table: CandidateTable, verdict: Verdict) -> str:
@@ -96,7 +102,8 @@ def _cheapest(table: CandidateTable, verdict: Verdict) -> str:
     if not seconds[other] <= WORTHWHILE * seconds[best]:
         return ""
     return (
-        f"The cheapest of them fits in {seconds_text(float(seconds[other]))} instead of"
+        "The cheapest of them within one standard deviation fits in"
+        f" {seconds_text(float(seconds[other]))} instead of"
         f" {seconds_text(float(seconds[best]))}, with a mean of {score_text(float(means[other]))}:"
         f" {settings_text(table.params[other], table.params[best])}."
     )
@@ -107,7 +114,7 @@ def _simplest(table: CandidateTable, verdict: Verdict) -> str:
     if best is None or other is None:
         return ""
     if other == verdict.cheapest and _cheapest(table, verdict):
-        return "It is also the simplest of them."
+        return "It is also the simplest of these."
     mean = score_text(float(mean_scores(table)[other]))
     own = settings_text(table.params[other], table.params[best])
-    return f"The simplest of them has a mean of {mean}: {own}."
+    return f"The simplest of them within one standard deviation has a mean of {mean}: {own}."

@@ -172,9 +172,24 @@ def test_the_cheapest_and_the_simplest_of_the_indistinguishable_are_named():
     assert verdict.comparison.indistinguishable == (2, 1)
     assert (verdict.cheapest, verdict.simplest) == (1, 1)
     assert verdict.sentences[-2:] == (
-        "The cheapest of them fits in 2.0 s instead of 9.0 s, with a mean of 0.9160: max_depth=4.",
-        "It is also the simplest of them.",
+        (
+            "The cheapest of them within one standard deviation fits in 2.0 s instead of 9.0 s,"
+            " with a mean of 0.9160: max_depth=4."
+        ),
+        "It is also the simplest of these.",
     )
+
+
+def test_a_much_worse_candidate_is_not_recommended_because_splits_are_few():
+    """The test of two splits tells little apart, so the mean decides too; a sentence says so."""
+    scores = [[0.90, 0.92], [0.60, 0.70], [0.905, 0.90]]
+    seconds = np.outer([9, 1, 2], np.ones(2))
+
+    verdict = judge(table_of([{"C": 9}, {"C": 1}, {"C": 2}], scores, fit_seconds=seconds))
+
+    assert verdict.comparison.indistinguishable == (2, 1)
+    assert (verdict.cheapest, verdict.simplest) == (2, 2)
+    assert verdict.sentences[2].endswith("With 2 splits the test sees large differences only.")
 
 
 def test_nothing_is_called_simpler_that_differs_in_an_unknown_direction():
