@@ -87,6 +87,7 @@
     if (value < 6000) return Math.floor(value / 60) + " min " + Math.round(value % 60) + " s";
     return num(value / 3600, 3) + " h";
   }
+  const cut = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
   const count = (n, noun) => n.toLocaleString("en") + " " + noun + (n === 1 ? "" : "s");
 
   const rows = Array.from({ length: D.n }, (_, row) => row);
@@ -358,7 +359,7 @@
   }
   function categoryEffect(column, lines) {
     const shown = lines.slice(0, 40);
-    const names = shown.map((one) => plain(one.x));
+    const names = shown.map((one) => plain(cut(one.x, 24)));
     const boxes = shown.map((one, place) => {
       const values = [], at = [];
       for (const row of shuffled(one.group).slice(0, 400)) {
@@ -369,7 +370,7 @@
     boxes.push({ type: "scatter", mode: "markers", x: shown.map((_, place) => place), y: shown.map((one) => one.best), hovertemplate: "best candidate %{y:.5g}<extra></extra>", marker: { symbol: "line-ew-open", size: 13, line: { width: 2 }, color: theme.mark } });
     return {
       data: boxes,
-      layout: layout({ xaxis: { type: "linear", tickmode: "array", tickvals: names.map((_, place) => place), ticktext: names.map((one) => (one.length > 24 ? one.slice(0, 23) + "…" : one)), range: [-0.6, names.length - 0.4], zeroline: false, showgrid: false }, yaxis: { title: { text: plain(metricLabel[state.metric]) } } }),
+      layout: layout({ xaxis: { type: "linear", tickmode: "array", tickvals: names.map((_, place) => place), ticktext: names, range: [-0.6, names.length - 0.4], zeroline: false, showgrid: false }, yaxis: { title: { text: plain(metricLabel[state.metric]) } } }),
     };
   }
 
@@ -409,12 +410,12 @@
 
   function familiesPlot(figure) {
     addPlot(figure, "Mean scores of the candidates of each family", () => {
-      const names = D.families.map((one) => plain(one.label || "all"));
+      const names = D.families.map((one) => plain(cut(one.label || "all", 32)));
       const data = D.families.map((one, place) => {
         const used = rows.filter((row) => familyOf(row) === one.index && score(row) != null && inFirstRound(row));
         return { type: "box", orientation: "h", x: used.map(score), y0: place, name: names[place], customdata: used, text: used.map(hover), boxpoints: used.length < 400 ? "all" : false, pointpos: 0, jitter: 0.6, width: 0.5, marker: { size: 5, color: alpha(OKABE[place % 8], 0.6) }, line: { color: OKABE[place % 8], width: 1.5 }, fillcolor: alpha(OKABE[place % 8], 0.12), hovertemplate: "%{x:.5g}<br>%{text}<extra></extra>" };
       });
-      return { data, height: 70 + 54 * names.length, layout: layout({ xaxis: { title: { text: plain("mean " + metricLabel[state.metric]) } }, yaxis: { tickmode: "array", tickvals: names.map((_, place) => place), ticktext: names.map((one) => (one.length > 32 ? one.slice(0, 31) + "…" : one)), autorange: "reversed", showgrid: false, zeroline: false } }) };
+      return { data, height: 70 + 54 * names.length, layout: layout({ xaxis: { title: { text: plain("mean " + metricLabel[state.metric]) } }, yaxis: { tickmode: "array", tickvals: names.map((_, place) => place), ticktext: names, autorange: "reversed", showgrid: false, zeroline: false } }) };
     }, () => ({
       head: ["family", "candidates", "best mean", "parameters of the best"],
       body: D.families.map((one) => {
@@ -433,7 +434,7 @@
       return {
         height: 64 + 30 * Math.max(1, list.length),
         data: [{ type: "bar", orientation: "h", x: list.map((one) => one[1]), y: list.map((_, place) => place), marker: { color: list.map((one) => (one[2] ? alpha(hex(theme.accent), 0.45) : theme.accent)) }, width: 0.62, text: list.map((one) => (one[1] * 100).toFixed(one[1] < 0.1 ? 1 : 0) + " %"), textposition: "outside", cliponaxis: false, hoverinfo: "none" }],
-        layout: layout({ margin: { l: 60, r: 48, t: 4, b: 36 }, xaxis: { tickformat: ".0%", range: [0, Math.max(0.1, ...list.map((one) => one[1])) * 1.05], title: { text: "part of the variance of the scores" } }, yaxis: { tickmode: "array", tickvals: list.map((_, place) => place), ticktext: list.map((one) => plain(one[0].length > 40 ? one[0].slice(0, 39) + "…" : one[0])), autorange: "reversed", showgrid: false, zeroline: false } }),
+        layout: layout({ margin: { l: 60, r: 48, t: 4, b: 36 }, xaxis: { tickformat: ".0%", range: [0, Math.max(0.1, ...list.map((one) => one[1])) * 1.05], title: { text: "part of the variance of the scores" } }, yaxis: { tickmode: "array", tickvals: list.map((_, place) => place), ticktext: list.map((one) => plain(cut(one[0], 40))), autorange: "reversed", showgrid: false, zeroline: false } }),
       };
     }, () => ({ head: ["parameter", "part of the variance"], body: bars().map((one) => [one[0], (one[1] * 100).toFixed(2) + " %"]) }));
   }
@@ -493,7 +494,7 @@
       const few = cells.xs.length * cells.ys.length <= 120 && cells.xs.length <= 12 && figure.clientWidth > 30 + 62 * cells.xs.length;
       const middle = (low(flat) + Math.max(...flat)) / 2;
       const notes = few ? cells.z.flatMap((line, i) => line.map((value, j) => (value == null ? null : { x: j, y: i, text: num(value, 3), showarrow: false, font: { size: 11, color: value > middle ? "#111" : "#fff" } }))).filter(Boolean) : [];
-      const axis = (names) => ({ tickmode: "array", tickvals: names.map((_, at) => at), ticktext: names.map((one) => plain(one.length > 20 ? one.slice(0, 19) + "…" : one)), showgrid: false, zeroline: false });
+      const axis = (names) => ({ tickmode: "array", tickvals: names.map((_, at) => at), ticktext: names.map((one) => plain(cut(one, 20))), showgrid: false, zeroline: false });
       return {
         height: Math.max(220, 90 + 34 * cells.ys.length),
         data: [{ type: "heatmap", z: cells.z, x: cells.xs.map((_, at) => at), y: cells.ys.map((_, at) => at), customdata: cells.best, text: cells.best.map((line) => line.map((row) => (row == null ? "" : hover(row)))), hovertemplate: "%{z:.5g}<br>%{text}<extra></extra>", hoverongaps: false, colorscale: scale, zmin: low(flat), zmax: Math.max(...flat), xgap: 2, ygap: 2, colorbar: bar }],
@@ -655,7 +656,7 @@
         const brush = brushes.get(place);
         if (brush) { g.fillStyle = alpha(hex(theme.mark), 0.35); g.strokeStyle = theme.mark; g.fillRect(x - 7, yOf(brush[1]), 14, yOf(brush[0]) - yOf(brush[1])); g.strokeRect(x - 7, yOf(brush[1]), 14, yOf(brush[0]) - yOf(brush[1])); }
         const write = (text, y) => {
-          const short = text.length > 16 ? text.slice(0, 15) + "…" : text;
+          const short = cut(text, 16);
           g.lineWidth = 3; g.strokeStyle = theme.bg; g.fillStyle = theme.ink;
           g.strokeText(short, x, y); g.fillText(short, x, y);
         };
