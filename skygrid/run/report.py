@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from skygrid.errors import FolderError, SkygridError
+from skygrid.errors import FolderError, JournalError, SkygridError
 from skygrid.listener import Listener
+from skygrid.reports.run_record import RunRecord
 from skygrid.run.folder import SEARCH
 from skygrid.run.trust import examine
 from skygrid.util.atomic_file import write_atomic
@@ -26,7 +27,7 @@ MODEL_BYTES = 256 * 2**20
 """Largest search.pkl that is loaded for the diagram of its estimator, in bytes."""
 
 
-def write_report(folder: Path, output: Path | None = None, search: Any = None) -> Path:
+def write_report(folder: Path, output: Path | None = None) -> Path:
     """Write the report of a run, complete or not.
 
     Parameters
@@ -35,9 +36,6 @@ def write_report(folder: Path, output: Path | None = None, search: Any = None) -
         The run's folder.
     output : Path, optional
         The file to write; default: ``report.html`` in the folder.
-    search : BaseSearchCV, optional
-        The search, for the diagram of its estimator; default: the one that the run has saved, if
-        this user made the folder.
 
     Returns
     -------
@@ -48,16 +46,8 @@ def write_report(folder: Path, output: Path | None = None, search: Any = None) -
     SkygridError
         If the folder holds no readable run, or the file cannot be written.
     """
-    from skygrid.reports.html.gather import gather
-    from skygrid.reports.html.page import render
-    from skygrid.reports.run_record import RunRecord
-
-    record = RunRecord.read(folder)
-    if search is None:
-        search = _saved_search(folder, record)
-    report = gather(folder, now=time.time(), diagram=diagram_of(search))
     path = output or folder / FILE_NAME
-    content = render(report).encode(errors="replace")
+    content = report_page(folder).encode(errors="replace")
     try:
         write_atomic(path, content)
     except FolderError as error:
@@ -65,6 +55,22 @@ def write_report(folder: Path, output: Path | None = None, search: Any = None) -
         said = getattr(reason, "strerror", None) or reason
         raise FolderError(f"cannot write {path}: {said}. Choose another --output") from error
     return path
+
+
+def report_page(folder: Path, *, live: bool = False) -> str:
+    """Return the page of a run; `live`: for `skygrid watch`.
+
+    Raises
+    ------
+    SkygridError
+        If the folder holds no readable run.
+    """
+    from skygrid.reports.html.gather import gather
+    from skygrid.reports.html.page import render
+
+    own = _is_own(folder)
+    diagram = diagram_of(_saved_search(folder)) if own else None
+    return render(gather(folder, now=time.time(), own=own, diagram=diagram), live=live)
 
 
 @contextmanager
@@ -119,10 +125,19 @@ _SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 _HANDLER = re.compile(r"""\son[a-z]+\s*=\s*("[^"]*"|'[^']*')""", re.IGNORECASE)
 
 
-def _saved_search(folder: Path, record: Any) -> Any:
-    """Return the saved search of a run that this user made here, or None."""
+def _is_own(folder: Path) -> bool:
+    """Return whether this user made a run in this place."""
     try:
-        if (folder / SEARCH).stat().st_size > MODEL_BYTES or examine(folder, record) is not None:
+        return examine(folder, RunRecord.read(folder)) is None
+    except JournalError:
+        LOGGER.debug("the journal cannot be read", exc_info=True)
+        return False
+
+
+def _saved_search(folder: Path) -> Any:
+    """Return the saved search of a run that this user made; None if it cannot be loaded."""
+    try:
+        if (folder / SEARCH).stat().st_size > MODEL_BYTES:
             return None
         with open_regular(folder / SEARCH) as file:
             return pickle.load(file)

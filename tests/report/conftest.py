@@ -46,8 +46,13 @@ class Opened:
 
     def picture(self, name: str) -> None:
         """Keep a picture of the whole page."""
-        SCREENSHOTS.mkdir(exist_ok=True)
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+        self.page.screenshot(path=screenshot(name), full_page=True)
+
+
+def screenshot(name: str) -> Path:
+    """Return the file of a picture."""
+    SCREENSHOTS.mkdir(exist_ok=True)
+    return SCREENSHOTS / f"{name}.png"
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.command import Command, recorded, skygrid, wait_for
 from tests.recorded_runs import outcome, recorded_run
+from tests.report.conftest import screenshot
 from tests.report.searches import HOSTILE, INTERRUPTED, SEARCHES
 
 pytestmark = pytest.mark.report
@@ -265,6 +266,35 @@ def test_an_interrupted_run_has_a_partial_report(tmp_path, open_report):
         drawn = report.page.eval_on_selector_all("figure[data-plot]", DRAWN)
         assert [plot for plot, there in drawn if not there] == []
         report.picture("interrupted-light")
+
+
+def test_a_watched_run_updates_its_page(tmp_path, browser):
+    """`skygrid watch` shows progress, keeps the reader's choices, and ends with the result."""
+    (tmp_path / "slow.py").write_text(INTERRUPTED)
+    run = Command(tmp_path, "run", "slow.py", "--name", "slow", "--concurrency", "4")
+    wait_for(lambda: recorded(tmp_path, "slow") >= 2, "two outcomes")
+    watch = Command(tmp_path, "watch", "slow")
+    url = watch.process.stdout.readline().strip()
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    try:
+        page = context.new_page()
+        complaints = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(url)
+        page.fill("#candidate-table input", "mode=b")
+        page.evaluate("document.activeElement.blur()")
+        wait_for(lambda: "fits" in page.inner_text("#live-text"), "the progress")
+        page.screenshot(path=screenshot("watch-light"))
+        assert run.end()[0] == 0
+        wait_for(lambda: page.inner_text(".badge") == "complete", "the end of the run")
+        assert status_of(page) == "6 of 18 candidates"
+        assert page.inner_text("#live-text").startswith("complete · 72 of 72 fits")
+        assert complaints == []
+    finally:
+        context.close()
+        watch.signal(signal.SIGINT)
+        assert watch.end()[0] == 0
 
 
 def test_twenty_thousand_candidates_fit_in_six_megabytes(tmp_path, open_report):

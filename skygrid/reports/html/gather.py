@@ -39,7 +39,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def gather(folder: Path, *, now: float, diagram: str | None = None) -> Report:
+def gather(folder: Path, *, now: float, own: bool = False, diagram: str | None = None) -> Report:
     """Return the report of a run, from its folder alone.
 
     Works for runs that are still running, were interrupted or failed. No code from the folder is
@@ -50,6 +50,9 @@ def gather(folder: Path, *, now: float, diagram: str | None = None) -> Report:
     folder : Path
     now : float
         Seconds since the epoch.
+    own : bool, default=False
+        True if this user made the run. The record of another user's run may name any file as its
+        search file, and the report would show it.
     diagram : str, optional
         The estimator's own HTML.
 
@@ -63,7 +66,7 @@ def gather(folder: Path, *, now: float, diagram: str | None = None) -> Report:
     state = record.seen_state()
     summary, results = (None, {}) if state == "running" else _result(folder)
     log = _text(folder / "logs" / "driver.log", LOG_BYTES) or ""
-    source, note = _source(folder, record)
+    source, note = _source(folder, record, own=own)
     outcomes = recorded.outcomes
     offsets = first_rows(outcomes, recorded.plans)
     candidates = candidates_of(outcomes, recorded.plans, results, offsets)
@@ -183,10 +186,12 @@ def _nodes(
     return summary.nodes if summary is not None else node_summaries(outcomes, nodes)
 
 
-def _source(folder: Path, record: RunRecord) -> tuple[str | None, str]:
+def _source(folder: Path, record: RunRecord, *, own: bool) -> tuple[str | None, str]:
     """Return the text of the search file, and a note if it may have changed since."""
-    if (text := _text(folder / "search.py", SOURCE_BYTES)) is not None:
+    if (text := _text(folder / "search.py", SOURCE_BYTES, follow=False)) is not None:
         return text, ""
+    if not own:
+        return None, "The search file is shown for runs that you made yourself."
     path = Path(record.search_file or "")
     if record.search_file is None or (text := _text(path, SOURCE_BYTES)) is None:
         return None, "The search file is no longer there." if record.search_file else ""
@@ -197,8 +202,8 @@ def _source(folder: Path, record: RunRecord) -> tuple[str | None, str]:
     return text, "The file was changed after the run began." if changed else ""
 
 
-def _text(path: Path, most: int) -> str | None:
+def _text(path: Path, most: int, *, follow: bool = True) -> str | None:
     try:
-        return read_regular(path, most).decode(errors="replace")
+        return read_regular(path, most, follow=follow).decode(errors="replace")
     except OSError:  # the report goes without it
         return None

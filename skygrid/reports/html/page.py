@@ -33,9 +33,11 @@ PLOTLY_SHA256 = "79542150855a52c567260e3137095dbe2b744e6d702a5cabe67da246942fba7
 _UNSAFE = re.compile(r"[<>&\u2028\u2029]")
 
 
-def render(report: Report) -> str:
-    """Return the page of a report."""
+def render(report: Report, *, live: bool = False) -> str:
+    """Return the page of a report; `live`: it asks its server for progress and new content."""
     analysis = analyse(report)
+    if report.partial and analysis.verdict is not None and analysis.verdict.best is not None:
+        report = msgspec.structs.replace(report, best=analysis.verdict.best)
     script, plotly = _read("report.js"), PLOTLY.read_text(encoding="utf-8")
     return _template().render(
         view=page_view(report, analysis),
@@ -43,7 +45,8 @@ def render(report: Report) -> str:
         style=Markup(_read("report.css")),  # a file of this package
         script=Markup(script),  # the same
         plotly=Markup(plotly),  # the same
-        policy=policy(script, plotly),
+        policy=policy(script, plotly, connect="'self'" if live else "'none'"),
+        live=live,
         version=__version__,
     )
 
@@ -54,15 +57,15 @@ def script_json(data: Any) -> Markup:
     return Markup(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))  # escaped
 
 
-def policy(*scripts: str) -> str:
-    """Return the content security policy: these scripts, inline styles and no connections."""
+def policy(*scripts: str, connect: str = "'none'") -> str:
+    """Return the content security policy: these scripts, inline styles, one place to connect."""
     digests = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'"
         for one in scripts
     )
     return (
         f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+        f"img-src data: blob:; connect-src {connect}; base-uri 'none'; form-action 'none'"
     )
 
 

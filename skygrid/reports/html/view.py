@@ -46,6 +46,9 @@ def page_view(report: Report, analysis: Analysis) -> View:
         "started": f"started {_when(record.started_at)}",
         "made": _when(report.made_at),
         "facts": _facts(report),
+        # The end of a run is new content too.
+        "version": report.fits + (report.state != "running"),
+        "total": report.record.fits_total or report.fits or 1,
         "partial": report.partial,
         "partial_text": _partial(report),
         "error": record.error if report.state == "failed" else None,
@@ -512,7 +515,7 @@ def seconds_text(seconds: float) -> str:
 
 
 def _signed(number: float) -> str:
-    return f"{number:+.4g}".replace("-", "−")
+    return f"{number:+.4g}".replace("-", "−") if number else "0"
 
 
 def _median(values: Any) -> Score:

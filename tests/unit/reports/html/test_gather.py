@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 
+import msgspec
 import pytest
 from sklearn.svm import SVC
 
@@ -12,6 +13,7 @@ from skygrid.errors import UsageError
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.reports.html.analysed import analyse
 from skygrid.reports.html.gather import gather
+from skygrid.reports.run_record import RunRecord
 from tests.recorded_runs import BEGAN, failed, outcome, recorded_run
 
 GRID = [{"C": 1}, {"C": 10}, {"C": 100}]
@@ -156,3 +158,16 @@ def test_estimators_as_values_are_families(tmp_path):
 
     assert [one.rows for one in analysis.families] == [(0, 1), (2,)]
     assert analysis.notes == ()
+
+
+def test_the_search_file_of_a_stranger_is_not_read(tmp_path):
+    """A record of another user's run may name any file; the report does not show it."""
+    secret = tmp_path / "secret"
+    secret.write_text("a password")
+    folder = recorded_run(tmp_path / "run", GRID, [])
+    record = RunRecord.read(folder)
+    msgspec.structs.replace(record, search_file=str(secret)).write(folder)
+    (folder / "search.py").symlink_to(secret)
+
+    assert report_of(folder).source is None
+    assert report_of(folder, own=True).source == "a password"
