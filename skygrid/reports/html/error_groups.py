@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,22 +33,23 @@ def failure_groups(
     offsets : mapping of int to int
         Round -> index of its first candidate.
     """
-    groups: dict[str, list[Outcome]] = {}
+    groups: dict[tuple[str, bool], list[Outcome]] = {}
     for one in outcomes:
         if one.fit_error is not None:
-            groups.setdefault(last_line(one.fit_error), []).append(one)
-    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))[:MOST_GROUPS]
+            killed = one.status == "killed"
+            groups.setdefault((_kind(one.fit_error, killed=killed), killed), []).append(one)
+    ordered = sorted(groups.values(), key=lambda fits: -len(fits))[:MOST_GROUPS]
     return tuple(
         FailureGroup(
-            error=error,
+            error=last_line(fits[0].fit_error or ""),
             count=len(fits),
             candidates=(rows := _rows(fits, offsets)),
             splits=tuple(sorted({one.split for one in fits})),
             common=common_parameters(rows, params),
             traceback=_shortened(fits[0].fit_error or ""),
-            killed=any(one.status == "killed" for one in fits),
+            killed=fits[0].status == "killed",
         )
-        for error, fits in ordered
+        for fits in ordered
     )
 
 
@@ -78,6 +80,11 @@ def last_line(traceback: str) -> str:
     """Return the class and the first line of the text of the exception that ends a traceback."""
     lines = [line for line in error_of(traceback).splitlines() if line.strip()]
     return lines[0].strip() if lines else "unknown error"
+
+
+def _kind(traceback: str, *, killed: bool) -> str:
+    """Return the error without addresses; of killed fits also without measured numbers."""
+    return re.sub(r"0x[0-9a-f]+" if not killed else r"\d+(\.\d+)?", "#", last_line(traceback))
 
 
 def common_parameters(rows: Iterable[int], params: Params) -> dict[str, Any]:

@@ -10,9 +10,11 @@ import pytest
 from sklearn.svm import SVC
 
 from skygrid.errors import UsageError
+from skygrid.journal import plans
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.reports.html.analysed import analyse
 from skygrid.reports.html.gather import gather
+from skygrid.reports.html.page import render
 from skygrid.reports.run_record import RunRecord
 from tests.recorded_runs import BEGAN, failed, outcome, recorded_run
 
@@ -69,6 +71,19 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         report_of(tmp_path)
 
 
+def test_a_plan_that_was_too_large_to_keep_leaves_the_scores(tmp_path, monkeypatch):
+    """Without a recorded plan the candidates have scores, and no parameters."""
+    monkeypatch.setattr(plans, "STORED_BYTES", 10)
+    outcomes = [outcome(row, split, row / 10) for row in range(3) for split in range(3)]
+
+    report = report_of(recorded_run(tmp_path / "run", GRID, outcomes))
+
+    assert report.candidates.params == ({}, {}, {})
+    assert report.best == 2
+    assert report.splits == 3
+    assert "<h2" in render(report)
+
+
 def test_failures_are_grouped_with_the_parameters_that_they_share(tmp_path):
     """Equal errors are one group with its count, candidates, splits and shared parameters."""
     grid = [{"C": c, "kernel": k} for c in (-1, 1) for k in ("rbf", "linear")]
@@ -89,6 +104,25 @@ def test_failures_are_grouped_with_the_parameters_that_they_share(tmp_path):
     assert first.common == {"C": -1}
     assert 'File "x.py"' in first.traceback
     assert (second.count, second.splits) == (1, (2,))
+
+
+def test_errors_that_differ_in_a_measurement_are_one_group(tmp_path):
+    """Addresses, and the numbers in the reasons of killed fits, do not divide a group."""
+    outcomes = [
+        *(failed(0, split, f"ValueError: <A object at 0x7f{split}>") for split in range(3)),
+        *(
+            outcome(
+                1, split, None, status="killed", fit_error=f"timeout: peak memory 12{split} MiB"
+            )
+            for split in range(3)
+        ),
+        *(failed(2, split, f"ValueError: {split} is wrong") for split in range(2)),
+    ]
+
+    groups = report_of(recorded_run(tmp_path / "run", GRID, outcomes)).failures
+
+    assert [one.count for one in groups] == [3, 3, 1, 1]
+    assert groups[1].error == "timeout: peak memory 120 MiB"
 
 
 def test_several_metrics_are_columns(tmp_path):
