@@ -47,7 +47,7 @@ class Analysis:
 
 def analyse(report: Report) -> Analysis:
     """Analyse the candidates of a report. A part that fails becomes a note."""
-    if not report.candidates.scores.get(report.metric):
+    if not report.fits:
         return Analysis()
     table, notes = table_of(report), list[str]()
 

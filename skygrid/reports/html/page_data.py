@@ -21,14 +21,21 @@ MOST_CELLS = 200_000
 BEST_KEPT = 1000
 """Candidates whose single scores are kept in any case: the best ones."""
 
+MOST_CANDIDATES = 20_000
+"""Maximum number of candidates in a page: of more, the best half and a sample of the others."""
+
 Json = dict[str, Any]
 
 
 def page_data(report: Report, analysis: Analysis) -> Json:
     """Return the data of the page's plots, as JSON data."""
-    table = report.candidates
+    ids = page_rows(report)
+    table = report.candidates if ids is None else some_candidates(report.candidates, ids)
     kept = _kept_rows(table, report)
+    place = {row: row for row in range(len(table))} if ids is None else _places(ids)
     return {
+        "ids": ids,
+        "of": len(report.candidates),
         "name": report.record.name,
         "metric": report.metric,
         "metrics": [
@@ -37,7 +44,7 @@ def page_data(report: Report, analysis: Analysis) -> Json:
         ],
         "n": len(table),
         "splits": report.splits,
-        "best": report.best,
+        "best": None if report.best is None else place[report.best],
         "params": [_column(table, name) for name in parameter_names(table.params)],
         "round": list(table.rounds) if len(set(table.rounds)) > 1 else None,
         "nTrain": list(table.n_train),
@@ -69,8 +76,36 @@ def page_data(report: Report, analysis: Analysis) -> Json:
             for event in report.events
             if event.at >= 0
         ],
-        **_analysis(analysis),
+        **_analysis(analysis, place),
     }
+
+
+def page_rows(report: Report) -> list[int] | None:
+    """Return the candidates in the page, by their rows; None for all."""
+    table = report.candidates
+    if len(table) <= MOST_CANDIDATES:
+        return None
+    ranks = table.ranks.get(report.metric) or range(len(table))
+    ordered = sorted(range(len(table)), key=lambda row: (-table.rounds[row], ranks[row]))
+    half = MOST_CANDIDATES // 2
+    rest = ordered[half:]
+    chosen = {*ordered[:half], *rest[:: math.ceil(len(rest) / (half - 1))]}
+    return sorted(chosen if report.best is None else {*chosen, report.best})
+
+
+def some_candidates(table: Candidates, rows: Sequence[int]) -> Candidates:
+    """Return a table of these rows only."""
+
+    def take(column: Any) -> Any:
+        if isinstance(column, dict):
+            return {name: take(one) for name, one in column.items()}
+        return tuple(column[row] for row in rows) if len(column) == len(table) else column
+
+    return Candidates(**{name: take(getattr(table, name)) for name in table.__struct_fields__})
+
+
+def _places(rows: Sequence[int]) -> dict[int, int]:
+    return {row: place for place, row in enumerate(rows)}
 
 
 def parameter_names(params: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -171,21 +206,25 @@ def _short(number: float, digits: int) -> float:
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e9 else rounded
 
 
-def _analysis(analysis: Analysis) -> Json:
+def _analysis(analysis: Analysis, place: Mapping[int, int]) -> Json:
     axes: dict[int, dict[str, str]] = {}
     for effect in analysis.effects:
         axes.setdefault(effect.family, {})[effect.name] = effect.axis
-    family_of: dict[int, int] = {}
+    family_of = [0] * len(place)
     for family in analysis.families:
-        family_of.update(dict.fromkeys(family.rows, family.index))
-    n_rows = 1 + max(family_of, default=-1)
+        for row in family.rows:
+            if row in place:
+                family_of[place[row]] = family.index
     return {
         "families": [
-            {"index": one.index, "label": one.label, "best": one.best} for one in analysis.families
+            {
+                "index": one.index,
+                "label": one.label,
+                "best": None if one.best is None else place.get(one.best),
+            }
+            for one in analysis.families
         ],
-        "family": [family_of.get(row, 0) for row in range(n_rows)]
-        if len(analysis.families) > 1
-        else None,
+        "family": family_of if len(analysis.families) > 1 else None,
         "axes": axes,
         "importance": [
             {
@@ -198,8 +237,17 @@ def _analysis(analysis: Analysis) -> Json:
             }
             for one in analysis.importances
         ],
-        "costRows": None
-        if analysis.cost is None or len(analysis.cost.points) in (0, n_rows)
-        else [point.row for point in analysis.cost.points],
-        "alike": list(analysis.verdict.comparison.indistinguishable) if analysis.verdict else [],
+        "costRows": _cost_rows(analysis, place),
+        "alike": [
+            place[row]
+            for row in (analysis.verdict.comparison.indistinguishable if analysis.verdict else ())
+            if row in place
+        ],
     }
+
+
+def _cost_rows(analysis: Analysis, place: Mapping[int, int]) -> list[int] | None:
+    """Return the candidates in the plot of cost; None for all."""
+    points = analysis.cost.points if analysis.cost is not None else ()
+    rows = [place[point.row] for point in points if point.row in place]
+    return None if len(rows) in (0, len(place)) else rows

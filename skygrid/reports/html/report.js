@@ -112,6 +112,8 @@
     const familyOf = (row) => (D.family ? D.family[row] : 0);
     const derived = new Set(D.derived);
     const alike = new Set(D.alike);
+    const idOf = (row) => (D.ids ? D.ids[row] : row);
+    const rowsOf = (ids) => { const place = D.ids ? new Map(D.ids.map((id, row) => [id, row])) : null; return ids.map((id) => (place ? place.get(id) : id)).filter((row) => row !== undefined); };
     const keptPlace = D.kept ? new Map(D.kept.map((row, place) => [row, place])) : null;
     const lastRound = D.round && D.best != null ? D.round[D.best] : null;
     const firstRound = D.round ? D.round[0] : null;
@@ -225,7 +227,7 @@
     const plain = (text) => String(text).replace(/[&<>]/g, (one) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[one]);
     /** Text for Plotly, which reads some markup in texts: escaped, so that it is shown as it is. */
     const hover = (row) => [
-      ...(varying.length ? varying.filter((column) => has(column, row)).slice(0, 12).map((column) => plain(column.name) + ": " + plain(label(column, row))) : ["candidate " + row]),
+      ...(varying.length ? varying.filter((column) => has(column, row)).slice(0, 12).map((column) => plain(column.name) + ": " + plain(label(column, row))) : ["candidate " + idOf(row)]),
     ].join("<br>");
 
     function addPlot(figure, aria, draw, table) {
@@ -709,7 +711,7 @@
         const best = values().find(([row]) => row === D.best);
         if (best) data.push({ type: "scatter", mode: "markers", x: best[1].map((_, split) => split), y: best[1], customdata: best[1].map(() => D.best), hovertemplate: "the best: %{y:.5g}<extra></extra>", marker: { symbol: "diamond", size: 9, color: theme.mark, line: { width: 1, color: theme.bg } } });
         return { data, layout: layout({ xaxis: { title: { text: "split (the diamond is the best candidate)" }, type: "linear", tickmode: "array", tickvals: data.slice(0, D.splits).map((_, split) => split).filter((split) => D.splits <= 25 || split % 5 === 0), showgrid: false, zeroline: false, range: [-0.6, D.splits - 0.4] }, yaxis: { title: { text: plain(metricLabel[state.metric]) } } }) };
-      }, () => ({ head: ["candidate", ...Array.from({ length: D.splits }, (_, split) => "split " + split)], body: values().map(([row, list]) => [described(row) || "candidate " + row, ...list.map((one) => num(one))]) }));
+      }, () => ({ head: ["candidate", ...Array.from({ length: D.splits }, (_, split) => "split " + split)], body: values().map(([row, list]) => [described(row) || "candidate " + idOf(row), ...list.map((one) => num(one))]) }));
     }
 
     function costRows() {
@@ -741,7 +743,7 @@
         const times = all.map((row) => D.fit[row]);
         const wide = times.length && Math.max(...times.slice(0, 1e5)) / Math.min(...times.slice(0, 1e5)) > 12;
         return { height: 360, data, layout: layout({ xaxis: { type: wide ? "log" : "linear", title: { text: "mean fit time" + (wide ? "" : ", seconds") }, ...(wide ? durations(times) : {}) }, yaxis: { title: { text: plain("mean " + metricLabel[state.metric]) } } }) };
-      }, () => ({ head: ["candidate", "mean fit time", "mean score", "on the front"], body: (() => { const all = costRows(), line = new Set(front(all)); return all.sort((a, b) => D.fit[a] - D.fit[b]).map((row) => [described(row) || "candidate " + row, seconds(D.fit[row]) + (derived.has(row) ? " (derived)" : ""), num(score(row)), line.has(row) ? "yes" : ""]); })() }));
+      }, () => ({ head: ["candidate", "mean fit time", "mean score", "on the front"], body: (() => { const all = costRows(), line = new Set(front(all)); return all.sort((a, b) => D.fit[a] - D.fit[b]).map((row) => [described(row) || "candidate " + idOf(row), seconds(D.fit[row]) + (derived.has(row) ? " (derived)" : ""), num(score(row)), line.has(row) ? "yes" : ""]); })() }));
     }
 
     function slotsPlot(figure) {
@@ -786,7 +788,7 @@
       });
       const withTrain = Object.keys(D.trainMean).length > 0;
       dialog.replaceChildren(
-        el("h3", { id: "details-h" }, `Candidate ${row}`),
+        el("h3", { id: "details-h" }, `Candidate ${idOf(row)}`),
         el("p", { class: "small" }, [D.round ? `iteration ${D.round[row]}, ${D.nTrain[row].toLocaleString("en")} training samples` : null, `mean fit time ${seconds(D.fit[row])}${derived.has(row) ? " (derived)" : ""}`, failed(row) ? `${failed(row)} of ${D.splits} fits failed` : null, done(row) < D.splits ? `${done(row)} of ${D.splits} splits` : null, alike.has(row) ? "as good as the best" : null].filter(Boolean).join(" · ")),
         el("div", { class: "code" }, el("pre", { tabindex: 0 }, el("code", {}, code)), el("button", { type: "button", class: "copy", "data-copy": code }, "Copy")),
         el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...["metric", "mean", "std", "rank", ...(withTrain ? ["train"] : []), "splits"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, ...metrics))),
@@ -806,7 +808,7 @@
     document.addEventListener("click", (event) => {
       const button = event.target.closest("button.rows");
       if (!button) return;
-      restrict(button.dataset.rows.split(",").map(Number), button.dataset.name, "group");
+      restrict(rowsOf(button.dataset.rows.split(",").map(Number)), button.dataset.name, "group");
       const section = $("#candidates");
       section.scrollIntoView();
       section.setAttribute("tabindex", "-1");
@@ -882,7 +884,7 @@
         previous = el("button", { type: "button", onclick: () => { state.page--; refresh(); } }, "Previous");
         next = el("button", { type: "button", onclick: () => { state.page++; refresh(); } }, "Next");
         box.replaceChildren(
-          el("p", { class: "small", id: "filter-help" }, "Filter by value, as in ", el("code", {}, example()), ", or by any text. ", D.derived.length ? "* The fit time was computed from another candidate's fit. " : "", "cv_results.csv in the run's folder has every digit."),
+          el("p", { class: "small", id: "filter-help" }, "Filter by value, as in ", el("code", {}, example()), ", or by any text. ", D.derived.length ? "* The fit time was computed from another candidate's fit. " : "", D.ids ? `The page has the best ${Math.floor(D.n / 2).toLocaleString("en")} and a sample of the other ${D.of.toLocaleString("en")} candidates. cv_results.csv in the run's folder has all of them. ` : "", D.ids ? "" : "cv_results.csv in the run's folder has every digit."),
           controls, chips,
           el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of candidates" }, el("table", {}, el("caption", {}, "Candidates"), el("thead", {}, head), body)),
           el("div", { class: "bar" }, status, el("span", { class: "space" }), previous, next));
@@ -913,7 +915,7 @@
         if (focused) head.querySelector(`[data-sort="${CSS.escape(focused)}"]`)?.focus();
         body.replaceChildren(...part.map((row) => el("tr", { class: row === D.best ? "best" : "", "data-row": row },
           ...shown.map((column, place) => { const text = column.show(row); return el(place ? "td" : "th", { ...(place ? {} : { scope: "row" }), class: column.n ? "n" : "", title: text.length > 24 ? text : null }, text); }),
-          el("td", {}, el("button", { type: "button", "aria-label": `Details of candidate ${row}`, onclick: () => showDetails(row) }, "Details"), " ", el("button", { type: "button", "aria-label": `Copy candidate ${row} as a Python dict`, onclick: () => copy(pythonDict(row)) }, "Copy dict")))));
+          el("td", {}, el("button", { type: "button", "aria-label": `Details of candidate ${idOf(row)}`, onclick: () => showDetails(row) }, "Details"), " ", el("button", { type: "button", "aria-label": `Copy candidate ${idOf(row)} as a Python dict`, onclick: () => copy(pythonDict(row)) }, "Copy dict")))));
         if (!part.length) body.replaceChildren(el("tr", {}, el("td", { colspan: shown.length + 1 }, "No candidate fits the filter.")));
         status.textContent = `${found.length.toLocaleString("en")} of ${count(D.n, "candidate")}${pages > 1 ? `, page ${state.page + 1} of ${pages}` : ""}`;
         previous.disabled = state.page === 0;
@@ -928,7 +930,7 @@
         const split = (table_, prefix) => Object.keys(table_).flatMap((key) => Array.from({ length: D.splits }, (_, at) => ({ name: `split${at}_${prefix}_${key}`, get: (row) => (splitScores(row, key, table_) || [])[at] })));
         const singles = keptPlace ? [] : [...split(D.scores, "test"), ...split(D.train, "train")];
         const lines = [["candidate", ...shown.map((one) => one.text), ...D.params.map((one) => "param_" + one.name), ...singles.map((one) => one.name)]];
-        for (const row of found) lines.push([row, ...shown.map((one) => one.value(row)), ...D.params.map((column) => (has(column, row) ? (column.kind === "n" ? valueOf(column, row) : python(column, row)) : "")), ...singles.map((one) => one.get(row))]);
+        for (const row of found) lines.push([idOf(row), ...shown.map((one) => one.value(row)), ...D.params.map((column) => (has(column, row) ? (column.kind === "n" ? valueOf(column, row) : python(column, row)) : "")), ...singles.map((one) => one.get(row))]);
         const blob = new Blob([lines.map((line) => line.map(cell).join(",")).join("\n") + "\n"], { type: "text/csv" });
         const link = el("a", { href: URL.createObjectURL(blob), download: D.name + "-candidates.csv" });
         document.body.append(link);

@@ -42,8 +42,13 @@ def page_view(report: Report, analysis: Analysis) -> View:
         "version": report.fits + (report.state != "running"),
         "total": report.record.fits_total or report.fits or 1,
         "partial": report.partial,
+        "partial_title": "The search failed."
+        if report.state == "failed"
+        else "This report is partial.",
         "partial_text": _partial(report),
-        "error": record.error if report.state == "failed" else None,
+        "error": record.error
+        if report.state == "failed" and "\n" in (record.error or "")
+        else None,
         "notes": (*report.notes, *analysis.notes),
         "sections": _sections(report, has_candidates=has_candidates),
         "verdict": verdict_view(report, analysis),
@@ -98,7 +103,8 @@ def _partial(report: Report) -> str:
     if report.state == "running":
         return f"The run is in progress: {done}. Newer: skygrid report {given_name(report)}"
     if report.state == "failed":
-        return f"The search failed; {done}."
+        first = (report.record.error or "").partition("\n")[0]
+        return f"{done}. {first}"
     reason = report.record.error or f"{done}; go on with: skygrid resume {given_name(report)}"
     return reason[0].upper() + reason[1:]
 

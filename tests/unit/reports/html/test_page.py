@@ -68,7 +68,7 @@ def page_with(text, html_only=False):
             grid,
             outcomes,
             state="failed",
-            error=f"e {text}",
+            error=f"e {text}\nmore",
             metric=f"m{text}",
         )
         (run / "search.py").write_text(f"# {text}\n", encoding="utf-8")
@@ -118,9 +118,18 @@ def test_the_page_refers_to_no_other_file(plain):
     assert plain.tags["base"] == 0
 
 
-def test_a_partial_report_says_so(plain):
-    """A report of a run without a complete result says that it is partial."""
-    assert "This report is partial." in plain.text
+def test_the_report_of_a_failed_search_begins_with_the_error(plain):
+    """A report of a failed search says so, with the reason and the number of recorded fits."""
+    assert "The search failed. 3 of 6 fits are recorded. e word" in " ".join(plain.text.split())
+
+
+def test_a_partial_report_says_so(tmp_path):
+    """A report of a run without a complete result says that it is partial, and how to go on."""
+    run = recorded_run(tmp_path / "run", [{"C": 1}], [outcome(0, 0)])
+
+    text = " ".join(Page(render(gather(run, now=BEGAN + 9))).text.split())
+
+    assert "This report is partial. 1 of 3 fits are recorded; go on with: skygrid resume" in text
 
 
 def test_each_input_and_frame_has_a_name(plain):
