@@ -64,7 +64,8 @@ def _range(numbers: Sequence[int]) -> str:
 
 
 def _command(argv: Sequence[str]) -> str:
-    return shlex.join([Path(argv[0]).name, *argv[1:]]) if argv else "skygrid run"
+    # The first word is a path, also that of ``python -m skygrid``.
+    return shlex.join(["skygrid", *argv[1:]])
 
 
 def given_name(report: Report) -> str:

@@ -497,6 +497,7 @@
         const cells = heatCells();
         const bar = { thickness: 10, outlinewidth: 0, tickfont: { color: theme.soft }, len: 1 };
         if (!cells) return { data: [], layout: layout() };
+        $("figcaption p", figure).textContent = cells.scatter ? `Each mark is a candidate; the color is its mean ${metricLabel[state.metric]}.` : `The best mean ${metricLabel[state.metric]} for each pair of values, over all other parameters.`;
         const titles = { xaxis: { title: { text: plain(cells.x.name) } }, yaxis: { title: { text: plain(cells.y.name) } } };
         if (cells.scatter) {
           const used = shuffled(cells.used).slice(0, 4000).sort((a, b) => score(a) - score(b));

@@ -60,8 +60,6 @@ def page_view(report: Report, analysis: Analysis) -> View:
         "families": len(analysis.families) > 1,
         "importance": any(one.main for one in analysis.importances),
         "pairs": len(varying(table.params)) > 1,
-        "heat_text": f"The best mean {report.display_metric} for each pair of values, over all "
-        "other parameters.",
         **splits_view(report),
         "cost_text": cost_text(report, analysis),
         "derived_text": "Hollow marks: the fit time was computed from another candidate's fit."
