@@ -17,6 +17,7 @@ from skygrid.reports.run_record import RunRecord
 from skygrid.run.folder import SEARCH
 from skygrid.run.trust import examine
 from skygrid.util.atomic_file import write_atomic
+from skygrid.util.process import Interruption
 from skygrid.util.regular_file import open_regular
 
 LOGGER = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def report_page(folder: Path, *, live: bool = False) -> str:
 def reported(folder: Path, listener: Listener) -> Iterator[None]:
     """Write the report of a run after the block, also if it raises.
 
-    A report that cannot be written is one line for the listener, and no error.
+    A report that cannot be written, or is interrupted, is one line for the listener, and no error.
     """
     try:
         yield
@@ -89,6 +90,11 @@ def _write_or_say(folder: Path, listener: Listener) -> None:
     begin = time.monotonic()
     try:
         write_report(folder)
+    except (
+        Interruption,
+        KeyboardInterrupt,
+    ):  # the end of the run has its own message and exit code
+        listener.message("no report.html: interrupted", always=True)
     except SkygridError as error:
         LOGGER.warning("no report: %s", error)
         listener.message(f"no report.html: {error}", always=True)

@@ -13,6 +13,7 @@ from skygrid.listener import SilentListener
 from skygrid.reports.run_record import RunRecord
 from skygrid.run.report import FILE_NAME, diagram_of, reported, without_scripts, write_report
 from skygrid.run.trust import mark_own
+from skygrid.util.process import Interruption
 from tests.recorded_runs import outcome, recorded_run
 
 
@@ -55,6 +56,21 @@ def test_a_report_that_fails_within_is_one_line(run, monkeypatch):
         pass
 
     assert listener.lines == ["no report.html: RuntimeError: a bug"]
+
+
+def test_ctrl_c_during_the_report_skips_it(run, monkeypatch):
+    """A signal while the report is made ends the report, and leaves the run's own end alone."""
+
+    def interrupted(*_, **__):
+        raise Interruption
+
+    monkeypatch.setattr("skygrid.run.report.write_report", interrupted)
+    listener = Lines()
+
+    with pytest.raises(KeyError, match="the run's own"), reported(run, listener):
+        raise KeyError("the run's own")
+
+    assert listener.lines == ["no report.html: interrupted"]
 
 
 def test_the_report_can_be_written_elsewhere(run, tmp_path):
