@@ -13,6 +13,7 @@ from typing import Any
 
 from skygrid.errors import FolderError, JournalError, SkygridError
 from skygrid.listener import Listener
+from skygrid.reports.plain_values import one_line
 from skygrid.reports.run_record import RunRecord
 from skygrid.run.folder import SEARCH
 from skygrid.run.trust import examine
@@ -97,10 +98,11 @@ def _write_or_say(folder: Path, listener: Listener) -> None:
         listener.message("no report.html: interrupted", always=True)
     except SkygridError as error:
         LOGGER.warning("no report: %s", error)
-        listener.message(f"no report.html: {error}", always=True)
+        listener.message(f"no report.html: {one_line(str(error))}", always=True)
     except Exception as error:  # the run's results matter more than their report
         LOGGER.warning("no report", exc_info=True)
-        listener.message(f"no report.html: {type(error).__name__}: {error}", always=True)
+        said = one_line(f"{type(error).__name__}: {error}")
+        listener.message(f"no report.html: {said}", always=True)
     else:
         LOGGER.debug("wrote %s in %.3f s", FILE_NAME, time.monotonic() - begin)
 

@@ -119,8 +119,10 @@ def _column(table: Candidates, name: str) -> Json:
     numbers = [None if value is _MISSING else as_number(value) for value in values]
     present = sum(value is not _MISSING for value in values)
     if present and sum(number is not None for number in numbers) == present:
-        floats = any(isinstance(value, float) for value in values)
-        return {"name": name, "kind": "n", "float": floats, **_indexed(numbers)}
+        whole = {number for value, number in zip(values, numbers, strict=True) if _is_int(value)}
+        column = {"name": name, "kind": "n", **_indexed(numbers)}
+        # Of 1 and 10.0 in one column, the copy keeps the types.
+        return {**column, "ints": [at for at, one in enumerate(column["values"]) if one in whole]}
     codes: dict[tuple[str, str], int] = {}
     labels: list[str] = []
     sources: list[str] = []
@@ -150,6 +152,11 @@ def _column(table: Candidates, name: str) -> Json:
 
 
 _MISSING = object()
+
+
+def _is_int(value: Any) -> bool:
+    """Return whether a number is an integer, of Python or of NumPy."""
+    return isinstance(value, int) or getattr(getattr(value, "dtype", None), "kind", "f") in "iu"
 
 
 def _indexed(numbers: Sequence[float | None]) -> Json:

@@ -132,7 +132,9 @@
     function python(column, row) {
       const value = valueOf(column, row);
       if (column.kind === "c") return column.code ? column.code[codeOf(column, row)] : value;
-      return column.float && Number.isInteger(value) && Math.abs(value) < 1e16 ? value.toFixed(1) : String(value);
+      if (!column.intCodes) column.intCodes = new Set(column.ints);
+      const whole = Number.isInteger(value) && Math.abs(value) < 1e16;
+      return whole && !column.intCodes.has(codeOf(column, row)) ? value.toFixed(1) : String(value);
     }
     const quoted = (text) => "'" + text.replace(/\\/g, "\\\\").replace(/'/g, "\\'").replace(/\n/g, "\\n") + "'";
     function pythonDict(row) {
@@ -792,7 +794,7 @@
         el("h3", { id: "details-h" }, `Candidate ${idOf(row)}`),
         el("p", { class: "small" }, [D.round ? `iteration ${D.round[row]}, ${D.nTrain[row].toLocaleString("en")} training samples` : null, `mean fit time ${seconds(D.fit[row])}${derived.has(row) ? " (derived)" : ""}`, failed(row) ? `${failed(row)} of ${D.splits} fits failed` : null, done(row) < D.splits ? `${done(row)} of ${D.splits} splits` : null, alike.has(row) ? "as good as the best" : null].filter(Boolean).join(" · ")),
         el("div", { class: "code" }, el("pre", { tabindex: 0 }, el("code", {}, code)), el("button", { type: "button", class: "copy", "data-copy": code }, "Copy")),
-        el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...["metric", "mean", "std", "rank", ...(withTrain ? ["train"] : []), "splits"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, ...metrics))),
+        el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...["metric", "mean", "std", "rank", ...(withTrain ? ["train"] : []), "splits"].map((text, place) => el("th", { scope: "col", class: place > 0 && text !== "splits" ? "n" : "" }, text)))), el("tbody", {}, ...metrics))),
         el("p", {}, el("button", { type: "button", onclick: () => dialog.close() }, "Close")));
       dialog.showModal();
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from skygrid.reports.html import page_data as module
@@ -67,3 +68,12 @@ def test_categories_have_their_python_code(tmp_path):
 
     assert column["values"] == ["x", "(100, 50)"]
     assert column["code"] == ["'x'", "(100, 50)"]
+
+
+def test_numbers_of_a_column_keep_their_types(tmp_path):
+    """Where integers and floats are values of one parameter, the copy of each has its type."""
+    (column,) = data_of(
+        tmp_path, [{"a": 1}, {"a": np.float64(10.0)}, {"a": np.int64(3)}], [0.5] * 3
+    )["params"]
+
+    assert [column["values"][at] for at in column["ints"]] == [1, 3]
