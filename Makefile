@@ -33,7 +33,7 @@ PYTHONS = $(foreach minor,3.11 3.12 3.13,$(firstword \
 	$(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/$(minor).*/bin/python$(minor))))))
 
 .DEFAULT_GOAL := help
-.PHONY: help lock run cloud test test-chaos test-cloud test-clusters test-aws test-digits test-faults sshd check format bench bench-peers \
+.PHONY: help lock run cloud test test-chaos test-cloud test-clusters test-report test-aws test-digits test-faults sshd check format bench bench-peers \
 	bench-ssh test-all test-libraries test-sklearn test-sklearn-suite clean
 
 help: ## Say what there is
@@ -84,6 +84,13 @@ test-clusters: .venv-clusters/$(STAMP) ## Run searches and the contract of nodes
 
 .venv-clusters/$(STAMP): $(LOCKED)
 	$(call sync,--extra dev --extra ray --extra dask --group sklearn-newest)
+
+# Reports of real runs in Debian's Chromium, which the tests install; pictures are in tests/report/screenshots.
+test-report: .venv-report/$(STAMP) ## Open reports in a headless browser: plots, brushing, filters, hostile texts
+	.venv-report/bin/python -m pytest -m report tests/report
+
+.venv-report/$(STAMP): $(LOCKED)
+	$(call sync,--extra dev --group sklearn-newest --group report)
 
 test-aws: $(READY) ## Run the guide's search on AWS itself, if SKYGRID_TEST_AWS=1 (costs some cents)
 	$(BIN)/python -m pytest -m aws -rs tests/acceptance
@@ -154,8 +161,8 @@ test-libraries: .venv-libraries/$(STAMP) ## Compare searches over other librarie
 .venv-libraries/$(STAMP): $(LOCKED)
 	$(call sync,--group tests --group libraries)
 
-test-all: check test test-faults test-chaos test-cloud test-clusters test-digits test-sklearn test-sklearn-suite test-libraries test-pythons ## Run every check and every test that costs no money
+test-all: check test test-faults test-chaos test-cloud test-clusters test-report test-digits test-sklearn test-sklearn-suite test-libraries test-pythons ## Run every check and every test that costs no money
 
 clean: ## Remove the environments, caches and build products (runs are kept)
-	rm -rf $(VENV) .venv-run .venv-peers .venv-libraries .venv-clusters .venv-sklearn-* .venv-python-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-run .venv-peers .venv-libraries .venv-clusters .venv-report .venv-sklearn-* .venv-python-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find skygrid tests tools guides -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""The commands that inspect runs and places: runs, show, logs, doctor."""
+"""The commands that inspect runs and places: runs, show, report, watch, logs, doctor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from skygrid.config import load_config
+from skygrid.util.process import Interruption
 from skygrid.util.terminal import say
 
 from . import options as given
@@ -63,6 +64,69 @@ def show(run: given.Run, runs_dir: given.RunsDir = None, json: given.Json = None
     from skygrid.reports.console import run_panel, summary_view
 
     write_view(summary_view(summary) if summary else run_panel(view, now=time.time()))
+
+
+def report(
+    run: given.Run,
+    show_it: Annotated[
+        bool, typer.Option("--open", help="Open the report in the web browser.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The file to write. Default: report.html in the run's folder.",
+        ),
+    ] = None,
+    runs_dir: given.RunsDir = None,
+) -> None:
+    """Write the HTML report of a run, complete or not."""
+    from skygrid.run.report import write_report
+
+    config = load_config({"runs_dir": runs_dir}, os.environ, cwd=Path.cwd())
+    path = write_report(find_run(run, config.runs_dir), output)
+    write_result(f"{path}\n")
+    if show_it:
+        _open(path.resolve().as_uri())
+
+
+def watch(
+    run: given.Run,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port", metavar="N", min=0, max=65535, help="The port. Default: any that is free."
+        ),
+    ] = 0,
+    show_it: Annotated[
+        bool, typer.Option("--open", help="Open the page in the web browser.")
+    ] = False,
+    runs_dir: given.RunsDir = None,
+) -> None:
+    """Serve the report of a run on this machine while the run goes on."""
+    from skygrid.run.watch import WatchServer
+
+    config = load_config({"runs_dir": runs_dir}, os.environ, cwd=Path.cwd())
+    folder = find_run(run, config.runs_dir)
+    _view(folder)  # a folder that cannot be read is an error now
+    with WatchServer(folder, port) as server:
+        write_result(f"{server.url}\n")
+        say("Ctrl-C ends it; the run goes on")
+        if show_it:
+            _open(server.url)
+        try:
+            server.serve_forever()
+        except (Interruption, KeyboardInterrupt):  # the way to end it
+            say("")
+
+
+def _open(url: str) -> None:
+    import webbrowser
+
+    if not webbrowser.open(url):
+        say(f"there is no web browser here; open {url} in one")
 
 
 def logs(

@@ -145,6 +145,12 @@ class SqliteJournal:
             row = connection.execute(READ_ROUND, (round,)).fetchone()
             return None if row is None or not row[1] else _sha256(row[1])
 
+    def pickled_plans(self) -> list[tuple[int, bytes]]:
+        """Return round and pickle of each plan, in order; b"" for a plan that was too large."""
+        with self._access("read") as connection:
+            rows = [unseal(row) for row in connection.execute(READ_PLANS)]
+        return [(int(round), bytes(pickled)) for round, pickled, _ in rows]
+
     def record_node(self, node: str, facts: bytes) -> None:
         self.adopt([("nodes", seal(node, facts))])
 
@@ -201,7 +207,7 @@ class SqliteJournal:
             raise JournalError(f"{self._name} is not a regular file. Move it away and try again.")
 
     def _open(self, busy_timeout: float) -> None:
-        self._connect("mode=ro" if self._read_only else "mode=rwc", busy_timeout)
+        self._connect(self._options(), busy_timeout)
         try:
             self._prepare()
         except JournalError as error:
@@ -211,6 +217,14 @@ class SqliteJournal:
             # and no log is left, the file alone is the whole journal.
             self._connect("mode=ro&immutable=1", busy_timeout)
             self._prepare()
+
+    def _options(self) -> str:
+        if not self._read_only:
+            return "mode=rwc"
+        # A writer has a log while it is open. Without one the file is the whole journal, and opened
+        # so, SQLite leaves no files beside it.
+        log = self._path.with_name(self._path.name + "-wal")
+        return "mode=ro" if log.exists() else "mode=ro&immutable=1"
 
     def _connect(self, options: str, busy_timeout: float) -> None:
         if self._connection is not None:

@@ -180,7 +180,7 @@ def partial_summary(
         reused=facts.reused,
         wall_seconds=facts.wall_seconds,
         fit_seconds=math.fsum(outcome.busy_seconds for outcome in facts.outcomes),
-        nodes=node_summaries(facts),
+        nodes=node_summaries(facts.outcomes, facts.nodes),
         warnings=count_warnings(facts.outcomes),
         failures=count_failures(facts.outcomes, facts.candidates),
         shared=shared_work(facts.outcomes),

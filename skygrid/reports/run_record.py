@@ -61,6 +61,28 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     market: str = ""
 
 
+class SearchFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts about a search that its journal does not have."""
+
+    kind: str = ""
+    """Class of the search, as ``GridSearchCV``."""
+
+    estimator: str = ""
+    """The estimator in one line."""
+
+    metric: str = ""
+    """Name of the metric where ``cv_results_`` has only ``score``; empty if unknown."""
+
+    ranked_by: str = ""
+    """Metric that chooses the best candidate, if there are several."""
+
+    defaults: dict[str, Any] = {}
+    """Parameters of the estimator before the search, as JSON data, without nested objects."""
+
+    data: dict[str, str] = {}
+    """Kind and size of X, y and further data."""
+
+
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The record of a run."""
 
@@ -95,6 +117,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     fingerprint: dict[str, str] = {}
     """Parts of the search's fingerprint, by name."""
+
+    search: SearchFacts = SearchFacts()
 
     fits_total: Count | None = None
     """Fits in the rounds opened so far; None before the first."""

@@ -204,7 +204,7 @@ def summarise(search: Any, facts: RunFacts) -> Summary:
         reused=facts.reused,
         wall_seconds=facts.wall_seconds,
         fit_seconds=math.fsum(outcome.busy_seconds for outcome in facts.outcomes),
-        nodes=node_summaries(facts),
+        nodes=node_summaries(facts.outcomes, facts.nodes),
         warnings=count_warnings(facts.outcomes),
         failures=count_failures(facts.outcomes, facts.candidates),
         shared=shared_work(facts.outcomes),
@@ -285,15 +285,17 @@ def _holdout(score: Any) -> float | dict[str, float | None] | None:
     return plain_score(score)
 
 
-def node_summaries(facts: RunFacts) -> tuple[NodeSummary, ...]:
-    """Return each node with its work, by name."""
-    fits = Counter(outcome.node for outcome in facts.outcomes)
+def node_summaries(
+    outcomes: Sequence[Outcome], nodes: Mapping[str, Greeting]
+) -> tuple[NodeSummary, ...]:
+    """Return each node with its work, by name; nodes that ran nothing are among them."""
+    fits = Counter(outcome.node for outcome in outcomes)
     seconds: dict[str, float] = dict.fromkeys(fits, 0.0)
-    for outcome in facts.outcomes:
+    for outcome in outcomes:
         seconds[outcome.node] += outcome.busy_seconds
     return tuple(
-        _node(name, fits[name], seconds.get(name, 0.0), facts.nodes.get(name))
-        for name in sorted({*fits, *facts.nodes})
+        _node(name, fits[name], seconds.get(name, 0.0), nodes.get(name))
+        for name in sorted({*fits, *nodes})
     )
 
 

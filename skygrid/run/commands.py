@@ -29,6 +29,7 @@ from skygrid.reports.views import CheckResult
 from skygrid.run.cloud_nodes import RentedNodes, make_offer
 from skygrid.run.driver_log import kept, written_to
 from skygrid.run.folder import LOGS, RunFolder, program_line, refuse_taken_name
+from skygrid.run.report import reported
 from skygrid.run.setup import hours_over, nodes_of
 from skygrid.util.process import exit_code_of
 
@@ -124,7 +125,7 @@ def run_search(path: Path, config: RunConfig, listener: Listener) -> RunResult:
         spec = load(path, listener)
         folder = RunFolder.create(config, path, run_id, spec.started_in)
         write_log(folder.path / LOGS)
-        with closing(folder):
+        with reported(folder.path, listener), closing(folder):
             return Session(spec, config, engine, folder, listener).complete()
 
 
@@ -168,7 +169,8 @@ def resume_run(folder: Path, config: RunConfig, listener: Listener) -> RunResult
         spec = load(_search_file(record), listener)
         opened.path = spec.started_in / folder  # the search file may have changed the folder
         write_log(opened.path / LOGS)
-        return Session(spec, config, engine, opened, listener).complete()
+        with reported(opened.path, listener):
+            return Session(spec, config, engine, opened, listener).complete()
 
 
 def on_this_machine(config: RunConfig) -> RunConfig:
@@ -258,7 +260,7 @@ def run_prepared(prepared: Prepared, listener: Listener) -> RunResult:
         folder = RunFolder.create(config, prepared.path, secrets.token_hex(8), started_in)
     else:
         folder = RunFolder.open(started_in / prepared.path, record, config)
-    with closing(folder), written_to(folder.path / LOGS):
+    with reported(folder.path, listener), closing(folder), written_to(folder.path / LOGS):
         rented = RentedNodes(
             config,
             prepared.offer,

@@ -32,7 +32,13 @@ from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.reports.csv import write_csv
 from skygrid.reports.parquet import write_parquet
 from skygrid.reports.result_json import FILE_NAME, add_bill, amend, result_json, write_result
-from skygrid.reports.run_record import NodeRecord, RunRecord, State, driver_mark
+from skygrid.reports.run_record import (
+    NodeRecord,
+    RunRecord,
+    SearchFacts,
+    State,
+    driver_mark,
+)
 from skygrid.reports.summary import Summary
 from skygrid.run.secrets_file import remove_secrets, write_secrets
 from skygrid.run.source_copy import copy_search_file, origin_of
@@ -128,7 +134,12 @@ class RunFolder:
         mark_own(self.path, self.record)  # first: a record without a mark is a stranger's
         self._update(state="running", ended_at=None, error=None, driver=driver_mark())
 
-    def begin(self, parts: Mapping[str, str], versions: Mapping[str, str]) -> SqliteJournal:
+    def begin(
+        self,
+        parts: Mapping[str, str],
+        versions: Mapping[str, str],
+        facts: SearchFacts | None = None,
+    ) -> SqliteJournal:
         """Begin a session: claim the journal for this search.
 
         Parameters
@@ -137,6 +148,8 @@ class RunFolder:
             The search's fingerprint.
         versions : mapping of str to str
             Versions on the driver.
+        facts : SearchFacts, optional
+            For reports.
 
         Raises
         ------
@@ -145,7 +158,11 @@ class RunFolder:
         """
         self.journal.claim(parts)
         self._begin()
-        self._update(versions={"skygrid": __version__, **versions}, fingerprint=dict(parts))
+        self._update(
+            versions={"skygrid": __version__, **versions},
+            fingerprint=dict(parts),
+            search=facts or self.record.search,
+        )
         return self.journal
 
     @property

@@ -40,6 +40,7 @@ from skygrid.run.rounds import JournaledRounds
 from skygrid.run.setup import policies_of
 from skygrid.search_file import load_search
 from skygrid.sklearn_search.driven_search import fit_search, refuse_callbacks
+from skygrid.sklearn_search.search_facts import search_facts
 from skygrid.user_code.output import stdout_to_stderr
 from skygrid.util.process import Interruption, exit_code_of
 from skygrid.worker.machine import machine
@@ -174,7 +175,7 @@ class Session:
         said = ", ".join(f"{name} {text}" for name, text in versions.items())
         LOGGER.info("session of %s on %s: %s", self._folder.path.name, self._config.on, said)
         parts = fingerprint(self._spec, versions, sklearn.get_config())
-        journal = self._folder.begin(parts, versions)
+        journal = self._folder.begin(parts, versions, search_facts(self._spec))
         self._engine.set_modules(self._spec.imported)
         self._listener.phase("searching")
         rounds = self._rounds = JournaledRounds(

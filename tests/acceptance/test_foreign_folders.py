@@ -59,6 +59,24 @@ def test_a_run_of_someone_else_is_not_resumed_without_consent(foreign, trace):
     skygrid(foreign, "resume", "r", "--quiet")  # the consent is remembered
 
 
+def test_the_report_of_someone_else_executes_nothing(foreign, trace):
+    """A report loads no code from a foreign folder, shows no file of this user, and waits for no
+    pipe."""
+    folder = foreign / "skygrid-runs" / "r"
+    skygrid(foreign, "report", "r")
+
+    text = (folder / "report.html").read_text()
+    assert "The search file is shown for runs that you made yourself." in text
+    assert "<iframe" not in text
+    assert not trace.exists()
+
+    for name in ("journal.sqlite", "result.json", "search.pkl", "search.py", "logs/driver.log"):
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+    skygrid(foreign, "report", "r")
+    assert "is not a regular file" in (folder / "report.html").read_text()
+
+
 def test_a_changed_run_is_foreign_also_in_its_place(foreign, trace):
     """A run.json that names another search file, as an archive may bring it, runs nothing."""
     there = foreign / "there"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .comparable import comparable
 from .families import family_of, split_families
 from .hints.costs import cost_hints
 from .hints.edges import edge_hints
@@ -23,6 +24,7 @@ def advise(table: CandidateTable) -> tuple[Advice, ...]:
     A hint is given only if its numbers are clear. Hints about values concern the family of the best
     candidate; failures are looked for in all families.
     """
+    table = comparable(table)
     families = split_families(table)
     failures = failure_hints(table, families)
     verdict = judge(table)

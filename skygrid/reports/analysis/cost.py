@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .comparable import comparable
 from .means import best_row, mean_fit_seconds, mean_scores, rungs
 from .records import Bools, CandidateTable, Cost, CostPoint, Floats
 
@@ -13,6 +14,7 @@ def cost(table: CandidateTable) -> Cost:
 
     Equal candidates are all on the front.
     """
+    table = comparable(table)
     means, seconds = mean_scores(table), mean_fit_seconds(table)
     known = np.isfinite(means) & np.isfinite(seconds)
     best = best_row(table)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .columns import Column, make_columns
+from .comparable import comparable
 from .families import first_rows, split_families
 from .means import mean_scores
 from .records import CandidateTable, Effect, EffectValue, Floats
@@ -22,6 +23,7 @@ def effects(table: CandidateTable) -> tuple[Effect, ...]:
 
     In a halving search: the effect in the first iteration of the family.
     """
+    table = comparable(table)
     means = mean_scores(table)
     found: list[Effect] = []
     for family in split_families(table):

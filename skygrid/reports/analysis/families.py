@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from skygrid.reports.plain_values import shorten
 
+from .comparable import comparable
 from .means import best_row, mean_scores, rungs
 from .records import CandidateTable, Family
 from .texts import value_text
@@ -25,6 +26,7 @@ def split_families(table: CandidateTable) -> tuple[Family, ...]:
     Candidates are of one family if they come from one dict of the grid, have the same parameters,
     and have predictors of the same classes as values.
     """
+    table = comparable(table)
     groups: dict[Hashable, list[int]] = {}
     classes: dict[int, Hashable] = {}
     for row, params in enumerate(table.params):

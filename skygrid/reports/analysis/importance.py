@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from skygrid.reports.plain_values import count_text
 
 from .columns import Column, make_columns
+from .comparable import comparable
 from .exact_anova import Pairs, decompose
 from .families import first_rows, split_families
 from .forest_anova import MAX_ROWS, decompose_forest
@@ -31,6 +32,7 @@ def importances(table: CandidateTable) -> tuple[Importance, ...]:
     Exact functional ANOVA if each combination of values has a score, else that of a random forest.
     Candidates without a score are left out. In a halving search: in the family's first iteration.
     """
+    table = comparable(table)
     return tuple(_importance(table, family) for family in split_families(table))
 
 

@@ -148,11 +148,11 @@ class Verdict:
     gain_over_default: float | None
     comparison: Comparison
     cheapest: int | None
-    """Row with the shortest mean fit time among the best candidate and the indistinguishable ones;
-    None without a test or without fit times."""
+    """Row with the shortest mean fit time among the best candidate and the indistinguishable ones
+    within one standard deviation of it; None without a test or without fit times."""
 
     simplest: int | None
-    """Row of the simplest indistinguishable candidate: each parameter that differs from the best
+    """Row of the simplest of the same candidates: each parameter that differs from the best
     candidate's has a value that makes a simpler model, as a smaller ``max_depth``. None if there is
     none, or if the parameters do not say."""
 
@@ -183,7 +183,8 @@ class Advice:
     """Name of the parameter; None if the hint concerns the search."""
 
     line: str | None = None
-    """Line to paste into the grid, as ``"C": [1e-05, 0.0001, 0.001],``; None if there is none."""
+    """Line to paste into the grid, as ``"C": [1e-05, 0.0001, 0.001],``; None if there is none. A
+    hint to split the grid has the whole ``param_grid = [...]`` in several lines."""
 
     imports: str | None = None
     """Import that the line needs, as ``from scipy.stats import loguniform``; None if it needs

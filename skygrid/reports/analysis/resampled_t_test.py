@@ -6,7 +6,7 @@ import numpy as np
 
 from .records import CandidateTable, Floats
 
-NAME = "corrected resampled t-test"
+NAME = "corrected resampled t-test (Nadeau and Bengio 2003)"
 
 EQUAL = 8 * float(np.finfo(np.float64).eps)
 """Relative difference of two mean scores up to which they are equal but for rounding."""

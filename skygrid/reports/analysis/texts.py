@@ -10,7 +10,10 @@ import numpy as np
 
 from skygrid.reports.plain_values import parameter_text, shorten
 
-from .values import as_number, value_key
+from .values import as_number, literal, value_key
+
+VALUE_WIDTH = 48
+"""Maximum length of a value in a sentence, in characters."""
 
 SETTINGS_WIDTH = 160
 """Maximum length of the parameters of a candidate in a sentence, in characters."""
@@ -57,6 +60,8 @@ def percent_text(fraction: float) -> str:
 
 def value_text(value: Any) -> str:
     """Return a parameter's value as short text; a float in five significant digits."""
+    if isinstance(value, tuple | list) and (text := literal(value)) is not None:
+        return shorten(text, VALUE_WIDTH)
     number = as_number(value)
     if number is None or number.is_integer() or isinstance(value, int | np.integer):
         return parameter_text(value)

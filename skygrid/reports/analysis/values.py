@@ -89,12 +89,24 @@ def is_predictor(value: Any) -> bool:
 def literal(value: Any) -> str | None:
     """Return the Python literal of a value; None if it has none, as estimators and NaN."""
     plain = _plain(value)
-    text = repr(plain)
+    text = _source(plain)
     try:
         same = value_key(ast.literal_eval(text)) == value_key(plain)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None  # not a literal
     return text if same else None
+
+
+def _source(value: Any) -> str:
+    """Return the repr of a value, with double quotes where they need no escape."""
+    if type(value) in (list, tuple):
+        items = [_source(item) for item in value]
+        if type(value) is list:
+            return f"[{', '.join(items)}]"
+        return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+    text = repr(value)
+    plain_text = type(value) is str and text[0] == "'" and not {'"', "\\"} & set(text)
+    return f'"{text[1:-1]}"' if plain_text else text
 
 
 def _plain(value: Any) -> Any:

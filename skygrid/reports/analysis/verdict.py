@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .columns import make_columns
+from .comparable import comparable
 from .means import best_row, mean_fit_seconds, mean_scores, rungs
 from .records import CandidateTable, Comparison, Floats, Verdict
 from .resampled_t_test import NAME, size_ratio, t_statistics, two_sided_p
@@ -23,6 +24,8 @@ def judge(table: CandidateTable) -> Verdict:
     In a halving search the other candidates are those of its iteration, because earlier ones saw
     other splits or fewer samples.
     """
+    every = table.scores.shape[1]
+    table = comparable(table)
     best = best_row(table)
     if best is None:
         return _without_scores(len(table.params))
@@ -34,6 +37,7 @@ def judge(table: CandidateTable) -> Verdict:
     default = _default_row(table, peers)
     default_mean = None if default is None else float(means[default])
     comparison = compare(table, best, peers)
+    near = _near(table, best, comparison)
     verdict = Verdict(
         best=best,
         mean=mean,
@@ -46,11 +50,11 @@ def judge(table: CandidateTable) -> Verdict:
         default_mean=default_mean,
         gain_over_default=_gain(mean, default_mean),
         comparison=comparison,
-        cheapest=_cheapest(table, best, comparison),
-        simplest=_simplest(table, best, comparison),
+        cheapest=_cheapest(table, best, near) if comparison.test else None,
+        simplest=_simplest(table, best, near),
         sentences=(),
     )
-    return verdict_sentences(table, verdict)
+    return verdict_sentences(table, verdict, every)
 
 
 def compare(table: CandidateTable, best: int, peers: NDArray[np.intp]) -> Comparison:
@@ -115,21 +119,27 @@ def _default_row(table: CandidateTable, peers: NDArray[np.intp]) -> int | None:
     return None
 
 
-def _cheapest(table: CandidateTable, best: int, comparison: Comparison) -> int | None:
-    if not comparison.test:
-        return None
-    rows = np.array([best, *comparison.indistinguishable], dtype=np.intp)
+def _near(table: CandidateTable, best: int, comparison: Comparison) -> tuple[int, ...]:
+    """Return the indistinguishable rows that are within one standard deviation of the best.
+
+    With few splits the test alone cannot tell much worse candidates from the best one.
+    """
+    means = mean_scores(table)
+    least = means[best] - table.scores[best].std()
+    return tuple(row for row in comparison.indistinguishable if means[row] >= least)
+
+
+def _cheapest(table: CandidateTable, best: int, near: tuple[int, ...]) -> int | None:
+    rows = np.array([best, *near], dtype=np.intp)
     seconds = mean_fit_seconds(table)[rows]
     if not np.isfinite(seconds).any():
         return None
     return int(rows[np.nanargmin(seconds)])
 
 
-def _simplest(table: CandidateTable, best: int, comparison: Comparison) -> int | None:
+def _simplest(table: CandidateTable, best: int, near: tuple[int, ...]) -> int | None:
     names = table.params[best].keys()
-    rows = [best] + [
-        row for row in comparison.indistinguishable if table.params[row].keys() == names
-    ]
+    rows = [best] + [row for row in near if table.params[row].keys() == names]
     if len(rows) == 1:
         return None
     columns = make_columns(table, rows)

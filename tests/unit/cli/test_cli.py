@@ -41,6 +41,7 @@ HEAVY = (
     "botocore",
     "ray",
     "distributed",
+    "jinja2",
     "paramiko",
     "plotly",
     "sqlite3",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import combinations
+from collections.abc import Sequence
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,9 @@ ALL = 0.95
 MIN_FAILED = 3
 """Minimum number of failed fits."""
 
-MAX_PAIRS = 4
-"""Maximum number of pairs of values in a hint; a longer list explains nothing."""
-
-MAX_SINGLES = 2
-"""The same for pairs of one candidate each, which may fail for reasons of their own."""
+MAX_GROUPS = 2
+"""Maximum number of groups of pairs in a hint; more of them are no pattern. One, if each pair has a
+single candidate."""
 
 Cells = NDArray[np.intp]
 
@@ -86,35 +84,52 @@ def _one_parameter(columns: Sequence[Column], failed: Bools, part: float) -> Adv
 
 
 def _two_parameters(columns: Sequence[Column], failed: Bools) -> Advice | None:
-    for one, other in combinations([c for c in columns if len(c.values) > 1], 2):
+    """Return the hint of the two parameters that explain the failures in the fewest words."""
+    found: list[tuple[tuple[int, int], Advice]] = []
+    for one, other in permutations([c for c in columns if len(c.values) > 1], 2):
         cells = one.codes * len(other.values) + other.codes
-        rates = _rates(cells, len(one.values) * len(other.values), failed)
-        bad = rates >= ALL
+        bad = _rates(cells, len(one.values) * len(other.values), failed) >= ALL
         inside = bad[cells]
         if not bad.any() or failed[inside].sum() < MIN_FAILED or failed[~inside].mean() > HARDLY:
             continue
-        pairs = list(_pairs(one, other, np.flatnonzero(bad)))
-        if len(pairs) > (MAX_PAIRS if inside.sum() > len(pairs) else MAX_SINGLES):
+        groups = _groups(bad.reshape(len(one.values), -1))
+        if len(groups) > (MAX_GROUPS if inside.sum() > bad.sum() else 1):
             continue
+        words = sum(len(codes) + len(partners) for codes, partners in groups)
+        pairs = [_pair_text(one, other, codes, partners) for codes, partners in groups]
         text = (
-            f"{_all_or_most(failed[inside])} with {listed(pairs, 'or')} failed, and"
+            f"{_all_or_most(failed[inside])} with {', or with '.join(pairs)} failed, and"
             f" {_few(failed[~inside])} of the others. Give values that go together a grid of their"
             " own: param_grid may be a list of dicts."
         )
-        return Advice(kind="failures", parameter=one.name, text=text)
-    return None
+        hint = Advice(kind="failures", parameter=one.name, text=text)
+        found.append(((len(groups), words), hint))
+    return min(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _groups(bad: Bools) -> list[tuple[list[int], list[int]]]:
+    """Return codes of rows that are bad in the same columns, with these; no columns mean all."""
+    rows: dict[tuple[bool, ...], list[int]] = {}
+    for code, row in enumerate(bad):
+        if row.any():
+            rows.setdefault(tuple(row), []).append(code)
+    return [
+        (codes, [] if all(row) else np.flatnonzero(row).tolist()) for row, codes in rows.items()
+    ]
+
+
+def _pair_text(one: Column, other: Column, codes: list[int], partners: list[int]) -> str:
+    return _or(one, codes) + (f" and {_or(other, partners)}" if partners else "")
+
+
+def _or(column: Column, codes: Sequence[int]) -> str:
+    return f"{column.name}={listed([value_text(column.values[code]) for code in codes], 'or')}"
 
 
 def _rates(codes: Cells, count: int, failed: Bools) -> NDArray[np.float64]:
     """Return the part of failed fits for each code; 0 for a code without candidates."""
     sums = np.bincount(codes, weights=failed.mean(axis=1), minlength=count)
     return np.asarray(sums / np.maximum(np.bincount(codes, minlength=count), 1))
-
-
-def _pairs(one: Column, other: Column, cells: Cells) -> Iterator[str]:
-    for cell in cells:
-        first, second = divmod(int(cell), len(other.values))
-        yield f"{one.setting(first)} and {other.setting(second)}"
 
 
 def _where(column: Column, mask: Bools) -> list[object]:

@@ -75,13 +75,14 @@ def _partly(scope: Scope, columns: tuple[Column, ...], scores: NDArray[np.float6
             ]
             # All parameters idle: the switch is a fault or a dummy, and one hint would mislead.
             if idle and len(idle) < len(columns) - 1:
-                found.append(_beside(switch, code, idle, columns, len(scope.means)))
+                found.append(_beside(scope, switch, code, idle, columns))
     return found[:1]
 
 
 def _beside(
-    switch: Column, code: int, idle: list[Column], columns: tuple[Column, ...], count: int
+    scope: Scope, switch: Column, code: int, idle: list[Column], columns: tuple[Column, ...]
 ) -> Advice:
+    count = len(scope.means)
     here = count // len(switch.values)
     spare = here - here // int(np.prod([len(column.values) for column in idle]))
     names = " and ".join(column.name for column in idle)
@@ -91,7 +92,7 @@ def _beside(
         f" {'repeats' if spare == 1 else 'repeat'} the scores of others. Give such values a grid of"
         " their own."
     )
-    line = _two_grids(switch, code, idle, columns)
+    line = None if scope.family.label else _two_grids(switch, code, idle, columns)
     return Advice(kind="no-effect", parameter=idle[0].name, text=text, line=line)
 
 
@@ -104,7 +105,7 @@ def _two_grids(
     second = _grid_text(columns, {switch.name: rest})
     if first is None or second is None:
         return None
-    line = f"param_grid = [{first}, {second}]"
+    line = f"param_grid = [\n    {first},\n    {second},\n]"
     return line if len(line) <= MAX_LINE else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -45,7 +44,7 @@ def grid_line(name: str, values: Iterable[Any]) -> str | None:
     known = [text for text in texts if text is not None]
     if len(known) < len(texts):
         return None
-    line = f"{json.dumps(name)}: [{', '.join(known)}],"
+    line = f"{literal(name)}: [{', '.join(known)}],"
     return line if len(line) <= MAX_LINE else None
 
 
@@ -129,7 +128,7 @@ def distribution(column: Column, *, up: bool) -> tuple[str, str] | None:
     near = 0.02 * (high - low)
     if (end <= high + near) if up else (start >= low - near and axis != "log"):
         return None
-    name = json.dumps(column.name)
+    name = literal(column.name)
     if are_integers(column):
         text = f"randint({math.floor(start)}, {math.ceil(end) + 1})"
     elif axis == "log":

@@ -291,10 +291,28 @@ def test_a_parameter_idle_beside_one_value_gets_a_grid_of_its_own():
     )
     space: dict[str, Any] = {}
     exec(hint.line, space)
+    assert hint.line.count("\n") == 3
     assert space["param_grid"] == [
         {"C": [1, 2], "kernel": ["linear"]},
         {"C": [1, 2], "gamma": [0.1, 0.5, 0.9], "kernel": ["rbf"]},
     ]
+
+
+def test_a_grid_of_several_families_is_not_replaced_by_one_of_them():
+    """A line with the grid of one family would lose the others."""
+    first = [{"kernel": k, "gamma": g, "C": c} for k in "lr" for g in (1, 2) for c in (1, 2)]
+
+    def mean(p: Mapping[str, Any]) -> float:
+        if "kernel" not in p:
+            return 0.0
+        return 0.1 * p["C"] + (p["kernel"] == "r") * p["gamma"]
+
+    table = grid_table([*first, {"other": 1}], mean, family=(0,) * 8 + (1,))
+
+    hint = next(hint for hint in advise(table) if hint.kind == "no-effect")
+
+    assert hint.text.startswith("gamma changes nothing where kernel=l:")
+    assert hint.line is None
 
 
 def test_an_estimator_has_no_line():
@@ -372,7 +390,7 @@ def test_a_value_that_costs_most_for_nothing_is_left_out():
 
     hint = only(table, "cost")
 
-    assert hint.line == "\"n\": ['small', 'middle'],"
+    assert hint.line == '"n": ["small", "middle"],'
     assert hint.text.startswith(
         "n=large takes 91 % of the fit time (17 min) in 33 % of the candidates, but its best score,"
     )
@@ -422,7 +440,7 @@ def test_failures_of_one_value_are_named():
 
     hint = only(failing(grid, lambda p: p["lr__solver"] == "saga"), "failures")
 
-    assert hint.line == "\"lr__solver\": ['lbfgs', 'liblinear'],"
+    assert hint.line == '"lr__solver": ["lbfgs", "liblinear"],'
     assert hint.text.startswith("All 10 fits with lr__solver=saga failed, and none of the others.")
 
 
@@ -436,6 +454,25 @@ def test_failures_of_two_values_together_are_named():
     assert hint.line is None
     assert hint.text.startswith(
         "All 15 fits with penalty=l1 and solver=lbfgs failed, and none of the others."
+    )
+
+
+def test_failures_of_several_pairs_are_put_together():
+    """Values with the same partners are one group; a value that never works stands alone."""
+    grid = {
+        "solver": ["lbfgs", "newton-cg", "saga", "liblinear"],
+        "l1_ratio": [0.0, 0.5, 1.0],
+        "C": ["a", "b"],
+    }
+
+    def fails(p: Mapping[str, Any]) -> bool:
+        return p["solver"] == "liblinear" or (p["solver"] != "saga" and p["l1_ratio"] > 0)
+
+    hint = only(failing(grid, fails), "failures")
+
+    assert hint.text.startswith(
+        "All 70 fits with solver=lbfgs or newton-cg and l1_ratio=0.5 or 1.0, or with"
+        " solver=liblinear failed, and none of the others."
     )
 
 

@@ -16,6 +16,7 @@ from sklearn.svm import SVC
 from skygrid.reports.analysis.columns import axis_of, make_columns
 from skygrid.reports.analysis.effects import effects
 from skygrid.reports.analysis.families import split_families
+from skygrid.reports.analysis.texts import value_text
 from skygrid.reports.analysis.values import literal, value_key
 from tests.candidate_tables import grid_table, table_of
 
@@ -68,6 +69,15 @@ def test_values_that_mean_different_things_stay_apart():
     assert value_key(lambda: 1) != value_key(lambda: 2)
 
 
+def test_tuples_are_shown_as_tuples():
+    """A text shows a value as Python does, and a float in five digits."""
+    assert value_text((1, 2)) == "(1, 2)"
+    assert value_text([None, "a"]) == '[None, "a"]'
+    assert value_text(np.float64(1 / 3)) == "0.33333"
+    assert value_text("rbf") == "rbf"
+    assert value_text(SVC()) == "SVC(…)"
+
+
 def test_objects_whose_repr_raises_are_themselves():
     """A value of the user's own class does not end the analysis."""
 
@@ -107,7 +117,7 @@ def test_values_without_a_literal_have_none(value: object):
 def test_numpy_scalars_have_the_literals_of_python():
     """``np.float64(0.1)`` is pasted as ``0.1``."""
     assert literal(np.float64(0.1)) == "0.1"
-    assert literal((np.int64(2), None, np.str_("a"))) == "(2, None, 'a')"
+    assert literal((np.int64(2), None, np.str_("a"))) == '(2, None, "a")'
 
 
 def test_grids_of_a_list_are_families():

@@ -12,6 +12,7 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
+from skygrid.reports.analysis.effects import effects
 from skygrid.reports.analysis.resampled_t_test import t_statistics, two_sided_p
 from skygrid.reports.analysis.verdict import judge
 from tests.candidate_tables import grid_table, table_of
@@ -100,6 +101,26 @@ def test_a_search_without_scores_has_no_best_candidate():
     )
 
 
+def test_a_search_in_progress_is_judged_on_the_splits_that_most_candidates_have():
+    """Pending fits are left out with their splits; failed ones are not pending."""
+    scores = np.full((4, 5), np.nan)
+    scores[:, 0] = [0.1, 0.2, 0.3, np.nan]
+    scores[:3, 3] = [0.1, 0.4, 0.3]
+    scores[0] = 0.1
+    failed = np.zeros((4, 5), dtype=bool)
+    failed[3, 0] = True
+    sizes = np.full(5, 10.0)
+
+    params = [{"a": index} for index in range(4)]
+    table = table_of(params, scores, failed=failed, n_train=sizes, n_test=sizes)
+
+    verdict = judge(table)
+
+    assert (verdict.best, verdict.mean, verdict.scored) == (1, pytest.approx(0.3), 3)
+    assert verdict.sentences[0] == "So far the best score is 0.3000, on 2 of 5 splits."
+    assert effects(table)
+
+
 def test_the_choice_of_scikit_learn_is_kept():
     """A callable refit may choose another candidate than the best mean."""
     verdict = judge(table_of([{"a": 1}, {"a": 2}], [BEST, OTHER], best_index=1))
@@ -117,6 +138,10 @@ def test_halving_compares_within_the_iteration_of_the_best():
 
     assert (verdict.best, verdict.scored, verdict.comparison.compared) == (4, 2, 1)
     assert verdict.comparison.indistinguishable == (3,)
+    assert verdict.sentences[2] == (
+        "The other candidate of the last iteration is statistically indistinguishable from it at"
+        " the 5 % level of the corrected resampled t-test (Nadeau and Bengio 2003)."
+    )
 
 
 def test_defaults_are_found_by_value():
@@ -147,9 +172,24 @@ def test_the_cheapest_and_the_simplest_of_the_indistinguishable_are_named():
     assert verdict.comparison.indistinguishable == (2, 1)
     assert (verdict.cheapest, verdict.simplest) == (1, 1)
     assert verdict.sentences[-2:] == (
-        "The cheapest of them fits in 2.0 s instead of 9.0 s, with a mean of 0.9160: max_depth=4.",
-        "It is also the simplest of them.",
+        (
+            "The cheapest of them within one standard deviation fits in 2.0 s instead of 9.0 s,"
+            " with a mean of 0.9160: max_depth=4."
+        ),
+        "It is also the simplest of these.",
     )
+
+
+def test_a_much_worse_candidate_is_not_recommended_because_splits_are_few():
+    """The test of two splits tells little apart, so the mean decides too; a sentence says so."""
+    scores = [[0.90, 0.92], [0.60, 0.70], [0.905, 0.90]]
+    seconds = np.outer([9, 1, 2], np.ones(2))
+
+    verdict = judge(table_of([{"C": 9}, {"C": 1}, {"C": 2}], scores, fit_seconds=seconds))
+
+    assert verdict.comparison.indistinguishable == (2, 1)
+    assert (verdict.cheapest, verdict.simplest) == (2, 2)
+    assert verdict.sentences[2].endswith("With 2 splits the test sees large differences only.")
 
 
 def test_nothing_is_called_simpler_that_differs_in_an_unknown_direction():
