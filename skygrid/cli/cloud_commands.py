@@ -26,7 +26,7 @@ def nodes(
 ) -> None:
     """List every node that skygrid has running on AWS, with its age and cost so far."""
     merged = _config(runs_dir, config, json)
-    from skygrid.reports.console import nodes_view
+    from skygrid.reports.terminal.rented import nodes_view
     from skygrid.reports.views import nodes_json
     from skygrid.run.cloud_cleanup import find_nodes, runs_here
 
@@ -94,7 +94,7 @@ def _local_run(config: RunConfig, run: str) -> RunHere | None:
 
 
 def _end_all(config: RunConfig, *, only_orphans: bool, asked: bool) -> TeardownReport:
-    from skygrid.reports.console import nodes_view
+    from skygrid.reports.terminal.rented import nodes_view
     from skygrid.run.cloud_cleanup import end_all, find_nodes, runs_here
 
     here = runs_here(config, run_folders(config.runs_dir), say)

@@ -243,7 +243,7 @@ def _show(result: RunResult, config: RunConfig) -> None:
 
         write_result(read_document(result.folder))
     else:
-        from skygrid.reports.console import summary_view
+        from skygrid.reports.terminal.finished import summary_view
 
         write_view(summary_view(result.summary))
 
@@ -258,6 +258,6 @@ def _check(file: Path, config: RunConfig) -> None:
 
         write_result(check_json(found))
     else:
-        from skygrid.reports.console import check_view
+        from skygrid.reports.terminal.checked import check_view
 
         write_view(check_view(found))

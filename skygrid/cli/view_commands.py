@@ -40,7 +40,7 @@ def runs(runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
     if config.json:
         write_result(run_view.runs_json(views))
     elif views:
-        from skygrid.reports.console import runs_view
+        from skygrid.reports.terminal.runs import runs_view
 
         write_view(runs_view(views, now=time.time()))
     else:
@@ -60,7 +60,8 @@ def show(run: given.Run, runs_dir: given.RunsDir = None, json: given.Json = None
 
         write_result(read_document(folder) if summary is not None else run_json(view))
         return
-    from skygrid.reports.console import run_panel, summary_view
+    from skygrid.reports.terminal.finished import summary_view
+    from skygrid.reports.terminal.runs import run_panel
 
     write_view(summary_view(summary) if summary else run_panel(view, now=time.time()))
 
@@ -102,8 +103,8 @@ def doctor(
     said = {"nodes": nodes, "on": on, "json": json}
     merged = load_config(said, os.environ, config_file=config, cwd=Path.cwd())
     from skygrid.errors import NodeError
-    from skygrid.reports.console import findings_view
     from skygrid.reports.finding import findings_json
+    from skygrid.reports.terminal.rented import findings_view
     from skygrid.run.doctor import examine
 
     findings = examine(merged)

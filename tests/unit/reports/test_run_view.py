@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from skygrid.errors import SkygridError, UsageError
-from skygrid.reports.console import SafeConsole, check_view, run_panel, runs_view
+from skygrid.reports.console import SafeConsole
 from skygrid.reports.run_record import (
     DriverMark,
     NodeRecord,
@@ -22,6 +22,8 @@ from skygrid.reports.run_record import (
     driver_mark,
 )
 from skygrid.reports.run_view import RunView, run_json
+from skygrid.reports.terminal.checked import check_view
+from skygrid.reports.terminal.runs import run_panel, runs_view
 from skygrid.reports.views import CheckResult, RoundSize, check_json
 
 

@@ -21,7 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skygrid.errors import SkygridError, UsageError
 from skygrid.plan.records import Outcome
-from skygrid.reports.console import SafeConsole, duration_text, summary_view
+from skygrid.reports.console import SafeConsole, duration_text
 from skygrid.reports.csv import csv_text, write_csv
 from skygrid.reports.plain_values import parameter_text, plain_parameter
 from skygrid.reports.result_json import read_summary, result_json, write_result
@@ -32,6 +32,7 @@ from skygrid.reports.summary import (
     node_differences,
     summarise,
 )
+from skygrid.reports.terminal.finished import summary_view
 from skygrid.util.atomic_file import atomic_file, write_atomic
 from skygrid.worker.wire.messages import Greeting, WarningNote
 
