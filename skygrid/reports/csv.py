@@ -10,7 +10,7 @@ from typing import Any
 
 from skygrid.util.atomic_file import write_atomic
 
-from .plain_values import plain_parameter
+from .plain_values import plain_parameter, plain_text
 
 
 def csv_text(results: Mapping[str, Any]) -> str:
@@ -50,4 +50,4 @@ def _cell(value: Any) -> str:
         return value
     if isinstance(value, float):
         return repr(value)
-    return "" if value is None else str(plain_parameter(value))
+    return "" if value is None else plain_text(plain_parameter(value))

@@ -16,23 +16,79 @@ def plain_score(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+TUPLE, FLOAT, DICT, OBJECT = "$tuple", "$float", "$dict", "$object"
+"""Keys of JSON objects that stand for a value that JSON lacks."""
+
+TAGS = (TUPLE, FLOAT, DICT, OBJECT)
+
+
 def plain_parameter(value: Any) -> Plain:
     """Return a parameter's value as JSON data.
 
-    Numbers, text, None and collections of these are kept exactly. Other values become their repr,
-    NaN and infinities included, because None is itself a valid parameter.
+    Numbers, text, None, lists, and dicts of these are JSON as they are. JSON lacks other values;
+    they become an object with one key:
+
+    - ``{"$tuple": [50, 50]}``
+    - ``{"$float": "nan"}``, also ``"inf"`` and ``"-inf"``
+    - ``{"$dict": [[1, 0.5], [2, 1.0]]}``: a dict with keys other than text, or with keys that begin
+      with ``$``
+    - ``{"$object": "SVC()"}``: the repr of anything else
+
+    `from_plain` reads them back.
     """
-    if value is None or isinstance(value, str | bool):
-        return str(value) if isinstance(value, str) else value
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value) if _is_unicode(value) else {OBJECT: repr(str(value))}
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else repr(float(value))
+        return float(value) if math.isfinite(value) else {FLOAT: repr(float(value))}
     if type(value) in (list, tuple):
-        return [plain_parameter(item) for item in value]
-    if type(value) is dict and all(isinstance(key, str) for key in value):
-        return {str(key): plain_parameter(item) for key, item in value.items()}
+        items: list[Any] = [plain_parameter(item) for item in value]
+        return items if type(value) is list else {TUPLE: items}
+    if type(value) is dict:
+        return _plain_dict(value)
     return _plain_object(value)
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether text can be written as UTF-8; a file name of other bytes cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # it has lone surrogates
+        return False
+    return True
+
+
+def _plain_dict(value: dict[Any, Any]) -> Plain:
+    if all(isinstance(key, str) and not key.startswith("$") and _is_unicode(key) for key in value):
+        return {str(key): plain_parameter(item) for key, item in value.items()}
+    return {DICT: [[plain_parameter(key), plain_parameter(item)] for key, item in value.items()]}
+
+
+def from_plain(plain: Any) -> Any:
+    """Return the value that `plain_parameter` has encoded; the repr of an object, as text."""
+    if isinstance(plain, list):
+        return [from_plain(item) for item in plain]
+    tag = tag_of(plain)
+    if tag is None:
+        is_dict = isinstance(plain, dict)
+        return {key: from_plain(item) for key, item in plain.items()} if is_dict else plain
+    content = plain[tag]
+    if tag == TUPLE:
+        return tuple(from_plain(item) for item in content)
+    if tag == DICT:
+        return {from_plain(key): from_plain(item) for key, item in content}
+    return float(content) if tag == FLOAT else content
+
+
+def tag_of(plain: Any) -> str | None:
+    """Return the key of an object that stands for a value that JSON lacks; None: another value."""
+    if not isinstance(plain, dict) or len(plain) != 1:
+        return None
+    (key,) = plain
+    return key if key in TAGS else None
 
 
 def plain_parameters(params: Mapping[str, Any]) -> dict[str, Plain]:
@@ -57,8 +113,7 @@ def parameter_text(value: Any, width: int = 48) -> str:
     """
     if hasattr(value, "get_params") and not isinstance(value, type):
         return shorten(f"{type(value).__name__}(…)", width)
-    plain = plain_parameter(value)
-    return shorten(one_line(plain if isinstance(plain, str) else _readable(plain)), width)
+    return shorten(one_line(plain_text(plain_parameter(value))), width)
 
 
 def parameters_text(params: Mapping[str, Any], width: int = 48) -> str:
@@ -73,15 +128,33 @@ def _plain_object(value: Any) -> Plain:
         if isinstance(item, str | bool | int | float):
             return plain_parameter(item)
     try:
-        return one_line(repr(value))
+        return {OBJECT: one_line(repr(value)).encode(errors="backslashreplace").decode()}
     except Exception as error:  # noqa: BLE001  # a user's repr may raise anything
-        return f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
+        return {OBJECT: f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"}
 
 
-def _readable(plain: Plain) -> str:
+def plain_text(plain: Plain) -> str:
+    """Return encoded data as text for people: ``(50, 50)``, ``nan``, ``SVC()``."""
     if isinstance(plain, list):
-        return "[" + ", ".join(_readable(item) for item in plain) + "]"
-    return repr(plain) if isinstance(plain, float) else str(plain)
+        return "[" + _joined(plain) + "]"
+    tag = tag_of(plain)
+    if not isinstance(plain, dict):
+        return repr(plain) if isinstance(plain, float) else str(plain)
+    if tag is None:
+        return "{" + ", ".join(f"{key}: {plain_text(item)}" for key, item in plain.items()) + "}"
+    content = plain[tag]
+    if tag == TUPLE:
+        return f"({_joined(content)}{',' if len(content) == 1 else ''})"
+    if tag == DICT:
+        if len(content) == 1 and content[0][0] in TAGS:  # data that were encoded already
+            return plain_text(dict(content))
+        pairs = (f"{plain_text(key)}: {plain_text(item)}" for key, item in content)
+        return "{" + ", ".join(pairs) + "}"
+    return str(content)
+
+
+def _joined(items: list[Any]) -> str:
+    return ", ".join(map(plain_text, items))
 
 
 def count_text(number: int, one: str, many: str | None = None) -> str:

@@ -9,8 +9,11 @@ import math
 import pickle
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401  # makes the import below work
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
@@ -23,7 +26,7 @@ from skygrid.errors import SkygridError, UsageError
 from skygrid.plan.records import Outcome
 from skygrid.reports.console import SafeConsole, duration_text
 from skygrid.reports.csv import csv_text, write_csv
-from skygrid.reports.plain_values import parameter_text, plain_parameter
+from skygrid.reports.plain_values import TAGS, from_plain, parameter_text, plain_parameter
 from skygrid.reports.result_json import read_summary, result_json, write_result
 from skygrid.reports.summary import (
     RunFacts,
@@ -202,7 +205,7 @@ def test_numbers_in_json_are_exact(search):
 
 
 def test_json_of_unusual_values():
-    """NaN scores and absent parameters are null; estimators and NaN parameters are their repr."""
+    """NaN scores and absent parameters are null; estimators are marked as objects."""
     grid = [
         {"clf": [GaussianNB()], "clf__var_smoothing": [1e-9, 1e-3]},
         {"clf": [SVC()], "clf__class_weight": [None, {1: 2}], "clf__C": [np.float64(0.1)]},
@@ -220,10 +223,11 @@ def test_json_of_unusual_values():
 
     results = json.loads(text, parse_constant=pytest.fail)["cv_results"]
     assert results["mean_test_score"][2:] == [None, None]
-    assert results["param_clf"] == ["GaussianNB()", "GaussianNB()", "SVC()", "SVC()"]
+    bayes, svc = {"$object": "GaussianNB()"}, {"$object": "SVC()"}
+    assert results["param_clf"] == [bayes, bayes, svc, svc]
     assert results["param_clf__var_smoothing"] == [1e-9, 1e-3, None, None]
     assert results["param_clf__C"] == [None, None, 0.1, 0.1]
-    assert results["params"][3]["clf__class_weight"] == "{1: 2}"
+    assert results["params"][3]["clf__class_weight"] == {"$dict": [[1, 2]]}
 
 
 @pytest.mark.parametrize(
@@ -235,20 +239,23 @@ def test_json_of_unusual_values():
         (2**70, 2**70),
         (np.int8(3), 3),
         (0.1, 0.1),
-        (math.nan, "nan"),
-        (-math.inf, "-inf"),
+        (math.nan, {"$float": "nan"}),
+        (-math.inf, {"$float": "-inf"}),
         (np.float32(0.1), float(np.float32(0.1))),
-        ((10, (5, None)), [10, [5, None]]),
+        ((10, (5, None)), {"$tuple": [10, {"$tuple": [5, None]}]}),
+        ([10, (5,)], [10, {"$tuple": [5]}]),
         ({"a": 1.5}, {"a": 1.5}),
-        ({1: 2}, "{1: 2}"),
+        ({1: 2}, {"$dict": [[1, 2]]}),
+        ({"$tuple": 2}, {"$dict": [["$tuple", 2]]}),
+        ("\ud800", {"$object": "'\\ud800'"}),
         (np.str_("rbf"), "rbf"),
-        (SVC(C=3), "SVC(C=3)"),
-        (len, "<built-in function len>"),
-        (np.array([1, 2]), "array([1, 2])"),
+        (SVC(C=3), {"$object": "SVC(C=3)"}),
+        (len, {"$object": "<built-in function len>"}),
+        (np.array([1, 2]), {"$object": "array([1, 2])"}),
     ],
 )
 def test_parameters_as_plain_data(value, plain):
-    """Numbers, text and collections stay; every other value is its repr in one line."""
+    """Numbers, text, lists and dicts stay; other values become an object with their kind."""
     result = plain_parameter(value)
 
     assert result == plain
@@ -262,7 +269,32 @@ def test_a_repr_that_raises_is_replaced():
         def __repr__(self) -> str:
             raise RuntimeError("no")
 
-    assert plain_parameter(Unspeakable()) == "<Unspeakable, whose repr raised RuntimeError>"
+    text = "<Unspeakable, whose repr raised RuntimeError>"
+    assert plain_parameter(Unspeakable()) == {"$object": text}
+
+
+JSON_LACKS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.lists(inner).map(tuple)
+        | st.dictionaries(st.text() | st.integers() | st.sampled_from(TAGS), inner, max_size=3)
+    ),
+)
+
+
+@given(JSON_LACKS)
+def test_values_that_json_lacks_are_read_back(value):
+    """Tuples, infinities, and dicts with any keys come back from JSON as they were."""
+    through_json = json.loads(msgspec.json.encode(plain_parameter(value)))
+    assert repr(from_plain(through_json)) == repr(value)
+
+
+@given(st.floats())
+def test_every_float_is_read_back(value):
+    """A parameter that is a float keeps its bits, NaN and infinities included."""
+    through_json = json.loads(msgspec.json.encode(plain_parameter(value)))
+    assert repr(from_plain(through_json)) == repr(value)
 
 
 def test_large_whole_numbers_in_json(search):
@@ -278,7 +310,13 @@ def test_long_values_are_shortened_for_the_terminal():
     """Long values are shortened, and an estimator is shortened to its class."""
     assert parameter_text("x" * 100, 10) == "x" * 9 + "…"
     assert parameter_text(SVC(C=12345)) == "SVC(…)"
-    assert parameter_text((1.0, "a", None)) == "[1.0, a, None]"
+    assert parameter_text((1.0, "a", None)) == "(1.0, a, None)"
+
+
+@pytest.mark.parametrize("value", [(50,), (50, 50), {1: (2, 3)}, math.inf, [(1, 2)]])
+def test_encoded_values_are_shown_as_python_writes_them(value):
+    """Tables show a value from a result file as the value itself."""
+    assert parameter_text(plain_parameter(value)) == parameter_text(value) == str(value)
 
 
 def test_placement_names_the_node_of_every_fit(search):
