@@ -1,7 +1,7 @@
 """skygrid: scikit-learn hyperparameter searches on as many machines as you have.
 
-`fit` and `cluster` are loaded when they are first used, so that the command line starts quickly and
-a node, which holds nothing of skygrid but `skygrid.worker`, can import this package.
+Its functions are loaded when they are first used, so that the command line starts quickly and a
+node, which holds nothing of skygrid but `skygrid.worker`, can import this package.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from skygrid.worker.user_code import process_state as _process_state  # noqa: F4
 
 if TYPE_CHECKING:
     from skygrid.api import cluster, fit
+    from skygrid.run.loaded import Run, load
 
-__all__ = ["cluster", "fit"]
+__all__ = ["Run", "cluster", "fit", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,6 +23,10 @@ def __getattr__(name: str) -> Any:
         from skygrid.util.platforms import check_platform
 
         check_platform()
+        if name in ("Run", "load"):
+            from skygrid.run import loaded
+
+            return getattr(loaded, name)
         from skygrid import api
 
         return getattr(api, name)

@@ -133,6 +133,12 @@ class SqliteJournal:
             check_round(self._name, plan.round, digest, now)
         return plan
 
+    def stored_plans(self) -> dict[int, bytes]:
+        """Return the pickled plan of each round; b"" for one that is too large to keep."""
+        with self._access("read") as connection:
+            rows = (unseal(row) for row in connection.execute(READ_PLANS))
+            return {int(row[0]): row[1] for row in rows}
+
     def plan_digest(self, round: int) -> str | None:
         """Return the digest of the pickled plan of a round, as `plan_digests`; None: no pickle."""
         with self._access("read") as connection:

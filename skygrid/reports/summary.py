@@ -204,7 +204,7 @@ def summarise(search: Any, facts: RunFacts) -> Summary:
         reused=facts.reused,
         wall_seconds=facts.wall_seconds,
         fit_seconds=math.fsum(outcome.busy_seconds for outcome in facts.outcomes),
-        nodes=_nodes(facts),
+        nodes=node_summaries(facts),
         warnings=count_warnings(facts.outcomes),
         failures=count_failures(facts.outcomes, facts.candidates),
         shared=shared_work(facts.outcomes),
@@ -285,7 +285,8 @@ def _holdout(score: Any) -> float | dict[str, float | None] | None:
     return plain_score(score)
 
 
-def _nodes(facts: RunFacts) -> tuple[NodeSummary, ...]:
+def node_summaries(facts: RunFacts) -> tuple[NodeSummary, ...]:
+    """Return each node with its work, by name."""
     fits = Counter(outcome.node for outcome in facts.outcomes)
     seconds: dict[str, float] = dict.fromkeys(fits, 0.0)
     for outcome in facts.outcomes:

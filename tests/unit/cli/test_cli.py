@@ -21,7 +21,6 @@ import skygrid
 from skygrid import errors
 from skygrid.cli.log_lines import LogReader
 from skygrid.cli.main import exit_code
-from skygrid.cli.run_names import find_run, run_folders
 from skygrid.config import RunConfig, config_to_json
 from skygrid.errors import UsageError
 from skygrid.nodes.registry import PLACES
@@ -30,6 +29,7 @@ from skygrid.reports.result_json import result_json, write_result
 from skygrid.reports.run_record import DriverMark, RunRecord, driver_mark
 from skygrid.reports.summary import CandidateRow, Summary
 from skygrid.reports.views import CheckResult, RoundSize
+from skygrid.run.names import find_run, run_folders
 from skygrid.run.trust import mark_own
 
 HEAVY = (

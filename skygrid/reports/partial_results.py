@@ -1,0 +1,207 @@
+"""Results of a search that has not ended, from the outcomes that are recorded."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from skygrid.plan.records import Outcome
+from skygrid.worker.wire.scores import as_float, from_wire
+
+from .failures import count_failures
+from .plain_values import plain_parameter, plain_parameters, plain_score
+from .shared_work import shared_work
+from .slot_use import slot_use
+from .summary import (
+    TOP_CANDIDATES,
+    CandidateRow,
+    RunFacts,
+    Summary,
+    count_warnings,
+    node_summaries,
+)
+
+Candidates = Mapping[int, Sequence[Mapping[str, Any]]]
+"""Parameter settings of each round."""
+
+
+def partial_results(
+    candidates: Candidates, outcomes: Sequence[Outcome], splits: int = 0
+) -> dict[str, list[Any]]:
+    """Return the table of a search in the form of ``cv_results`` in `result.json`.
+
+    Parameters
+    ----------
+    candidates : mapping of int to sequence
+        Parameter settings of each round. A round without them has rows for the candidates with an
+        outcome, and no parameters.
+    outcomes : sequence of Outcome
+        Recorded outcomes.
+    splits : int, default=0
+        Number of splits, if it is known; else those with an outcome count.
+
+    Returns
+    -------
+    results : dict of str to list of length n_candidates
+        As scikit-learn names its columns, and ``splits_scored``: the number of recorded splits.
+        Means and standard deviations are those of the recorded splits. A failed fit counts as NaN,
+        so that its candidate has no mean, as in scikit-learn. Numbers that are not finite are None.
+    """
+    rows = _rows(candidates, outcomes)
+    n_splits = max(splits, *(one.split + 1 for one in outcomes), 0)
+    table: dict[tuple[int, int], list[Outcome | None]] = {row: [None] * n_splits for row in rows}
+    for one in outcomes:
+        table[one.round, one.candidate][one.split] = one
+    results: dict[str, list[Any]] = {}
+    if len({round for round, _ in rows}) > 1:
+        results["iter"] = [round for round, _ in rows]
+    for name, seconds in (("fit", _fit_seconds), ("score", _score_seconds)):
+        _add_statistics(results, f"{name}_time", [_row(row, seconds) for row in table.values()])
+    params = [_params(candidates, *row) for row in rows]
+    for name in dict.fromkeys(name for one in params for name in one):
+        column = (plain_parameter(one[name]) if name in one else None for one in params)
+        results[f"param_{name}"] = list(column)
+    results["params"] = [plain_parameters(one) for one in params]
+    for metric in metrics_of(outcomes):
+        scores = [_row(row, lambda one, key=metric: _score(one, key)) for row in table.values()]
+        for split in range(n_splits):
+            column = (row.get(split, math.nan) for row in scores)
+            results[f"split{split}_test_{metric}"] = [plain_score(value) for value in column]
+        _add_statistics(results, f"test_{metric}", scores)
+    results["splits_scored"] = [sum(one is not None for one in row) for row in table.values()]
+    return results
+
+
+def metrics_of(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """Return the names of the scores in the outcomes; "score" for a single one."""
+    for one in outcomes:
+        if one.test_scores is not None:
+            return tuple(one.test_scores) if isinstance(one.test_scores, dict) else ("score",)
+    return ("score",)
+
+
+def _rows(candidates: Candidates, outcomes: Sequence[Outcome]) -> list[tuple[int, int]]:
+    sizes = {round: len(there) for round, there in candidates.items()}
+    for one in outcomes:
+        sizes[one.round] = max(sizes.get(one.round, 0), one.candidate + 1)
+    return [(round, number) for round in sorted(sizes) for number in range(sizes[round])]
+
+
+def _params(candidates: Candidates, round: int, number: int) -> Mapping[str, Any]:
+    there = candidates.get(round, ())
+    return there[number] if number < len(there) else {}
+
+
+def _row(outcomes: Sequence[Outcome | None], value: Any) -> dict[int, float]:
+    return {split: value(one) for split, one in enumerate(outcomes) if one is not None}
+
+
+def _fit_seconds(one: Outcome) -> float:
+    return one.fit_seconds
+
+
+def _score_seconds(one: Outcome) -> float:
+    return one.score_seconds
+
+
+def _score(one: Outcome, metric: str) -> float:
+    if one.test_scores is None:
+        return math.nan
+    scores = from_wire(one.test_scores)
+    number = scores.get(metric, math.nan) if isinstance(scores, dict) else scores
+    return float(np.real(as_float(number)))
+
+
+def _add_statistics(
+    results: dict[str, list[Any]], name: str, rows: Sequence[Mapping[int, float]]
+) -> None:
+    arrays = [np.array(list(row.values()), dtype=float) for row in rows]
+    results[f"mean_{name}"] = [plain_score(np.average(one)) if one.size else None for one in arrays]
+    results[f"std_{name}"] = [plain_score(np.std(one)) if one.size else None for one in arrays]
+
+
+def partial_summary(
+    facts: RunFacts, search: str = "", splits: int = 0, metric: str | None = None
+) -> Summary:
+    """Make the summary of a search that has not ended, or whose results could not be made.
+
+    Parameters
+    ----------
+    facts : RunFacts
+    search : str, optional
+        Class of the search; empty if it is not known.
+    splits : int, default=0
+        Number of splits, if it is known.
+    metric : str, optional
+        Scorer that ranks the candidates. Default: the first.
+
+    Returns
+    -------
+    summary : Summary
+        The best candidates are those with an outcome for every split, in the last round.
+    """
+    results = partial_results(facts.candidates, facts.outcomes, splits)
+    metrics = metrics_of(facts.outcomes)
+    ranked = metric if metric in metrics else metrics[0]
+    top = _top(results, ranked)
+    best = top[0] if top else None
+    status = Counter(outcome.status for outcome in facts.outcomes)
+    return Summary(
+        name=facts.name,
+        folder=facts.folder,
+        search=search,
+        metric=ranked,
+        metrics=metrics,
+        candidates=len(results["params"]),
+        splits=sum(name.startswith("split") and name.endswith(f"_{ranked}") for name in results),
+        best_index=None if best is None else best.index,
+        best_params=None if best is None else best.params,
+        best_score=None if best is None else best.mean,
+        best_std=None if best is None else best.std,
+        refitted=False,
+        refit_seconds=None,
+        holdout_score=None,
+        top=top,
+        fits=len(facts.outcomes),
+        failed=status["failed"],
+        killed=status["killed"],
+        retries=facts.retries,
+        reused=facts.reused,
+        wall_seconds=facts.wall_seconds,
+        fit_seconds=math.fsum(outcome.busy_seconds for outcome in facts.outcomes),
+        nodes=node_summaries(facts),
+        warnings=count_warnings(facts.outcomes),
+        failures=count_failures(facts.outcomes, facts.candidates),
+        shared=shared_work(facts.outcomes),
+        slot_use=slot_use(facts.fresh, {name: node.slots for name, node in facts.nodes.items()}),
+    )
+
+
+def _top(results: Mapping[str, Sequence[Any]], metric: str) -> tuple[CandidateRow, ...]:
+    means, iterations = results[f"mean_test_{metric}"], results.get("iter")
+    splits = max(results["splits_scored"], default=0)
+    last = max(iterations, default=0) if iterations else 0
+    rows = [
+        row
+        for row, mean in enumerate(means)
+        if mean is not None
+        and results["splits_scored"][row] == splits
+        and (not iterations or iterations[row] == last)
+    ]
+    rows.sort(key=lambda row: -means[row])
+    ranked = sorted(-means[row] for row in rows)
+    return tuple(
+        CandidateRow(
+            index=row,
+            rank=1 + ranked.index(-means[row]),
+            mean=means[row],
+            std=results[f"std_test_{metric}"][row],
+            mean_fit_seconds=results["mean_fit_time"][row],
+            params=results["params"][row],
+        )
+        for row in rows[:TOP_CANDIDATES]
+    )
