@@ -116,3 +116,31 @@ Verbose = Annotated[
     int,
     typer.Option("--verbose", "-v", count=True, help="Show more on stderr.", show_default=False),
 ]
+
+Top = Annotated[
+    int | None,
+    typer.Option("--top", metavar="N", min=1, help="Show the N best candidates. Default: 5."),
+]
+AllCandidates = Annotated[bool, typer.Option("--all", help="Show all candidates.")]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        "--sort",
+        metavar="KEY",
+        help="Sort by a metric, a parameter, fit, train or a column of cv_results.csv.",
+    ),
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--params",
+        metavar="NAME=VALUE",
+        help="Show candidates with this value; * stands for any text. Can be repeated.",
+    ),
+]
+Tracebacks = Annotated[
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, help="Show tracebacks of failed fits.", show_default=False
+    ),
+]

@@ -243,9 +243,13 @@ def _show(result: RunResult, config: RunConfig) -> None:
 
         write_result(read_document(result.folder))
     else:
+        from skygrid.reports.result_json import read_result
+        from skygrid.reports.run_view import metric_of_run
         from skygrid.reports.terminal.finished import summary_view
 
-        write_view(summary_view(result.summary))
+        _, results = read_result(result.folder)
+        name = metric_of_run(result.folder)
+        write_view(summary_view(result.summary, results, metric_name=name))
 
 
 def _check(file: Path, config: RunConfig) -> None:
@@ -260,4 +264,11 @@ def _check(file: Path, config: RunConfig) -> None:
     else:
         from skygrid.reports.terminal.checked import check_view
 
-        write_view(check_view(found))
+        write_view(check_view(found, traceback=bool(config.verbose)))
+    if found.sample_error:
+        from skygrid.errors import SearchFailedError
+        from skygrid.reports.failures import error_of, short_error
+
+        more = "" if config.verbose else "; -v shows the traceback"
+        said = short_error(error_of(found.sample_error))
+        raise SearchFailedError(f"the sample fit failed: {said}{more}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,23 +48,76 @@ def runs(runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
         say(f"no runs in {config.runs_dir}")
 
 
-def show(run: given.Run, runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
-    """Show the results of a run, or its progress so far."""
-    from skygrid.reports.result_json import read_document, read_summary
-
+def show(
+    run: given.Run,
+    top: given.Top = None,
+    everything: given.AllCandidates = False,
+    sort: given.Sort = None,
+    params: given.Params = None,
+    runs_dir: given.RunsDir = None,
+    json: given.Json = None,
+    verbose: given.Tracebacks = 0,
+) -> None:
+    """Show the results of a run, also of one that has not ended."""
     config = load_config({"runs_dir": runs_dir, "json": json}, os.environ, cwd=Path.cwd())
     folder = find_run(run, config.runs_dir)
     view = _view(folder)
-    summary = read_summary(folder) if view.record.state == "complete" else None
     if config.json:
+        from skygrid.reports.result_json import read_document
         from skygrid.reports.run_view import run_json
 
-        write_result(read_document(folder) if summary is not None else run_json(view))
+        complete = view.record.state == "complete"
+        write_result(read_document(folder) if complete else run_json(view))
         return
+    chosen = top is not None or everything or sort is not None or bool(params)
+    rows = _Rows(None if everything else top or ROWS, sort, tuple(params or ())) if chosen else None
+    _show_text(folder, view, rows, tracebacks=bool(verbose))
+
+
+ROWS = 20
+"""Rows of a chosen table without ``--top`` and ``--all``."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Candidates that a user chose."""
+
+    top: int | None
+    sort: str | None
+    params: tuple[str, ...]
+
+
+def _show_text(folder: Path, view: RunView, rows: _Rows | None, *, tracebacks: bool) -> None:
+    from skygrid.reports.ranking import ranking
+    from skygrid.reports.run_view import metric_name
     from skygrid.reports.terminal.finished import summary_view
     from skygrid.reports.terminal.runs import run_panel
+    from skygrid.run.shown import shown_results
 
-    write_view(summary_view(summary) if summary else run_panel(view, now=time.time()))
+    complete = view.state == "complete"
+    found = shown_results(folder, view.record)
+    if not complete or found is None:
+        write_view(run_panel(view, now=time.time()))
+    if found is None:
+        return
+    table = None
+    if rows is not None:
+        table = ranking(
+            found.summary, found.results, top=rows.top, sort=rows.sort, params=rows.params
+        )
+    name = metric_name(view.record)
+    write_view(
+        summary_view(
+            found.summary,
+            found.results,
+            metric_name=name,
+            complete=complete,
+            table=table,
+            tracebacks=tracebacks,
+        )
+    )
+    if found.note:
+        say(found.note)
 
 
 def logs(

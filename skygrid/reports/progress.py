@@ -19,7 +19,7 @@ from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.util.terminal import printable
 from skygrid.worker.wire.messages import Greeting, Heartbeat, Scores, TypedNumber
 
-from .plain_values import round_text
+from .plain_values import parameters_text, round_text
 from .progress_view import Event, Level, NodeView, ProgressView
 
 LOGGER = logging.getLogger(__name__)
@@ -188,14 +188,14 @@ class Progress:
             self._refresh_best()
             self._mark(now)
 
-    def attempt_failed(self, node: str, candidate: int, split: int, detail: str) -> None:
-        """Count and report a fit that killed its slot."""
+    def attempt_failed(
+        self, node: str, candidate: int, split: int, detail: str, *, again: bool
+    ) -> None:
+        """Count and report a fit that killed its slot, with its parameters."""
         with self._lock:
             self._retries += 1
-            self._say(
-                "problem",
-                f"{node}: candidate {candidate}, split {split} took its slot down: {detail}",
-            )
+            end = "retrying" if again else "given up"
+            self._say("problem", f"{node}: {detail}: {self._fit(candidate, split)}; {end}")
 
     def round_closed(self, round: int) -> None:
         """Mark all slots idle."""
@@ -273,6 +273,14 @@ class Progress:
 
     def _node(self, name: str) -> _Node:
         return self._nodes.setdefault(name, _Node())
+
+    def _fit(self, candidate: int, split: int) -> str:
+        """Return parameters and split of a fit of the open round."""
+        plan = self._round.plan
+        if plan is None or candidate >= len(plan.candidates):  # a call has no parameters
+            return f"candidate {candidate}, split {split + 1}"
+        params = parameters_text(plan.candidates[candidate]) or "the default"
+        return f"{params}, split {split + 1} of {len(plan.splits)}"
 
     def _say(self, level: Level, text: str) -> None:
         if len(self._events) >= EVENTS_KEPT:

@@ -114,6 +114,22 @@ def read_summary(folder: Path) -> Summary | None:
     return read_versioned(folder / FILE_NAME, Summary, FORMAT, HINT)
 
 
+def read_result(folder: Path) -> tuple[Summary | None, dict[str, list[Any]]]:
+    """Read the summary of a run and its ``cv_results`` as lists; None and {} without a result.
+
+    Raises
+    ------
+    SkygridError
+        As for `read_summary`.
+    """
+    read = read_versioned(folder / FILE_NAME, _Results, FORMAT, HINT)
+    return (None, {}) if read is None else (read_summary(folder), read.cv_results)
+
+
+class _Results(msgspec.Struct):
+    cv_results: dict[str, list[Any]]
+
+
 def _column(name: str, column: Any) -> list[Any]:
     values = column.tolist() if hasattr(column, "tolist") else list(column)
     if name == "params":

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from skygrid.errors import SkygridError
+
 from .run_record import RunRecord, State
 
 
@@ -38,6 +40,20 @@ class RunView:
     def resumable(self) -> bool:
         """True if `skygrid resume` can continue the run; a failed search would fail again."""
         return self.state in ("interrupted", "stopped")
+
+
+def metric_name(record: RunRecord) -> str:
+    """Return the name of the metric that ``cv_results_`` calls ``score``; empty if unknown."""
+    search = msgspec.to_builtins(record).get("search") or {}
+    return str(search.get("metric") or "")
+
+
+def metric_of_run(folder: Path) -> str:
+    """Return `metric_name` of a run's record; empty if the record cannot be read."""
+    try:
+        return metric_name(RunRecord.read(folder))
+    except SkygridError:  # the results matter more than this name
+        return ""
 
 
 def run_json(view: RunView) -> str:

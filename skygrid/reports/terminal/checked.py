@@ -10,15 +10,23 @@ from rich.text import Text
 from skygrid.nodes.records import Quote
 from skygrid.nodes.registry import place_named
 from skygrid.reports.console import duration_text, facts_grid, score_text
+from skygrid.reports.failures import error_of, short_error
 from skygrid.reports.money import PRICE_UNKNOWN, dollars_text
-from skygrid.reports.plain_values import count_text, round_text
+from skygrid.reports.plain_values import count_text, parameters_text, round_text
 from skygrid.reports.shared_work import shared_text
 from skygrid.reports.views import CheckResult
 from skygrid.util.terminal import printable
 
 
-def check_view(check: CheckResult) -> RenderableType:
-    """Return the plan of a search for the terminal."""
+def check_view(check: CheckResult, *, traceback: bool = False) -> RenderableType:
+    """Return the plan of a search for the terminal.
+
+    Parameters
+    ----------
+    check : CheckResult
+    traceback : bool, default=False
+        True: show the traceback of a failed sample fit.
+    """
     grid = facts_grid()
     several = len(check.rounds) > 1 or check.open_ended
     least = "at least " if check.open_ended else ""
@@ -51,13 +59,19 @@ def check_view(check: CheckResult) -> RenderableType:
         _add_price(grid, check, check.quote)
     parts: list[RenderableType] = [Text(check.search, style="bold"), grid]
     if check.sample_error:
-        parts.append(Text("the sample fit failed:", style="yellow"))
-        parts.append(
-            Padding(Text(printable(check.sample_error.strip()), overflow="fold"), (0, 0, 0, 2))
-        )
+        parts.append(_failed_sample(check, check.sample_error, traceback=traceback))
     notes = (*check.notes, *(check.quote.notes if check.quote else ()))
     parts.extend(Text(printable(note), style="yellow") for note in notes)
     return Group(*parts)
+
+
+def _failed_sample(check: CheckResult, error: str, *, traceback: bool) -> RenderableType:
+    text = error.strip() if traceback else short_error(error_of(error))
+    params = parameters_text(check.sample_params or {}) or "the default"
+    return Group(
+        Text(f"the sample fit failed, with {params}:", style="red", overflow="fold"),
+        Padding(Text(printable(text), overflow="fold"), (0, 0, 0, 2)),
+    )
 
 
 def _rented(quote: Quote) -> str:

@@ -246,15 +246,26 @@ def test_nodes_show_their_latest_state(progress):
 def test_events_are_limited_and_taken_once(progress):
     """Events are taken once; of too many, the latest stay and a line counts the others."""
     for split in range(EVENTS_KEPT + 5):
-        progress.attempt_failed("one", 0, split, "SIGSEGV")
+        progress.attempt_failed("one", 0, split, "SIGSEGV", again=True)
 
     events = progress.take_events()
 
     assert len(events) == EVENTS_KEPT + 1
     assert events[0].text == "(5 earlier lines)"
-    assert events[-1].text.endswith("took its slot down: SIGSEGV")
+    assert events[-1].text.startswith("one: SIGSEGV: candidate 0, split ")
     assert progress.take_events() == []
     assert progress.view().retries == EVENTS_KEPT + 5
+
+
+def test_the_death_of_a_slot_names_parameters_split_and_what_follows(progress):
+    """The line about a slot's death has the parameters and the split, and says if it is retried."""
+    progress.round_opened(plan(2, splits=3), [])
+    progress.take_events()
+
+    progress.attempt_failed("one", 1, 0, "timed out after 3 s", again=True)
+
+    (event,) = progress.take_events()
+    assert event.text == "one: timed out after 3 s: C=1, split 1 of 3; retrying"
 
 
 def test_screen_fits_eighty_columns(progress, clock):
@@ -371,14 +382,14 @@ def test_plain_lines_without_a_terminal(progress):
     """Without a terminal, the display prints lines with problems and without escape codes."""
     stream = io.StringIO()
     wait, acted = _ticks(2)
-    progress.attempt_failed("one", 1, 0, "SIGKILL")
+    progress.attempt_failed("one", 1, 0, "SIGKILL", again=False)
     progress.phase("searching")
 
     with show_progress(progress, stream=stream, wait=wait):
         assert acted.wait(120)
 
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "one: candidate 1, split 0 took its slot down: SIGKILL"
+    assert lines[0] == "one: SIGKILL: candidate 1, split 1; given up"
     assert all(line.startswith("searching  0/0 fits") for line in lines[1:])
     assert len(lines) == 4
     assert "\x1b" not in stream.getvalue()
