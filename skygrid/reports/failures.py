@@ -16,6 +16,7 @@ from .plain_values import (
     one_line,
     parameters_text,
     plain_parameters,
+    shorten,
     varied_parameters,
 )
 
@@ -24,6 +25,10 @@ MOST_ERRORS = 20
 
 SHOWN = 5
 """Maximum number of errors in a text."""
+
+
+MOST_PARAMETERS = 60
+"""Maximum length of the parameters of one failed fit in a text, in characters."""
 
 
 class FailureCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,9 +165,11 @@ def failed_fits_text(failure: FailureCount) -> str:
     fits = count_text(failure.count, "fit")
     if not failure.candidates:  # the result of an earlier version
         return f"{fits}, first {_first(failure)}"
-    parts = [parameters_text(failure.common, 60)] if failure.common else []
+    common = shorten(parameters_text(failure.common, 60), 2 * MOST_PARAMETERS)
+    parts = [common] if failure.common else []
     if failure.candidates > 1:
-        first = "" if failure.common else f" ({parameters_text(failure.params, 60)}, ...)"
+        example = shorten(parameters_text(failure.params, 30), MOST_PARAMETERS)
+        first = "" if failure.common else f" ({example}, ...)"
         parts.append(f"{failure.candidates} candidates{first}")
     return f"{fits}: {', '.join([*parts, splits_text(failure.splits, failure.of_splits)])}"
 

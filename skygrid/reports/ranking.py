@@ -103,6 +103,7 @@ def ranking(
     UsageError
         If `sort` or a pattern names nothing that the search has.
     """
+    results = _sound(results)
     if not results:
         return _known_rows(summary, top)
     all_params = results["params"]
@@ -133,13 +134,22 @@ def ranking(
 
 def rungs(results: Results) -> list[tuple[int, int | None]]:
     """Return (candidates, resources) of each iteration of a halving search; empty for others."""
-    iterations = results.get("iter", ())
+    results = _sound(results)
+    iterations = [_number(one) or 0 for one in results.get("iter", ())]
     resources = results.get("n_resources")
     return [
-        (len(rows), None if resources is None else int(resources[rows[0]]))
+        (len(rows), None if resources is None else int(_number(resources[rows[0]]) or 0))
         for number in sorted(set(iterations))
         if (rows := [row for row, one in enumerate(iterations) if one == number])
     ]
+
+
+def _sound(results: Results) -> Results:
+    """Return the columns that have a value for each candidate; a damaged file may have others."""
+    params = results.get("params", ())
+    if not params or not all(isinstance(one, Mapping) for one in params):
+        return {}
+    return {name: column for name, column in results.items() if len(column) == len(params)}
 
 
 def _known_rows(summary: Summary, top: int | None) -> Ranking:
@@ -190,7 +200,8 @@ def _row(results: Results, metric: str, others: Sequence[tuple[str, str]], numbe
 
 
 def _number(value: Any) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
+    known = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if known else None
 
 
 def _standing(row: Row, best: int | None) -> tuple[Any, ...]:

@@ -34,7 +34,8 @@ def candidates_table(ranking: Ranking, title: str, *, whole: bool = False) -> Re
         "fit",
     ):
         table.add_column(Text(heading), justify="right", no_wrap=True)
-    table.add_column("parameters", overflow="fold" if whole else "ellipsis", no_wrap=not whole)
+    # A column that may wrap gives up its width first; its cells are cut instead.
+    table.add_column("parameters")
     for row in ranking.rows:
         table.add_row(
             _splits(row, ranking.splits) if partial else _rank(row),
@@ -43,7 +44,11 @@ def candidates_table(ranking: Ranking, title: str, *, whole: bool = False) -> Re
             *map(score_text, row.others),
             *(["-" if row.resources is None else str(row.resources)] if halving else []),
             "-" if row.fit_seconds is None else duration_text(row.fit_seconds),
-            Text(parameters_text(ranking.params(row), 40)),
+            Text(
+                parameters_text(ranking.params(row), 40),
+                overflow="fold" if whole else "ellipsis",
+                no_wrap=not whole,
+            ),
         )
     return table
 
