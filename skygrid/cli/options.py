@@ -144,3 +144,4 @@ Tracebacks = Annotated[
         "--verbose", "-v", count=True, help="Show tracebacks of failed fits.", show_default=False
     ),
 ]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Number of runs to list.")]

@@ -1,10 +1,10 @@
-"""The commands that inspect runs and places: runs, show, logs, doctor."""
+"""The commands that inspect runs and places: runs, show, compare, logs, doctor."""
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,17 +19,23 @@ from .output import write_result, write_view
 from .run_names import find_run, run_folders
 
 if TYPE_CHECKING:
+    from skygrid.reports.comparison import ComparedRun
     from skygrid.reports.run_view import RunView
 
 FOLLOW_SECONDS = 0.5
 """Interval between two reads of the logs under ``--follow``, in seconds."""
 
+SHOWN_RUNS = 20
+"""Number of runs that `skygrid runs` lists."""
+
 LINES_AT_ONCE = 1000
 """Number of lines of logs that are written together."""
 
 
-def runs(runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
-    """List the runs, the newest first."""
+def runs(
+    limit: given.Limit = SHOWN_RUNS, runs_dir: given.RunsDir = None, json: given.Json = None
+) -> None:
+    """List the runs with their scores, the newest first."""
     config = load_config({"runs_dir": runs_dir, "json": json}, os.environ, cwd=Path.cwd())
     views = sorted(
         (view for folder in run_folders(config.runs_dir) if (view := _readable(folder))),
@@ -43,7 +49,11 @@ def runs(runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
     elif views:
         from skygrid.reports.terminal.runs import runs_view
 
-        write_view(runs_view(views, now=time.time()))
+        shown = [
+            replace(view, headline=run_view.read_headline(Path(view.folder)))
+            for view in views[:limit]
+        ]
+        write_view(runs_view(shown, now=time.time(), left_out=len(views) - len(shown)))
     else:
         say(f"no runs in {config.runs_dir}")
 
@@ -118,6 +128,42 @@ def _show_text(folder: Path, view: RunView, rows: _Rows | None, *, tracebacks: b
     )
     if found.note:
         say(found.note)
+
+
+def compare(
+    first: given.Run,
+    second: given.Run,
+    runs_dir: given.RunsDir = None,
+    json: given.Json = None,
+) -> None:
+    """Show what differs between two runs: grid, data, versions, settings, scores."""
+    from skygrid.reports.comparison import compare_runs, comparison_json
+    from skygrid.reports.terminal.compared import comparison_view
+
+    config = load_config({"runs_dir": runs_dir, "json": json}, os.environ, cwd=Path.cwd())
+    runs = [_compared(find_run(name, config.runs_dir)) for name in (first, second)]
+    found = compare_runs(*runs)
+    if config.json:
+        write_result(comparison_json(found))
+    else:
+        write_view(comparison_view(found))
+
+
+def _compared(folder: Path) -> ComparedRun:
+    from skygrid.reports.comparison import ComparedRun
+    from skygrid.run.shown import shown_results
+
+    view = _view(folder)
+    found = shown_results(folder, view.record)
+    if found is not None and found.note:
+        say(f"{view.name}: {found.note}")
+    return ComparedRun(
+        name=view.name,
+        state=view.state,
+        record=view.record,
+        summary=None if found is None else found.summary,
+        results={} if found is None else found.results,
+    )
 
 
 def logs(

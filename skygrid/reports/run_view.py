@@ -10,8 +10,19 @@ from typing import Any
 import msgspec
 
 from skygrid.errors import SkygridError
+from skygrid.util.atomic_file import DOCUMENT_BYTES
+from skygrid.util.regular_file import read_regular
 
+from .result_json import FILE_NAME
 from .run_record import RunRecord, State
+
+
+class Headline(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts of `result.json` for a list of runs."""
+
+    metric: str = ""
+    best_score: float | None = None
+    candidates: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +35,8 @@ class RunView:
     """The real state: interrupted if the driver is gone."""
 
     fits_recorded: int
+    headline: Headline | None = None
+    """Best score and size of the search; None without results."""
 
     @property
     def name(self) -> str:
@@ -40,6 +53,15 @@ class RunView:
     def resumable(self) -> bool:
         """True if `skygrid resume` can continue the run; a failed search would fail again."""
         return self.state in ("interrupted", "stopped")
+
+
+def read_headline(folder: Path) -> Headline | None:
+    """Read the headline of a run's results; None if there are none, or they cannot be read."""
+    try:
+        content = read_regular(folder / FILE_NAME, DOCUMENT_BYTES)
+        return msgspec.json.decode(content, type=Headline)
+    except (OSError, msgspec.DecodeError):  # the list shows the run without its score
+        return None
 
 
 def metric_name(record: RunRecord) -> str:
