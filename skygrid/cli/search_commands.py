@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -178,9 +179,20 @@ def _runs_dir(option: Path | None) -> Path:
 def _progress(config: RunConfig, *, transient: bool = False) -> Iterator[Listener]:
     from skygrid.reports.live import show_progress
     from skygrid.reports.progress import Progress
+    from skygrid.run.interrupts import acknowledged
 
     progress = Progress(time.monotonic)
-    with show_progress(progress, quiet=config.quiet, verbose=config.verbose, transient=transient):
+
+    def acknowledge(text: str) -> None:
+        if config.quiet or not sys.stderr.isatty():  # lines come every few seconds
+            say(text)
+        else:
+            progress.message(text, always=True)
+
+    with (
+        show_progress(progress, quiet=config.quiet, verbose=config.verbose, transient=transient),
+        acknowledged(acknowledge),
+    ):
         if not config.verbose:
             yield progress
             return
