@@ -14,6 +14,7 @@ from skygrid.errors import InterruptedRunError, NodeError, UsageError
 from skygrid.util.terminal import say
 
 from . import options as given
+from .completion import complete_run
 from .output import agrees, can_ask, say_view, write_result, write_view
 from .run_names import find_run, run_folders
 
@@ -42,7 +43,12 @@ def nodes(
 def down(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="Name or id of a run.", show_default=False),
+        typer.Argument(
+            metavar="RUN",
+            help="Name or id of a run.",
+            show_default=False,
+            autocompletion=complete_run,
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Nodes of every run and user.")] = False,
     orphans: Annotated[

@@ -21,13 +21,15 @@ from skygrid.util.terminal import say, show_warnings
 from . import cloud_commands as renting
 from . import search_commands as running
 from . import view_commands as looking
+from .completion import completion, prepare_completion
+from .help import HelpfulTyper
 from .output import unwritable
 from .suggestions import SuggestingGroup
 
 EXIT_BUG = 1
 """Exit code of an unexpected error, the same as of a failed search."""
 
-app = typer.Typer(
+app = HelpfulTyper(
     name="skygrid",
     cls=SuggestingGroup,
     help="Run scikit-learn hyperparameter searches, and get scikit-learn's own object back.",
@@ -67,6 +69,7 @@ app.command("logs")(looking.logs)
 app.command("nodes")(renting.nodes)
 app.command("down")(renting.down)
 app.command("doctor")(looking.doctor)
+app.command("completion")(completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -78,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Default: ``sys.argv[1:]``.
     """
     show_warnings()
+    prepare_completion()
     sys.exit(exit_code(sys.argv[1:] if arguments is None else list(arguments)))
 
 

@@ -15,6 +15,7 @@ from skygrid.config import load_config
 from skygrid.util.terminal import say
 
 from . import options as given
+from .completion import complete_node
 from .output import write_result, write_view
 from .run_names import find_run, run_folders
 
@@ -169,7 +170,10 @@ def _compared(folder: Path) -> ComparedRun:
 def logs(
     run: given.Run,
     node: Annotated[
-        str | None, typer.Option("--node", metavar="N", help="Only the log of this node.")
+        str | None,
+        typer.Option(
+            "--node", metavar="N", help="Only the log of this node.", autocompletion=complete_node
+        ),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the run ends.")

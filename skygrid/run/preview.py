@@ -90,7 +90,9 @@ def _with_sample(
         sharing=False,
     )
     rounds.begin(plan.data, plan.work)
-    one = RoundPlan(round=0, candidates=first.candidates[:1], splits=first.splits[:1])
+    one = RoundPlan(
+        round=0, candidates=first.candidates[:1], splits=first.splits[:1], scores=first.scores
+    )
     with Interrupts(engine.interrupt, engine.kill), search_errors():
         _, (outcome,) = rounds.evaluate(one)
     here = sum(node.slots for node in engine.greetings.values())

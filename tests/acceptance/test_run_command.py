@@ -172,6 +172,13 @@ def test_check_counts_and_tries_one_fit(small: Path) -> None:
     assert not (small / "skygrid-runs").exists()
 
 
+def test_check_takes_train_scores(tmp_path: Path) -> None:
+    """`check` fits its candidate also where the search asks for train scores."""
+    (tmp_path / "search.py").write_text(SLOW_SEARCH + "\nreturn_train_score = True\n")
+    out, _ = skygrid(tmp_path, "check", "search", "--json")
+    assert json.loads(out)["sample_score"] is not None
+
+
 def test_a_check_whose_fit_fails_exits_1(tmp_path: Path) -> None:
     """`check` prints the plan and the error, and exits with 1; -v shows the traceback."""
     (tmp_path / "search.py").write_text(
