@@ -21,7 +21,7 @@ from skygrid.util.terminal import say
 from . import options as given
 from .confirm import approve, require_consent, require_trust
 from .output import write_result, write_view
-from .template import write_template
+from .template import Template, write_template
 
 if TYPE_CHECKING:
     from skygrid.listener import Listener
@@ -33,9 +33,18 @@ def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path(
         "search.py"
     ),
+    template: Annotated[
+        Template,
+        typer.Option(
+            "--template",
+            metavar="KIND",
+            help="The kind of search: commented (all names explained), tabular, text, halving "
+            "or custom (own transformer and scorer).",
+        ),
+    ] = Template.commented,
 ) -> None:
     """Write a commented search file that runs as it is."""
-    write_template(file)
+    write_template(file, template)
     say(f"wrote {file}; now: skygrid run {file}")
 
 

@@ -46,6 +46,7 @@ class _Node:
     load: float = 0.0
     slots_bytes: int = 0
     host: str = ""
+    vcpus: int = 0
     running: dict[tuple[int, int], float] = field(default_factory=dict)
     """(candidate, split) of each running fit -> time of its start."""
 
@@ -169,7 +170,15 @@ class Progress:
         """Record the node's slots and host."""
         with self._lock:
             known = self._node(node)
+            crowded = any(one.slots > one.vcpus for one in self._nodes.values() if one.vcpus)
             known.slots, known.host = greeting.slots, greeting.host
+            known.vcpus = greeting.vcpus
+            if known.slots > known.vcpus > 0 and not crowded:  # one line for all nodes
+                self._say(
+                    "problem",
+                    f"note: {node} runs {known.slots} fits at a time on {known.vcpus} vCPUs: each "
+                    "takes longer. Without --concurrency, one for each vCPU",
+                )
             versions = " ".join(f"{name} {text}" for name, text in greeting.versions.items())
             self._say("detail", f"{node}: {greeting.host}, {greeting.cpu}, {versions}")
 

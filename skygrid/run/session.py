@@ -62,6 +62,8 @@ def load(path: Path, listener: Listener) -> SearchSpec:
     listener.phase("loading")
     spec = load_search(path)
     refuse_callbacks(spec.search)
+    for note in spec.notes:
+        listener.message(f"note: {note}", always=True)
     return spec
 
 

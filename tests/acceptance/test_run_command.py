@@ -206,6 +206,17 @@ def test_the_written_template_runs_as_it_is(tmp_path: Path) -> None:
     assert result(tmp_path, "template")["failed"] == 0
 
 
+@pytest.mark.parametrize("template", ["tabular", "text", "halving", "custom"])
+def test_each_template_runs_as_it_is(tmp_path: Path, template: str) -> None:
+    """A template runs without changes, failures and advice of `check`."""
+    skygrid(tmp_path, "init", "--template", template)
+    found = json.loads(skygrid(tmp_path, "check", "search", "--json")[0])
+    assert (found["notes"], found["sample_error"]) == ([], None)
+    skygrid(tmp_path, "run", "search.py", "--name", "t")
+    assert result(tmp_path, "t")["failed"] == 0
+    assert result(tmp_path, "t")["best_score"] is not None
+
+
 def test_runs_show_and_logs_describe_a_run(small: Path) -> None:
     """`runs` lists a run, `show` prints its result without unpickling, `logs` prints its logs."""
     skygrid(small, "run", "search.py", "--name", "told")

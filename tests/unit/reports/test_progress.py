@@ -7,6 +7,7 @@ import re
 import threading
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
@@ -318,6 +319,16 @@ def test_nodes_show_their_latest_state(progress):
 
     (node,) = progress.view().nodes
     assert (node.state, node.busy) == ("lost", 0)
+
+
+def test_more_fits_at_a_time_than_vcpus_is_one_line(progress):
+    """A node with more slots than vCPUs is named once, also if there are several."""
+    crowded = msgspec.structs.replace(greeting(slots=8), vcpus=2)
+    for name in ("one", "two"):
+        progress.node_greeted(name, crowded)
+
+    (problem,) = [event for event in progress.take_events() if event.level == "problem"]
+    assert problem.text.startswith("note: one runs 8 fits at a time on 2 vCPUs")
 
 
 def test_events_are_limited_and_taken_once(progress):
