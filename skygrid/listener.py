@@ -30,14 +30,19 @@ class Listener(Protocol):
     def node_beat(self, node: str, beat: Heartbeat) -> None:
         """Report a node's heartbeat: slots busy, memory, load."""
 
+    def fits_running(self, node: str, fits: Sequence[tuple[int, int, float]]) -> None:
+        """Report the fits that a node runs: (candidate, split, seconds so far)."""
+
     def round_opened(self, plan: RoundPlan, recorded: Sequence[Outcome]) -> None:
         """Report a new round; `recorded` are the outcomes that the journal already holds."""
 
     def outcomes_recorded(self, outcomes: Sequence[Outcome]) -> None:
         """Report outcomes that are on disk now."""
 
-    def attempt_failed(self, node: str, candidate: int, split: int, detail: str) -> None:
-        """Report that a slot died under a fit, which is retried or given up."""
+    def attempt_failed(
+        self, node: str, candidate: int, split: int, detail: str, *, again: bool
+    ) -> None:
+        """Report that a slot died under a fit, which is retried (`again`) or given up."""
 
     def round_closed(self, round: int) -> None:
         """Report that every task of the round has its outcome."""
@@ -60,9 +65,12 @@ class SilentListener:
     def node_lost(self, node: str, reason: str) -> None: ...
     def node_greeted(self, node: str, greeting: Greeting) -> None: ...
     def node_beat(self, node: str, beat: Heartbeat) -> None: ...
+    def fits_running(self, node: str, fits: Sequence[tuple[int, int, float]]) -> None: ...
     def round_opened(self, plan: RoundPlan, recorded: Sequence[Outcome]) -> None: ...
     def outcomes_recorded(self, outcomes: Sequence[Outcome]) -> None: ...
-    def attempt_failed(self, node: str, candidate: int, split: int, detail: str) -> None: ...
+    def attempt_failed(
+        self, node: str, candidate: int, split: int, detail: str, *, again: bool
+    ) -> None: ...
     def round_closed(self, round: int) -> None: ...
     def phase(self, name: str) -> None: ...
     def message(self, text: str, *, always: bool) -> None: ...
@@ -91,7 +99,9 @@ class NotingListener(SilentListener):
         if not self._quiet:
             say(f"{node} is lost: {reason}")
 
-    def attempt_failed(self, node: str, candidate: int, split: int, detail: str) -> None:
+    def attempt_failed(
+        self, node: str, candidate: int, split: int, detail: str, *, again: bool
+    ) -> None:
         if self._verbose:
             say(f"{node}: a slot ended: {detail}")
 

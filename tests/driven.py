@@ -145,7 +145,9 @@ class Watching(SilentListener):
         self.outcomes += outcomes
         self.on_outcomes()
 
-    def attempt_failed(self, node: str, candidate: int, split: int, detail: str) -> None:
+    def attempt_failed(
+        self, node: str, candidate: int, split: int, detail: str, *, again: bool
+    ) -> None:
         self.failures.append(detail)
 
     @property

@@ -18,6 +18,9 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "guides" / "reference.md"
 
+OPTIONS = ("Nodes", "Limits", "Run", "Output", "Options")
+"""Headings of options."""
+
 EVERYWHERE = {"--help", "--version"}
 """Options that every command has."""
 
@@ -75,7 +78,8 @@ def options_table() -> list[str]:
 
 def option_rows(parts: dict[str, dict[str, str]]) -> Iterator[tuple[str, str]]:
     """Yield the names of each option, the long one first, and its meaning."""
-    for head, meaning in parts["Options"].items():
+    rows = (row for heading in OPTIONS for row in parts.get(heading, {}).items())
+    for head, meaning in rows:
         names = [name.strip() for name in head.split(",")]
         long = next((name for name in names if name.startswith("--")), names[0])
         short = [name for name in names if name != long]

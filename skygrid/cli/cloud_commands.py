@@ -14,6 +14,7 @@ from skygrid.errors import InterruptedRunError, NodeError, UsageError
 from skygrid.util.terminal import say
 
 from . import options as given
+from .completion import complete_run
 from .output import agrees, can_ask, say_view, write_document, write_view
 from .run_names import find_run, run_folders
 
@@ -26,7 +27,7 @@ def nodes(
 ) -> None:
     """List every node that skygrid has running on AWS, with its age and cost so far."""
     merged = _config(runs_dir, config, json)
-    from skygrid.reports.console import nodes_view
+    from skygrid.reports.terminal.rented import nodes_view
     from skygrid.reports.views import nodes_json
     from skygrid.run.cloud_cleanup import find_nodes, runs_here
 
@@ -42,7 +43,12 @@ def nodes(
 def down(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="Name or id of a run.", show_default=False),
+        typer.Argument(
+            metavar="RUN",
+            help="Name or id of a run.",
+            show_default=False,
+            autocompletion=complete_run,
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Nodes of every run and user.")] = False,
     orphans: Annotated[
@@ -94,7 +100,7 @@ def _local_run(config: RunConfig, run: str) -> RunHere | None:
 
 
 def _end_all(config: RunConfig, *, only_orphans: bool, asked: bool) -> TeardownReport:
-    from skygrid.reports.console import nodes_view
+    from skygrid.reports.terminal.rented import nodes_view
     from skygrid.run.cloud_cleanup import end_all, find_nodes, runs_here
 
     here = runs_here(config, run_folders(config.runs_dir), say)

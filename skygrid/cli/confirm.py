@@ -82,7 +82,7 @@ def approve(check: CheckResult, config: RunConfig) -> None:
     InterruptedRunError
         If the answer is no. Nothing was started.
     """
-    from skygrid.reports.console import check_view
+    from skygrid.reports.terminal.checked import check_view
 
     say_view(check_view(check))
     if not config.yes and not agrees("Start these nodes?"):

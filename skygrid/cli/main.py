@@ -26,6 +26,8 @@ from . import exec_command as executing
 from . import github
 from . import search_commands as running
 from . import view_commands as looking
+from .completion import completion, prepare_completion
+from .help import HelpfulTyper
 from .output import begin_output, lacks_document, unwritable, write_document
 from .suggestions import SuggestingGroup
 
@@ -37,7 +39,7 @@ TRUE = ("1", "true", "yes", "on")
 EXIT_BUG = 1
 """Exit code of an unexpected error, the same as of a failed search."""
 
-app = typer.Typer(
+app = HelpfulTyper(
     name="skygrid",
     cls=SuggestingGroup,
     help="Run scikit-learn hyperparameter searches, and get scikit-learn's own object back.",
@@ -75,10 +77,12 @@ app.command("runs")(looking.runs)
 app.command("show")(looking.show)
 app.command("report")(looking.report)
 app.command("watch")(looking.watch)
+app.command("compare")(looking.compare)
 app.command("logs")(looking.logs)
 app.command("nodes")(renting.nodes)
 app.command("down")(renting.down)
 app.command("doctor")(looking.doctor)
+app.command("completion")(completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -90,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Default: ``sys.argv[1:]``.
     """
     show_warnings()
+    prepare_completion()
     sys.exit(exit_code(sys.argv[1:] if arguments is None else list(arguments)))
 
 

@@ -10,10 +10,30 @@ import typer
 from skygrid.config import RunConfig
 from skygrid.nodes.registry import PLACES
 
-SearchFile = Annotated[Path, typer.Argument(metavar="FILE", help="A search file.")]
+from .completion import complete_place, complete_run
+
+
+def existing_file(path: Path | None) -> Path | None:
+    """Return the path of a search file; ``search`` means ``search.py`` if only that is there."""
+    if path is None or path.suffix or path.exists():
+        return path
+    file = path.with_suffix(".py")
+    return file if file.is_file() else path
+
+
+SearchFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="A search file; .py can be left out.", callback=existing_file
+    ),
+]
 Run = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="Name of a run, its beginning, or the run's folder."),
+    typer.Argument(
+        metavar="RUN",
+        help="Name of a run, its beginning, or the run's folder.",
+        autocompletion=complete_run,
+    ),
 ]
 
 Nodes = Annotated[
@@ -32,7 +52,12 @@ Concurrency = Annotated[
 ]
 On = Annotated[
     str | None,
-    typer.Option("--on", metavar="WHERE", help=f"Where nodes are: {', '.join(PLACES)}."),
+    typer.Option(
+        "--on",
+        metavar="WHERE",
+        help=f"Where nodes are: {', '.join(PLACES)}. Default: local.",
+        autocompletion=complete_place,
+    ),
 ]
 ResumeOn = Annotated[
     str | None,
@@ -40,6 +65,7 @@ ResumeOn = Annotated[
         "--on",
         metavar="WHERE",
         help=f"Where nodes are from now on: {', '.join(PLACES)}. Default: where they were.",
+        autocompletion=complete_place,
     ),
 ]
 ResumeConfig = Annotated[
@@ -124,3 +150,32 @@ Verbose = Annotated[
     int,
     typer.Option("--verbose", "-v", count=True, help="Show more on stderr.", show_default=False),
 ]
+
+Top = Annotated[
+    int | None,
+    typer.Option("--top", metavar="N", min=1, help="Show the N best candidates. Default: 5."),
+]
+AllCandidates = Annotated[bool, typer.Option("--all", help="Show all candidates.")]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        "--sort",
+        metavar="KEY",
+        help="Sort by a metric, a parameter, fit, train or a column of cv_results.csv.",
+    ),
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--params",
+        metavar="NAME=VALUE",
+        help="Show candidates with this value; * stands for any text. Can be repeated.",
+    ),
+]
+Tracebacks = Annotated[
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, help="Show tracebacks of failed fits.", show_default=False
+    ),
+]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Number of runs to list.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from . import github
 from . import options as given
 from .confirm import approve, require_consent, require_trust
 from .output import ask_for_json, write_document, write_view
-from .template import write_template
+from .template import Template, write_template
 
 if TYPE_CHECKING:
     from skygrid.listener import Listener
@@ -33,9 +34,18 @@ def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path(
         "search.py"
     ),
+    template: Annotated[
+        Template,
+        typer.Option(
+            "--template",
+            metavar="KIND",
+            help="The kind of search: commented (all names explained), tabular, text, halving "
+            "or custom (own transformer and scorer).",
+        ),
+    ] = Template.commented,
 ) -> None:
     """Write a commented search file that runs as it is."""
-    write_template(file)
+    write_template(file, template)
     say(f"wrote {file}; now: skygrid run {file}")
 
 
@@ -186,9 +196,20 @@ def _runs_dir(option: Path | None) -> Path:
 def _progress(config: RunConfig, *, transient: bool = False) -> Iterator[Listener]:
     from skygrid.reports.live import show_progress
     from skygrid.reports.progress import Progress
+    from skygrid.run.interrupts import acknowledged
 
     progress = Progress(time.monotonic)
-    with show_progress(progress, quiet=config.quiet, verbose=config.verbose, transient=transient):
+
+    def acknowledge(text: str) -> None:
+        if config.quiet or not sys.stderr.isatty():  # lines come every few seconds
+            say(text)
+        else:
+            progress.message(text, always=True)
+
+    with (
+        show_progress(progress, quiet=config.quiet, verbose=config.verbose, transient=transient),
+        acknowledged(acknowledge),
+    ):
         if not config.verbose:
             yield progress
             return
@@ -254,9 +275,13 @@ def _show(result: RunResult, config: RunConfig) -> None:
 
         write_document(read_document(result.folder))
     else:
-        from skygrid.reports.console import summary_view
+        from skygrid.reports.result_json import read_result
+        from skygrid.reports.run_view import metric_of_run
+        from skygrid.reports.terminal.finished import summary_view
 
-        write_view(summary_view(result.summary))
+        _, results = read_result(result.folder)
+        name = metric_of_run(result.folder)
+        write_view(summary_view(result.summary, results, metric_name=name))
 
 
 def _check(file: Path, config: RunConfig) -> None:
@@ -269,6 +294,13 @@ def _check(file: Path, config: RunConfig) -> None:
 
         write_document(check_json(found))
     else:
-        from skygrid.reports.console import check_view
+        from skygrid.reports.terminal.checked import check_view
 
-        write_view(check_view(found))
+        write_view(check_view(found, traceback=bool(config.verbose)))
+    if found.sample_error:
+        from skygrid.errors import SearchFailedError
+        from skygrid.reports.failures import error_of, short_error
+
+        more = "" if config.verbose else "; -v shows the traceback"
+        said = short_error(error_of(found.sample_error))
+        raise SearchFailedError(f"the sample fit failed: {said}{more}")

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 
 from skygrid.errors import UsageError
 
 
-def write_template(path: Path) -> None:
-    """Write a commented search file that runs as it is.
+class Template(StrEnum):
+    """A kind of search."""
+
+    commented = "commented"
+    tabular = "tabular"
+    text = "text"
+    halving = "halving"
+    custom = "custom"
+
+
+def template_text(template: Template) -> str:
+    """Return the text of a template, in which THIS_FILE stands for its name."""
+    if template is Template.commented:
+        file = files("skygrid.cli").joinpath("search_template.py")
+    else:
+        file = files("skygrid.cli.templates").joinpath(f"{template.value}.py")
+    return file.read_text(encoding="utf-8")
+
+
+def write_template(path: Path, template: Template = Template.commented) -> None:
+    """Write a search file that runs as it is.
 
     The template is a file of this package; it is read as text and never imported here.
 
@@ -17,13 +37,14 @@ def write_template(path: Path) -> None:
     ----------
     path : Path
         New file in an existing folder.
+    template : Template, optional
 
     Raises
     ------
     UsageError
         If `path` exists, does not end in ``.py`` or cannot be written.
     """
-    text = files("skygrid.cli").joinpath("search_template.py").read_text(encoding="utf-8")
+    text = template_text(template)
     if path.suffix != ".py":
         raise UsageError(f"{path} would be no Python file; give a name that ends in .py")
     try:

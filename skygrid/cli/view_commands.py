@@ -1,9 +1,10 @@
-"""The commands that inspect runs and places: runs, show, report, watch, logs, doctor."""
+"""The commands that inspect runs and places: runs, show, compare, report, watch, logs, doctor."""
 
 from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,21 +16,28 @@ from skygrid.util.process import Interruption
 from skygrid.util.terminal import say
 
 from . import options as given
+from .completion import complete_node
 from .output import write_document, write_result, write_view
 from .run_names import find_run, run_folders
 
 if TYPE_CHECKING:
+    from skygrid.reports.comparison import ComparedRun
     from skygrid.reports.run_view import RunView
 
 FOLLOW_SECONDS = 0.5
 """Interval between two reads of the logs under ``--follow``, in seconds."""
 
+SHOWN_RUNS = 20
+"""Number of runs that `skygrid runs` lists."""
+
 LINES_AT_ONCE = 1000
 """Number of lines of logs that are written together."""
 
 
-def runs(runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
-    """List the runs, the newest first."""
+def runs(
+    limit: given.Limit = SHOWN_RUNS, runs_dir: given.RunsDir = None, json: given.Json = None
+) -> None:
+    """List the runs with their scores, the newest first."""
     config = load_config({"runs_dir": runs_dir, "json": json}, os.environ, cwd=Path.cwd())
     views = sorted(
         (view for folder in run_folders(config.runs_dir) if (view := _readable(folder))),
@@ -41,29 +49,121 @@ def runs(runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
     if config.json:
         write_document(run_view.runs_json(views))
     elif views:
-        from skygrid.reports.console import runs_view
+        from skygrid.reports.terminal.runs import runs_view
 
-        write_view(runs_view(views, now=time.time()))
+        shown = [
+            replace(view, headline=run_view.read_headline(Path(view.folder)))
+            for view in views[:limit]
+        ]
+        write_view(runs_view(shown, now=time.time(), left_out=len(views) - len(shown)))
     else:
         say(f"no runs in {config.runs_dir}")
 
 
-def show(run: given.Run, runs_dir: given.RunsDir = None, json: given.Json = None) -> None:
-    """Show the results of a run, or its progress so far."""
-    from skygrid.reports.result_json import read_summary
-
+def show(
+    run: given.Run,
+    top: given.Top = None,
+    everything: given.AllCandidates = False,
+    sort: given.Sort = None,
+    params: given.Params = None,
+    runs_dir: given.RunsDir = None,
+    json: given.Json = None,
+    verbose: given.Tracebacks = 0,
+) -> None:
+    """Show the results of a run, also of one that has not ended."""
     config = load_config({"runs_dir": runs_dir, "json": json}, os.environ, cwd=Path.cwd())
     folder = find_run(run, config.runs_dir)
     view = _view(folder)
-    summary = read_summary(folder) if view.record.state == "complete" else None
     if config.json:
         from skygrid.reports.run_view import shown_json
 
         write_document(shown_json(view))
         return
-    from skygrid.reports.console import run_panel, summary_view
+    chosen = top is not None or everything or sort is not None or bool(params)
+    rows = _Rows(None if everything else top or ROWS, sort, tuple(params or ())) if chosen else None
+    _show_text(folder, view, rows, tracebacks=bool(verbose))
 
-    write_view(summary_view(summary) if summary else run_panel(view, now=time.time()))
+
+ROWS = 20
+"""Rows of a chosen table without ``--top`` and ``--all``."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Candidates that a user chose."""
+
+    top: int | None
+    sort: str | None
+    params: tuple[str, ...]
+
+
+def _show_text(folder: Path, view: RunView, rows: _Rows | None, *, tracebacks: bool) -> None:
+    from skygrid.reports.ranking import ranking
+    from skygrid.reports.run_view import metric_name
+    from skygrid.reports.terminal.finished import summary_view
+    from skygrid.reports.terminal.runs import run_panel
+    from skygrid.run.shown import shown_results
+
+    complete = view.state == "complete"
+    found = shown_results(folder, view.record)
+    if not complete or found is None:
+        write_view(run_panel(view, now=time.time()))
+    if found is None:
+        return
+    table = None
+    if rows is not None:
+        table = ranking(
+            found.summary, found.results, top=rows.top, sort=rows.sort, params=rows.params
+        )
+    name = metric_name(view.record)
+    write_view(
+        summary_view(
+            found.summary,
+            found.results,
+            metric_name=name,
+            complete=complete,
+            table=table,
+            tracebacks=tracebacks,
+        )
+    )
+    if found.note:
+        say(found.note)
+
+
+def compare(
+    first: given.Run,
+    second: given.Run,
+    runs_dir: given.RunsDir = None,
+    json: given.Json = None,
+) -> None:
+    """Show what differs between two runs: grid, data, versions, settings, scores."""
+    from skygrid.reports.comparison import compare_runs, comparison_json
+    from skygrid.reports.terminal.compared import comparison_view
+
+    config = load_config({"runs_dir": runs_dir, "json": json}, os.environ, cwd=Path.cwd())
+    runs = [_compared(find_run(name, config.runs_dir)) for name in (first, second)]
+    found = compare_runs(*runs)
+    if config.json:
+        write_document(comparison_json(found))
+    else:
+        write_view(comparison_view(found))
+
+
+def _compared(folder: Path) -> ComparedRun:
+    from skygrid.reports.comparison import ComparedRun
+    from skygrid.run.shown import shown_results
+
+    view = _view(folder)
+    found = shown_results(folder, view.record)
+    if found is not None and found.note:
+        say(f"{view.name}: {found.note}")
+    return ComparedRun(
+        name=view.name,
+        state=view.state,
+        record=view.record,
+        summary=None if found is None else found.summary,
+        results={} if found is None else found.results,
+    )
 
 
 def report(
@@ -132,7 +232,10 @@ def _open(url: str) -> None:
 def logs(
     run: given.Run,
     node: Annotated[
-        str | None, typer.Option("--node", metavar="N", help="Only the log of this node.")
+        str | None,
+        typer.Option(
+            "--node", metavar="N", help="Only the log of this node.", autocompletion=complete_node
+        ),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the run ends.")
@@ -166,8 +269,8 @@ def doctor(
     said = {"nodes": nodes, "on": on, "json": json}
     merged = load_config(said, os.environ, config_file=config, cwd=Path.cwd())
     from skygrid.errors import NodeError
-    from skygrid.reports.console import findings_view
     from skygrid.reports.finding import findings_json
+    from skygrid.reports.terminal.rented import findings_view
     from skygrid.run.doctor import examine
 
     findings = examine(merged)

@@ -17,6 +17,7 @@ from .records import (
     SlurmConfig,
     SshConfig,
 )
+from .sources import environment_variable
 
 __all__ = [
     "AwsConfig",
@@ -28,6 +29,7 @@ __all__ = [
     "SlurmConfig",
     "SshConfig",
     "config_to_json",
+    "environment_variable",
     "load_config",
     "resume_config",
 ]

@@ -69,6 +69,12 @@ def from_options(options: Mapping[str, Any]) -> dict[str, Given]:
     }
 
 
+def environment_variable(name: str) -> str | None:
+    """Return the environment variable of a setting; None for a name that is no setting."""
+    known = name in settings_of(None) or name == "config"
+    return PREFIX + name.upper() if known else None
+
+
 def from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
     """Return the settings among environment variables; settings of tables have none."""
     given = {}

@@ -357,6 +357,9 @@ class PullEngine:
                 beat = link.take_beat()
                 work.queue.started(link.name, beat.running, now)
                 self._listener.node_beat(link.name, beat)
+                if not work.calls:
+                    fits = [(c, s, now - at) for c, s, at in work.queue.running(link.name)]
+                    self._listener.fits_running(link.name, fits)
                 if link.ready_round != work.serial:
                     self._onboarding.tell_progress(link, beat)
             case Greeting():

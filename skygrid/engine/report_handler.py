@@ -111,12 +111,16 @@ class ReportHandler:
         work.retried(answer.candidate, death)
         self.slot_deaths += 1
         said = printable(death.detail, MOST_DETAIL)
-        detail = f"{death.cause}: {said}, peak memory {death.peak_bytes / 2**20:.0f} MiB"
+        cause = "" if death.cause == "timeout" else f"{death.cause}: "  # its text says so
+        detail = f"{cause}{said}, peak memory {death.peak_bytes / 2**20:.0f} MiB"
         link.node_log.write(
             f"slot {death.slot} ended under candidate {answer.candidate}, split {answer.split}, "
             f"attempt {answer.attempt}: {detail}\n".encode()
         )
-        self._listener.attempt_failed(link.name, answer.candidate, answer.split, detail)
+        given_up = isinstance(answer, Quarantine)
+        self._listener.attempt_failed(
+            link.name, answer.candidate, answer.split, detail, again=not given_up
+        )
         if isinstance(answer, Quarantine):
             reason = f"{answer.reason}; last: {detail}"
             work.give_up(answer, reason, slot=death.slot, seconds=death.seconds)

@@ -62,3 +62,6 @@ class SearchSpec:
     """Top-level names of the modules that the search file and its neighbours import or refer to,
     the standard library's included, without the neighbours themselves, which are sent.
     """
+
+    notes: tuple[str, ...] = ()
+    """Sentences for the user about names that have no effect."""

@@ -191,6 +191,17 @@ class WorkQueue:
                 member.running[lease_id] = member.active_at = now
                 self._state.book.set_state(lease_id, RUNNING)
 
+    def running(self, node: str) -> list[tuple[int, int, float]]:
+        """Return (candidate, split, time of the first report) of the fits that a node runs."""
+        state = self._state
+        member = state.nodes.get(node)
+        if member is None:
+            return []
+        return [
+            (*divmod(state.book.task(lease_id), state.n_splits), since)
+            for lease_id, since in member.running.items()
+        ]
+
     def transferred(self, node: str, now: float) -> None:
         """Note that data moves to or from a node.
 

@@ -12,6 +12,7 @@ import msgspec
 
 from skygrid.nodes.records import Finding, NodeList
 
+from .comparison import Comparison
 from .envelope import FORMAT, Envelope
 from .plain_values import DICT, FLOAT, OBJECT, TUPLE, Plain
 from .run_record import RunRecord
@@ -21,7 +22,7 @@ from .views import CheckResult
 FILE_NAME = "documents.schema.json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-RECORDS = (Envelope, Summary, RunRecord, CheckResult, NodeList, Finding)
+RECORDS = (Envelope, Summary, RunRecord, CheckResult, NodeList, Finding, Comparison)
 
 
 def shipped_schema() -> dict[str, Any]:
@@ -44,6 +45,7 @@ def document_schema() -> dict[str, Any]:
         "run": [_RUN],
         "runs": [_object(runs=_list({"$ref": "#/$defs/Run"}))],
         "check": [_of(CheckResult), _CHECK],
+        "compare": [_of(Comparison)],
         "nodes": [_of(NodeList)],
         "doctor": [_object(places=_list(_of(Finding)))],
         "error": [_object(error={"type": "string"})],

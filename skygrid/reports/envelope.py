@@ -10,7 +10,7 @@ import msgspec
 FORMAT = 2
 """Version of all documents. New keys need no new version; keys are never removed or changed."""
 
-Kind = Literal["result", "run", "runs", "check", "nodes", "doctor", "error"]
+Kind = Literal["result", "run", "runs", "check", "compare", "nodes", "doctor", "error"]
 """result: a run with the results that it has. run: a run without results. error: a command that
 failed before it had anything to report."""
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from skygrid.util.terminal import printable
 
-from .live import memory_text, rate_text, seconds_text
 from .money import dollars_text
 from .plain_values import parameters_text, shorten
 from .progress import Progress
 from .progress_view import NodeView, ProgressView
+from .terminal.progress_screen import left_text, memory_text, rate_text, seconds_text
 
 SECONDS_BETWEEN_UPDATES = 0.5
 PROBLEMS_SHOWN = 5
@@ -76,7 +76,7 @@ def progress_html(view: ProgressView, problems: list[str] | None = None) -> str:
 
 
 def _counters(view: ProgressView) -> list[str]:
-    parts = [rate_text(view.rate), f"{seconds_text(view.seconds_left)} left"]
+    parts = [rate_text(view.rate), left_text(view.seconds_left)]
     parts += [f"{view.failed} failed"] if view.failed else []
     parts += [f"{view.answered} derived"] if view.answered else []
     parts += [f"{view.reused} recorded before"] if view.reused else []

@@ -79,7 +79,7 @@ def partial_results(
 def metrics_of(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     """Return the names of the scores in the outcomes; "score" for a single one."""
     for one in outcomes:
-        if one.test_scores is not None:
+        if one.test_scores is not None and one.test_scores != {}:
             return tuple(one.test_scores) if isinstance(one.test_scores, dict) else ("score",)
     return ("score",)
 

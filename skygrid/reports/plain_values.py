@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Plain = str | int | float | bool | list[Any] | dict[str, Any] | None
@@ -109,11 +109,23 @@ def shorten(text: str, width: int) -> str:
 def parameter_text(value: Any, width: int = 48) -> str:
     """Return a parameter's value as short text in one line.
 
-    An estimator is shown as its class, because its repr may take milliseconds and many lines.
+    Floats have five significant digits. An estimator is shown as its class, because its repr may
+    take milliseconds and many lines.
     """
     if hasattr(value, "get_params") and not isinstance(value, type):
         return shorten(f"{type(value).__name__}(…)", width)
-    return shorten(one_line(plain_text(plain_parameter(value))), width)
+    return shorten(one_line(plain_text(_rounded(plain_parameter(value)))), width)
+
+
+def _rounded(plain: Any) -> Any:
+    """Return JSON data with floats of five significant digits."""
+    if isinstance(plain, float):
+        return float(f"{plain:.5g}")
+    if isinstance(plain, list):
+        return [_rounded(item) for item in plain]
+    if isinstance(plain, dict):
+        return {key: _rounded(item) for key, item in plain.items()}
+    return plain
 
 
 def parameters_text(params: Mapping[str, Any], width: int = 48) -> str:
@@ -166,3 +178,23 @@ def round_text(candidates: int, splits: int) -> str:
     """Return the size of a round: ``2 candidates x 5 splits = 10 fits``."""
     factors = f"{count_text(candidates, 'candidate')} x {count_text(splits, 'split')}"
     return f"{factors} = {count_text(candidates * splits, 'fit')}"
+
+
+def varied_parameters(candidates: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the names of parameters that do not have the same value in all candidates, in order.
+
+    A parameter that some candidates lack is among them.
+    """
+    varied: dict[str, bool] = {}
+    first = candidates[0] if candidates else {}
+    known = {name: plain_parameter(value) for name, value in first.items()}
+    for one in candidates:
+        for name, value in one.items():
+            if not varied.get(name):
+                varied[name] = name not in first or (
+                    value is not first[name] and plain_parameter(value) != known[name]
+                )
+        for name in first:
+            if name not in one:
+                varied[name] = True
+    return tuple(name for name, differs in varied.items() if differs)

@@ -19,8 +19,8 @@ from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.util.terminal import printable
 from skygrid.worker.wire.messages import Greeting, Heartbeat, Scores, TypedNumber
 
-from .plain_values import round_text
-from .progress_view import Event, Level, NodeView, ProgressView
+from .plain_values import parameters_text, round_text
+from .progress_view import Event, Level, NodeView, ProgressView, RunningFit
 
 LOGGER = logging.getLogger(__name__)
 
@@ -29,6 +29,9 @@ WINDOW_SECONDS = 15.0
 
 MARKS = 60
 """Maximum number of points of the curve of fits over time within the window."""
+
+RUNNING_SHOWN = 3
+"""Maximum number of running fits in a view."""
 
 EVENTS_KEPT = 200
 """Maximum number of unshown lines; the oldest are dropped and counted."""
@@ -43,6 +46,9 @@ class _Node:
     load: float = 0.0
     slots_bytes: int = 0
     host: str = ""
+    vcpus: int = 0
+    running: dict[tuple[int, int], float] = field(default_factory=dict)
+    """(candidate, split) of each running fit -> time of its start."""
 
 
 @dataclass
@@ -67,8 +73,31 @@ class _Round:
     timed_work: float = 0.0
     """Estimated slot time of these missing fits, in seconds."""
 
-    best: float = -math.inf
+    best: tuple[int, float] = (0, -math.inf)
+    """Recorded splits of the best candidate, and the sum of their scores."""
+
     best_candidate: int = -1
+
+    def consider(self, candidate: int) -> None:
+        """Compare a candidate with the best: more splits first, then the higher score."""
+        if self.plan is None:
+            return
+        total = self.sums[candidate]
+        if math.isnan(total):
+            if candidate == self.best_candidate:
+                self._search()
+            return
+        mine = len(self.plan.splits) - self.left[candidate], total
+        # On equal scores the first candidate is scikit-learn's best.
+        if mine > self.best or (mine == self.best and candidate < self.best_candidate):
+            self.best, self.best_candidate = mine, candidate
+
+    def _search(self) -> None:
+        """Find the best again, after a split of it has failed."""
+        self.best, self.best_candidate = (0, -math.inf), -1
+        for candidate, total in enumerate(self.sums):
+            if not math.isnan(total) and self.plan and self.left[candidate] < len(self.plan.splits):
+                self.consider(candidate)
 
 
 class Progress:
@@ -103,7 +132,7 @@ class Progress:
         # (time, fits done, seconds that slots spent on them)
         self._marks: deque[tuple[float, int, float]] = deque()
         self._round = _Round()
-        self._best: tuple[float, Mapping[str, Any]] | None = None
+        self._best: tuple[float, Mapping[str, Any], int] | None = None
         self._nodes: dict[str, _Node] = {}
         self._events: deque[Event] = deque()
         self._dropped = 0
@@ -120,25 +149,36 @@ class Progress:
         """Record the state of a node."""
         with self._lock:
             known = self._node(node)
+            state = "finished" if state == "gone" else state
             # The progress of a transfer is a state, not a new line each time.
             if not (state.startswith("receiving ") and known.state.startswith("receiving")):
                 self._say("detail", f"{node}: {state}")
             known.state = state
-            if state == "gone":
+            if state == "finished":
                 known.busy = 0
+                known.running.clear()
 
     def node_lost(self, node: str, reason: str) -> None:
         """Record a lost node and report it as a problem."""
         with self._lock:
             known = self._node(node)
             known.state, known.busy = "lost", 0
+            known.running.clear()
             self._say("problem", f"{node} is lost: {reason}")
 
     def node_greeted(self, node: str, greeting: Greeting) -> None:
         """Record the node's slots and host."""
         with self._lock:
             known = self._node(node)
+            crowded = any(one.slots > one.vcpus for one in self._nodes.values() if one.vcpus)
             known.slots, known.host = greeting.slots, greeting.host
+            known.vcpus = greeting.vcpus
+            if known.slots > known.vcpus > 0 and not crowded:  # one line for all nodes
+                self._say(
+                    "problem",
+                    f"note: {node} runs {known.slots} fits at a time on {known.vcpus} vCPUs: each "
+                    "takes longer. Without --concurrency, one for each vCPU",
+                )
             versions = " ".join(f"{name} {text}" for name, text in greeting.versions.items())
             self._say("detail", f"{node}: {greeting.host}, {greeting.cpu}, {versions}")
 
@@ -148,6 +188,14 @@ class Progress:
             known = self._node(node)
             known.busy, known.load = beat.busy, beat.load
             known.slots_bytes = beat.slots_bytes
+
+    def fits_running(self, node: str, fits: Sequence[tuple[int, int, float]]) -> None:
+        """Record the fits that a node runs."""
+        now = self._clock()
+        with self._lock:
+            self._node(node).running = {
+                (candidate, split): now - seconds for candidate, split, seconds in fits
+            }
 
     def round_opened(self, plan: RoundPlan, recorded: Sequence[Outcome]) -> None:
         """Start a round; `recorded` outcomes count as done but not for the rate."""
@@ -185,23 +233,26 @@ class Progress:
                 if node is None:
                     node = self._node(outcome.node)
                 node.fits += 1
+                if node.running:
+                    node.running.pop((outcome.candidate, outcome.split), None)
             self._refresh_best()
             self._mark(now)
 
-    def attempt_failed(self, node: str, candidate: int, split: int, detail: str) -> None:
-        """Count and report a fit that killed its slot."""
+    def attempt_failed(
+        self, node: str, candidate: int, split: int, detail: str, *, again: bool
+    ) -> None:
+        """Count and report a fit that killed its slot, with its parameters."""
         with self._lock:
             self._retries += 1
-            self._say(
-                "problem",
-                f"{node}: candidate {candidate}, split {split} took its slot down: {detail}",
-            )
+            end = "retrying" if again else "given up"
+            self._say("problem", f"{node}: {detail}: {self._fit(candidate, split)}; {end}")
 
     def round_closed(self, round: int) -> None:
         """Mark all slots idle."""
         with self._lock:
             for node in self._nodes.values():
                 node.busy = 0
+                node.running.clear()
 
     def phase(self, name: str) -> None:
         """Record the phase."""
@@ -242,6 +293,9 @@ class Progress:
                 seconds_left=self._seconds_left(rate),
                 best_score=self._best[0] if self._best else None,
                 best_params=self._best[1] if self._best else None,
+                best_splits=self._best[2] if self._best else 0,
+                splits=len(self._round.plan.splits) if self._round.plan else 0,
+                running=self._running(now),
                 shows_cost=source is not None,
                 dollars=dollars,
                 nodes=tuple(
@@ -273,6 +327,14 @@ class Progress:
 
     def _node(self, name: str) -> _Node:
         return self._nodes.setdefault(name, _Node())
+
+    def _fit(self, candidate: int, split: int) -> str:
+        """Return parameters and split of a fit of the open round."""
+        plan = self._round.plan
+        if plan is None or candidate >= len(plan.candidates):  # a call has no parameters
+            return f"candidate {candidate}, split {split + 1}"
+        params = parameters_text(plan.candidates[candidate]) or "the default"
+        return f"{params}, split {split + 1} of {len(plan.splits)}"
 
     def _say(self, level: Level, text: str) -> None:
         if len(self._events) >= EVENTS_KEPT:
@@ -309,19 +371,34 @@ class Progress:
         else:
             current.timed_left -= 1
             current.timed_work -= known
-        total = current.sums[candidate] + value
-        current.sums[candidate] = total
-        # On equal scores the first candidate is scikit-learn's best.
-        if not left and (
-            total > current.best or (total == current.best and candidate < current.best_candidate)
-        ):
-            current.best, current.best_candidate = total, candidate
+        current.sums[candidate] += value
+        current.consider(candidate)
 
     def _refresh_best(self) -> None:
         current = self._round
         if current.plan is not None and current.best_candidate >= 0:
-            mean = current.best / len(current.plan.splits)
-            self._best = mean, current.plan.candidates[current.best_candidate]
+            splits, total = current.best
+            self._best = total / splits, current.plan.candidates[current.best_candidate], splits
+
+    def _running(self, now: float) -> tuple[RunningFit, ...]:
+        plan = self._round.plan
+        if plan is None:
+            return ()
+        fits = sorted(
+            (since, candidate, split)
+            for node in self._nodes.values()
+            for (candidate, split), since in node.running.items()
+            if candidate < len(plan.candidates)
+        )
+        return tuple(
+            RunningFit(
+                params=plan.candidates[candidate],
+                split=split,
+                splits=len(plan.splits),
+                seconds=now - since,
+            )
+            for since, candidate, split in fits[:RUNNING_SHOWN]
+        )
 
     def _mark(self, now: float) -> None:
         marks = self._marks

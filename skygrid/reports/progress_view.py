@@ -18,7 +18,7 @@ class NodeView:
     name: str
     state: str
     """starting, preparing, receiving (or with progress: ``receiving 40 %``), loading, working,
-    lost, gone."""
+    lost, finished."""
 
     busy: int
     slots: int
@@ -34,6 +34,17 @@ class NodeView:
     """Memory of all its slots, in bytes."""
 
     host: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningFit:
+    """A fit that runs now."""
+
+    params: Mapping[str, Any]
+    split: int
+    splits: int
+    seconds: float
+    """Seconds since it was first reported as running."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +97,19 @@ class ProgressView:
     """
 
     best_score: float | None
-    """Highest mean over all splits among the candidates of the open or last round."""
+    """Highest mean among the candidates of the open or last round that have most splits."""
 
     best_params: Mapping[str, Any] | None
     nodes: tuple[NodeView, ...]
+    best_splits: int = 0
+    """Splits in `best_score`."""
+
+    splits: int = 0
+    """Splits of each candidate of the open or last round."""
+
+    running: tuple[RunningFit, ...] = ()
+    """Fits that run for longest, the longest first."""
+
     shows_cost: bool = False
     """True if the nodes cost money."""
 

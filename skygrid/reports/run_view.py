@@ -9,9 +9,21 @@ from typing import Any
 
 import msgspec
 
+from skygrid.errors import SkygridError
+from skygrid.util.atomic_file import DOCUMENT_BYTES
+from skygrid.util.regular_file import read_regular
+
 from .envelope import envelope, json_text
-from .result_json import is_about, read_document
+from .result_json import FILE_NAME, is_about, read_document
 from .run_record import RunRecord, State
+
+
+class Headline(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts of `result.json` for a list of runs."""
+
+    metric: str = ""
+    best_score: float | None = None
+    candidates: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +36,8 @@ class RunView:
     """The real state: interrupted if the driver is gone."""
 
     fits_recorded: int
+    headline: Headline | None = None
+    """Best score and size of the search; None without results."""
 
     @property
     def name(self) -> str:
@@ -42,6 +56,29 @@ class RunView:
         search of a Python program is there only."""
         there = self.record.search_file is not None
         return there and self.state in ("interrupted", "stopped")
+
+
+def read_headline(folder: Path) -> Headline | None:
+    """Read the headline of a run's results; None if there are none, or they cannot be read."""
+    try:
+        content = read_regular(folder / FILE_NAME, DOCUMENT_BYTES)
+        return msgspec.json.decode(content, type=Headline)
+    except (OSError, msgspec.DecodeError):  # the list shows the run without its score
+        return None
+
+
+def metric_name(record: RunRecord) -> str:
+    """Return the name of the metric that ``cv_results_`` calls ``score``; empty if unknown."""
+    search = msgspec.to_builtins(record).get("search") or {}
+    return str(search.get("metric") or "")
+
+
+def metric_of_run(folder: Path) -> str:
+    """Return `metric_name` of a run's record; empty if the record cannot be read."""
+    try:
+        return metric_name(RunRecord.read(folder))
+    except SkygridError:  # the results matter more than this name
+        return ""
 
 
 def run_json(view: RunView) -> str:

@@ -177,8 +177,9 @@ def summarise(search: Any, facts: RunFacts) -> Summary:
     metrics = _metrics(results)
     metric = _ranking_metric(search, metrics)
     best = getattr(search, "best_index_", None)
-    best = None if best is None else int(best)
-    means, stds = results[f"mean_test_{metric}"], results[f"std_test_{metric}"]
+    # A scorer that returns an empty dict leaves a search without any metric.
+    best = None if best is None or not metrics else int(best)
+    means, stds = results.get(f"mean_test_{metric}"), results.get(f"std_test_{metric}")
     status = Counter(outcome.status for outcome in facts.outcomes)
     refit_seconds = getattr(search, "refit_time_", None)
     return Summary(
@@ -191,8 +192,8 @@ def summarise(search: Any, facts: RunFacts) -> Summary:
         splits=int(getattr(search, "n_splits_", 0)),
         best_index=best,
         best_params=None if best is None else plain_parameters(results["params"][best]),
-        best_score=None if best is None else plain_score(means[best]),
-        best_std=None if best is None else plain_score(stds[best]),
+        best_score=_score(means, best),
+        best_std=_score(stds, best),
         refitted=hasattr(search, "best_estimator_"),
         refit_seconds=None if refit_seconds is None else float(refit_seconds),
         holdout_score=_holdout(facts.holdout_score),
@@ -251,19 +252,27 @@ def _metrics(results: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _ranking_metric(search: Any, metrics: tuple[str, ...]) -> str:
-    """Return the scorer named by `refit`, else the first."""
+    """Return the scorer named by `refit`, else the first; empty without any."""
     refit = getattr(search, "refit", None)
-    return refit if isinstance(refit, str) and refit in metrics else metrics[0]
+    if isinstance(refit, str) and refit in metrics:
+        return refit
+    return metrics[0] if metrics else ""
+
+
+def _score(column: Any, row: int | None) -> float | None:
+    return None if column is None or row is None else plain_score(column[row])
 
 
 def _top(results: Mapping[str, Any], metric: str, best: int | None) -> tuple[CandidateRow, ...]:
+    """Return the best candidates; those without a score are not among them."""
+    if not metric:
+        return ()
     ranks, means = results[f"rank_test_{metric}"], results[f"mean_test_{metric}"]
     stds, times = results[f"std_test_{metric}"], results["mean_fit_time"]
     # In a halving search only candidates of the last iteration saw all data.
     iterations = results.get("iter", [0] * len(ranks))
-    order = sorted(
-        range(len(ranks)), key=lambda row: (row != best, -int(iterations[row]), int(ranks[row]))
-    )
+    scored = [row for row in range(len(ranks)) if row == best or not math.isnan(means[row])]
+    scored.sort(key=lambda row: (row != best, -int(iterations[row]), int(ranks[row])))
     return tuple(
         CandidateRow(
             index=row,
@@ -273,7 +282,7 @@ def _top(results: Mapping[str, Any], metric: str, best: int | None) -> tuple[Can
             mean_fit_seconds=plain_score(times[row]),
             params=plain_parameters(results["params"][row]),
         )
-        for row in order[:TOP_CANDIDATES]
+        for row in scored[:TOP_CANDIDATES]
     )
 
 

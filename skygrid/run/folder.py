@@ -290,6 +290,11 @@ class RunFolder:
         if self.has_document:
             add_bill(self.path, bill)
 
+    @property
+    def given(self) -> str:
+        """The shortest argument by which commands find the run: its name, or its folder."""
+        return _given(self.path)
+
     def close(self) -> None:
         """Close the journal, and so let other processes drive the run. No effect a second time."""
         self.journal.close()
@@ -356,8 +361,11 @@ def resume_line(path: Path, record: RunRecord) -> str:
         asks = examine(path, record) is not None
     except JournalError:  # the error that ends the run tells more
         asks = False
-    given = path.name if path.parent == Path("skygrid-runs") else str(path)
-    return f"skygrid resume {shlex.quote(given)}{' --trust' if asks else ''}"
+    return f"skygrid resume {shlex.quote(_given(path))}{' --trust' if asks else ''}"
+
+
+def _given(path: Path) -> str:
+    return path.name if path.parent == Path("skygrid-runs") else str(path)
 
 
 def program_line(record: RunRecord) -> str:

@@ -23,6 +23,7 @@ from skygrid.reports.views import CheckResult, RoundSize
 from skygrid.run.interrupts import Interrupts
 from skygrid.run.rounds import JournaledRounds
 from skygrid.run.setup import policies_of
+from skygrid.search_file.classic_mistakes import classic_mistakes
 from skygrid.sklearn_search.dry_run import Outline, outline
 from skygrid.sklearn_search.sharing import sharing_of
 from skygrid.util.process import Interruption
@@ -64,6 +65,7 @@ def check_loaded(
         open_ended=not plan.complete,
         shared=None if config.no_sharing else _planned(plan),
         quote=quote,
+        notes=_mistakes(spec, plan),
     )
     if engine is None or not plan.first.n_tasks:
         return found
@@ -90,7 +92,9 @@ def _with_sample(
         sharing=False,
     )
     rounds.begin(plan.data, plan.work)
-    one = RoundPlan(round=0, candidates=first.candidates[:1], splits=first.splits[:1])
+    one = RoundPlan(
+        round=0, candidates=first.candidates[:1], splits=first.splits[:1], scores=first.scores
+    )
     with Interrupts(engine.interrupt, engine.kill), search_errors():
         _, (outcome,) = rounds.evaluate(one)
     here = sum(node.slots for node in engine.greetings.values())
@@ -101,7 +105,21 @@ def _with_sample(
         sample_params=plain_parameters(first.candidates[0]),
         sample_score=_plain_scores(outcome),
         sample_error=outcome.fit_error,
-        notes=tuple(f"{kind}: {text}" for kind, text, _ in rounds.warnings.counted()),
+        notes=(
+            *found.notes,
+            *(f"{kind}: {text}" for kind, text, _ in rounds.warnings.counted()),
+        ),
+    )
+
+
+def _mistakes(spec: SearchSpec, plan: Outline) -> tuple[str, ...]:
+    first = plan.first
+    if not first.candidates:
+        return ()
+    return tuple(
+        classic_mistakes(
+            spec.search, spec.X, spec.y, spec.fit_params, first.candidates[0], first.splits
+        )
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -69,6 +70,8 @@ def load(path: Path, listener: Listener) -> SearchSpec:
     listener.phase("loading")
     spec = load_search(path)
     refuse_callbacks(spec.search)
+    for note in spec.notes:
+        listener.message(f"note: {note}", always=True)
     return spec
 
 
@@ -234,10 +237,14 @@ class Session:
         n_fits = len(rounds.outcomes)
         if rounds.results is not None:
             saved = self._saved_without_refit(rounds, rounds.results)
-            some = [f"failed fits: {failure_line(one)}" for one in failures[:1]]
+            some = [f"failed fits: {failure_line(one)}" for one in failures[:3]]
             return "\n".join([f"the refit failed: {error}", *some, saved])
         all_failed = all(outcome.fit_error is not None for outcome in rounds.outcomes)
-        return failures_text(failures, n_fits) if all_failed else str(error)
+        if not all_failed:
+            return str(error)
+        text = failures_text(failures, n_fits, tracebacks=bool(self._config.verbose))
+        hint = f"The traceback: skygrid show {shlex.quote(self._folder.given)} -v"
+        return text if self._config.verbose else f"{text}\n{hint}"
 
     def _saved_without_refit(self, rounds: JournaledRounds, results: Mapping[str, Any]) -> str:
         search = copy.copy(self._spec.search)

@@ -20,6 +20,7 @@ from skygrid.engine.stopping import (
 from skygrid.listener import Listener
 from skygrid.nodes.registry import place_named, place_of
 from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy
+from skygrid.run.interrupts import acknowledges
 from skygrid.util.process import Interruption
 from skygrid.util.terminal import say
 
@@ -90,7 +91,8 @@ def nodes_of(
             engine.start(at_once=start)
             yield engine
         except (Interruption, KeyboardInterrupt):
-            say("interrupted: ending what was started; once more to stop at once")
+            if not acknowledges():
+                say("interrupted: ending what was started; once more to stop at once")
             raise
         finally:
             engine.close()

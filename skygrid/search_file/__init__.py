@@ -14,7 +14,7 @@ from skygrid.plan.spec import SearchSpec
 from skygrid.search_file.build import build_search, does_refit
 from skygrid.search_file.data import check_agreement, read_data
 from skygrid.search_file.library_settings import settings_from_environment
-from skygrid.search_file.names import Names
+from skygrid.search_file.names import Names, notes_without_effect
 from skygrid.search_file.portable import check_portable
 from skygrid.user_code.imports import own_imports, register_user_modules, run_file
 from skygrid.user_code.modules import imported_modules
@@ -62,4 +62,5 @@ def load_search(path: Path) -> SearchSpec:
         code=code,
         started_in=Path() if Path.cwd() == folder else folder,
         imported=imported,
+        notes=tuple(notes_without_effect(names, search)),
     )

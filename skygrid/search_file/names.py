@@ -23,6 +23,13 @@ _NONE_IS_ABSENT = {"search", "param_grid", "param_distributions", "holdout"}
 # Names whose values scikit-learn itself calls, with the possible numbers of arguments.
 _CALLED_WITH = {"scoring": (2, 3), "refit": (1,)}
 
+WITHOUT_EFFECT = {
+    "n_jobs": "--concurrency, the number of fits at a time on each node",
+    "verbose": "skygrid run -v",
+    "pre_dispatch": "--concurrency",
+}
+"""Names that users of scikit-learn expect to have an effect, with their remedy."""
+
 _OTHER_WORDS = {
     "estimator": ("model", "clf", "classifier", "regressor", "pipe", "pipeline"),
     "param_grid": ("grid", "params", "parameters", "param_space"),
@@ -133,6 +140,20 @@ class Names:
         if value is None:
             raise place.mistake("is a function that returned None", "end it with `return ...`")
         return value
+
+
+def notes_without_effect(names: Names, search: Any) -> list[str]:
+    """Return a sentence about each setting of scikit-learn's own loop, which skygrid replaces."""
+    notes = []
+    for name, instead in WITHOUT_EFFECT.items():
+        if names.given(name) and name not in names.file.read:
+            notes.append(f"{name} in the search file is not read: use {instead}")
+    if names.given("search") and getattr(search, "n_jobs", None) not in (None, 1):
+        notes.append(
+            f"n_jobs={search.n_jobs} of the search does not decide how many fits run at a time: "
+            f"use {WITHOUT_EFFECT['n_jobs']}"
+        )
+    return notes
 
 
 def _is_factory(name: str, value: Any) -> bool:

@@ -65,7 +65,7 @@ def test_a_signal_while_the_file_is_loaded_is_acknowledged(
     wait_for((tmp_path / "loading").exists, "the file is being loaded")
     family = command.family()
     command.signal(number)
-    said = "interrupted: ending what was started; once more to stop at once\nerror: interrupted\n"
+    said = "interrupted: stopping; once more to stop at once\nerror: interrupted\n"
     assert command.end() == (128 + number, "", said)
     wait_for(lambda: gone(family), "agents end with the command")
     assert not (tmp_path / "skygrid-runs").exists()

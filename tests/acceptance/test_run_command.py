@@ -172,6 +172,25 @@ def test_check_counts_and_tries_one_fit(small: Path) -> None:
     assert not (small / "skygrid-runs").exists()
 
 
+def test_check_takes_train_scores(tmp_path: Path) -> None:
+    """`check` fits its candidate also where the search asks for train scores."""
+    (tmp_path / "search.py").write_text(SLOW_SEARCH + "\nreturn_train_score = True\n")
+    out, _ = skygrid(tmp_path, "check", "search", "--json")
+    assert json.loads(out)["sample_score"] is not None
+
+
+def test_a_check_whose_fit_fails_exits_1(tmp_path: Path) -> None:
+    """`check` prints the plan and the error, and exits with 1; -v shows the traceback."""
+    (tmp_path / "search.py").write_text(
+        SLOW_SEARCH.replace("time.sleep(self.seconds)", "raise ValueError('no luck today')")
+    )
+    out, err = skygrid(tmp_path, "check", "search.py", expect=1)
+    assert "10 candidates x 4 splits = 40 fits" in out
+    assert "ValueError: no luck today\n" in out
+    assert "error: the sample fit failed: ValueError: no luck today" in err
+    assert "Traceback" not in out
+
+
 def test_a_dry_run_fits_nothing(tmp_path: Path) -> None:
     """--dry-run prints the plan and runs no fit."""
     (tmp_path / "search.py").write_text(SLOW_SEARCH)
@@ -185,6 +204,17 @@ def test_the_written_template_runs_as_it_is(tmp_path: Path) -> None:
     skygrid(tmp_path, "init")
     skygrid(tmp_path, "run", "search.py", "--name", "template")
     assert result(tmp_path, "template")["failed"] == 0
+
+
+@pytest.mark.parametrize("template", ["tabular", "text", "halving", "custom"])
+def test_each_template_runs_as_it_is(tmp_path: Path, template: str) -> None:
+    """A template runs without changes, failures and advice of `check`."""
+    skygrid(tmp_path, "init", "--template", template)
+    found = json.loads(skygrid(tmp_path, "check", "search", "--json")[0])
+    assert (found["notes"], found["sample_error"]) == ([], None)
+    skygrid(tmp_path, "run", "search.py", "--name", "t")
+    assert result(tmp_path, "t")["failed"] == 0
+    assert result(tmp_path, "t")["best_score"] is not None
 
 
 def test_runs_show_and_logs_describe_a_run(small: Path) -> None:
@@ -221,8 +251,12 @@ def test_all_fits_failing_exits_1_with_their_error(tmp_path: Path) -> None:
     )
     _, err = skygrid(tmp_path, "run", "search.py", "--name", "bad", expect=1)
     assert "error: all 40 fits failed: ValueError: no luck today\n" in err
-    assert err.endswith("ValueError: no luck today\n")
-    assert "no luck today" in skygrid(tmp_path, "show", "bad")[0]
+    assert err.endswith("The traceback: skygrid show bad -v\n")
+    assert "Traceback" not in err
+    assert "Traceback" not in skygrid(tmp_path, "show", "bad")[0]
+    shown = skygrid(tmp_path, "show", "bad", "-v")[0]
+    assert "ValueError: no luck today" in shown
+    assert "Traceback (most recent call last):" in shown
     own = Path(machine.__file__).parents[1]
     assert f"{own}/" not in err.replace(f"{own}/worker", "")
 
@@ -239,7 +273,9 @@ def test_a_failing_refit_keeps_the_results_of_all_fits(tmp_path: Path) -> None:
     assert result(tmp_path, "r")["best_index"] is not None
     assert result(tmp_path, "r")["refitted"] is False
     assert not (folder / "search.pkl").exists()
-    assert "resume" not in skygrid(tmp_path, "show", "r")[0]
+    shown = skygrid(tmp_path, "show", "r")[0]
+    assert "resume" not in shown
+    assert "best of 10 candidates" in shown
 
 
 def test_error_score_raise_exits_1_with_the_fits_error(tmp_path: Path) -> None:
@@ -276,7 +312,7 @@ def test_some_fits_failing_is_a_result(tmp_path: Path) -> None:
     out, err = skygrid(tmp_path, "run", "search.py", "--name", "some")
     (failure,) = result(tmp_path, "some")["failures"]
     assert result(tmp_path, "some")["failed"] == failure["count"] == 16
-    assert "16 x ZeroDivisionError: division by zero, first split 0 of shift=0.1" in out
+    assert "ZeroDivisionError: division by zero\n    16 fits: 4 candidates (shift=0.1, ...)" in out
     assert "Traceback" not in err
 
 

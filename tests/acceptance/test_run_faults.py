@@ -164,7 +164,7 @@ def test_a_candidate_that_never_returns_is_cut_off(tmp_path: Path) -> None:
         tmp_path, "run", "search.py", "--name", "r", "--fit-timeout", "0.5", "--retries", "0"
     )
     assert result(tmp_path, "r")["killed"] == 4
-    assert "took longer than 0.5 s" in err
+    assert "timed out after 0.5 s" in err
 
 
 def test_a_candidate_that_takes_all_memory_is_cut_off(tmp_path: Path) -> None:

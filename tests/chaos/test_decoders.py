@@ -44,11 +44,13 @@ from skygrid.nodes.ec2.records import Pool
 from skygrid.nodes.ssh.doctor import notes_on, problems_of
 from skygrid.nodes.ssh.targets import SshOptions, find_target
 from skygrid.plan.records import Outcome, RoundPlan, ScoreForm
-from skygrid.reports.console import SafeConsole, run_panel, runs_view, summary_view
+from skygrid.reports.console import SafeConsole
 from skygrid.reports.result_json import read_summary, result_json
 from skygrid.reports.run_record import DriverMark, NodeRecord, RunRecord
 from skygrid.reports.run_view import RunView, run_json
 from skygrid.reports.summary import RunFacts, summarise
+from skygrid.reports.terminal.finished import summary_view
+from skygrid.reports.terminal.runs import run_panel, runs_view
 from skygrid.run.secrets_file import recorded_settings
 from skygrid.sklearn_search.exception_values import read_value
 from skygrid.sklearn_search.exceptions import exception_of

@@ -430,7 +430,7 @@ def test_a_fit_that_never_returns_is_killed_at_its_time_limit(
     agent.setup(fit_timeout_seconds=1.5)
     agent.open(search_of(estimator, bad.slot_pid), [{"culprit": True}, {"culprit": False}])
     died, scored = agent.run(0, 1)
-    assert (died.cause, died.detail) == ("timeout", "took longer than 1.5 s")
+    assert (died.cause, died.detail) == ("timeout", "timed out after 1.5 s")
     assert died.seconds >= 1.5
     assert scored.status == "scored"
 

@@ -18,7 +18,8 @@ from skygrid.errors import ConfigError
 from skygrid.listener import SilentListener
 from skygrid.nodes.interface import Place
 from skygrid.nodes.registry import PLACES, place_named, rentals
-from skygrid.reports.console import SafeConsole, check_view
+from skygrid.reports.console import SafeConsole
+from skygrid.reports.terminal.checked import check_view
 from skygrid.run.commands import check_search, run_search
 from skygrid.run.doctor import examine
 from tests.acceptance.sameness import differences

@@ -49,7 +49,7 @@ class SlotGuard:
         if self._timeout is not None:
             for slot, record in pool.running():
                 if now - record.started > self._timeout and slot.killed is None:
-                    detail = f"took longer than {self._timeout:g} s"
+                    detail = f"timed out after {self._timeout:g} s"
                     pool.kill(slot, "timeout", detail, record)
         # The quick measure counts shared pages once per slot, so it is an upper bound.
         if now >= self._next_measure:

@@ -326,7 +326,7 @@ def test_wrong_usage(cli, arguments):
         ("run s.py --n-jobs=2", "there is no option --n-jobs; did you mean --concurrency?"),
         ("run s.py -j 2", "there is no option -j; did you mean --concurrency?"),
         ("show x --max-cost 2", "there is no option --max-cost; it is an option of run, resume"),
-        ("runs --zzz", "there is no option --zzz; the options are --runs-dir, --json"),
+        ("runs --zzz", "there is no option --zzz; the options are --limit, --runs-dir, --json"),
     ],
 )
 def test_unknown_commands_and_options_suggest_the_right_one(cli, line, remedy):
@@ -582,7 +582,7 @@ def test_two_thousand_runs_are_listed_with_one_look_at_each_journal(cli, tmp_pat
         sqlite3, "connect", lambda *of, **how: opened.append(str(of[0])) or connect(*of, **how)
     )
 
-    answer = cli("runs")
+    answer = cli("runs", "--limit", "3000")
 
     assert len(opened) == len(set(opened)) == 1001
     assert len(answer.out.splitlines()) > 2000
@@ -786,3 +786,26 @@ def test_ctrl_c_while_following(tmp_path):
         running.send_signal(signal.SIGINT)
         assert running.wait(120) == 130
         assert "Traceback" not in running.stderr.read()
+
+
+def test_help_has_sections_variables_and_examples(cli):
+    """The help of a command names each option's variable, and ends with examples."""
+    out = cli("run", "--help").out
+
+    for heading in ("Arguments:", "Nodes:", "Limits:", "Run:", "Output:", "Examples:"):
+        assert f"\n{heading}\n" in out
+    assert "[SKYGRID_MAX_HOURS]" in out
+    assert "Default: 24" in out
+    assert "  skygrid run search.py\n" in out
+    assert "Usage: skygrid down [OPTIONS] [RUN]\n" in cli("down", "--help").out
+    assert "Usage: skygrid run [OPTIONS] FILE\n" in out
+
+
+def test_a_search_file_is_found_without_its_ending(cli, fake_runs, tmp_path):
+    """`run search` runs search.py, unless there is something that is called search."""
+    (tmp_path / "mine.py").touch()
+
+    cli("run", "mine", "--quiet")
+    cli("run", "yours", "--quiet")
+
+    assert [path.name for _, path, _ in fake_runs.asked] == ["mine.py", "yours"]

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from skygrid.plan.records import Outcome
-from skygrid.reports.failures import MOST_ERRORS, count_failures, error_of, failures_text
+from skygrid.reports.failures import (
+    MOST_ERRORS,
+    count_failures,
+    error_of,
+    failure_line,
+    failures_text,
+)
 
 
 def raised(error: BaseException) -> str:
@@ -62,27 +68,62 @@ def test_the_most_frequent_error_comes_first_with_its_first_fit() -> None:
     ]
 
 
-def test_the_reason_comes_first_and_the_whole_traceback_last() -> None:
-    """Why all fits failed is in the first line; the traceback below is complete."""
+def test_the_reason_comes_first_and_the_traceback_where_it_is_asked_for() -> None:
+    """Why all fits failed is in the first line; the traceback comes last, with -v."""
     trace = raised(ValueError("Input X contains NaN."))
     failures = count_failures([outcome(0, split, trace) for split in range(3)], CANDIDATES)
     lines = failures_text(failures, 3).splitlines()
-    assert lines[0] == "all 3 fits failed: ValueError: Input X contains NaN."
-    assert lines[1] == "The first was split 0 of C=1."
+    assert lines == [
+        "all 3 fits failed: ValueError: Input X contains NaN.",
+        "The first was C=1, split 1 of 3.",
+    ]
+    lines = failures_text(failures, 3, tracebacks=True).splitlines()
     assert lines[-1] == "ValueError: Input X contains NaN."
     assert "Traceback (most recent call last):" in lines
 
 
 def test_several_reasons_are_listed() -> None:
-    """Different errors have a line each, with their number."""
+    """Different errors have a line each, the error first, with its fits."""
     errors = [raised(ValueError("a")), raised(TypeError("b")), raised(ValueError("a"))]
     fits = [outcome(0, split, one) for split, one in enumerate(errors)]
     lines = failures_text(count_failures(fits, CANDIDATES), 3).splitlines()
-    assert lines[:3] == [
+    assert lines == [
         "all 3 fits failed:",
-        "2 x ValueError: a, first split 0 of C=1",
-        "1 x TypeError: b, first split 1 of C=1",
+        "ValueError: a (2 fits: C=1, splits 1, 3 of 3)",
+        "TypeError: b (1 fit: C=1, split 2 of 3)",
     ]
+
+
+def test_parameters_that_all_failed_fits_share_are_named() -> None:
+    """The value that the failing candidates have in common is named, and not what never varies."""
+    grid = [{"C": c, "kernel": k, "gamma": 1} for c in (1, 10) for k in ("rbf", "bad")]
+    trace = raised(ValueError("no kernel"))
+    fits = [
+        outcome(candidate, split, trace if one["kernel"] == "bad" else None)
+        for candidate, one in enumerate(grid)
+        for split in range(3)
+    ]
+    (failure,) = count_failures(fits, {0: grid})
+    assert (failure.common, failure.candidates, failure.splits) == ({"kernel": "bad"}, 2, (0, 1, 2))
+    assert failure_line(failure) == (
+        "ValueError: no kernel (6 fits: kernel=bad, 2 candidates, all 3 splits)"
+    )
+
+
+def test_errors_that_differ_in_an_address_or_a_size_are_one() -> None:
+    """Memory sizes and addresses, which differ in each fit, do not divide a group."""
+    texts = [f"gave up: killed, peak memory {mib} MiB, <f at 0x7f00{mib}0>" for mib in (101, 102)]
+    fits = [outcome(0, split, text) for split, text in enumerate(texts)]
+    assert [one.count for one in count_failures(fits, CANDIDATES)] == [2]
+
+
+def test_a_long_error_is_not_cut() -> None:
+    """The line of an error holds its whole text, without the module of its class."""
+    text = "sklearn.utils._param_validation.InvalidParameterError: " + "word " * 100 + "end"
+    (failure,) = count_failures([outcome(0, 0, text)], CANDIDATES)
+    line = failure_line(failure)
+    assert line.startswith("InvalidParameterError: word ")
+    assert "word end (1 fit" in line
 
 
 def test_errors_that_differ_in_each_fit_stay_few() -> None:

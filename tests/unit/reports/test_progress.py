@@ -7,6 +7,7 @@ import re
 import threading
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
@@ -15,14 +16,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.reports.live import (
+from skygrid.reports.live import show_progress, wrapped_lines
+from skygrid.reports.progress import EVENTS_KEPT, Progress
+from skygrid.reports.terminal.progress_screen import (
+    left_text,
     progress_line,
     progress_screen,
     rate_text,
     seconds_text,
-    show_progress,
 )
-from skygrid.reports.progress import EVENTS_KEPT, Progress
 from skygrid.worker.wire.messages import Greeting, Heartbeat
 from skygrid.worker.wire.scores import to_wire
 
@@ -50,6 +52,12 @@ def plan(candidates: int = 4, splits: int = 2, number: int = 0) -> RoundPlan:
         candidates=[{"C": index} for index in range(candidates)],
         splits=[(None, None)] * splits,
     )
+
+
+def screen(view: Any, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    console.print(progress_screen(view, width))
+    return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def outcome(candidate: int, split: int, score: Any = 0.5, **more: Any) -> Outcome:
@@ -166,8 +174,78 @@ def test_time_left_depends_on_each_candidate(progress, clock):
     assert progress.view().seconds_left == pytest.approx(4 * 1)
 
 
-def test_best_waits_for_all_splits(progress):
-    """Only a candidate with all splits can be best, by its mean."""
+def test_there_is_a_best_from_the_first_split_on(progress):
+    """The best so far is known from the first outcome on, with the number of its splits."""
+    progress.round_opened(plan(), [])
+    progress.outcomes_recorded([outcome(0, 0, 0.5), outcome(1, 0, 0.7)])
+
+    view = progress.view()
+    assert (view.best_score, view.best_params) == (0.7, {"C": 1})
+    assert (view.best_splits, view.splits) == (1, 2)
+    assert "best 0.7 (1 of 2 splits) C=1" in progress_line(view)
+    assert "best 0.70000   (1 of 2 splits)   C=1" in screen(view)
+
+
+def test_a_best_whose_later_split_fails_is_replaced(progress):
+    """A candidate that was best until one of its splits failed is not best any more."""
+    progress.round_opened(plan(), [])
+    progress.outcomes_recorded([outcome(0, 0, 0.5), outcome(1, 0, 0.7)])
+    progress.outcomes_recorded([outcome(1, 1, None, status="failed")])
+
+    assert progress.view().best_params == {"C": 0}
+
+
+def test_a_fit_that_runs_for_long_has_a_line(progress, clock):
+    """The fits that run for longest are shown with their time, parameters and split."""
+    progress.round_opened(plan(splits=3), [])
+    progress.node_greeted("one", greeting())
+    progress.fits_running("one", [(1, 0, 7.0), (2, 1, 0.5)])
+    clock.now += 1
+
+    text = screen(progress.view())
+    assert "fitting 0:00:08   C=1, split 1 of 3" in text
+    assert "C=2" not in text
+    progress.outcomes_recorded([outcome(1, 0)])
+    assert "fitting" not in screen(progress.view())
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_the_display_is_readable_at_any_width(progress, clock, width):
+    """Phase, fits, failures, best and node are readable in 40 columns."""
+    progress.phase("searching")
+    progress.round_opened(plan(100, 10), [])
+    progress.node_changed("local-1", "working")
+    progress.node_greeted("local-1", greeting())
+    progress.outcomes_recorded([outcome(1, 0, node="local-1")])
+    progress.fits_running("local-1", [(1, 1, 70.0)])
+    clock.now += 3700
+
+    lines = screen(progress.view(), width).splitlines()
+
+    assert max(map(len, lines)) <= width
+    for part in ("searching", "1/1000 fits", "1:01:40", "0 failed", "best 0.50000", "C=1",
+                 "(1 of 10 splits)", "fitting 1:02:50", "local-1", "working"):  # fmt: skip
+        assert any(part in line for line in lines), part
+
+
+def test_nothing_left_is_a_dash():
+    """Time left is a dash where it is unknown or nothing, never 0:00:00."""
+    assert [left_text(one) for one in (None, 0.0, 0.2, 7)] == ["- left"] * 3 + ["0:00:07 left"]
+
+
+def test_lines_of_a_frame_that_a_narrower_terminal_wraps_are_counted():
+    """A terminal that became narrower has wrapped lines, which are erased too."""
+    assert wrapped_lines([80, 30, 0, 81], 40) == 1 + 0 + 0 + 2
+
+
+def test_a_node_that_has_ended_is_finished(progress):
+    """A node whose work is done is called finished."""
+    progress.node_changed("one", "gone")
+    assert "finished" in screen(progress.view())
+
+
+def test_the_best_of_complete_candidates_is_scikit_learns(progress):
+    """A candidate with all splits goes before one with fewer, by its mean."""
     progress.round_opened(plan(), [])
     progress.outcomes_recorded([outcome(0, 0, 0.5), outcome(0, 1, 0.7), outcome(1, 0, 0.99)])
 
@@ -243,18 +321,39 @@ def test_nodes_show_their_latest_state(progress):
     assert (node.state, node.busy) == ("lost", 0)
 
 
+def test_more_fits_at_a_time_than_vcpus_is_one_line(progress):
+    """A node with more slots than vCPUs is named once, also if there are several."""
+    crowded = msgspec.structs.replace(greeting(slots=8), vcpus=2)
+    for name in ("one", "two"):
+        progress.node_greeted(name, crowded)
+
+    (problem,) = [event for event in progress.take_events() if event.level == "problem"]
+    assert problem.text.startswith("note: one runs 8 fits at a time on 2 vCPUs")
+
+
 def test_events_are_limited_and_taken_once(progress):
     """Events are taken once; of too many, the latest stay and a line counts the others."""
     for split in range(EVENTS_KEPT + 5):
-        progress.attempt_failed("one", 0, split, "SIGSEGV")
+        progress.attempt_failed("one", 0, split, "SIGSEGV", again=True)
 
     events = progress.take_events()
 
     assert len(events) == EVENTS_KEPT + 1
     assert events[0].text == "(5 earlier lines)"
-    assert events[-1].text.endswith("took its slot down: SIGSEGV")
+    assert events[-1].text.startswith("one: SIGSEGV: candidate 0, split ")
     assert progress.take_events() == []
     assert progress.view().retries == EVENTS_KEPT + 5
+
+
+def test_the_death_of_a_slot_names_parameters_split_and_what_follows(progress):
+    """The line about a slot's death has the parameters and the split, and says if it is retried."""
+    progress.round_opened(plan(2, splits=3), [])
+    progress.take_events()
+
+    progress.attempt_failed("one", 1, 0, "timed out after 3 s", again=True)
+
+    (event,) = progress.take_events()
+    assert event.text == "one: timed out after 3 s: C=1, split 1 of 3; retrying"
 
 
 def test_screen_fits_eighty_columns(progress, clock):
@@ -321,7 +420,7 @@ def test_a_line_without_a_terminal(progress, clock):
     line = progress_line(progress.view())
 
     assert line == (
-        "searching  1/4 fits  0 failed  0/2 slots  30.0 fits/min  0:00:06 left  best 0.5 C=3"
+        "searching  1/4 fits  0 failed  0/2 slots  0.5 fits/s  0:00:06 left  best 0.5 C=3"
     )
 
 
@@ -338,7 +437,7 @@ def test_a_line_before_the_first_node_says_what_it_waits_for(progress):
 
 @pytest.mark.parametrize(
     ("rate", "text"),
-    [(None, "- fits/s"), (0.05, "3.0 fits/min"), (8.44, "8.4 fits/s"), (4321.0, "4,321 fits/s")],
+    [(None, "- fits/s"), (0.05, "0.05 fits/s"), (8.44, "8.4 fits/s"), (4321.0, "4,321 fits/s")],
 )
 def test_rates(rate, text):
     """A rate is printed with a unit that suits its size."""
@@ -371,16 +470,16 @@ def test_plain_lines_without_a_terminal(progress):
     """Without a terminal, the display prints lines with problems and without escape codes."""
     stream = io.StringIO()
     wait, acted = _ticks(2)
-    progress.attempt_failed("one", 1, 0, "SIGKILL")
+    progress.attempt_failed("one", 1, 0, "SIGKILL", again=False)
     progress.phase("searching")
 
     with show_progress(progress, stream=stream, wait=wait):
         assert acted.wait(120)
 
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "one: candidate 1, split 0 took its slot down: SIGKILL"
+    assert lines[0] == "one: SIGKILL: candidate 1, split 1; given up"
     assert all(line.startswith("searching  0/0 fits") for line in lines[1:])
-    assert len(lines) == 4
+    assert len(lines) == 3, "the last line is not repeated"
     assert "\x1b" not in stream.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from skygrid.errors import SkygridError, UsageError
-from skygrid.reports.console import SafeConsole, check_view, run_panel, runs_view
+from skygrid.reports.console import SafeConsole
 from skygrid.reports.run_record import (
     DriverMark,
     NodeRecord,
@@ -21,7 +22,9 @@ from skygrid.reports.run_record import (
     driver_alive,
     driver_mark,
 )
-from skygrid.reports.run_view import RunView, run_json
+from skygrid.reports.run_view import Headline, RunView, run_json
+from skygrid.reports.terminal.checked import check_view
+from skygrid.reports.terminal.runs import run_panel, runs_view
 from skygrid.reports.views import CheckResult, RoundSize, check_json
 
 
@@ -61,9 +64,9 @@ def ended_process() -> DriverMark:
     return DriverMark(**json.loads(done.stdout))
 
 
-def text_of(renderable: Any) -> str:
+def text_of(renderable: Any, width: int = 80) -> str:
     console = SafeConsole(io.StringIO())
-    console.width = 80
+    console.width = width
     console.print(renderable)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -138,14 +141,30 @@ def test_runs_table():
         view(name="now", fits_recorded=3),
     ]
 
-    text = text_of(runs_view(views, now=1010.0))
+    text = text_of(runs_view(views, now=1010.0), 100)
 
-    assert max(map(len, text.splitlines())) <= 80
-    assert text.splitlines()[1].split()[:3] == ["new", "interrupted", "63/105"]
-    assert text.splitlines()[2].rstrip().endswith("1 min 30 s")
-    assert text.splitlines()[3].split()[:3] == ["now", "running", "3/?"]
-    assert text.splitlines()[3].rstrip().endswith("10.0 s")
+    assert text.splitlines()[1].split()[:6] == ["new", "interrupted", "-", "-", "-", "63/105"]
+    assert "1 min 30 s" in text.splitlines()[2]
+    assert text.splitlines()[3].split()[:6] == ["now", "running", "-", "-", "-", "3/?"]
+    assert "10.0 s" in text.splitlines()[3]
     assert "resume with: skygrid resume new" in text
+
+
+def test_runs_table_leaves_out_columns_where_there_is_no_room():
+    """A run's score, metric and size are listed; a narrow terminal keeps the score longest."""
+    found = Headline(metric="accuracy", best_score=0.5, candidates=12)
+    views = [dataclasses.replace(view(state="complete", ended_at=1001.0), headline=found)]
+
+    wide, narrow = (text_of(runs_view(views, 1010.0, left_out=3), width) for width in (100, 40))
+
+    assert wide.splitlines()[0].split() == [
+        *("run", "state", "score", "metric", "candidates", "fits", "started", "took", "file")
+    ]
+    assert wide.splitlines()[1].split()[2:5] == ["0.50000", "accuracy", "12"]
+    assert wide.splitlines()[1].rstrip().endswith("search.py")
+    assert max(map(len, narrow.splitlines())) <= 40
+    assert narrow.splitlines()[1].split()[2] == "0.50000"
+    assert "3 older runs: skygrid runs --limit 4" in wide
 
 
 def test_runs_table_names_runs_as_commands_find_them():

@@ -24,7 +24,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from skygrid.errors import SkygridError, UsageError
 from skygrid.plan.records import Outcome
-from skygrid.reports.console import SafeConsole, duration_text, summary_view
+from skygrid.reports.console import SafeConsole, duration_text
 from skygrid.reports.csv import csv_text, write_csv
 from skygrid.reports.plain_values import TAGS, from_plain, parameter_text, plain_parameter
 from skygrid.reports.result_json import read_summary, result_json, write_result
@@ -35,6 +35,7 @@ from skygrid.reports.summary import (
     node_differences,
     summarise,
 )
+from skygrid.reports.terminal.finished import summary_view
 from skygrid.util.atomic_file import atomic_file, write_atomic
 from skygrid.worker.wire.messages import Greeting, WarningNote
 
@@ -133,7 +134,7 @@ def test_refit_names_the_ranking_scorer():
     assert (summary.metric, summary.metrics) == ("f1_macro", ("accuracy", "f1_macro"))
     assert summary.best_score == search.best_score_
     assert summary.holdout_score == {"accuracy": 0.5, "f1_macro": None}
-    assert "score (f1_macro)" in text_of(summary)
+    assert "f1_macro   " in text_of(summary)
 
 
 def test_several_scorers_without_refit_have_no_best():
@@ -397,7 +398,6 @@ def test_nan_scores_in_csv():
     rows = list(csv.DictReader(io.StringIO(csv_text(search.cv_results_))))
 
     assert rows[1]["mean_test_score"] == "nan"
-    assert summarise(search, facts()).top[-1].mean is None
 
 
 def test_warnings_are_counted_together():
@@ -476,3 +476,22 @@ def test_files_are_replaced_whole(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["folder"]
     assert [one.name for one in path.iterdir()] == ["x"]
     assert (path / "x").read_text() == "old"
+
+
+def test_candidates_without_a_score_are_not_among_the_best():
+    """A candidate whose score is NaN is not listed with the best."""
+    with pytest.warns(UserWarning, match="non-finite"):
+        search = fitted(scoring=first_or_nan)
+    summary = summarise(search, facts())
+
+    assert len(summary.top) == 2
+    assert all(row.mean is not None for row in summary.top)
+
+
+def test_a_scorer_without_scores_is_a_result():
+    """A scorer that returns an empty dict ends in a summary without best candidate."""
+    summary = summarise(fitted(scoring=lambda *_: {}, refit=False), facts())
+
+    assert (summary.metrics, summary.metric, summary.best_index) == ((), "", None)
+    assert summary.top == ()
+    assert "the scorer returned no scores" in text_of(summary)

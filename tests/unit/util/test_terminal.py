@@ -23,6 +23,8 @@ DOORS = {
     "cli/output.py": "writes what these two have cleaned",
     "reports/console.py": "SafeConsole cleans every text",
     "reports/live.py": "passes stderr to SafeConsole",
+    "cli/help.py": "asks whether stdout is a terminal",
+    "cli/search_commands.py": "asks whether stderr is a terminal",
     "cli/main.py": "the version of skygrid",
     "environment/fetch_uv.py": "a program for nodes, whose own errors it prints",
     "script/running.py": "gives the user's script Python's own streams",
