@@ -11,6 +11,8 @@ from sklearn.base import clone
 from sklearn.metrics import get_scorer
 from sklearn.utils.multiclass import type_of_target
 
+from skygrid.sklearn_search.sklearn_private import last_step, methods_needed
+
 MANY_CANDIDATES = 1000
 """Candidates of a grid from which on the check says how they come about."""
 
@@ -152,10 +154,9 @@ def _missing_response(search: Any, candidate: Mapping[str, Any]) -> Iterator[str
     estimator = clone(search.estimator).set_params(**clone(dict(candidate), safe=False))
     for name in names:
         scorer = get_scorer(name)
-        needed = getattr(scorer, "_response_method", "predict")
-        methods = [needed] if isinstance(needed, str) else list(needed)
-        if methods != ["default"] and not any(hasattr(estimator, one) for one in methods):
-            kind = type(getattr(estimator, "_final_estimator", estimator)).__name__
+        methods = methods_needed(scorer)
+        if "default" not in methods and not any(hasattr(estimator, one) for one in methods):
+            kind = type(last_step(estimator)).__name__
             yield (
                 f"scoring {name!r} needs {' or '.join(methods)}, which {kind} does not have with "
                 "these parameters, so that scores are NaN"

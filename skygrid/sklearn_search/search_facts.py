@@ -11,6 +11,8 @@ from skygrid.plan.spec import SearchSpec
 from skygrid.reports.plain_values import one_line, plain_parameter, shorten
 from skygrid.reports.run_record import SearchFacts
 
+from .sklearn_private import is_negated, score_function
+
 MOST_TEXT = 300
 """Maximum number of characters of the estimator in one line."""
 
@@ -47,10 +49,10 @@ def metric_name(scoring: Any, estimator: Any) -> str:
         return _own_metric(estimator)
     if not callable(scoring):
         return ""
-    score_func = getattr(scoring, "_score_func", None)
+    score_func = score_function(scoring)
     if score_func is None:
         return str(getattr(scoring, "__name__", ""))
-    negative = "neg_" if getattr(scoring, "_sign", 1) < 0 else ""
+    negative = "neg_" if is_negated(scoring) else ""
     return negative + str(getattr(score_func, "__name__", ""))
 
 

@@ -74,6 +74,28 @@ def scorers_of(search: Any) -> tuple[Any, str]:
     return scorers, refit_metric
 
 
+def score_function(scorer: Any) -> Any:
+    """Return the metric's function in a scorer that ``make_scorer`` made; None for another one."""
+    return getattr(scorer, "_score_func", None)
+
+
+def is_negated(scorer: Any) -> bool:
+    """Return whether a scorer negates its metric, of which less is better."""
+    sign: float = getattr(scorer, "_sign", 1)
+    return sign < 0
+
+
+def methods_needed(scorer: Any) -> Sequence[str]:
+    """Return the methods of which a scorer calls the first that the estimator has."""
+    methods: str | Sequence[str] = getattr(scorer, "_response_method", "predict")
+    return [methods] if isinstance(methods, str) else methods
+
+
+def last_step(estimator: Any) -> Any:
+    """Return the last step of a pipeline; any other estimator itself."""
+    return getattr(estimator, "_final_estimator", estimator)
+
+
 def named_scorers(scorer: Any) -> dict[str, Any] | None:
     """Return the scorers of several metrics by name; None for the scorer of one metric."""
     multimetric = isinstance(scorer, _scorer._MultimetricScorer)

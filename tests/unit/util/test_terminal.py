@@ -22,6 +22,7 @@ DOORS = {
     "util/process.py": "opens the streams",
     "cli/output.py": "writes what these two have cleaned",
     "reports/console.py": "SafeConsole cleans every text",
+    "run/display.py": "asks whether stderr is a terminal",
     "reports/live.py": "passes stderr to SafeConsole",
     "cli/help.py": "asks whether stdout is a terminal",
     "cli/search_commands.py": "asks whether stderr is a terminal",
