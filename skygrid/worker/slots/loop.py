@@ -38,6 +38,7 @@ from skygrid.worker.slots.work import SlotWork, load_round
 from skygrid.worker.user_code.module_values import forget_values
 from skygrid.worker.wire.blobs import any_mapped
 from skygrid.worker.wire.messages import (
+    DURATIONS,
     MOST_MEMBERS,
     MOST_WARNINGS,
     CallDone,
@@ -326,11 +327,9 @@ def _unsendable(result: FitResult | CallDone, reason: str) -> FitResult | CallDo
         candidate=result.candidate,
         slot=result.slot,
         status="raised",
-        fit_seconds=result.fit_seconds,
-        score_seconds=result.score_seconds,
-        busy_seconds=result.busy_seconds,
         fit_error=text,
         exception=records_of(ValueError(text)),
+        **{name: getattr(result, name) for name in DURATIONS},
     )
 
 

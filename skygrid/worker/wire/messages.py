@@ -401,6 +401,10 @@ class FitFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     warnings: Annotated[tuple[WarningNote, ...], msgspec.Meta(max_length=MOST_WARNINGS)] = ()
 
 
+DURATIONS = tuple(field.name for field in msgspec.structs.fields(FitFacts) if field.type == Seconds)
+"""Fields of `FitFacts` that are durations."""
+
+
 class FitResult(FitFacts, frozen=True, kw_only=True, array_like=True, gc=False):
     """Result of one fit, reported by its slot."""
 
