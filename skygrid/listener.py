@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.worker.wire.messages import Greeting, Heartbeat
+from skygrid.worker.wire.messages.from_agent import Greeting, Heartbeat
 
 
 class Listener(Protocol):

@@ -23,16 +23,9 @@ from skygrid.queue.work_queue import WorkQueue
 from skygrid.util.terminal import printable
 from skygrid.worker.limits import MAX_RESULT
 from skygrid.worker.wire.blobs import RawBlob
-from skygrid.worker.wire.messages import (
-    Abandon,
-    Call,
-    CallDone,
-    CallReport,
-    Grant,
-    Lease,
-    ResultPart,
-    SlotDied,
-)
+from skygrid.worker.wire.messages.calls import Call, CallDone, CallReport, ResultPart
+from skygrid.worker.wire.messages.from_agent import SlotDied
+from skygrid.worker.wire.messages.to_agent import Abandon, Grant, Lease
 
 NODE_SHARE = 8
 """A node keeps blobs of earlier calls up to this fraction of its memory."""

@@ -35,23 +35,20 @@ from skygrid.nodes.interface import Provider
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.util.terminal import printable
-from skygrid.worker.wire.messages import (
+from skygrid.worker.wire.messages.calls import CallReport, ResultPart
+from skygrid.worker.wire.messages.from_agent import (
     Bye,
-    CallReport,
-    Forget,
     Greeting,
     Heartbeat,
     Leaving,
     Pull,
-    Recall,
     Refusal,
-    Report,
-    ResultPart,
     Returned,
     RoundReady,
     SlotDied,
-    Stop,
 )
+from skygrid.worker.wire.messages.results import Report
+from skygrid.worker.wire.messages.to_agent import Forget, Recall, Stop
 
 LOGGER = logging.getLogger(__name__)
 

@@ -24,17 +24,19 @@ from skygrid.util.terminal import printable
 from skygrid.worker.limits import MAX_FIRST_FRAME, MAX_FRAME
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.frames import FrameError, FrameReader, encode
-from skygrid.worker.wire.messages import (
+from skygrid.worker.wire.messages.from_agent import (
     AgentLog,
-    BlobAt,
-    BlobChunk,
-    BlobOffer,
     BlobWanted,
-    CloseRound,
-    DropBlobs,
     FromAgent,
     Greeting,
     Heartbeat,
+)
+from skygrid.worker.wire.messages.to_agent import (
+    BlobAt,
+    BlobChunk,
+    BlobOffer,
+    CloseRound,
+    DropBlobs,
 )
 
 LOGGER = logging.getLogger(__name__)
@@ -91,7 +93,7 @@ class Event:
 
     link: Link
     message: Any
-    """One of `worker.wire.messages.FromAgent`, `NodeState` or `Gone`."""
+    """One of `worker.wire.messages.from_agent.FromAgent`, `NodeState` or `Gone`."""
 
     n_bytes: int = 0
     """Size of the message on the wire."""

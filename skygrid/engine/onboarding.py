@@ -14,7 +14,8 @@ from skygrid.listener import Listener
 from skygrid.nodes.handshake import check_greeting
 from skygrid.util.terminal import printable
 from skygrid.worker.machine import machine
-from skygrid.worker.wire.messages import Greeting, Heartbeat, OpenRound, Setup
+from skygrid.worker.wire.messages.from_agent import Greeting, Heartbeat
+from skygrid.worker.wire.messages.to_agent import OpenRound, Setup
 from skygrid.worker.wire.protocol import PROTOCOL
 
 MOST_CHARACTERS, MOST_VERSIONS = 200, 50

@@ -12,17 +12,11 @@ from skygrid.engine.round import Round, RoundInProgress
 from skygrid.listener import Listener
 from skygrid.queue.verdicts import Quarantine, Verdict
 from skygrid.util.terminal import printable
-from skygrid.worker.wire.messages import (
-    MOST_IN_HAND,
-    Abandon,
-    CallReport,
-    FitResult,
-    Pull,
-    Report,
-    ResultPart,
-    Returned,
-    SlotDied,
-)
+from skygrid.worker.wire.messages.calls import CallReport, ResultPart
+from skygrid.worker.wire.messages.fields import MOST_IN_HAND
+from skygrid.worker.wire.messages.from_agent import Pull, Returned, SlotDied
+from skygrid.worker.wire.messages.results import FitResult, Report
+from skygrid.worker.wire.messages.to_agent import Abandon
 
 MOST_DETAIL = 500
 """Maximum length of a node's text about a slot's death, in characters."""

@@ -9,7 +9,8 @@ import msgspec
 
 from skygrid.plan.records import ScoreForm
 from skygrid.util.terminal import without_escapes
-from skygrid.worker.wire.messages import DURATIONS, CallDone, FitResult, Scores, WarningNote
+from skygrid.worker.wire.messages.calls import CallDone
+from skygrid.worker.wire.messages.results import DURATIONS, FitResult, Scores, WarningNote
 
 _Result = TypeVar("_Result", FitResult, CallDone)
 

@@ -21,7 +21,7 @@ from skygrid.errors import (
 from skygrid.listener import Listener
 from skygrid.nodes.interface import Provider
 from skygrid.util.terminal import printable
-from skygrid.worker.wire.messages import Greeting, Leaving
+from skygrid.worker.wire.messages.from_agent import Greeting, Leaving
 
 LOGGER = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from skygrid.plan.records import Outcome
-from skygrid.worker.wire.messages import Seconds
+from skygrid.worker.wire.messages.fields import Seconds
 
 Row = tuple[Any, ...]
 """Columns of ``outcomes`` in `schema`: `COLUMNS`, the whole outcome as MessagePack or None, and

@@ -20,7 +20,8 @@ from skygrid.worker.limits import CHUNK_BYTES
 from skygrid.worker.slots.loop import SlotNews
 from skygrid.worker.slots.pool import SlotDeath
 from skygrid.worker.wire.frames import FrameError
-from skygrid.worker.wire.messages import Call, CallDone, CallReport, Lease, ResultPart
+from skygrid.worker.wire.messages.calls import Call, CallDone, CallReport, ResultPart
+from skygrid.worker.wire.messages.to_agent import Lease
 
 from .data import AgentData
 from .round import AgentRound

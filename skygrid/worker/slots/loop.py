@@ -37,17 +37,12 @@ from skygrid.worker.slots.status_page import StatusPage
 from skygrid.worker.slots.work import SlotWork, load_round
 from skygrid.worker.user_code.module_values import forget_values
 from skygrid.worker.wire.blobs import any_mapped
-from skygrid.worker.wire.messages import (
-    DURATIONS,
-    MOST_MEMBERS,
-    MOST_WARNINGS,
-    CallDone,
-    FitResult,
-    WarningNote,
-)
+from skygrid.worker.wire.messages.calls import CallDone
+from skygrid.worker.wire.messages.results import DURATIONS, MOST_WARNINGS, FitResult, WarningNote
+from skygrid.worker.wire.messages.to_agent import MOST_MEMBERS
 
 TASK = struct.Struct(f"<IQII{MOST_MEMBERS // 8}s")
-"""A task in the pipe: round, lease, candidate, split, and `messages.Lease.members` padded with
+"""A task in the pipe: round, lease, candidate, split, and `to_agent.Lease.members` padded with
 zeros."""
 
 LENGTH = struct.Struct("<I")

@@ -32,7 +32,7 @@ from skygrid.worker.slots.loop import (
     send_order,
 )
 from skygrid.worker.slots.status_page import SlotStatus, StatusPage
-from skygrid.worker.wire.messages import Lease
+from skygrid.worker.wire.messages.to_agent import Lease
 
 READ_BYTES = 1 << 16
 

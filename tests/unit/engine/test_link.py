@@ -16,7 +16,7 @@ from skygrid.nodes.interface import Watcher
 from skygrid.worker.limits import MAX_FIRST_FRAME
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.frames import encode
-from skygrid.worker.wire.messages import Heartbeat, Pull, Refusal
+from skygrid.worker.wire.messages.from_agent import Heartbeat, Pull, Refusal
 from tests.clocks import ManualClock
 from tests.processes import WAIT_SECONDS, wait_until
 

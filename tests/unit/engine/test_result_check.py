@@ -13,7 +13,13 @@ import pytest
 from skygrid.engine.result_check import CLOCK_STEP, fault_of, safe
 from skygrid.plan.records import ScoreForm
 from skygrid.worker.evaluation.exception_records import records_of
-from skygrid.worker.wire.messages import DURATIONS, MOST_DIGITS, FitResult, TypedNumber, WarningNote
+from skygrid.worker.wire.messages.results import (
+    DURATIONS,
+    MOST_DIGITS,
+    FitResult,
+    TypedNumber,
+    WarningNote,
+)
 from skygrid.worker.wire.scores import to_wire
 
 ONE = ScoreForm(open=False)

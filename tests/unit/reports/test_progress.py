@@ -23,7 +23,7 @@ from skygrid.reports.live import (
     show_progress,
 )
 from skygrid.reports.progress import EVENTS_KEPT, Progress
-from skygrid.worker.wire.messages import Greeting, Heartbeat
+from skygrid.worker.wire.messages.from_agent import Greeting, Heartbeat
 from skygrid.worker.wire.scores import to_wire
 
 

@@ -15,7 +15,9 @@ from skygrid.worker.limits import MAX_FRAME
 from skygrid.worker.slots.loop import SlotNews
 from skygrid.worker.slots.pool import SlotPool
 from skygrid.worker.wire.frames import FrameReader
-from skygrid.worker.wire.messages import Call, CallDone, CallReport, FromAgent, Lease, Setup
+from skygrid.worker.wire.messages.calls import Call, CallDone, CallReport
+from skygrid.worker.wire.messages.from_agent import FromAgent
+from skygrid.worker.wire.messages.to_agent import Lease, Setup
 from skygrid.worker.wire.protocol import PROTOCOL
 
 
