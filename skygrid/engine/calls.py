@@ -14,7 +14,8 @@ from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
 from skygrid.engine.large_results import LargeResults
-from skygrid.engine.link import Gone, Link, LinkFailure
+from skygrid.engine.link import Link
+from skygrid.engine.node_events import Gone, LinkFailure
 from skygrid.engine.result_check import safe
 from skygrid.engine.round import RoundBlobs
 from skygrid.queue.policies import QueuePolicies

@@ -17,7 +17,8 @@ from typing import Any
 from skygrid.config import limits
 from skygrid.engine.calls import CallRound
 from skygrid.engine.garbage import only_new_garbage
-from skygrid.engine.link import Cure, Event, Gone, Link, LinkFailure, NodeState
+from skygrid.engine.link import Link
+from skygrid.engine.node_events import Cure, Event, Gone, LinkFailure, NodeState
 from skygrid.engine.onboarding import Onboarding
 from skygrid.engine.report_handler import FitRaised, ReportHandler
 from skygrid.engine.roster import Roster

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from skygrid.engine.link import Gone, Link, LinkFailure
+from skygrid.engine.link import Link
+from skygrid.engine.node_events import Gone, LinkFailure
 from skygrid.worker.limits import CHUNK_BYTES
 from skygrid.worker.wire.messages.calls import CallDone, FetchResult, ResultPart
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from skygrid.config import limits
-from skygrid.engine.link import Gone, Link, LinkFailure
+from skygrid.engine.link import Link
+from skygrid.engine.node_events import Gone, LinkFailure
 from skygrid.engine.preparation import Preparation
 from skygrid.engine.round import Round
 from skygrid.engine.settings import EngineSettings

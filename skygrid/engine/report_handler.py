@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from skygrid.engine.calls import CallRound
-from skygrid.engine.link import Gone, Link, LinkFailure
+from skygrid.engine.link import Link
+from skygrid.engine.node_events import Gone, LinkFailure
 from skygrid.engine.result_check import fault_of, safe
 from skygrid.engine.roster import Roster
 from skygrid.engine.round import Round, RoundInProgress

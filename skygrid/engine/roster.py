@@ -9,7 +9,9 @@ from queue import SimpleQueue
 
 import msgspec
 
-from skygrid.engine.link import Cure, Event, Gone, Link, NodeLog
+from skygrid.engine.link import Link
+from skygrid.engine.node_events import Cure, Event, Gone
+from skygrid.engine.node_log import NodeLog
 from skygrid.engine.stopping import StartCondition, unbounded
 from skygrid.errors import (
     BudgetReachedError,

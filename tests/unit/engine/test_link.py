@@ -11,7 +11,9 @@ import pytest
 
 from skygrid.engine import link as link_module
 from skygrid.engine.engine import UNLIMITED
-from skygrid.engine.link import FREE_MESSAGES, MESSAGES_PER_SECOND, Event, Gone, Link, NodeLog
+from skygrid.engine.link import FREE_MESSAGES, MESSAGES_PER_SECOND, Link
+from skygrid.engine.node_events import Event, Gone
+from skygrid.engine.node_log import NodeLog
 from skygrid.nodes.interface import Watcher
 from skygrid.worker.limits import MAX_FIRST_FRAME
 from skygrid.worker.wire.blobs import Blob
