@@ -55,8 +55,8 @@ from skygrid.sklearn_search.exceptions import exception_of
 from skygrid.sklearn_search.warnings import WarningCounter, category_of
 from skygrid.util.terminal import show_warnings
 from skygrid.worker.evaluation.exception_records import MOST_DEPTH, records_of
-from skygrid.worker.slots.loop import SlotNews
 from skygrid.worker.slots.pool import LENGTH, SlotPool
+from skygrid.worker.slots.slot_news import SlotNews
 from skygrid.worker.wire import stream
 from skygrid.worker.wire.frames import HEADER, FrameError, FrameReader, encode
 from skygrid.worker.wire.messages.exceptions import ClassName, ExceptionRecord, TaggedValue

@@ -23,7 +23,7 @@ from skygrid.worker.evaluation.shared_folder import SharedFolder, forget_split, 
 from skygrid.worker.limits import AGENT_TICK_SECONDS, ORPHANED_EXIT, RECEIVING_SECONDS
 from skygrid.worker.machine import machine
 from skygrid.worker.machine.thread_pools import ThreadPools
-from skygrid.worker.slots.loop import BLOBS
+from skygrid.worker.slots.orders import BLOBS
 from skygrid.worker.slots.pool import Slot, SlotPool
 from skygrid.worker.slots.reuse import SlotStarter
 from skygrid.worker.wire.blobs import BlobError
