@@ -7,7 +7,7 @@ from typing import Protocol
 
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.util.terminal import say
-from skygrid.worker.wire.messages import Greeting, Heartbeat
+from skygrid.worker.wire.messages.from_agent import Greeting, Heartbeat
 
 
 class Listener(Protocol):

@@ -19,21 +19,15 @@ from skygrid.worker.evaluation.joblib_backend import context_of_fits
 from skygrid.worker.user_code.warning_rules import WarningRule
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.frames import FrameReader, encode
-from skygrid.worker.wire.messages import (
-    BlobChunk,
-    FitResult,
+from skygrid.worker.wire.messages.from_agent import (
     FromAgent,
-    Grant,
     Greeting,
-    Lease,
-    OpenRound,
-    Recall,
-    Report,
     Returned,
     RoundReady,
-    Setup,
     SlotDied,
 )
+from skygrid.worker.wire.messages.results import FitResult, Report
+from skygrid.worker.wire.messages.to_agent import BlobChunk, Grant, Lease, OpenRound, Recall, Setup
 from skygrid.worker.wire.protocol import PROTOCOL
 from tests.processes import WAIT_SECONDS, children
 

@@ -22,7 +22,7 @@ from skygrid.queue.policies import QueuePolicies
 from skygrid.run.rounds import JournaledRounds
 from skygrid.sklearn_search.driven_search import fit_search
 from skygrid.worker.wire.frames import FrameReader, encode
-from skygrid.worker.wire.messages import FromAgent, Heartbeat
+from skygrid.worker.wire.messages.from_agent import FromAgent, Heartbeat
 from tests.misbehaving import Unhurried
 from tests.processes import WAIT_SECONDS
 

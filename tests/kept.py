@@ -30,7 +30,7 @@ from skygrid.run.rounds import JournaledRounds
 from skygrid.sklearn_search.driven_search import fit_search
 from skygrid.worker.keeper.bridge import NO_KEEPER_EXIT, MarkSkipper
 from skygrid.worker.wire.frames import FrameReader
-from skygrid.worker.wire.messages import FromAgent, Greeting
+from skygrid.worker.wire.messages.from_agent import FromAgent, Greeting
 from tests.processes import WAIT_SECONDS
 
 QUICK = Patience(

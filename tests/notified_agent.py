@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skygrid.worker.machine import machine
 from skygrid.worker.wire.frames import encode
-from skygrid.worker.wire.messages import Leaving
+from skygrid.worker.wire.messages.from_agent import Leaving
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
 from skygrid.engine.large_results import LargeResults
-from skygrid.engine.link import Gone, Link, LinkFailure
+from skygrid.engine.link import Link
+from skygrid.engine.node_events import Gone, LinkFailure
 from skygrid.engine.result_check import safe
 from skygrid.engine.round import RoundBlobs
 from skygrid.queue.policies import QueuePolicies
@@ -23,16 +24,9 @@ from skygrid.queue.work_queue import WorkQueue
 from skygrid.util.terminal import printable
 from skygrid.worker.limits import MAX_RESULT
 from skygrid.worker.wire.blobs import RawBlob
-from skygrid.worker.wire.messages import (
-    Abandon,
-    Call,
-    CallDone,
-    CallReport,
-    Grant,
-    Lease,
-    ResultPart,
-    SlotDied,
-)
+from skygrid.worker.wire.messages.calls import Call, CallDone, CallReport, ResultPart
+from skygrid.worker.wire.messages.from_agent import SlotDied
+from skygrid.worker.wire.messages.to_agent import Abandon, Grant, Lease
 
 NODE_SHARE = 8
 """A node keeps blobs of earlier calls up to this fraction of its memory."""

@@ -17,7 +17,8 @@ from typing import Any
 from skygrid.config import limits
 from skygrid.engine.calls import CallRound
 from skygrid.engine.garbage import only_new_garbage
-from skygrid.engine.link import Cure, Event, Gone, Link, LinkFailure, NodeState
+from skygrid.engine.link import Link
+from skygrid.engine.node_events import Cure, Event, Gone, LinkFailure, NodeState
 from skygrid.engine.onboarding import Onboarding
 from skygrid.engine.report_handler import FitRaised, ReportHandler
 from skygrid.engine.roster import Roster
@@ -35,23 +36,20 @@ from skygrid.nodes.interface import Provider
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.util.terminal import printable
-from skygrid.worker.wire.messages import (
+from skygrid.worker.wire.messages.calls import CallReport, ResultPart
+from skygrid.worker.wire.messages.from_agent import (
     Bye,
-    CallReport,
-    Forget,
     Greeting,
     Heartbeat,
     Leaving,
     Pull,
-    Recall,
     Refusal,
-    Report,
-    ResultPart,
     Returned,
     RoundReady,
     SlotDied,
-    Stop,
 )
+from skygrid.worker.wire.messages.results import Report
+from skygrid.worker.wire.messages.to_agent import Forget, Recall, Stop
 
 LOGGER = logging.getLogger(__name__)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from skygrid.engine.link import Gone, Link, LinkFailure
+from skygrid.engine.link import Link
+from skygrid.engine.node_events import Gone, LinkFailure
 from skygrid.worker.limits import CHUNK_BYTES
-from skygrid.worker.wire.messages import CallDone, FetchResult, ResultPart
+from skygrid.worker.wire.messages.calls import CallDone, FetchResult, ResultPart
 
 PARTS_AHEAD = 4
 """Parts that are requested before the first has arrived."""

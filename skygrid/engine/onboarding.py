@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from skygrid.config import limits
-from skygrid.engine.link import Gone, Link, LinkFailure
+from skygrid.engine.link import Link
+from skygrid.engine.node_events import Gone, LinkFailure
 from skygrid.engine.preparation import Preparation
 from skygrid.engine.round import Round
 from skygrid.engine.settings import EngineSettings
@@ -14,7 +15,8 @@ from skygrid.listener import Listener
 from skygrid.nodes.handshake import check_greeting
 from skygrid.util.terminal import printable
 from skygrid.worker.machine import machine
-from skygrid.worker.wire.messages import Greeting, Heartbeat, OpenRound, Setup
+from skygrid.worker.wire.messages.from_agent import Greeting, Heartbeat
+from skygrid.worker.wire.messages.to_agent import OpenRound, Setup
 from skygrid.worker.wire.protocol import PROTOCOL
 
 MOST_CHARACTERS, MOST_VERSIONS = 200, 50

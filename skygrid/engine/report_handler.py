@@ -5,24 +5,19 @@ from __future__ import annotations
 import time
 
 from skygrid.engine.calls import CallRound
-from skygrid.engine.link import Gone, Link, LinkFailure
+from skygrid.engine.link import Link
+from skygrid.engine.node_events import Gone, LinkFailure
 from skygrid.engine.result_check import fault_of, safe
 from skygrid.engine.roster import Roster
 from skygrid.engine.round import Round, RoundInProgress
 from skygrid.listener import Listener
 from skygrid.queue.verdicts import Quarantine, Verdict
 from skygrid.util.terminal import printable
-from skygrid.worker.wire.messages import (
-    MOST_IN_HAND,
-    Abandon,
-    CallReport,
-    FitResult,
-    Pull,
-    Report,
-    ResultPart,
-    Returned,
-    SlotDied,
-)
+from skygrid.worker.wire.messages.calls import CallReport, ResultPart
+from skygrid.worker.wire.messages.fields import MOST_IN_HAND
+from skygrid.worker.wire.messages.from_agent import Pull, Returned, SlotDied
+from skygrid.worker.wire.messages.results import FitResult, Report
+from skygrid.worker.wire.messages.to_agent import Abandon
 
 MOST_DETAIL = 500
 """Maximum length of a node's text about a slot's death, in characters."""

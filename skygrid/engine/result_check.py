@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TypeVar
 
 import msgspec
 
 from skygrid.plan.records import ScoreForm
 from skygrid.util.terminal import without_escapes
-from skygrid.worker.wire.messages import CallDone, FitResult, Scores, WarningNote
+from skygrid.worker.wire.messages.calls import CallDone
+from skygrid.worker.wire.messages.results import DURATIONS, FitResult, Scores, WarningNote
 
 _Result = TypeVar("_Result", FitResult, CallDone)
+
+_durations_of = operator.attrgetter(*DURATIONS)
 
 CLOCK_STEP = 24 * 3600.0
 """Seconds by which the clock of an honest node may be set during a fit, in either direction."""
@@ -30,7 +34,7 @@ def fault_of(result: FitResult, form: ScoreForm, elapsed: float) -> str | None:
         Seconds since the round began.
     """
     longest = max(0.0, elapsed) + CLOCK_STEP
-    if max(map(abs, (result.fit_seconds, result.score_seconds, result.busy_seconds))) > longest:
+    if max(map(abs, _durations_of(result))) > longest:
         return "a fit that took longer than the run"
     if result.status == "scored":
         return _fault_of_scored(result, form)

@@ -9,7 +9,9 @@ from queue import SimpleQueue
 
 import msgspec
 
-from skygrid.engine.link import Cure, Event, Gone, Link, NodeLog
+from skygrid.engine.link import Link
+from skygrid.engine.node_events import Cure, Event, Gone
+from skygrid.engine.node_log import NodeLog
 from skygrid.engine.stopping import StartCondition, unbounded
 from skygrid.errors import (
     BudgetReachedError,
@@ -21,7 +23,7 @@ from skygrid.errors import (
 from skygrid.listener import Listener
 from skygrid.nodes.interface import Provider
 from skygrid.util.terminal import printable
-from skygrid.worker.wire.messages import Greeting, Leaving
+from skygrid.worker.wire.messages.from_agent import Greeting, Leaving
 
 LOGGER = logging.getLogger(__name__)
 

@@ -14,7 +14,9 @@ from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.queue.verdicts import Completion, Quarantine
 from skygrid.queue.work_queue import WorkQueue
 from skygrid.worker.wire.blobs import Blob
-from skygrid.worker.wire.messages import FitFacts, FitResult, Grant, Lease, SlotDied
+from skygrid.worker.wire.messages.from_agent import SlotDied
+from skygrid.worker.wire.messages.results import FitFacts, FitResult
+from skygrid.worker.wire.messages.to_agent import Grant, Lease
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from skygrid.search_file.portable import find_obstacle
 from skygrid.sklearn_search.exceptions import exception_of
 from skygrid.user_code.source import shorten
 from skygrid.util.terminal import printable
-from skygrid.worker.wire.messages import CallDone
+from skygrid.worker.wire.messages.calls import CallDone
 
 MOST_TRACEBACK = 100_000
 """Maximum length of the attached traceback, in characters."""

@@ -9,31 +9,40 @@ from typing import Any
 import msgspec
 
 from skygrid.plan.records import Outcome
+from skygrid.worker.wire.messages.fields import Seconds
 
 Row = tuple[Any, ...]
-"""Columns of ``outcomes`` in `schema`: `_COLUMNS`, the whole outcome as MessagePack or None, and
+"""Columns of ``outcomes`` in `schema`: `COLUMNS`, the whole outcome as MessagePack or None, and
 the checksum of all before.
 """
 
 _KEY = ("round", "candidate", "split", "status", "node")
-_COLUMNS = (
+COLUMNS = (
     *_KEY, "slot", "attempt", "test_scores", "train_scores", "n_test_samples", "fit_seconds",
     "score_seconds", "busy_seconds", "finished_at", "answered_by",
 )  # fmt: skip
-"""Fields of an outcome with a column of their own, in column order."""
+"""Fields of an outcome with a column of their own, in the order of the table."""
 
 _RARE = {
     field.name: field.default
     for field in msgspec.structs.fields(Outcome)
-    if field.name not in _COLUMNS
+    if field.name not in COLUMNS
 }
 """Other fields and their defaults: an outcome that differs in one of them is stored whole."""
 
+_SECONDS = tuple(
+    field.name
+    for field in msgspec.structs.fields(Outcome)
+    if field.name in COLUMNS and field.type in (float, Seconds)
+)
+
 _rare_of = operator.attrgetter(*_RARE)
 _USUAL = tuple(_RARE.values())
-_columns_of = operator.attrgetter(*_COLUMNS)
+_seconds_of = operator.attrgetter(*_SECONDS)
+_is_positive = (0.0).__lt__
+_columns_of = operator.attrgetter(*COLUMNS)
 _key_of = operator.attrgetter(*_KEY)
-_NULLS = (None,) * (len(_COLUMNS) - len(_KEY))
+_NULLS = (None,) * (len(COLUMNS) - len(_KEY))
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Outcome).decode
@@ -77,10 +86,7 @@ def to_row(outcome: Outcome) -> Row:
         and test != 0.0
         and (train is None or (type(train) is float and train == train and train != 0.0))
         and _rare_of(o) == _USUAL
-        and o.fit_seconds > 0.0
-        and o.score_seconds > 0.0
-        and o.busy_seconds > 0.0
-        and o.finished_at > 0.0
+        and all(map(_is_positive, _seconds_of(o)))
     ):
         return seal(*_columns_of(o), None)
     return seal(*_key_of(o), *_NULLS, _encode(o))
@@ -100,4 +106,4 @@ def from_row(row: tuple[Any, ...]) -> Outcome:
         raise msgspec.DecodeError(f"round {round}, candidate {candidate}, split {split}")
     if whole is not None:
         return _decode(whole)
-    return Outcome(**dict(zip(_COLUMNS, columns, strict=True)))
+    return Outcome(**dict(zip(COLUMNS, columns, strict=True)))

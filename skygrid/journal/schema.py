@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from skygrid.journal.rows import COLUMNS
+
 SCHEMA_VERSION = 3
 """Version of the tables, stored as SQLite's ``user_version``."""
 
@@ -104,11 +106,12 @@ READ_ALL = {
     for table, key in KEYS.items()
     for backwards in (False, True)
 }
+_N_OUTCOME_COLUMNS = len([*COLUMNS, "whole", "checksum"])
 ADD = {
     "fingerprint": "INSERT INTO fingerprint VALUES (?, ?, ?)",
     "rounds": "INSERT INTO rounds VALUES (?, ?, ?, ?)",
     "nodes": """INSERT INTO nodes VALUES (?, ?, ?)
         ON CONFLICT (node) DO UPDATE SET facts = excluded.facts, checksum = excluded.checksum""",
-    "outcomes": f"""INSERT INTO outcomes VALUES (?{", ?" * 16})
+    "outcomes": f"""INSERT INTO outcomes VALUES ({", ".join("?" * _N_OUTCOME_COLUMNS)})
         ON CONFLICT (round, candidate, split) DO NOTHING""",
 }

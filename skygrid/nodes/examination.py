@@ -13,7 +13,7 @@ from skygrid.nodes.records import Finding
 from skygrid.util.terminal import printable
 from skygrid.worker.machine import machine
 from skygrid.worker.wire.frames import FrameError, FrameReader
-from skygrid.worker.wire.messages import FromAgent, Greeting
+from skygrid.worker.wire.messages.from_agent import FromAgent, Greeting
 
 GIB = 2**30
 

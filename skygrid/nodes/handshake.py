@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from skygrid.errors import HandshakeError
 from skygrid.worker.machine.machine import COMPARED_PACKAGES
-from skygrid.worker.wire.messages import Greeting
+from skygrid.worker.wire.messages.from_agent import Greeting
 from skygrid.worker.wire.protocol import PROTOCOL
 
 

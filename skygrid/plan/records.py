@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from skygrid.worker.evaluation.contents import RoundTasks
-from skygrid.worker.wire.messages import FitFacts
+from skygrid.worker.wire.messages.results import FitFacts
 
 Status = Literal["scored", "failed", "killed"]
 """scored: fitted and scored. failed: `fit` raised; `fit_error` is scikit-learn's traceback text.

@@ -6,7 +6,7 @@ from skygrid.queue.nodes import Node
 from skygrid.queue.policies import Hand
 from skygrid.queue.state import RoundState
 from skygrid.queue.stealing import most_overdue, share_out, tail_of_a_group
-from skygrid.worker.wire.messages import Lease
+from skygrid.worker.wire.messages.to_agent import Lease
 
 
 def next_lease(state: RoundState, node: Node, now: float) -> Lease | None:

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 
 from skygrid.queue.splitting import MemberSeconds, group_seconds
-from skygrid.worker.wire.messages import MOST_MEMBERS
+from skygrid.worker.wire.messages.to_agent import MOST_MEMBERS
 
 
 class Groups:

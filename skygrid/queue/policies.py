@@ -10,7 +10,7 @@ from skygrid.config import RunConfig, limits
 from skygrid.queue.splitting import SplitPolicy
 
 Cause = Literal["signal", "exit", "timeout", "memory"]
-"""Cause of a slot's death during a fit, as in `skygrid.worker.wire.messages.SlotDied`."""
+"""Cause of a slot's death during a fit, as in `SlotDied` of `worker.wire.messages`."""
 
 
 @dataclass(frozen=True, kw_only=True)

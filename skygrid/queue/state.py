@@ -16,7 +16,7 @@ from skygrid.queue.order import LongestFirst
 from skygrid.queue.policies import QueuePolicies
 from skygrid.queue.retries import TaskHistories
 from skygrid.queue.shared_order import SharedOrder
-from skygrid.worker.wire.messages import Lease
+from skygrid.worker.wire.messages.to_agent import Lease
 
 
 class RoundState:

@@ -13,7 +13,7 @@ from skygrid.queue.leases import CLOSED, EXPIRED, RUNNING
 from skygrid.queue.policies import Cause, Fault, QueuePolicies
 from skygrid.queue.state import RoundState
 from skygrid.queue.verdicts import Completion, Quarantine, Retry, Verdict
-from skygrid.worker.wire.messages import Lease
+from skygrid.worker.wire.messages.to_agent import Lease
 
 Recorded = tuple[int, int, float, float]
 """Candidate, split, seconds of the fit and seconds of its scoring."""

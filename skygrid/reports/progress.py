@@ -17,7 +17,8 @@ from typing import Any
 
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.util.terminal import printable
-from skygrid.worker.wire.messages import Greeting, Heartbeat, Scores, TypedNumber
+from skygrid.worker.wire.messages.from_agent import Greeting, Heartbeat
+from skygrid.worker.wire.messages.results import Scores, TypedNumber
 
 from .plain_values import parameters_text, round_text
 from .progress_view import Event, Level, NodeView, ProgressView, RunningFit

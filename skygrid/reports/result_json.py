@@ -22,7 +22,10 @@ from .summary import Summary
 FILE_NAME = "result.json"
 HINT = "`skygrid resume` writes it anew from the journal."
 
-PER_FIT: dict[str, Callable[[Outcome], int | None]] = {
+Cell = bool | int | float | str | None
+"""Value of one fit."""
+
+PER_FIT: dict[str, Callable[[Outcome], Cell]] = {
     "answered_by": lambda one: None if one.answered_by < 0 else one.answered_by,
     "fit_time_derived": lambda one: one.answered_by >= 0 or one.prefix_kept,
 }
@@ -62,11 +65,8 @@ def result_json(
         placement
             Per round a list of n_candidates lists of n_splits indices into ``nodes``: the node of
             each fit, null without an outcome.
-        answered_by
-            In the same shape: the candidate whose fit answered this one, null for a fit of its own.
-        fit_time_derived
-            In the same shape: true if the fit time is derived, from the candidate's share of a
-            shared fit or from the time of reused pipeline steps.
+        *PER_FIT
+            In the same shape: values of each fit. guides/results.md describes all keys.
     """
     document = envelope("result", state, error, exit_code) | msgspec.to_builtins(summary)
     document["cv_results"] = columns_json(results)
@@ -185,14 +185,14 @@ def _number(value: Any) -> Any:
 
 
 def _per_fit(
-    outcomes: Sequence[Outcome], value: Callable[[Outcome], int | None]
-) -> list[list[list[int | None]]]:
+    outcomes: Sequence[Outcome], value: Callable[[Outcome], Cell]
+) -> list[list[list[Cell]]]:
     """Return a value per outcome by round, candidate and split; None without an outcome."""
     sizes: dict[int, int] = {}
     for outcome in outcomes:
         sizes[outcome.round] = max(sizes.get(outcome.round, 0), outcome.candidate + 1)
     splits = 1 + max((outcome.split for outcome in outcomes), default=-1)
-    table: list[list[list[int | None]]] = [
+    table: list[list[list[Cell]]] = [
         [[None] * splits for _ in range(sizes.get(number, 0))]
         for number in range(1 + max(sizes, default=-1))
     ]

@@ -15,7 +15,7 @@ import msgspec
 
 from skygrid.nodes.records import Bill
 from skygrid.plan.records import Outcome
-from skygrid.worker.wire.messages import Greeting
+from skygrid.worker.wire.messages.from_agent import Greeting
 
 from .failures import FailureCount, count_failures
 from .plain_values import Plain, plain_parameters, plain_score

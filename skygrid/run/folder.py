@@ -45,7 +45,7 @@ from skygrid.run.source_copy import copy_search_file, origin_of
 from skygrid.run.trust import examine, mark_own, mark_plan
 from skygrid.sklearn_search.saved_search import save_search
 from skygrid.util.atomic_file import atomic_file
-from skygrid.worker.wire.messages import Greeting
+from skygrid.worker.wire.messages.from_agent import Greeting
 
 LOGGER = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from skygrid.reports.summary import RunFacts, Summary
 from skygrid.run.folder import JOURNAL, SEARCH, resume_line
 from skygrid.run.names import find_run
 from skygrid.run.trust import examine
-from skygrid.worker.wire.messages import Greeting
+from skygrid.worker.wire.messages.from_agent import Greeting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ from skygrid.worker.user_code.pickling import NodePickler
 from skygrid.worker.user_code.references import node_pickler
 from skygrid.worker.user_code.warning_rules import rules_now
 from skygrid.worker.wire.blobs import Blob
-from skygrid.worker.wire.messages import Greeting
+from skygrid.worker.wire.messages.from_agent import Greeting
 
 LOGGER = logging.getLogger(__name__)
 

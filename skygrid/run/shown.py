@@ -21,7 +21,7 @@ from skygrid.reports.run_record import RunRecord
 from skygrid.reports.summary import RunFacts, Summary
 from skygrid.run.folder import JOURNAL
 from skygrid.run.trust import examine
-from skygrid.worker.wire.messages import Greeting
+from skygrid.worker.wire.messages.from_agent import Greeting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,13 +17,8 @@ from sklearn.utils import Bunch
 
 from skygrid.util.terminal import without_escapes
 from skygrid.worker.evaluation.exception_records import MOST_DEPTH
-from skygrid.worker.wire.messages import (
-    MOST_DIGITS,
-    ClassName,
-    PlainValue,
-    TaggedValue,
-    TypedNumber,
-)
+from skygrid.worker.wire.messages.exceptions import ClassName, PlainValue, TaggedValue
+from skygrid.worker.wire.messages.results import MOST_DIGITS, TypedNumber
 from skygrid.worker.wire.scores import NUMERIC_DTYPES, number_from_wire
 
 _DTYPE = re.compile(rf"[<>|=][{NUMERIC_DTYPES}][0-9]{{1,2}}")

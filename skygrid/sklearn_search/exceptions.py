@@ -15,13 +15,9 @@ from skygrid.errors import SearchFailedError
 from skygrid.sklearn_search.exception_values import loaded_class, plain_text, read_value
 from skygrid.util.terminal import printable
 from skygrid.worker.evaluation.exception_records import slots_of, text_or_none
-from skygrid.worker.wire.messages import (
-    CallDone,
-    ClassName,
-    ExceptionRecord,
-    FitResult,
-    PlainValue,
-)
+from skygrid.worker.wire.messages.calls import CallDone
+from skygrid.worker.wire.messages.exceptions import ClassName, ExceptionRecord, PlainValue
+from skygrid.worker.wire.messages.results import FitResult
 
 MOST_TRACEBACK = 100_000
 """Maximum length of the attached traceback, in characters."""

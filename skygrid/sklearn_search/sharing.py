@@ -14,7 +14,7 @@ from skygrid.plan.sharing import find_sharing
 from skygrid.worker.evaluation.contents import Group, SearchWork, Sharing
 from skygrid.worker.evaluation.shared_samples import can_share, samples_bytes
 from skygrid.worker.evaluation.sklearn_private import is_tested_release
-from skygrid.worker.wire.messages import MOST_MEMBERS
+from skygrid.worker.wire.messages.to_agent import MOST_MEMBERS
 
 EASY_MEMBERS = 64
 """Size up to which a group is not divided in advance: the parts would cost further fits."""

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 
 from skygrid.plan.records import Outcome
 from skygrid.sklearn_search.exception_values import loaded_class
-from skygrid.worker.wire.messages import CallDone, ClassName, FitResult, WarningNote
+from skygrid.worker.wire.messages.calls import CallDone
+from skygrid.worker.wire.messages.exceptions import ClassName
+from skygrid.worker.wire.messages.results import FitResult, WarningNote
 
 
 class WarningCounter:

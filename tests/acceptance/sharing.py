@@ -19,7 +19,7 @@ from skygrid.worker.evaluation.contents import RoundTasks, SearchData, SearchWor
 from skygrid.worker.evaluation.evaluator import Evaluator
 from skygrid.worker.sharing import prefix_store as prefixes
 from skygrid.worker.sharing.shared_fits import SharedFits
-from skygrid.worker.wire.messages import FitResult
+from skygrid.worker.wire.messages.results import FitResult
 from tests.acceptance.sameness import differences
 
 TIMES = {"fit_seconds", "score_seconds", "busy_seconds", "answered", "prefix_kept", "lease"}

@@ -45,7 +45,7 @@ from sklearn.svm import SVC, SVR, LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from skygrid.worker.sharing.identity import KEEPS_SAMPLES, PREDICTORS, TRANSFORMERS
-from skygrid.worker.wire.messages import FitResult
+from skygrid.worker.wire.messages.results import FitResult
 from skygrid.worker.wire.scores import from_wire
 from tests.acceptance.prying import SCORERS, Description, counts_attributes
 from tests.acceptance.sharing import Shared, keep_everything

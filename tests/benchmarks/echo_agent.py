@@ -7,18 +7,14 @@ import platform
 
 from skygrid.worker.machine import machine
 from skygrid.worker.wire.frames import FrameReader, encode
-from skygrid.worker.wire.messages import (
+from skygrid.worker.wire.messages.from_agent import BlobWanted, Greeting, Pull, RoundReady
+from skygrid.worker.wire.messages.results import FitResult, Report
+from skygrid.worker.wire.messages.to_agent import (
     BlobChunk,
     BlobOffer,
-    BlobWanted,
-    FitResult,
     Grant,
-    Greeting,
     Lease,
     OpenRound,
-    Pull,
-    Report,
-    RoundReady,
     Stop,
     ToAgent,
 )

@@ -57,22 +57,14 @@ from skygrid.sklearn_search.exceptions import exception_of
 from skygrid.sklearn_search.warnings import WarningCounter, category_of
 from skygrid.util.terminal import show_warnings
 from skygrid.worker.evaluation.exception_records import MOST_DEPTH, records_of
-from skygrid.worker.slots.loop import SlotNews
 from skygrid.worker.slots.pool import LENGTH, SlotPool
+from skygrid.worker.slots.slot_news import SlotNews
 from skygrid.worker.wire import stream
 from skygrid.worker.wire.frames import HEADER, FrameError, FrameReader, encode
-from skygrid.worker.wire.messages import (
-    ClassName,
-    ExceptionRecord,
-    FitResult,
-    FromAgent,
-    Heartbeat,
-    Report,
-    TaggedValue,
-    ToAgent,
-    TypedNumber,
-    WarningNote,
-)
+from skygrid.worker.wire.messages.exceptions import ClassName, ExceptionRecord, TaggedValue
+from skygrid.worker.wire.messages.from_agent import FromAgent, Heartbeat
+from skygrid.worker.wire.messages.results import FitResult, Report, TypedNumber, WarningNote
+from skygrid.worker.wire.messages.to_agent import ToAgent
 from skygrid.worker.wire.packing import unpack
 from skygrid.worker.wire.scores import from_wire
 

@@ -30,6 +30,18 @@ class Bed(Protocol):
     grows: bool
     """True if `grow` is supported."""
 
+    ends: bool
+    """True if `lose_all` is supported: there may be no node to be had."""
+
+    nodes_at_first: int
+    """Number of nodes of two slots that the cluster has room for before it grows."""
+
+    brings_data: bool
+    """True if the cluster brings data to a node, so that the driver does not send it."""
+
+    doctor_starts_a_node: bool
+    """True if the doctor examines the place by an agent."""
+
     config: str
     """Config file of a run, without nodes and concurrency."""
 
@@ -68,7 +80,9 @@ def agents() -> list[psutil.Process]:
 class LocalBed:
     """This machine."""
 
-    name, grows, config = "local", False, 'on = "local"\n'
+    name, config = "local", 'on = "local"\n'
+    grows, ends, nodes_at_first = False, False, 2
+    brings_data, doctor_starts_a_node = False, False
 
     def __init__(self, folder: Path) -> None: ...
 
@@ -90,7 +104,9 @@ class LocalBed:
 class CommandBed(LocalBed):
     """A command that starts agents while there is room for them."""
 
-    name, grows = "command", True
+    name = "command"
+    grows, ends, nodes_at_first = True, True, 1
+    brings_data, doctor_starts_a_node = False, True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -111,7 +127,9 @@ class CommandBed(LocalBed):
 class RayBed:
     """A Ray cluster of one machine with four CPUs."""
 
-    name, grows = "ray", True
+    name = "ray"
+    grows, ends, nodes_at_first = True, True, 2
+    brings_data, doctor_starts_a_node = True, True
 
     def __init__(self, folder: Path) -> None:
         # Not the folder of the test: the path of a socket is short.
@@ -197,7 +215,9 @@ class RayClientBed(RayBed):
 class DaskBed:
     """A Dask cluster of one worker with four threads."""
 
-    name, grows = "dask", True
+    name = "dask"
+    grows, ends, nodes_at_first = True, True, 1
+    brings_data, doctor_starts_a_node = True, True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -263,7 +283,9 @@ class DaskBed:
 class SlurmBed:
     """A Slurm of three nodes of four CPUs, of which one takes jobs at first."""
 
-    name, grows, config = "slurm", True, 'on = "slurm"\n[slurm]\nstop_timeout = 5\n'
+    name, config = "slurm", 'on = "slurm"\n[slurm]\nstop_timeout = 5\n'
+    grows, ends, nodes_at_first = True, True, 1
+    brings_data, doctor_starts_a_node = False, False
 
     def __init__(self, folder: Path) -> None:
         self._before = os.environ.get("SLURM_CONF")

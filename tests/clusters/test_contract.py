@@ -74,12 +74,32 @@ def bed(kind: str, tmp_path: Path) -> Iterator[Bed]:
     yield from _opened(kind, tmp_path / "bed")
 
 
+_commands: list[Command] = []
+"""Commands that the current test has started."""
+
+
+@pytest.fixture(autouse=True)
+def ended_commands() -> Iterator[None]:
+    """Kill the commands of a test that failed: their agents would end other tests late."""
+    yield
+    _end_commands()
+
+
+def _end_commands() -> None:
+    while _commands:
+        command = _commands.pop()
+        if command.process.poll() is None:
+            command.signal(signal.SIGKILL)
+            command.end()
+
+
 def _opened(kind: str, folder: Path) -> Iterator[Bed]:
     before = os.environ.get("SKYGRID_TEST_BED")
     os.environ["SKYGRID_TEST_BED"] = uuid.uuid4().hex
     bed = BEDS[kind](folder)
     try:
         yield bed
+        _end_commands()
         wait_for(lambda: not agents(), "all agents to end", LONG)
     finally:
         bed.close()
@@ -97,9 +117,15 @@ def _folder(folder: Path, bed: Bed, search: str, nodes: int = 1, concurrency: in
     return folder
 
 
+def _command(folder: Path) -> Command:
+    command = Command(folder, "run", "search.py", "--config", "own.toml", "--name", "r", "-v")
+    _commands.append(command)
+    return command
+
+
 def _started(folder: Path) -> Command:
     """Start a run and wait until its first fit is recorded; most others wait for a file."""
-    command = Command(folder, "run", "search.py", "--config", "own.toml", "--name", "r", "-v")
+    command = _command(folder)
     wait_for(
         lambda: recorded(folder, "r") or command.process.poll() is not None,
         "a recorded fit",
@@ -126,7 +152,7 @@ def test_scores_are_scikit_learns(shared_bed: Bed, tmp_path: Path) -> None:
     X, y = load_iris(return_X_y=True)
     tree = DecisionTreeClassifier(random_state=0)
     expected = GridSearchCV(tree, {"max_depth": [1, 2, 3]}, cv=4).fit(X, y)
-    if shared_bed.name in ("command", "slurm", "dask"):
+    if shared_bed.nodes_at_first < 2:
         shared_bed.grow()
 
     said = {"min_nodes": 2, "runs_dir": folder / "runs", "name": "r"}
@@ -143,7 +169,7 @@ def test_scores_are_scikit_learns(shared_bed: Bed, tmp_path: Path) -> None:
 
 def test_data_reaches_a_node_without_its_channel(shared_bed: Bed, tmp_path: Path) -> None:
     """X is brought by the cluster, once for each node; the driver sends it to none."""
-    if shared_bed.name not in ("ray", "dask"):
+    if not shared_bed.brings_data:
         pytest.skip("the place has no way of its own for data")
     folder = _folder(tmp_path, shared_bed, LARGE, nodes=1)
     skygrid(folder, "run", "search.py", "--config", "own.toml", "--name", "r", "-vv", seconds=LONG)
@@ -212,7 +238,7 @@ def test_ctrl_c_leaves_nothing(shared_bed: Bed, tmp_path: Path, phase: str) -> N
     """Ctrl-C ends the run with 130 in each phase, and the cluster is as before."""
     folder = _folder(tmp_path, shared_bed, GATED_SEARCH)
     if phase == "starting":
-        command = Command(folder, "run", "search.py", "--config", "own.toml", "--name", "r", "-v")
+        command = _command(folder)
         command.wait_for_line(f"{shared_bed.name}-1: starting")
     else:
         command = _started(folder)
@@ -240,8 +266,8 @@ def test_another_place_finishes_the_run_of_a_killed_driver(shared_bed: Bed, tmp_
 
 def test_the_loss_of_all_nodes_is_exit_3(bed: Bed, tmp_path: Path) -> None:
     """When no node can be had any more, the run ends with 3, keeps its fits, and is resumed."""
-    if bed.name == "local":
-        pytest.skip("this machine can always start an agent")
+    if not bed.ends:
+        pytest.skip("the place can always start an agent")
     folder = _folder(tmp_path, bed, GATED_SEARCH)
     command = _started(folder)
     bed.lose_all()
@@ -257,8 +283,8 @@ def test_the_loss_of_all_nodes_is_exit_3(bed: Bed, tmp_path: Path) -> None:
 
 def test_the_doctor_starts_a_node_and_ends_it(shared_bed: Bed, tmp_path: Path) -> None:
     """The doctor reports the versions and slots of a node, and leaves nothing."""
-    if shared_bed.name in ("local", "slurm"):
-        pytest.skip("the doctor examines this machine, and asks Slurm, without a node")
+    if not shared_bed.doctor_starts_a_node:
+        pytest.skip("the doctor examines the place without a node")
     folder = _folder(tmp_path, shared_bed, SEARCH)
     out, _ = skygrid(folder, "doctor", "--config", "own.toml", seconds=LONG)
     assert "an agent of 2 slots started in" in out

@@ -19,25 +19,27 @@ from skygrid.worker.evaluation.contents import RoundTasks, SearchData
 from skygrid.worker.limits import ORPHANED_EXIT
 from skygrid.worker.machine import machine
 from skygrid.worker.user_code.warning_rules import rules_now
-from skygrid.worker.wire.messages import (
-    Abandon,
+from skygrid.worker.wire.messages.exceptions import ClassName
+from skygrid.worker.wire.messages.from_agent import (
     AgentLog,
-    Alive,
-    BlobAt,
-    BlobChunk,
     Bye,
-    ClassName,
-    CloseRound,
-    FitResult,
-    Grant,
     Heartbeat,
-    Lease,
-    OpenRound,
     Pull,
-    Recall,
     Refusal,
     Returned,
     SlotDied,
+)
+from skygrid.worker.wire.messages.results import FitResult
+from skygrid.worker.wire.messages.to_agent import (
+    Abandon,
+    Alive,
+    BlobAt,
+    BlobChunk,
+    CloseRound,
+    Grant,
+    Lease,
+    OpenRound,
+    Recall,
     Stop,
 )
 from skygrid.worker.wire.protocol import PROTOCOL
@@ -643,7 +645,7 @@ DRIVER = """
 import signal, sys
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver, search_of
-from skygrid.worker.wire.messages import Heartbeat
+from skygrid.worker.wire.messages.from_agent import Heartbeat
 agent = AgentDriver(sys.argv[1])
 agent.setup()
 agent.open(search_of(bad.WaitingWithChild(path=sys.argv[2]), bad.slot_pid))

@@ -18,7 +18,7 @@ from skygrid.nodes.gateway.carrier import DATA, ENDED, HEADER, LOG, AgentCarrier
 from skygrid.nodes.gateway.cluster import GatewaySettings
 from skygrid.nodes.gateway.server import start_order
 from skygrid.worker.wire.frames import FrameReader
-from skygrid.worker.wire.messages import FromAgent, Greeting
+from skygrid.worker.wire.messages.from_agent import FromAgent, Greeting
 from tests.processes import WAIT_SECONDS, leaving_nothing
 
 SETTINGS = GatewaySettings(

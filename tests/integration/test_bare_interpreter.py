@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from skygrid.worker.wire.messages import Greeting
+from skygrid.worker.wire.messages.from_agent import Greeting
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver, search_of
 

@@ -23,15 +23,10 @@ from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess
 from skygrid.queue.policies import QueuePolicies
 from skygrid.worker.wire.frames import FrameReader
-from skygrid.worker.wire.messages import (
-    CallReport,
-    DropBlobs,
-    FetchResult,
-    Heartbeat,
-    Report,
-    ResultPart,
-    ToAgent,
-)
+from skygrid.worker.wire.messages.calls import CallReport, FetchResult, ResultPart
+from skygrid.worker.wire.messages.from_agent import Heartbeat
+from skygrid.worker.wire.messages.results import Report
+from skygrid.worker.wire.messages.to_agent import DropBlobs, ToAgent
 from tests.driven import Driven, Meddling, Nodes, Passing, once
 
 pytestmark = pytest.mark.usefixtures("nothing_left")

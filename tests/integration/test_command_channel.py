@@ -18,7 +18,7 @@ from skygrid.nodes.command.agent_start import AgentStart
 from skygrid.nodes.command.channel import CommandChannel
 from skygrid.nodes.registry import place_of
 from skygrid.worker.wire.frames import FrameReader
-from skygrid.worker.wire.messages import FromAgent, Greeting
+from skygrid.worker.wire.messages.from_agent import FromAgent, Greeting
 from tests.processes import WAIT_SECONDS, leaving_nothing, marked, running, wait_until
 from tests.sshd import opened_bed
 

@@ -23,17 +23,15 @@ from skygrid.errors import FitKilledError, HandshakeError, NodeError, UsageError
 from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess
 from skygrid.queue.policies import LeasePolicy, QueuePolicies, RetryPolicy, SpeculationPolicy
-from skygrid.worker.wire.messages import (
-    FitResult,
+from skygrid.worker.wire.messages.from_agent import (
     Greeting,
     Heartbeat,
     Pull,
-    Report,
     Returned,
     RoundReady,
     SlotDied,
-    TypedNumber,
 )
+from skygrid.worker.wire.messages.results import FitResult, Report, TypedNumber
 from tests import misbehaving as bad
 from tests.driven import (
     Driven,

@@ -18,7 +18,7 @@ from skygrid.nodes.gateway.process import Gateway
 from skygrid.nodes.interface import ON_NODE
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.frames import FrameReader
-from skygrid.worker.wire.messages import FromAgent, Greeting
+from skygrid.worker.wire.messages.from_agent import FromAgent, Greeting
 from tests.processes import WAIT_SECONDS, leaving_nothing, wait_until
 
 SETTINGS = GatewaySettings(

@@ -25,17 +25,15 @@ from skygrid.nodes.local_process import LocalProcess
 from skygrid.queue.policies import QueuePolicies, RetryPolicy
 from skygrid.worker.limits import MAX_FRAME
 from skygrid.worker.wire.frames import HEADER, encode
-from skygrid.worker.wire.messages import (
-    FitResult,
+from skygrid.worker.wire.messages.from_agent import (
     Greeting,
     Heartbeat,
     Pull,
     Refusal,
-    Report,
     RoundReady,
     SlotDied,
-    TypedNumber,
 )
+from skygrid.worker.wire.messages.results import FitResult, Report, TypedNumber
 from tests.driven import (
     Driven,
     Held,

@@ -13,7 +13,7 @@ import pytest
 
 from skygrid.worker.agent.spot_interruption import MetadataService, read_notice
 from skygrid.worker.wire.frames import FrameReader
-from skygrid.worker.wire.messages import Leaving
+from skygrid.worker.wire.messages.from_agent import Leaving
 from tests.cloud import metadata
 from tests.processes import WAIT_SECONDS
 

@@ -27,7 +27,8 @@ from skygrid.nodes.ssh.reconnecting import Patience, ResumingTransport
 from skygrid.worker.keeper.bridge import IO_ERROR_EXIT, KEEPER_FAILED_EXIT, NO_KEEPER_EXIT
 from skygrid.worker.keeper.folder import KeeperFolder
 from skygrid.worker.wire.frames import FrameReader, encode
-from skygrid.worker.wire.messages import AgentLog, BlobChunk, FromAgent, Greeting
+from skygrid.worker.wire.messages.from_agent import AgentLog, FromAgent, Greeting
+from skygrid.worker.wire.messages.to_agent import BlobChunk
 from skygrid.worker.wire.stream import ResumableStream
 from tests.clocks import ManualClock
 from tests.command import gone, wait_for

@@ -12,16 +12,9 @@ import psutil
 import pytest
 
 from skygrid.worker.agent.round import EMPTY_DEATHS
-from skygrid.worker.wire.messages import (
-    AgentLog,
-    Attach,
-    CloseRound,
-    FitResult,
-    Greeting,
-    Heartbeat,
-    Refusal,
-    SlotDied,
-)
+from skygrid.worker.wire.messages.from_agent import AgentLog, Greeting, Heartbeat, Refusal, SlotDied
+from skygrid.worker.wire.messages.results import FitResult
+from skygrid.worker.wire.messages.to_agent import Attach, CloseRound
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver, search_of
 from tests.processes import (

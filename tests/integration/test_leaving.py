@@ -14,15 +14,9 @@ import pytest
 from skygrid.errors import NodeError
 from skygrid.nodes.interface import Transport, Watcher
 from skygrid.nodes.local_process import LocalProcess
-from skygrid.worker.wire.messages import (
-    AgentLog,
-    Attach,
-    FitResult,
-    Greeting,
-    Heartbeat,
-    Leaving,
-    Pull,
-)
+from skygrid.worker.wire.messages.from_agent import AgentLog, Greeting, Heartbeat, Leaving, Pull
+from skygrid.worker.wire.messages.results import FitResult
+from skygrid.worker.wire.messages.to_agent import Attach
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver, search_of
 from tests.driven import (

@@ -24,14 +24,8 @@ from skygrid.nodes.local_process import LocalProcess, agent_command
 from skygrid.nodes.ssh.agent_host import AgentPlace
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.frames import FrameReader
-from skygrid.worker.wire.messages import (
-    BlobChunk,
-    BlobOffer,
-    BlobWanted,
-    Heartbeat,
-    Refusal,
-    ToAgent,
-)
+from skygrid.worker.wire.messages.from_agent import BlobWanted, Heartbeat, Refusal
+from skygrid.worker.wire.messages.to_agent import BlobChunk, BlobOffer, ToAgent
 from tests import misbehaving as bad
 from tests.agent_driver import AgentDriver
 from tests.disks import small_disk

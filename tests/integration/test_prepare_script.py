@@ -33,7 +33,7 @@ from skygrid.environment.wheels import build_wheels
 from skygrid.nodes.ssh.reconnecting import ResumingTransport
 from skygrid.worker.machine import machine
 from skygrid.worker.wire.frames import FrameReader
-from skygrid.worker.wire.messages import FromAgent, Greeting
+from skygrid.worker.wire.messages.from_agent import FromAgent, Greeting
 from tests.disks import small_disk
 from tests.kept import BridgeProcess
 from tests.package_index import add_file, add_wheel, served

@@ -21,7 +21,7 @@ from skygrid.nodes.gateway.process import Gateway
 from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess, agent_command
 from skygrid.worker.wire.frames import FrameReader
-from skygrid.worker.wire.messages import FromAgent, Greeting
+from skygrid.worker.wire.messages.from_agent import FromAgent, Greeting
 from tests.kept import Kept
 from tests.processes import WAIT_SECONDS, leaving_nothing, marked, running, wait_until
 

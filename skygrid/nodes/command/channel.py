@@ -19,7 +19,7 @@ from skygrid.nodes.local_process import LocalProcess
 from skygrid.util.terminal import printable
 from skygrid.worker.keeper.bridge import MarkSkipper
 from skygrid.worker.wire.frames import encode
-from skygrid.worker.wire.messages import Alive
+from skygrid.worker.wire.messages.to_agent import Alive
 from skygrid.worker.wire.stream import StreamError
 
 LOGGER = logging.getLogger(__name__)

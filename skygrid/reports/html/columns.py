@@ -10,7 +10,7 @@ from skygrid.journal.plan_values import PlanValues
 from skygrid.plan.records import Outcome
 from skygrid.reports.html.records import Candidates, PerSplit, Score
 from skygrid.reports.html.values import is_object
-from skygrid.worker.wire.messages import Scores
+from skygrid.worker.wire.messages.results import Scores
 from skygrid.worker.wire.scores import number_from_wire
 
 _Table = list[list[Score]]

@@ -24,7 +24,7 @@ from skygrid.reports.shared_work import shared_work
 from skygrid.reports.slot_use import slot_use
 from skygrid.reports.summary import NodeSummary, Summary, node_summaries
 from skygrid.util.regular_file import read_regular
-from skygrid.worker.wire.messages import Greeting
+from skygrid.worker.wire.messages.from_agent import Greeting
 
 SOURCE_BYTES = 2**20
 """Largest search file that a report shows, in bytes."""

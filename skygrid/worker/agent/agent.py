@@ -23,32 +23,34 @@ from skygrid.worker.evaluation.shared_folder import SharedFolder, forget_split, 
 from skygrid.worker.limits import AGENT_TICK_SECONDS, ORPHANED_EXIT, RECEIVING_SECONDS
 from skygrid.worker.machine import machine
 from skygrid.worker.machine.thread_pools import ThreadPools
-from skygrid.worker.slots.loop import BLOBS
+from skygrid.worker.slots.orders import BLOBS
 from skygrid.worker.slots.pool import Slot, SlotPool
 from skygrid.worker.slots.reuse import SlotStarter
 from skygrid.worker.wire.blobs import BlobError
 from skygrid.worker.wire.frames import FrameError
-from skygrid.worker.wire.messages import (
+from skygrid.worker.wire.messages.calls import FetchResult
+from skygrid.worker.wire.messages.from_agent import (
     MOST_BLOBS,
-    Abandon,
     AgentLog,
+    Bye,
+    Greeting,
+    Heartbeat,
+    Leaving,
+    Refusal,
+)
+from skygrid.worker.wire.messages.to_agent import (
+    Abandon,
     Alive,
     Attach,
     BlobAt,
     BlobChunk,
     BlobOffer,
-    Bye,
     CloseRound,
     DropBlobs,
-    FetchResult,
     Forget,
     Grant,
-    Greeting,
-    Heartbeat,
-    Leaving,
     OpenRound,
     Recall,
-    Refusal,
     Setup,
     Stop,
 )

@@ -14,7 +14,9 @@ from typing import TypeVar
 
 from skygrid.worker.limits import REPORT_SECONDS
 from skygrid.worker.slots.pool import AT_ONCE, SlotPool
-from skygrid.worker.wire.messages import CallDone, FitResult, Lease
+from skygrid.worker.wire.messages.calls import CallDone
+from skygrid.worker.wire.messages.results import FitResult
+from skygrid.worker.wire.messages.to_agent import Lease
 
 HORIZON_SECONDS = 0.06
 """Work to hold beyond the round trip, in seconds: results are read in portions, and the driver

@@ -17,10 +17,11 @@ from skygrid.worker.errors import UnableError
 from skygrid.worker.evaluation.call_arrays import BLOBS_FOLDER, blob_path
 from skygrid.worker.evaluation.calls import payload_path, result_path
 from skygrid.worker.limits import CHUNK_BYTES
-from skygrid.worker.slots.loop import SlotNews
 from skygrid.worker.slots.pool import SlotDeath
+from skygrid.worker.slots.slot_news import SlotNews
 from skygrid.worker.wire.frames import FrameError
-from skygrid.worker.wire.messages import Call, CallDone, CallReport, Lease, ResultPart
+from skygrid.worker.wire.messages.calls import Call, CallDone, CallReport, ResultPart
+from skygrid.worker.wire.messages.to_agent import Lease
 
 from .data import AgentData
 from .round import AgentRound

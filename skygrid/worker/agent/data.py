@@ -13,7 +13,8 @@ from skygrid.worker.data.store import BlobStore
 from skygrid.worker.errors import UnableError
 from skygrid.worker.machine import machine
 from skygrid.worker.wire.blobs import BlobError
-from skygrid.worker.wire.messages import AgentLog, BlobAt, BlobChunk, BlobOffer, BlobWanted
+from skygrid.worker.wire.messages.from_agent import AgentLog, BlobWanted
+from skygrid.worker.wire.messages.to_agent import BlobAt, BlobChunk, BlobOffer
 
 from .driver_link import DriverLink
 

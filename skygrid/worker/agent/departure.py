@@ -12,7 +12,7 @@ import signal
 
 from skygrid.worker.slots import loop
 from skygrid.worker.wire.frames import encode
-from skygrid.worker.wire.messages import Leaving
+from skygrid.worker.wire.messages.from_agent import Leaving
 
 REASONS = {
     signal.SIGURG: "the time limit of its job is near",

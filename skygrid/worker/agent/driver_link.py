@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from skygrid.worker.wire.frames import FrameError, FrameReader, encode
-from skygrid.worker.wire.messages import MOST_IN_HAND, FitResult, Report, ToAgent
+from skygrid.worker.wire.messages.fields import MOST_IN_HAND
+from skygrid.worker.wire.messages.results import FitResult, Report
+from skygrid.worker.wire.messages.to_agent import ToAgent
 
 READ_BYTES = 1 << 20
 

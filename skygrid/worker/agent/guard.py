@@ -10,7 +10,7 @@ from pathlib import Path
 from skygrid.worker.evaluation.shared_folder import SAMPLES, files_of
 from skygrid.worker.machine import machine
 from skygrid.worker.slots.pool import SlotPool
-from skygrid.worker.wire.messages import Setup
+from skygrid.worker.wire.messages.to_agent import Setup
 
 MEMORY_SHARE = 0.9
 """Share of the node's memory that all slots may hold together, if the driver sets no limit."""

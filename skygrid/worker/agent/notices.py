@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from skygrid.worker.wire.frames import FrameError, FrameReader
-from skygrid.worker.wire.messages import Leaving
+from skygrid.worker.wire.messages.from_agent import Leaving
 
 READ_BYTES = 1 << 16
 

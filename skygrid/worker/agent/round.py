@@ -9,18 +9,12 @@ from collections.abc import Callable, Iterable
 
 from skygrid.worker.errors import UnableError
 from skygrid.worker.limits import AGENT_TICK_SECONDS, REPORT_SECONDS
-from skygrid.worker.slots.loop import SlotNews
 from skygrid.worker.slots.pool import Slot, SlotDeath, SlotPool
+from skygrid.worker.slots.slot_news import SlotNews
 from skygrid.worker.slots.status_page import SlotStatus
-from skygrid.worker.wire.messages import (
-    AgentLog,
-    FitResult,
-    Lease,
-    Pull,
-    Returned,
-    RoundReady,
-    SlotDied,
-)
+from skygrid.worker.wire.messages.from_agent import AgentLog, Pull, Returned, RoundReady, SlotDied
+from skygrid.worker.wire.messages.results import FitResult
+from skygrid.worker.wire.messages.to_agent import Lease
 
 from .backlog import Backlog
 from .driver_link import DriverLink

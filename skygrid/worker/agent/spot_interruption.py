@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from skygrid.worker.wire.frames import encode
-from skygrid.worker.wire.messages import Leaving
+from skygrid.worker.wire.messages.from_agent import Leaving
 
 SERVICE = "http://169.254.169.254"
 """Link-local address, the same on every instance."""

@@ -20,7 +20,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from skygrid.worker.wire.messages import BlobOffer
+from skygrid.worker.wire.messages.to_agent import BlobOffer
 
 READ_BYTES = 1 << 20
 SILENCE_SECONDS = 30.0

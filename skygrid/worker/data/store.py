@@ -11,7 +11,8 @@ from collections.abc import Generator, Iterable
 from typing import IO, Any
 
 from skygrid.worker.wire.blobs import BlobError, open_blob, unnamed_file
-from skygrid.worker.wire.messages import BlobAt, BlobChunk, BlobOffer, BlobWanted
+from skygrid.worker.wire.messages.from_agent import BlobWanted
+from skygrid.worker.wire.messages.to_agent import BlobAt, BlobChunk, BlobOffer
 from skygrid.worker.wire.packing import unpack
 
 from .cache import BlobCache, Part

@@ -21,7 +21,8 @@ import sklearn
 from skygrid.worker.limits import INLINE_BYTES
 from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.user_code.returning import ReturnPickler
-from skygrid.worker.wire.messages import CallDone, WarningNote
+from skygrid.worker.wire.messages.calls import CallDone
+from skygrid.worker.wire.messages.results import WarningNote
 
 from .call_arrays import forget_blobs, forget_deleted, use_folder
 from .contents import CallSetup

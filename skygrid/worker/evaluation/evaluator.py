@@ -21,7 +21,7 @@ from sklearn.base import clone
 
 from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.user_code.warning_rules import filters_of
-from skygrid.worker.wire.messages import FitResult, WarningNote
+from skygrid.worker.wire.messages.results import FitResult, WarningNote
 from skygrid.worker.wire.scores import to_wire
 
 from .contents import JointData, RoundTasks, SearchData, SearchWork

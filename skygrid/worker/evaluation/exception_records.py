@@ -34,15 +34,14 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skygrid.worker.limits import EXCEPTION_ROOM
-from skygrid.worker.wire.messages import (
-    MOST_DIGITS,
+from skygrid.worker.wire.messages.exceptions import (
     MOST_EXCEPTIONS,
     ClassName,
     ExceptionRecord,
     PlainValue,
     TaggedValue,
-    TypedNumber,
 )
+from skygrid.worker.wire.messages.results import MOST_DIGITS, TypedNumber
 from skygrid.worker.wire.scores import NUMERIC_DTYPES, number_to_wire
 
 TEXT_LIMIT = 50_000

@@ -12,7 +12,8 @@ import msgspec
 from skygrid.worker.limits import AGENT_END_SECONDS, MOST_QUEUED
 from skygrid.worker.machine.process_group import end_session
 from skygrid.worker.wire.frames import HEADER, FrameError, encode, take_frames
-from skygrid.worker.wire.messages import AgentLog, Attach, Greeting
+from skygrid.worker.wire.messages.from_agent import AgentLog, Greeting
+from skygrid.worker.wire.messages.to_agent import Attach
 
 from .selector import Waiting
 

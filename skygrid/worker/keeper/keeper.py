@@ -37,7 +37,7 @@ from skygrid.worker.limits import (
     MOST_PRINTED,
 )
 from skygrid.worker.wire.frames import FrameError, encode, take_frames
-from skygrid.worker.wire.messages import AgentLog
+from skygrid.worker.wire.messages.from_agent import AgentLog
 from skygrid.worker.wire.stream import (
     TAKEN_OVER,
     RefusedError,

@@ -12,7 +12,7 @@ from typing import Any
 
 from skygrid.worker.evaluation.evaluator import Evaluator
 from skygrid.worker.evaluation.sklearn_private import validate_parameters
-from skygrid.worker.wire.messages import WarningNote
+from skygrid.worker.wire.messages.results import WarningNote
 
 from .array_layout import copy_state
 from .identity import is_plain_scorer

@@ -16,7 +16,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from skygrid.worker.evaluation.sklearn_private import validate_parameters
-from skygrid.worker.wire.messages import WarningNote
+from skygrid.worker.wire.messages.results import WarningNote
 
 from .pipelines import Level, branches_of, last_kept, whole
 from .prefix_store import Made, Store, keeps_every_bit

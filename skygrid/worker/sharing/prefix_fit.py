@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skygrid.worker.evaluation.evaluator import Evaluator
-from skygrid.worker.wire.messages import WarningNote
+from skygrid.worker.wire.messages.results import WarningNote
 
 from .identity import is_plain_scorer
 from .kept_steps import KeptChain, KeptOutputs

@@ -22,7 +22,7 @@ from scipy import sparse
 
 from skygrid.worker.evaluation.shared_folder import STEPS, files_of, locked
 from skygrid.worker.wire.blobs import ROOM_FACTOR, WRITE_BYTES, Blob, open_blob
-from skygrid.worker.wire.messages import WarningNote
+from skygrid.worker.wire.messages.results import WarningNote
 
 from .array_layout import LayoutPickler, copy_layout, has_layout
 

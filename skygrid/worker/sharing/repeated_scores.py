@@ -23,7 +23,7 @@ from skygrid.worker.evaluation.sklearn_private import (
     scorers_within,
     scores_predictions,
 )
-from skygrid.worker.wire.messages import WarningNote
+from skygrid.worker.wire.messages.results import WarningNote
 
 from .identity import Uncertain, value_key
 

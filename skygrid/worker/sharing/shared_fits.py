@@ -15,7 +15,7 @@ import msgspec
 
 from skygrid.worker.evaluation.contents import Sharing
 from skygrid.worker.evaluation.evaluator import Evaluator, is_expected
-from skygrid.worker.wire.messages import FitResult
+from skygrid.worker.wire.messages.results import FitResult
 
 from .group_fit import GroupFit
 from .identity import uses_known_metrics

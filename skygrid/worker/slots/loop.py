@@ -21,47 +21,24 @@ import struct
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, NoReturn
 
 import msgspec
 
 from skygrid.worker.evaluation.calls import CallRunner
-from skygrid.worker.evaluation.exception_records import TEXT_LIMIT, records_of, shortened
-from skygrid.worker.limits import MAX_RESULT
 from skygrid.worker.machine import machine
 from skygrid.worker.machine.thread_pools import ThreadPools
+from skygrid.worker.slots.orders import BLOBS, receive_order
+from skygrid.worker.slots.slot_news import OWN_EXIT, SlotNews, refuse, send_news, send_result
 from skygrid.worker.slots.status_page import StatusPage
 from skygrid.worker.slots.work import SlotWork, load_round
 from skygrid.worker.user_code.module_values import forget_values
 from skygrid.worker.wire.blobs import any_mapped
-from skygrid.worker.wire.messages import (
-    MOST_MEMBERS,
-    MOST_WARNINGS,
-    CallDone,
-    FitResult,
-    WarningNote,
-)
+from skygrid.worker.wire.messages.to_agent import MOST_MEMBERS
 
 TASK = struct.Struct(f"<IQII{MOST_MEMBERS // 8}s")
-"""A task in the pipe: round, lease, candidate, split, and `messages.Lease.members` padded with
+"""A task in the pipe: round, lease, candidate, split, and `to_agent.Lease.members` padded with
 zeros."""
-
-LENGTH = struct.Struct("<I")
-WARNINGS_LIMIT = 20
-"""Number of different warnings that are kept when a result is cut."""
-
-BLOBS = ("data", "search", "plan")
-"""Blobs of a round, in the order of the parameters of `work.load_round`."""
-
-ORDER_BYTES = 8192
-"""Bytes to read for an order; no order is longer, because a path has at most 4,096 bytes."""
-
-OWN_EXIT = 97
-"""Exit code of a slot that ends itself: it refuses a round, or a round left threads, memory or
-its data."""
 
 HELD_BYTES = 64 << 20
 """Memory in bytes beyond the agent's above which a slot ends after a round. Modules and their
@@ -70,19 +47,6 @@ caches take less; more would be held until the next search, which may never come
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 """Opened once in the agent rather than in each forked slot."""
-
-
-class SlotNews(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Message of a slot to its agent, sent after its length (little-endian, 32 bits)."""
-
-    round: int = -1
-    """The round that the slot is ready for, or refuses."""
-
-    refusal: str = ""
-    """Traceback of the failure to load the round; empty if the slot does not refuse."""
-
-    result: FitResult | None = None
-    call: CallDone | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +119,7 @@ class SlotLoop:
             now = time.monotonic()
             timed = msgspec.structs.replace(result, busy_seconds=now - began)
             # Send before updating the page: a result in the pipe survives its slot.
-            _send(self._news, _encode_result(timed))
+            send_result(self._news, timed)
             left.pop(result.candidate, None)
             began = time.monotonic()
             if left:
@@ -168,7 +132,7 @@ class SlotLoop:
         self._status.begin(self._index, lease, 0, began)
         done = work.run(lease, self._index, functools.partial(self._begin_call, lease))
         timed = msgspec.structs.replace(done, busy_seconds=time.monotonic() - began)
-        _send(self._news, _encode_result(timed))
+        send_result(self._news, timed)
         self._status.end(self._index)
 
     def _begin_call(self, lease: int, position: int) -> None:
@@ -232,115 +196,6 @@ class SlotLoop:
         with contextlib.suppress(ChildProcessError):  # all children are reaped
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-
-
-class RoundOrder(msgspec.Struct, frozen=True):
-    """Order of an agent to its slots to load a round, sent with the files of its blobs."""
-
-    round: int
-    slots: int
-    folder: str | None
-    """Folder that the node's slots share; None: none."""
-
-    sizes: tuple[int, ...]
-    """Bytes in each of the `BLOBS`. Empty: drop the last round and load none."""
-
-
-def send_order(orders: socket.socket, order: RoundOrder, files: Sequence[IO[bytes]]) -> None:
-    """Send an order and its open files; see SCM_RIGHTS in unix(7)."""
-    socket.send_fds(orders, [msgspec.msgpack.encode(order)], [file.fileno() for file in files])
-
-
-def receive_order(orders: socket.socket) -> tuple[RoundOrder, list[tuple[IO[bytes], int]]]:
-    """Receive the next order, and each of its files with the size of its blob in bytes."""
-    payload, descriptors, _, _ = socket.recv_fds(orders, ORDER_BYTES, len(BLOBS))
-    order = msgspec.msgpack.decode(payload, type=RoundOrder)
-    files = [os.fdopen(descriptor, "rb") for descriptor in descriptors]
-    return order, list(zip(files, order.sizes, strict=True))
-
-
-def refuse(news: int, round: int, error: BaseException) -> NoReturn:
-    """Report that the round cannot be loaded in this process, and end it."""
-    text = "".join(traceback.format_exception(error))
-    send_news(news, SlotNews(round=round, refusal=text))
-    os._exit(OWN_EXIT)
-
-
-def send_news(descriptor: int, news: SlotNews) -> None:
-    """Write a message to the agent; end this process if the agent is gone."""
-    _send(descriptor, msgspec.msgpack.encode(news))
-
-
-def _encode_result(result: FitResult | CallDone) -> bytes:
-    """Encode a result: whole if possible, else with its texts cut, else as a failure."""
-    try:
-        payload = _encode(result)
-        if len(payload) <= MAX_RESULT and len(result.warnings) <= MOST_WARNINGS:
-            return payload
-        reason = f"it takes {len(payload)} bytes"
-    except (ValueError, TypeError, OverflowError) as error:
-        # For example text with lone surrogates, which UTF-8 cannot encode.
-        reason = str(error)
-    payload = _encode(_cut_result(result))
-    if len(payload) <= MAX_RESULT:
-        return payload
-    return _encode(_unsendable(result, reason))
-
-
-def _encode(result: FitResult | CallDone) -> bytes:
-    if isinstance(result, CallDone):
-        return msgspec.msgpack.encode(SlotNews(call=result))
-    return msgspec.msgpack.encode(SlotNews(result=result))
-
-
-def _cut_result(result: FitResult | CallDone) -> FitResult | CallDone:
-    notes = dict.fromkeys(
-        WarningNote(_cut(note.category), _cut(note.message), _cut(note.filename), note.lineno)
-        for note in result.warnings[: WARNINGS_LIMIT**2]
-    )
-    return msgspec.structs.replace(
-        result,
-        fit_error=result.fit_error and _cut(result.fit_error),
-        warnings=tuple(notes)[:WARNINGS_LIMIT],
-    )
-
-
-def _cut(text: str) -> str:
-    """Return a text as valid UTF-8 of limited length."""
-    return shortened(text, TEXT_LIMIT).encode("utf-8", "backslashreplace").decode()
-
-
-def _unsendable(result: FitResult | CallDone, reason: str) -> FitResult | CallDone:
-    text = _cut(f"the result of this fit cannot be sent: {reason}")
-    if isinstance(result, CallDone):
-        return CallDone(
-            lease=result.lease,
-            slot=result.slot,
-            status="raised",
-            fit_error=text,
-            exception=records_of(ValueError(text)),
-            busy_seconds=result.busy_seconds,
-        )
-    return FitResult(
-        lease=result.lease,
-        candidate=result.candidate,
-        slot=result.slot,
-        status="raised",
-        fit_seconds=result.fit_seconds,
-        score_seconds=result.score_seconds,
-        busy_seconds=result.busy_seconds,
-        fit_error=text,
-        exception=records_of(ValueError(text)),
-    )
-
-
-def _send(descriptor: int, payload: bytes) -> None:
-    data = memoryview(LENGTH.pack(len(payload)) + payload)
-    try:
-        while data:
-            data = data[os.write(descriptor, data) :]
-    except BrokenPipeError:
-        os._exit(0)
 
 
 survives_sigterm = False

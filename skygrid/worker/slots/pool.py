@@ -22,17 +22,11 @@ import msgspec
 from skygrid.worker.limits import MAX_NEWS
 from skygrid.worker.machine import machine
 from skygrid.worker.machine.process_group import signal_name, wait_for_end
-from skygrid.worker.slots.loop import (
-    LENGTH,
-    OWN_EXIT,
-    TASK,
-    RoundOrder,
-    SlotEnds,
-    SlotNews,
-    send_order,
-)
+from skygrid.worker.slots.loop import TASK, SlotEnds
+from skygrid.worker.slots.orders import RoundOrder, send_order
+from skygrid.worker.slots.slot_news import LENGTH, OWN_EXIT, SlotNews
 from skygrid.worker.slots.status_page import SlotStatus, StatusPage
-from skygrid.worker.wire.messages import Lease
+from skygrid.worker.wire.messages.to_agent import Lease
 
 READ_BYTES = 1 << 16
 

@@ -18,7 +18,8 @@ from typing import IO, Any
 from skygrid.worker.errors import UnableError
 from skygrid.worker.machine import machine
 from skygrid.worker.machine.thread_pools import ThreadPools
-from skygrid.worker.slots.loop import BLOBS, SlotEnds, SlotLoop, become_slot
+from skygrid.worker.slots.loop import SlotEnds, SlotLoop, become_slot
+from skygrid.worker.slots.orders import BLOBS
 from skygrid.worker.slots.work import SlotWork, load_round
 from skygrid.worker.user_code.module_values import forget_values
 from skygrid.worker.wire.blobs import any_mapped

@@ -21,7 +21,7 @@ from skygrid.worker.machine.thread_pools import ThreadPools
 from skygrid.worker.sharing.shared_fits import SharedFits
 from skygrid.worker.user_code.module_values import put_data
 from skygrid.worker.wire.blobs import open_blob
-from skygrid.worker.wire.messages import FitResult
+from skygrid.worker.wire.messages.results import FitResult
 
 
 class RoundWork:
@@ -53,7 +53,7 @@ class RoundWork:
         self.evaluator.leave_process()
 
     def members(self, candidate: int, members: bytes) -> tuple[int, ...]:
-        """Return the candidates of a task; see `messages.Lease.members`."""
+        """Return the candidates of a task; see `to_agent.Lease.members`."""
         bits = int.from_bytes(members, "little")
         if not bits:
             return (candidate,)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .messages import MOST_DIGITS, Scores, TypedNumber
+from .messages.results import MOST_DIGITS, Scores, TypedNumber
 
 NUMERIC_DTYPES = "biufc"
 _DTYPE = re.compile(rf"[<>|=][{NUMERIC_DTYPES}][0-9]{{1,2}}")

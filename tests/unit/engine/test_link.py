@@ -11,12 +11,14 @@ import pytest
 
 from skygrid.engine import link as link_module
 from skygrid.engine.engine import UNLIMITED
-from skygrid.engine.link import FREE_MESSAGES, MESSAGES_PER_SECOND, Event, Gone, Link, NodeLog
+from skygrid.engine.link import FREE_MESSAGES, MESSAGES_PER_SECOND, Link
+from skygrid.engine.node_events import Event, Gone
+from skygrid.engine.node_log import NodeLog
 from skygrid.nodes.interface import Watcher
 from skygrid.worker.limits import MAX_FIRST_FRAME
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.frames import encode
-from skygrid.worker.wire.messages import Heartbeat, Pull, Refusal
+from skygrid.worker.wire.messages.from_agent import Heartbeat, Pull, Refusal
 from tests.clocks import ManualClock
 from tests.processes import WAIT_SECONDS, wait_until
 

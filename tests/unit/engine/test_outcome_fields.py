@@ -16,7 +16,8 @@ from skygrid.listener import Listener
 from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.queue.verdicts import Completion, Verdict
 from skygrid.worker.wire.frames import FrameReader, encode
-from skygrid.worker.wire.messages import FitFacts, FitResult, FromAgent, Report, WarningNote
+from skygrid.worker.wire.messages.from_agent import FromAgent
+from skygrid.worker.wire.messages.results import FitFacts, FitResult, Report, WarningNote
 
 VALUES: dict[str, Any] = {
     "test_scores": 0.5,

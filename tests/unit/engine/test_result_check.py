@@ -13,7 +13,13 @@ import pytest
 from skygrid.engine.result_check import CLOCK_STEP, fault_of, safe
 from skygrid.plan.records import ScoreForm
 from skygrid.worker.evaluation.exception_records import records_of
-from skygrid.worker.wire.messages import MOST_DIGITS, FitResult, TypedNumber, WarningNote
+from skygrid.worker.wire.messages.results import (
+    DURATIONS,
+    MOST_DIGITS,
+    FitResult,
+    TypedNumber,
+    WarningNote,
+)
 from skygrid.worker.wire.scores import to_wire
 
 ONE = ScoreForm(open=False)
@@ -108,7 +114,7 @@ def test_fields_that_contradict_each_other_are_refused(
     assert fault_of(msgspec.structs.replace(one, **changes), ONE, 0.0)
 
 
-@pytest.mark.parametrize("name", ["fit_seconds", "score_seconds", "busy_seconds"])
+@pytest.mark.parametrize("name", DURATIONS)
 def test_a_fit_cannot_take_longer_than_the_run(name: str) -> None:
     """Times may be wrong by a day, as clocks are set, and not by years."""
     for seconds, faulty in ((3600.0 + CLOCK_STEP, False), (-CLOCK_STEP, False), (1e9, True)):

@@ -16,7 +16,7 @@ from skygrid.journal.in_memory import MemoryJournal
 from skygrid.journal.interface import Journal
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.worker.wire.messages import Scores, TypedNumber, WarningNote
+from skygrid.worker.wire.messages.results import Scores, TypedNumber, WarningNote
 
 FINGERPRINT = {"estimator": "ab" * 32, "X": "cd" * 32, "scikit-learn": "1.8.0"}
 

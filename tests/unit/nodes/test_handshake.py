@@ -6,7 +6,7 @@ import pytest
 
 from skygrid.errors import HandshakeError
 from skygrid.nodes.handshake import check_greeting
-from skygrid.worker.wire.messages import Greeting
+from skygrid.worker.wire.messages.from_agent import Greeting
 from skygrid.worker.wire.protocol import PROTOCOL
 
 HERE = {

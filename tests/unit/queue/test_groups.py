@@ -12,7 +12,7 @@ from skygrid.queue.policies import QueuePolicies, RetryPolicy, SpeculationPolicy
 from skygrid.queue.splitting import MemberSeconds
 from skygrid.queue.verdicts import Quarantine, Retry, Verdict
 from skygrid.queue.work_queue import WorkQueue
-from skygrid.worker.wire.messages import MOST_MEMBERS, Lease
+from skygrid.worker.wire.messages.to_agent import MOST_MEMBERS, Lease
 from tests.queue_state import task_of
 
 GROUP = (2, 1, 0)

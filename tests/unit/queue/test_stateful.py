@@ -24,7 +24,7 @@ from skygrid.queue.policies import (
 from skygrid.queue.splitting import SplitPolicy
 from skygrid.queue.verdicts import Completion, Quarantine, Retry, Verdict
 from skygrid.queue.work_queue import WorkQueue
-from skygrid.worker.wire.messages import Lease
+from skygrid.worker.wire.messages.to_agent import Lease
 from tests.queue_state import hungry, task_of
 
 NODES = ("a", "b", "c")

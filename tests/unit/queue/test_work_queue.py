@@ -15,7 +15,7 @@ from skygrid.queue.policies import (
 )
 from skygrid.queue.verdicts import Completion, Quarantine, Retry, Verdict
 from skygrid.queue.work_queue import WorkQueue
-from skygrid.worker.wire.messages import Lease
+from skygrid.worker.wire.messages.to_agent import Lease
 from tests.queue_state import hungry, task_of
 
 SILENT = Fault(reason="it fell silent", silent=True)

@@ -25,7 +25,7 @@ from skygrid.reports.terminal.progress_screen import (
     rate_text,
     seconds_text,
 )
-from skygrid.worker.wire.messages import Greeting, Heartbeat
+from skygrid.worker.wire.messages.from_agent import Greeting, Heartbeat
 from skygrid.worker.wire.scores import to_wire
 
 

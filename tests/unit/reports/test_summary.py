@@ -37,7 +37,8 @@ from skygrid.reports.summary import (
 )
 from skygrid.reports.terminal.finished import summary_view
 from skygrid.util.atomic_file import atomic_file, write_atomic
-from skygrid.worker.wire.messages import Greeting, WarningNote
+from skygrid.worker.wire.messages.from_agent import Greeting
+from skygrid.worker.wire.messages.results import WarningNote
 
 X, Y = load_iris(return_X_y=True)
 

@@ -10,7 +10,7 @@ from sklearn.naive_bayes import GaussianNB
 from skygrid.plan.records import RoundPlan
 from skygrid.sklearn_search.sharing import sharing_of
 from skygrid.worker.evaluation.contents import SearchWork
-from skygrid.worker.wire.messages import MOST_MEMBERS
+from skygrid.worker.wire.messages.to_agent import MOST_MEMBERS
 
 FEW = np.zeros((6, 1))
 PARTS = {2: 1, 64: 1, 65: 2, 640: 10, 1024: 16, 4096: 16, 4097: 17}

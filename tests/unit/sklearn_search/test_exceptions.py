@@ -13,13 +13,13 @@ from skygrid.errors import BudgetReachedError, SearchFailedError
 from skygrid.sklearn_search.exception_values import Unsent
 from skygrid.sklearn_search.exceptions import exception_of
 from skygrid.worker.evaluation.exception_records import records_of
-from skygrid.worker.wire.messages import (
+from skygrid.worker.wire.messages.exceptions import (
     MOST_EXCEPTIONS,
     ClassName,
     ExceptionRecord,
-    FitResult,
     TaggedValue,
 )
+from skygrid.worker.wire.messages.results import FitResult
 
 
 def received(records: tuple[ExceptionRecord, ...], fit_error: str = "traceback") -> Any:

@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 from skygrid.sklearn_search.warnings import WarningCounter
-from skygrid.worker.wire.messages import FitResult, WarningNote
+from skygrid.worker.wire.messages.results import FitResult, WarningNote
 
 
 class TwoArguments(UserWarning):

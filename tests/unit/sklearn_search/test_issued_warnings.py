@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from skygrid.sklearn_search.warnings import WarningCounter
-from skygrid.worker.wire.messages import FitResult, WarningNote
+from skygrid.worker.wire.messages.results import FitResult, WarningNote
 
 
 def counter(*texts: str, filename: str = "fit.py", lineno: int = 7) -> WarningCounter:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from skygrid.reports.html.gather import gather
 from skygrid.reports.html.page import PLOTLY, PLOTLY_SHA256, render, script_json
-from skygrid.worker.wire.messages import WarningNote
+from skygrid.worker.wire.messages.results import WarningNote
 from tests.recorded_runs import BEGAN, failed, outcome, recorded_run
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), min_size=1, max_size=30)

@@ -22,7 +22,8 @@ from skygrid.worker.agent.backlog import (
 )
 from skygrid.worker.limits import REPORT_SECONDS
 from skygrid.worker.slots.status_page import SlotStatus
-from skygrid.worker.wire.messages import FitResult, Lease
+from skygrid.worker.wire.messages.results import FitResult
+from skygrid.worker.wire.messages.to_agent import Lease
 
 
 def fitted(lease: int, seconds: float = 0.0) -> FitResult:

@@ -12,10 +12,12 @@ from skygrid.worker.agent.calls import AgentCalls
 from skygrid.worker.agent.driver_link import DriverLink
 from skygrid.worker.agent.guard import SlotGuard
 from skygrid.worker.limits import MAX_FRAME
-from skygrid.worker.slots.loop import SlotNews
 from skygrid.worker.slots.pool import SlotPool
+from skygrid.worker.slots.slot_news import SlotNews
 from skygrid.worker.wire.frames import FrameReader
-from skygrid.worker.wire.messages import Call, CallDone, CallReport, FromAgent, Lease, Setup
+from skygrid.worker.wire.messages.calls import Call, CallDone, CallReport
+from skygrid.worker.wire.messages.from_agent import FromAgent
+from skygrid.worker.wire.messages.to_agent import Lease, Setup
 from skygrid.worker.wire.protocol import PROTOCOL
 
 

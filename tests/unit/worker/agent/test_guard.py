@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from skygrid.worker.agent.guard import GUARD_SHARE, SlotGuard
-from skygrid.worker.wire.messages import Setup
+from skygrid.worker.wire.messages.to_agent import Setup
 from tests.clocks import ManualClock
 
 LIMIT = 1000

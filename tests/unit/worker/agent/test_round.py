@@ -17,7 +17,8 @@ from skygrid.worker.agent.round import AgentRound
 from skygrid.worker.errors import UnableError
 from skygrid.worker.slots.pool import SlotPool
 from skygrid.worker.wire.frames import FrameReader
-from skygrid.worker.wire.messages import AgentLog, FromAgent, Lease, Setup
+from skygrid.worker.wire.messages.from_agent import AgentLog, FromAgent
+from skygrid.worker.wire.messages.to_agent import Lease, Setup
 from skygrid.worker.wire.protocol import PROTOCOL
 
 SLOTS = 3

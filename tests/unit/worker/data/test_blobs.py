@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as arrays_of
 
 from skygrid.worker.data.store import BlobStore
 from skygrid.worker.wire.blobs import ALIGNMENT, Blob, BlobError, open_blob
-from skygrid.worker.wire.messages import BlobAt, BlobChunk
+from skygrid.worker.wire.messages.to_agent import BlobAt, BlobChunk
 
 # NumPy's own pickles convert dates of the other byte order.
 DTYPES = (

@@ -19,7 +19,8 @@ from skygrid.worker.data.cache import BlobCache
 from skygrid.worker.data.store import BlobStore
 from skygrid.worker.limits import UNUSED_SECONDS
 from skygrid.worker.wire.blobs import Blob, BlobError
-from skygrid.worker.wire.messages import BlobChunk, BlobOffer, BlobWanted
+from skygrid.worker.wire.messages.from_agent import BlobWanted
+from skygrid.worker.wire.messages.to_agent import BlobChunk, BlobOffer
 
 SIZE = 1000
 

@@ -17,26 +17,18 @@ from hypothesis import strategies as st
 
 from skygrid.worker.limits import MAX_FRAME
 from skygrid.worker.wire.frames import HEADER, FrameError, FrameReader, encode, take_frames
-from skygrid.worker.wire.messages import (
-    MOST_IN_HAND,
-    MOST_SECONDS,
+from skygrid.worker.wire.messages.exceptions import ClassName, ExceptionRecord, TaggedValue
+from skygrid.worker.wire.messages.fields import MOST_IN_HAND, MOST_SECONDS
+from skygrid.worker.wire.messages.from_agent import (
     AgentLog,
-    BlobChunk,
     Bye,
-    ClassName,
-    ExceptionRecord,
-    FitResult,
     FromAgent,
     Heartbeat,
     Pull,
-    Recall,
-    Report,
     Returned,
-    TaggedValue,
-    ToAgent,
-    TypedNumber,
-    WarningNote,
 )
+from skygrid.worker.wire.messages.results import FitResult, Report, TypedNumber, WarningNote
+from skygrid.worker.wire.messages.to_agent import BlobChunk, Recall, ToAgent
 
 text = st.text(max_size=40)
 count = st.integers(0, 2**40)

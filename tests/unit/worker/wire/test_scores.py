@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from skygrid.worker.wire.messages import Scores, TypedNumber
+from skygrid.worker.wire.messages.results import Scores, TypedNumber
 from skygrid.worker.wire.scores import from_wire, to_wire
 
 # Without q and Q, because NumPy uses C's long long for the same dtype as long.
