@@ -28,6 +28,7 @@ from skygrid.reports.run_record import RunRecord, State
 from skygrid.reports.summary import RunFacts, Summary
 from skygrid.run.folder import JOURNAL, SEARCH, resume_line
 from skygrid.run.names import find_run
+from skygrid.run.report import write_report
 from skygrid.run.trust import examine
 from skygrid.worker.wire.messages.from_agent import Greeting
 
@@ -133,6 +134,25 @@ class Run:
     def failures(self) -> tuple[FailureCount, ...]:
         """Errors of failed fits, the most frequent first, each with its first parameters."""
         return self.summary.failures
+
+    def report(self, output: str | os.PathLike[str] | None = None) -> Path:
+        """Write the run as a page of HTML, as ``skygrid report`` does.
+
+        Parameters
+        ----------
+        output : path, optional
+            The file to write. Default: ``report.html`` in the run's folder.
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        FolderError
+            If the file cannot be written.
+        """
+        return write_report(self.path, None if output is None else Path(output))
 
     def __repr__(self) -> str:
         try:

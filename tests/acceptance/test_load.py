@@ -86,6 +86,14 @@ def test_failures_and_html_are_at_hand(folder: Path) -> None:
     assert "complete" in repr(run)
 
 
+def test_the_report_is_written_from_python(folder: Path, tmp_path: Path) -> None:
+    """`report` writes the page of ``skygrid report``, in the run's folder or elsewhere."""
+    run = package.load("tuples")
+    assert run.report().samefile(run.path / "report.html")
+    elsewhere = run.report(tmp_path / "page.html")
+    assert "<title>" in elsewhere.read_text()
+
+
 def test_polars_answers_without_pandas(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pandas the table is one of polars, with the same numbers."""
     monkeypatch.setitem(sys.modules, "pandas", None)
