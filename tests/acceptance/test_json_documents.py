@@ -130,7 +130,10 @@ def test_a_score_below_the_limit_is_exit_code_five(tmp_path: Path) -> None:
     assert (document["state"], document["exit_code"]) == ("complete", 5)
     assert document["error"] in err
     assert f"::error title=skygrid::{document['error']}" in err.splitlines()
-    assert any(line.startswith("::warning title=skygrid::4 x ") for line in err.splitlines())
+    assert any(
+        line.startswith("::warning title=skygrid::InvalidParameterError: ")
+        for line in err.splitlines()
+    )
     text = (tmp_path / "summary.md").read_text()
     assert "### skygrid: a, not passed" in text
     assert f"{document['best_score']:.5f}" in text

@@ -46,7 +46,7 @@ def runs_view(views: Sequence[RunView], now: float, left_out: int = 0) -> Render
         "file": [_file(view) for view in views],
     }
     styles = [STATE_STYLES.get(view.state, "yellow") for view in views]
-    interrupted = [view for view in views if view.state == "interrupted"]
+    interrupted = [view for view in views if view.state == "interrupted" and view.resumable]
     hints: list[RenderableType] = [_resume_line(one) for one in interrupted[:RESUME_LINES]]
     rest = len(interrupted) - len(hints)
     if rest:
