@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from skygrid.util.atomic_file import atomic_file
+from skygrid.util.atomic_file import write_atomic
 
 from .frames import kind_of, text_of
 from .plain_values import plain_parameter
@@ -45,8 +46,9 @@ def write_parquet(folder: Path, results: Mapping[str, Any]) -> None:
     if write is None:
         return
     columns = {name: column_of(column) for name, column in results.items() if name != "params"}
-    with atomic_file(folder / FILE_NAME) as file:
-        write(columns, file)
+    content = io.BytesIO()
+    write(columns, content)  # first: it imports a library, which takes long
+    write_atomic(folder / FILE_NAME, content.getbuffer())
 
 
 def column_of(column: Any) -> Any:

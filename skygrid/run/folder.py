@@ -44,7 +44,7 @@ from skygrid.run.secrets_file import remove_secrets, write_secrets
 from skygrid.run.source_copy import copy_search_file, origin_of
 from skygrid.run.trust import examine, mark_own, mark_plan
 from skygrid.sklearn_search.saved_search import save_search
-from skygrid.util.atomic_file import atomic_file
+from skygrid.util.atomic_file import atomic_file, remove_leftovers
 from skygrid.worker.wire.messages.from_agent import Greeting
 
 LOGGER = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, record: RunRecord, config: RunConfig) -> RunFolder:
-        """Take the folder of an earlier run; leave its other files unchanged.
+        """Take the folder of an earlier run; leave its files unchanged, but for temporary ones.
 
         Raises
         ------
@@ -127,7 +127,9 @@ class RunFolder:
         """
         settings, private = separate(config_to_json(config))
         fresh = msgspec.structs.replace(record, config=settings)
-        return cls(path, fresh, _open_journal(path, record), private)
+        journal = _open_journal(path, record)
+        remove_leftovers(path)
+        return cls(path, fresh, journal, private)
 
     def _begin(self) -> None:
         write_secrets(self.path, self.private)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ DOCUMENT_BYTES = 2**30
 """Largest document that is read. A result of a million fits has a tenth of it."""
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write `content` to `path` through `atomic_file`."""
     with atomic_file(path) as file:
         file.write(content)
@@ -52,6 +53,29 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):  # on a read-only disk the file was never made
             neighbour.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of processes that were killed while they wrote into a folder."""
+    for path in folder.iterdir():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and not _runs(int(found[1])):
+            with suppress(OSError):  # on a read-only disk it stays
+                path.unlink()
+
+
+_TEMPORARY = re.compile(r"\..+\.(\d{1,9})")
+"""Name of a temporary file of `atomic_file`; it ends with the number of its process."""
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # a process of another user
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:
