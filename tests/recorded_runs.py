@@ -12,7 +12,7 @@ import numpy as np
 
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.reports.run_record import RunRecord, SearchFacts, State, driver_mark
+from skygrid.reports.run_record import DriverMark, RunRecord, SearchFacts, State, driver_mark
 
 BEGAN = 1_700_000_000.0
 """Start of the runs, in seconds since the epoch."""
@@ -27,6 +27,8 @@ def recorded_run(
     state: State = "interrupted",
     error: str | None = None,
     metric: str = "accuracy",
+    ranked_by: str = "",
+    driver: DriverMark | None = None,
 ) -> Path:
     """Write the record and the journal of a run with one round; return its folder."""
     folder.mkdir(parents=True)
@@ -51,10 +53,10 @@ def recorded_run(
         config={},
         started_at=BEGAN,
         ended_at=None if state == "running" else time.time(),
-        driver=driver_mark(),
+        driver=driver or driver_mark(),
         fits_total=len(candidates) * splits,
         error=error,
-        search=SearchFacts(kind="GridSearchCV", metric=metric),
+        search=SearchFacts(kind="GridSearchCV", metric=metric, ranked_by=ranked_by),
     ).write(folder)
     return folder
 

@@ -15,6 +15,7 @@ from skygrid.worker.wire.scores import as_float, from_wire
 
 from .failures import count_failures
 from .plain_values import plain_parameters, plain_score
+from .run_record import RunRecord
 from .shared_work import shared_work
 from .slot_use import slot_use
 from .summary import (
@@ -186,6 +187,31 @@ def partial_summary(
         shared=shared_work(facts.outcomes),
         slot_use=slot_use(facts.fresh, {name: node.slots for name, node in facts.nodes.items()}),
     )
+
+
+def recorded_seconds(record: RunRecord, outcomes: Sequence[Outcome], now: float) -> float:
+    """Return the time from the start of a run to its end.
+
+    A run that still runs lasts until now. A killed run has no end on record; its last recorded
+    fit stands for it.
+
+    Parameters
+    ----------
+    record : RunRecord
+    outcomes : sequence of Outcome
+    now : float
+        Seconds since the epoch.
+
+    Returns
+    -------
+    seconds : float
+    """
+    ended = record.ended_at
+    if ended is None and record.seen_state() == "running":
+        ended = now
+    if ended is None:
+        ended = max((one.finished_at for one in outcomes), default=record.started_at)
+    return max(0.0, ended - record.started_at)
 
 
 def _top(

@@ -22,8 +22,8 @@ from skygrid.plan.records import Outcome, RoundPlan
 from skygrid.reports.failures import FailureCount
 from skygrid.reports.frames import data_frame
 from skygrid.reports.notebook import best_facts, score_text, summary_html, table_html
-from skygrid.reports.partial_results import partial_results, partial_summary
-from skygrid.reports.result_json import columns_json, is_about, read_document, read_summary
+from skygrid.reports.partial_results import partial_results, partial_summary, recorded_seconds
+from skygrid.reports.result_json import columns_json, is_about, read_result, read_summary
 from skygrid.reports.run_record import RunRecord, State
 from skygrid.reports.summary import RunFacts, Summary
 from skygrid.run.folder import JOURNAL, SEARCH, resume_line
@@ -105,8 +105,7 @@ class Run:
             If neither library is installed, or someone else made an incomplete run.
         """
         if self._has_results():
-            document = msgspec.json.decode(read_document(self.path))
-            return data_frame(document["cv_results"])
+            return data_frame(read_result(self.path)[1])
         found = self._recorded()
         table = partial_results(_candidates(found), found.outcomes, _splits(found))
         return data_frame(columns_json(table))
@@ -119,16 +118,15 @@ class Run:
             assert summary is not None, "the file is there"
             return summary
         found, record = self._recorded(), self.record
-        ended = time.time() if record.ended_at is None else record.ended_at
         facts = RunFacts(
             name=self.name,
             folder=str(self.path),
-            wall_seconds=max(0.0, ended - record.started_at),
+            wall_seconds=recorded_seconds(record, found.outcomes, time.time()),
             outcomes=found.outcomes,
             nodes=found.nodes,
             candidates=_candidates(found),
         )
-        return partial_summary(facts, splits=_splits(found))
+        return partial_summary(facts, record.search.kind, _splits(found), record.search.ranked_by)
 
     @property
     def failures(self) -> tuple[FailureCount, ...]:

@@ -14,7 +14,7 @@ import msgspec
 from skygrid.journal.plans import unpack
 from skygrid.journal.sqlite import SqliteJournal
 from skygrid.plan.records import Outcome, RoundPlan
-from skygrid.reports.partial_results import partial_results, partial_summary
+from skygrid.reports.partial_results import partial_results, partial_summary, recorded_seconds
 from skygrid.reports.ranking import Results
 from skygrid.reports.result_json import read_result
 from skygrid.reports.run_record import RunRecord
@@ -70,17 +70,16 @@ def _from_journal(folder: Path, record: RunRecord) -> ShownResults | None:
     plans, note = _plans(folder, record, stored)
     splits = max((len(plan.splits) for plan in plans.values()), default=0)
     candidates = _candidates(plans, outcomes)
-    ended = time.time() if record.ended_at is None else record.ended_at
     facts = RunFacts(
         name=folder.name,
         folder=str(folder),
-        wall_seconds=max(0.0, ended - record.started_at),
+        wall_seconds=recorded_seconds(record, outcomes, time.time()),
         outcomes=outcomes,
         nodes=nodes,
         candidates=candidates,
     )
     return ShownResults(
-        summary=partial_summary(facts, splits=splits),
+        summary=partial_summary(facts, record.search.kind, splits, record.search.ranked_by),
         results=partial_results(candidates, outcomes, splits),
         note=note,
     )

@@ -64,7 +64,7 @@ def candidates_of(
     columns = _Columns(n_rows, n_splits(outcomes, plans))
     for one in outcomes:
         columns.add(offsets[one.round] + one.candidate, one)
-    means = {name: _column(results, f"mean_test_{name}", table, _mean)
+    means = {name: _column(results, f"mean_test_{name}", table, columns.failed, _mean)
              for name, table in columns.test.items()}  # fmt: skip
     return Candidates(
         params=tuple(dict(one) for one in params),
@@ -93,7 +93,7 @@ def candidates_of(
         },
         means=means,
         stds={
-            name: _column(results, f"std_test_{name}", table, _std)
+            name: _column(results, f"std_test_{name}", table, columns.failed, _std)
             for name, table in columns.test.items()
         },
         ranks={
@@ -174,14 +174,23 @@ def _per_split(
 
 
 def _column(
-    results: Mapping[str, Sequence[Any]], key: str, table: _Table, reduce: Any
+    results: Mapping[str, Sequence[Any]],
+    key: str,
+    table: _Table,
+    failed: Sequence[int],
+    reduce: Any,
 ) -> tuple[Score, ...]:
-    """Return scikit-learn's own column, or one made from the scores so far."""
+    """Return scikit-learn's own column, or one made from the scores so far.
+
+    A candidate with a failed fit has no mean, as in scikit-learn: the other splits may be the easy
+    ones.
+    """
     if key in results:
         return tuple(results[key])
     return tuple(
-        reduce(scores) if (scores := [one for one in row if one is not None]) else None
-        for row in table
+        reduce(scores) if scores and not failures else None
+        for row, failures in zip(table, failed, strict=True)
+        for scores in ([one for one in row if one is not None],)
     )
 
 

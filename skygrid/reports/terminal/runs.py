@@ -137,7 +137,10 @@ def run_panel(view: RunView, now: float) -> RenderableType:
     grid.add_row("fits", _fits(view))
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.started_at))
     grid.add_row("started", started)
-    grid.add_row("took" if record.ended_at is not None else "so far", _took(view, now))
+    if record.ended_at is not None:
+        grid.add_row("took", _took(view, now))
+    elif view.state == "running":  # a killed driver records no end
+        grid.add_row("so far", _took(view, now))
     if record.search_file is not None:
         grid.add_row("file", Text(record.search_file, overflow="fold"))
     for node in record.nodes:

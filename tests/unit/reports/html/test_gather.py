@@ -39,6 +39,18 @@ def test_a_partial_run_has_means_over_the_splits_so_far(tmp_path):
     assert report.best == 0  # more of its splits are done
 
 
+def test_a_candidate_with_a_failed_fit_has_no_mean_so_far(tmp_path):
+    """A partial report ranks no candidate by the splits that happened to succeed."""
+    outcomes = [outcome(0, split, 0.5) for split in range(3)]
+    outcomes += [failed(1, 0, "ValueError: no"), outcome(1, 1, 0.9), outcome(1, 2, 0.9)]
+
+    report = report_of(recorded_run(tmp_path / "run", GRID, outcomes))
+
+    assert report.candidates.means["score"] == (0.5, None, None)
+    assert report.candidates.stds["score"] == (0.0, None, None)
+    assert report.best == 0
+
+
 def test_the_best_candidate_is_the_first_of_equal_ones(tmp_path):
     """Of candidates with equal means and splits, the first is the best, as in scikit-learn."""
     outcomes = [outcome(row, split, 0.5) for row in range(3) for split in range(3)]
