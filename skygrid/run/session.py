@@ -19,6 +19,7 @@ from skygrid.engine.engine import PullEngine
 from skygrid.errors import (
     BelowScoreError,
     BudgetReachedError,
+    FingerprintError,
     FolderError,
     InterruptedRunError,
     NodeError,
@@ -117,6 +118,8 @@ class Session:
             # The search has not failed: it can be resumed with other nodes, or room on the disk.
             text = f"{error}\n{self._folder.progress()}"
             raise self._ended("interrupted", type(error)(text)) from None
+        except FingerprintError:  # another search: the run is what it was before
+            raise
         except SearchFailedError as error:
             raise self._ended("failed", SearchFailedError(self._explained(error))) from error
         except SkygridError as error:

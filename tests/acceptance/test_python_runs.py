@@ -88,6 +88,19 @@ def test_a_run_of_a_program_has_the_folder_of_a_run(tmp_path: Path) -> None:
     assert package.fit(search(), X, Y, **options, resume=True).best_score_ == theirs.best_score_
 
 
+def test_another_search_leaves_a_run_as_it_was(tmp_path: Path) -> None:
+    """Resuming a complete run with other data is refused, and the run stays complete."""
+    options: dict[str, Any] = {"name": "a", "runs_dir": tmp_path, "concurrency": 1}
+    package.fit(search(), X, Y, **options)
+    kept = {name: (tmp_path / "a" / name).read_bytes() for name in ("run.json", "result.json")}
+
+    with pytest.raises(FingerprintError, match="Different: X; y"):
+        package.fit(search(), X[:100], Y[:100], **options, resume=True)
+
+    assert {name: (tmp_path / "a" / name).read_bytes() for name in kept} == kept
+    assert package.load(tmp_path / "a").state == "complete"
+
+
 def test_errors_of_a_run_are_scikit_learns(tmp_path: Path) -> None:
     """A search that fails with a folder raises what ``search.fit`` raises, and keeps it."""
     failing = GridSearchCV(SVC(), {"kernel": ["no"]}, cv=2)
