@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 
+import numpy as np
 from joblib import parallel_config, register_parallel_backend
 
 from skygrid.config import RunConfig, load_config, resume_config
@@ -297,11 +298,14 @@ class Cluster:
 
 
 def _config(said: Mapping[str, Any], file: str | os.PathLike[str] | None) -> RunConfig:
+    # NumPy's numbers, as from a calculation, are Python's.
+    plain = {name: value.item() if isinstance(value, np.generic) else value
+             for name, value in said.items()}  # fmt: skip
     here = said["on"] == RunConfig.on or (said["on"] is None and said["nodes"] is None)
     if file is None and here:
-        return RunConfig(**{name: value for name, value in said.items() if value is not None})
+        return resume_config({}, plain)
     path = None if file is None else Path(file)
-    config = load_config(said, os.environ, config_file=path, cwd=Path.cwd())
+    config = load_config(plain, os.environ, config_file=path, cwd=Path.cwd())
     _refuse_to_rent(said, config)
     return config
 

@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVC
 
 import skygrid
-from skygrid.errors import UsageError
+from skygrid.errors import ConfigError, UsageError
 
 X, Y = load_iris(return_X_y=True)
 
@@ -98,3 +98,25 @@ def test_a_fitted_search_can_be_dumped_again() -> None:
     file.seek(0)
     once_more = joblib.load(file)
     np.testing.assert_array_equal(once_more.predict(X), found.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"concurrency": 0}, "concurrency is 0; it must be at least 1"),
+        ({"concurrency": "two"}, "concurrency is 'two'; it must be a whole number"),
+        ({"retries": -1}, "retries is -1; it must be 0 or more"),
+        ({"fit_timeout": float("nan")}, "fit-timeout is nan; it must be seconds"),
+    ],
+)
+def test_options_of_calls_have_the_ranges_of_the_command_line(
+    options: dict[str, Any], message: str
+) -> None:
+    """A wrong option of a call on this machine is named before anything starts."""
+    with pytest.raises(ConfigError, match=message):
+        skygrid.cluster(**options)
+
+
+def test_numbers_of_numpy_are_options() -> None:
+    """An option that NumPy computed is a number."""
+    skygrid.cluster(concurrency=np.int64(2), fit_timeout=np.float32(1.5))
