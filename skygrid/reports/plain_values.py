@@ -79,16 +79,37 @@ def from_plain(plain: Any) -> Any:
     if tag == TUPLE:
         return tuple(from_plain(item) for item in content)
     if tag == DICT:
-        return {from_plain(key): from_plain(item) for key, item in content}
+        return {_key(key): from_plain(item) for key, item in content}
     return float(content) if tag == FLOAT else content
+
+
+def _key(plain: Any) -> Any:
+    """Return a key of a dict; the text of one that no dict can have."""
+    key = from_plain(plain)
+    try:
+        hash(key)
+    except TypeError:  # a document may say anything
+        return plain_text(plain)
+    return key
 
 
 def tag_of(plain: Any) -> str | None:
     """Return the key of an object that stands for a value that JSON lacks; None: another value."""
     if not isinstance(plain, dict) or len(plain) != 1:
         return None
-    (key,) = plain
-    return key if key in TAGS else None
+    ((key, content),) = plain.items()
+    return key if key in TAGS and _is_content(key, content) else None
+
+
+def _is_content(tag: str, content: Any) -> bool:
+    """Return whether `plain_parameter` writes such content: a document may have any other."""
+    if tag == TUPLE:
+        return isinstance(content, list)
+    if tag == DICT:
+        return isinstance(content, list) and all(
+            isinstance(pair, list) and len(pair) == 2 for pair in content
+        )
+    return isinstance(content, str) and (tag == OBJECT or content in ("nan", "inf", "-inf"))
 
 
 def plain_parameters(params: Mapping[str, Any]) -> dict[str, Plain]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,45 @@ def read_result(folder: Path) -> tuple[Summary | None, dict[str, list[Any]]]:
         As for `read_summary`.
     """
     read = read_versioned(folder / FILE_NAME, _Results, FORMAT, HINT)
-    return (None, {}) if read is None else (read_summary(folder), read.cv_results)
+    if read is None:
+        return None, {}
+    return read_summary(folder), read.cv_results
+
+
+_SCORES = re.compile(r"(mean|std|split\d+)_(test|train|fit_time|score_time)")
+_WHOLE = re.compile(r"rank_test_|(iter|n_resources)$")
+
+
+def wrong_column(results: Mapping[str, Sequence[Any]]) -> str | None:
+    """Return the name of a column of a table of numbers that has other values; None if none has.
+
+    Parameters
+    ----------
+    results : mapping of str to list
+        ``cv_results`` of a document, which someone may have changed.
+    """
+    params = results.get("params", ())
+    if not all(isinstance(one, dict) for one in params):
+        return "params"
+    for name, column in results.items():
+        if _is_table(name) and len(column) != len(params):
+            return name
+        if _SCORES.match(name) and not all(map(_is_score, column)):
+            return name
+        if _WHOLE.match(name) and not all(type(one) is int and one < 2**53 for one in column):
+            return name
+    return None
+
+
+def _is_table(name: str) -> bool:
+    """Return whether every candidate has a value in a column; a user's search may add others."""
+    return bool(_SCORES.match(name) or _WHOLE.match(name) or name.startswith("param_"))
+
+
+def _is_score(value: Any) -> bool:
+    if value is None or isinstance(value, float):
+        return True
+    return isinstance(value, int) and abs(value) < 2**1000  # a scorer may return whole numbers
 
 
 class _Results(msgspec.Struct):

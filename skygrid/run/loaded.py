@@ -23,7 +23,14 @@ from skygrid.reports.failures import FailureCount
 from skygrid.reports.frames import data_frame
 from skygrid.reports.notebook import best_facts, score_text, summary_html, table_html
 from skygrid.reports.partial_results import partial_results, partial_summary, recorded_seconds
-from skygrid.reports.result_json import columns_json, is_about, read_result, read_summary
+from skygrid.reports.result_json import (
+    FILE_NAME,
+    HINT,
+    columns_json,
+    is_about,
+    read_result,
+    read_summary,
+)
 from skygrid.reports.run_record import RunRecord, State
 from skygrid.reports.summary import RunFacts, Summary
 from skygrid.run.folder import JOURNAL, SEARCH, resume_line
@@ -105,7 +112,12 @@ class Run:
             If neither library is installed, or someone else made an incomplete run.
         """
         if self._has_results():
-            return data_frame(read_result(self.path)[1])
+            table = read_result(self.path)[1]
+            try:
+                return data_frame(table)
+            except (TypeError, ValueError, OverflowError) as error:  # someone has changed the file
+                path = self.path / FILE_NAME
+                raise SkygridError(f"cannot read {path}: {error}. {HINT}") from error
         found = self._recorded()
         table = partial_results(_candidates(found), found.outcomes, _splits(found))
         return data_frame(columns_json(table))

@@ -10,6 +10,7 @@ from skygrid.journal.plan_values import PlanValues
 from skygrid.plan.records import Outcome
 from skygrid.reports.html.records import Candidates, PerSplit, Score
 from skygrid.reports.html.values import is_object
+from skygrid.reports.plain_values import from_plain, plain_text
 from skygrid.worker.wire.messages.results import Scores
 from skygrid.worker.wire.scores import number_from_wire
 
@@ -60,7 +61,7 @@ def candidates_of(
         results, written = {}, []  # the document is about an earlier state of the run
     params = [one for round in sorted(offsets) if round in plans for one in plans[round].candidates]
     if len(params) != n_rows:
-        params = written or [{} for _ in range(n_rows)]
+        params = [_decoded(one) for one in written] or [{} for _ in range(n_rows)]
     columns = _Columns(n_rows, n_splits(outcomes, plans))
     for one in outcomes:
         columns.add(offsets[one.round] + one.candidate, one)
@@ -69,7 +70,7 @@ def candidates_of(
     return Candidates(
         params=tuple(dict(one) for one in params),
         texts=tuple(
-            {name: str(text[name]) for name, value in one.items() if is_object(value)}
+            {name: plain_text(text.get(name)) for name, value in one.items() if is_object(value)}
             for one, text in zip(params, written, strict=False)
         ),
         rounds=tuple(
@@ -107,6 +108,11 @@ def candidates_of(
         done=tuple(columns.done),
         failed=tuple(columns.failed),
     )
+
+
+def _decoded(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters of a result document as values; objects are their repr."""
+    return {name: from_plain(value) for name, value in params.items()}
 
 
 def _size(round: int, offsets: Mapping[int, int]) -> int:

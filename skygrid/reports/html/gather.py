@@ -18,7 +18,8 @@ from skygrid.reports.html.error_groups import failure_groups, warning_groups
 from skygrid.reports.html.log_events import LOG_BYTES, attempts_lost, node_events
 from skygrid.reports.html.records import Candidates, Report
 from skygrid.reports.html.timeline import slot_lines
-from skygrid.reports.result_json import read_result
+from skygrid.reports.plain_values import shorten
+from skygrid.reports.result_json import FILE_NAME, read_result, wrong_column
 from skygrid.reports.run_record import RunRecord
 from skygrid.reports.shared_work import shared_work
 from skygrid.reports.slot_use import slot_use
@@ -64,7 +65,7 @@ def gather(folder: Path, *, now: float, own: bool = False, diagram: str | None =
     record = RunRecord.read(folder)
     recorded = read_journal(folder)
     state = record.seen_state()
-    summary, results = (None, {}) if state == "running" else _result(folder)
+    summary, results, doubts = (None, {}, ()) if state == "running" else _result(folder)
     log = _text(folder / "logs" / "driver.log", LOG_BYTES) or ""
     source, note = _source(folder, record, own=own)
     outcomes = recorded.outcomes
@@ -115,7 +116,7 @@ def gather(folder: Path, *, now: float, own: bool = False, diagram: str | None =
         source_note=note,
         diagram=diagram,
         has_model=(folder / "search.pkl").is_file(),
-        notes=recorded.notes,
+        notes=recorded.notes + doubts,
     )
 
 
@@ -144,11 +145,19 @@ def read_journal(folder: Path) -> Recorded:
         return Recorded(notes=(str(error),))
 
 
-def _result(folder: Path) -> tuple[Summary | None, Mapping[str, Any]]:
+def _result(folder: Path) -> tuple[Summary | None, Mapping[str, Any], tuple[str, ...]]:
+    """Return the content of the result document, and notes about it.
+
+    A document that was changed, or has scores that no plot can show, gives way to the journal.
+    """
     try:
-        return read_result(folder)
+        summary, results = read_result(folder)
     except SkygridError:  # the journal has everything else
-        return None, {}
+        return None, {}, ()
+    wrong = wrong_column(results)
+    if wrong is None:
+        return summary, results, ()
+    return None, {}, (f"{FILE_NAME} has no table of numbers in {shorten(wrong, 60)}.",)
 
 
 def _metrics(

@@ -209,7 +209,7 @@ def _short(number: float, digits: int) -> float:
     """Return a number with fewer digits, which need less room in the page."""
     if number == 0 or not math.isfinite(number):
         return 0.0
-    rounded = round(number, digits - 1 - math.floor(math.log10(abs(number))))
+    rounded = round(float(number), digits - 1 - math.floor(math.log10(abs(number))))
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e9 else rounded
 
 

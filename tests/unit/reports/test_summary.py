@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.datasets import load_iris
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401  # makes the import below work
@@ -26,7 +26,13 @@ from skygrid.errors import SkygridError, UsageError
 from skygrid.plan.records import Outcome
 from skygrid.reports.console import SafeConsole, duration_text
 from skygrid.reports.csv import csv_text, write_csv
-from skygrid.reports.plain_values import TAGS, from_plain, parameter_text, plain_parameter
+from skygrid.reports.plain_values import (
+    TAGS,
+    from_plain,
+    parameter_text,
+    plain_parameter,
+    plain_text,
+)
 from skygrid.reports.result_json import read_summary, result_json, write_result
 from skygrid.reports.summary import (
     RunFacts,
@@ -289,6 +295,27 @@ def test_values_that_json_lacks_are_read_back(value):
     """Tuples, infinities, and dicts with any keys come back from JSON as they were."""
     through_json = json.loads(msgspec.json.encode(plain_parameter(value)))
     assert repr(from_plain(through_json)) == repr(value)
+
+
+FOREIGN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=2) | st.sampled_from(TAGS), inner, max_size=2)
+    ),
+)
+
+
+@given(FOREIGN)
+@example({"$dict": [1]})
+@example({"$dict": [[[1], 2]]})
+@example({"$tuple": 5})
+@example({"$float": "zz"})
+@example({"$object": 3})
+def test_values_that_someone_changed_have_a_text(value):
+    """A document of someone else has any JSON where an encoded value stands; it is shown."""
+    assert isinstance(plain_text(value), str)
+    assert isinstance(parameter_text(from_plain(value)), str)
 
 
 @given(st.floats())

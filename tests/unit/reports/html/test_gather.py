@@ -15,7 +15,10 @@ from skygrid.journal.sqlite import SqliteJournal
 from skygrid.reports.html.analysed import analyse
 from skygrid.reports.html.gather import gather
 from skygrid.reports.html.page import render
+from skygrid.reports.partial_results import partial_results, partial_summary
+from skygrid.reports.result_json import amend, read_document, result_json, write_result
 from skygrid.reports.run_record import RunRecord
+from skygrid.reports.summary import RunFacts
 from tests.recorded_runs import BEGAN, failed, outcome, recorded_run
 
 GRID = [{"C": 1}, {"C": 10}, {"C": 100}]
@@ -217,3 +220,56 @@ def test_the_search_file_of_a_stranger_is_not_read(tmp_path):
 
     assert report_of(folder).source is None
     assert report_of(folder, own=True).source == "a password"
+
+
+def complete_run(folder, grid, **cv_results):
+    """Write a complete run with a result document; return its folder and the report."""
+    outcomes = [outcome(row, split, row / 10) for row in range(len(grid)) for split in range(3)]
+    recorded_run(folder, grid, outcomes, state="complete")
+    facts = RunFacts(
+        name="run", folder="run", wall_seconds=1.0, outcomes=outcomes, candidates={0: grid}
+    )
+    table = partial_results({0: grid}, outcomes, 3)
+    write_result(folder, result_json(partial_summary(facts), table, outcomes))
+    amend(folder, cv_results=msgspec.json.decode(read_document(folder))["cv_results"] | cv_results)
+    return folder
+
+
+def test_objects_are_shown_as_python_writes_them(tmp_path, monkeypatch):
+    """Estimators and tuples among the values are no JSON, with the plan and without it."""
+    grid = [{"clf": SVC(C=3), "layers": (50, 50)}, {"clf": "drop", "layers": (20,)}]
+    page = render(report_of(complete_run(tmp_path / "run", grid)))
+    monkeypatch.setattr(plans, "STORED_BYTES", 10)
+    without = report_of(complete_run(tmp_path / "without", grid))
+
+    assert "SVC(C=3)" in page
+    assert "$object" not in page
+    assert without.candidates.params[0] == {"clf": "SVC(C=3)", "layers": (50, 50)}
+    assert "$tuple" not in render(without)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"mean_test_score": ["<b>", 0.1, 0.2]},
+        {"split0_test_score": [{"$float": "nan"}, 0.1, 0.2]},
+        {"split1_test_score": [0.1, 0.2]},
+        {"rank_test_score": [None, 2, 1]},
+        {"std_test_score": [[0.1], 0.1, 0.2]},
+        {"params": [1, 2, 3]},
+    ],
+)
+def test_a_changed_result_document_gives_way_to_the_journal(tmp_path, column):
+    """Values of other types in result.json become a note; the scores are the journal's."""
+    report = report_of(complete_run(tmp_path / "run", GRID, **column))
+
+    assert f"result.json has no table of numbers in {next(iter(column))}" in report.notes[0]
+    assert report.candidates.means["score"] == (0.0, pytest.approx(0.1), pytest.approx(0.2))
+    assert "<h2" in render(report)
+
+
+def test_large_whole_scores_are_drawn(tmp_path):
+    """A score that someone wrote as a whole number is a number."""
+    folder = complete_run(tmp_path / "run", GRID, split0_test_score=[2**63, 1, 0])
+
+    assert "<h2" in render(report_of(folder))
