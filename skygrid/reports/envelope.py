@@ -45,7 +45,22 @@ def envelope(
 
 def json_text(document: Mapping[str, Any]) -> str:
     """Return a document as indented text."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    try:
+        content = msgspec.json.encode(document)
+    except UnicodeEncodeError:  # a file name of bytes that are no UTF-8
+        content = msgspec.json.encode(_unicode(document))
+    return msgspec.json.format(content, indent=2).decode() + "\n"
+
+
+def _unicode(value: Any) -> Any:
+    """Return data whose texts can be written as UTF-8; other characters become ``?``."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {_unicode(key): _unicode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_unicode(item) for item in value]
+    return value
 
 
 def error_json(error: str, exit_code: int) -> str:

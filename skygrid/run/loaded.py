@@ -128,7 +128,7 @@ class Run:
         if self._has_results():
             summary = read_summary(self.path)
             assert summary is not None, "the file is there"
-            return summary
+            return msgspec.structs.replace(summary, name=self.name, folder=str(self.path))
         found, record = self._recorded(), self.record
         facts = RunFacts(
             name=self.name,

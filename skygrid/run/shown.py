@@ -51,7 +51,9 @@ def shown_results(folder: Path, record: RunRecord) -> ShownResults | None:
     if record.state != "running":
         summary, results = read_result(folder)
         if summary is not None:
-            return ShownResults(summary=summary, results=results)
+            # The folder may have been renamed, moved or copied since.
+            here = msgspec.structs.replace(summary, name=folder.name, folder=str(folder))
+            return ShownResults(summary=here, results=results)
     if not (folder / JOURNAL).is_file():
         return None
     return _from_journal(folder, record)

@@ -173,7 +173,7 @@ def _metrics(
 def _best(candidates: Candidates, metric: str, summary: Summary | None) -> int | None:
     """Return the row of the best candidate; of those with most splits in a partial report."""
     if summary is not None and summary.best_index is not None:
-        return summary.best_index if summary.best_index < len(candidates) else None
+        return summary.best_index if 0 <= summary.best_index < len(candidates) else None
     means = candidates.means.get(metric, ())
     scored = [row for row, mean in enumerate(means) if mean is not None]
     if not scored:

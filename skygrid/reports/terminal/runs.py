@@ -15,7 +15,7 @@ from rich.text import Text
 
 from skygrid.reports.console import STATE_STYLES, duration_text, facts_grid, score_text
 from skygrid.reports.money import bill_text
-from skygrid.reports.plain_values import count_text, shorten
+from skygrid.reports.plain_values import count_text, one_line, shorten
 from skygrid.reports.run_view import RunView, metric_name
 from skygrid.util.terminal import MOST_CHARACTERS, printable
 
@@ -35,7 +35,7 @@ def runs_view(views: Sequence[RunView], now: float, left_out: int = 0) -> Render
         Number of older runs that are not shown.
     """
     columns: dict[str, Sequence[str]] = {
-        "run": [printable(view.name) for view in views],
+        "run": [one_line(printable(view.name)) for view in views],
         "state": [view.state for view in views],
         "score": [_score(view) for view in views],
         "metric": [_metric(view) for view in views],

@@ -22,7 +22,7 @@ from skygrid.reports.run_record import (
     driver_alive,
     driver_mark,
 )
-from skygrid.reports.run_view import Headline, RunView, run_json
+from skygrid.reports.run_view import Headline, RunView, run_json, runs_json
 from skygrid.reports.terminal.checked import check_view
 from skygrid.reports.terminal.runs import run_panel, runs_view
 from skygrid.reports.views import CheckResult, RoundSize, check_json
@@ -284,3 +284,15 @@ def test_check_of_an_open_search_is_a_minimum():
     assert "round 1    1 candidate x 3 splits = 3 fits" in text
     assert "together   at least 3 fits: further rounds may follow" in text
     assert "estimate   at least 2.0 s" in text
+
+
+def test_names_of_other_bytes_and_lines_are_shown() -> None:
+    """A folder whose name is no UTF-8, or has two lines, spoils neither the document nor the
+    table."""
+    odd = dataclasses.replace(view(), folder="skygrid-runs/a\udcffb")
+    lines = dataclasses.replace(view(), folder="skygrid-runs/a\nb")
+
+    assert json.loads(runs_json([odd]))["runs"][0]["folder"] == "skygrid-runs/a?b"
+    out = io.StringIO()
+    SafeConsole(out).print(runs_view([lines], now=0.0))
+    assert "\na b " in out.getvalue()

@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from skygrid.reports.partial_results import recorded_seconds
+from skygrid.reports.result_json import result_json, write_result
 from skygrid.reports.run_record import DriverMark, RunRecord, driver_mark
 from skygrid.run.loaded import load
 from skygrid.run.shown import shown_results
@@ -49,3 +51,18 @@ def test_a_killed_run_ended_with_its_last_fit(killed: Path) -> None:
 
     assert recorded_seconds(record, outcomes, BEGAN + 1000) == 2.5
     assert recorded_seconds(record, [], BEGAN + 1000) == 0.0
+
+
+def test_a_renamed_run_has_the_name_of_its_folder(killed: Path) -> None:
+    """The name and place of a moved run are those that commands find it by."""
+    record = RunRecord.read(killed)
+    shown = shown_results(killed, record)
+    assert shown is not None
+    write_result(killed, result_json(shown.summary, shown.results))
+    replace(record, state="complete", ended_at=BEGAN + 9).write(killed)
+    moved = killed.rename(killed.with_name("moved"))
+
+    shown = shown_results(moved, RunRecord.read(moved))
+    assert shown is not None
+    for summary in (shown.summary, load(moved).summary):
+        assert (summary.name, summary.folder) == ("moved", str(moved))
