@@ -131,6 +131,9 @@ class Verdict:
     std: float | None
     """Population standard deviation over the splits, as in ``std_test_score``."""
 
+    better: float | None = None
+    """A better mean of another candidate, where a `refit` function chose this one; else None."""
+
     splits: int
     """Number of splits with a score for the best candidate."""
 

@@ -42,6 +42,7 @@ def judge(table: CandidateTable) -> Verdict:
         best=best,
         mean=mean,
         std=float(own.std()) if len(own) else None,
+        better=_better_mean(means, best, peers),
         splits=len(own),
         scored=len(peers),
         median=median,
@@ -55,6 +56,12 @@ def judge(table: CandidateTable) -> Verdict:
         sentences=(),
     )
     return verdict_sentences(table, verdict, every)
+
+
+def _better_mean(means: Floats, best: int, peers: NDArray[np.intp]) -> float | None:
+    top = float(means[peers].max()) if len(peers) else -np.inf
+    same = np.isclose(top, means[best], rtol=1e-12, atol=0.0)  # rounding of equal means
+    return top if top > means[best] and not same else None
 
 
 def compare(table: CandidateTable, best: int, peers: NDArray[np.intp]) -> Comparison:

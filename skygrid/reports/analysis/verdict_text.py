@@ -50,6 +50,12 @@ def _best(table: CandidateTable, verdict: Verdict, every: int) -> str:
         return f"So far the best {table.metric} is {score_text(verdict.mean)}, on {count}."
     if verdict.splits == 1:
         return f"The best {table.metric} is {score_text(verdict.mean)}, on one split."
+    if verdict.better is not None:
+        return (
+            f"The search chose a candidate whose mean {table.metric} is "
+            f"{score_text(verdict.mean)}, with a standard deviation of {gain_text(verdict.std)} "
+            f"over {verdict.splits} splits; the best mean is {score_text(verdict.better)}."
+        )
     return (
         f"The best mean {table.metric} is {score_text(verdict.mean)}, with a standard deviation of"
         f" {gain_text(verdict.std)} over {verdict.splits} splits."

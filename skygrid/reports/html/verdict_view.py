@@ -29,7 +29,9 @@ def verdict_view(report: Report, analysis: Analysis) -> View | None:
     of = f"{done} of {report.splits}" if done < report.splits else str(done)
     so_far = " so far" if report.partial else ""
     return {
-        "label": f"Best mean {report.display_metric}{so_far}",
+        "label": f"Mean {report.display_metric} of the chosen candidate"
+        if analysis.verdict is not None and analysis.verdict.better is not None
+        else f"Best mean {report.display_metric}{so_far}",
         "mean": score_text(mean),
         "std": f"{std:.3g}" if std is not None and done > 1 else "",
         "under": f"mean ± standard deviation over {of} splits" if done > 1 else f"{of} splits",
@@ -83,7 +85,17 @@ def no_advice(report: Report, analysis: Analysis) -> str:
     """Return the text in place of hints."""
     if analysis.verdict is None or analysis.verdict.best is None:
         return "Too few fits have a score."
-    return "Nothing stands out." if not report.partial else "Nothing stands out so far."
+    if report.partial:
+        return "Nothing stands out so far."
+    alike = len(analysis.verdict.comparison.indistinguishable)
+    if alike == 0:
+        return "Nothing stands out: no value at the edge of its range, no sign of over-fitting."
+    many = "1 other candidate is" if alike == 1 else f"{alike} other candidates are"
+    return (
+        f"Nothing stands out, and {many} statistically as good as the best one. Take the cheapest "
+        f"or simplest of them, or repeat the splits to tell them apart: RepeatedStratifiedKFold or "
+        f"RepeatedKFold as cv."
+    )
 
 
 def no_verdict(report: Report) -> str:

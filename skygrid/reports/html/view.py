@@ -79,9 +79,13 @@ def page_view(report: Report, analysis: Analysis) -> View:
 def _facts(report: Report) -> str:
     parts = []
     if len(report.candidates):
-        rungs = len(set(report.candidates.rounds))
+        rounds = report.candidates.rounds
+        rungs = len(set(rounds))
         in_rungs = f" in {rungs} iterations" if rungs > 1 else ""
-        parts.append(f"{count_text(len(report.candidates), 'candidate')}{in_rungs}")
+        # Later iterations have candidates of the first one again.
+        halving = bool(report.candidates.resources) or report.search.startswith("Halving")
+        first = rounds.count(min(rounds)) if halving else len(rounds)
+        parts.append(f"{count_text(first, 'candidate')}{in_rungs}")
     if report.splits:
         parts.append(count_text(report.splits, "split"))
     total = report.record.fits_total

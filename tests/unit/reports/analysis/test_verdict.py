@@ -236,3 +236,17 @@ def test_estimators_as_values_are_compared_by_class_and_parameters():
 
     assert verdict.cheapest == 1
     assert verdict.sentences[-1].endswith(": clf=LogisticRegression(…).")
+
+
+def test_a_candidate_that_a_refit_function_chose_is_not_called_the_best():
+    """Where refit chose a lower mean, the verdict says so, and names the best mean."""
+    table = table_of([{"a": index} for index in range(2)], [OTHER, BEST], best_index=0)
+
+    verdict = judge(table)
+
+    assert verdict.better == pytest.approx(0.92)
+    assert verdict.sentences[0].startswith(
+        "The search chose a candidate whose mean score is 0.9060"
+    )
+    assert verdict.sentences[0].endswith("the best mean is 0.9200.")
+    assert judge(table_of([{"a": 1}, {"a": 2}], [BEST, BEST], best_index=1)).better is None

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from skygrid.reports.html.gather import gather
 from skygrid.reports.html.page import PLOTLY, PLOTLY_SHA256, render, script_json
+from skygrid.reports.html.view import _facts
 from skygrid.worker.wire.messages.results import WarningNote
 from tests.recorded_runs import BEGAN, failed, outcome, recorded_run
 
@@ -142,3 +144,29 @@ def test_plotly_is_the_published_file():
     """The vendored bundle is the one of the package, unchanged."""
     assert hashlib.sha256(PLOTLY.read_bytes()).hexdigest() == PLOTLY_SHA256
     assert "MIT License" in (PLOTLY.parent / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_a_report_without_hints_names_the_next_step(tmp_path):
+    """Where no hint is clear, the page says what to do with equally good candidates."""
+    grid = [{"a": "x"}, {"a": "y"}]
+    scores = [[0.5, 0.7, 0.6], [0.61, 0.59, 0.57]]
+    outcomes = [outcome(row, split, scores[row][split]) for row in range(2) for split in range(3)]
+    folder = recorded_run(tmp_path / "run", grid, outcomes, state="complete")
+
+    text = Page(render(gather(folder, now=BEGAN))).text
+
+    assert "1 other candidate is statistically as good as the best one" in text
+    assert "RepeatedStratifiedKFold" in text
+
+
+def test_candidates_of_a_halving_search_are_counted_once(tmp_path):
+    """Candidates that later iterations fit again are not counted again, as in the summary."""
+    folder = recorded_run(tmp_path / "run", [{"a": 1}, {"a": 2}], [outcome(0, 0), outcome(1, 0)])
+    report = gather(folder, now=BEGAN)
+    halving = replace(
+        report,
+        search="HalvingGridSearchCV",
+        candidates=replace(report.candidates, rounds=(0, 1)),
+    )
+
+    assert _facts(halving).startswith("1 candidate in 2 iterations")
