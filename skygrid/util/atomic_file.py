@@ -71,7 +71,7 @@ _TEMPORARY = re.compile(r"\..+\.(\d{1,9})")
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except ProcessLookupError:  # it has ended
         return False
     except PermissionError:  # a process of another user
         return True
