@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,7 +57,7 @@ def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
         folders.sort(key=lambda folder: -folder.stat().st_mtime)
     except Exception:  # noqa: BLE001  # a message would appear in the middle of the user's line
         return []
-    return [folder.name for folder in folders if folder.name.startswith(incomplete)]
+    return _starting([folder.name for folder in folders], incomplete)
 
 
 def complete_place(incomplete: str) -> list[str]:
@@ -78,4 +80,16 @@ def complete_node(ctx: typer.Context, incomplete: str) -> list[str]:
         names = sorted(path.stem for path in (folder / "logs").glob("*.log"))
     except Exception:  # noqa: BLE001  # as in `complete_run`
         return []
-    return [name for name in names if name.startswith(incomplete)]
+    return _starting(names, incomplete)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9][\w.@+-]*")
+
+
+def _starting(names: Iterable[str], incomplete: str) -> list[str]:
+    """Return the names that begin so and need no quotes.
+
+    bash and zsh put a completion into the line as it is: a folder of someone else that is called
+    ``$(command)`` would be executed with it.
+    """
+    return [name for name in names if name.startswith(incomplete) and _PLAIN.fullmatch(name)]

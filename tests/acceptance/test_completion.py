@@ -41,6 +41,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_names_that_a_shell_would_execute_are_not_completed(folder: Path) -> None:
+    """A folder whose name is a command, an option or two words is not put into the line."""
+    for name in ("first$(id)", "first`id`", "first; id", "-first", "first\n2", "first'"):
+        (folder / "skygrid-runs" / name).mkdir()
+        (folder / "skygrid-runs" / name / "run.json").write_text(RUN % "odd")
+
+    test_bash_completes(folder, "skygrid show fir", {"first-1", "first-2"})
+    test_bash_completes(folder, "skygrid show -fir", set())
+
+
 def environment() -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "TERM": "xterm", "NO_COLOR": "1"}
