@@ -201,9 +201,8 @@ class _Shown:
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(overflow="fold")
         grid.add_row("next", Text(f"skygrid report {shlex.quote(given)}"))
-        ends = "run.search, run.results" if self.complete else "run.results"
         grid.add_row("", "import skygrid")
-        grid.add_row("", Text(f"run = skygrid.load({given!r})  # {ends}"))
+        grid.add_row("", Text(f"run = skygrid.load({given!r})"))
         return grid
 
 
