@@ -311,7 +311,7 @@ def _config(said: Mapping[str, Any], file: str | os.PathLike[str] | None) -> Run
 
 
 def _refuse_to_rent(said: Mapping[str, Any], config: RunConfig) -> None:
-    """Refuse nodes that cost money, unless the call names their place: nobody is asked here."""
+    """Refuse nodes that cost money unless the call names their place: no question is asked."""
     if place_of(config).rental is None or said["on"] == config.on:
         return
     if "on" in config.origins and "--nodes" not in config.origin("on"):

@@ -37,7 +37,7 @@ class RoundBlobs:
 
 
 class Round(Protocol):
-    """What an engine runs in one turn. The engine's thread makes all calls."""
+    """The work of an engine in one turn. The engine's thread makes all calls."""
 
     serial: int
     """Number of the round on the wire: an engine may run several searches one after another."""
@@ -101,7 +101,7 @@ class Round(Protocol):
         """Note that a node is lost."""
 
     def end(self) -> None:
-        """Finish what is left when the round ends, for whatever reason."""
+        """Finish what is left when the round ends, also by an error."""
 
 
 @dataclass(kw_only=True)

@@ -36,7 +36,7 @@ STORE_SHARE = 8
 
 @dataclass(frozen=True, kw_only=True)
 class PackedSetup:
-    """What every call needs, ready to send."""
+    """Modules, globals and settings that every call needs, ready to send."""
 
     blob: Blob
     """A `CallSetup`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,18 +12,14 @@ import numpy as np
 from skygrid.plan.records import Outcome
 from skygrid.worker.wire.scores import as_float, from_wire
 
-from .failures import count_failures
 from .plain_values import plain_parameters, plain_score
 from .run_record import RunRecord
-from .shared_work import shared_work
-from .slot_use import slot_use
 from .summary import (
     TOP_CANDIDATES,
     CandidateRow,
     RunFacts,
     Summary,
-    count_warnings,
-    node_summaries,
+    fields_of,
 )
 
 Candidates = Mapping[int, Sequence[Mapping[str, Any]]]
@@ -157,10 +152,7 @@ def partial_summary(
     n_splits //= len(metrics)
     top = _top(results, ranked, n_splits)
     best = top[0] if top else None
-    status = Counter(outcome.status for outcome in facts.outcomes)
     return Summary(
-        name=facts.name,
-        folder=facts.folder,
         search=search,
         metric=ranked,
         metrics=metrics,
@@ -174,18 +166,7 @@ def partial_summary(
         refit_seconds=None,
         holdout_score=None,
         top=top,
-        fits=len(facts.outcomes),
-        failed=status["failed"],
-        killed=status["killed"],
-        retries=facts.retries,
-        reused=facts.reused,
-        wall_seconds=facts.wall_seconds,
-        fit_seconds=math.fsum(outcome.busy_seconds for outcome in facts.outcomes),
-        nodes=node_summaries(facts.outcomes, facts.nodes),
-        warnings=count_warnings(facts.outcomes),
-        failures=count_failures(facts.outcomes, facts.candidates),
-        shared=shared_work(facts.outcomes),
-        slot_use=slot_use(facts.fresh, {name: node.slots for name, node in facts.nodes.items()}),
+        **fields_of(facts),
     )
 
 

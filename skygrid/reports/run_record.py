@@ -13,6 +13,7 @@ from msgspec import Meta
 from skygrid.errors import UsageError
 from skygrid.nodes.records import Bill
 from skygrid.util.atomic_file import read_versioned, write_atomic
+from skygrid.util.process import process_exists
 
 FORMAT = 1
 """Version of the file. New keys need no new version; keys are never removed or changed."""
@@ -176,12 +177,8 @@ def driver_alive(mark: DriverMark) -> bool:
     checked."""
     if mark.host != platform.node():
         return True
-    try:
-        os.kill(mark.pid, 0)
-    except ProcessLookupError:  # it has ended
+    if not process_exists(mark.pid):
         return False
-    except PermissionError:
-        pass  # the process exists and belongs to another user
     return not mark.started or _started(mark.pid) == mark.started
 
 

@@ -180,11 +180,8 @@ def summarise(search: Any, facts: RunFacts) -> Summary:
     # A scorer that returns an empty dict leaves a search without any metric.
     best = None if best is None or not metrics else int(best)
     means, stds = results.get(f"mean_test_{metric}"), results.get(f"std_test_{metric}")
-    status = Counter(outcome.status for outcome in facts.outcomes)
     refit_seconds = getattr(search, "refit_time_", None)
     return Summary(
-        name=facts.name,
-        folder=facts.folder,
         search=type(search).__name__,
         metric=metric,
         metrics=metrics,
@@ -198,19 +195,30 @@ def summarise(search: Any, facts: RunFacts) -> Summary:
         refit_seconds=None if refit_seconds is None else float(refit_seconds),
         holdout_score=_holdout(facts.holdout_score),
         top=_top(results, metric, best),
-        fits=len(facts.outcomes),
-        failed=status["failed"],
-        killed=status["killed"],
-        retries=facts.retries,
-        reused=facts.reused,
-        wall_seconds=facts.wall_seconds,
-        fit_seconds=math.fsum(outcome.busy_seconds for outcome in facts.outcomes),
-        nodes=node_summaries(facts.outcomes, facts.nodes),
-        warnings=count_warnings(facts.outcomes),
-        failures=count_failures(facts.outcomes, facts.candidates),
-        shared=shared_work(facts.outcomes),
-        slot_use=slot_use(facts.fresh, {name: node.slots for name, node in facts.nodes.items()}),
+        **fields_of(facts),
     )
+
+
+def fields_of(facts: RunFacts) -> dict[str, Any]:
+    """Return the fields of a summary that the search object does not decide."""
+    status = Counter(outcome.status for outcome in facts.outcomes)
+    slots = {name: node.slots for name, node in facts.nodes.items()}
+    return {
+        "name": facts.name,
+        "folder": facts.folder,
+        "fits": len(facts.outcomes),
+        "failed": status["failed"],
+        "killed": status["killed"],
+        "retries": facts.retries,
+        "reused": facts.reused,
+        "wall_seconds": facts.wall_seconds,
+        "fit_seconds": math.fsum(outcome.busy_seconds for outcome in facts.outcomes),
+        "nodes": node_summaries(facts.outcomes, facts.nodes),
+        "warnings": count_warnings(facts.outcomes),
+        "failures": count_failures(facts.outcomes, facts.candidates),
+        "shared": shared_work(facts.outcomes),
+        "slot_use": slot_use(facts.fresh, slots),
+    }
 
 
 def count_warnings(outcomes: Sequence[Outcome]) -> tuple[WarningCount, ...]:

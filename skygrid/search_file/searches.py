@@ -19,6 +19,11 @@ from skygrid.user_code.source import Place, describe
 
 _EXAMPLE = "GridSearchCV(estimator, param_grid)"
 
+_BY_ITSELF = (
+    "fit it with its own fit(X, y), in a script: skygrid exec SCRIPT runs its joblib loops on "
+    "nodes, and so does cluster.joblib()"
+)
+
 _WAYS_UP = frozenset({"super", "mro", "__mro__", "__base__", "__bases__"})
 """Names through which a method reaches the classes above its own."""
 
@@ -76,7 +81,7 @@ def objection(search: Any) -> tuple[str, str] | None:
 
 def _goes_its_own_way(search: Any) -> tuple[str, str]:
     problem = "whose fit does not call super().fit(), so its fits cannot be distributed"
-    return f"is {describe(search)}, {problem}", "fit it with its own fit(X, y), without skygrid"
+    return f"is {describe(search)}, {problem}", _BY_ITSELF
 
 
 def _estimator_instead(estimator: Any) -> tuple[str, str]:
@@ -89,8 +94,7 @@ def _estimator_instead(estimator: Any) -> tuple[str, str]:
         return f"is {what} around a {around}", f"write {around}({kind}(...), ...) instead"
     if "cv" in _parameters(estimator, deep=False):
         problem = "which cross-validates by itself, so its fits cannot be distributed"
-        remedy = "fit it with its own fit(X, y), without skygrid"
-        return f"is {what}, {problem}", f"{remedy}, or search over it: {wrapped}"
+        return f"is {what}, {problem}", f"{_BY_ITSELF}. Or search over it: {wrapped}"
     return f"is {what}, which is no search", f"write e.g. {wrapped}"
 
 

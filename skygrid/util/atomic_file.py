@@ -12,6 +12,7 @@ from typing import IO, TypeVar
 import msgspec
 
 from skygrid.errors import FolderError, SkygridError, UsageError
+from skygrid.util.process import process_exists
 from skygrid.util.regular_file import read_regular
 
 T = TypeVar("T")
@@ -59,23 +60,13 @@ def remove_leftovers(folder: Path) -> None:
     """Remove temporary files of processes that were killed while they wrote into a folder."""
     for path in folder.iterdir():
         found = _TEMPORARY.fullmatch(path.name)
-        if found and not _runs(int(found[1])):
+        if found and not process_exists(int(found[1])):
             with suppress(OSError):  # on a read-only disk it stays
                 path.unlink()
 
 
 _TEMPORARY = re.compile(r"\..+\.(\d{1,9})")
 """Name of a temporary file of `atomic_file`; it ends with the number of its process."""
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:  # it has ended
-        return False
-    except PermissionError:  # a process of another user
-        return True
-    return True
 
 
 def _sync_folder(folder: Path) -> None:

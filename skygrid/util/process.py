@@ -64,6 +64,17 @@ def _raise(number: int, *_: object) -> None:
     raise Interruption
 
 
+def process_exists(pid: int) -> bool:
+    """Return whether this machine has a process of this number, of any user."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:  # it has ended
+        return False
+    except PermissionError:  # it belongs to another user
+        return True
+    return True
+
+
 class _Forgiving(io.FileIO):
     """A file whose writes never fail."""
 

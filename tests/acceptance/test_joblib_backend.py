@@ -397,7 +397,7 @@ def test_ctrl_c_stops_the_calls(place: Any, tmp_path: Path) -> None:
 
 
 def test_an_abandoned_generator_stops_its_calls(place: Any, tmp_path: Path) -> None:
-    """Calls whose results nobody can take any more are stopped."""
+    """Calls are stopped when their loop has ended without their results."""
     mark = tmp_path / "mark"
     results = Parallel(return_as="generator")(delayed(wait_for)(str(mark)) for _ in range(2))
     wait_until(lambda: pids_in(mark), "a call to run")
@@ -474,7 +474,7 @@ def test_a_memory_map_of_the_caller_is_shared(place: Any, tmp_path: Path) -> Non
 
 
 def test_large_results_and_arguments_of_any_kind(anywhere: Any) -> None:
-    """Objects of many megabytes travel both ways, whatever they are made of."""
+    """Objects of many megabytes travel both ways, of arrays, texts and bytes."""
     words = [f"word {i}" for i in range(300_000)]
     frame = pd.DataFrame({"a": np.arange(400_000.0), "b": np.arange(400_000)})
     found = Parallel()(delayed(echoed)(words, frame, i) for i in range(2))

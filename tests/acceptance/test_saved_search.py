@@ -171,7 +171,7 @@ with open(sys.argv[1], "wb") as file:
 
 
 def test_a_loaded_search_is_saved_again_by_cloudpickle(tmp_path: Path) -> None:
-    """Where the search file is gone, cloudpickle saves its classes and functions once more."""
+    """cloudpickle saves a loaded search again, with its classes, when the search file is gone."""
     (tmp_path / "search.py").write_text(
         "from sklearn.datasets import load_iris\n"
         "from sklearn.pipeline import make_pipeline\n"

@@ -13,30 +13,13 @@ import pytest
 
 from skygrid.errors import NodeError
 from skygrid.nodes.gateway.channel import GatewayChannel
-from skygrid.nodes.gateway.cluster import GatewaySettings
 from skygrid.nodes.gateway.process import Gateway
 from skygrid.nodes.interface import ON_NODE
 from skygrid.worker.wire.blobs import Blob
 from skygrid.worker.wire.frames import FrameReader
 from skygrid.worker.wire.messages.from_agent import FromAgent, Greeting
-from tests.processes import WAIT_SECONDS, leaving_nothing, wait_until
-
-SETTINGS = GatewaySettings(
-    place={},
-    nodes=1,
-    slots=1,
-    hash_seed=0,
-    connect_seconds=WAIT_SECONDS,
-    start_seconds=WAIT_SECONDS,
-    lease_seconds=WAIT_SECONDS,
-    folder="",
-)
-
-
-class _Silent:
-    def state(self, text: str) -> None: ...
-
-    def log(self, data: bytes) -> None: ...
+from tests.processes import leaving_nothing, wait_until
+from tests.toy_gateway import SETTINGS, SilentWatcher
 
 
 @pytest.fixture
@@ -50,7 +33,7 @@ def gateway() -> Iterator[Gateway]:
 
 def greeted(gateway: Gateway) -> tuple[GatewayChannel, Greeting]:
     """Start a channel and wait for its agent's greeting."""
-    channel = GatewayChannel(gateway, 0, _Silent())
+    channel = GatewayChannel(gateway, 0, SilentWatcher())
     channel.start()
     reader = FrameReader(FromAgent)
     while data := channel.read():

@@ -76,7 +76,7 @@ def test_settings_of_dask_are_checked(tmp_path: Path, table: str, error: str) ->
 @pytest.mark.parametrize("place", LIBRARIES)
 @pytest.mark.usefixtures("installed")
 def test_the_address_of_a_found_file_is_refused(tmp_path: Path, place: str) -> None:
-    """A skygrid.toml that nobody named cannot make this machine join a cluster."""
+    """A skygrid.toml that was found, not named, cannot make this machine join a cluster."""
     (tmp_path / "skygrid.toml").write_text(f'on = "{place}"\n[{place}]\naddress = "tcp://x:1"\n')
     with pytest.raises(ConfigError, match=r"name the file yourself: --config .*skygrid\.toml"):
         place_of(load_config({}, {}, cwd=tmp_path))

@@ -16,7 +16,6 @@ from skygrid.errors import NodeError
 from skygrid.nodes.command.agent_start import AgentStart
 from skygrid.nodes.command.channel import CommandChannel
 from skygrid.nodes.gateway.channel import GatewayChannel
-from skygrid.nodes.gateway.cluster import GatewaySettings
 from skygrid.nodes.gateway.process import Gateway
 from skygrid.nodes.interface import Transport
 from skygrid.nodes.local_process import LocalProcess, agent_command
@@ -24,6 +23,7 @@ from skygrid.worker.wire.frames import FrameReader
 from skygrid.worker.wire.messages.from_agent import FromAgent, Greeting
 from tests.kept import Kept
 from tests.processes import WAIT_SECONDS, leaving_nothing, marked, running, wait_until
+from tests.toy_gateway import SETTINGS, SilentWatcher
 
 ECHO = """
 import os
@@ -50,18 +50,16 @@ def kept(command: Sequence[str], folder: Path) -> Transport:
     return Kept(folder, command=command).transport
 
 
-class _Silent:
-    def state(self, text: str) -> None: ...
-
-    def log(self, data: bytes) -> None: ...
-
-
 def through_a_command(command: Sequence[str], folder: Path) -> Transport:
     """Return the transport of a user's command, which starts an agent of one slot."""
     arguments = command[command.index("--slots") :]
     start = AgentStart(arguments=arguments, hash_seed=0, shared=True, pythons=[sys.executable])
     return CommandChannel(
-        ["/bin/sh", "-c", "sh"], start, _Silent(), start_seconds=WAIT_SECONDS, stop_seconds=5.0
+        ["/bin/sh", "-c", "sh"],
+        start,
+        SilentWatcher(),
+        start_seconds=WAIT_SECONDS,
+        stop_seconds=5.0,
     )
 
 
@@ -75,17 +73,7 @@ class _WithGateway(GatewayChannel):
 
 def through_a_gateway(command: Sequence[str], folder: Path) -> Transport:
     """Return the transport of Ray and Dask nodes, to a cluster that needs no library."""
-    settings = GatewaySettings(
-        place={},
-        nodes=1,
-        slots=1,
-        hash_seed=0,
-        connect_seconds=WAIT_SECONDS,
-        start_seconds=WAIT_SECONDS,
-        lease_seconds=WAIT_SECONDS,
-        folder="",
-    )
-    return _WithGateway(Gateway("tests.toy_cluster", "toys", settings), 0, _Silent())
+    return _WithGateway(Gateway("tests.toy_cluster", "toys", SETTINGS), 0, SilentWatcher())
 
 
 TRANSPORTS: dict[str, Callable[[Sequence[str], Path], Transport]] = {

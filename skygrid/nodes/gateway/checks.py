@@ -29,7 +29,7 @@ def require_library(config: RunConfig, module: str, extra: str) -> None:
 
 
 def refuse_found_address(config: RunConfig, setting: str, value: object) -> None:
-    """Refuse the address of a cluster in a config file that nobody named.
+    """Refuse the address of a cluster in a config file that was found, not named with --config.
 
     The libraries of clusters unpickle all that a cluster sends, which can run any code.
 

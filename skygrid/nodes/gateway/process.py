@@ -109,8 +109,9 @@ class Connection:
         self.over = False
         """True once the process has ended or is no use."""
 
-        for target in (self._take_events, self._take_log):
-            threading.Thread(target=target, name="gateway", daemon=True).start()
+        self._log = threading.Thread(target=self._take_log, name="gateway-log", daemon=True)
+        self._log.start()
+        threading.Thread(target=self._take_events, name="gateway", daemon=True).start()
         with suppress(OSError):  # it has ended; `wait` says how
             self._lines.send(msgspec.to_builtins(self._settings))
 
@@ -202,6 +203,8 @@ class Connection:
             how = "it closed its connection"
         else:
             how = f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"
+            # Its last lines may still be unread; a child of it may keep the stream open.
+            self._log.join(limits.STREAM_END)
         return "\n".join((f"the gateway to {self._title} ended: {how}", *self._tail))
 
     # -- the end

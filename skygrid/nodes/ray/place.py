@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skygrid.config import RunConfig, limits
 from skygrid.errors import ConfigError
 from skygrid.nodes.gateway.checks import refuse_found_address, require_library
-from skygrid.nodes.interface import Provider
-from skygrid.nodes.records import Finding
+from skygrid.nodes.gateway.place import GatewayPlace
 
 if TYPE_CHECKING:
     from skygrid.nodes.gateway.provider import GatewayProvider
 
 
-class RayPlace:
+class RayPlace(GatewayPlace):
     """Actors of a Ray cluster, or of a Ray that is started on this machine."""
 
     title = "a Ray cluster"
-    lease_seconds = limits.REMOTE_LEASE
-    rental = None
 
     def check(self, config: RunConfig) -> None:
         """Refuse a run without Ray, and settings that Ray has no use for."""
@@ -45,29 +41,9 @@ class RayPlace:
                     'with on = "ray" it is one, or a list of requirements'
                 )
 
-    def nodes(self, config: RunConfig) -> int:
-        """Return the number of nodes; without one, the cluster decides and 1 is certain."""
-        return config.nodes or 1
-
-    def slots(self, config: RunConfig) -> int | None:
-        """Return the slots of all nodes, if they are known before the cluster answers."""
-        if config.concurrency is None or config.nodes is None:
-            return None
-        return config.nodes * config.concurrency
-
-    def min_nodes(self, config: RunConfig) -> int:
-        """Return 1: the cluster may start the others later."""
-        return 1
-
-    def provider(self, config: RunConfig, run_id: str) -> Provider:
+    def gateway_provider(self, config: RunConfig) -> GatewayProvider:
         """Return the provider of the nodes."""
         return _provider(config)
-
-    def examine(self, config: RunConfig) -> Sequence[Finding]:
-        """Start one agent on the cluster, and end it."""
-        from skygrid.nodes.gateway.checks import examine
-
-        return examine(_provider(config))
 
 
 def _provider(config: RunConfig) -> GatewayProvider:

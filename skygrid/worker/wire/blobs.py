@@ -128,7 +128,7 @@ class Blob:
 class RawBlob(Blob):
     """Bytes without a layout, which are copied: the original may change afterwards.
 
-    Its token is its digest: the same bytes are one blob, whoever made it.
+    Its token is its digest: blobs with the same bytes are one blob.
 
     Parameters
     ----------

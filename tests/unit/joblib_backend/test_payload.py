@@ -92,7 +92,7 @@ def test_small_arrays_and_objects_are_copies(node: Node) -> None:
 
 
 def test_a_changed_copy_stays_in_its_call(node: Node) -> None:
-    """Where arrays are not mapped read-only, a change reaches no other call."""
+    """Without read-only maps, a call that changes an array changes it for itself alone."""
     array, one = np.zeros(500), package(read_only=False)
     (first,) = node.opened(one, array)
     first += 1

@@ -171,9 +171,11 @@ class OtherSearchCV(BaseEstimator):
         raise AssertionError("nothing may be fitted")
 
 
-ALONE = (
-    "cross-validates by itself, so its fits cannot be distributed; fit it with its own fit(X, y)"
+REMEDY = (
+    "so its fits cannot be distributed; fit it with its own fit(X, y), in a script: "
+    "skygrid exec SCRIPT runs its joblib loops on nodes, and so does cluster.joblib()"
 )
+ALONE = f"cross-validates by itself, {REMEDY}"
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "none": (None, "is None; write e.g. GridSearchCV(estimator, param_grid)"),
@@ -194,7 +196,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "other search": (OtherSearchCV(), f"is an OtherSearchCV, which {ALONE}"),
     "own way": (
         FitsItself(SVC(), {}),
-        "is a FitsItself, whose fit does not call super().fit(), so its fits cannot be distributed",
+        f"is a FitsItself, whose fit does not call super().fit(), {REMEDY}",
     ),
 }
 

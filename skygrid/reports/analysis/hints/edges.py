@@ -32,7 +32,7 @@ OUTER = 0.2
 """Part of a random search's candidates that are at one edge of a range."""
 
 UNLIKELY = 0.005
-"""Probability, by chance, of so many top candidates at one edge, below which the hint is given."""
+"""Largest p-value of the number of top candidates at one edge at which the hint is given."""
 
 FEATURES = frozenset({"k", "max_features", "n_components", "n_features_to_select"})
 """Parameters that the number of features may limit."""
